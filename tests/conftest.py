@@ -47,11 +47,24 @@ def _hands_out(config: pytest.Config) -> bool:
     return not hasattr(config, "workerinput")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the servers, so that `-m "not stack"` runs without them."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs the servers, so that `-m "not stack"` runs without them.
+
+    Of several processes, some are to wait for engines while others compute, from begin to end.
+    """
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker("stack")
+    if not _hands_out(config):
+        files = dict.fromkeys(item.path for item in items)
+        waiting = [file for file in files if "e2e" in file.parts]
+        computing = [file for file in files if "e2e" not in file.parts]
+        place = {
+            file: number / len(some)
+            for some in (waiting, computing)
+            for number, file in enumerate(some)
+        }
+        items.sort(key=lambda item: place[item.path])
 
 
 @pytest.fixture(scope="session")

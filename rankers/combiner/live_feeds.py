@@ -178,12 +178,14 @@ class LiveFeeds:
         """The feeds that must be made anew under these settings."""
         general = self._policies.scores(settings, "")
         own = settings.weights.keys() | settings.gates.keys()
+        # Of thousands of feeds most have the very spec that they had.
+        spec_of = matcher.named.get
         for name, feed in self.feeds.items():
             scores = self._policies.scores(settings, name) if name in own else general
             if scores is not feed.scores:
                 if _exists(name, matcher):
                     yield name
-            elif matcher is not self._set.matcher and self._differs(feed, matcher):
+            elif feed.spec is not spec_of(name) and self._differs(feed, matcher):
                 yield name
 
     def _differs(self, feed: FeedRanking, matcher: FeedMatcher) -> bool:
@@ -271,11 +273,10 @@ class LiveFeeds:
         self.default = self._default_decisions()
 
     def _scores_in_use(self) -> list[FeedScores]:
-        settings = self.settings
-        names = (*own_policies(settings), *self._set.matcher.named)
-        # A list: there may be a thousand feeds, and each generator on the way takes its time.
+        # A list: there may be thousands of feeds, and each generator on the way takes its time.
         in_use = [feed.scores for feed in self.feeds.values()]
-        return in_use + [self._policies.scores(settings, name) for name in names]
+        settings = self.settings
+        return in_use + [self._policies.scores(settings, name) for name in own_policies(settings)]
 
     def _default_decisions(self) -> GateDecisions:
         return self._policies.decisions(self.settings.gates_of(""))

@@ -8,7 +8,7 @@ from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.assignment import AssignmentChange, CommitMark, decode_mark
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.offsets import Bounds, Committed, Offsets
-from feedmill.streams.kafka.topic_ids import reset_command
+from feedmill.streams.kafka.topic_ids import command_of
 from feedmill.streams.settings.environment import Environment
 
 
@@ -114,8 +114,8 @@ def out_of_range(
     why, to = "records that were not read are gone", "earliest"
     if is_beyond:
         why, to = "the log was cut off, and records that were read are gone", "latest"
-    words = (f"{source.topic}:{source.partition}", f"--to {to}", f"--group {group}")
+    words = f"groups reset-offsets {group} {source.topic}:{source.partition} --to {to}"
     return (
         f"offset {offset} of {topic}[{source.partition}] is out of range ({found}): {why}. To go"
-        f" on from what is there, stop all workers, then: {reset_command(environment, *words)}"
+        f" on from what is there, stop all workers, then: {command_of(environment, words)}"
     )

@@ -129,17 +129,17 @@ class TopicIds:
             derived = " deletes what was made of the former records, and"
         return (
             f"{names} was deleted and created again: offsets and state are about other records."
-            f" To go on, stop all workers, then: {reset_command(environment)} - it{derived} has the"
-            " group read from the beginning; --dry-run says what it would do"
+            f" To go on, stop all workers, then: {command_of(environment, 'topics reset')} -"
+            f" it{derived} has the group read from the beginning; --dry-run says what it would do"
         )
 
 
-def reset_command(environment: Environment, *words: str) -> str:
-    """Return the command that has groups of an installation go on after a topic changed."""
+def command_of(environment: Environment, words: str) -> str:
+    """Return a command of `feedmill` that is about this installation."""
     flags = ["--kafka", environment.kafka]
     if environment.topic_prefix:
         flags += ["--prefix", environment.topic_prefix]
-    return " ".join(["feedmill topics reset", *words, *flags])
+    return " ".join(["feedmill", words, *flags])
 
 
 def _text(ids: Mapping[str, str]) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from feedmill.events.errors import BadSetting
 from feedmill.events.instance import MOST_REFUSALS, RefusedSetting
-from feedmill.events.settings import Settings
+from feedmill.events.settings import Settings, SettingsDraft
 from feedmill.streams.kafka.batch_headers import reason_of
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
@@ -29,16 +30,19 @@ class SettingsFold:
         self.refused: deque[RefusedSetting] = deque(maxlen=MOST_REFUSALS)
         self.refused_count = 0
 
-    def take(self, record: Record) -> None:
-        """Apply the next record, or refuse it and keep the old value."""
-        try:
-            self.settings = self.settings.fold(record.key, record.value, record.offset)
-        except BadSetting as error:
-            self.settings = self.settings.skip(record.offset)
-            key = (record.key or b"").decode("utf-8", "replace")[:256]
-            reason = reason_of(record.value, error)[:_MOST_REASON]
-            self.refused.append(RefusedSetting(key, record.offset, reason))
-            self.refused_count += 1
+    def take(self, records: Iterable[Record]) -> None:
+        """Apply the next records; of one that is refused the old value stays."""
+        draft = SettingsDraft(self.settings)
+        for record in records:
+            try:
+                draft.fold(record.key, record.value, record.offset)
+            except BadSetting as error:
+                draft.skip(record.offset)
+                key = (record.key or b"").decode("utf-8", "replace")[:256]
+                reason = reason_of(record.value, error)[:_MOST_REASON]
+                self.refused.append(RefusedSetting(key, record.offset, reason))
+                self.refused_count += 1
+        self.settings = draft.settings()
 
 
 class SettingsLog(SettingsFold):
@@ -52,9 +56,8 @@ class SettingsLog(SettingsFold):
     def follow(self) -> bool:
         """Apply what came; return whether anything did."""
         batches = self.log.read(_MOST_RECORDS)
-        for batch in batches:
-            for record in batch.records:
-                self.take(record)
+        if batches:
+            self.take(record for batch in batches for record in batch.records)
         return bool(batches)
 
     def ready_reason(self) -> str:

@@ -26,6 +26,7 @@ from alarms.model_faults import (
 )
 from alarms.surroundings import Fault, Surroundings
 from builders.bombs import bomb, send_batch
+from builders.engine_topics import post_of
 from builders.fault_engine import FaultEngine
 from builders.waiting import in_background, now_ms, until
 from feedmill.deploy.local.ports import free_port
@@ -73,12 +74,11 @@ def open_transaction(at: Surroundings) -> Iterator[None]:
     producer.begin_transaction()
     producer.produce(at.engine.topic("engagements"), b"{}", b"some")
     producer.flush(30)
-    event = {"post_id": "some", "user_id": "u", "kind": "click"}
 
     def send_until(stop: threading.Event) -> None:
         while not stop.wait(0.1):
             for _ in range(30):
-                at.engine.send("engagements", "some", {**event, "at_ms": now_ms()})
+                at.engine.click("some")
 
     with in_background(send_until):
         yield
@@ -156,16 +156,10 @@ def capped_community(at: Surroundings) -> Iterator[None]:
 
 
 def _send(engine: FaultEngine, tag: str, spam_every: int) -> None:
-    engine.posts(
-        {
-            "post_id": f"{tag}-{n}",
-            "author_id": f"{tag}-author-{n}",
-            "created_at_ms": now_ms(),
-            "text": SPAM.format(n) if n % spam_every == 3 else f"{n} and a walk along the river",
-            "communities": ["alarms"],
-        }
-        for n in range(1600)
-    )
+    def text(n: int) -> str:
+        return SPAM.format(n) if n % spam_every == 3 else f"{n} and a walk along the river"
+
+    engine.posts(post_of(f"{tag}-{n}", text(n), communities=["alarms"]) for n in range(1600))
 
 
 def workers_that_end(at: Surroundings) -> Iterator[None]:

@@ -4,7 +4,6 @@ import random
 import threading
 
 from builders.fault_engine import FaultEngine
-from builders.waiting import now_ms
 from chaos.load import COMMUNITIES, random_text
 
 _A_SECOND = 20
@@ -18,6 +17,5 @@ def send_good_events(engine: FaultEngine, drawn: random.Random, stop: threading.
         text, community = random_text(drawn), drawn.choice(COMMUNITIES)
         engine.post(posts[-1], text, communities=[community], lang="en", media=[])
         for n in range(_A_SECOND):
-            post_id = drawn.choice(posts[-200:])
-            event = {"post_id": post_id, "user_id": f"u-{len(posts)}-{n}", "at_ms": now_ms()}
-            engine.send("engagements", post_id, {**event, "kind": "impression" if n else "click"})
+            kind = "impression" if n else "click"
+            engine.click(drawn.choice(posts[-200:]), f"u-{len(posts)}-{n}", kind=kind)

@@ -206,8 +206,7 @@ def _write_day(path: Path) -> None:
 
 def _send_kinds(engine: FaultEngine, kinds: Iterable[EngagementKind]) -> None:
     for n, kind in enumerate(kinds):
-        event = {"post_id": "some", "user_id": f"user-{n}", "kind": kind, "at_ms": now_ms()}
-        engine.send("engagements", "some", event)
+        engine.click("some", f"user-{n}", kind=kind)
     engine.producer.flush(60)
 
 

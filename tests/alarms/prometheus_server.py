@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml  # type: ignore[import-untyped]  # it has no types
 
 from builders.alarms import RULES
-from builders.prometheus import program
+from builders.debian import program
 from builders.waiting import until
 from feedmill.deploy.local.ports import HOST, free_port
 

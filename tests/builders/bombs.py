@@ -45,7 +45,9 @@ def bomb(
     return struct.pack(">qiibI", 0, 4 + 1 + 4 + len(body), -1, 2, crc) + body
 
 
-def send_batch(kafka: str, topic: str, partition: int, batch: bytes) -> Sent:
+def send_batch(
+    kafka: str, topic: str, partition: int, batch: bytes, transactional_id: str | None = None
+) -> Sent:
     """Write a batch as it is, acks=all; `kafka` is the broker that leads the partition.
 
     Raises
@@ -53,21 +55,35 @@ def send_batch(kafka: str, topic: str, partition: int, batch: bytes) -> Sent:
     RefusedBatch
         The broker refuses it.
     """
-    name = topic.encode()
-    request = struct.pack(">hhih", 0, 7, 1, -1) + struct.pack(">hhi", -1, -1, int(_ANSWER_S * 1000))
-    request += struct.pack(">ih", 1, len(name)) + name
+    request = b"\xff\xff" if transactional_id is None else text_of(transactional_id)
+    request += struct.pack(">hii", -1, int(_ANSWER_S * 1000), 1) + text_of(topic)
     request += struct.pack(">iii", 1, partition, len(batch)) + batch
-    host, port = kafka.split(",", maxsplit=1)[0].rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=_ANSWER_S) as broker:
-        broker.sendall(struct.pack(">i", len(request)) + request)
-        (size,) = struct.unpack(">i", _exactly(broker, 4))
-        answer = _exactly(broker, size)
-    at = 4 + 4 + 2 + len(name) + 4 + 4
-    code, first = struct.unpack_from(">hq", answer, at)
+    answer = ask(kafka, (0, 7), request)
+    # Behind the count of topics, the name, the count of partitions and the partition.
+    code, first = struct.unpack_from(">hq", answer, 4 + 2 + len(topic) + 4 + 4)
     if code:
         raise RefusedBatch(code)
     (count,) = struct.unpack_from(">i", batch, 57)
     return Sent(first, first + count - 1)
+
+
+def ask(kafka: str, api: tuple[int, int], body: bytes) -> bytes:
+    """Send a broker a request of an api key and version; what it answers."""
+    host, port = kafka.split(",", maxsplit=1)[0].rsplit(":", 1)
+    request = struct.pack(">hhih", *api, 1, -1) + body
+    with (
+        socket.create_connection((host, int(port)), timeout=_ANSWER_S) as broker,
+        broker.makefile("rb") as answers,
+    ):
+        broker.sendall(struct.pack(">i", len(request)) + request)
+        (size,) = struct.unpack(">i", answers.read(4))
+        # Without its correlation id.
+        return answers.read(size)[4:]
+
+
+def text_of(text: str) -> bytes:
+    """A string as requests have it."""
+    return struct.pack(">h", len(text)) + text.encode()
 
 
 def keep_codecs(kafka: str, *topics: str) -> None:
@@ -146,13 +162,3 @@ _COMPRESSED: dict[str, Callable[[Iterator[bytes]], bytes]] = {
     ),
     "zstd": partial(_streamed, cramjam.zstd.Compressor),
 }
-
-
-def _exactly(broker: socket.socket, size: int) -> bytes:
-    found = b""
-    while len(found) < size:
-        more = broker.recv(size - len(found))
-        if not more:
-            raise ConnectionError("the broker closed the connection")
-        found += more
-    return found

@@ -107,7 +107,7 @@ if any("worker_process" in word for word in sys.orig_argv):
     from feedmill.streams.worker.watchdog import Watchdog
 
     Watchdog.__init__.__defaults__ = (6.0,)
-    limits = judging_process.Limits(processor_s=1, wall_s=60.0)
+    limits = judging_process.Limits(processor_s=4, wall_s=60.0)
     poison_watch.JudgingTask = partial(judging_process.JudgingTask, limits=limits)
 """
 

@@ -3,13 +3,13 @@
 Written from the contract alone, to be compared with the combiner.
 """
 
-import math
 from collections import Counter
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 
+from builders.contract_score import score
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Post
 from feedmill.events.signal import Signal, SignalNames
@@ -205,16 +205,9 @@ class Oracle:
         return verdicts, factor
 
     def score(self, post_id: str, feed: str, factor: float) -> float:
-        weights = self.weights(feed)
-        total = 0.0
-        for name in OBJECTIVES:
-            total += weights[name] * weights["scale"][name] * self.objective(post_id, name)
-        score = math.log2(max(total, 2.0**-40) * factor)
-        half_life = weights["half_life_hours"]
-        if half_life is not None:
-            age = self.posts[post_id]["created_ms"] - 1_577_836_800_000
-            score += age / (half_life * 3_600_000)
-        return score
+        truth = {name: {"value": self.objective(post_id, name)} for name in OBJECTIVES}
+        created_ms = self.posts[post_id]["created_ms"]
+        return score({**truth, "created_ms": created_ms}, self.weights(feed), factor)
 
     def matches(self, post_id: str, feed: str, now_ms: int) -> bool:
         post, spec = self.posts[post_id]["post"], self.spec(feed)
@@ -242,11 +235,11 @@ class Oracle:
         # Scores of equal worth may differ by a rounding; none here are nearer without being equal.
         entries.sort(key=lambda one: (round(one[1], 9), one[0].encode()), reverse=True)
         most, taken, kept = self.weights(feed)["max_per_author"], dict[str, int](), []
-        for post_id, score in entries:
+        for post_id, value in entries:
             author = self.posts[post_id]["post"].author_id
             taken[author] = taken.get(author, 0) + 1
             if most is None or taken[author] <= most:
-                kept.append((post_id, score))
+                kept.append((post_id, value))
         return kept[: self.spec(feed)["size"]]
 
     def candidates(self, now_ms: int) -> set[str]:

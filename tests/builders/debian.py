@@ -29,6 +29,11 @@ def unpacked(package: str) -> Path:
     return folder
 
 
+def program(name: str) -> str:
+    """The path of `prometheus` or `promtool`: that on the PATH, else of Debian's package."""
+    return shutil.which(name) or str(unpacked("prometheus") / "usr/bin" / name)
+
+
 def _run(*command: str, folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"

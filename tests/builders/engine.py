@@ -7,6 +7,7 @@ of topics, and the console tools' command lines: what is checked is checked from
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaTimeoutError
@@ -123,6 +125,24 @@ class Engine(EngineTopics, EngineFeeds):
         }
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("FEEDMILL_")}
         return {**inherited, **own, **self.variables}
+
+    def use_environment(self, patch: pytest.MonkeyPatch, **variables: str) -> None:
+        """Have commands that run in this process be about this installation."""
+        for name, value in {**self.environment(), **variables}.items():
+            if name.startswith("FEEDMILL_") and name != "FEEDMILL_PORT":
+                patch.setenv(name, value)
+
+    def feedmill(self, line: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run `feedmill …` in a process of its own, about this installation."""
+        return subprocess.run(
+            [sys.executable, "-m", "feedmill.cli.main", *shlex.split(line)],
+            env={**self.environment(), **variables},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
 
     def start(self, *workers: str, tag: str = "") -> None:
         """Start workers: `WORKER`, or stages with a plus between; `tag` tells equal ones apart."""

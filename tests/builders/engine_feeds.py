@@ -69,7 +69,7 @@ class EngineFeeds:
         """Wait until a feed has this post."""
         until(lambda: post_id in self.order(feed), seconds)
 
-    def wait_gone(self, post_id: str, feed: str = "global", seconds: float = 5.0) -> None:
+    def wait_gone(self, post_id: str, feed: str = "global", seconds: float = 30.0) -> None:
         """Wait until a feed does not have this post."""
         until(lambda: post_id not in self.order(feed), seconds)
 
@@ -82,6 +82,13 @@ class EngineFeeds:
         entries, info = self.feed(name)
         check_ranking(entries, info, truths if truths is not None else self.truths())
         return len(entries)
+
+    def is_right(self, name: str = "global") -> bool:
+        """Whether `check_feed` finds nothing wrong by now."""
+        try:
+            return self.check_feed(name) > 0
+        except AssertionError:
+            return False
 
     def forget_redis(self) -> int:
         """Delete all keys of the prefix, as a flush does."""

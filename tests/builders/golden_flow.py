@@ -8,9 +8,9 @@ from builders.contract_score import truth_of
 from builders.golden_log import ONE_PARTITION, PARTITIONS, Round
 from builders.golden_recording import Recording, summary
 from builders.golden_records import generated
-from builders.golden_redis import ShownRedis
 from builders.golden_stages import Brittle, EngagementFlow, FilterFlow, ModelFlow, Takes, Written
 from builders.records import StoredRecord
+from builders.redis_model import RedisModel
 from feedmill.events.decode import (
     decode_engagement,
     decode_instance,
@@ -36,6 +36,7 @@ from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.validation import validate_batch
 from feedmill.streams.redis.explanation import explain
+from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
 
 NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 SIGNALS = "signals."
@@ -59,6 +60,30 @@ DECODERS: dict[str, Callable[[bytes | None, bytes | None], Any]] = {
     "instances": _decode_instance,
     **{SIGNALS + name: partial(_decode_signal, name) for name in NAMES.all},
 }
+
+
+class ShownRedis(RedisModel):
+    """The same model, with the infos of feeds as the texts that Redis has."""
+
+    def _take_info(self, change: FeedChange) -> None:
+        if change.whole:
+            self.info[change.feed] = {
+                "version": "1",
+                "weights": encode(change.weights.as_dict()).decode(),
+                "gates": encode(change.gates).decode(),
+            }
+        self.info[change.feed]["config_offset"] = str(change.config_offset)
+
+    def feed_shown(self, feed: str) -> FeedSnapshot:
+        return FeedSnapshot(feed, tuple(self.ranking(feed)), self.info[feed])
+
+    def post_shown(self, post_id: str) -> PostSnapshot:
+        return PostSnapshot(post_id, self.hashes[post_id])
+
+    def value(self, post_id: str, name: str) -> float | None:
+        """The value of a post's signal, short enough for a person to compare."""
+        signal = self.post_shown(post_id).signal(name)
+        return None if signal is None or signal.value is None else float(f"{signal.value:.4g}")
 
 
 class Flow:

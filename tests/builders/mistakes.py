@@ -75,27 +75,46 @@ def _unwritable(folder: str, line: str, instead: tuple[str, ...]) -> tuple[Mista
 
 BUILD = (f"lists build sample/domains.txt {LIST} --licence mine --kind domains",)
 
+
+def _score(what: str, words: str, instead: str = "spam post.jsonl") -> Mistake:
+    return Mistake(what, f"score {words}", (f"score {instead}",))
+
+
+def _train(what: str, words: str) -> Mistake:
+    return Mistake(what, f"train spam {words}".strip(), TRAIN)
+
+
+def _build(what: str, words: str) -> Mistake:
+    return Mistake(what, f"lists build {words}", BUILD)
+
+
+def _set(what: str, words: str, instead: str) -> Mistake:
+    return Mistake(what, f"config set {words}", (f"config set {instead} --timeout 0",))
+
+
+def _override(what: str, words: str, instead: str) -> Mistake:
+    return Mistake(what, f"override {words}", (f"override {instead} --timeout 0",))
+
+
+SAMPLE = "spam sample/posts.jsonl"
 FILES = (
-    Mistake("a model misspelt", "score spma sample/posts.jsonl", SCORE),
-    Mistake("a file misspelt", "score spam sample/post.jsonl", SCORE),
-    Mistake("a folder instead of a file", "score spam sample", SCORE),
-    Mistake("times in seconds", "score spam seconds.jsonl", ("score spam post.jsonl",)),
-    Mistake("a field misspelt", "score spam misspelt.jsonl", ("score spam post.jsonl",)),
-    Mistake("an array instead of lines", "score spam array.json", ("score spam post.jsonl",)),
-    Mistake("CSV instead of JSON lines", "score spam sample/labelled.csv", SCORE),
-    Mistake("a download that broke off", "score spam cut.jsonl.gz", ("score spam post.jsonl",)),
-    Mistake("a file in UTF-16", "score spam utf16.jsonl", ("score spam post.jsonl",)),
-    Mistake(
+    _score("a model misspelt", "spma sample/posts.jsonl", SAMPLE),
+    _score("a file misspelt", "spam sample/post.jsonl", SAMPLE),
+    _score("a folder instead of a file", "spam sample", SAMPLE),
+    _score("times in seconds", "spam seconds.jsonl"),
+    _score("a field misspelt", "spam misspelt.jsonl"),
+    _score("an array instead of lines", "spam array.json"),
+    _score("CSV instead of JSON lines", "spam sample/labelled.csv", SAMPLE),
+    _score("a download that broke off", "spam cut.jsonl.gz"),
+    _score("a file in UTF-16", "spam utf16.jsonl"),
+    _score(
         "posts instead of engagements",
-        "score engagement post.jsonl --engagements post.jsonl",
-        ("score engagement post.jsonl --engagements likes.jsonl",),
+        *(f"engagement post.jsonl --engagements {name}.jsonl" for name in ("post", "likes")),
     ),
-    Mistake(
-        "an option of another model",
-        "score quality post.jsonl --explain",
-        ("score spam post.jsonl --explain",),
+    _score(
+        "an option of another model", "quality post.jsonl --explain", "spam post.jsonl --explain"
     ),
-    Mistake("a store that is a file", "score spam post.jsonl --model post.jsonl", SCORE),
+    _score("a store that is a file", "spam post.jsonl --model post.jsonl", SAMPLE),
     Mistake(
         "a sample of no posts",
         "labels sample spam post.jsonl --count 0",
@@ -104,100 +123,64 @@ FILES = (
     *_unwritable("a folder that one may not write to", "sample made", ("sample made",)),
 )
 
+EVALUATE = (f"evaluate spam --data {GOOD} --looks looks",)
 TRAINING = (
-    Mistake("no data", "train spam", TRAIN),
-    Mistake("a data file misspelt", "train spam --data sample/labeled.csv", TRAIN),
-    Mistake("no column of labels", "train spam --data sample/labelled.csv", TRAIN),
-    Mistake(
-        "a column misspelt",
-        "train spam --data sample/labelled.csv,text=boddy,label=kind,positive=junk",
-        TRAIN,
-    ),
-    Mistake(
-        "labels that are words",
-        "train spam --data sample/labelled.csv,text=body,label=kind",
-        TRAIN,
-    ),
-    Mistake(
+    _train("no data", ""),
+    _train("a data file misspelt", "--data sample/labeled.csv"),
+    _train("no column of labels", "--data sample/labelled.csv"),
+    _train("a column misspelt", "--data sample/labelled.csv,text=boddy,label=kind,positive=junk"),
+    _train("labels that are words", "--data sample/labelled.csv,text=body,label=kind"),
+    _train(
         "a label that no row has",
-        "train spam --data sample/labelled.csv,text=body,label=kind,positive=jumk",
-        TRAIN,
+        "--data sample/labelled.csv,text=body,label=kind,positive=jumk",
     ),
-    Mistake("an option misspelt", "train spam --data sample/labelled.csv,lable=kind", TRAIN),
-    Mistake("a spreadsheet", "train spam --data sheet.xlsx", TRAIN),
-    Mistake("a header without rows", "train spam --data header.csv", TRAIN),
-    Mistake("a bad row", "train spam --data badrow.csv", TRAIN),
-    Mistake("too few rows", "train spam --data few.csv", TRAIN),
+    _train("an option misspelt", "--data sample/labelled.csv,lable=kind"),
+    _train("a spreadsheet", "--data sheet.xlsx"),
+    _train("a header without rows", "--data header.csv"),
+    _train("a bad row", "--data badrow.csv"),
+    _train("too few rows", "--data few.csv"),
     Mistake(
         "too few ordinary posts",
         f"train spam --data {GOOD} --ordinary few.csv,text=text",
         (f"train spam --data {GOOD} --ordinary sample/ordinary.jsonl,group=author --out made",),
     ),
-    Mistake("a store that is a file", f"train spam --data {GOOD} --out post.jsonl", TRAIN),
-    Mistake("a base that is not there", f"train spam --data {GOOD} --base nowhere", TRAIN),
-    Mistake("a time without labels", f"train spam --data {GOOD} --since 2026-01-01", TRAIN),
-    Mistake("a time to come", "train spam --from-labels --since 2100-01-01", TRAIN),
-    Mistake("a file twice", f"train spam --data {GOOD} --data {GOOD}", TRAIN),
+    _train("a store that is a file", f"--data {GOOD} --out post.jsonl"),
+    _train("a base that is not there", f"--data {GOOD} --base nowhere"),
+    _train("a time without labels", f"--data {GOOD} --since 2026-01-01"),
+    _train("a time to come", "--from-labels --since 2100-01-01"),
+    _train("a file twice", f"--data {GOOD} --data {GOOD}"),
     Mistake("posts for a ranker", "train engagement --data sample/labelled.csv", TRAIN),
     *_unwritable(
         "a store that one may not write to",
         f"train spam --data {GOOD} --no-snapshot --out made",
         TRAIN,
     ),
-    Mistake("no model to evaluate", "evaluate", (f"evaluate spam --data {GOOD} --looks looks",)),
-    Mistake(
-        "no label to evaluate by",
-        "evaluate spam --data sample/ordinary.jsonl",
-        (f"evaluate spam --data {GOOD} --looks looks",),
-    ),
+    Mistake("no model to evaluate", "evaluate", EVALUATE),
+    Mistake("no label to evaluate by", "evaluate spam --data sample/ordinary.jsonl", EVALUATE),
 )
 
+LICENSED = f"{LIST} --licence mine"
 STORES = (
     Mistake("an altered model", "score spam post.jsonl --model altered", _again("altered")),
     Mistake("a model that is gone", "score spam post.jsonl --model gone", _again("gone")),
-    Mistake("a card that is none", "score spam post.jsonl --model no-card", SCORE),
+    _score("a card that is none", "spam post.jsonl --model no-card", SAMPLE),
     Mistake("a store of an old feedmill", "score spam post.jsonl --model old", _again("old")),
-    Mistake("too few digits", "score spam post.jsonl --version 7082", SCORE),
-    Mistake("a version that is not there", "score spam post.jsonl --version ffffff", SCORE),
-    Mistake("a password in an address", "score spam --model s3://me:secret@bucket/x", SCORE),
-    Mistake(
-        "a wrong line in a list",
-        f"lists build bad-domains.txt {LIST} --licence mine --kind domains",
-        BUILD,
-    ),
-    Mistake(
-        "an empty list", f"lists build empty.jsonl {LIST} --licence mine --kind domains", BUILD
-    ),
-    Mistake(
-        "a photo for a list", f"lists build photo.jpg {LIST} --licence mine --kind domains", BUILD
-    ),
-    Mistake(
-        "domains for hashes",
-        f"lists build sample/domains.txt {LIST} --licence mine --kind media",
-        BUILD,
-    ),
-    Mistake(
-        "a list in no store",
-        f"lists build sample/domains.txt {NO_STORE} --licence mine --kind domains",
-        BUILD,
-    ),
+    _score("too few digits", "spam post.jsonl --version 7082", SAMPLE),
+    _score("a version that is not there", "spam post.jsonl --version ffffff", SAMPLE),
+    _score("a password in an address", "spam --model s3://me:secret@bucket/x", SAMPLE),
+    _build("a wrong line in a list", f"bad-domains.txt {LICENSED} --kind domains"),
+    _build("an empty list", f"empty.jsonl {LICENSED} --kind domains"),
+    _build("a photo for a list", f"photo.jpg {LICENSED} --kind domains"),
+    _build("domains for hashes", f"sample/domains.txt {LICENSED} --kind media"),
+    _build("a list in no store", f"sample/domains.txt {NO_STORE} --licence mine --kind domains"),
     Mistake(
         "a list that the store lacks",
         "lists release spam worse",
-        (
-            f"lists build sample/domains.txt {LIST.replace('bad', 'worse')} --licence mine --kind"
-            " domains",
-        ),
+        (f"lists build sample/domains.txt {LICENSED} --kind domains".replace("bad", "worse"),),
         {"FEEDMILL_MODELS": "made"},
     ),
-    Mistake(
-        "a kind that no list has",
-        f"lists build empty.jsonl {LIST} --licence mine --kind hosts",
-        BUILD,
-    ),
-    Mistake(
-        "a list without a licence", f"lists build sample/domains.txt {LIST} --kind domains", BUILD
-    ),
+    _build("a kind that no list has", f"empty.jsonl {LICENSED} --kind hosts"),
+    _build("a list without a licence", f"sample/domains.txt {LIST} --kind domains"),
 )
 
 ENVIRONMENT = (
@@ -236,55 +219,42 @@ SERVERS = (
              "config get --prefix {prefix}other.")),
     Mistake("other partitions than before", "topics create --partitions 3",
             ("topics create --partitions 2",)),
-    Mistake("a weight misspelt", "config set weights alpah=0.2 beta=0.8",
-            ("config set weights alpha=0.2 beta=0.8 --timeout 0",)),
-    Mistake("a weight that is a word", "config set weights alpha=much beta=0.8",
-            ("config set weights alpha=0.3 beta=0.8 --timeout 0",)),
-    Mistake("a weight below zero", "config set weights alpha=-0.5 beta=0.8",
-            ("config set weights alpha=0.5 beta=0.8 --timeout 0",)),
-    Mistake("a weight that is no number", "config set weights alpha=nan beta=0.8",
-            ("config set weights alpha=0.2 beta=0.8 --timeout 0",)),
-    Mistake("weights that are all zero", "config set weights alpha=0 beta=0",
-            ("config set weights alpha=0 beta=1 --timeout 0",)),
-    Mistake("a half-life of nothing", "config set weights half_life_hours=0",
-            ("config set weights half_life_hours=12 --timeout 0",)),
-    Mistake("a threshold that is a word", "config set gates spam.hide_at=high",
-            ("config set gates spam.hide_at=0.8 --timeout 0",)),
-    Mistake("a wrong type in JSON", "config set gates '{{\"spam\": {{\"hide_at\": \"high\"}}}}'",
-            ("config set gates '{{\"spam\": {{\"hide_at\": 0.8}}}}' --timeout 0",)),
-    Mistake("a number for a gate", "config set gates spam=0.8",
-            ("config set gates spam.hide_at=0.8 --timeout 0",)),
-    Mistake("a file's name for its content", "config set gates gates.json",
-            ("config set gates '{{\"spam\": {{\"hide_at\": 0.8}}}}' --timeout 0",)),
-    Mistake("JSON that breaks off", "config set rules/spam '{{\"a\": {{\"phrases\": [\"x\"]'",
-            ("config set rules/spam 'a.phrases=[\"x\"]' a.verdict=hide --timeout 0",)),
-    Mistake("a rule without a verdict", "config set rules/spam 'b.phrases=[\"x\"]'",
-            ("config set rules/spam 'b.phrases=[\"x\"]' b.verdict=demote --timeout 0",)),
+    _set("a weight misspelt", "weights alpah=0.2 beta=0.8", "weights alpha=0.2 beta=0.8"),
+    _set("a weight that is a word", "weights alpha=much beta=0.8", "weights alpha=0.3 beta=0.8"),
+    _set("a weight below zero", "weights alpha=-0.5 beta=0.8", "weights alpha=0.5 beta=0.8"),
+    _set("a weight that is no number", "weights alpha=nan beta=0.8", "weights alpha=0.2 beta=0.8"),
+    _set("weights that are all zero", "weights alpha=0 beta=0", "weights alpha=0 beta=1"),
+    _set("a half-life of nothing", "weights half_life_hours=0", "weights half_life_hours=12"),
+    _set("a threshold that is a word", "gates spam.hide_at=high", "gates spam.hide_at=0.8"),
+    _set("a wrong type in JSON", "gates '{{\"spam\": {{\"hide_at\": \"high\"}}}}'",
+         "gates '{{\"spam\": {{\"hide_at\": 0.8}}}}'"),
+    _set("a number for a gate", "gates spam=0.8", "gates spam.hide_at=0.8"),
+    _set("a file's name for its content", "gates gates.json",
+         "gates '{{\"spam\": {{\"hide_at\": 0.8}}}}'"),
+    _set("JSON that breaks off", "rules/spam '{{\"a\": {{\"phrases\": [\"x\"]'",
+         "rules/spam 'a.phrases=[\"x\"]' a.verdict=hide"),
+    _set("a rule without a verdict", "rules/spam 'b.phrases=[\"x\"]'",
+         "rules/spam 'b.phrases=[\"x\"]' b.verdict=demote"),
     Mistake("rules of no filter", "config set rules/spma 'a.phrases=[\"x\"]' a.verdict=hide",
             ("config get rules/spam",)),
     Mistake("the history of no setting", "config history weigths", ("config history weights",)),
-    Mistake("a percentage for a threshold", "config set gates spam.hide_at=80",
-            ("config set gates spam.hide_at=0.8 --timeout 0",)),
-    Mistake("a gate misspelt", "config set gates spma.hide_at=0.8",
-            ("config set gates spam.hide_at=0.85 --timeout 0",)),
-    Mistake("a feed of no posts", "config set feeds/mine '{{\"size\": 0}}'",
-            ("config set feeds/mine '{{\"size\": 10}}' --timeout 0",)),
+    _set("a percentage for a threshold", "gates spam.hide_at=80", "gates spam.hide_at=0.8"),
+    _set("a gate misspelt", "gates spma.hide_at=0.8", "gates spam.hide_at=0.85"),
+    _set("a feed of no posts", "feeds/mine '{{\"size\": 0}}'", "feeds/mine '{{\"size\": 10}}'"),
     Mistake("a setting that is none", "config set weight alpha=1", GET),
     Mistake("nothing to go back to", "config rollback feeds/yours",
             ("config history feeds/yours",)),
-    Mistake("a pattern that is none", "config set rules/spam 'a.patterns=[\"(\"]' a.verdict=hide",
-            ("config set rules/spam 'a.patterns=[\"[(]\"]' a.verdict=hide --timeout 0",)),
+    _set("a pattern that is none", "rules/spam 'a.patterns=[\"(\"]' a.verdict=hide",
+         "rules/spam 'a.patterns=[\"[(]\"]' a.verdict=hide"),
     Mistake("an override of nobody", "override hide author:", ("override list",)),
     Mistake("overrides of a post without its kind", "override list p1",
             ("override list post:p1",)),
-    Mistake("an end that is a day", "override demote author:ann --expires 2020-01-01",
-            ("override demote author:ann --expires 30d --timeout 0",)),
-    Mistake("a post without its kind", "override hide p1",
-            ("override hide post:p1 --timeout 0",)),
-    Mistake("a duration without a unit", "override demote author:ann --expires 7",
-            ("override demote author:ann --expires 7d --timeout 0",)),
-    Mistake("a gate that is none", "override allow post:p1 --gate quality",
-            ("override allow post:p1 --gate spam --timeout 0",)),
+    _override("an end that is a day", "demote author:ann --expires 2020-01-01",
+              "demote author:ann --expires 30d"),
+    _override("a post without its kind", "hide p1", "hide post:p1"),
+    _override("a duration without a unit", "demote author:ann --expires 7",
+              "demote author:ann --expires 7d"),
+    _override("a gate that is none", "allow post:p1 --gate quality", "allow post:p1 --gate spam"),
     Mistake("a feed misspelt", "feed globla", ("feed global",)),
     Mistake("a feed misspelt, to explain", "explain p1 --feed globla", ("explain p1",)),
     Mistake("a post that nobody sent", "explain p9", ("explain p1",)),
@@ -295,10 +265,7 @@ SERVERS = (
             ("dead-letters list --topic posts",)),
     Mistake("labels that nobody gave", "train spam --from-labels",
             ("labels sample spam post.jsonl --count 1",)),
-    Mistake("a partition without a number", "topics reset posts",
-            ("topics reset posts:1 --dry-run",)),
-    Mistake("a partition that is not there", "topics reset posts:7",
-            ("topics reset posts:1",)),
+    Mistake("a group that no worker has", "groups describe wroker", ("groups list",)),
     Mistake("a file of bad lines", "replay misspelt.jsonl --strict", ("replay post.jsonl",)),
     Mistake("times in seconds, sent", "replay seconds.jsonl --strict", ("replay post.jsonl",)),
 )  # fmt: skip

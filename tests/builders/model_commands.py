@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from confluent_kafka import ConsumerGroupTopicPartitions
-from confluent_kafka.admin import AdminClient
 
-from builders.fault_engine import FaultEngine
+from builders.engine import Engine
 from feedmill.cli.main import main
 from feedmill.models.store_files import Store
 
@@ -19,16 +17,14 @@ class Models:
 
     def __init__(
         self,
-        engine: FaultEngine,
+        engine: Engine,
         store: Store,
         patch: pytest.MonkeyPatch,
         group: str = "worker",
     ) -> None:
         self._engine = engine
         self._group = group
-        for name, value in {**engine.environment(), "FEEDMILL_MODELS": str(store)}.items():
-            if name.startswith("FEEDMILL_") and name != "FEEDMILL_PORT":
-                patch.setenv(name, value)
+        engine.use_environment(patch, FEEDMILL_MODELS=str(store))
 
     def run(self, line: str) -> Result:
         return CliRunner().invoke(main, ["models", *shlex.split(line)])
@@ -40,13 +36,5 @@ class Models:
 
     def notes(self, name: str) -> dict[int, tuple[str, int]]:
         """By partition the recorded version of a model, and the offset from which it holds."""
-        admin = AdminClient({"bootstrap.servers": self._engine.kafka})
-        group, topic = self._engine.topic(self._group), self._engine.topic("posts")
-        asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
-        found = {}
-        for at in asked[group].result(30).topic_partitions:
-            text = json.loads(at.metadata or "{}").get("notes", {}).get(f"model.{name}", "")
-            if at.topic == topic and text:
-                version, offset = text.split()
-                found[at.partition] = version, int(offset)
-        return found
+        notes = self._engine.notes(self._group, f"model.{name}")
+        return {at: (text.split()[0], int(text.split()[1])) for at, text in notes.items()}

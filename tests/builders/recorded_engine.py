@@ -178,13 +178,6 @@ def _models(truths: Mapping[str, Json], name: str) -> list[str]:
     return sorted({f"{truth[name]['model']}@{truth[name]['version']}" for truth in truths.values()})
 
 
-def _latest(engine: Engine, topic: str) -> dict[str, Json]:
-    """The last value of each of our posts on a topic; others' keys may be no text at all."""
-    own = [record for record in engine.read_all(topic) if (record.key or b"")[:7] == b"golden-"]
-    last = {record.key.decode(): record.value for record in own}
-    return {post_id: json.loads(value) for post_id, value in last.items() if value}
-
-
 def _has_counted(engine: Engine, sent: Sent) -> bool:
     counters = engine.latest("counters")
     found = {
@@ -196,7 +189,7 @@ def _has_counted(engine: Engine, sent: Sent) -> bool:
 def _last_truths(engine: Engine, sent: Sent) -> dict[str, Json] | None:
     """What Redis shows of the posts, once it has all that the topics have."""
     truths = engine.truths(list(sent.offsets))
-    latest = {name: _latest(engine, f"signals.{name}") for name in SIGNALS}
+    latest = {name: engine.latest(f"signals.{name}") for name in SIGNALS}
     for post_id, offset in sent.offsets.items():
         truth = truths.get(post_id, {})
         for name in SIGNALS:

@@ -12,7 +12,7 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def until(condition: Callable[[], Any], seconds: float = 30.0, every: float = 0.05) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 30.0, every: float = 0.1) -> Any:
     """Wait until a condition holds and return its value; raise if it does not in time."""
     end = time.monotonic() + seconds
     while True:

@@ -15,21 +15,25 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import chaos.scenarios
-from chaos.results_page import write_rows
+from chaos.results import HEADER, line_of, write_rows
 from chaos.scenario import Chaos, Row, SharedStack
-from chaos.table import HEADER, line_of
 
 FOLDER = Path(".feedmill/chaos").absolute()
+# The short form runs so many scenarios side by side: most of the time they wait.
+SIDE_BY_SIDE = 2
+# It measures what a worker takes, and sends twice that.
+ALONE = ("overload",)
 
 # OpenMP threads wait by spinning: beside other processes they take the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def main() -> None:
-    """Run the scenarios one after another."""
+    """Run the scenarios: one after another in the long form, which measures times."""
     names = sorted(module.name for module in pkgutil.iter_modules(chaos.scenarios.__path__))
     parser = argparse.ArgumentParser(prog="chaos")
     parser.add_argument("--long", action="store_true", help="many rounds, written to docs/chaos.md")
@@ -37,23 +41,35 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="draw the same again")
     given = parser.parse_args()
     print(f"seed {given.seed}, {'long' if given.long else 'short'} form\n\n{HEADER}", flush=True)
-    failed = False
     FOLDER.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{given.seed}-", dir=FOLDER))
+    chosen = given.only or names
+    alone = chosen if given.long else [name for name in chosen if name in ALONE]
     with contextlib.closing(SharedStack(folder)) as stack:
-        for name in given.only or names:
-            rows = []
-            with Chaos(name, given.seed, is_long=given.long, stack=stack) as surroundings:
-                for row in _rows(surroundings):
-                    rows.append(row)
-                    _print(row)
-            failed = failed or any(row.problems or (given.long and row.is_slow) for row in rows)
-            if given.long:
-                write_rows(name, rows, given.seed)
-    if failed:
+
+        def run(name: str) -> bool:
+            return _passes(Chaos(name, given.seed, is_long=given.long, stack=stack))
+
+        passed = list(map(run, alone))
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            passed += pool.map(run, [name for name in chosen if name not in alone])
+    if not all(passed):
         print(f"a bar failed; the logs are in {folder}")
         sys.exit(1)
     shutil.rmtree(folder)
+
+
+def _passes(surroundings: Chaos) -> bool:
+    """Run a scenario and print its rows; whether all bars that count hold."""
+    rows = []
+    with surroundings:
+        for row in _rows(surroundings):
+            rows.append(row)
+            notes = [*row.notes, *row.problems[:10]]
+            print("\n    ".join([line_of(row), *notes]), flush=True)
+    if surroundings.is_long:
+        write_rows(surroundings.name, rows, surroundings.seed)
+    return not any(row.problems or (surroundings.is_long and row.is_slow) for row in rows)
 
 
 def _rows(surroundings: Chaos) -> Iterator[Row]:
@@ -64,12 +80,6 @@ def _rows(surroundings: Chaos) -> Iterator[Row]:
     except Exception as error:  # noqa: BLE001 - a scenario may fail in any way; the others go on
         traceback.print_exc()
         yield Row.failed(surroundings.name, f"{type(error).__name__}: {error}")
-
-
-def _print(row: Row) -> None:
-    print(line_of(row), flush=True)
-    for problem in row.problems[:10]:
-        print(f"    {problem}", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
+from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
 
 from builders.bombs import MIB, RefusedBatch, bomb, send_batch
+from builders.engine_topics import post_of
 from builders.fault_engine import FaultEngine
 from builders.hostile_texts import hostile_texts
 from builders.waiting import now_ms
@@ -130,9 +132,8 @@ def _in_new_communities(n: int) -> bytes:
     return _post(f"squat-{n}", f"squatter-{n % 7}", f"Notes on subject {n}", communities=names)
 
 
-def _post(post_id: str, author_id: str, text: str, **more: object) -> bytes:
-    post = {"post_id": post_id, "author_id": author_id, "created_at_ms": now_ms(), "text": text}
-    return json.dumps({**post, **more}).encode()
+def _post(post_id: str, author_id: str, text: str, **more: Any) -> bytes:
+    return json.dumps(post_of(post_id, text, author_id=author_id, **more)).encode()
 
 
 def _send(

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+from builders.engine_topics import PARTITIONS
 from builders.fault_engine import ALL_STAGES, FaultEngine
-from builders.waiting import in_background
-from chaos.compaction import compacted_topics, wait_compacted
+from builders.waiting import in_background, until
 from chaos.fault_points.sitecustomize import COMMON_POINTS
-from chaos.faults import FaultPoints, wait_ended
 from chaos.load import Load
 from chaos.peak_memory import peak_memory
 from chaos.recovery import TAKEOVER_BAR_S, Probe, final_verdict
@@ -15,6 +15,28 @@ from chaos.scenario import Chaos, Row
 
 # A worker that has partitions comes to them while it starts.
 _STARTING_POINTS = ("before assignment", "after assignment", *COMMON_POINTS)
+_FOLDER = Path(__file__).parent / "fault_points"
+_SEGMENT_S = 1.0
+# A segment that is open, and one that the cleaner has not reached.
+_LEFT = 20 * PARTITIONS
+
+
+class FaultPoints:
+    """The fault points of one worker; start it with `variables`."""
+
+    def __init__(self, engine: FaultEngine, name: str) -> None:
+        self._file = engine.folder / f"fault-of-{name}"
+        self.variables = {"PYTHONPATH": str(_FOLDER), "CHAOS_FAULT": str(self._file)}
+
+    def arm(self, signal_name: str, point: str) -> None:
+        """Have the worker send itself the signal where it comes to the point next."""
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{signal_name} {point}", "utf-8")
+        new.replace(self._file)
+
+    def wait_struck(self, seconds: float = 30.0) -> None:
+        """Wait until it has come there."""
+        until(lambda: not self._file.exists(), seconds, every=0.01)
 
 
 class KillRounds:
@@ -52,7 +74,8 @@ class KillRounds:
 
     def _wait_killed(self, name: str) -> None:
         self._points[name].wait_struck()
-        wait_ended(self._engine.workers[f"{ALL_STAGES}{name}"])
+        killed = self._engine.workers[f"{ALL_STAGES}{name}"]
+        until(lambda: killed.process.poll() is not None)
 
 
 def kill_rounds(
@@ -90,3 +113,29 @@ def kill_rounds(
         recover_bar_s=TAKEOVER_BAR_S,
         peak_mb=memory.mb,
     )
+
+
+def compacted_topics(engine: FaultEngine) -> list[str]:
+    """The topics whose last record of each key is the state."""
+    return [
+        "posts",
+        "counters",
+        *(f"signals.{name}" for name in (*engine.gates, *engine.objectives)),
+    ]
+
+
+def wait_compacted(engine: FaultEngine) -> None:
+    """Wait until of each key little more than its last record is left."""
+
+    def is_compacted() -> bool:
+        # A segment ends with the first record after its time.
+        Probe(engine).seconds()
+        time.sleep(_SEGMENT_S)
+        return all(_is_compacted(engine, topic) for topic in compacted_topics(engine))
+
+    until(is_compacted, 60)
+
+
+def _is_compacted(engine: FaultEngine, topic: str) -> bool:
+    keys = [record.key for record in engine.read_all(topic)]
+    return len(keys) <= len(set(keys)) + _LEFT

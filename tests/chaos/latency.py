@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from statistics import median
 
-from builders.engine_topics import Json
+from builders.engine_topics import post_of
 from builders.fault_engine import FaultEngine
-from builders.waiting import now_ms, until
+from builders.waiting import until
 
 COMMUNITY = "probed"
 _LOOK_EVERY_S = 0.005
@@ -33,10 +33,9 @@ class LatencyProbe:
         self._time("post", lambda: self._post(post_id), lambda: self._score(post_id) is not None)
         if "engagement" in kinds:
             before = self._score(post_id)
-            event: Json = {"user_id": self._tag, "kind": "click", "at_ms": now_ms()}
             self._time(
                 "engagement",
-                lambda: engine.send("engagements", post_id, {"post_id": post_id, **event}),
+                lambda: engine.click(post_id, self._tag),
                 lambda: self._score(post_id) != before,
             )
         if "setting" in kinds:
@@ -49,11 +48,8 @@ class LatencyProbe:
                 lambda: self._config_offset() >= offsets[0],
             )
         if "override" in kinds:
-            hide: Json = {"verdict": "hide", "by": "chaos", "reason": "r", "at_ms": now_ms()}
             self._time(
-                "override",
-                lambda: engine.send("overrides", f"post:{post_id}|*", hide),
-                lambda: self._score(post_id) is None,
+                "override", lambda: engine.hide(post_id), lambda: self._score(post_id) is None
             )
         # A feed that is full of earlier posts would not show a later one.
         engine.send("posts", post_id, None)
@@ -68,13 +64,8 @@ class LatencyProbe:
         self.seconds[kind].append(time.monotonic() - start)
 
     def _post(self, post_id: str) -> None:
-        value = {
-            "author_id": f"author-of-{post_id}",
-            "created_at_ms": now_ms(),
-            "text": f"Notes on a walk, number {post_id}",
-            "communities": [COMMUNITY],
-        }
-        self._engine.send("posts", post_id, {"post_id": post_id, **value})
+        text = f"Notes on a walk, number {post_id}"
+        self._engine.send("posts", post_id, post_of(post_id, text, communities=[COMMUNITY]))
 
     def _score(self, post_id: str) -> float | None:
         score: float | None = self._engine.redis.zscore(self._feed, post_id)

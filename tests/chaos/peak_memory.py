@@ -10,7 +10,15 @@ from builders.engine import Engine
 from builders.waiting import in_background
 
 _EVERY_S = 0.25
-_PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
+
+
+def memory_mb(pid: int, kind: str = "VmHWM") -> float:
+    """The most memory that a process took, or as VmRSS what it has; 0 of one that ended."""
+    with contextlib.suppress(OSError):
+        text = Path(f"/proc/{pid}/status").read_text("utf-8")
+        if found := re.search(rf"{kind}:\s+(\d+) kB", text):
+            return int(found[1]) / 1024
+    return 0.0
 
 
 class PeakMemory:
@@ -18,13 +26,13 @@ class PeakMemory:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._peak_kb = 0
+        self._peak_mb = 0.0
 
     @property
     def mb(self) -> float:
         """The peak until now, in MB."""
         self._look()
-        return self._peak_kb / 1024
+        return self._peak_mb
 
     def watch(self, stop: threading.Event) -> None:
         """Look until the event is set."""
@@ -33,9 +41,7 @@ class PeakMemory:
 
     def _look(self) -> None:
         for worker in tuple(self._engine.workers.values()):
-            with contextlib.suppress(OSError):
-                found = _PEAK.search(Path(f"/proc/{worker.pid}/status").read_text("utf-8"))
-                self._peak_kb = max(self._peak_kb, int(found[1]) if found else 0)
+            self._peak_mb = max(self._peak_mb, memory_mb(worker.pid))
 
 
 @contextlib.contextmanager

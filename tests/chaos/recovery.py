@@ -2,17 +2,14 @@
 
 import time
 import uuid
-from typing import Any
-
-from kafka.partitioner.default import murmur2
+from collections.abc import Sequence
 
 from builders.engine import Engine
-from builders.engine_topics import PARTITIONS
+from builders.engine_topics import PARTITIONS, Record, id_in, post_of
 from builders.fault_engine import FaultEngine
-from builders.waiting import now_ms
-from chaos.event_log import expected_of, found_of, verdict_of
+from chaos.event_log import expected_of, found_of
 from chaos.scenario import Chaos
-from chaos.verdict import Verdict, differences
+from chaos.verdict import Verdict, differences, judge
 
 SESSION_S = 6.0
 # A dead worker's work is served again within its session timeout and so much.
@@ -27,15 +24,7 @@ class Probe:
         self._engine = engine
         self._start = time.monotonic()
         self._ids = _ids_of_each_partition()
-        engine.posts(
-            {
-                "post_id": post_id,
-                "author_id": post_id,
-                "created_at_ms": now_ms(),
-                "text": f"An evening walk, {post_id}",
-            }
-            for post_id in self._ids
-        )
+        engine.posts(post_of(post_id, f"An evening walk, {post_id}") for post_id in self._ids)
 
     def seconds(self, within_s: float = 60.0) -> float:
         """Wait until all are decided in Redis; how long it took from their making."""
@@ -44,20 +33,18 @@ class Probe:
 
 
 def _ids_of_each_partition() -> list[str]:
-    found: dict[int, str] = {}
-    while len(found) < PARTITIONS:
-        post_id = f"probe-{uuid.uuid4().hex[:8]}"
-        found[(murmur2(post_id.encode()) & 0x7FFFFFFF) % PARTITIONS] = post_id
-    return list(found.values())
+    start = f"probe-{uuid.uuid4().hex[:8]}"
+    return [id_in(partition, start) for partition in range(PARTITIONS)]
 
 
-def settled(engine: Engine, **of_log: Any) -> Verdict:
+def settled(engine: Engine, counted: Sequence[Record] = (), letters_before: int = 0) -> Verdict:
     """Wait until nothing is wrong any more; what still is at the end, where that never comes.
 
-    `of_log` are the further arguments of `verdict_of`.
+    Nobody sends anything meanwhile.  See `expected_of` and `found_of` for the arguments.
     """
+    expected = expected_of(engine, counted)
     end = time.monotonic() + _SETTLES_WITHIN_S
-    while not (verdict := verdict_of(engine, **of_log)).is_clean:
+    while not (verdict := judge(expected, found_of(engine, expected, letters_before))).is_clean:
         if time.monotonic() > end:
             break
         time.sleep(1.0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class Row:
 
     `recover_s` is the longest time in which the engine served everything again, `recover_bar_s`
     what it may take; `peak_mb` is the most resident memory of a worker.  `failures` are whatever
-    else does not hold.
+    else does not hold, `notes` are lines for who reads the run.
     """
 
     fault: str
@@ -38,6 +39,7 @@ class Row:
     peak_mb: float
     peak_bar_mb: float = 1000.0
     failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def problems(self) -> list[str]:
@@ -123,12 +125,14 @@ class SharedStack:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock = threading.Lock()
         self._address: StackAddress | None = None
 
     def address(self) -> StackAddress:
-        if self._address is None:
-            self._address = up(self.folder / "shared-stack", broker_settings=PATIENT_BROKER)
-        return self._address
+        with self._lock:
+            if self._address is None:
+                self._address = up(self.folder / "shared-stack", broker_settings=PATIENT_BROKER)
+            return self._address
 
     def close(self) -> None:
         down(self.folder / "shared-stack")

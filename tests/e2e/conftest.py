@@ -1,4 +1,4 @@
-"""Engines for the end-to-end tests: one that tests share, and fresh ones for what kills."""
+"""Engines for the end-to-end tests: those of one test, and those that a file shares."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from builders.engine import WORKER, Engine
+from builders.engine import Engine
 
 EngineFactory = Callable[..., Engine]
 
@@ -40,21 +40,8 @@ def start_engine(stack: Any, tmp_path: Path) -> Iterator[EngineFactory]:
 
 
 @pytest.fixture(scope="module")
-def combiner_alone(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A worker that only ranks, without models: the tests write the signals themselves."""
-    for make in _factory(stack, tmp_path_factory.mktemp("combiner")):
-        yield make("combiner")
-
-
-@pytest.fixture(scope="module")
-def spam_and_combiner(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A worker of one filter and the combiner, shared by the tests of a module."""
-    for make in _factory(stack, tmp_path_factory.mktemp("spam")):
-        yield make("spam+combiner")
-
-
-@pytest.fixture(scope="session")
-def whole_engine(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """A worker of all stages with their shipped models, shared by the tests that kill nothing."""
-    for make in _factory(stack, tmp_path_factory.mktemp("whole")):
-        yield make(WORKER)
+def start_shared_engine(
+    stack: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EngineFactory]:
+    """Starts engines that the tests of a file share."""
+    yield from _factory(stack, tmp_path_factory.mktemp("shared"))

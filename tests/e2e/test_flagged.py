@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from builders.engine import Engine
-from builders.engine_topics import Json
-from builders.waiting import now_ms, until
+from builders.engine_topics import Json, post_of
+from builders.waiting import until
 
 pytestmark = pytest.mark.stack
 SPAM = "FREE CASH!!! WINNER claim your {} prize NOW"
@@ -26,13 +26,11 @@ GATES = {
 def posts(tag: str, community: str, count: int, spam_every: int) -> list[Json]:
     drawn = random.Random(tag)
     return [
-        {
-            "post_id": f"{tag}-{i}{'-spam' if i % spam_every == 3 else ''}",
-            "author_id": f"{tag}-author-{i}",
-            "created_at_ms": now_ms(),
-            "text": (SPAM if i % spam_every == 3 else PLAIN).format(drawn.choice(WORDS)),
-            "communities": [community],
-        }
+        post_of(
+            f"{tag}-{i}{'-spam' if i % spam_every == 3 else ''}",
+            (SPAM if i % spam_every == 3 else PLAIN).format(drawn.choice(WORDS)),
+            communities=[community],
+        )
         for i in range(count)
     ]
 

@@ -29,9 +29,7 @@ def test_a_released_list_hides_new_and_earlier_posts_until_it_is_withdrawn(
 ) -> None:
     store = shipped_store(tmp_path / "store")
     engine = start_engine("spam+combiner", FEEDMILL_MODELS=str(store))
-    for name, value in {**engine.environment(), "FEEDMILL_MODELS": str(store)}.items():
-        if name.startswith("FEEDMILL_") and name != "FEEDMILL_PORT":
-            monkeypatch.setenv(name, value)
+    engine.use_environment(monkeypatch)
 
     def lists(line: str) -> Any:
         result = CliRunner().invoke(main, ["lists", *shlex.split(line), "--json"])
@@ -62,7 +60,7 @@ def test_a_released_list_hides_new_and_earlier_posts_until_it_is_withdrawn(
     engine.workers["spam+combiner"].stop()
     engine.post("late", "see worse.example")
     engine.restart("spam+combiner")
-    until(lambda: outcome(engine, "late") == hidden, 20)
+    until(lambda: outcome(engine, "late") == hidden)
     until(lambda: "late" in engine.latest("signals.spam"))
     signals = [json.loads(one.value) for one in engine.read_all("signals.spam")]
     assert {one["version"] for one in signals if one["post_id"] == "late"} == {label}

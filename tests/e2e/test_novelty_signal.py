@@ -1,13 +1,12 @@
 """The example of a signal of one's own beside a fused worker: it ranks, heals and stays alive."""
 
 import contextlib
-import itertools
 import json
-import random
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +16,26 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from builders.bombs import bomb, keep_codecs, send_batch
 from builders.engine import WORKER, Engine, Json, Worker
-from builders.engine_topics import PARTITIONS
+from builders.engine_topics import id_in, post_of
 from builders.waiting import now_ms, until
-from feedmill.events.partition import partition_of
 from feedmill.streams.kafka.topic_table import EVENT_BYTES
 
 pytestmark = pytest.mark.stack
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "novelty_signal.py"
 NOVELTY = "novelty"
-# Of small records, more than Faust should list one by one.
+# Of the last one's small records there are more than Faust should list one by one.
 BOMBS = {
-    "gzip": bomb("gzip", 20_000_000),
-    "snappy": bomb("snappy", 20_000_000),
-    "lz4": bomb("lz4", 20_000_000),
-    "zstd": bomb("zstd", 130_000_000, record_bytes=1_000),
+    **{codec: partial(bomb, codec, 20_000_000) for codec in ("gzip", "snappy", "lz4")},
+    "zstd": partial(bomb, "zstd", 130_000_000, record_bytes=1_000),
 }
 
 
 @pytest.fixture(scope="module")
-def engine(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine(start_shared_engine: Any) -> Engine:
     """A worker that reads the signal, shared by the tests; each starts an example of its own."""
-    folder = tmp_path_factory.mktemp("novelty")
-    engine = Engine(stack.kafka, stack.redis, "novel.", folder, signals="novelty:objective")
-    try:
-        engine.start(WORKER)
-        engine.wait_ready()
-        yield engine
-    finally:
-        engine.stop()
+    engine: Engine = start_shared_engine(WORKER, signals="novelty:objective")
+    return engine
 
 
 @pytest.fixture
@@ -84,15 +74,6 @@ def start_example(engine: Engine) -> Worker:
     return worker
 
 
-def post_of(post_id: str, text: str) -> dict[str, Any]:
-    return {
-        "post_id": post_id,
-        "author_id": f"author-of-{post_id}",
-        "created_at_ms": now_ms(),
-        "text": text,
-    }
-
-
 def novelty_of(engine: Engine, post_id: str) -> float | None:
     value: float | None = engine.truth(post_id).get(NOVELTY, {}).get("value")
     return value
@@ -110,9 +91,11 @@ def refused_by_kafka(engine: Engine) -> Iterator[None]:
     settings = {"max.message.bytes": "20"}
     with contextlib.closing(KafkaAdminClient(bootstrap_servers=engine.kafka)) as admin:
         admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, settings)])
-        yield
-        settings["max.message.bytes"] = str(EVENT_BYTES)
-        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, settings)])
+        try:
+            yield
+        finally:
+            settings["max.message.bytes"] = str(EVENT_BYTES)
+            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, settings)])
 
 
 def test_a_signal_of_ones_own_ranks_a_feed(engine: Engine) -> None:
@@ -170,12 +153,20 @@ def test_what_a_killed_app_did_not_answer_is_answered_later(
 def test_a_signal_that_kafka_refuses_ends_the_app_before_its_post_counts(
     engine: Engine, example: Worker
 ) -> None:
+    posts: list[str] = []
+
+    def has_ended() -> bool:
+        """Whether the app has ended; the broker takes the setting a moment after it says so."""
+        posts.append(f"refused-{len(posts)}")
+        engine.post(posts[-1], f"a post that has no answer yet, the {len(posts)}th")
+        return example.process.poll() is not None
+
     with refused_by_kafka(engine):
-        engine.post("refused", "a post that has no answer yet")
-        assert example.process.wait(60) != 0
+        until(has_ended, 60, every=0.5)
+    assert example.process.returncode != 0
     # The app commits at its end: what it had not written must not be among it.
     start_example(engine)
-    until(lambda: answered(engine, "refused"))
+    until(lambda: answered(engine, "refused-") == set(posts))
 
 
 def test_posts_in_transactions_are_answered_once_committed(engine: Engine, example: Worker) -> None:
@@ -215,11 +206,12 @@ def test_posts_of_every_codec_are_answered_behind_batches_that_inflate(
     engine: Engine, example: Worker
 ) -> None:
     posts, wanted = engine.topic("posts"), set()
+    batches = {codec: make() for codec, make in BOMBS.items()}
     # As feedmill's topics keep them, and as they come.
     for is_kept in (False, True):
         if is_kept:
             keep_codecs(engine.kafka, posts)
-        for codec, batch in BOMBS.items():
+        for codec, batch in batches.items():
             send_batch(engine.kafka, posts, 0, batch)
             wanted.add(write_post(engine, codec))
     until(lambda: answered(engine, "of-") == wanted)
@@ -235,8 +227,7 @@ def test_posts_of_every_codec_are_answered_behind_batches_that_inflate(
 
 def write_post(engine: Engine, codec: str) -> str:
     """Write a post to the partition of the bombs, compressed; its id."""
-    drawn = (f"of-{codec}-{number}" for number in itertools.count(random.randrange(10**9)))
-    name = next(name for name in drawn if partition_of(name.encode(), PARTITIONS) == 0)
+    name = id_in(0, f"of-{codec}-{uuid.uuid4().hex[:6]}")
     # librdkafka sends what compression would not make smaller as it is.
     value = post_of(name, f"{name} has words that no other has" + " and more of them" * 20)
     producer = Producer({"bootstrap.servers": engine.kafka, "compression.type": codec})

@@ -1,45 +1,58 @@
 """A filter of one's own is one file and one line: it trains, and its signal decides in a feed."""
 
-import filecmp
+import csv
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from builders import grown_tree, own_filter
 from builders.engine import Engine
+from builders.grown_tree import grow_tree, run_feedmill
 from builders.training_data import sentences
 from builders.waiting import until
 
+SELLING = "BUY pills NOW!!!"
+FILE = '''"""Pills: posts that sell them."""
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    folder = tmp_path / "tree"
-    folder.mkdir()
-    return own_filter.grow_tree(folder)
+from feedmill.events.gates import GatePolicy
+from feedmill.filters.model import Evidence
+from feedmill.filters.spec import FilterSpec
+
+FILTER = FilterSpec(
+    name="pills",
+    evidence=Evidence(views=("text",)),
+    recipe="linear",
+    believed_self_labels=frozenset(("advertisement",)),
+    gate=GatePolicy(hide_at=0.97),
+)
+'''
+LINE = {"filters/registry.py": ('    "misinformation",\n', '    "pills",\n')}
 
 
-def test_the_tree_has_one_file_and_one_line_more(tree: Path) -> None:
-    ours, grown = grown_tree.ROOT / "filters", tree / "feedmill" / "filters"
-    compared = filecmp.dircmp(ours, grown, ignore=["__pycache__"])
-    assert (compared.left_only, compared.right_only) == ([], ["pills.py"])
-    assert compared.diff_files == ["registry.py"]
-    lines = (grown / "registry.py").read_text().splitlines()
-    lines.remove('    "pills",')
-    assert lines == (ours / "registry.py").read_text().splitlines()
-    assert all(
-        p.resolve() == grown_tree.ROOT / p.name for p in grown.parent.iterdir() if p != grown
-    )
+def train(tree: Path) -> None:
+    """Train the filter on generated posts by the tree's own command, into the tree's own store."""
+    labelled, ordinary = tree / "labelled.csv", tree / "ordinary.csv"
+    selling, fine = sentences(150, 1, SELLING), sentences(150, 2)
+    with labelled.open("w", newline="") as file:
+        rows = [*((text, 1) for text in selling), *((text, 0) for text in fine)]
+        csv.writer(file).writerows([("text", "label"), *rows])
+    with ordinary.open("w", newline="") as file:
+        rows = [(text, i % 60) for i, text in enumerate(sentences(400, 3))]
+        csv.writer(file).writerows([("text", "author"), *rows])
+    store = tree / "feedmill" / "filters" / "artifacts"
+    words = ("--data", str(labelled), "--ordinary", f"{ordinary},group=author", "--out", str(store))
+    run_feedmill(tree, "train", "pills", *words)
 
 
 def test_a_filter_of_ones_own_decides(
-    tree: Path, start_engine: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, start_engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own_filter.train(tree)
+    tree = grow_tree(tmp_path / "tree", {"filters/pills.py": FILE}, LINE)
+    train(tree)
     monkeypatch.setenv("PYTHONPATH", str(tree))
     engine: Engine = start_engine("pills+combiner", signals="pills:gate")
     offsets = {
-        "selling": engine.post("selling", sentences(1, 98, own_filter.SELLING)[0]),
+        "selling": engine.post("selling", sentences(1, 98, SELLING)[0]),
         "calm": engine.post("calm", sentences(1, 99)[0]),
         "labelled": engine.post("labelled", sentences(1, 97)[0], self_labels=["Advertisement"]),
     }
@@ -52,12 +65,12 @@ def test_a_filter_of_ones_own_decides(
     # Its own gate hides from 0.97 on: the author's label, 0.95, demotes.
     assert decided["labelled"]["decision"] == "demote"
     assert decided["calm"]["decision"] == "show"
-    until(lambda: sorted(engine.order()) == ["calm", "labelled"], 10)
+    until(lambda: sorted(engine.order()) == ["calm", "labelled"])
 
     river = sentences(1, 99)[0].split()[0]
     rule = {"calm": {"verdict": "hide", "phrases": [river]}}
     engine.wait_applied(engine.set("rules/pills", rule))
-    until(lambda: engine.truth("calm")["decision"] == "hide", 20)
+    until(lambda: engine.truth("calm")["decision"] == "hide")
     assert engine.truth("calm")["decided_by"] == "rule:calm"
     assert [r for beat in engine.instances().values() for r in beat["refused"]] == []
     assert engine.complaints() == []

@@ -12,6 +12,7 @@ from confluent_kafka import Producer
 
 from builders.bombs import CODECS, keep_codecs
 from builders.engine import Engine
+from builders.engine_topics import post_of
 from builders.impressions import BETTER_RATE, RATE, planted_posts
 from builders.waiting import now_ms, until
 from feedmill.cli.main import main
@@ -23,10 +24,10 @@ POSTS, USERS = 300, 14
 
 
 def send_posts(engine: Engine) -> None:
-    for post in planted_posts(POSTS, seed=1):
-        value = {"post_id": post.post_id, "author_id": post.author_id, "text": post.text}
-        engine.send("posts", post.post_id, {**value, "created_at_ms": now_ms()})
-    engine.producer.flush(30)
+    engine.posts(
+        post_of(one.post_id, one.text, author_id=one.author_id)
+        for one in planted_posts(POSTS, seed=1)
+    )
 
 
 def send_engagements(engine: Engine) -> int:
@@ -63,9 +64,7 @@ def send_engagements(engine: Engine) -> int:
 
 
 def train(engine: Engine, monkeypatch: pytest.MonkeyPatch, *words: str) -> Result:
-    for name, value in engine.environment().items():
-        if name.startswith("FEEDMILL_"):
-            monkeypatch.setenv(name, value)
+    engine.use_environment(monkeypatch)
     return CliRunner().invoke(main, ["train", *words, "--from-topics"])
 
 
@@ -78,11 +77,7 @@ def test_engagement_learns_from_the_topics_which_posts_are_clicked(
     until(lambda: len(engine.latest("features")) == POSTS, 30)
     # A second later it is known that nobody else clicks.
     time.sleep(1.1)
-    engine.send(
-        "engagements",
-        "p0",
-        {"post_id": "p0", "user_id": "x", "kind": "hide", "at_ms": 1_700_000_000_001},
-    )
+    engine.click("p0", "x", kind="hide", at_ms=1_700_000_000_001)
     engine.producer.flush(30)
     done = train(engine, monkeypatch, "engagement", "--out", str(tmp_path), "--wait", "1s")
     assert done.exit_code == 0, done.output

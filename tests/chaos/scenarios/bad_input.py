@@ -7,12 +7,12 @@ from random import Random
 from confluent_kafka import KafkaError, Message
 
 from builders.engine import KINDS
+from builders.engine_topics import post_of
 from builders.fault_engine import FaultEngine
 from builders.fuzz_targets import CORPUS
 from builders.mutations import mutated
 from builders.waiting import now_ms, until
 from chaos.load import COMMUNITIES
-from chaos.long_logs import dead_letter_positions, last_counts
 from chaos.peak_memory import peak_memory
 from chaos.scenario import Chaos, Row, Rows
 from chaos.verdict import Expected, Found, Position, judge
@@ -62,10 +62,9 @@ def run(chaos: Chaos) -> Rows:
         truths = engine.wait_decided(ids, RECOVER_BAR_S)
         seconds = time.monotonic() - start
         expected = Expected({}, dict.fromkeys(ids, KINDS_OF_A_GOOD_POST), frozenset(sender.bad))
-        letters = dead_letter_positions(engine)
-        verdict = judge(expected, Found({}, {}, {}, last_counts(engine), letters))
+        letters = engine.lettered()
+        verdict = judge(expected, Found({}, {}, {}, engine.last_counts(), letters))
     hidden = [post_id for post_id in ids if truths[post_id]["decision"] not in ("show", "demote")]
-    print(f"    {len(sender.bad):,} of {sender.events + bomb.events:,} records are bad", flush=True)
     yield Row(
         fault="random, nested and packed records among good ones",
         rounds=1,
@@ -79,6 +78,7 @@ def run(chaos: Chaos) -> Rows:
             *(f"good post {post_id} is not shown" for post_id in hidden[:3]),
             *engine.complaints()[:3],
         ),
+        notes=(f"{len(sender.bad):,} of {sender.events + bomb.events:,} records are bad",),
     )
 
 
@@ -144,13 +144,8 @@ class Sender:
 
 
 def good_post(n: int) -> Pair:
-    post = {
-        "post_id": f"good-{n}",
-        "author_id": f"author-{n}",
-        "created_at_ms": now_ms(),
-        "text": f"Notes from the allotment, part {n}",
-        "communities": [COMMUNITIES[n % len(COMMUNITIES)]],
-    }
+    communities = [COMMUNITIES[n % len(COMMUNITIES)]]
+    post = post_of(f"good-{n}", f"Notes from the allotment, part {n}", communities=communities)
     return f"good-{n}".encode(), json.dumps(post).encode()
 
 
@@ -169,4 +164,4 @@ def refused_settings(drawn: Random, number: int) -> list[Pair]:
 
 def wait_for_letters(engine: FaultEngine, number: int) -> None:
     """Wait until there are so many dead letters, committed."""
-    until(lambda: len(dead_letter_positions(engine)) >= number, RECOVER_BAR_S, 1.0)
+    until(lambda: len(engine.lettered()) >= number, RECOVER_BAR_S, 1.0)

@@ -16,7 +16,6 @@ from chaos.scenario import Chaos, Row, Rows
 from chaos.verdict import Verdict
 
 DAY_MS = 24 * 3_600_000
-CLICK = 1
 PORN: Json = {"text": "Sexy naked girls, hot porn video, watch me now 18+", "self_labels": ["porn"]}
 _SAME_VALUE = 1e-5  # of a float32, over events some milliseconds apart
 
@@ -95,12 +94,14 @@ class EventOrder:
         self._check_same_value(*ids)
 
     def _repeated_across_restarts(self, prefix: str) -> None:
-        """An `event_id` counts once, whether the worker was killed or stopped in between."""
+        """An `event_id` and a user count once, also across a kill and a stop of the worker."""
         post_id = prefix + "repeated"
         self._posts(post_id)
         for restart in (Worker.kill, Worker.stop, None):
             for number in self._drawn.sample(range(30), 30):
                 self._click(post_id, now_ms(), event_id=f"{prefix}{number}")
+                # Its user once more, by another event.
+                self._click(post_id, now_ms(), user_id=f"{prefix}{number}")
             if restart:
                 self._restart(restart)
         self._wait_clicks({post_id: 30})
@@ -160,7 +161,7 @@ class EventOrder:
 
     def _click(self, post_id: str, at_ms: int, **more: Any) -> None:
         # An event that is repeated is the same user's, too.
-        user_id = more.get("event_id", f"user-{self.events}")
+        user_id = more.pop("user_id", more.get("event_id", f"user-{self.events}"))
         event: Json = {"post_id": post_id, "user_id": user_id, "kind": "click", "at_ms": at_ms}
         self.engine.send("engagements", post_id, {**event, **more})
         self.events += 1
@@ -170,8 +171,7 @@ class EventOrder:
         self.engine.producer.flush(30)
 
         def counted() -> dict[str, int]:
-            latest = self.engine.latest("counters")
-            return {p: latest[p]["counters"]["counts"][CLICK] for p in wanted if p in latest}
+            return {p: count for p, count in self.engine.clicks().items() if p in wanted}
 
         until(lambda: sum(counted().values()) >= sum(wanted.values()), 60, every=0.3)
         for post_id, count in counted().items():

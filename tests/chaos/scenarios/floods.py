@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from random import Random
 
 from builders.engine import Worker
+from builders.engine_topics import post_of
 from builders.fault_engine import FaultEngine
-from builders.waiting import in_background, now_ms, until
+from builders.waiting import in_background, until
 from chaos.flood import Flood
 from chaos.latency import LatencyProbe
 from chaos.load import random_text
@@ -62,7 +63,6 @@ def row_of(
 ) -> Row:
     medians = {kind: (calm.median(kind), flooded.median(kind)) for kind in KINDS}
     ratios = ", ".join(f"{kind} x{after / before:.1f}" for kind, (before, after) in medians.items())
-    print(f"    {flood.rate:,.0f}/s {name}; the medians of the rest: {ratios}", flush=True)
     return Row(
         fault=f"a flood {name}",
         rounds=1,
@@ -71,6 +71,7 @@ def row_of(
         recover_s=max(after for _, after in medians.values()),
         recover_bar_s=max(FRESH_S, RATIO_BAR * max(before for before, _ in medians.values())),
         peak_mb=memory.mb,
+        notes=(f"{flood.rate:,.0f}/s; the medians of the rest: {ratios}",),
     )
 
 
@@ -102,13 +103,12 @@ def post_pool(
         (
             f"{name}-{n}".encode(),
             json.dumps(
-                {
-                    "post_id": f"{name}-{n}",
-                    "author_id": author or f"{name}-{n}",
-                    "created_at_ms": now_ms(),
-                    "text": random_text(drawn),
-                    "communities": [community or f"c{n % 50}"],
-                }
+                post_of(
+                    f"{name}-{n}",
+                    random_text(drawn),
+                    author_id=author or f"{name}-{n}",
+                    communities=[community or f"c{n % 50}"],
+                )
             ).encode(),
         )
         for n in range(number)

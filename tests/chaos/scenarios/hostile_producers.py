@@ -3,9 +3,9 @@
 import time
 
 from builders.engine import Worker
-from builders.engine_topics import Json
+from builders.engine_topics import post_of
 from builders.fault_engine import FaultEngine
-from builders.waiting import now_ms, until
+from builders.waiting import until
 from chaos.attacks import Attack, attacks
 from chaos.peak_memory import peak_memory
 from chaos.recovery import Probe
@@ -44,8 +44,7 @@ def rows_of(engine: FaultEngine, attack: Attack, chaos: Chaos) -> Rows:
             if attack.while_stopped:
                 worker = engine.start_worker()
             slowest_s, rounds = max(slowest_s, probe.seconds(_WITHIN_S)), rounds + 1
-        if attack.while_stopped:
-            print(f"    {events / slowest_s:,.0f} records a second behind a start", flush=True)
+        rate = f"{events / slowest_s:,.0f} records a second behind a start"
         yield Row(
             fault=attack.name,
             rounds=rounds,
@@ -56,6 +55,7 @@ def rows_of(engine: FaultEngine, attack: Attack, chaos: Chaos) -> Rows:
             peak_mb=memory.mb,
             peak_bar_mb=calm_mb + GROWTH_BAR_MB,
             failures=(*ended(worker), *new_community(engine, "one", chaos)),
+            notes=(rate,) if attack.while_stopped else (),
         )
     if not attack.kills:
         return
@@ -89,7 +89,10 @@ def new_community(engine: FaultEngine, name: str, chaos: Chaos) -> list[str]:
     In the long form also if that took too long: a busy machine takes longer, and is no failure.
     """
     start = time.monotonic()
-    engine.posts(_posts_in(name))
+    engine.posts(
+        post_of(f"{name}-{n}", f"An evening walk with my dog, part {n}", communities=[name])
+        for n in range(AUTHORS)
+    )
     try:
         until(lambda: len(engine.order(f"community:{name}")) == AUTHORS, 60, every=0.1)
     except AssertionError as error:
@@ -97,16 +100,3 @@ def new_community(engine: FaultEngine, name: str, chaos: Chaos) -> list[str]:
     seconds = time.monotonic() - start
     is_late = chaos.is_long and seconds > FEED_BAR_S
     return [f"the feed of a new community took {seconds:.1f} s"] if is_late else []
-
-
-def _posts_in(community: str) -> list[Json]:
-    return [
-        {
-            "post_id": f"{community}-{n}",
-            "author_id": f"neighbour-{community}-{n}",
-            "created_at_ms": now_ms(),
-            "text": f"An evening walk with my dog, part {n}",
-            "communities": [community],
-        }
-        for n in range(AUTHORS)
-    ]

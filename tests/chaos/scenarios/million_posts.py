@@ -32,7 +32,6 @@ def run(chaos: Chaos) -> Rows:
     environment = read_environment(engine.environment())
     live = LivePosts(environment, POSTS, PARTITIONS, OLDER)
     live.write()
-    print(f"    {live.records:,} records of {POSTS:,} posts are written", flush=True)
     view = RedisView(environment, live)
     with peak_memory(engine) as memory:
         engine.start_worker()
@@ -51,9 +50,6 @@ def _row(fault: str, view: RedisView, live: LivePosts, bar_s: float, memory: Pea
     first_s = time.monotonic() - start
     until(lambda: not view.missing(SIZE, 0), _WITHIN_S, _LOOK_EVERY_S)
     feeds_s = time.monotonic() - start
-    print(
-        f"    {fault}: the first feed after {first_s:.1f} s, all after {feeds_s:.1f} s", flush=True
-    )
     return Row(
         fault=fault,
         rounds=1,
@@ -63,4 +59,5 @@ def _row(fault: str, view: RedisView, live: LivePosts, bar_s: float, memory: Pea
         recover_bar_s=bar_s,
         peak_mb=memory.mb,
         peak_bar_mb=PEAK_BAR_MB,
+        notes=(f"the first feed after {first_s:.1f} s, all after {feeds_s:.1f} s",),
     )

@@ -8,7 +8,7 @@ import time
 from builders.fault_engine import ALL_STAGES, FaultEngine, go_on
 from builders.waiting import in_background, until
 from chaos.fault_points.sitecustomize import POINTS
-from chaos.faults import FaultPoints
+from chaos.kill_rounds import FaultPoints
 from chaos.load import Load
 from chaos.peak_memory import peak_memory
 from chaos.recovery import TAKEOVER_BAR_S, Probe, final_verdict

@@ -5,9 +5,7 @@ more: the counts of each are kept for eight days, whatever the feeds show.
 """
 
 import json
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from builders.engine import KINDS, Worker
 from builders.engine_topics import PARTITIONS
@@ -15,9 +13,9 @@ from builders.fault_engine import FaultEngine
 from builders.waiting import now_ms, until
 from chaos.flood import EACH_TIME_ANOTHER, Flood
 from chaos.load import COMMUNITIES, random_text
-from chaos.long_logs import last_counts
-from chaos.peak_memory import peak_memory
+from chaos.peak_memory import memory_mb, peak_memory
 from chaos.scenario import Chaos, Row, Rows
+from chaos.scenarios.overload import engagement_pool, expected_counts
 from chaos.verdict import Expected, Found, judge
 
 POSTS, EVENTS_A_POST = 50_000, 60
@@ -32,7 +30,6 @@ FLAT = 1.05
 # Both generations of users are full within the first tenth; the default fills up in a longer run.
 USER_WINDOW = POSTS * EVENTS_A_POST // PARTITIONS // 25
 _WITHIN_S = 300.0
-_RESIDENT = re.compile(r"VmRSS:\s+(\d+) kB")
 
 
 def run(chaos: Chaos) -> Rows:
@@ -48,29 +45,28 @@ def run(chaos: Chaos) -> Rows:
         sent = 0
         for part, posts in enumerate(parts_of_posts(chaos)):
             Flood(engine, "posts", list(posts.items())).send(len(posts))
-            flood = Flood(engine, "engagements", engagements_on(list(posts), part))
+            # By users of this part alone.
+            ids = [key.decode() for key in posts]
+            pool = engagement_pool(ids, f"{part}-{EACH_TIME_ANOTHER}")
+            flood = Flood(engine, "engagements", pool)
             flood.send(len(posts) * EVENTS_A_POST)
-            for n, key in enumerate(posts):
-                before, more = (
-                    counts.get(key.decode(), [0] * len(KINDS)),
-                    flood.sent[n :: len(posts)],
-                )
-                counts[key.decode()] = [a + b for a, b in zip(before, more, strict=True)]
+            for post_id, more in expected_counts(ids, flood).items():
+                before = counts.get(post_id, [0] * len(KINDS))
+                counts[post_id] = [a + b for a, b in zip(before, more, strict=True)]
             # The next part is on its way while this one is taken.
             wait_taken(engine, worker, sent)
             sent += len(posts) * (1 + EVENTS_A_POST)
-            resident.append(resident_mb(worker))
+            resident.append(memory_mb(worker.pid, "VmRSS"))
         wait_taken(engine, worker, sent)
         shown = len(engine.order())
         expected = Expected({}, counts)
-        until(lambda: judge(expected, Found({}, {}, {}, last_counts(engine))).is_clean, 30, 2.0)
+        until(lambda: judge(expected, Found({}, {}, {}, engine.last_counts())).is_clean, 30, 2.0)
     base, most = resident[PARTS // 10 - 1], max(resident[PARTS // 10 :])
-    print(f"    {base:.0f} MB after a tenth, at most {most:.0f} MB afterwards", flush=True)
     yield Row(
         fault="a day's volume at full speed, window_hours 0.1",
         rounds=1,
         events=sent,
-        verdict=judge(expected, Found({}, {}, {}, last_counts(engine))),
+        verdict=judge(expected, Found({}, {}, {}, engine.last_counts())),
         recover_s=0.0,
         recover_bar_s=0.0,
         peak_mb=memory.mb,
@@ -79,6 +75,7 @@ def run(chaos: Chaos) -> Rows:
             *((f"{most / base - 1:.1%} more than after a tenth",) if most > FLAT * base else ()),
             *engine.complaints()[:3],
         ),
+        notes=(f"{base:.0f} MB after a tenth, at most {most:.0f} MB afterwards",),
     )
 
 
@@ -101,31 +98,6 @@ def parts_of_posts(chaos: Chaos) -> Iterator[dict[bytes, bytes]]:
         }
 
 
-def engagements_on(keys: list[bytes], part: int) -> list[tuple[bytes, bytes]]:
-    """One engagement of every kind on each of these posts, by users of this part alone."""
-    return [
-        (
-            key,
-            json.dumps(
-                {
-                    "post_id": key.decode(),
-                    "user_id": f"{part}-{EACH_TIME_ANOTHER}",
-                    "kind": kind,
-                    "at_ms": now_ms(),
-                }
-            ).encode(),
-        )
-        for kind in KINDS
-        for key in keys
-    ]
-
-
 def wait_taken(engine: FaultEngine, worker: Worker, number: int) -> None:
     """Wait until a worker has taken so many events."""
     until(lambda: engine.metric(worker, "feedmill_events_total") >= number, _WITHIN_S, 0.02)
-
-
-def resident_mb(worker: Worker) -> float:
-    found = _RESIDENT.search(Path(f"/proc/{worker.pid}/status").read_text("utf-8"))
-    assert found is not None
-    return int(found[1]) / 1024

@@ -4,11 +4,11 @@ import json
 import os
 import socket
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from builders.waiting import until
 from feedmill.deploy.local import LocalStackError
 from feedmill.deploy.local.locks import exclusive
 from feedmill.deploy.local.ports import HOST, choose_port, is_free
@@ -25,9 +25,7 @@ STUBBORN = [
 
 def started(server: Server, command: list[str]) -> int:
     pid = server.start(command)
-    deadline = time.monotonic() + 10
-    while "up" not in server.log_tail() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: "up" in server.log_tail())
     return pid
 
 

@@ -55,7 +55,7 @@ def test_a_canary_is_promoted_after_its_time_and_a_kill_changes_no_version(
 ) -> None:
     canary = Canary(fault_engine(), tmp_path, monkeypatch)
     old, new = {canary.installed}, {canary.other}
-    answer = canary.models.done(f"release quality {canary.other} --canary 1 --after 8s")
+    answer = canary.models.done(f"release quality {canary.other} --canary 1 --after 15s")
     assert [one["state"] for one in answer["instances"]] == ["applied"]
     assert canary.judged() == [new, *[old] * (PARTITIONS - 1)]
     before = canary.models.notes("quality")
@@ -66,7 +66,8 @@ def test_a_canary_is_promoted_after_its_time_and_a_kill_changes_no_version(
     assert canary.judged() == [new, *[old] * (PARTITIONS - 1)]
     assert [row["state"] for row in canary.rows()] == ["canary"]
     assert canary.models.notes("quality") == before
-    until(lambda: canary.engine.instances()["quality/one"]["models"] == {"quality": canary.other})
+    promoted = {"quality": canary.other}
+    until(lambda: canary.engine.instances()["quality/one"]["models"] == promoted, 90)
     assert canary.judged() == [new] * PARTITIONS
     assert canary.models.notes("quality")[0] == before[0]
     (release,) = canary.models.done("list quality")["releases"]

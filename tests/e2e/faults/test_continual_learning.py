@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builders.bombs import CODECS, keep_codecs
-from builders.engine_topics import Json
+from builders.engine_topics import Json, post_of
 from builders.fault_engine import FaultEngine
 from builders.label_simulation import LABELS, RATERS, ordinary_text, wave_text
 from builders.model_store import shipped_store
@@ -68,15 +68,7 @@ def ordinary_file(folder: Path) -> Path:
 
 def posts_of(name: str, write: Callable[[np.random.Generator], str], count: int) -> list[Json]:
     random = np.random.default_rng(len(name))
-    return [
-        {
-            "post_id": f"{name}-{n}",
-            "author_id": f"by-{name}-{n}",
-            "created_at_ms": now_ms(),
-            "text": write(random),
-        }
-        for n in range(count)
-    ]
+    return [post_of(f"{name}-{n}", write(random)) for n in range(count)]
 
 
 def send_labels(engine: FaultEngine, posts: Iterable[Json]) -> None:
@@ -124,7 +116,7 @@ def test_a_new_wave_is_hidden_after_one_interval_and_ordinary_posts_are_not(
         assert (first["labels"], first["new"], first["raters"]) == (LABELS, LABELS, RATERS)
         assert first["reason"] == "released", first
         challenger = first["challenger"]
-        assert engine.instances()["spam/one"]["models"]["spam"] == challenger
+        until(lambda: engine.instances()["spam/one"]["models"]["spam"] == challenger)
         caught = decisions(engine, posts_of("unseen", wave_text, UNSEEN))
         after = decisions(engine, posts_of("ordinary", ordinary_text, ORDINARY))
         assert caught.count("hide") > 0.9 * UNSEEN
@@ -134,9 +126,7 @@ def test_a_new_wave_is_hidden_after_one_interval_and_ordinary_posts_are_not(
         second = until(lambda: follower.rounds()[1:], STARVED_S)[0]
         assert (second["new"], second["champion"]) == (0, challenger)
 
-        for name, value in {**engine.environment(), "FEEDMILL_MODELS": str(store)}.items():
-            if name.startswith("FEEDMILL_") and name != "FEEDMILL_PORT":
-                monkeypatch.setenv(name, value)
+        engine.use_environment(monkeypatch, FEEDMILL_MODELS=str(store))
         card = json.loads(done("models", "show", "spam", "--json").stdout)
         assert card["metrics"]["better"] >= 100
         assert card["parameters"]["base"] == installed.sha256

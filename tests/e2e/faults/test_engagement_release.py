@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from builders.fault_engine import FaultEngine
 from builders.model_store import add_version, shipped_store
-from builders.waiting import now_ms, until
+from builders.waiting import until
 from feedmill.cli.main import main
 from feedmill.events.post import Post
 from feedmill.features.counters import Counters
@@ -39,16 +39,12 @@ def test_engagement_of_earlier_posts_is_that_of_the_released_version_alone(
 ) -> None:
     engine, store = fault_engine(), shipped_store(tmp_path / "store")
     other = add_version(store, "engagement", other_prior)
-    variables = {**engine.environment(), "FEEDMILL_MODELS": str(store)}
-    for name in [name for name in variables if name.startswith("FEEDMILL_")]:
-        if name != "FEEDMILL_PORT":
-            monkeypatch.setenv(name, variables[name])
+    engine.use_environment(monkeypatch, FEEDMILL_MODELS=str(store))
     engine.ready_worker("one", variables={"FEEDMILL_MODELS": str(store)})
     for post_id in POSTS:
         engine.post(post_id, text_of(post_id))
     for post_id, kind in [*((post_id, "impression") for post_id in POSTS), ("p0", "click")]:
-        event = {"post_id": post_id, "user_id": "u", "kind": kind, "at_ms": now_ms()}
-        engine.send("engagements", post_id, event)
+        engine.click(post_id, kind=kind)
     engine.producer.flush()
 
     def counted() -> int:

@@ -24,21 +24,21 @@ def test_shown_spam_in_invented_communities_keeps_no_community_from_its_feed(
         keys = engine.redis.scan_iter(f"{start}*", count=1000)
         return {key.removeprefix(start).partition("}")[0] for key in map(_text, keys)}
 
-    until(lambda: len(made()) == PLACES, 10)
-    until(lambda: engine.metric(worker, "feedmill_feeds_waiting") == SPAM * EACH - PLACES, 10)
+    until(lambda: len(made()) == PLACES)
+    until(lambda: engine.metric(worker, "feedmill_feeds_waiting") == SPAM * EACH - PLACES)
     menders = [f"mender-{n}" for n in range(10)]
     for post_id in menders:
         engine.post(post_id, author_id=post_id, communities=["menders"])
     engine.wait_decided(menders)
-    until(lambda: set(engine.order("community:menders")) == set(menders), 10)
+    until(lambda: set(engine.order("community:menders")) == set(menders))
     assert len(made()) == PLACES
 
     for post_id in (*spam, *menders):
         engine.send("posts", post_id, {"post_id": post_id, "deleted": True})
-    until(lambda: not made(), 10)
+    until(lambda: not made())
     engine.post("again", communities=["menders", "invented-7"])
     engine.wait_decided(["again"])
-    until(lambda: made() == {"menders", "invented-7"}, 10)
+    until(lambda: made() == {"menders", "invented-7"})
     assert engine.order("community:menders") == ["again"]
 
 

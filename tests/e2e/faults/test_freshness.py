@@ -1,22 +1,22 @@
 """A feed is fresh while all that it depends on is read and judged, and says so when it is not."""
 
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 
-from builders.engine_topics import PARTITIONS, Json
+import pytest
+
+from builders.engine_topics import PARTITIONS, Json, post_of
 from builders.fault_engine import ALL_STAGES, FaultEngine, go_on, pause
 from builders.waiting import in_background, now_ms, until
 from feedmill.events.partition import partition_of
 
 # Nobody takes over from who is paused meanwhile.
 LONG_SESSION = {"FEEDMILL_SESSION_TIMEOUT_MS": "120000"}
-STALE_WITHIN_S = 30.0
-FRESH_WITHIN_S = 15.0
+# Half of it is how long a feed is called fresh, and how old a heartbeat may be.
+STALE_WITHIN_S = 60.0
 WITHOUT_SPAM = "nsfw+misinformation+quality+engagement+combiner"
 
 
@@ -39,14 +39,7 @@ def partitions_of(engine: FaultEngine, instance: str) -> set[int]:
 
 def health(engine: FaultEngine) -> Json:
     """What `feedmill health` says; its exit code goes with it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "feedmill.cli.main", "health", "--json"],
-        env=engine.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = engine.feedmill("health --json")
     found: Json = json.loads(done.stdout)
     assert done.returncode == (0 if found["healthy"] else 1), done.stderr
     return found
@@ -116,7 +109,23 @@ def the_program_of_a_signal_answers_nothing(engine: FaultEngine) -> Steps:
         yield None
 
 
+def there_is_load_alone(engine: FaultEngine) -> Steps:
+    """Posts in every partition, for longer than any heartbeat holds."""
+    engine.ready_worker()
+    yield None
+    end, count = time.monotonic() + 25.0, 0
+    while time.monotonic() < end:
+        engine.posts(post_of(f"p{count}-{n}", "A") for n in range(PARTITIONS * 5))
+        count += 1
+        assert is_fresh(engine)
+        time.sleep(0.2)
+    assert count > 5
+    # No fault, and so no place of one.
+    yield None
+
+
 FAULTS = (
+    there_is_load_alone,
     a_judge_is_paused,
     one_of_two_workers_is_paused,
     a_transaction_holds_engagements_back,
@@ -139,15 +148,17 @@ def goes_stale_and_is_fresh_again(steps: Steps, engine: FaultEngine) -> None:
     next(steps)
     until(lambda: is_fresh(engine), 60)
     place = next(steps)
-    assert place is not None
+    if place is None:
+        return
     until(lambda: not is_fresh(engine), STALE_WITHIN_S)
     until(lambda: names(engine, place), STALE_WITHIN_S)
     assert not is_fresh(engine)
     next(steps)
-    until(lambda: is_fresh(engine), FRESH_WITHIN_S)
+    until(lambda: is_fresh(engine), STALE_WITHIN_S)
     until(lambda: health(engine)["healthy"], STALE_WITHIN_S)
 
 
+@pytest.mark.timeout(600)
 def test_feeds_go_stale_by_a_fault_and_are_fresh_after_its_cure(
     fault_engine: Callable[..., FaultEngine],
 ) -> None:
@@ -163,23 +174,3 @@ def test_feeds_go_stale_by_a_fault_and_are_fresh_after_its_cure(
     assert {name: error for name, error in failed.items() if error is not None} == {}
     for fault in steps:
         fault.close()
-
-
-def test_under_load_feeds_are_never_stale(engine: FaultEngine) -> None:
-    """Posts and engagements in every partition, for longer than any heartbeat holds."""
-    engine.ready_worker()
-    until(lambda: is_fresh(engine))
-    end, count = time.monotonic() + 25.0, 0
-    while time.monotonic() < end:
-        engine.posts(
-            {
-                "post_id": f"p{count}-{n}",
-                "author_id": f"a{n}",
-                "created_at_ms": now_ms(),
-                "text": "A",
-            }
-            for n in range(PARTITIONS * 5)
-        )
-        count += 1
-        assert is_fresh(engine)
-    assert count > 25

@@ -4,13 +4,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from builders.engine_topics import Json
 from builders.fault_engine import FaultEngine
 from builders.own_redis import OwnRedis
-from builders.waiting import now_ms, until
+from builders.waiting import until
 from feedmill.deploy.local import StackAddress, down, status, up
 
 # Above the watchdog's 30 s and Kafka's 30 s between two polls.
@@ -21,10 +21,10 @@ STOP_WITHIN_S = 10.0
 POSTS = [f"storm-{n}" for n in range(20)]
 
 
-@pytest.fixture(scope="module")
-def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StackAddress, int]]:
-    """Kafka and Redis of these tests alone, and the pid of the broker."""
-    folder = tmp_path_factory.mktemp("own-stack")
+@pytest.fixture
+def own_stack(tmp_path: Path) -> Iterator[tuple[StackAddress, int]]:
+    """Kafka and Redis of this test alone, and the pid of the broker."""
+    folder = tmp_path / "own-stack"
     address = up(folder)
     (pid,) = status(folder).kafka_pids
     assert pid is not None
@@ -35,20 +35,20 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StackA
         down(folder)
 
 
-def test_a_worker_with_work_in_hand_outlives_a_broker_that_is_away(
-    own_stack: tuple[StackAddress, int], fault_engine: Callable[..., FaultEngine]
+def test_a_worker_outlives_a_broker_that_is_away_and_stops_while_a_server_is_frozen(
+    own_stack: tuple[StackAddress, int],
+    own_redis: OwnRedis,
+    fault_engine: Callable[..., FaultEngine],
 ) -> None:
     address, broker = own_stack
-    engine = fault_engine(kafka=address.kafka)
+    engine = fault_engine(kafka=address.kafka, redis=own_redis.url)
     worker = engine.ready_worker()
     for post_id in POSTS:
         engine.post(post_id)
     engine.wait_decided(POSTS)
-    for n in range(EVENTS):
-        post_id = POSTS[n % len(POSTS)]
-        event: Json = {"post_id": post_id, "user_id": f"u{n}", "kind": "click", "at_ms": now_ms()}
-        sent = engine.send("engagements", post_id, event)
-    sent.get(30)
+    # It has work in hand.
+    sent = [engine.click(POSTS[n % len(POSTS)], f"u{n}") for n in range(EVENTS)]
+    sent[-1].get(30)
     os.kill(broker, signal.SIGSTOP)
     until(lambda: not engine.says_ready(worker))
     end = time.monotonic() + AWAY_S
@@ -59,24 +59,14 @@ def test_a_worker_with_work_in_hand_outlives_a_broker_that_is_away(
     os.kill(broker, signal.SIGCONT)
     until(lambda: engine.says_ready(worker), 90)
     engine.wait_decided({"after": engine.post("after")})
-    until(lambda: clicks(engine) == dict.fromkeys(POSTS, EVENTS // len(POSTS)), 60, every=0.5)
+    wanted = {"after": 0, **dict.fromkeys(POSTS, EVENTS // len(POSTS))}
+    until(lambda: engine.clicks() == wanted, 60, every=0.5)
 
-
-def test_a_worker_stops_while_redis_or_the_broker_is_frozen(
-    own_stack: tuple[StackAddress, int],
-    own_redis: OwnRedis,
-    fault_engine: Callable[..., FaultEngine],
-) -> None:
-    address, broker = own_stack
-    engine = fault_engine(kafka=address.kafka, redis=own_redis.url)
-    worker = engine.ready_worker()
-    engine.wait_decided({"p": engine.post("p")})
     own_redis.freeze()
-    engine.post("p", "Snow")
+    engine.post("after", "Snow")
     time.sleep(1.0)
     worker.stop(STOP_WITHIN_S)
     own_redis.go_on()
-
     worker = engine.ready_worker()
     os.kill(broker, signal.SIGSTOP)
     time.sleep(1.0)
@@ -84,11 +74,3 @@ def test_a_worker_stops_while_redis_or_the_broker_is_frozen(
         worker.stop(STOP_WITHIN_S)
     finally:
         os.kill(broker, signal.SIGCONT)
-
-
-def clicks(engine: FaultEngine) -> dict[str, int]:
-    return {
-        post_id: int(state["counters"]["counts"][1])
-        for post_id, state in engine.latest("counters").items()
-        if post_id in POSTS
-    }

@@ -10,7 +10,7 @@ from builders.waiting import in_background, until
 
 STAGES = "nsfw+quality"
 # Longer than the session timeout.
-WATCHED_S = 8.0
+WATCHED_S = 10.0
 
 
 def test_a_worker_without_partitions_neither_flaps_nor_ends(engine: FaultEngine) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from builders.fault_engine import FaultEngine
 from builders.lost_markers import leave_open
-from builders.waiting import now_ms, until
+from builders.waiting import until
 
 NAME = "steady"
 POSTS = [f"p{n}" for n in range(12)]
@@ -17,7 +17,7 @@ def test_a_restore_goes_on_behind_a_transaction_that_never_ends_and_writing_ends
     worker = engine.ready_worker(NAME)
     engine.wait_decided({post_id: engine.post(post_id) for post_id in POSTS})
     click_all(engine, "before")
-    until(lambda: clicks(engine) == dict.fromkeys(POSTS, 1))
+    until(lambda: engine.clicks() == dict.fromkeys(POSTS, 1))
     worker.stop()
     for topic in TOPICS:
         last = engine.read_all(topic)[-1]
@@ -30,7 +30,7 @@ def test_a_restore_goes_on_behind_a_transaction_that_never_ends_and_writing_ends
     assert [any(engine.topic(t) in line for line in complaints) for t in TOPICS] == [True, True]
     engine.wait_decided({post_id: engine.post(post_id) for post_id in POSTS})
     click_all(engine, "after")
-    until(lambda: clicks(engine) == dict.fromkeys(POSTS, 2))
+    until(lambda: engine.clicks() == dict.fromkeys(POSTS, 2))
     until(lambda: not any(map(engine.open_transactions, TOPICS)))
 
 
@@ -45,11 +45,4 @@ def impatient(folder: Path) -> Path:
 
 def click_all(engine: FaultEngine, user: str) -> None:
     for post_id in POSTS:
-        event = {"post_id": post_id, "user_id": user, "kind": "click", "at_ms": now_ms()}
-        engine.send("engagements", post_id, event).get(30)
-
-
-def clicks(engine: FaultEngine) -> dict[str, int]:
-    return {
-        key: int(one["counters"]["counts"][1]) for key, one in engine.latest("counters").items()
-    }
+        engine.click(post_id, user).get(30)

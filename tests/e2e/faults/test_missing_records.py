@@ -1,21 +1,14 @@
-"""Records that are gone before they were read: their partition stops, and an operator decides."""
+"""Records that are gone: those read already are not missed, unread ones stop their partition."""
 
 from kafka import OffsetAndMetadata, TopicPartition
 from kafka.admin import KafkaAdminClient
 
-from builders.engine_topics import PARTITIONS
+from builders.engine_topics import PARTITIONS, id_in
 from builders.fault_engine import ALL_STAGES, FaultEngine
 from builders.named_commands import reason_of, remove_records, run_named
 from builders.waiting import until
-from feedmill.events.partition import partition_of
 
 STOPPED = 2
-
-
-def of_partition(partition: int, name: str) -> str:
-    """A post id that belongs to a partition."""
-    ids = (f"{name}-{i}" for i in range(1000))
-    return next(one for one in ids if partition_of(one.encode(), PARTITIONS) == partition)
 
 
 def committed(engine: FaultEngine, partition: int) -> int:
@@ -29,44 +22,54 @@ def committed(engine: FaultEngine, partition: int) -> int:
         admin.close()
 
 
+def say_not_ready(engine: FaultEngine) -> bool:
+    """Whether all stages of the worker that runs do, each with a reason that is cut to a bound."""
+    pid = engine.workers[ALL_STAGES].pid
+    beats = [one for one in engine.instances().values() if one["pid"] == pid]
+    return bool(beats) and all(not b["ready"] and 0 < len(b["reason"]) <= 500 for b in beats)
+
+
 def test_a_partition_stops_loudly_and_goes_on_by_the_command_that_is_named(
     engine: FaultEngine,
 ) -> None:
     worker = engine.ready_worker()
-    first = [of_partition(p, "first") for p in range(PARTITIONS)]
+    first = [id_in(p, "first") for p in range(PARTITIONS)]
     for post in first:
         engine.post(post)
-    until(lambda: set(first) <= set(engine.order()))
+    engine.click(first[0], "one")
+    until(lambda: set(first) <= set(engine.order()) and engine.clicks()[first[0]] == 1)
     worker.stop()
-    engine.post(of_partition(STOPPED, "unread"))
+    for topic in ("posts", "engagements"):
+        remove_records(engine, topic)
+    # A restart is ready where retention removed what was read.
+    engine.ready_worker()
+    for user in ("two", "two", "three"):
+        engine.click(first[0], user)
+    until(lambda: engine.clicks()[first[0]] >= 3)
+    engine.workers[ALL_STAGES].stop()
+
+    engine.post(id_in(STOPPED, "unread"))
     before = committed(engine, STOPPED)
     remove_records(engine, "posts", STOPPED)
-
-    engine.start_worker()
-    named = f"stop all workers, then: feedmill topics reset posts:{STOPPED} --to earliest"
+    engine.restart(ALL_STAGES)
+    command = f"feedmill groups reset-offsets worker posts:{STOPPED} --to earliest"
+    named = f"stop all workers, then: {command}"
     reason = until(lambda: reason_of(engine, ALL_STAGES, named))
-    others = [of_partition(p, "then") for p in range(PARTITIONS) if p != STOPPED]
-    for post in others:
+    others = [id_in(p, "then") for p in range(PARTITIONS) if p != STOPPED]
+    late = id_in(STOPPED, "late")
+    for post in (*others, late):
         engine.post(post)
+    engine.wait_decided(others)
     until(lambda: set(others) <= set(engine.order()))
-    late = of_partition(STOPPED, "late")
-    engine.post(late)
-    engine.wait_decided([*others])
-    beats = [
-        one for one in engine.instances().values() if one["pid"] == engine.workers[ALL_STAGES].pid
-    ]
-    assert beats and not any(beat["ready"] for beat in beats)
-    # Each says why, cut to a bound.
-    assert all(0 < len(beat["reason"]) <= 500 for beat in beats)
-    assert committed(engine, STOPPED) == before
+    until(lambda: say_not_ready(engine))
     assert late not in engine.order()
-
     engine.workers[ALL_STAGES].stop()
     assert committed(engine, STOPPED) == before
     run_named(engine, reason)
     engine.restart(ALL_STAGES)
     engine.wait_ready()
     until(lambda: late in engine.order())
+    assert engine.clicks()[first[0]] == 3
 
 
 def test_a_log_that_was_cut_off_stops_its_partition_too(engine: FaultEngine) -> None:
@@ -79,11 +82,6 @@ def test_a_log_that_was_cut_off_stops_its_partition_too(engine: FaultEngine) -> 
         admin.close()
     log = engine.start_worker().log
     until(lambda: "the log was cut off" in log.read_text())
-    assert f"feedmill topics reset posts:{STOPPED} --to latest" in log.read_text()
-    beats = until(lambda: [b for b in engine.instances().values() if b["pid"] == pid(engine)])
-    assert not any(beat["ready"] for beat in beats)
+    assert f"feedmill groups reset-offsets worker posts:{STOPPED} --to latest" in log.read_text()
+    until(lambda: say_not_ready(engine))
     assert committed(engine, STOPPED) == 1000
-
-
-def pid(engine: FaultEngine) -> int:
-    return engine.workers[ALL_STAGES].pid

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from builders.engine_topics import PARTITIONS, Json
+from builders.engine_topics import PARTITIONS, Json, post_of
 from builders.fault_engine import FaultEngine
 from builders.model_commands import Models
 from builders.model_store import add_version, shipped_store
-from builders.waiting import in_background, now_ms, until
+from builders.waiting import in_background, until
 from feedmill.models.artifact import read_card
 from feedmill.models.remote_store import RemoteStore
 from feedmill.models.store_files import write_file
@@ -30,8 +30,7 @@ class Flow:
         while not stop.wait(1 / RATE):
             post_id = f"p{len(self.sent)}"
             text = f"The {len(self.sent)} ways to mend a fence, and what it takes"
-            value = {"post_id": post_id, "author_id": post_id, "created_at_ms": now_ms()}
-            self._engine.send("posts", post_id, {**value, "text": text})
+            self._engine.send("posts", post_id, post_of(post_id, text))
             self.sent.append(post_id)
 
     def wait_for_more(self, count: int = 60) -> None:
@@ -51,14 +50,17 @@ def signals(engine: FaultEngine, name: str) -> Iterator[tuple[int, str, Json]]:
 
 
 def test_each_post_is_judged_once_by_one_version_and_a_kill_changes_nothing(
-    engine: FaultEngine, store: Path, monkeypatch: pytest.MonkeyPatch
+    engine: FaultEngine, store: Path, s3_store: RemoteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The versions are in an S3 store."""
     installed = read_card(store, "quality").sha256
     other = add_version(store, "quality")
+    for path in store.iterdir():
+        write_file(s3_store, path.name, path.read_bytes())
     # Earlier posts keep their signals, so that each has one.
-    variables = {"FEEDMILL_MODELS": str(store), "FEEDMILL_RESCORE_RATE": "0"}
+    variables = {"FEEDMILL_MODELS": str(s3_store), "FEEDMILL_RESCORE_RATE": "0"}
     worker = engine.ready_worker("one", variables=variables)
-    models, flow = Models(engine, store, monkeypatch), Flow(engine)
+    models, flow = Models(engine, s3_store, monkeypatch), Flow(engine)
     order = [installed, other, installed, other]
     with in_background(flow.send_until):
         for sha256 in order[1:]:
@@ -187,22 +189,3 @@ def test_a_challenger_scores_beside_the_model_in_force_and_a_kill_doubles_nothin
     models.done("shadow spam --stop")
     assert engine.instances()["spam/one"]["challengers"] == {}
     assert engine.complaints() == []
-
-
-def test_a_worker_takes_installed_and_released_versions_from_an_s3_store(
-    engine: FaultEngine, store: Path, s3_store: RemoteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    installed, other = read_card(store, "quality").version, add_version(store, "quality")[:12]
-    for path in store.iterdir():
-        write_file(s3_store, path.name, path.read_bytes())
-    variables = {"FEEDMILL_MODELS": str(s3_store), "FEEDMILL_RESCORE_RATE": "0"}
-    engine.ready_worker("one", stages="quality", variables=variables)
-    models, flow = Models(engine, s3_store, monkeypatch), Flow(engine)
-    with in_background(flow.send_until):
-        flow.wait_for_more()
-        answer = models.done(f"release quality {other}")
-        assert [one["state"] for one in answer["instances"]] == ["applied"]
-        flow.wait_for_more()
-    engine.producer.flush(30)
-    until(lambda: set(flow.sent) == set(engine.latest("signals.quality")))
-    assert {one["version"] for _, _, one in signals(engine, "quality")} == {installed, other}

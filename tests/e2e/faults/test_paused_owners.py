@@ -7,17 +7,16 @@ partitions away after the session timeout; when it goes on, it finishes what it 
 import threading
 from collections.abc import Callable, Sequence
 
-from builders.engine_topics import Json
+from builders.engine_topics import post_of
 from builders.fault_engine import ALL_STAGES, FaultEngine, go_on
 from builders.own_redis import OwnRedis
-from builders.waiting import in_background, now_ms, until
+from builders.waiting import in_background, until
 
 STATE = ("counters", "signals.engagement")
 POSTS = [f"boat-{n}" for n in range(24)]
 # Written to afterwards: Kafka compacts what stands before the last records of a partition.
 LATER_POSTS = [f"raft-{n}" for n in range(24)]
 RATE = 400
-HIDE = {"verdict": "hide", "by": "mod", "reason": "r", "at_ms": now_ms()}
 EXPELLED = "the group expelled this worker"
 
 
@@ -32,8 +31,7 @@ class Clicks:
         n, post_ids = 0, list(self.sent)
         while not stop.wait(1 / RATE):
             post_id = post_ids[n % len(post_ids)]
-            event: Json = {"post_id": post_id, "user_id": f"u{n}", "kind": "click"}
-            self._engine.send("engagements", post_id, {**event, "at_ms": now_ms()})
+            self._engine.click(post_id, f"u{n}")
             self.sent[post_id] += 1
             n += 1
 
@@ -43,17 +41,14 @@ class Clicks:
         until(lambda: all(self.sent[p] >= n + each for p, n in before.items()), 60)
 
     def counted(self) -> dict[str, int]:
-        latest = self._engine.latest("counters")
-        return {p: int(latest[p]["counters"]["counts"][1]) for p in self.sent if p in latest}
+        clicks = self._engine.clicks()
+        return {post_id: clicks[post_id] for post_id in self.sent}
 
 
 def test_counters_and_signals_of_a_paused_owner_lose(engine: FaultEngine) -> None:
     engine.compact_at_once(*STATE)
     first = engine.ready_worker("first")
-    engine.posts(
-        {"post_id": p, "author_id": p, "created_at_ms": now_ms(), "text": f"A trip by {p}"}
-        for p in (*POSTS, *LATER_POSTS)
-    )
+    engine.posts(post_of(p, f"A trip by {p}") for p in (*POSTS, *LATER_POSTS))
     engine.wait_decided([*POSTS, *LATER_POSTS])
     clicks = Clicks(engine, POSTS)
     with in_background(clicks.send_until):
@@ -117,9 +112,12 @@ def test_what_a_paused_owner_has_for_redis_loses(
     engine.wait_shown("deleted")
     engine.wait_shown("hidden")
     engine.send("posts", "deleted", None).get(10)
-    engine.send("overrides", "post:hidden|*", HIDE).get(10)
+    engine.hide("hidden")
     engine.wait_gone("deleted")
+    engine.wait_gone("deleted", "community:deleted")
     engine.wait_gone("hidden")
+    until(lambda: not engine.truth("deleted"))
+    engine.wait_decision("hidden", "hide")
     owner = engine.feed()[1]["owner"]
 
     def has_lost() -> bool:
@@ -141,3 +139,33 @@ def test_what_a_paused_owner_has_for_redis_loses(
     assert has_lost()
     # It wrote a feed that its successor had never known of: owners notice, and remove it.
     until(lambda: not engine.feed("community:gone")[1])
+
+
+def test_a_paused_owner_loses_after_a_flush_too(
+    fault_engine: Callable[..., FaultEngine], own_redis: OwnRedis
+) -> None:
+    engine = fault_engine(redis=own_redis.url)
+    first = engine.ready_worker("first")
+    engine.wait_decided({"kept": engine.post("kept")})
+    engine.hold_writes(own_redis, first, ["held"])
+    engine.ready_worker("second")
+    engine.wait_shown("held")
+    own_redis.client().flushall()
+    until(lambda: set(engine.order()) == {"kept", "held"})
+    engine.hide("held")
+    engine.wait_gone("held")
+    engine.wait_decision("held", "hide")
+    owner = int(engine.feed()[1]["owner"])
+
+    def has_lost() -> bool:
+        """Whether the old owner has joined again; until then nothing of its comes back."""
+        assert engine.order() == ["kept"]
+        assert engine.truth("held")["decision"] == "hide"
+        assert int(engine.feed()[1]["owner"]) >= owner
+        return EXPELLED in first.log.read_text()
+
+    go_on(first)
+    until(has_lost, 60)
+    until(lambda: engine.metric(first, "feedmill_redis_refused_total") > 0)
+    engine.wait_ready()
+    assert has_lost()

@@ -2,16 +2,14 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from builders.bombs import bomb, send_batch
-from builders.engine import Worker
 from builders.engine_topics import Json
 from builders.fault_engine import FaultEngine
-from builders.waiting import now_ms, until
+from builders.waiting import until
+from chaos.peak_memory import memory_mb
 
 # Gates and quality are written by the test, so that the worker reads their topics too.
 STAGES = "engagement+combiner"
@@ -20,7 +18,7 @@ BOMB = b"a" * 2_000_000
 CUT_BYTES = 1024 * 1024
 LARGE = [(topic, 0, b"bomb", BOMB) for topic in BOMBED]
 # What inflates to 130 MB once; the broker keeps it as zstd whatever it was sent as.
-INFLATING = (bomb("zstd", 130_000_000), bomb("gzip", 130_000_000), bomb("snappy", 20_000_000))
+INFLATING = (("zstd", 130_000_000), ("gzip", 130_000_000), ("snappy", 20_000_000))
 MOST_GROWTH_MB = 300
 At = tuple[str, int, int]  # topic, partition, offset
 Record = tuple[str, int, bytes | None, bytes | None]  # topic, partition, key, value
@@ -49,29 +47,22 @@ def ranked(engine: FaultEngine, name: str) -> None:
     """Have a post in its feed with a click counted: everything goes on."""
     offset = engine.post(name)
     engine.write_signals({name: offset}, quality=0.5)
-    event: Json = {"post_id": name, "user_id": "u", "kind": "click", "at_ms": now_ms()}
-    engine.send("engagements", name, event).get(10)
+    engine.click(name)
     engine.wait_shown(name)
-    until(lambda: clicks(engine, name) == 1)
-
-
-def clicks(engine: FaultEngine, name: str) -> int:
-    """How many clicks are counted, 0 before the first count is committed."""
-    state = engine.latest("counters").get(name)
-    return 0 if state is None else int(state["counters"]["counts"][1])
+    until(lambda: engine.clicks()[name] == 1)
 
 
 def test_each_has_a_dead_letter_and_behind_them_everything_goes_on(engine: FaultEngine) -> None:
     worker = engine.ready_worker("one", stages=STAGES)
     ranked(engine, "before")
-    start_mb = peak_mb(worker)
+    start_mb = memory_mb(worker.pid)
     # The other topics are compacted: Kafka refuses a record without a key there.
     (empty,) = send(engine, [("engagements", 0, None, None)])
     large = send(engine, LARGE)
     batches = [
         (topic, send_batch(engine.kafka, engine.topic(topic), 0, batch))
+        for batch in [bomb(*one) for one in INFLATING]
         for topic in (*BOMBED, "config")
-        for batch in INFLATING
     ]
     ranked(engine, "behind")
     ranges = {(topic, 0, at.first): at.last for topic, at in batches if topic != "config"}
@@ -90,10 +81,10 @@ def test_each_has_a_dead_letter_and_behind_them_everything_goes_on(engine: Fault
     assert worker.process.poll() is None
     assert engine.metric(worker, "feedmill_rejected_total") == len(wanted)
     until(lambda: engine.metric(worker, "feedmill_passed_batches_total") >= len(batches))
-    assert peak_mb(worker) - start_mb < MOST_GROWTH_MB
+    assert memory_mb(worker.pid) - start_mb < MOST_GROWTH_MB
 
     # What was read once is read again by a restore.
-    engine.send("overrides", "post:before|*", hidden())
+    engine.hide("before")
     engine.wait_gone("before")
     worker.kill()
     engine.restart(worker.name)
@@ -124,16 +115,6 @@ def check_letter_of_batch(letter: Json, first: int, last: int) -> None:
 def refusals(engine: FaultEngine) -> list[Json]:
     beats = [one for one in engine.instances().values() if one["stage"] == "combiner"]
     return list(beats[0]["refused"]) if beats else []
-
-
-def peak_mb(worker: Worker) -> float:
-    text = Path(f"/proc/{worker.pid}/status").read_text("utf-8")
-    (found,) = re.findall(r"VmHWM:\s+(\d+) kB", text)
-    return int(found) / 1024
-
-
-def hidden() -> Json:
-    return {"verdict": "hide", "by": "mod", "reason": "r", "at_ms": now_ms()}
 
 
 def test_a_bomb_among_what_the_worker_wrote_itself_ends_nothing(engine: FaultEngine) -> None:

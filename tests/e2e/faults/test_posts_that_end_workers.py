@@ -5,20 +5,12 @@ from typing import Any
 
 from builders.broken_model import poison_model
 from builders.engine import GATES
-from builders.engine_topics import PARTITIONS
+from builders.engine_topics import PARTITIONS, id_in
 from builders.fault_engine import FaultEngine
 from builders.waiting import until
-from feedmill.events.partition import partition_of
-
-
-def named(word: str, partition: int = 0) -> str:
-    """An id of a post in that partition."""
-    ids = (f"{word}{i}" for i in range(1000))
-    return next(one for one in ids if partition_of(one.encode(), PARTITIONS) == partition)
-
 
 # Of two workers each gets one of them.
-ENDLESS, GREEDY = named("endless"), named("greedy", PARTITIONS - 1)
+ENDLESS, GREEDY = id_in(0, "endless"), id_in(PARTITIONS - 1, "greedy")
 TEXTS = {ENDLESS: "On this text it never returns", GREEDY: "On this text it takes all memory"}
 
 
@@ -47,11 +39,11 @@ def test_they_are_skipped_after_the_ends_that_they_caused(
     tree = poison_model(tmp_path / "tree", "nsfw")
     engine.variables["PYTHONPATH"] = str(tree)
     worker = engine.ready_worker("one")
-    engine.post(named("before"))
-    engine.wait_shown(named("before"))
+    engine.post("before")
+    engine.wait_shown("before")
     for post, text in TEXTS.items():
         engine.post(post, text)
-    behind = [named("behind", PARTITIONS - 1), named("behind")]
+    behind = [id_in(PARTITIONS - 1, "behind"), id_in(0, "behind")]
     for post in behind:
         engine.post(post)
     assert sum(run_until_shown(engine, worker.name, post) for post in behind) <= 2
@@ -67,14 +59,14 @@ def test_they_are_skipped_after_the_ends_that_they_caused(
     letters = engine.dead_letters()
     assert {letter["key"] for letter in letters.values()} == {post.encode() for post in TEXTS}
     said = {letter["key"].decode(): letter["error"] for letter in letters.values()}
-    assert said[ENDLESS] == "judged by no model: it takes more than 1 s of processor"
+    assert said[ENDLESS] == "judged by no model: it takes more than 4 s of processor"
     assert said[GREEDY] == "judged by no model: it takes more than 1024 MiB"
 
     # Another worker takes half of the partitions over, and meets them in what it restores.
     other = engine.ready_worker("two")
     for partition in range(PARTITIONS):
-        engine.post(named("after", partition))
+        engine.post(id_in(partition, "after"))
     for partition in range(PARTITIONS):
-        engine.wait_shown(named("after", partition))
+        engine.wait_shown(id_in(partition, "after"))
     assert [one.process.poll() for one in (engine.workers[worker.name], other)] == [None, None]
     assert set(engine.dead_letters()) == set(letters)

@@ -2,9 +2,10 @@
 
 from click.testing import CliRunner, Result
 
+from builders.engine_topics import post_of
 from builders.fault_engine import ALL_STAGES, FaultEngine
 from builders.named_commands import create_topics, delete_topic, reason_of, run_named
-from builders.waiting import now_ms, until
+from builders.waiting import until
 from feedmill.cli.main import main
 
 BEFORE = [f"before-{n}" for n in range(40)]
@@ -13,10 +14,7 @@ AFTER = [f"after-{n}" for n in range(120)]
 
 
 def send_posts(engine: FaultEngine, post_ids: list[str]) -> None:
-    engine.posts(
-        {"post_id": p, "author_id": p, "created_at_ms": now_ms(), "text": f"A walk with {p}"}
-        for p in post_ids
-    )
+    engine.posts(post_of(p, f"A walk with {p}") for p in post_ids)
 
 
 def recreate(engine: FaultEngine, name: str) -> None:

@@ -1,55 +1,84 @@
 """Redis refuses writes, all or those of one key: only what failed is written again."""
 
-from collections.abc import Callable
+import contextlib
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 
-from builders.engine_topics import Json
+from builders.engine_topics import post_of
 from builders.fault_engine import ALL_STAGES, FaultEngine
 from builders.own_redis import OwnRedis
-from builders.redis_watch import watched_writes
-from builders.waiting import now_ms, until
+from builders.waiting import until
 from feedmill.deploy.local.ports import HOST, free_port
 
 COMMUNITY = "harbour"
 LIVE = [f"live-{n}" for n in range(60)]
-NEW = [f"new-{n}" for n in range(5)]
 
 
-def posts(engine: FaultEngine, post_ids: list[str]) -> None:
-    engine.posts(
-        {
-            "post_id": p,
-            "author_id": f"author-of-{p}",
-            "created_at_ms": now_ms(),
-            "text": f"A boat called {p}",
-            "communities": [COMMUNITY],
-        }
-        for p in post_ids
-    )
+@pytest.fixture(scope="module")
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnRedis]:
+    """A Redis of these tests alone."""
+    server = OwnRedis(tmp_path_factory.mktemp("own-redis"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
 
 
-def hide(engine: FaultEngine, post_id: str) -> None:
-    value = {"verdict": "hide", "by": "mod", "reason": "r", "at_ms": now_ms()}
-    engine.send("overrides", f"post:{post_id}|*", value).get(10)
+@pytest.fixture(scope="module")
+def engine(
+    stack: Any, own_redis: OwnRedis, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FaultEngine]:
+    """A worker with live posts in its feeds; each test adds some, and hides none of another's."""
+    folder = tmp_path_factory.mktemp("redis-errors")
+    engine = FaultEngine(stack.kafka, own_redis.url, f"f{uuid.uuid4().hex[:6]}.", folder)
+    try:
+        engine.ready_worker()
+        post(engine, LIVE)
+        engine.wait_decided(LIVE)
+        wait_for_feeds(engine, set(LIVE))
+        yield engine
+    finally:
+        engine.stop()
 
 
-def click(engine: FaultEngine, post_id: str) -> None:
-    event: Json = {"post_id": post_id, "user_id": "u", "kind": "click", "at_ms": now_ms()}
-    engine.send("engagements", post_id, event).get(10)
+@contextlib.contextmanager
+def watched_writes(redis: OwnRedis) -> Iterator[Counter[str]]:
+    """How often each key was written to by a script while the block ran; full at its end.
+
+    What a test does by plain commands is not counted.
+    """
+    written, mark = Counter[str](), f"end-{uuid.uuid4().hex}"
+    client = redis.client()
+    with client.monitor() as monitor:
+
+        def listen() -> None:
+            while mark not in (command := monitor.next_command()["command"]):
+                words = command.split()
+                if words[0].upper() == "EVALSHA":
+                    written.update(words[3 : 3 + int(words[2])])
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        try:
+            yield written
+        finally:
+            client.echo(mark)
+            thread.join()
 
 
-@pytest.fixture
-def engine(fault_engine: Callable[..., FaultEngine], own_redis: OwnRedis) -> FaultEngine:
-    """A worker with all live posts in its feeds."""
-    engine = fault_engine(redis=own_redis.url)
-    engine.ready_worker()
-    posts(engine, LIVE)
-    engine.wait_decided(LIVE)
-    wait_for_feeds(engine, set(LIVE))
-    return engine
+def post(engine: FaultEngine, post_ids: list[str]) -> None:
+    engine.posts(post_of(p, f"A boat called {p}", communities=[COMMUNITY]) for p in post_ids)
+
+
+def new_posts() -> list[str]:
+    return [f"new-{uuid.uuid4().hex[:6]}" for _ in range(5)]
 
 
 def wait_for_feeds(engine: FaultEngine, post_ids: set[str]) -> None:
@@ -72,47 +101,46 @@ def written_posts(engine: FaultEngine, written: Any) -> set[str]:
     return {key.removeprefix(start) for key in written if key.startswith(start)}
 
 
-def is_ready(engine: FaultEngine) -> bool:
-    return all(one["ready"] for one in engine.instances().values())
-
-
 def test_after_a_time_of_being_read_only_what_changed_meanwhile_is_written(
     engine: FaultEngine, own_redis: OwnRedis
 ) -> None:
-    admin = own_redis.client()
+    admin, worker = own_redis.client(), engine.workers[ALL_STAGES]
+    live, hidden, new = set(engine.order()), LIVE[3], new_posts()
     admin.replicaof(HOST, free_port(set()))
-    posts(engine, NEW)
-    hide(engine, LIVE[3])
-    until(lambda: not is_ready(engine))
-    assert set(engine.order()) == set(LIVE)
+    post(engine, new)
+    engine.hide(hidden)
+    until(lambda: not engine.says_ready(worker))
+    assert set(engine.order()) == live
     with watched_writes(own_redis) as written:
         admin.replicaof("NO", "ONE")
-        wait_for_feeds(engine, {*LIVE, *NEW} - {LIVE[3]})
-        engine.wait_ready()
+        wait_for_feeds(engine, {*live, *new} - {hidden})
+        until(lambda: engine.says_ready(worker))
         wait_for_renewal(engine)
-    assert written_posts(engine, written) == {*NEW, LIVE[3]}
-    assert set(engine.truths()) == {*LIVE, *NEW}
+    assert written_posts(engine, written) == {*new, hidden}
+    assert {*LIVE, *new} <= set(engine.truths())
 
 
 def test_without_memory_removals_show_and_only_what_failed_is_written_again(
     engine: FaultEngine, own_redis: OwnRedis
 ) -> None:
     admin, worker = own_redis.client(), engine.workers[ALL_STAGES]
+    live, hidden, new = set(engine.order()), LIVE[4], new_posts()
+    before = engine.metric(worker, "feedmill_redis_errors_total")
     admin.config_set("maxmemory", "1mb")
-    posts(engine, NEW)
-    hide(engine, LIVE[3])
-    wait_for_feeds(engine, set(LIVE) - {LIVE[3]})
-    until(lambda: engine.metric(worker, "feedmill_redis_errors_total") > 0)
+    post(engine, new)
+    engine.hide(hidden)
+    wait_for_feeds(engine, live - {hidden})
+    until(lambda: engine.metric(worker, "feedmill_redis_errors_total") > before)
     until(lambda: not engine.says_ready(worker))
-    assert engine.truths(NEW) == {}
+    assert engine.truths(new) == {}
     with watched_writes(own_redis) as written:
         admin.config_set("maxmemory", "0")
-        wait_for_feeds(engine, {*LIVE, *NEW} - {LIVE[3]})
-        until(lambda: set(engine.truths(NEW)) == set(NEW))
-        until(lambda: engine.truth(LIVE[3])["decision"] == "hide")
+        wait_for_feeds(engine, {*live, *new} - {hidden})
+        until(lambda: set(engine.truths(new)) == set(new))
+        engine.wait_decision(hidden, "hide")
         until(lambda: engine.says_ready(worker))
         wait_for_renewal(engine)
-    assert written_posts(engine, written) == {*NEW, LIVE[3]}
+    assert written_posts(engine, written) == {*new, hidden}
     assert "Redis lost what was written" not in worker.log.read_text()
 
 
@@ -120,6 +148,7 @@ def test_a_key_of_a_wrong_type_holds_back_nothing_but_itself(
     engine: FaultEngine, own_redis: OwnRedis
 ) -> None:
     admin = own_redis.client()
+    live, new = set(engine.order()), new_posts()
     wrong, right = LIVE[7], LIVE[8]
     key, feed = f"{engine.prefix}signals:{wrong}", f"{engine.prefix}feed:{{community:{COMMUNITY}}}"
     before = engine.truth(right)["engagement"]["value"]
@@ -127,16 +156,16 @@ def test_a_key_of_a_wrong_type_holds_back_nothing_but_itself(
         admin.delete(name)
         admin.rpush(name, "of another type")
     with watched_writes(own_redis) as written:
-        click(engine, wrong)
-        click(engine, right)
-        posts(engine, NEW)
+        engine.click(wrong).get(10)
+        engine.click(right).get(10)
+        post(engine, new)
         until(lambda: engine.truth(right)["engagement"]["value"] != before)
-        until(lambda: set(engine.order()) == {*LIVE, *NEW})
+        until(lambda: set(engine.order()) == {*live, *new})
         wait_for_renewal(engine)
         admin.delete(key, feed)
-        wait_for_feeds(engine, {*LIVE, *NEW})
+        wait_for_feeds(engine, {*live, *new})
         until(lambda: engine.truth(wrong).get("engagement", {}).get("value") not in (None, before))
         wait_for_renewal(engine)
-    assert written_posts(engine, written) == {*NEW, wrong, right}
+    assert written_posts(engine, written) == {*new, wrong, right}
     engine.check_feed()
     engine.check_feed(f"community:{COMMUNITY}")

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
 
+from builders.engine_topics import Record, committed_records
+from builders.waiting import until
 from feedmill.events.decode import decode_engagement, decode_post
 from feedmill.events.engagement import Engagement
 from feedmill.events.errors import UsageError
@@ -35,22 +36,8 @@ def environment(stack: Any, prefix: str) -> Environment:
     return environment
 
 
-def read_all(environment: Environment, topic: str) -> list[Any]:
-    """Every record of a topic, with kafka-python, in order within a partition."""
-    consumer = KafkaConsumer(bootstrap_servers=environment.kafka, enable_auto_commit=False)
-    try:
-        name = environment.topic(topic)
-        parts = [TopicPartition(name, p) for p in sorted(consumer.partitions_for_topic(name))]
-        consumer.assign(parts)
-        consumer.seek_to_beginning()
-        left = sum(consumer.end_offsets(parts).values())
-        records: list[Any] = []
-        while len(records) < left:
-            for batch in consumer.poll(timeout_ms=1000).values():
-                records.extend(batch)
-        return records
-    finally:
-        consumer.close()
+def read_all(environment: Environment, topic: str) -> list[Record]:
+    return list(committed_records(environment.kafka, environment.topic(topic)))
 
 
 def command(environment: Environment, *arguments: str) -> subprocess.Popen[str]:
@@ -144,11 +131,9 @@ def test_a_value_too_large_for_the_broker_is_a_failure_that_is_counted(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly_with_the_counts(environment: Environment, number: int) -> None:
     process = command(environment, "demo", "--rate", "50", "--json")
-    deadline = time.monotonic() + 30
-    while not read_all(environment, "posts") and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until(lambda: read_all(environment, "posts"))
     process.send_signal(number)
-    out, _ = process.communicate(timeout=10)
+    out, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     summary = json.loads(out)
     assert (summary["ended"], summary["failed"]) == ("stopped", 0)
@@ -162,11 +147,9 @@ def test_standard_input_is_sent_as_it_comes(environment: Environment) -> None:
         '{"post_id":"a","author_id":"b","created_at_ms":1700000000005,"text":"t"}\n'
     )
     process.stdin.flush()
-    deadline = time.monotonic() + 30
-    while not (records := read_all(environment, "posts")) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    records = until(lambda: read_all(environment, "posts"))
     assert [record.key for record in records] == [b"a"]
-    out, _ = process.communicate(timeout=10)
+    out, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     assert out.startswith("sent 1 posts, 0 engagements")
 
