@@ -14,7 +14,7 @@ from feedmill.operations.hanging_transactions import HangingTransaction, find_ha
 from feedmill.operations.worker_groups import Group
 from feedmill.streams.flow import stages_of
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.hanging import WAY_OUT
+from feedmill.streams.kafka.read_progress import WAY_OUT
 from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.kafka.topic_table import MINUTE_MS
 from feedmill.streams.settings.instances import RECENT_MS

@@ -13,7 +13,7 @@ from feedmill.models.store import local_copy
 from feedmill.models.store_files import Store, file_sizes
 from feedmill.operations.doctor.finding import Finding
 from feedmill.operations.doctor.installation import Installation
-from feedmill.streams.kafka.bounded_call import CallIsStuck, bounded
+from feedmill.streams.kafka.client import CallIsStuck, bounded
 from feedmill.streams.releases.loading import MODELS, load_model, store_of
 from feedmill.streams.releases.release_history import ListHistory, ReleaseHistory
 

@@ -14,10 +14,9 @@ from concurrent.futures import Future
 
 from confluent_kafka import KafkaException
 
-from feedmill.streams.kafka.assignment import CommitMark, decode_mark, encode_mark
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.offsets import Committed
+from feedmill.streams.kafka.offsets import CommitMark, Committed, decode_mark, encode_mark
 from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from feedmill.events.signal import Signal, check_signal
 from feedmill.streams.own_signal.transport import SignalTransport, broker_credentials
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment, read_environment
-from feedmill.streams.settings.heartbeats import HEARTBEAT_S
+from feedmill.streams.settings.log_time import HEARTBEAT_S
 from feedmill.streams.worker.heap import resident_mib
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from feedmill.streams.kafka.batch_headers import is_bounded
 from feedmill.streams.kafka.client import MAX_INFLATED_BYTES
-from feedmill.streams.kafka.inflated_size import is_bounded
 
 log = logging.getLogger(__name__)
 

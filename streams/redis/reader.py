@@ -21,12 +21,8 @@ from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
 from feedmill.rankers.combiner.signal_columns import StoredSignal
-from feedmill.rankers.combiner.signal_hash import (
-    PostVersion,
-    decode_post,
-    decode_signal,
-)
-from feedmill.streams.redis.feed_commands import FRESH_MS
+from feedmill.rankers.combiner.signal_hash import PostVersion, decode_post, decode_signal
+from feedmill.streams.redis.feed_writes import FRESH_MS
 
 State = Literal["fresh", "starting", "stale"]
 

@@ -22,7 +22,7 @@ from feedmill.models.text_model import NgramModel
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import END, LogConsumer
-from feedmill.streams.observe.http_thread import StatusThread
+from feedmill.streams.observe.http import StatusThread
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.loading import MODELS, load_model, shipped_store
 from feedmill.streams.settings.environment import Environment

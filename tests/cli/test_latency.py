@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from feedmill.cli.main import main
-from feedmill.streams.observe.http_thread import StatusThread
+from feedmill.streams.observe.http import StatusThread
 from feedmill.streams.observe.metrics import Metrics
 
 

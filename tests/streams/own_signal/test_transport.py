@@ -7,8 +7,8 @@ import pytest
 from faust.types.auth import AuthProtocol, SASLMechanism
 
 from builders.bombs import CODECS, bomb
+from feedmill.streams.kafka.batch_headers import is_bounded
 from feedmill.streams.kafka.client import MAX_INFLATED_BYTES
-from feedmill.streams.kafka.inflated_size import is_bounded
 from feedmill.streams.own_signal.transport import BoundedRecords, broker_credentials
 
 SASL = {

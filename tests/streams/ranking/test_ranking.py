@@ -59,7 +59,7 @@ class FakeWriterThread:
         done, self.batches = self.batches, []
         if not done:
             return NO_REPORT
-        return WriteReport(finished=[FinishedBatch(one, 0.0, 0.0, 0) for one in done])
+        return WriteReport(finished=[FinishedBatch(one, 0.0, 0) for one in done])
 
 
 def started(monkeypatch: pytest.MonkeyPatch) -> RankingStep:
@@ -118,7 +118,7 @@ def test_that_all_is_written_gives_it_nothing_to_do(step: RankingStep) -> None:
     written = WriteBatch(NOW_MS, lambda _: 1, (), ())
     for unwritten in (0, 1):
         step._handover._submitted.append(redis_handover._Submitted(written, -1))
-        report = WriteReport(finished=[FinishedBatch(written, 0.0, 0.0, unwritten)])
+        report = WriteReport(finished=[FinishedBatch(written, 0.0, unwritten)])
         writer.poll = lambda report=report: report
         step.poll(KeptWriter())
         assert step.is_idle == (unwritten == 0)

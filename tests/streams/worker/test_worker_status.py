@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from feedmill.events.instance import Instance
-from feedmill.streams.worker.other_groups import OtherGroups
+from feedmill.streams.worker.worker_status import OtherGroups
 
 STAGES = {"spam", "quality"}
 

@@ -10,7 +10,7 @@ import redis
 
 from builders.own_redis import OwnRedis
 from feedmill.events.errors import FeedmillError
-from feedmill.streams.redis.command_pipeline import (
+from feedmill.streams.redis.commands import (
     CommandPipeline,
     is_broken,
     open_writer_client,
@@ -41,18 +41,6 @@ def test_each_command_has_its_own_answer(own_redis: OwnRedis) -> None:
     assert answers[8] == ("é" * 200).encode()
     assert answers[9:] == [b""]
     assert pipeline.execute([]) == []
-    pipeline.close()
-
-
-@pytest.mark.stack
-def test_a_broken_connection_is_made_again(own_redis: OwnRedis) -> None:
-    pipeline = CommandPipeline(open_writer_client(own_redis.url))
-    assert pipeline.execute([["PING"]]) == [b"PONG"]
-    own_redis.stop()
-    answers = pipeline.execute([["PING"], ["PING"]])
-    assert [is_broken(answer) for answer in answers] == [True, True]
-    own_redis.start()
-    assert pipeline.execute([["PING"]]) == [b"PONG"]
     pipeline.close()
 
 

@@ -2,14 +2,13 @@
 
 import json
 
-from feedmill.streams.redis.announcements import (
+from feedmill.streams.redis.commands import Command, Keys
+from feedmill.streams.redis.feed_writes import (
     ANNOUNCED_EVERY_S,
     GATHERED_S,
     Announcements,
     FeedVersion,
 )
-from feedmill.streams.redis.command_pipeline import Command
-from feedmill.streams.redis.keys import Keys
 
 
 def message(command: Command) -> tuple[str, int]:
@@ -18,23 +17,6 @@ def message(command: Command) -> tuple[str, int]:
     told = json.loads(str(text, "utf-8") if isinstance(text, bytes) else "")
     assert set(told) == {"feed", "version", "config_offset", "at_ms"}
     return told["feed"], told["version"]
-
-
-def test_the_newest_change_of_a_feed_waits_for_its_turn() -> None:
-    announcements = Announcements(Keys("x."))
-    assert announcements.next_s() == float("inf")
-    for version in (1, 2):
-        announcements.add("global", FeedVersion(version, 3, 1_000), 50.0)
-    announcements.add("lang:en", FeedVersion(8, 3, 1_000), 50.0)
-    assert sorted(map(message, announcements.take_due(50.0))) == [("global", 2), ("lang:en", 8)]
-    announcements.add("global", FeedVersion(3, 3, 1_000), 50.0)
-    announcements.add("new", FeedVersion(5, 3, 1_000), 50.0)
-    assert list(map(message, announcements.take_due(50.0))) == [("new", 5)]
-    announcements.add("global", FeedVersion(4, 3, 1_000), 50.0)
-    assert announcements.next_s() == 50.0 + ANNOUNCED_EVERY_S
-    assert announcements.take_due(50.0 + ANNOUNCED_EVERY_S * 0.99) == []
-    assert list(map(message, announcements.take_due(50.0 + ANNOUNCED_EVERY_S))) == [("global", 4)]
-    assert announcements.take_due(1e9) == []
 
 
 def test_changes_of_a_while_share_a_round_trip() -> None:

@@ -1,4 +1,4 @@
-"""Many commands in one round trip, each with its own answer.
+"""What is sent to Redis: the names of keys, the scripts, and many commands in one round trip.
 
 redis-py's pipeline takes some 20 microseconds a command for packing alone, more than all else
 that a write costs here, and answers nothing when the connection breaks halfway.  This one packs
@@ -7,8 +7,11 @@ by itself and keeps the answers that came.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
 import redis
 
@@ -110,3 +113,82 @@ def _encoded(arguments: Sequence[Argument]) -> list[bytes]:
             else b"%d" % one
             for one in arguments
         ]
+
+
+# How long a tombstone keeps the token of what was removed.
+TOMBSTONE_MS: Final = 24 * 3_600_000
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Every key begins with the prefix.  Keys that one script writes share a slot of a cluster."""
+
+    prefix: str
+
+    def feed(self, feed: str) -> str:
+        """The sorted set of a feed."""
+        return f"{self.prefix}feed:{{{feed}}}"
+
+    def info(self, feed: str) -> str:
+        """What the feed was ranked by, and how fresh it is."""
+        return f"{self.prefix}feed:{{{feed}}}:info"
+
+    def feed_copy(self, feed: str) -> str:
+        """Where a whole feed is built before it takes the place of the old one."""
+        return f"{self.prefix}feed:{{{feed}}}:new"
+
+    def feed_tombstone(self, feed: str) -> str:
+        """The token, and the last version, of a feed that was removed."""
+        return f"{self.prefix}tombstone:{{{feed}}}"
+
+    def signals(self, post_id: str) -> str:
+        """The hash of a post."""
+        return f"{self.prefix}signals:{post_id}"
+
+    def post_tombstone(self, post_id: str) -> str:
+        """The token of a post that was deleted; the braces give it the slot of the hash."""
+        return f"{self.prefix}tombstone:{{{self.prefix}signals:{post_id}}}"
+
+    @property
+    def feed_index(self) -> str:
+        """The sorted set of all feeds that exist, scored by the token of their owner."""
+        return f"{self.prefix}feeds"
+
+    @property
+    def feed_changes(self) -> str:
+        """The channel of changed feeds."""
+        return f"{self.prefix}feed-changes"
+
+    def flush_marker(self, run: str) -> str:
+        """The key whose loss shows one run of a writer that Redis was flushed."""
+        return f"{self.prefix}flush-marker:{run}"
+
+
+@dataclass(frozen=True)
+class Script:
+    """One script: its text, and the sha1 by which Redis finds it once it was loaded."""
+
+    text: str
+    sha1: str
+
+    @classmethod
+    def read(cls, name: str) -> Script:
+        """Read the script from the file of this name beside this module."""
+        text = (Path(__file__).parent / name).read_text("utf-8")
+        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+    def call(self, keys: Sequence[str], arguments: Sequence[Argument]) -> Command:
+        """The command that runs it; Redis answers NOSCRIPT unless it was loaded before."""
+        return ["EVALSHA", self.sha1, len(keys), *keys, *arguments]
+
+
+WRITE_FEED: Final = Script.read("write_feed.lua")
+REMOVE_FEED: Final = Script.read("remove_feed.lua")
+FORGET_FEEDS: Final = Script.read("forget_feeds.lua")
+WRITE_SIGNALS: Final = Script.read("write_signals.lua")
+
+
+def load_commands() -> list[Command]:
+    """The commands that make all scripts known to Redis, which forgets them at a restart."""
+    scripts = (WRITE_FEED, REMOVE_FEED, FORGET_FEEDS, WRITE_SIGNALS)
+    return [["SCRIPT", "LOAD", script.text] for script in scripts]

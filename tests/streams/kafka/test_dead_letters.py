@@ -7,11 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders.records import StoredRecord
-from feedmill.streams.kafka import rejections
-from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.range_letters import MAX_RANGES, RangeLetter, decode_range_letter
-from feedmill.streams.kafka.rejections import LETTER_BYTES_PER_S, LETTERS_PER_S, Rejections
-from feedmill.streams.kafka.transaction import Outgoing
+from feedmill.streams.kafka import dead_letters
+from feedmill.streams.kafka.batches import Outgoing, TopicPartition
+from feedmill.streams.kafka.dead_letters import (
+    LETTER_BYTES_PER_S,
+    LETTERS_PER_S,
+    MAX_RANGES,
+    RangeLetter,
+    Rejections,
+    decode_range_letter,
+)
 from feedmill.streams.kafka.validation import RejectedRecord
 
 SOURCE = TopicPartition("engagements", 3)
@@ -91,13 +96,6 @@ def test_what_is_not_committed_bounds_them_too() -> None:
     assert taking.take(bad(10))
 
 
-def test_a_record_without_content_shares_one() -> None:
-    taking = Taking()
-    assert not taking.take(bad(5), is_whole=False)
-    (letter,) = taking.shared()
-    assert [*map(tuple, letter.ranges)] == [(5, 5)]
-
-
 @given(st.integers(0, 10_000))
 def test_the_ranges_of_a_partition_are_exactly_its_bad_records(seed: int) -> None:
     dice = random.Random(seed)
@@ -166,7 +164,7 @@ def test_a_partition_that_went_leaves_nothing() -> None:
 def test_many_ranges_stop_the_reading_until_they_are_committed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rejections, "MOST_RANGES", 2)
+    monkeypatch.setattr(dead_letters, "MOST_RANGES", 2)
     taking = Taking()
     for n in range(3):
         assert not taking.rejections.is_full
