@@ -23,9 +23,8 @@ from ranker_heads import (
 from ranker_prior import evaluate_prior
 
 from feedmill.features.counters import KIND_INDEX, Counters
-from feedmill.rankers.baselines import baselines
 from feedmill.rankers.engagement import ExpectedClicks
-from feedmill.rankers.post_ranker import EngagementRanker
+from feedmill.rankers.post_ranker import EngagementRanker, baselines
 from feedmill.training.arrays import Values
 from feedmill.training.datasets.headline_tests import (
     Arms,

@@ -1,15 +1,31 @@
-"""Which feeds take posts of a group, under one state of the settings `feeds/*`."""
+"""The group of a post, and which feeds take it under one state of the settings `feeds/*`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from feedmill.events.feeds import FEED_PATTERNS, FeedSpec, pattern_of
+from feedmill.events.post import Post
 from feedmill.events.settings import Settings
-from feedmill.rankers.combiner.post_group import PostGroup
 from feedmill.rankers.score import HOUR_MS
+
+
+class PostGroup(NamedTuple):
+    """What decides which feeds a post may be in, but its author; posts share few of these."""
+
+    communities: tuple[str, ...]
+    lang: str | None
+    is_reply: bool
+
+    @classmethod
+    def of(cls, post: Post) -> PostGroup:
+        """The group of a post."""
+        communities = post.communities or ()
+        if len(communities) > 1:
+            communities = tuple(dict.fromkeys(communities))
+        return cls(communities, post.lang, post.in_reply_to is not None)
 
 
 class FeedMatcher:

@@ -4,10 +4,9 @@ from random import Random
 
 import pytest
 
-from builders.events import settings_of
+from builders.events import post, settings_of
 from feedmill.events.feeds import FeedSpec
-from feedmill.rankers.combiner.feed_matcher import FeedMatcher
-from feedmill.rankers.combiner.post_group import PostGroup
+from feedmill.rankers.combiner.feed_matcher import FeedMatcher, PostGroup
 
 SETTINGS = settings_of(
     ("feeds/global", {}),
@@ -24,13 +23,15 @@ SETTINGS = settings_of(
         (("cats",), "en", False, {"global", "all", "pets", "community:cats", "lang:en"}),
         (("cats",), "de", False, {"global", "all", "community:cats", "lang:de"}),
         (("birds",), "en", False, {"global", "all", "community:birds", "lang:en"}),
-        (("cats", "dogs"), "en", True, {"all", "community:dogs"}),
+        (("cats", "dogs", "cats"), "en", True, {"all", "community:dogs"}),
     ],
 )
 def test_a_feed_takes_the_groups_that_name_it(
     communities: tuple[str, ...], lang: str | None, feeds: set[str], *, is_reply: bool
 ) -> None:
-    group = PostGroup(communities, lang, is_reply)
+    reply_to = "q" if is_reply else None
+    group = PostGroup.of(post("p", communities=communities, lang=lang, in_reply_to=reply_to))
+    assert group.communities == tuple(dict.fromkeys(communities))
     assert set(FeedMatcher(SETTINGS).feeds_of(0, [group])) == feeds
 
 

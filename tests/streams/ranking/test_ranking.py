@@ -146,24 +146,17 @@ def test_what_the_redis_writer_reports_is_dealt_with_in_the_next_turn(step: Rank
     assert [change.post_id for batch in writer.batches for change in batch.signals] == ["p"]
 
 
-def test_the_redis_writer_begins_with_few_posts_once_the_loop_is_about_to_wait(
+def test_the_redis_writer_begins_at_once_with_many_posts_and_with_few_when_the_loop_waits(
     step: RankingStep,
 ) -> None:
     writer: Any = step._handover._writer
     take(step, *(post(f"p{i}") for i in range(ranking._LEAVE_FROM_POSTS - 1)))
     assert writer.batches
-    assert not writer.has_begun
     step.background(KeptWriter(), 1.0)
     assert not writer.has_begun
     step.poll(KeptWriter())
     assert writer.has_begun
-
-
-def test_the_loop_leaves_the_interpreter_to_the_redis_writer_after_many_posts(
-    step: RankingStep,
-) -> None:
-    writer: Any = step._handover._writer
-    take(step, *(post(f"p{i}") for i in range(ranking._LEAVE_FROM_POSTS)))
+    take(step, *(post(f"q{i}") for i in range(ranking._LEAVE_FROM_POSTS)), offset=9)
     assert writer.batches
     assert writer.has_begun
 

@@ -9,7 +9,7 @@ from builders.events import NOW_MS, override, post, signal
 from feedmill.events.override import OverrideKey
 from feedmill.events.post import Deletion
 from feedmill.events.signal import SignalNames
-from feedmill.rankers.combiner import Combiner, gate_decisions, overridden_rows, row_decision
+from feedmill.rankers.combiner import Combiner, gate_decisions, overrides
 from feedmill.rankers.combiner.gating import HIDE, SHOW
 from feedmill.rankers.combiner.view import PostView
 
@@ -49,14 +49,13 @@ def of_authors(*authors: int) -> set[str]:
 def decided(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The rows that were decided by themselves, each as often as it was."""
     rows: list[int] = []
-    decide_row = row_decision.decide_row
+    decide_row = gate_decisions.decide_row
 
     def counted(view: PostView, row: int, *rest: Any) -> Any:
         rows.append(row)
         return decide_row(view, row, *rest)
 
     monkeypatch.setattr(gate_decisions, "decide_row", counted)
-    monkeypatch.setattr(row_decision, "decide_row", counted)
     return rows
 
 
@@ -64,7 +63,7 @@ def test_many_overrides_of_authors_are_one_search(
     monkeypatch: pytest.MonkeyPatch, decided: list[int]
 ) -> None:
     combiner, slices = filled(), []
-    monkeypatch.setattr(overridden_rows, "_SLICE_ROWS", 1000)
+    monkeypatch.setattr(overrides, "_SLICE_ROWS", 1000)
     find_some = combiner.view.overridden.find_some
 
     def counted(authors: Any, most: int) -> Any:
@@ -96,7 +95,7 @@ def test_a_search_stops_when_there_is_no_time_and_misses_no_post(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     combiner = filled(400)
-    monkeypatch.setattr(overridden_rows, "_SLICE_ROWS", 100)
+    monkeypatch.setattr(overrides, "_SLICE_ROWS", 100)
     view = combiner.view
     hide(view, 3)
     assert combiner.follow(NOW_MS, lambda: False)
