@@ -26,8 +26,8 @@ from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.decoding import decode_work
 from feedmill.streams.worker.step import StepContext, WorkBatch
 
-# Records of now, which are of the last week.
-NOW_MS = LogClock().now_ms()
+# Of the last week, and more than a moment ago.
+NOW_MS = LogClock().now_ms() - 60_000
 POSTS, SIGNALS = TopicPartition("posts", 0), TopicPartition("signals.spam", 0)
 
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import pytest
 
 from builders.fake_log import KeptWriter
-from builders.filter_step import NOW_MS, POSTS, SIGNALS
+from builders.filter_step import NOW_MS, POSTS, SIGNALS, model
 from builders.filter_step import Filter as Judging
 from builders.lists import post_list
 from builders.records import StoredRecord, record
 from feedmill.events.decode import decode_signal
 from feedmill.events.post import Post
-from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
+from feedmill.events.signal import RULE_MODEL, ModelVerdict, Signal, SignalNames
 from feedmill.filters.lists import ListKind, ListSet, PostList
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.scoring import rescoring
@@ -120,6 +120,13 @@ def test_what_stands_is_kept_beneath_a_rule_and_comes_back(made: Filter) -> None
     made.change_rules({"other": {"verdict": "hide", "phrases": ["nobody says this"]}}, 9)
     (back,) = [one for one in made.work() if one.post_id == "copy"]
     assert (back.value, back.version, back.reason) == (copy.value, "0", copy.reason)
+
+
+def test_in_a_canary_its_candidate_says_what_a_rule_overrules(made: Filter) -> None:
+    made.step.begin_canary(model(lambda _: 0.25, "2"), [0])
+    made.change_rules(NEW, 7)
+    found = {one.post_id: one.overruled for one in made.work()}
+    assert found == dict.fromkeys(HITS, ModelVerdict(0.25, "fixed", "2"))
 
 
 def test_a_rule_that_says_the_same_rewrites_nothing(made: Filter) -> None:
