@@ -101,7 +101,7 @@ class _Watched:
     def __init__(self, settings: Mapping[str, object]) -> None:
         self.brokers = KnownBrokers()
         told = {"statistics.interval.ms": _STATISTICS_MS, "stats_cb": self.brokers.note}
-        super().__init__({**settings, **told})  # type: ignore[call-arg]
+        super().__init__({**settings, **told})  # type: ignore[call-arg]  # The package has no types.
 
 
 class WatchedConsumer(_Watched, Consumer):  # type: ignore[misc]  # The package has no types.
