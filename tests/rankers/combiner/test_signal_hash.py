@@ -38,6 +38,7 @@ SIGNALS = st.builds(
     post_offset=OFFSETS,
     at_ms=st.integers(0, 2**53 - 1),
     error=st.none() | st.text(min_size=1),
+    revision=st.just(0),
 )
 
 
