@@ -32,15 +32,14 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.features.counters import Counters
 from feedmill.rankers.combiner import Combiner
-from feedmill.rankers.combiner.batches import take_signals
 from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.view import PostView
-from feedmill.streams.engagement.engagement_state import PostState, encode_state
+from feedmill.streams.engagement.packed_states import PostState, encode_state
 from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.batches import FetchedRecord
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.command_pipeline import open_writer_client
+from feedmill.streams.redis.commands import open_writer_client
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.settings.clock import now_ms
 
@@ -124,7 +123,7 @@ def in_view(posts: int) -> None:
         offsets = list(range(start, stop))
         timed(partial(view.update_posts, some, offsets, [at_ms] * len(some)))
         for name, of_name in signals.items():
-            timed(partial(take_signals, view, name, of_name))
+            timed(partial(view.update_signals, name, of_name))
         timed(view.take_changed)
     check(view, posts, at_ms)
     alone = resident_bytes() - before
@@ -152,7 +151,7 @@ def check(view: PostView, posts: int, at_ms: int) -> None:
         for name in NAMES.all:
             revision = i if name == "engagement" else 0
             value = float(np.float32(value_of(i)))
-            assert view.signal(row, name) == (value, name, VERSION, i, at_ms, revision, None)
+            assert view.signal(row, name) == (value, name, VERSION, i, at_ms, None, revision)
 
 
 def in_counts(posts: int, kinds: int) -> None:
@@ -201,8 +200,7 @@ def fill_as_live(
         if name in NAMES.gates:
             values = np.where(rng.random(len(posts)) < 0.05 / 3, values, values * 0.5)
         waits = _waits(rng, DAY_MS if name == "engagement" else 1000, posts)
-        take_signals(
-            view,
+        view.update_signals(
             name,
             [
                 Signal(post.post_id, offset, value, name, VERSION, first + wait)

@@ -24,10 +24,8 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import FeedChange, SignalsChange
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.command_pipeline import CommandPipeline, open_writer_client
-from feedmill.streams.redis.keys import Keys
+from feedmill.streams.redis.commands import CommandPipeline, Keys, load_commands, open_writer_client
 from feedmill.streams.redis.post_writes import signals_command
-from feedmill.streams.redis.scripts import load_commands
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.settings.clock import now_ms
 

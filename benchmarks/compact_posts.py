@@ -8,9 +8,14 @@ import numpy as np
 
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import SignalsChange
-from feedmill.rankers.combiner.post_field import POST_FIELD, PostVersion, encode_post
-from feedmill.rankers.combiner.short_version import short_version
-from feedmill.rankers.combiner.signal_hash import SignalSnapshot, fields_of_signal
+from feedmill.rankers.combiner.signal_columns import StoredSignal
+from feedmill.rankers.combiner.signal_hash import (
+    POST_FIELD,
+    PostVersion,
+    encode_post,
+    fields_of_signal,
+    short_version,
+)
 
 VERSION = "56e6e21cd4ce"  # as long as those of shipped models
 DAY_MS = 86_400_000
@@ -38,7 +43,7 @@ def whole_posts(ids: Sequence[str], now_ms: int, seed: int = 7) -> Iterator[Sign
         for name, value in zip(names, rng.random(len(names), np.float32), strict=True):
             # Engagement is judged long after the post was created, the others at once.
             waited_ms = int(rng.integers(1, DAY_MS if name == "engagement" else 1_000))
-            signal = SignalSnapshot(float(value), name, VERSION, offset, arrived_ms + waited_ms)
+            signal = StoredSignal(float(value), name, VERSION, offset, arrived_ms + waited_ms)
             fields |= fields_of_signal(name, signal, offset, arrived_ms)
         written = {name: text for name, text in fields.items() if text}
         yield SignalsChange(post_id, now_ms + DAY_MS, True, written, offset)

@@ -24,7 +24,7 @@ from feedmill.events.partition import partitions_of
 from feedmill.events.post import Post
 from feedmill.events.signal import Signal
 from feedmill.features.counters import Counters, update
-from feedmill.streams.engagement.engagement_state import PostState, encode_state
+from feedmill.streams.engagement.packed_states import PostState, encode_state
 from feedmill.streams.settings.environment import Environment
 
 DAY_MS = 86_400_000

@@ -32,6 +32,7 @@ COMMANDS = (
     "audit",
     "dead-letters",
     "topics",
+    "groups",
     "local",
     "sample",
     "score",

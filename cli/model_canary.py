@@ -9,7 +9,7 @@ from feedmill.events.instance import Instance
 from feedmill.events.release import CANARY, Canary, ModelRelease
 from feedmill.streams.kafka.topic_reader import open_topic
 from feedmill.streams.releases.canaries import CANARIED
-from feedmill.streams.releases.canary_fold import StartedCanary
+from feedmill.streams.releases.release_log import StartedCanary
 from feedmill.streams.settings.environment import Environment
 
 # How long a canary lasts unless the command says otherwise.

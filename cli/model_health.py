@@ -15,10 +15,9 @@ from feedmill.events.errors import FeedmillError
 from feedmill.events.instance import Instance, ModelDrift
 from feedmill.events.release import SHADOW
 from feedmill.streams.kafka.topic_reader import open_topic, read_all, send
-from feedmill.streams.releases.list_history import LastRecord, ListHistory
 from feedmill.streams.releases.loading import MODELS
-from feedmill.streams.releases.release_history import ReleaseHistory
-from feedmill.streams.releases.release_log import TOPIC, ListKey
+from feedmill.streams.releases.release_history import ListHistory, ReleaseHistory
+from feedmill.streams.releases.release_log import TOPIC, ListKey, ReleasedList
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.instances import RECENT_MS, read_recent_instances
 
@@ -139,7 +138,7 @@ def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[
 
 
 def _refused_lists(
-    lists: Mapping[ListKey, LastRecord], name: str, instance: Instance
+    lists: Mapping[ListKey, ReleasedList], name: str, instance: Instance
 ) -> Iterator[dict[str, str]]:
     """Yield a row for each list whose last record an instance of its filter refused."""
     reasons = {one.offset: one.reason for one in instance.refused_releases}

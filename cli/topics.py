@@ -14,9 +14,9 @@ from feedmill.cli.made_by import made_by
 from feedmill.cli.options import by_option, with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import UsageError
-from feedmill.operations.changes import TOPIC_EXISTS, Audited, MadeBy, open_changes
+from feedmill.operations.changes import TOPIC_EXISTS, Audited, open_changes
 from feedmill.operations.hanging_transactions import HangingTransaction, abort, find_hanging
-from feedmill.operations.topic_reset import ResetPlan, To, move, plan_reset, reset
+from feedmill.operations.topic_reset import ResetPlan, plan_reset, reset
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, MAX_PARTITIONS
 from feedmill.streams.kafka.topics import (
     CreateReport,
@@ -123,47 +123,23 @@ def describe_command(environment: Environment, as_json: bool) -> None:
 
 
 @topics.command("reset")
-@click.argument("partition", required=False, metavar="[TOPIC:N]")
-@click.option(
-    "--to",
-    type=click.Choice(["earliest", "latest"]),
-    default="earliest",
-    show_default=True,
-    help="Of one partition: from where the group goes on.",
-)
-@click.option("--group", default="worker", show_default=True, help="Of one partition: the group.")
 @click.option("--dry-run", is_flag=True, help="Say what it would do, and do nothing.")
 @by_option
 @note_option
 @with_environment
-def reset_command(
-    environment: Environment,
-    partition: str | None,
-    to: To,
-    group: str,
-    dry_run: bool,
-    by: str | None,
-    note: str,
-) -> None:
-    """Have stopped workers go on after a topic was deleted, made anew or cut off.
+def reset_command(environment: Environment, dry_run: bool, by: str | None, note: str) -> None:
+    """Have stopped workers go on after a topic was deleted, or deleted and made anew.
 
-    Without TOPIC:N it looks for topics that are missing, or others than those that the workers
-    have read, creates what is missing, and has their groups read from the beginning. If `posts` or
-    `engagements` is another one, signals, counters, features and poison of the former records are
-    deleted.
-
-    With TOPIC:N, such as posts:3, a group goes on in that partition with the first record that is
-    there, or after the last: for a worker that says that its offset is out of range.
+    It looks for topics that are missing, or others than those that the workers have read, creates
+    what is missing, and has their groups read from the beginning. If `posts` or `engagements` is
+    another one, signals, counters, features and poison of the former records are deleted. After a
+    topic was only cut off, see `feedmill groups reset-offsets`.
     """
-    who = made_by(by, note)
-    if partition is not None:
-        _move_group(environment, partition, to, group, None if dry_run else who)
-        return
     plan = plan_reset(environment)
     for line in _plan_lines(plan):
         click.echo(line)
     if plan.groups and not dry_run:
-        reset(environment, plan, who, now_ms())
+        reset(environment, plan, made_by(by, note), now_ms())
         click.echo("done; start the workers")
 
 
@@ -195,20 +171,6 @@ def abort_hanging_command(
             changes.announce(*(_audited_end(environment, one) for one in found))
         abort(environment, found)
         click.echo(f"{len(found)} aborted: their records do not count, and readers go on")
-
-
-def _move_group(
-    environment: Environment, partition: str, to: To, group: str, who: MadeBy | None
-) -> None:
-    """Move a group in one partition; without who says so tell what would be done."""
-    topic, colon, number = partition.rpartition(":")
-    if not colon or not number.isdecimal():
-        raise UsageError(f"expected TOPIC:N, such as posts:3, got {partition!r}")
-    if who is None:
-        click.echo(f"{group} would go on in {topic}[{number}] from the {to} record")
-        return
-    offset = move(environment, group, topic, int(number), to=to, made_by=who, now_ms=now_ms())
-    click.echo(f"{group} goes on in {topic}[{number}] at offset {offset}; start the workers")
 
 
 def _audited(environment: Environment, report: CreateReport, *, applied: bool) -> Iterator[Audited]:

@@ -18,8 +18,7 @@ import msgspec
 
 from feedmill.events.errors import FeedmillError
 from feedmill.streams.observe.http import StatusServer
-from feedmill.streams.observe.merged_metrics import merge
-from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.observe.metrics import Metrics, merge
 from feedmill.streams.observe.status import STATUS_FD, Status, decode
 from feedmill.streams.settings.environment import Environment, environment_variables
 from feedmill.streams.worker_process import CANNOT_START

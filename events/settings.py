@@ -78,20 +78,9 @@ class Settings:
         BadSetting
             The record is refused whole, with the reason; go on with `skip(offset)`.
         """
-        name = _key_text(key)
-        kind, _, target = name.partition("/")
-        _check_key(name, self.names)
-        of_kind: dict[str, Any] = dict(getattr(self, kind))
-        offsets = {**self.offsets, name: offset}
-        wanted = self._wanted(name, value) if value else None
-        if wanted is None:
-            of_kind.pop(target, None)
-            offsets.pop(name)
-        else:
-            of_kind[target] = self._decode(name, wanted)
-        change_offsets = {**self.change_offsets, name: offset}
-        changed: dict[str, Any] = {kind: of_kind, "offset": offset, "offsets": offsets}
-        return replace(self, **changed, change_offsets=change_offsets)
+        draft = SettingsDraft(self)
+        draft.fold(key, value, offset)
+        return draft.settings()
 
     def skip(self, offset: int) -> Settings:
         """Return the same settings after the refused record at `offset`."""
@@ -100,55 +89,6 @@ class Settings:
     def says_as(self, earlier: Settings) -> bool:
         """Whether every record since these earlier settings was skipped."""
         return self.change_offsets is earlier.change_offsets
-
-    def _wanted(self, name: str, value: bytes) -> dict[str, Any] | None:
-        """Return what a record wants a setting to be, None to remove it."""
-        if len(value) > MAX_SETTING_BYTES:
-            raise BadSetting(f"Expected at most {MAX_SETTING_BYTES} bytes, got {len(value)}")
-        try:
-            record = _record.decode(value)
-        except DECODE_ERRORS as error:
-            raise BadSetting(reason_of(error)) from None
-        current = self.offsets.get(name, -1)
-        if record.if_offset is not None and record.if_offset != current:
-            raise BadSetting(
-                f"`{name}` was changed meanwhile: `if_offset` is {record.if_offset}, but the record"
-                f" in force has the offset {current}; read the setting again and retry"
-            )
-        return record.value
-
-    def _decode(self, name: str, value: dict[str, Any]) -> object:
-        kind, _, target = name.partition("/")
-        try:
-            if kind == "weights":
-                return self._weights_decoder.decode(value)
-            if kind == "gates":
-                return self._decode_gates(value)
-            if kind == "rules":
-                return decode_rules(value)
-            return _decode_feed(target, value)
-        except msgspec.ValidationError as error:
-            reason = reason_of(error, "$.value")
-            raise BadSetting(with_suggestion(reason, self._fields_of(kind))) from None
-
-    def _fields_of(self, kind: str) -> tuple[str, ...]:
-        """Return the names that the fields of a setting may have, those of its parts too."""
-        if kind == "weights":
-            return (*self._weights_decoder.struct.__struct_fields__, *OBJECTIVE_ALIASES)
-        if kind == "gates":
-            return GatePolicyPatch.__struct_fields__
-        return (*FeedSpec.__struct_fields__, *FeedMatch.__struct_fields__)
-
-    def _decode_gates(self, value: dict[str, Any]) -> Mapping[str, GatePolicyPatch]:
-        for name in value:
-            if name not in self.names.gates:
-                known = ", ".join(self.names.gates)
-                raise BadSetting(
-                    f"Expected a declared gate ({known}), got {name[:80]!r} - at `$.value`;"
-                    " FEEDMILL_SIGNALS declares further ones"
-                )
-        patches = msgspec.convert(value, gates_struct(self.names))
-        return {name: getattr(patches, name) for name in value}
 
     @property
     def _weights_decoder(self) -> WeightsDecoder:
@@ -184,6 +124,107 @@ class Settings:
         """The feeds that exist without a post in them: `global` and every declared name."""
         declared = (name for name in self.feeds if "*" not in name)
         return tuple(dict.fromkeys(("global", *declared)))
+
+
+class SettingsDraft:
+    """Settings to which records are applied one after the other: `Settings` are made once of all.
+
+    So what many records cost does not grow with the settings that there are.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._names = settings.names
+        self._before = settings
+        self._offset = settings.offset
+        self._offsets: Mapping[str, int] = settings.offsets
+        # What was copied, by the attribute of `Settings`.
+        self._changed: dict[str, dict[str, Any]] = {}
+
+    def fold(self, key: bytes | None, value: bytes | None, offset: int) -> None:
+        """Apply one record of `config`.
+
+        Raises
+        ------
+        BadSetting
+            The record is refused whole, with the reason; go on with `skip(offset)`.
+        """
+        name = _key_text(key)
+        kind, _, target = name.partition("/")
+        _check_key(name, self._names)
+        wanted = self._wanted(name, value) if value else None
+        setting = None if wanted is None else self._decode(name, wanted)
+        of_kind, offsets = self._own(kind), self._own("offsets")
+        if setting is None:
+            of_kind.pop(target, None)
+            offsets.pop(name, None)
+        else:
+            of_kind[target] = setting
+            offsets[name] = offset
+        self._own("change_offsets")[name] = offset
+        self._offset, self._offsets = offset, offsets
+
+    def skip(self, offset: int) -> None:
+        """Go past the refused record at `offset`."""
+        self._offset = offset
+
+    def settings(self) -> Settings:
+        """Return the settings after all these records; the draft is not used any more."""
+        changed: dict[str, Any] = {**self._changed, "offset": self._offset}
+        return replace(self._before, **changed)
+
+    def _own(self, attribute: str) -> dict[str, Any]:
+        if attribute not in self._changed:
+            self._changed[attribute] = dict(getattr(self._before, attribute))
+        return self._changed[attribute]
+
+    def _wanted(self, name: str, value: bytes) -> dict[str, Any] | None:
+        """Return what a record wants a setting to be, None to remove it."""
+        if len(value) > MAX_SETTING_BYTES:
+            raise BadSetting(f"Expected at most {MAX_SETTING_BYTES} bytes, got {len(value)}")
+        try:
+            record = _record.decode(value)
+        except DECODE_ERRORS as error:
+            raise BadSetting(reason_of(error)) from None
+        current = self._offsets.get(name, -1)
+        if record.if_offset is not None and record.if_offset != current:
+            raise BadSetting(
+                f"`{name}` was changed meanwhile: `if_offset` is {record.if_offset}, but the record"
+                f" in force has the offset {current}; read the setting again and retry"
+            )
+        return record.value
+
+    def _decode(self, name: str, value: dict[str, Any]) -> object:
+        kind, _, target = name.partition("/")
+        try:
+            if kind == "weights":
+                return _weights_decoder(self._names).decode(value)
+            if kind == "gates":
+                return self._decode_gates(value)
+            if kind == "rules":
+                return decode_rules(value)
+            return _decode_feed(target, value)
+        except msgspec.ValidationError as error:
+            reason = reason_of(error, "$.value")
+            raise BadSetting(with_suggestion(reason, self._fields_of(kind))) from None
+
+    def _fields_of(self, kind: str) -> tuple[str, ...]:
+        """Return the names that the fields of a setting may have, those of its parts too."""
+        if kind == "weights":
+            return (*_weights_decoder(self._names).struct.__struct_fields__, *OBJECTIVE_ALIASES)
+        if kind == "gates":
+            return GatePolicyPatch.__struct_fields__
+        return (*FeedSpec.__struct_fields__, *FeedMatch.__struct_fields__)
+
+    def _decode_gates(self, value: dict[str, Any]) -> Mapping[str, GatePolicyPatch]:
+        for name in value:
+            if name not in self._names.gates:
+                known = ", ".join(self._names.gates)
+                raise BadSetting(
+                    f"Expected a declared gate ({known}), got {name[:80]!r} - at `$.value`;"
+                    " FEEDMILL_SIGNALS declares further ones"
+                )
+        patches = msgspec.convert(value, gates_struct(self._names))
+        return {name: getattr(patches, name) for name in value}
 
 
 # They depend on the declared signals alone, and making one takes longer than folding a record.

@@ -200,3 +200,4 @@ def open_replayer(
     changes = Changes(environment, made_by, "dead-letters-replay")
     with kafka_errors(environment):
         yield DeadLetterReplayer(environment, log, changes, made_by.by, at_ms)
+        changes.wait_until_visible()

@@ -1,19 +1,53 @@
-"""Lists the consumer groups of workers, as commands ask for them."""
+"""The consumer groups of workers as the brokers tell of them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from kafka.admin import KafkaAdminClient
 from kafka.errors import CoordinatorLoadInProgressError
 
+from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.settings.environment import Environment
 
 _WORKER = "worker"
 # So long a broker may read its groups after a start.
 _LOADED_WITHIN_S = 30.0
 _LOOK_EVERY_S = 0.2
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of a group, and the partitions that it reads; topics without the prefix."""
+
+    client_id: str
+    host: str
+    partitions: frozenset[TopicPartition]
+
+    def numbers(self, topic: str) -> list[int]:
+        """Return the partitions of a topic that it reads, in order."""
+        return sorted(at.partition for at in self.partitions if at.topic == topic)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A consumer group of workers; topics without the prefix.
+
+    Attributes
+    ----------
+    state
+        As Kafka calls it: Stable, Empty, …
+    offsets, texts
+        What it committed by partition, and the texts beside these offsets.
+    """
+
+    state: str
+    members: tuple[Member, ...]
+    offsets: Mapping[TopicPartition, int]
+    texts: tuple[str, ...]
 
 
 def worker_groups(environment: Environment, admin: KafkaAdminClient) -> list[str]:
@@ -27,6 +61,40 @@ def worker_groups(environment: Environment, admin: KafkaAdminClient) -> list[str
     prefix = environment.group(_WORKER)
     names = sorted(str(group["group_id"]) for group in _listed(admin))
     return [name for name in names if name == prefix or name.startswith(f"{prefix}-")]
+
+
+def read_groups(environment: Environment, admin: KafkaAdminClient) -> dict[str, Group]:
+    """Return the groups of workers by their names without the prefix.
+
+    Raises what `worker_groups` raises.
+    """
+    named = worker_groups(environment, admin)
+    if not named:
+        return {}
+    offsets = admin.list_group_offsets(named)
+    return {
+        environment.named(name): Group(
+            found["group_state"],
+            tuple(_member(environment, one) for one in found["members"]),
+            {
+                TopicPartition(environment.named(at.topic), at.partition): committed.offset
+                for at, committed in offsets[name].items()
+            },
+            tuple(committed.metadata.rstrip("\0") for committed in offsets[name].values()),
+        )
+        for name, found in admin.describe_groups(named).items()
+    }
+
+
+def _member(environment: Environment, found: Mapping[str, Any]) -> Member:
+    assignment = found["member_assignment"]
+    parts = assignment["assigned_partitions"] if isinstance(assignment, dict) else ()
+    own = frozenset(
+        TopicPartition(environment.named(part["topic"]), number)
+        for part in parts
+        for number in part["partitions"]
+    )
+    return Member(found["client_id"], found["client_host"].lstrip("/"), own)
 
 
 def _listed(admin: KafkaAdminClient) -> Sequence[Mapping[str, object]]:

@@ -108,21 +108,16 @@ class QualityModel:
         return values
 
     def read(self, batch: TextBatch) -> tuple[Scores, Scores]:
-        """Return `ratings` and `probabilities`, for which a text is read once."""
+        """Return each text's mean rating under each construct, and the probability of each.
+
+        Both (constructs, texts); probabilities sum to 1.
+        """
         constructs = len(self.constructs)
         scores = self.ngram_models.score(batch)
         by_shape = np.add.reduce(shape_matrix(batch) * self.shape_weights, axis=2)
         odds = np.zeros((constructs, len(batch)))
         odds[1:] = scores[constructs:]
         return bounded(scores[:constructs] + by_shape), softmax(odds)
-
-    def ratings(self, batch: TextBatch) -> Scores:
-        """Return the mean rating of each text under each construct: (constructs, texts)."""
-        return self.read(batch)[0]
-
-    def probabilities(self, batch: TextBatch) -> Scores:
-        """Return the probability of each construct: (constructs, texts); they sum to 1."""
-        return self.read(batch)[1]
 
     @classmethod
     def of(cls, artifact: Artifact) -> QualityModel:

@@ -9,17 +9,18 @@ from bars import bar_lines
 from filter_bars import MAX_DEMOTED, MAX_HIDDEN, OTHER_MODELS, cell_bars, filter_bars, other_bars
 from health_posts import HealthReport
 from local_labels import DRAWS, LocalReport
+from msgspec.structs import replace
 
 from feedmill.models.cards import card_lines, common_lines, own_cards
 from feedmill.training.evaluation.looks import Look
 from feedmill.training.evaluation.markdown import page_text, table
-from feedmill.training.evaluation.ordinary_posts import ALL, MIN_CELL_ROWS
+from feedmill.training.evaluation.ordinary_posts import ALL, MIN_CELL_ROWS, OrdinaryReport
 from feedmill.training.evaluation.report import (
     Evaluation,
     FilterReport,
     cell_names,
+    judged_groups,
     mode_lines,
-    ordinary_lines,
     percent,
     plot,
     plot_name,
@@ -49,16 +50,19 @@ of one group.
 
 Figures have their interval of 95 % in brackets: by 1,000 draws of whole groups with replacement
 where there are 20 groups or more, else by rows; fractions have at least Wilson's binomial interval.
-A group with more than 5 % of the violating rows is shown apart. Where "end" is written, a bar holds
-for that end of the interval, else for the figure itself. Why bars are missed:
+The largest group is shown apart if more than 5 % of the violating rows are its own. Where "end" is
+written, a bar holds for that end of the interval, else for the figure itself. Why bars are missed:
 [learning curves](learning-curves.md).
 """
 
 
 _LOCAL = f"""\
 `feedmill train spam --base …`: the base learned from the other sets alone, with their lexicon and
-thresholds. Half of the labels violate. The mean of {DRAWS} draws, with the lowest and the highest.
+thresholds. Half of the labels violate. The recall at 1 % of the fine posts: the mean of {DRAWS}
+draws, with the lowest and the highest.
 """
+# So many ids of posts that a filter judged worst.
+_WORST = 5
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def page(whole: WholeEvaluation, looks: Sequence[Look]) -> str:
     lines = [*_HEAD.splitlines(), "", *_bar_lines(whole), *_look_lines(looks)]
     if evaluation.together is not None:
         lines += ["## Ordinary posts, by all filters together", ""]
-        lines += [*ordinary_lines(evaluation.together), "", *alone_lines(evaluation.filters), ""]
+        lines += [*ordinary_lines(evaluation.together, evaluation.filters), ""]
     if whole.health:
         lines += ["## Ordinary posts about health, by the filter of misinformation", ""]
         lines += [*_health_table(whole.health), ""]
@@ -99,10 +103,24 @@ def page(whole: WholeEvaluation, looks: Sequence[Look]) -> str:
         lines += [f"## {report.filter}", ""]
         if report.card:
             lines += [*card_lines(next(own), "###"), ""]
-        lines += mode_lines(report, brief=OTHER_MODELS)
+        lines += mode_lines(_shortened(report), brief=OTHER_MODELS)
         if report.datasets:
             lines += ["### Curves", "", *_curves(report), ""]
     return page_text(lines)
+
+
+def _shortened(report: FilterReport) -> FilterReport:
+    """Return a report with the largest group and the worst errors of each set alone."""
+    datasets = [
+        replace(
+            dataset,
+            large_groups=[one for one in dataset.large_groups[:1] if one.without is not None],
+            worst_fine=dataset.worst_fine[:_WORST],
+            worst_violating=dataset.worst_violating[:_WORST],
+        )
+        for dataset in report.datasets
+    ]
+    return replace(report, datasets=datasets)
 
 
 def _curves(report: FilterReport) -> list[str]:
@@ -114,13 +132,13 @@ def _curves(report: FilterReport) -> list[str]:
 
 def _look_lines(looks: Sequence[Look]) -> list[str]:
     rows = [
-        [str(number), look.day, look.why, ", ".join(look.models), f"{sum(look.rows.values()):,}"]
+        [str(number), look.day, look.why, f"{sum(look.rows.values()):,}"]
         for number, look in enumerate(looks, 1)
     ]
-    header = ["look", "day", "why", "models", "test rows"]
+    count = f"The test rows of this split were looked at {len(looks)} times"
     return [
-        *("## Looks", "", f"The test rows of this split were looked at {len(looks)} times.", ""),
-        *(table(header, rows, left=4) if looks else ()),
+        *("## Looks", "", f"{count}; `looks.jsonl` has the models, too.", ""),
+        *(table(["look", "day", "why", "test rows"], rows, left=3) if looks else ()),
         *([""] if looks else ()),
     ]
 
@@ -140,23 +158,29 @@ def _bar_lines(whole: WholeEvaluation) -> list[str]:
     return bar_lines(["filter", "what", "model"], bars, shown, note)
 
 
-def alone_lines(reports: Sequence[FilterReport]) -> list[str]:
-    """Return what each filter alone does to ordinary posts, in cells with rows enough."""
+def ordinary_lines(together: OrdinaryReport, reports: Sequence[FilterReport]) -> list[str]:
+    """Return what all filters, and each one alone, do to ordinary posts, in cells of many rows."""
     judged = [(report.filter, report.ordinary) for report in reports if report.ordinary]
-    tables = zip(*(ordinary.cells for _, ordinary in judged), strict=True)
-    cells = [row for row in tables if row[0].rows >= MIN_CELL_ROWS]
-    rows = [[*cell_names(row[0])[:2], *(percent(cell.demoted) for cell in row)] for row in cells]
+    aligned = zip(together.cells, *(ordinary.cells for _, ordinary in judged), strict=True)
+    cells = [row for row in aligned if row[0].rows >= MIN_CELL_ROWS]
+    rows = [
+        [*cell_names(both), percent(both.hidden), *(percent(one.demoted) for one in (both, *each))]
+        for both, *each in cells
+    ]
     hidden = [
         f"{name} {percent(cell.hidden)} % of {cell.source}, {cell.length} characters"
-        for row in cells
-        for (name, _), cell in zip(judged, row, strict=True)
+        for _, *each in cells
+        for (name, _), cell in zip(judged, each, strict=True)
         if cell.hidden.value and ALL not in (cell.source, cell.length)
     ]
-    header = ["source", "characters", *(f"{name}, %" for name, _ in judged)]
+    header = ["source", "characters", "rows", "groups", "hidden, %", "demoted, not hidden, %"]
     return [
-        f"Demoted and not hidden by each filter alone, in cells with {MIN_CELL_ROWS} rows or more.",
+        f"On {together.split}, in cells with {MIN_CELL_ROWS} rows or more.  The last columns are"
+        " what each filter demotes alone.",
         "",
-        *table(header, rows, left=2),
+        *table([*header, *(f"{name}, %" for name, _ in judged)], rows, left=2),
+        "",
+        judged_groups(together),
         "",
         f"Hidden by one alone: {'; '.join(hidden) or 'none'}.",
     ]
@@ -177,14 +201,21 @@ def _health_table(reports: Sequence[HealthReport]) -> list[str]:
 
 
 def _local_table(reports: Sequence[LocalReport]) -> list[str]:
-    """Return what labels of a product's own are worth, one line a source and number of labels."""
+    """Return what labels of a product's own are worth, one line a source and way of judging."""
+    counts = sorted({report.labels for report in reports})
+    found: dict[tuple[str, str, bool, float], dict[int, str]] = {}
+    for report in reports:
+        place = (report.name, report.protocol, report.lexicon, report.base)
+        found.setdefault(place, {})[report.labels] = str(report.recall)
     rows = [
         [
-            *(report.name, report.protocol, "yes" if report.lexicon else "no", f"{report.labels}"),
-            f"{report.base:.3f}",
-            str(report.recall),
+            name,
+            protocol,
+            "yes" if lexicon else "no",
+            f"{base:.3f}",
+            *(recalls.get(n, "") for n in counts),
         ]
-        for report in reports
+        for (name, protocol, lexicon, base), recalls in found.items()
     ]
-    header = ["source", "judged", "hand-written lexicon", "labels"]
-    return table([*header, "recall at 1 % without labels", "with labels"], rows, left=3)
+    header = ["source", "judged", "hand-written lexicon", "without labels"]
+    return table([*header, *(f"{count} labels" for count in counts)], rows, left=3)

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from ranker_figures import (
     RankerEvaluation,
     calibration_figure,
@@ -22,9 +23,8 @@ from ranker_heads import (
 from ranker_prior import evaluate_prior
 
 from feedmill.features.counters import KIND_INDEX, Counters
-from feedmill.rankers.baselines import baselines
 from feedmill.rankers.engagement import ExpectedClicks
-from feedmill.rankers.post_ranker import EngagementRanker
+from feedmill.rankers.post_ranker import EngagementRanker, baselines
 from feedmill.training.arrays import Values
 from feedmill.training.datasets.headline_tests import (
     Arms,
@@ -135,6 +135,8 @@ def _evaluate_rates(
     text: dict[str, Values] = {"text alone": priors}
     rankers = [EngagementRanker(model), *baselines(base, weight, SEED)]
     random = np.random.default_rng(SEED + 3)
+    table: list[tuple[str, ...]] = []
+    truth = []
     for stage in _STAGES:
         kept = test.impressions >= 1.5 * stage + 100
         if not kept.any():
@@ -145,9 +147,20 @@ def _evaluate_rates(
         shown = [post for post, is_kept in zip(posts, kept, strict=True) if is_kept]
         scores = {ranker.name: ranker.score_posts(shown, counters) for ranker in rankers}
         scores |= {name: values[kept] for name, values in text.items()}
-        _evaluate_stage(stage, arms, seen, scores, evaluation)
+        pairs = significant_pairs(arms)
+        table += _evaluate_stage(stage, arms, seen, scores, pairs, evaluation)
+        truth.append(f"{stage:,}: {len(arms):,} test arms, {len(pairs):,} pairs")
         if stage in {0, 500}:
             evaluation.panels.append(_panel(f"after {stage} impressions", scores, seen))
+    evaluation.add(
+        "As impressions come",
+        f"The truth is the rest of each arm. After {'; '.join(truth)}.",
+        (
+            *("ranker", "impressions", "log loss", "calibration error / base rate", "AUC"),
+            "pairs in order",
+        ),
+        table,
+    )
     rates = test.clicks / test.impressions
     errors = np.abs(np.log((rates + 1e-4) / (priors + 1e-4))) * np.sqrt(test.clicks + 1.0)
     ids = [post.post_id for post in posts]
@@ -175,8 +188,10 @@ def _evaluate_stage(
     arms: Arms,
     seen: SeenArms,
     scores: dict[str, Values],
+    pairs: npt.NDArray[np.int64],
     evaluation: RankerEvaluation,
-) -> None:
+) -> list[tuple[str, ...]]:
+    """Add the bars of a stage, and return the rows of its rankers."""
     rates = ("engagement", "text alone", "smoothed rate", "constant")
     bootstrap = Bootstrap(arms.tests)
     losses = {n: log_losses(scores[n], seen.rate) for n in rates}
@@ -193,8 +208,7 @@ def _evaluate_stage(
     errors = {n: calibration_figure(bootstrap, scores[n], seen.rate, seen.rest) for n in rates}
     what = f"calibration error over the base rate after {stage:,} impressions"
     evaluation.expect(what, errors["engagement"], most=0.1)
-    pairs = significant_pairs(arms)
-    table = []
+    table: list[tuple[str, ...]] = []
     for name, values in scores.items():
         hits = values[pairs[:, 0]] > values[pairs[:, 1]]
         ties = values[pairs[:, 0]] == values[pairs[:, 1]]
@@ -203,18 +217,14 @@ def _evaluate_stage(
         table.append(
             (
                 name,
+                f"{stage:,}",
                 loss,
                 str(errors[name]) if name in rates else "",
                 f"{_weighted_auc(values, seen):.3f}",
                 f"{in_order:.3f}",
             )
         )
-    evaluation.add(
-        f"After {stage:,} impressions",
-        f"{len(arms):,} test arms, {len(pairs):,} pairs; the truth is the rest of each arm.",
-        ("ranker", "log loss", "calibration error / base rate", "AUC", "pairs in order"),
-        table,
-    )
+    return table
 
 
 def _weighted_auc(scores: Values, seen: SeenArms) -> float:

@@ -141,7 +141,7 @@ def calibration_figure(
     return Figure(figure.value, max(figure.low - excess, 0.0), max(figure.high - excess, 0.0))
 
 
-def worst_ids(ids: Sequence[str], errors: Values, most: int = 8) -> list[tuple[str, str]]:
+def worst_ids(ids: Sequence[str], errors: Values, most: int = 5) -> list[tuple[str, str]]:
     """Return the rows with the largest errors, by id; never their texts."""
     return [(ids[i], f"{errors[i]:.3f}") for i in np.argsort(-errors, kind="stable")[:most]]
 

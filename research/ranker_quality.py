@@ -18,7 +18,7 @@ from ranker_figures import (
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.text_model import NgramModel
 from feedmill.models.trees import Trees
-from feedmill.rankers.baselines import Constant, SeededShuffle
+from feedmill.rankers.post_ranker import Constant, SeededShuffle
 from feedmill.rankers.quality import QualityModel
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
@@ -169,7 +169,7 @@ def _evaluate_stored(
     truth = test.labels
     mean = float(truth.mean())
     scores: dict[str, Values] = {"quality": value}
-    for name, rating in zip([c.name for c in model.constructs], model.ratings(batch), strict=True):
+    for name, rating in zip([c.name for c in model.constructs], model.read(batch)[0], strict=True):
         scores[f"as {name} alone"] = rating
     scores["constant"] = Constant(mean).score_posts(test.posts, [])
     scores["seeded shuffle"] = SeededShuffle(SEED).score_posts(test.posts, [])

@@ -5,7 +5,6 @@
       ExtendibleHash  hash -> number, grows bucket by bucket
       Sweep           which numbers may be given again
     MappedColumn    a numpy array over reserved memory: it grows in place, nothing is copied
-    CompactInts     whole numbers in five bytes
 
 Dicts and lists would do for what they hold, with an object for each id and a copy at each growth.
 """

@@ -35,11 +35,6 @@ class ExtendibleHash:
         self._count: list[int] = [0]  # by bucket
         self._slots.grow(_SLOTS)
 
-    @property
-    def used_bytes(self) -> int:
-        """The bytes of all slots."""
-        return self._slots.used_bytes
-
     def find(self, hashed: int) -> list[int]:
         """The numbers with this hash."""
         cells = self._slots.cells
@@ -97,22 +92,10 @@ class ExtendibleHash:
         bit = HASH_BITS + HASH_BITS - self._depth[bucket]
         moves = (entries >> np.uint64(bit)) & np.uint64(1) != 0
         old_slots[:] = 0
-        self._fill(bucket, entries[~moves])
-        self._fill(new, entries[moves])
-
-    def _fill(self, bucket: int, entries: npt.NDArray[np.uint64]) -> None:
-        """Put entries into an empty bucket."""
-        base = bucket * _SLOTS
-        home = ((entries >> np.uint64(HASH_BITS)) & np.uint64(_MASK)).astype(np.int64)
-        order = np.argsort(home, kind="stable")
-        entries, steps = entries[order], np.arange(len(entries))
-        # In the order of their homes, each is at its home or behind the one before.
-        place = np.maximum.accumulate(home[order] - steps) + steps
-        inside = place < _SLOTS
-        self._slots.values[base + place[inside]] = entries[inside]
-        for entry in entries[~inside].tolist():
-            self._put(base, 0, entry)
-        self._count[bucket] = len(entries)
+        for into, some in ((bucket, entries[~moves]), (new, entries[moves])):
+            for entry in some.tolist():
+                self._put(into * _SLOTS, entry >> HASH_BITS & _MASK, entry)
+            self._count[into] = len(some)
 
     def _put(self, base: int, place: int, entry: int) -> None:
         """Put an entry into the first free slot of a bucket from a place on."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.tables.extendible_hash import ExtendibleHash
-from feedmill.tables.id_arena import IdArena, encode
+from feedmill.tables.mapped_column import MappedColumn, in_chunks
 from feedmill.tables.sweep import Sweep
 
 Numbers = npt.NDArray[np.int32]
 
 _HASH = (1 << 32) - 1
+BLOCK_BYTES = 1 << 16
+# Blocks are rewritten when more than this part of all bytes belongs to ids that are gone.
+_GARBAGE_FROM = 0.5
 
 
 class IdTable:
@@ -49,12 +53,6 @@ class IdTable:
     def read_many(self, numbers: Numbers) -> list[str]:
         """The id of each number; they are of ids that were added."""
         return self._arena.read_many(numbers.tolist())
-
-    @property
-    def used_bytes(self) -> int:
-        """The bytes of all that grows with the ids."""
-        spare_bytes = len(self._spare) * self._spare.itemsize
-        return self._arena.used_bytes + self._hash.used_bytes + spare_bytes
 
     def find(self, text: str) -> int | None:
         """The number of an id that is known, else None."""
@@ -106,3 +104,108 @@ class IdTable:
             return self._spare.pop()
         self.bound += 1
         return self.bound - 1
+
+
+class IdArena:
+    """Ids by number, as UTF-8, back to back in one piece of memory.
+
+    The bytes are in blocks of 64 kB.  A block whose ids are all gone is used again.  Where others
+    keep too many blocks half empty, `tidy` moves the ids of one such block to the end.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = MappedColumn(np.uint8, reserved=1 << 31)
+        self._start = MappedColumn(np.uint32)
+        self._size = MappedColumn(np.uint16)
+        self._live: list[int] = []  # bytes of ids that are there, by block
+        self._free_blocks: list[int] = []
+        self._block = -1  # the block that is being filled, and how far
+        self._filled = BLOCK_BYTES
+        self._live_bytes = 0
+
+    def read(self, number: int) -> str:
+        """The id of this number; "" where there is none."""
+        start = self._start.cells[number]
+        text = self._bytes.cells[start : start + self._size.cells[number]]
+        return str(text, "utf-8", "surrogatepass")
+
+    def read_many(self, numbers: Iterable[int]) -> list[str]:
+        """The ids of these numbers, as `read` gives each."""
+        starts, sizes, text = self._start.cells, self._size.cells, self._bytes.cells
+        return [
+            str(text[(start := starts[n]) : start + sizes[n]], "utf-8", "surrogatepass")
+            for n in numbers
+        ]
+
+    def holds(self, number: int, text: bytes) -> bool:
+        """Whether the id of this number is this one."""
+        return self._size.cells[number] == len(text) and self._text(number) == text
+
+    def put(self, number: int, text: bytes) -> None:
+        """Set the id of a number that has none."""
+        if number >= len(self._size):
+            self._start.grow(in_chunks(number + 1))
+            self._size.grow(in_chunks(number + 1))
+        self._have_room(len(text))
+        start = self._block * BLOCK_BYTES + self._filled
+        self._bytes.cells[start : start + len(text)] = text
+        self._start.cells[number] = start
+        self._size.cells[number] = len(text)
+        self._filled += len(text)
+        self._live[self._block] += len(text)
+        self._live_bytes += len(text)
+
+    def drop(self, number: int) -> None:
+        """Forget the id of a number."""
+        size = self._size.cells[number]
+        self._size.cells[number] = 0
+        block = self._start.cells[number] // BLOCK_BYTES
+        self._live[block] -= size
+        self._live_bytes -= size
+        if not self._live[block] and block != self._block:
+            self._free_blocks.append(block)
+
+    def tidy(self) -> bool:
+        """Move the ids of the emptiest block, if too many bytes are of ids that are gone.
+
+        It takes some milliseconds at a million ids.  Returns whether it did anything.
+        """
+        in_use = (len(self._live) - len(self._free_blocks)) * BLOCK_BYTES
+        if in_use <= 2 * BLOCK_BYTES or self._live_bytes > (1 - _GARBAGE_FROM) * in_use:
+            return False
+        filled = (b for b, live in enumerate(self._live) if live and b != self._block)
+        block = min(filled, key=self._live.__getitem__, default=None)
+        if block is None:
+            return False
+        begin = block * BLOCK_BYTES
+        start = self._start.values
+        inside = (start >= begin) & (start < begin + BLOCK_BYTES) & (self._size.values > 0)
+        for number in np.flatnonzero(inside).tolist():
+            self.put(number, self._text(number))
+        self._live_bytes -= self._live[block]
+        self._live[block] = 0
+        self._free_blocks.append(block)
+        return True
+
+    def _text(self, number: int) -> bytes:
+        start = self._start.cells[number]
+        return bytes(self._bytes.cells[start : start + self._size.cells[number]])
+
+    def _have_room(self, size: int) -> None:
+        """Go on in another block if the present one has no room for so many bytes."""
+        if self._filled + size <= BLOCK_BYTES:
+            return
+        if self._block >= 0 and not self._live[self._block]:
+            self._free_blocks.append(self._block)
+        if self._free_blocks:
+            self._block = self._free_blocks.pop()
+        else:
+            self._block = len(self._live)
+            self._live.append(0)
+            self._bytes.grow(len(self._live) * BLOCK_BYTES)
+        self._filled = 0
+
+
+def encode(text: str) -> bytes:
+    """An id's bytes."""
+    return text.encode("utf-8", "surrogatepass")

@@ -338,20 +338,6 @@ def test_the_pages_that_code_names_exist() -> None:
     assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
-def test_each_fault_of_the_first_version_names_a_test_that_exists() -> None:
-    table = text_of("docs/chaos.md").partition("## The faults of version 0.1")[2]
-    rows = [row.split("|")[1:4] for row in re.findall(r"^\|.*\|$", table, re.MULTILINE)[2:]]
-    # The last one has parts.
-    numbers = dict.fromkeys(number.strip() for number, _, _ in rows if number.strip())
-    assert list(numbers) == [str(number) for number in range(1, 16)]
-    for _, fault, tests in rows:
-        files = re.findall(r"`(tests/[\w/]+\.py)`((?:: `\w+`)?)", tests)
-        assert files, fault
-        for file, name in files:
-            function = name.removeprefix(": ").strip("`") or "run"
-            assert f"\ndef {function}(" in text_of(file), f"{file} has no {function}"
-
-
 def test_the_page_of_metrics_is_current() -> None:
     assert text_of("docs/metrics.md") == metrics_doc.page(), "make format writes it anew"
 

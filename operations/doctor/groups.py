@@ -8,12 +8,13 @@ from functools import partial
 from kafka import TopicPartition as KafkaPartition
 from kafka.admin import OffsetSpec
 
-from feedmill.operations.doctor.cluster import Group
 from feedmill.operations.doctor.finding import Finding, some_of
 from feedmill.operations.doctor.installation import CLOCK_TOLERANCE_MS, Installation
 from feedmill.operations.hanging_transactions import HangingTransaction, find_hanging
+from feedmill.operations.worker_groups import Group
 from feedmill.streams.flow import stages_of
-from feedmill.streams.kafka.hanging import WAY_OUT
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.read_progress import WAY_OUT
 from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.kafka.topic_table import MINUTE_MS
 from feedmill.streams.settings.instances import RECENT_MS
@@ -24,8 +25,6 @@ _COMMITTED = (*_INPUTS, "config", "overrides", "models")
 _LATE_MS = MINUTE_MS
 _LETTERS = 100
 _RECENT_LETTERS_MS = 10 * MINUTE_MS
-
-At = tuple[str, int]
 
 
 def members(inst: Installation) -> Iterator[Finding]:
@@ -84,7 +83,7 @@ def owners(inst: Installation) -> Iterator[Finding]:
     for name, group in inst.groups.items():
         if group.state != "Stable" or "posts" not in inst.topics:
             continue
-        owned = frozenset[int]().union(*(member.posts for member in group.members))
+        owned = frozenset[int]().union(*(member.numbers("posts") for member in group.members))
         free = sorted(set(range(inst.topics["posts"].partitions)) - owned)
         if free:
             posts = inst.environment.topic("posts")
@@ -103,13 +102,13 @@ def positions(inst: Installation) -> Iterator[Finding]:
     begins, ends = _bounds(inst)
     for name, group in inst.groups.items():
         for (topic, partition), offset in sorted(group.offsets.items()):
-            at = topic, partition
+            at = TopicPartition(topic, partition)
             if at not in ends or begins[at] <= offset <= ends[at]:
                 continue
             is_before = offset < begins[at]
             to = "earliest" if is_before else "latest"
             found = "records that it had not read are gone" if is_before else "the log was cut off"
-            words = f"topics reset {topic}:{partition} --to {to} --group {name}"
+            words = f"groups reset-offsets {name} {topic}:{partition} --to {to}"
             yield Finding(
                 "positions",
                 "wrong",
@@ -250,16 +249,16 @@ def _waiting(inst: Installation, group: Group) -> int:
     return sum(max(0, ends[at] - offset) for at, offset in group.offsets.items() if at in ends)
 
 
-def _bounds(inst: Installation) -> tuple[dict[At, int], dict[At, int]]:
+def _bounds(inst: Installation) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
     """Return where the partitions of the inputs begin and end."""
     begins = inst.once("begins", partial(_offsets, inst, OffsetSpec.EARLIEST))
     return begins, inst.once("ends", partial(_offsets, inst, OffsetSpec.LATEST))
 
 
-def _offsets(inst: Installation, spec: OffsetSpec | int) -> dict[At, int]:
+def _offsets(inst: Installation, spec: OffsetSpec | int) -> dict[TopicPartition, int]:
     """Return the offset in each partition of the inputs that a spec, or a time, stands for."""
     places = {
-        KafkaPartition(inst.environment.topic(name), n): (name, n)
+        KafkaPartition(inst.environment.topic(name), n): TopicPartition(name, n)
         for name in _INPUTS
         if name in inst.topics
         for n in range(inst.topics[name].partitions)

@@ -21,18 +21,16 @@ from redis.retry import Retry
 from feedmill.events.instance import Instance
 from feedmill.operations.doctor.addresses import refused_addresses
 from feedmill.operations.doctor.cluster import (
-    Group,
     Topic,
     committed_id,
-    member_of,
     values_of,
 )
 from feedmill.operations.doctor.unreachable import Unreachable, no_kafka, no_listener, no_redis
-from feedmill.operations.worker_groups import worker_groups
+from feedmill.operations.worker_groups import Group, read_groups
 from feedmill.streams.kafka.client import ClientHealth, client_settings
 from feedmill.streams.kafka.topic_reader import TopicRecord, open_topic
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, TopicSpec, topic_table
-from feedmill.streams.redis.keys import Keys
+from feedmill.streams.redis.commands import Keys
 from feedmill.streams.settings.config_log import ConfigLog, fold_log
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.instances import RECENT_MS, recent_instances
@@ -147,7 +145,7 @@ class Installation:
     @property
     def groups(self) -> Mapping[str, Group]:
         """The consumer groups of workers, by their names without prefix."""
-        return self.once("groups", self._groups)
+        return self.once("groups", partial(read_groups, self.environment, self.admin))
 
     def newest(self, topic: str, count: int) -> list[TopicRecord]:
         """Return the newest records of each partition, so many at most; none without the topic."""
@@ -244,26 +242,6 @@ class Installation:
                 settings=values_of(settings[full]),
             )
             for full in present
-        }
-
-    def _groups(self) -> Mapping[str, Group]:
-        environment, admin = self.environment, self.admin
-        named = worker_groups(environment, admin)
-        if not named:
-            return {}
-        offsets = admin.list_group_offsets(named)
-        posts = environment.topic("posts")
-        return {
-            environment.named(name): Group(
-                found["group_state"],
-                tuple(member_of(one, posts) for one in found["members"]),
-                {
-                    (environment.named(at.topic), at.partition): committed.offset
-                    for at, committed in offsets[name].items()
-                },
-                tuple(committed.metadata.rstrip("\0") for committed in offsets[name].values()),
-            )
-            for name, found in admin.describe_groups(named).items()
         }
 
     def _newest(self, topic: str, count: int) -> list[TopicRecord]:

@@ -13,10 +13,9 @@ from feedmill.models.store import local_copy
 from feedmill.models.store_files import Store, file_sizes
 from feedmill.operations.doctor.finding import Finding
 from feedmill.operations.doctor.installation import Installation
-from feedmill.streams.kafka.bounded_call import CallIsStuck, bounded
-from feedmill.streams.releases.list_history import ListHistory
+from feedmill.streams.kafka.client import CallIsStuck, bounded
 from feedmill.streams.releases.loading import MODELS, load_model, store_of
-from feedmill.streams.releases.release_history import ReleaseHistory
+from feedmill.streams.releases.release_history import ListHistory, ReleaseHistory
 
 # Of a store on a server: whoever waits for a doctor does not wait for minutes.
 _ANSWERS_S = 4.0

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from feedmill.operations.doctor.finding import Finding, Severity, some_of
 from feedmill.operations.doctor.installation import Installation
-from feedmill.streams.kafka.assignment import decode_mark
+from feedmill.streams.kafka.offsets import decode_mark
 from feedmill.streams.kafka.topic_ids import INPUTS
 from feedmill.streams.kafka.topic_table import HOUR_MS, TopicSpec
 

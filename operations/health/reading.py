@@ -18,7 +18,7 @@ from msgspec import Struct
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
 from feedmill.operations.health.seen import Beat, FeedState, KafkaState, RedisState, Seen, Trouble
-from feedmill.streams.kafka.bounded_call import CallIsStuck, bounded
+from feedmill.streams.kafka.client import CallIsStuck, bounded
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, send
 from feedmill.streams.kafka.topics import open_admin
 from feedmill.streams.redis.reader import FeedSnapshot, open_feed_reader

@@ -13,10 +13,10 @@ from feedmill.rankers.combiner.changes import Changes, FeedChange, SignalsChange
 from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
+from feedmill.rankers.combiner.feed_scores import PolicyCache
 from feedmill.rankers.combiner.gating import DECISIONS, SHOW
 from feedmill.rankers.combiner.live_feeds import LiveFeeds
 from feedmill.rankers.combiner.pending_writes import PendingWrites
-from feedmill.rankers.combiner.policy_cache import PolicyCache
 from feedmill.rankers.combiner.signal_fields import (
     Fields,
     deciding_bits,
@@ -201,21 +201,12 @@ class Combiner:
         self._policies.update(rows, judged, now_ms)
         self._ranked_group.grow(view.capacity)
         self._pending.grow(view.capacity)
-        is_live = view.post.offset[rows] != NO_POST
-        before = self._ranked_group.values[rows]
-        if not self._is_restoring and is_live.all():
-            # Most often; then nothing has to be picked out.
-            groups = view.post.group[rows]
-            self._live.update(rows, before, groups, now_ms)
-            self._ranked_group.values[rows] = groups
-            self._pending.mark(rows, masks, before < 0)
-            return
-        groups = np.where(is_live, view.post.group[rows], np.int32(-1))
+        before, groups = self._ranked_group.values[rows], view.post.group[rows]
         # In a restore only those that feeds may hold already are ranked, as one may be hidden now.
-        ranked = before >= 0 if self._is_restoring else np.ones(len(rows), bool)
+        ranked = before >= 0 if self._is_restoring else slice(None)
         self._live.update(rows[ranked], before[ranked], groups[ranked], now_ms)
         self._ranked_group.values[rows[ranked]] = groups[ranked]
-        self._pending.mark(rows[is_live], masks[is_live], before[is_live] < 0)
+        self._pending.mark(rows, masks, before < 0)
         self._remove(rows[view.freed_among(rows)], now_ms)
 
     def _remove(self, rows: Rows, now_ms: int) -> None:

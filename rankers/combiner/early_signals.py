@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from feedmill.events.signal import Signal
 
@@ -35,11 +35,6 @@ class EarlySignals:
 
     def __contains__(self, row: int) -> bool:
         return row in self._by_row
-
-    @property
-    def rows(self) -> Iterator[int]:
-        """The rows in which signals wait."""
-        return iter(self._by_row)
 
     def has_later(self, row: int, name: str, signal: Signal) -> bool:
         """Whether a signal that waits is later than this one, which is to be ignored then."""

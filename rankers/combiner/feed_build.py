@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from feedmill.events.feeds import FEED_PATTERNS
 from feedmill.rankers.combiner.columns import NO_POST
+from feedmill.rankers.combiner.feed_scores import PolicyCache
 from feedmill.rankers.combiner.feed_set import FeedSet
-from feedmill.rankers.combiner.policy_cache import PolicyCache
-from feedmill.rankers.combiner.top import runs
+from feedmill.rankers.combiner.positions import runs
 from feedmill.rankers.combiner.view import PostView
 
 Rows = npt.NDArray[np.int32]
@@ -157,7 +157,7 @@ class FeedBuild:
             yield
 
     def _rank_few(self, names: Sequence[str], part: slice) -> Iterator[None]:
-        """As `_rank`, where each of a few feeds looks for its posts, those that may enter it."""
+        """As `_rank`, where each of a few feeds looks for its posts."""
         made = self.next
         for name in names:
             # By number of a group, some of which stand for none; the last one is that of -1.
@@ -166,9 +166,8 @@ class FeedBuild:
                 for number, group in enumerate(self._view.groups.values)
             ]
             is_taken = np.array([*takes, False])[self._view.post.group[part]]
-            for is_chosen in made.feeds[name].best_first(part, is_taken, self._now_ms):
-                rows = (np.flatnonzero(is_chosen) + part.start).astype(np.int32)
-                made.rank(name, rows, self._now_ms)
+            rows = (np.flatnonzero(is_taken) + part.start).astype(np.int32)
+            made.rank(name, rows, self._now_ms)
             yield
 
 

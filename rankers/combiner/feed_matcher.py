@@ -1,15 +1,31 @@
-"""Which feeds take posts of a group, under one state of the settings `feeds/*`."""
+"""The group of a post, and which feeds take it under one state of the settings `feeds/*`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from feedmill.events.feeds import FEED_PATTERNS, FeedSpec, pattern_of
+from feedmill.events.post import Post
 from feedmill.events.settings import Settings
-from feedmill.rankers.combiner.post_group import PostGroup
 from feedmill.rankers.score import HOUR_MS
+
+
+class PostGroup(NamedTuple):
+    """What decides which feeds a post may be in, but its author; posts share few of these."""
+
+    communities: tuple[str, ...]
+    lang: str | None
+    is_reply: bool
+
+    @classmethod
+    def of(cls, post: Post) -> PostGroup:
+        """The group of a post."""
+        communities = post.communities or ()
+        if len(communities) > 1:
+            communities = tuple(dict.fromkeys(communities))
+        return cls(communities, post.lang, post.in_reply_to is not None)
 
 
 class FeedMatcher:
@@ -27,6 +43,7 @@ class FeedMatcher:
         self.named: Mapping[str, FeedSpec] = {
             name: _spec(settings, name) for name in settings.named_feeds
         }
+        self._index = _FeedIndex(self.named)
         self._patterns = {pattern: _spec(settings, pattern) for pattern in FEED_PATTERNS}
         self._by_group: dict[int, tuple[str, ...]] = {}
         windows = [spec.window_hours for spec in (*self.named.values(), *self._patterns.values())]
@@ -71,8 +88,8 @@ class FeedMatcher:
         return tuple(n for n in names if n not in self.named and pattern_of(n) == pattern)
 
     def _match(self, group: PostGroup) -> Iterator[str]:
-        for name, spec in self.named.items():
-            if _accepts(name, spec, group):
+        for name in self._index.candidates(group):
+            if _accepts(name, self.named[name], group):
                 yield name
         communities = (f"community:{name}" for name in group.communities)
         langs = () if group.lang is None else (f"lang:{group.lang}",)
@@ -80,6 +97,40 @@ class FeedMatcher:
             if self._patterns[pattern].include_replies or not group.is_reply:
                 # One text for the many groups that have it.
                 yield from (sys.intern(name) for name in names if name not in self.named)
+
+
+class _FeedIndex:
+    """Finds named feeds by what they ask for: of many feeds few are about the posts of a group."""
+
+    def __init__(self, named: Mapping[str, FeedSpec]) -> None:
+        self._order = {name: i for i, name in enumerate(named)}
+        self._by_community: dict[str, list[str]] = {}
+        self._by_lang: dict[str | None, list[str]] = {}
+        self._others: list[str] = []
+        for name, spec in named.items():
+            communities, langs = _asked_for(name, spec)
+            for community in set(communities):
+                self._by_community.setdefault(community, []).append(name)
+            if not communities:
+                for lang in set(langs):
+                    self._by_lang.setdefault(lang, []).append(name)
+                if not langs:
+                    self._others.append(name)
+
+    def candidates(self, group: PostGroup) -> list[str]:
+        """Return all feeds that may take posts of a group, in the order of the settings."""
+        found = {*self._others, *self._by_lang.get(group.lang, ())}
+        for community in group.communities:
+            found.update(self._by_community.get(community, ()))
+        return sorted(found, key=self._order.__getitem__)
+
+
+def _asked_for(name: str, spec: FeedSpec) -> tuple[Collection[str], Collection[str]]:
+    """Return the communities and the languages of which a post must have one; none for any."""
+    kind, colon, value = name.partition(":")
+    if colon:
+        return ((value,), ()) if kind == "community" else ((), (value,))
+    return spec.match.communities, spec.match.langs
 
 
 def _spec(settings: Settings, name: str) -> FeedSpec:
@@ -92,10 +143,7 @@ def _spec(settings: Settings, name: str) -> FeedSpec:
 def _accepts(name: str, spec: FeedSpec, group: PostGroup) -> bool:
     if group.is_reply and not spec.include_replies:
         return False
-    kind, colon, value = name.partition(":")
-    if colon:
-        return value in group.communities if kind == "community" else value == group.lang
-    match = spec.match
-    return (not match.communities or not set(match.communities).isdisjoint(group.communities)) and (
-        not match.langs or group.lang in match.langs
+    communities, langs = _asked_for(name, spec)
+    return (not communities or not set(communities).isdisjoint(group.communities)) and (
+        not langs or group.lang in langs
     )

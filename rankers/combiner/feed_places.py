@@ -1,15 +1,28 @@
-"""Which feeds on demand exist where more could than `max_feeds` allows."""
+"""Which feeds on demand exist where more could than `max_feeds` allows: those of most authors."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from hashlib import blake2b
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 from feedmill.events.feeds import pattern_of
-from feedmill.rankers.combiner.feed_authors import FeedAuthors
+from feedmill.tables.extendible_hash import HASH_BITS, ExtendibleHash
+from feedmill.tables.mapped_column import MappedColumn, in_chunks
 
 # Authors are counted until so much of the limit would do: not on and off at every post.
 _PLENTY: Final = 0.9
+# An author with posts in more feeds of the pattern counts in none of them.
+MOST_FEEDS_OF_AUTHOR = 16
+_HASH = (1 << HASH_BITS) - 1
+_PAIRS_AT_ONCE = 1 << 17
+# A level is above all that the hash of a name says within it.
+_LEVEL_SHIFT = np.uint64(58)
+_HIGHEST_LEVEL = 63
 
 
 class FeedPlaces:
@@ -65,13 +78,13 @@ class FeedPlaces:
         """Whether a feed gets a place beside these, which it does until they are short."""
         pattern = pattern_of(feed) or ""
         limit = self._limits[pattern]
-        if len(among) < limit or sum(map(self._takes_place_of(pattern), among)) < limit:
+        if len(among) < limit:
+            return True
+        of_pattern = [feed for feed in among if pattern_of(feed) == pattern]
+        if sum(feed not in self._declared for feed in of_pattern) < limit:
             return True
         self.uncounted.add(pattern)
         return False
-
-    def _takes_place_of(self, pattern: str) -> Callable[[str], bool]:
-        return lambda feed: pattern_of(feed) == pattern and feed not in self._declared
 
     def keeps(self, feed: str) -> bool:
         """Whether a feed that exists keeps its place."""
@@ -107,3 +120,203 @@ class FeedPlaces:
         """These group numbers will stand for other groups."""
         for authors in self.counts.values():
             authors.forget(groups)
+
+
+class FeedAuthors:
+    """The pairs of feed and author with a shown post, and for each row what it counts for.
+
+    It takes some 35 bytes a pair, 12 a row of the view, and 250 a feed beside its name.
+
+    Parameters
+    ----------
+    feeds_of
+        The feeds of the pattern, on demand, that take posts of a group; for a group number always
+        the same until `forget`.
+
+    Attributes
+    ----------
+    has_moved
+        Whether some feed got or lost an author since `placed` was called.
+    waiting
+        How many feeds had no place then.
+    refused
+        How often a feed had none for the first time.
+    """
+
+    def __init__(self, feeds_of: Callable[[int], tuple[str, ...]]) -> None:
+        self.has_moved = True
+        self.waiting = self.refused = 0
+        self._feeds_of = feeds_of
+        self._names_of_group: dict[int, tuple[str, ...]] = {}
+        self._feeds_of_group: dict[int, tuple[int, ...]] = {}
+        # By feed its name, its order, how many groups have it, and whether it was refused.
+        self._names: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._spare_feeds = array("i")
+        self._order: MappedColumn[np.uint64] = MappedColumn(np.uint64)
+        self._groups: MappedColumn[np.int32] = MappedColumn(np.int32)
+        self._was_refused: MappedColumn[np.bool_] = MappedColumn(np.bool_)
+        # By pair its feed, its author, and how many shown posts it has, 0 where it is free.
+        self._pairs = ExtendibleHash()
+        self._pair_bound = 0
+        self._spare_pairs = array("i")
+        self._feed: MappedColumn[np.int32] = MappedColumn(np.int32)
+        self._author: MappedColumn[np.int32] = MappedColumn(np.int32)
+        self._posts: MappedColumn[np.int32] = MappedColumn(np.int32)
+        # By author how many feeds.
+        self._feeds_of_author: MappedColumn[np.int32] = MappedColumn(np.int32)
+        # By row what was counted: in which feeds of its group the post is shown, a bit each.
+        self._shown: MappedColumn[np.uint32] = MappedColumn(np.uint32)
+        self._group_of: MappedColumn[np.int32] = MappedColumn(np.int32)
+        self._author_of: MappedColumn[np.int32] = MappedColumn(np.int32)
+
+    def grow(self, rows: int, authors: int) -> None:
+        """Make room for so many rows of the view, and numbers of authors."""
+        for column in (self._shown, self._group_of, self._author_of):
+            column.grow(rows)
+        if authors > len(self._feeds_of_author):
+            self._feeds_of_author.grow(in_chunks(authors))
+
+    def names_of(self, group: int) -> tuple[str, ...]:
+        """The feeds that take posts of a group, in the order of the bits of `count`."""
+        names = self._names_of_group.get(group)
+        if names is None:
+            names = self._names_of_group[group] = self._feeds_of(group)
+        return names
+
+    def count(self, row: int, group: int, author: int, shown: int) -> None:
+        """Count the post of a row in those feeds of its group of which `shown` has the bits."""
+        before: int = self._shown.cells[row]
+        group_before, author_before = self._group_of.cells[row], self._author_of.cells[row]
+        is_same = group == group_before and author == author_before
+        if before == shown and (is_same or not shown):
+            return
+        if before:
+            self._add(before, group_before, author_before, -1)
+        if shown:
+            self._add(shown, group, author, 1)
+        self._shown.cells[row] = shown
+        self._group_of.cells[row], self._author_of.cells[row] = group, author
+
+    def counted_before(self, created_ms: npt.NDArray[np.int64], cutoff_ms: int) -> list[int]:
+        """The rows that count somewhere and whose posts were created before the cutoff."""
+        shown = self._shown.values
+        old = (shown != 0) & (created_ms[: len(shown)] < cutoff_ms)
+        rows: list[int] = np.flatnonzero(old).tolist()
+        return rows
+
+    def forget(self, groups: Iterable[int]) -> None:
+        """These group numbers, of which no row has any, will stand for other groups."""
+        for group in groups:
+            self._names_of_group.pop(group, None)
+            for feed in self._feeds_of_group.pop(group, ()):
+                self._groups.cells[feed] -= 1
+                if not self._groups.cells[feed]:
+                    del self._numbers[self._names[feed]]
+                    self._names[feed] = ""
+                    self._spare_feeds.append(feed)
+
+    def placed(self, limit: int) -> Generator[None, None, set[str]]:
+        """Find the feeds with a shown post that have places, at most `limit`.
+
+        Those of higher levels go first: the level is how many binary digits the number of authors
+        has, without those who count in no feed.  Yields every few milliseconds, some 20 a million
+        pairs in all; what is counted meanwhile is for the next call, and nothing is forgotten.
+        """
+        self.has_moved = False
+        size = len(self._names)
+        posts, counts = np.zeros(size, np.int64), np.zeros(size, np.int64)
+        for start in range(0, self._pair_bound, _PAIRS_AT_ONCE):
+            part = slice(start, min(start + _PAIRS_AT_ONCE, self._pair_bound))
+            feeds, authors = self._feed.values[part], self._author.values[part]
+            is_used = (self._posts.values[part] > 0) & (feeds < size)
+            is_counted = is_used & (self._feeds_of_author.values[authors] <= MOST_FEEDS_OF_AUTHOR)
+            posts += np.bincount(feeds[is_used], minlength=size)
+            counts += np.bincount(feeds[is_counted], minlength=size)
+            yield
+        contenders = np.flatnonzero(posts)
+        self.waiting = max(0, len(contenders) - limit)
+        if not self.waiting:
+            return {self._names[feed] for feed in contenders.tolist()}
+        levels = np.frexp(counts[contenders].astype(np.float64))[1].astype(np.uint64)
+        key = (np.uint64(_HIGHEST_LEVEL) - levels) << _LEVEL_SHIFT
+        key |= self._order.values[contenders]
+        by_claim = np.argpartition(key, limit)
+        self._refuse(contenders[by_claim[limit:]])
+        return {self._names[feed] for feed in contenders[by_claim[:limit]].tolist()}
+
+    def _refuse(self, feeds: npt.NDArray[np.intp]) -> None:
+        was_refused = self._was_refused.values
+        self.refused += int(np.count_nonzero(~was_refused[feeds]))
+        was_refused[feeds] = True
+
+    def _add(self, shown: int, group: int, author: int, posts: int) -> None:
+        """Add a post, or take one away, in feeds of a group."""
+        for place, feed in enumerate(self._numbers_of(group)):
+            if shown >> place & 1:
+                self._add_to(feed, author, posts)
+
+    def _add_to(self, feed: int, author: int, posts: int) -> None:
+        hashed = hash((feed, author)) & _HASH
+        pair = self._pair(hashed, feed, author)
+        if pair is None:
+            pair = self._new_pair(feed, author)
+            self._pairs.insert(hashed, pair)
+            self._feeds_of_author.cells[author] += 1
+            self.has_moved = True
+        self._posts.cells[pair] += posts
+        if not self._posts.cells[pair]:
+            self._pairs.remove(hashed, pair)
+            self._spare_pairs.append(pair)
+            self._feeds_of_author.cells[author] -= 1
+            self.has_moved = True
+
+    def _pair(self, hashed: int, feed: int, author: int) -> int | None:
+        for pair in self._pairs.find(hashed):
+            if self._feed.cells[pair] == feed and self._author.cells[pair] == author:
+                return pair
+        return None
+
+    def _new_pair(self, feed: int, author: int) -> int:
+        if self._spare_pairs:
+            pair = self._spare_pairs.pop()
+        else:
+            pair = self._pair_bound
+            self._pair_bound += 1
+            if self._pair_bound > len(self._posts):
+                for column in (self._feed, self._author, self._posts):
+                    column.grow(in_chunks(self._pair_bound))
+        self._feed.cells[pair], self._author.cells[pair] = feed, author
+        return pair
+
+    def _numbers_of(self, group: int) -> tuple[int, ...]:
+        feeds = self._feeds_of_group.get(group)
+        if feeds is None:
+            feeds = tuple(map(self._number, self.names_of(group)))
+            self._feeds_of_group[group] = feeds
+            for feed in feeds:
+                self._groups.cells[feed] += 1
+        return feeds
+
+    def _number(self, name: str) -> int:
+        feed = self._numbers.get(name)
+        if feed is not None:
+            return feed
+        if self._spare_feeds:
+            feed = self._spare_feeds.pop()
+            self._names[feed] = name
+        else:
+            feed = len(self._names)
+            self._names.append(name)
+            if len(self._names) > len(self._order):
+                for column in (self._order, self._groups, self._was_refused):
+                    column.grow(in_chunks(len(self._names)))
+        self._numbers[name] = feed
+        self._order.cells[feed] = claim_order(name)
+        self._was_refused.cells[feed] = False
+        return feed
+
+
+def claim_order(name: str) -> int:
+    """What feeds of equal levels are ordered by, lower first: the hash of the name, 58 bits."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") >> 6

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.feeds import FeedSpec
 from feedmill.rankers.combiner.changes import FeedChange
 from feedmill.rankers.combiner.feed_scores import FeedScores
+from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.ranked_list import Move, RankedList
-from feedmill.rankers.combiner.row_lookup import RowLookup
 from feedmill.rankers.combiner.view import PostView
 from feedmill.rankers.score import HOUR_MS
 
 Rows = npt.NDArray[np.int32]
-Flags = npt.NDArray[np.bool_]
 
 # Fewer posts are ranked one by one: numpy's calls would be most of a small cycle.
 _MANY_FROM = 16
@@ -79,23 +76,6 @@ class FeedRanking:
         if score > -np.inf:
             self._oldest_ms = min(self._oldest_ms, created_ms)
         return self.list.update_one(row, score, post.author.item(row))
-
-    def best_first(self, part: slice, is_taken: Flags, now_ms: int) -> Iterator[Flags]:
-        """Which of the posts of a part of all rows to give to `update`: the best, then the others.
-
-        The best of very many raise the floor, below which there is nothing to rank.  `is_taken`,
-        of the part's shape, is of posts that the feed takes, which are up to date in `scores`.
-        """
-        score = self.scores.score[part]
-        is_taken &= self._view.post.created_ms[part] >= self._cutoff_ms(now_ms)
-        is_taken &= (score >= self.list.floor_score) & (score > -np.inf)
-        least = self.list.estimate(np.where(is_taken, score, -np.inf))
-        if least is None:
-            yield is_taken
-            return
-        yield is_taken & (score >= least)
-        if self.list.floor_score < least:
-            yield is_taken & (score < least)
 
     def leave(self, rows: Rows) -> bool:
         """These posts are not of the feed any more; whether its list changed.

@@ -1,12 +1,16 @@
-"""The score of all posts under one weighting and one gate policy, in float64."""
+"""The scores of all posts under each policy in use, computed once however many feeds share it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.gates import GatePolicy
+from feedmill.events.settings import Settings
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.gating import DEMOTE
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 
 # Fewer are scored one by one: numpy's calls for all of them would take longer.
 _MANY_FROM = 8
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class FeedScores:
@@ -81,3 +86,97 @@ class FeedScores:
             since_ms = view.post.created_ms.item(row) - EPOCH_MS
             score += since_ms / (weights.half_life_hours * HOUR_MS)
         return score
+
+
+class PolicyCache:
+    """`GateDecisions` by gate policy, and `FeedScores` by weights and policy, over one view.
+
+    What is new has no posts yet: it is `unfinished` until its maker has gone over all rows with
+    `fill` and called `finish`.  Rows that change meanwhile are kept up to date everywhere.
+    """
+
+    def __init__(self, view: PostView) -> None:
+        self._view = view
+        self._decisions: dict[bytes, GateDecisions] = {}
+        self._scores: dict[bytes, FeedScores] = {}
+        self._new_decisions: list[GateDecisions] = []
+        self._new_scores: list[FeedScores] = []
+        self._general: tuple[Settings, bytes] | None = None
+
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether some decisions or scores were not computed for all posts yet."""
+        return bool(self._new_decisions or self._new_scores)
+
+    def scores(self, settings: Settings, feed: str) -> FeedScores:
+        """The scores for a feed, perhaps unfinished."""
+        key = self._key(settings, feed)
+        scores = self._scores.get(key)
+        if scores is None:
+            decisions = self.decisions(settings.gates_of(feed))
+            scores = FeedScores(self._view, settings.weights_of(feed), decisions)
+            self._scores[key] = scores
+            self._new_scores.append(scores)
+        return scores
+
+    def decisions(self, gates: Mapping[str, GatePolicy]) -> GateDecisions:
+        """The decisions under a policy, perhaps unfinished."""
+        key = _encode(dict[str, Any](gates))
+        decisions = self._decisions.get(key)
+        if decisions is None:
+            decisions = self._decisions[key] = GateDecisions(self._view, gates)
+            self._new_decisions.append(decisions)
+        return decisions
+
+    def all_decisions(self) -> Iterator[GateDecisions]:
+        """The decisions under every policy in use."""
+        yield from self._decisions.values()
+
+    def update(
+        self, rows: npt.NDArray[np.int32], judged: npt.NDArray[np.int32], now_ms: int
+    ) -> None:
+        """Score these rows anew under every policy in use, and decide them where needed.
+
+        `judged` are those of which more changed than signals of objectives: only they are decided,
+        unless a grace may have ended.
+        """
+        for decisions in self._decisions.values():
+            due = rows if decisions.has_open_gate else judged
+            if len(due):
+                decisions.update(due, now_ms)
+        for scores in self._scores.values():
+            scores.update(rows)
+
+    def fill(self, rows: RowSelection, now_ms: int) -> None:
+        """Decide and score these rows where it is unfinished."""
+        for decisions in self._new_decisions:
+            decisions.update(rows, now_ms)
+        for scores in self._new_scores:
+            scores.update(rows)
+
+    def finish(self) -> None:
+        """All rows were filled."""
+        self._new_decisions.clear()
+        self._new_scores.clear()
+
+    def keep(self, in_use: Iterable[FeedScores], default: GateDecisions) -> None:
+        """Forget all scores but these, and all decisions that neither they nor the default use.
+
+        The default decisions stay: they stand in `signals:<post_id>`.
+        """
+        kept = {id(scores) for scores in in_use}
+        self._scores = {key: value for key, value in self._scores.items() if id(value) in kept}
+        kept = {id(default), *(id(scores.gates) for scores in self._scores.values())}
+        decisions = self._decisions
+        self._decisions = {key: value for key, value in decisions.items() if id(value) in kept}
+
+    def _key(self, settings: Settings, feed: str) -> bytes:
+        if feed in settings.weights or feed in settings.gates:
+            return _key_of(settings, feed)
+        if self._general is None or self._general[0] is not settings:
+            self._general = (settings, _key_of(settings, ""))
+        return self._general[1]
+
+
+def _key_of(settings: Settings, feed: str) -> bytes:
+    return _encode([settings.weights_of(feed).as_dict(), dict(settings.gates_of(feed))])

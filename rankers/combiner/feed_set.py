@@ -9,12 +9,11 @@ import numpy.typing as npt
 
 from feedmill.events.feeds import pattern_of
 from feedmill.events.settings import Settings
-from feedmill.rankers.combiner.feed_authors import FeedAuthors
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
-from feedmill.rankers.combiner.feed_places import FeedPlaces
+from feedmill.rankers.combiner.feed_places import FeedAuthors, FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
-from feedmill.rankers.combiner.policy_cache import PolicyCache
-from feedmill.rankers.combiner.row_lookup import RowLookup
+from feedmill.rankers.combiner.feed_scores import PolicyCache
+from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.view import PostView
 
 Rows = npt.NDArray[np.int32]

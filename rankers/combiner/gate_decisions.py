@@ -1,8 +1,8 @@
-"""The gates' decisions about all posts under one policy; feeds with equal policies share them."""
+"""The gates' decisions about the rows of the view, with overrides, and who decided one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +10,18 @@ import numpy.typing as npt
 
 from feedmill.events.gates import GatePolicy
 from feedmill.rankers.combiner.columns import NO_POST
-from feedmill.rankers.combiner.gating import ABSENT, HOLD, decide_many, grace_ms
-from feedmill.rankers.combiner.row_decision import decide_row
+from feedmill.rankers.combiner.gating import (
+    ABSENT,
+    HOLD,
+    PASSED,
+    Decision,
+    GateVerdict,
+    decide_many,
+    decide_one,
+    grace_ms,
+    outcomes_of,
+    passes,
+)
 from feedmill.rankers.combiner.signal_columns import RowSelection
 from feedmill.tables.mapped_column import MappedColumn
 
@@ -23,7 +33,7 @@ _MANY_FROM = 4
 
 
 class GateDecisions:
-    """Decision and demote factor of every post under one gate policy.
+    """Decision and demote factor of every post under one gate policy, which feeds may share.
 
     Attributes
     ----------
@@ -103,3 +113,42 @@ class GateDecisions:
                 code, factor = decision.code, decision.factor
             self._code.cells[row] = code
             self._factor.cells[row] = factor
+
+
+def decide_row(view: PostView, row: int, gates: Mapping[str, GatePolicy], now_ms: int) -> Decision:
+    """Decide the post in a row under a policy, as of a time in Unix milliseconds."""
+    is_overridden = view.is_overridden(row)
+    if not is_overridden and _all_pass(view, row, gates):
+        return PASSED
+    overrides = view.overrides_of(row, tuple(gates), now_ms) if is_overridden else {}
+    verdicts = {name: verdict_of(view, row, name) for name in gates if name not in overrides}
+    arrived_ms = int(view.post.arrived_ms[row])
+    return decide_one(gates, outcomes_of(gates, verdicts, overrides, arrived_ms, now_ms))
+
+
+def decide_rows(
+    view: PostView, rows: npt.NDArray[np.int32], gates: Mapping[str, GatePolicy], now_ms: int
+) -> Iterator[tuple[int, Decision]]:
+    """Decide the posts in many rows, and yield the place of each that does not simply pass."""
+    passing = ~view.overridden.among(rows, view.post.author)
+    for name, gate in gates.items():
+        if gate.required:
+            # Of a threshold rounded to float32, a value that reaches the exact one is never below.
+            passing &= passes(gate, view.signals[name].current_values(rows))
+    for place in np.flatnonzero(~passing).tolist():
+        yield place, decide_row(view, int(rows[place]), gates, now_ms)
+
+
+def verdict_of(view: PostView, row: int, gate: str) -> GateVerdict:
+    """Return the verdict of a gate on the present version of the post in a row."""
+    judged = view.signals[gate].verdict(row)
+    return GateVerdict.missing(gate) if judged is None else GateVerdict.of(gate, *judged)
+
+
+def _all_pass(view: PostView, row: int, gates: Mapping[str, GatePolicy]) -> bool:
+    signals = view.signals
+    return all(
+        passes(gate, signals[name].current_value(row))
+        for name, gate in gates.items()
+        if gate.required
+    )

@@ -17,7 +17,7 @@ from msgspec import Struct
 from feedmill.events.gates import GatePolicy
 from feedmill.events.signal import RULE_MODEL
 from feedmill.rankers.combiner.overrides import ActiveOverride
-from feedmill.rankers.combiner.short_version import short_version
+from feedmill.rankers.combiner.signal_hash import short_version
 
 SHOW, DEMOTE, HIDE, HOLD, ABSENT = range(5)
 DecisionName = Literal["show", "demote", "hide", "hold", "absent"]

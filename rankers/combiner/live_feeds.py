@@ -13,12 +13,11 @@ from feedmill.rankers.combiner.feed_build import FeedBuild
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
-from feedmill.rankers.combiner.feed_scores import FeedScores
+from feedmill.rankers.combiner.feed_scores import FeedScores, PolicyCache
 from feedmill.rankers.combiner.feed_set import FeedSet, own_policies
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.pending_writes import PendingWrites
-from feedmill.rankers.combiner.policy_cache import PolicyCache
-from feedmill.rankers.combiner.row_lookup import RowLookup
+from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.view import PostView
 
 Rows = npt.NDArray[np.int32]
@@ -154,7 +153,9 @@ class LiveFeeds:
             matcher = FeedMatcher(settings)
         names = (self._short & self.feeds.keys()) | got_place
         names.update(name for name in matcher.named if name not in self.feeds)
-        self._prepare_policies(settings)
+        for name in own_policies(settings):
+            # Feeds on demand that may yet be made have scores, too.
+            self._policies.scores(settings, name)
         names.update(self._outdated(settings, matcher) if not is_all else self._going_on(matcher))
         # Feeds that are made meanwhile follow the settings before; they are made here, too.
         discovers = (
@@ -177,12 +178,14 @@ class LiveFeeds:
         """The feeds that must be made anew under these settings."""
         general = self._policies.scores(settings, "")
         own = settings.weights.keys() | settings.gates.keys()
+        # Of thousands of feeds most have the very spec that they had.
+        spec_of = matcher.named.get
         for name, feed in self.feeds.items():
             scores = self._policies.scores(settings, name) if name in own else general
             if scores is not feed.scores:
                 if _exists(name, matcher):
                     yield name
-            elif matcher is not self._set.matcher and self._differs(feed, matcher):
+            elif feed.spec is not spec_of(name) and self._differs(feed, matcher):
                 yield name
 
     def _differs(self, feed: FeedRanking, matcher: FeedMatcher) -> bool:
@@ -192,11 +195,6 @@ class LiveFeeds:
             _content(feed.spec) != _content(matcher.spec_of(name))
             or self._set.matcher.is_on_demand(name) != matcher.is_on_demand(name)
         )
-
-    def _prepare_policies(self, settings: Settings) -> None:
-        """Have the scores of feeds on demand that may yet be made."""
-        for name in own_policies(settings):
-            self._policies.scores(settings, name)
 
     def _give_places(self) -> Iterator[None]:
         """Drop feeds that lost their places, and have those made that got one."""
@@ -216,11 +214,7 @@ class LiveFeeds:
         self, settings: Settings, matcher: FeedMatcher, names: set[str], *, discovers: bool
     ) -> FeedBuild:
         unchanged = self.feeds.keys() - names
-
-        def may_be_discovered(name: str) -> bool:
-            return name in names or name not in unchanged
-
-        concerns = may_be_discovered if discovers else names.__contains__
+        concerns = (lambda name: name not in unchanged) if discovers else names.__contains__
         feeds = FeedSet(self._view, self._policies, self._lookup, settings, matcher, concerns)
         # Feeds are made with places of their own, unless all that is made has one.
         feeds.is_closed = not discovers
@@ -279,11 +273,10 @@ class LiveFeeds:
         self.default = self._default_decisions()
 
     def _scores_in_use(self) -> list[FeedScores]:
-        settings = self.settings
-        names = (*own_policies(settings), *self._set.matcher.named)
-        # A list: there may be a thousand feeds, and each generator on the way takes its time.
+        # A list: there may be thousands of feeds, and each generator on the way takes its time.
         in_use = [feed.scores for feed in self.feeds.values()]
-        return in_use + [self._policies.scores(settings, name) for name in names]
+        settings = self.settings
+        return in_use + [self._policies.scores(settings, name) for name in own_policies(settings)]
 
     def _default_decisions(self) -> GateDecisions:
         return self._policies.decisions(self.settings.gates_of(""))

@@ -66,11 +66,6 @@ class PendingWrites:
         """Whether many rows are still to be written that did not just change."""
         return self._is_sweeping or bool(self._swept)
 
-    @property
-    def tombstones(self) -> int:
-        """How many removed posts are remembered."""
-        return len(self._tombstones)
-
     def grow(self, capacity: int) -> None:
         """Make room for all rows of the view."""
         self._masks.grow(capacity)

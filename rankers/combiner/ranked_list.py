@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.rankers.combiner.row_lookup import RowLookup
-from feedmill.rankers.combiner.ties import order_of_ties, place_of
-from feedmill.rankers.combiner.top import PostIds, rank_within
-
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int32]
-Flags = npt.NDArray[np.bool_]
+from feedmill.rankers.combiner.positions import (
+    Flags,
+    Floats,
+    PostIds,
+    RowLookup,
+    Rows,
+    order_of_ties,
+    place_of,
+    rank_within,
+)
 
 _LEAST_RESERVE = 64
 # Of an author with more posts than the cap lets in, so many more are kept to follow.
 _AUTHOR_RESERVE = 16
-# Of very many scores each eighth says well enough which of them are the best.
-_SAMPLED = 8
 
 
 class Move(NamedTuple):
@@ -92,19 +92,6 @@ class RankedList:
         """A post with a lower score does not enter the list."""
         return -np.inf if self._floor is None else self._floor.score
 
-    def estimate(self, scores: Floats) -> float | None:
-        """A score that so many of these reach that the list gets a floor; None for few of them.
-
-        It is taken from a sample, so that none may be below it, or many.
-        """
-        wanted = self._trim_above + self._trim_above // 2
-        if len(scores) < 4 * wanted:
-            return None
-        sample = scores[::_SAMPLED]
-        cut = len(sample) - wanted // _SAMPLED
-        least = float(np.partition(sample, cut)[cut])
-        return least if least > -np.inf else None
-
     def update(self, rows: Rows, scores: Floats, authors: Rows) -> bool:
         """Give posts of the feed their new scores; returns whether the list changed.
 
@@ -124,7 +111,7 @@ class RankedList:
         if len(listed):
             same = (scores[given] == self.scores[listed]) & (authors[given] == self.authors[listed])
             enters[given[same]] = False
-            self._remove(listed[~same])
+            self.remove(listed[~same])
         has_left = bool(len(listed) and not same.all())
         # A full feed takes few of the posts that come.
         return bool(enters.any() and self._enter(enters, rows, scores, authors)) or has_left
@@ -149,7 +136,7 @@ class RankedList:
             if is_same_author and not is_out:
                 self._move_one(from_at, score)
                 return True
-            self._remove(listed)
+            self.remove(listed)
         if is_out:
             return len(listed) > 0
         self._has_changed = had_changed  # out and in again are one move
@@ -197,11 +184,8 @@ class RankedList:
         )
         return self._may_be_short
 
-    def remove(self, positions: Iterable[int] | npt.NDArray[np.intp]) -> None:
+    def remove(self, positions: npt.NDArray[np.intp]) -> None:
         """Take out the posts at these positions of `rows`."""
-        self._remove(np.asarray(positions, np.intp))
-
-    def _remove(self, positions: npt.NDArray[np.intp]) -> None:
         if not len(positions):
             return
         self.rows, self.scores, self.authors = _without(

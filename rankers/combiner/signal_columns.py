@@ -1,4 +1,4 @@
-"""One signal of every post, eleven bytes each."""
+"""One signal of every post, some fourteen bytes each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from feedmill.events.signal import Signal
 from feedmill.rankers.combiner.columns import InternTable
-from feedmill.rankers.score import EPOCH_MS
-from feedmill.tables.compact_ints import CompactInts
 from feedmill.tables.mapped_column import MappedColumn
 
 Rows = npt.NDArray[np.int32]
@@ -26,15 +24,18 @@ _MODEL = _CURRENT - 1
 
 
 class StoredSignal(NamedTuple):
-    """What is kept of a signal; fields as in `Signal`."""
+    """What is kept of a signal, or read from Redis; fields as in `Signal`.
+
+    Redis has `value` as the same float32, `version` perhaps cut, and no `revision`.
+    """
 
     value: float | None
-    model: str
-    version: str
-    post_offset: int
-    at_ms: int
-    revision: int
-    error: str | None
+    model: str = ""
+    version: str = ""
+    post_offset: int = -1
+    at_ms: int = 0
+    error: str | None = None
+    revision: int = 0
 
 
 class StoredSignals(NamedTuple):
@@ -63,7 +64,7 @@ class SignalColumns:
     """One signal of every post.
 
     Nearly every signal is about the present version of its post; which other version one is about
-    stands in a dict, and so do errors.  `revision` takes memory only for a signal that uses it.
+    stands in a dict, and so do errors.
 
     Parameters
     ----------
@@ -80,8 +81,9 @@ class SignalColumns:
         self._keeps_value = not is_gate
         self._value = MappedColumn(np.float32, self._empty)
         self._state = MappedColumn(np.uint16)
-        self._at_ms = CompactInts(EPOCH_MS)
-        self._revision = CompactInts()
+        self._at_ms = MappedColumn(np.int64)
+        # Where every revision is 0 nothing is written, so that it takes no memory.
+        self._revision = MappedColumn(np.int64)
         self._older: dict[int, int] = {}  # by row: the version, where it is not the present one
         self._far_models: dict[int, tuple[str, str]] = {}  # by row, once the table is full
         self._errors: dict[int, str] = {}
@@ -90,12 +92,6 @@ class SignalColumns:
     def value(self) -> npt.NDArray[np.float32]:
         """Shape (n,): a gate without a verdict is NaN, an objective without one 0."""
         return self._value.values
-
-    @property
-    def used_bytes(self) -> int:
-        """The bytes of all columns."""
-        columns = (self._value, self._state, self._at_ms, self._revision)
-        return sum(column.used_bytes for column in columns)
 
     def grow(self, capacity: int) -> None:
         """Make room for `capacity` rows."""
@@ -118,9 +114,9 @@ class SignalColumns:
             model,
             version,
             post_offset if state >= _CURRENT else self._older[row],
-            self._at_ms.get(row),
-            self._revision.get(row),
+            self._at_ms.cells[row],
             self._errors.get(row) if self._errors else None,
+            self._revision.cells[row],
         )
 
     def get_many(self, rows: Rows, post_offsets: npt.NDArray[np.int64]) -> StoredSignals:
@@ -136,7 +132,7 @@ class SignalColumns:
             self._value.values[rows],
             self._models_of(rows, states.tolist()),
             judged,
-            self._at_ms.get_many(rows),
+            self._at_ms.values[rows],
             {i: self._errors[row] for i, row in pairs if row in self._errors},
         )
 
@@ -166,7 +162,7 @@ class SignalColumns:
             stored = post_offset if state >= _CURRENT else self._older[row]
             if signal.post_offset < stored:
                 return False
-            if signal.post_offset == stored and signal.revision < self._revision.get(row):
+            if signal.post_offset == stored and signal.revision < self._revision.cells[row]:
                 return False
         if signal.value is not None:
             self._value.cells[row] = signal.value
@@ -174,16 +170,16 @@ class SignalColumns:
             self._value.cells[row] = np.nan
         model = signal.model, signal.version
         state = self._model_state(model)
-        self._set_far_model(row, model, state)
+        self._set_rare(row, model if state == _MODEL else None, signal.error)
         self._older.pop(row, None)
         if signal.post_offset == post_offset:
             state |= _CURRENT
         else:
             self._older[row] = signal.post_offset
         self._state.cells[row] = state
-        self._at_ms.set(row, signal.at_ms)
-        self._revision.set(row, signal.revision)
-        self._set_error(row, signal.error)
+        self._at_ms.cells[row] = signal.at_ms
+        if signal.revision or self._revision.cells[row]:
+            self._revision.cells[row] = signal.revision
         return True
 
     def supersede(self, row: int, offset: int) -> None:
@@ -206,7 +202,12 @@ class SignalColumns:
         value: float = self._value.cells[row]
         return None if math.isnan(value) else value
 
-    def _set_error(self, row: int, error: str | None) -> None:
+    def _set_rare(self, row: int, far_model: tuple[str, str] | None, error: str | None) -> None:
+        """Note what few signals have, and forget what the one before had."""
+        if far_model is not None:
+            self._far_models[row] = far_model
+        elif self._far_models:
+            self._far_models.pop(row, None)
         if error is not None:
             self._errors[row] = error
         elif self._errors:
@@ -219,12 +220,6 @@ class SignalColumns:
                 return _MODEL
             number = self._models.number(model)
         return number + 1
-
-    def _set_far_model(self, row: int, model: tuple[str, str], state: int) -> None:
-        if state == _MODEL:
-            self._far_models[row] = model
-        elif self._far_models:
-            self._far_models.pop(row, None)
 
     def _models_of(self, rows: Rows, states: list[int]) -> list[tuple[str, str] | None]:
         if self._far_models:

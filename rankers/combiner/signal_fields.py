@@ -11,11 +11,14 @@ import numpy.typing as npt
 
 from feedmill.events.gates import GatePolicy
 from feedmill.events.signal import SignalNames
+from feedmill.rankers.combiner.gate_decisions import decide_row, decide_rows
 from feedmill.rankers.combiner.gating import Decision
 from feedmill.rankers.combiner.overrides import ActiveOverride
-from feedmill.rankers.combiner.post_field import POST_FIELD, PostVersion, encode_post, encode_posts
-from feedmill.rankers.combiner.row_decision import decide_row, decide_rows
 from feedmill.rankers.combiner.signal_hash import (
+    POST_FIELD,
+    PostVersion,
+    encode_post,
+    encode_posts,
     encode_signals,
     error_field,
     fields_of_signal,

@@ -7,6 +7,7 @@ different topics may come in any order: the view is the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,6 @@ import numpy.typing as npt
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames
-from feedmill.rankers.combiner.change_queue import ChangeQueue, Masks
 from feedmill.rankers.combiner.columns import (
     NEVER_MS,
     NO_POST,
@@ -22,15 +22,15 @@ from feedmill.rankers.combiner.columns import (
     PostColumns,
 )
 from feedmill.rankers.combiner.early_signals import MOST_EARLY, EarlySignals
-from feedmill.rankers.combiner.expiry import ExpiryScan
-from feedmill.rankers.combiner.overridden_rows import OverriddenRows
-from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
-from feedmill.rankers.combiner.post_group import PostGroup
+from feedmill.rankers.combiner.feed_matcher import PostGroup
+from feedmill.rankers.combiner.overrides import ActiveOverride, OverriddenRows, OverrideTable
 from feedmill.rankers.combiner.signal_columns import SignalColumns, StoredSignal
 from feedmill.tables.id_table import IdTable
 from feedmill.tables.mapped_column import in_chunks
 
 Rows = npt.NDArray[np.int32]
+Masks = npt.NDArray[np.int64]
+
 _PRUNED_AT_ONCE = 512
 # In a mask of changes: the post itself, its overrides, or whether it is there at all.
 POST_CHANGED = 1
@@ -68,10 +68,9 @@ class PostView:
             name: SignalColumns(self.models, is_gate=name in names.gates) for name in names.all
         }
         self.early = EarlySignals(most_early)
-        self._changes = ChangeQueue(len(names.all) + 1)
+        self._changed: dict[int, int] = {}  # by row, in the order of their first changes
         self.bits = {name: signal_bit(i) for i, name in enumerate(names.all)}
         self._freed: set[int] = set()
-        self._expiry = ExpiryScan()
         self._kept = 0
 
     def __len__(self) -> int:
@@ -102,7 +101,7 @@ class PostView:
         author = columns.author[row] = self.authors.add(post.author_id)
         self.overridden.note(row, post, author)
         columns.group[row] = self.groups.number(PostGroup.of(post))
-        self._changes.add(row, POST_CHANGED)
+        self._note(row, POST_CHANGED)
         self._follow_version(row, before, offset)
 
     def update_posts(
@@ -121,21 +120,35 @@ class PostView:
         if not self._wait(row, name, signal):
             self._store(row, name, signal)
 
-    def update_signals_of(self, post_id: str, signals: Iterable[tuple[str, Signal | None]]) -> None:
-        """Take signals of one post by their names, in their order; None withdraws one."""
-        row = None
-        for name, signal in signals:
-            if signal is None:
-                self.clear_signal(name, post_id)
-                row = None
-                continue
-            if row is None:
-                row = self._row(post_id)
-            if self._wait(row, name, signal):
-                # What waits too long is dropped, and its row with it.
-                row = None
+    def update_signals(self, name: str, signals: Iterable[Signal | str]) -> None:
+        """Take signals of one name in their order; a post's id alone withdraws its signal."""
+        for signal in signals:
+            if isinstance(signal, str):
+                self.clear_signal(name, signal)
             else:
-                self._store(row, name, signal)
+                self.update_signal(name, signal)
+
+    def update_written(self, written: Iterable[tuple[str, str, Signal | None]]) -> None:
+        """Take signals of all names, each with its name and post; None in its place withdraws it.
+
+        Each post is looked up once for all its names.
+        """
+        by_post: dict[str, list[tuple[str, Signal | None]]] = {}
+        for name, post_id, signal in written:
+            by_post.setdefault(post_id, []).append((name, signal))
+        for post_id, of_post in by_post.items():
+            row = None
+            for name, signal in of_post:
+                if signal is None:
+                    self.clear_signal(name, post_id)
+                    row = None
+                    continue
+                row = self._row(post_id) if row is None else row
+                if self._wait(row, name, signal):
+                    # What waits too long is dropped, and its row with it.
+                    row = None
+                else:
+                    self._store(row, name, signal)
 
     def clear_signal(self, name: str, post_id: str) -> None:
         """Remove a signal that its stage withdrew."""
@@ -147,7 +160,7 @@ class PostView:
             self.free([row])
             return
         self.signals[name].clear(np.array([row], np.int32))
-        self._changes.add(row, self.bits[name])
+        self._note(row, self.bits[name])
 
     def _delete(self, post_id: str, offset: int) -> None:
         row = self.ids.find(post_id)
@@ -175,7 +188,7 @@ class PostView:
     def _store(self, row: int, name: str, signal: Signal) -> None:
         """Take a signal about the present or an earlier version."""
         if self.signals[name].update(row, signal, self.post.offset.item(row)):
-            self._changes.add(row, self.bits[name])
+            self._note(row, self.bits[name])
 
     def _wait(self, row: int, name: str, signal: Signal) -> bool:
         """Let a signal of a coming version wait; whether it, or a later one that waits, does."""
@@ -199,7 +212,7 @@ class PostView:
 
     def find_overridden(self, most: int) -> bool:
         """Mark some posts of authors whose overrides changed, unless so many rows are marked."""
-        if is_searched := self.overridden.is_searching and len(self._changes) < most:
+        if is_searched := self.overridden.is_searching and len(self._changed) < most:
             self.touch(self.overridden.find_some(self.post.author, most))
         return is_searched
 
@@ -214,19 +227,30 @@ class PostView:
 
     def touch(self, rows: Rows | Sequence[int]) -> None:
         """Mark these rows, each once, as changed: they are decided, scored and written again."""
-        self._changes.add_many(np.asarray(rows, np.int32), POST_CHANGED)
+        for row in np.asarray(rows, np.int32).tolist():
+            self._note(row, POST_CHANGED)
 
     @property
     def has_changes(self) -> bool:
         """Whether some row changed and was not taken yet, or is still to be found."""
-        return len(self._changes) > 0 or self.overridden.is_searching
+        return bool(self._changed) or self.overridden.is_searching
 
     def take_changed(self, most: int | None = None) -> tuple[Rows, Masks]:
         """The rows that changed first, at most `most`, and what changed in each.
 
         A mask has `POST_CHANGED`, and `signal_bit(i)` for the i-th declared signal.
         """
-        return self._changes.take(most)
+        taken = dict(islice(self._changed.items(), most))
+        if len(taken) == len(self._changed):
+            self._changed = {}  # one whose entries are deleted is looked through for ever
+        else:
+            for row in taken:
+                del self._changed[row]
+        count = len(taken)
+        return np.fromiter(taken, np.int32, count), np.fromiter(taken.values(), np.int64, count)
+
+    def _note(self, row: int, mask: int) -> None:
+        self._changed[row] = self._changed.get(row, 0) | mask
 
     def free(self, rows: Rows | Sequence[int]) -> None:
         """Forget these posts; their rows are used again only after `recycle`."""
@@ -235,7 +259,7 @@ class PostView:
             self.ids.forget(row)
             self.early.take(row)
             self._freed.add(row)
-        self._changes.add_many(rows, POST_CHANGED)
+            self._note(row, POST_CHANGED)
         self.post.clear(rows)
         for column in self.signals.values():
             column.clear(rows)
@@ -271,10 +295,6 @@ class PostView:
             self._kept = len(self.authors) + len(self.groups)
         return forgotten
 
-    def is_freed(self, row: int) -> bool:
-        """Whether the post of this row was forgotten and the row not yet recycled."""
-        return row in self._freed
-
     def freed_among(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """For each row whether its post was forgotten and it is not yet recycled."""
         if not self._freed:
@@ -284,10 +304,12 @@ class PostView:
     def expired(self, cutoff_ms: int, most: int | None = None) -> Rows:
         """Rows, at most `most`, whose post, or waiting signals, are older than the cutoff.
 
-        A call goes on where the last one stopped; fewer than `most` means that there are no more.
+        Fewer than `most` means that there are no more.  It takes about a millisecond at a million.
         """
-        created_ms = self.post.created_ms
-        return self._expiry.next_rows(created_ms, cutoff_ms, most, self.freed_among)
+        old = np.flatnonzero(self.post.created_ms < cutoff_ms).astype(np.int32)
+        if most is not None:
+            old = old[: most + len(self._freed)]
+        return old[~self.freed_among(old)][:most]
 
     def is_overridden(self, row: int) -> bool:
         """Whether some override is about the post in this row or its author."""
@@ -306,18 +328,16 @@ class PostView:
 
     def _row(self, post_id: str) -> int:
         row = self.ids.add(post_id)
-        self._have_rows()
+        if self.ids.bound > self.capacity:
+            self._grow()
         if self.post.created_ms.item(row) == NEVER_MS:
             self.post.created_ms[row] = 0
         return row
 
-    def _have_rows(self) -> None:
+    def _grow(self) -> None:
         """Let the columns have all rows that the ids have."""
-        if self.ids.bound <= self.capacity:
-            return
         self.capacity = in_chunks(self.ids.bound)
         self.post.grow(self.capacity)
         self.overridden.grow(self.capacity)
-        self._changes.grow(self.capacity)
         for column in self.signals.values():
             column.grow(self.capacity)

@@ -23,9 +23,9 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores
 from feedmill.rankers.engagement import EngagementModel
 from feedmill.streams.engagement.engagement_restore import EngagementRestore
-from feedmill.streams.engagement.engagement_state import NO_OFFSET, PostState, encode_state
 from feedmill.streams.engagement.feature_row import TOPIC as FEATURES
 from feedmill.streams.engagement.feature_row import encode_row, feature_rows, sample_limit, sampled
+from feedmill.streams.engagement.packed_states import NO_OFFSET, PostState, encode_state
 from feedmill.streams.engagement.partition_state import PartitionState, Uncounted
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition

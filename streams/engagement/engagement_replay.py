@@ -21,7 +21,7 @@ from feedmill.rankers.engagement import HEADS, clicks_and_impressions
 from feedmill.rankers.impressions import Impressions
 from feedmill.streams.engagement.feature_row import FeatureRow, read_by_model
 from feedmill.streams.engagement.partition_state import PartitionState, Uncounted
-from feedmill.streams.engagement.repeat_filter import KEY_BITS, RepeatFilter
+from feedmill.streams.engagement.repeated_engagements import KEY_BITS, RepeatFilter
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.settings.environment import Environment
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from feedmill.events.signal import Signal
 from feedmill.features.counters import Counters
 from feedmill.rankers.engagement import clicks_and_impressions
-from feedmill.streams.engagement.engagement_state import PostState
+from feedmill.streams.engagement.packed_states import PostState
 
 TOPIC = "features"
 _HASHES = 1 << 32

@@ -1,184 +1,94 @@
-"""The states of many posts in two columns of memory, about 100 bytes a post.
+"""What the engagement step knows of posts: a record of `counters`, and many of them in memory.
 
-A row holds what every post has.  What was counted of a kind is an entry of its own, since most
-posts have few kinds; the entries of a post are chained from its row.
+Counters are a fold over the partition's events in the order of their offsets.  `through` is the
+last offset counted in, so that an event that is read again is skipped.
+
+In memory a state is a few bytes: what every post has, and an entry for each kind that was counted,
+since most posts have few kinds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from struct import Struct
+import struct
+from typing import Annotated
 
-import numpy as np
-import numpy.typing as npt
+import msgspec
+from msgspec import Meta, Struct, field
 
 from feedmill.events.engagement import ENGAGEMENT_KINDS
 from feedmill.features.counters import Counters
-from feedmill.streams.engagement.engagement_state import PostState
-from feedmill.tables.mapped_column import MappedColumn, in_chunks
 
-# A row: `through`, `post_offset`, `at_ms`, `prior`, and the link to its first entry.
-_ROW = Struct("<qqqdI")
-_ROW_FIELDS = np.dtype(
-    [
-        ("through", "<i8"),
-        ("post_offset", "<i8"),
-        ("at_ms", "<i8"),
-        ("prior", "<f8"),
-        ("link", "<u4"),
-    ]
-)
-# An entry: the link to the next one, the count, the decayed sum, the time of the last event.
-_ENTRY = Struct("<IIdq")
-_ENTRY_FIELDS = np.dtype([("link", "<u4"), ("count", "<u4"), ("sum", "<f8"), ("at_ms", "<i8")])
-_LINK = Struct("<I")
-# A link has the number of an entry, from 1 on, and in its lowest bits the kind; 0 ends a chain.
-_KIND_BITS, _KIND_MASK = 4, 15
-# The chain's last kind: the sum of all dwell times, in the place of a decayed sum.
-_DWELL = _KIND_MASK
+NO_OFFSET = -1
+_Offset = Annotated[int, Meta(ge=NO_OFFSET, le=2**63 - 1)]
+# `through`, `post_offset`, `at_ms`, `prior`, the sum of all dwell times.
+_HEAD = struct.Struct("<qqqdq")
+# Of a kind: its number, the count, the decayed sum, the time of the last event.
+_ENTRY = struct.Struct("<BIdq")
 _MOST_COUNT = 2**32 - 1
 _KINDS = len(ENGAGEMENT_KINDS)
-# A row that holds no post is never too old.
-_NEVER_MS = 2**63 - 1
+
+
+class PostState(Struct, gc=False):
+    """One post, as it stands in `counters`; `post_offset` is -1 before the post was read."""
+
+    post_id: str
+    post_offset: _Offset = NO_OFFSET
+    prior: float = 0.0
+    through: _Offset = NO_OFFSET
+    at_ms: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    counters: Counters = field(default_factory=Counters)
+
+
+encode_state = msgspec.json.Encoder().encode
+decode_state = msgspec.json.Decoder(PostState).decode
 
 
 class PackedStates:
     """States by row number; whoever calls knows which row is which post's.
 
-    Counts of a kind end at 2**32 - 1, and dwell times are exact up to 2**53 ms.
+    A row takes some 85 bytes, and 21 for each kind.  Counts of a kind end at 2**32 - 1.
     """
 
     def __init__(self) -> None:
-        self._rows: MappedColumn[np.void] = MappedColumn(_ROW_FIELDS)
-        self._entries: MappedColumn[np.void] = MappedColumn(_ENTRY_FIELDS)
-        self._next_entry, self._free_entry = 1, 0
-
-    @property
-    def used_bytes(self) -> int:
-        """Bytes of rows and entries, used or free."""
-        return self._rows.used_bytes + self._entries.used_bytes
+        self._packed: list[bytes] = []  # empty where the row holds no post
 
     def load(self, row: int, post_id: str) -> PostState:
         """Return a copy of the state in a row."""
-        through, post_offset, at_ms, prior, link = _ROW.unpack_from(
-            self._rows.cells, row * _ROW.size
-        )
-        counts, sums, last_ms, dwell_ms = [0] * _KINDS, [0.0] * _KINDS, [0] * _KINDS, 0
-        unpack, size, entries = _ENTRY.unpack_from, _ENTRY.size, self._entries.cells
-        while link:
-            kind = link & _KIND_MASK
-            if kind == _DWELL:
-                link, _, total, _ = unpack(entries, (link >> _KIND_BITS) * size)
-                dwell_ms = int(total)
-            else:
-                link, counts[kind], sums[kind], last_ms[kind] = unpack(
-                    entries, (link >> _KIND_BITS) * size
-                )
-        counters = Counters(counts, sums, last_ms, dwell_ms)
+        packed = self._packed[row]
+        through, post_offset, at_ms, prior, dwell_ms = _HEAD.unpack_from(packed)
+        counters = Counters([0] * _KINDS, [0.0] * _KINDS, [0] * _KINDS, dwell_ms)
+        for kind, count, total, last_ms in _ENTRY.iter_unpack(packed[_HEAD.size :]):
+            counters.counts[kind] = count
+            counters.sums[kind] = total
+            counters.at_ms[kind] = last_ms
         return PostState(post_id, post_offset, prior, through, at_ms, counters)
 
     def progress(self, row: int) -> tuple[int, int]:
         """Return `through` and `post_offset` of a row."""
-        through, post_offset, *_ = _ROW.unpack_from(self._rows.cells, row * _ROW.size)
+        through, post_offset, *_ = _HEAD.unpack_from(self._packed[row])
         return through, post_offset
 
-    def store(self, row: int, state: PostState, *, is_new: bool) -> None:
-        """Keep a state; a new row holds nothing yet."""
-        if is_new:
-            self._grow_rows(row + 1)
-            first = 0
-        else:
-            (first,) = _LINK.unpack_from(self._rows.cells, row * _ROW.size + _ROW.size - 4)
-        first = self._store_counters(first, state.counters)
-        _ROW.pack_into(
-            self._rows.cells,
-            row * _ROW.size,
-            state.through,
-            state.post_offset,
-            state.at_ms,
-            state.prior,
-            first,
+    def store(self, row: int, state: PostState) -> None:
+        """Keep a state; rows come in their order, or again."""
+        counters = state.counters
+        sums, last_ms = counters.sums, counters.at_ms
+        head = _HEAD.pack(
+            state.through, state.post_offset, state.at_ms, state.prior, counters.dwell_ms
         )
+        entries = [
+            _ENTRY.pack(kind, min(count, _MOST_COUNT), sums[kind], last_ms[kind])
+            for kind, count in enumerate(counters.counts)
+            if count
+        ]
+        if row == len(self._packed):
+            self._packed.append(b"")
+        self._packed[row] = b"".join((head, *entries))
 
     def free(self, row: int) -> None:
         """Forget a row's state."""
-        at = row * _ROW.size
-        *_, link = _ROW.unpack_from(self._rows.cells, at)
-        _ROW.pack_into(self._rows.cells, at, 0, 0, _NEVER_MS, 0.0, 0)
-        while link:
-            following = self._link_of(link >> _KIND_BITS)
-            self._release(link >> _KIND_BITS)
-            link = following
+        self._packed[row] = b""
 
-    def older_than(self, cutoff_ms: int, first: int, end: int) -> npt.NDArray[np.int64]:
+    def older_than(self, cutoff_ms: int, first: int, end: int) -> list[int]:
         """Return the rows in [first, end) whose `at_ms` is before a time."""
-        return np.flatnonzero(self._rows.values["at_ms"][first:end] < cutoff_ms) + first
-
-    # --- entries -------------------------------------------------------------------------------
-
-    def _store_counters(self, first: int, counters: Counters) -> int:
-        """Write the counters into a chain and return its first link."""
-        counts, sums, last_ms = counters.counts, counters.sums, counters.at_ms
-        unpack, pack, entries = _LINK.unpack_from, _ENTRY.pack_into, self._entries.cells
-        link, kept, missing = first, 0, _KINDS - counts.count(0) + (counters.dwell_ms > 0)
-        while link:
-            at, kind = (link >> _KIND_BITS) * _ENTRY.size, link & _KIND_MASK
-            (link,) = unpack(entries, at)
-            if kind == _DWELL:
-                pack(entries, at, link, 0, float(counters.dwell_ms), 0)
-                missing -= counters.dwell_ms > 0
-            else:
-                count = counts[kind] if counts[kind] < _MOST_COUNT else _MOST_COUNT
-                pack(entries, at, link, count, sums[kind], last_ms[kind])
-                missing -= count > 0
-            kept |= 1 << kind
-        return self._add_entries(first, kept, counters) if missing else first
-
-    def _add_entries(self, first: int, kept: int, counters: Counters) -> int:
-        """Put an entry before a chain for each kind that has none; return the first link."""
-        for kind in _kinds_of(counters):
-            if kept >> kind & 1:
-                continue
-            entry = self._take_entry()
-            if kind == _DWELL:
-                values = 0, float(counters.dwell_ms), 0
-            else:
-                count = min(counters.counts[kind], _MOST_COUNT)
-                values = count, counters.sums[kind], counters.at_ms[kind]
-            _ENTRY.pack_into(self._entries.cells, entry * _ENTRY.size, first, *values)
-            first = entry << _KIND_BITS | kind
-        return first
-
-    def _link_of(self, entry: int) -> int:
-        link: int = _LINK.unpack_from(self._entries.cells, entry * _ENTRY.size)[0]
-        return link
-
-    def _take_entry(self) -> int:
-        if self._free_entry:
-            entry = self._free_entry
-            self._free_entry = self._link_of(entry)
-            return entry
-        entry = self._next_entry
-        self._next_entry += 1
-        if entry >= len(self._entries):
-            self._entries.grow(in_chunks(entry + 1))
-        return entry
-
-    def _release(self, entry: int) -> None:
-        _LINK.pack_into(self._entries.cells, entry * _ENTRY.size, self._free_entry)
-        self._free_entry = entry
-
-    def _grow_rows(self, rows: int) -> None:
-        if rows <= len(self._rows):
-            return
-        old = len(self._rows)
-        self._rows.grow(in_chunks(rows))
-        self._rows.values["at_ms"][old:] = _NEVER_MS
-
-
-def _kinds_of(counters: Counters) -> Iterator[int]:
-    for kind, count in enumerate(counters.counts):
-        if count:
-            yield kind
-    if counters.dwell_ms:
-        yield _DWELL
+        rows = enumerate(self._packed[first:end], first)
+        return [row for row, one in rows if one and _HEAD.unpack_from(one)[2] < cutoff_ms]

@@ -13,8 +13,12 @@ from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.features.counters import update, weight_of
 from feedmill.streams.engagement.burst_damping import BurstDamping
-from feedmill.streams.engagement.engagement_state import NO_OFFSET, PostState, decode_state
-from feedmill.streams.engagement.packed_states import PackedStates
+from feedmill.streams.engagement.packed_states import (
+    NO_OFFSET,
+    PackedStates,
+    PostState,
+    decode_state,
+)
 from feedmill.streams.engagement.repeated_engagements import RepeatedEngagements, Repetition
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.settings.environment import Environment
@@ -65,11 +69,6 @@ class PartitionState:
 
     def __len__(self) -> int:
         return len(self._ids)
-
-    @property
-    def used_bytes(self) -> int:
-        """Bytes of the columns that hold the posts."""
-        return self._ids.used_bytes + self._states.used_bytes
 
     def restore(self, records: Iterable[Record]) -> int:
         """Take records of `counters` over; return how many of them cannot be read.
@@ -207,7 +206,7 @@ class PartitionState:
         Returns where the next slice begins, None after the last one.
         """
         end = min(first + rows, self._ids.bound)
-        for row in self._states.older_than(cutoff_ms, first, end).tolist():
+        for row in self._states.older_than(cutoff_ms, first, end):
             self.remove(self._ids[row])
         self._rows = {}
         return end if end < self._ids.bound else None
@@ -230,10 +229,7 @@ class PartitionState:
         is_new = row < 0
         if is_new:
             row = self._rows[state.post_id] = self._ids.add(state.post_id)
-        self._store(row, state, is_new=is_new)
-
-    def _store(self, row: int, state: PostState, *, is_new: bool) -> None:
-        self._states.store(row, state, is_new=is_new)
+        self._states.store(row, state)
         if state.post_offset != NO_OFFSET:
             self._unknown.pop(state.post_id, None)
         elif is_new:

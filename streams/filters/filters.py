@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
+import msgspec
 import numpy as np
 
+from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import RuleVerdict, Signal
 from feedmill.features.post_batch import PostBatch
@@ -20,15 +22,16 @@ from feedmill.filters.lists import ListSet
 from feedmill.filters.rules import RuleMatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
-from feedmill.streams.filters.filter_backfill import NEVER, FilterBackfill
 from feedmill.streams.filters.filter_guard import FilterGuard
 from feedmill.streams.filters.filter_history import FilterHistory
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_consumer import LogConsumer
-from feedmill.streams.scoring.scoring import score_posts
-from feedmill.streams.scoring.text_models import TextModelStep
+from feedmill.streams.scoring.text_models import TextModelStep, score_posts
 from feedmill.streams.worker.step import StepContext, WorkBatch, Writer
+
+# As the offset of a change of rules or lists: before any.
+_NEVER = -1
 
 
 class FilterStep(TextModelStep):
@@ -46,7 +49,7 @@ class FilterStep(TextModelStep):
         super().__init__(name, load)
         self._remembers = remembers
         self._rules = FilterRules(name)
-        self._changed_at = self._lists_at = NEVER
+        self._changed_at = self._lists_at = _NEVER
         self._history: FilterHistory | None = None
 
     def start(self, context: StepContext) -> None:
@@ -70,33 +73,22 @@ class FilterStep(TextModelStep):
                 context.poisoned,
             )
 
-        self._backfill = FilterBackfill(
-            self.name,
-            connection.environment.signals,
-            self._rules,
-            self._verdict_of,
-            context,
-            partial(LogConsumer, connection),
-        )
-
     def settings_changed(self, settings: Settings) -> None:
         self._rules.follow(settings)
-        self._changed_at = settings.change_offsets.get(f"rules/{self.name}", NEVER)
+        self._changed_at = settings.change_offsets.get(f"rules/{self.name}", _NEVER)
         self._guard.settings_changed(settings)
-        self._rules_changed()
+        self.rescoring.follow(self.model.version, self.rules_version())
 
     def swap_lists(self, lists: ListSet, version: int) -> None:
         """Go on with other lists between two cycles; `version` is that of their last record."""
         self._rules.follow_lists(lists)
         self._lists_at = version
-        self._rules_changed()
-
-    def _rules_changed(self) -> None:
-        self._backfill.follow(self._changed_at, self._lists_at)
         self.rescoring.follow(self.model.version, self.rules_version())
 
-    def rules_version(self) -> Sequence[int]:
-        return self._changed_at, self._lists_at
+    def rules_version(self) -> str:
+        """Return the last changes of the rules, in `config`, and of the lists, in `models`."""
+        lists = f" {self._lists_at}" if self._lists_at != _NEVER else ""
+        return f"{self._changed_at}{lists}"
 
     def revision(self) -> int:
         """Return the offset after the last change of the filter's rules; 0 before any."""
@@ -105,7 +97,6 @@ class FilterStep(TextModelStep):
     def on_assigned(self, change: AssignmentChange) -> None:
         super().on_assigned(change)
         self._guard.assigned(change)
-        self._backfill.assigned(change)
         if self._history is not None:
             self._history.assigned(change)
 
@@ -120,17 +111,7 @@ class FilterStep(TextModelStep):
     def poll(self, writer: Writer) -> bool:
         if self._history is not None:
             self._history.read()
-        return super().poll(writer) or bool(self._backfill.written)
-
-    def apply(self, work: WorkBatch, writer: Writer) -> None:
-        # Ahead of the cycle's own signals, which are newer.
-        work.signals.extend(self._backfill.written)
-        self._backfill.written = []
-        super().apply(work, writer)
-
-    def emit(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
-        super().emit(work, verdicts, writer)
-        self._backfill.note_written(work)
+        return super().poll(writer)
 
     def background(self, writer: Writer, budget_s: float) -> bool:
         more = self._guard.read()
@@ -139,8 +120,7 @@ class FilterStep(TextModelStep):
         if not self.context.lists_complete():
             # Without its lists it would take posts for ones that nothing has decided.
             return more
-        # One after the other: each reads the signals that the other one writes.
-        return self._backfill.work(writer, budget_s) or super().background(writer, budget_s) or more
+        return super().background(writer, budget_s) or more
 
     def decide(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
         self._guard.lower(work, verdicts)
@@ -165,18 +145,40 @@ class FilterStep(TextModelStep):
                 _keep_campaign(verdicts, row, signal)
         self._rule(records, posts, verdicts)
 
+    def rule_again(
+        self,
+        records: Sequence[Record],
+        posts: Sequence[Post],
+        standing: Sequence[Signal | None],
+    ) -> Sequence[Signal]:
+        # What guard and campaign said at the time of a post stands in its signal.
+        now_ms = self.context.clock.now_ms()
+        hits = self._rules.verdicts(posts, [record.timestamp for record in records])
+        rows = [row for row, hit in enumerate(hits) if hit is not None and standing[row] is None]
+        before = dict(enumerate(standing))
+        if rows:
+            of_model = [records[row] for row in rows], [posts[row] for row in rows]
+            before |= zip(rows, self.judge_again(*of_model, None), strict=True)
+        changed = []
+        for row, hit in enumerate(hits):
+            old = before[row]
+            if old is None:
+                continue
+            if hit is None:
+                signal = old.without_rule(now_ms)
+            else:
+                signal = old.with_rule(self._verdict_of(hit), now_ms)
+            if msgspec.structs.replace(signal, at_ms=old.at_ms) != old:
+                changed.append(signal.with_revision(max(old.revision, self.revision())))
+        return changed
+
     @property
     def capped_sources(self) -> Collection[str]:
         return self._guard.sources
 
-    @property
-    def scores_again(self) -> bool:
-        return super().scores_again or self._backfill.is_under_way
-
     def close(self) -> None:
         super().close()
         self._guard.close()
-        self._backfill.close()
         if self._history is not None:
             self._history.close()
 

@@ -18,8 +18,8 @@ from heapq import merge
 from itertools import chain, islice, repeat, takewhile
 from operator import itemgetter
 
-from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition
-from feedmill.streams.kafka.memory import memory_shares, record_bytes
+from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition, record_bytes
+from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.kafka.messages import Fetched
 from feedmill.streams.settings.environment import Environment
 

@@ -9,6 +9,11 @@ import msgspec
 
 # What is done to the texts of posts at once, in bytes of their records: a fraction of a second.
 TEXT_BYTES = 1024 * 1024
+# What a record costs beside its key and value, as columns of a batch.
+RECORD_BYTES = 200
+
+
+Headers = Sequence[tuple[str, bytes]]
 
 
 class Record(Protocol):
@@ -120,3 +125,20 @@ def columns_of(records: Sequence[Record]) -> FetchedRecords:
     columns.keys = [record.key for record in records]
     columns.values = [record.value for record in records]
     return columns
+
+
+def record_bytes(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> int:
+    """Return what records take as columns of a batch."""
+    texts = sum(map(len, filter(None, keys))) + sum(map(len, filter(None, values)))
+    return texts + RECORD_BYTES * len(keys)
+
+
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
+    """A record on its way; `owner` is the input partition whose owner writes it."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    owner: int
+    headers: Headers = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer, KafkaError, Producer
 
@@ -95,24 +95,21 @@ class KnownBrokers:
         self.are_lost = self._without >= _MOST_WITHOUT
 
 
-class WatchedConsumer(Consumer):  # type: ignore[misc]  # The package has no types.
-    """A consumer that can tell whether it must be replaced, see `KnownBrokers`."""
+class _Watched:
+    """A client that can tell whether it must be replaced, see `KnownBrokers`."""
 
     def __init__(self, settings: Mapping[str, object]) -> None:
         self.brokers = KnownBrokers()
-        super().__init__(_watched(settings, self.brokers))
+        told = {"statistics.interval.ms": _STATISTICS_MS, "stats_cb": self.brokers.note}
+        super().__init__({**settings, **told})  # type: ignore[call-arg]  # The package has no types.
 
 
-class WatchedProducer(Producer):  # type: ignore[misc]  # The package has no types.
-    """A producer that can tell whether it must be replaced, see `KnownBrokers`."""
-
-    def __init__(self, settings: Mapping[str, object]) -> None:
-        self.brokers = KnownBrokers()
-        super().__init__(_watched(settings, self.brokers))
+class WatchedConsumer(_Watched, Consumer):  # type: ignore[misc]  # The package has no types.
+    """A consumer that can tell whether it must be replaced."""
 
 
-def _watched(settings: Mapping[str, object], brokers: KnownBrokers) -> dict[str, object]:
-    return {**settings, "statistics.interval.ms": _STATISTICS_MS, "stats_cb": brokers.note}
+class WatchedProducer(_Watched, Producer):  # type: ignore[misc]  # The package has no types.
+    """A producer that can tell whether it must be replaced."""
 
 
 def discard(consumer: Consumer) -> None:
@@ -254,3 +251,35 @@ def new_producer(
             "max.in.flight.requests.per.connection": 1,
         }
     return WatchedProducer(settings)
+
+
+class CallIsStuck(Exception):
+    """A call of the client did not return, its own timeout notwithstanding."""
+
+
+def bounded(call: Callable[[], None], seconds: float) -> None:
+    """Run a call of the client on a thread of its own, and leave it there if it hangs.
+
+    After an outage of the broker librdkafka may never answer a transactional call.  The thread
+    keeps the producer alive, which must not be used any more.
+
+    Raises
+    ------
+    CallIsStuck
+        It took longer than so many seconds.
+    """
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 - raised on the caller's thread
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="transaction call", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise CallIsStuck
+    if failures:
+        raise failures[0]

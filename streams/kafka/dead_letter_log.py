@@ -19,8 +19,7 @@ from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.batch_headers import BatchHeaders
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import ClientHealth, new_log_consumer
-from feedmill.streams.kafka.dead_letters import TOPIC
-from feedmill.streams.kafka.range_letters import RECORDS_HEADER, decode_range_letter
+from feedmill.streams.kafka.dead_letters import RECORDS_HEADER, TOPIC, decode_range_letter
 from feedmill.streams.settings.environment import Environment
 
 CONNECT_S = 5.0

@@ -1,14 +1,27 @@
 """Dead letters: rejected records, with the reason and where they came from.
 
-A key or value that is larger than any event may be is cut; headers have its size and sha256.
+    take ─► a letter, while the rate allows it ─────────────────────────────► the transaction
+      └───► offsets ─► seal: of a finished cycle ─► letters: of a transaction ─────┘
+
+A key or value that is larger than any event may be is cut; headers have its size and sha256.  Bad
+records beyond the rate share a range letter for each partition and transaction: their offsets
+without their keys and values.  So a flood of them costs next to nothing, takes no room from what
+posts lead to, and loses no record.  All records of a compressed batch that no client can read share
+one, too.  `dead-letters replay` reads them where they stand.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
+from feedmill.streams.kafka.batch_headers import PassedBatch
+from feedmill.streams.kafka.batches import Outgoing, TopicPartition
 from feedmill.streams.kafka.validation import RejectedRecord
 
 TOPIC = "dead-letters"
@@ -18,16 +31,8 @@ MAX_KEY_BYTES = 4096
 MAX_REASON = 2000
 
 
-class DeadLetter(NamedTuple):
-    """A record of `dead-letters`."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
-
-
-def dead_letter(rejection: RejectedRecord, stage: str, at_ms: int) -> DeadLetter:
-    """Make the dead letter of a record that `stage` rejected."""
+def dead_letter(rejection: RejectedRecord, stage: str, at_ms: int, owner: int) -> Outgoing:
+    """Make the dead letter of a record that `stage` rejected, at Unix ms."""
     key, value = rejection.record.key, rejection.record.value
     headers: dict[str, object] = {
         "topic": rejection.source.topic,
@@ -43,4 +48,273 @@ def dead_letter(rejection: RejectedRecord, stage: str, at_ms: int) -> DeadLetter
     if key is not None and len(key) > MAX_KEY_BYTES:
         headers |= {"key_size": len(key), "key_sha256": hashlib.sha256(key).hexdigest()}
         key = key[:MAX_KEY_BYTES]
-    return DeadLetter(key, value, [(name, str(text).encode()) for name, text in headers.items()])
+    return _outgoing(key, value, owner, headers)
+
+
+def _outgoing(
+    key: bytes | None, value: bytes | None, owner: int, headers: Mapping[str, object]
+) -> Outgoing:
+    texts = [(name, str(text).encode()) for name, text in headers.items()]
+    return Outgoing(TOPIC, 0, key, value, owner, texts)
+
+
+# The header that tells a range letter from others: how many records it stands for.
+RECORDS_HEADER = "records"
+# More make several letters: each stays well below what a record of the topic may take.
+MAX_RANGES = 10_000
+MAX_REASONS = 10
+
+
+class OffsetRange(NamedTuple):
+    """Bad records that follow each other: all offsets from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+
+class RangeReason(msgspec.Struct, frozen=True):
+    """Why the record at an offset was rejected."""
+
+    offset: int
+    error: str
+
+
+class RangeLetter(msgspec.Struct, frozen=True):
+    """What a range letter says; its value is this as JSON.
+
+    Attributes
+    ----------
+    topic, partition
+        Where the records stand; `topic` is without the prefix.
+    records
+        How many they are: of a batch by its header, else every offset of the ranges is one.
+    ranges
+        Their offsets, rising, at most `MAX_RANGES`.
+    reasons
+        Why some of them were rejected, the first of each kind, at most `MAX_REASONS`; never empty.
+    """
+
+    topic: str
+    partition: int
+    records: int
+    ranges: tuple[OffsetRange, ...]
+    reasons: tuple[RangeReason, ...]
+
+
+_DECODER = msgspec.json.Decoder(RangeLetter)
+
+
+def encode_range_letter(letter: RangeLetter, stage: str, at_ms: int, owner: int) -> Outgoing:
+    """Make the record of a range letter that `stage` writes.
+
+    Its headers are those of any dead letter, of the first record and reason, and `records`.
+    """
+    headers: dict[str, object] = {
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.ranges[0].first,
+        "stage": stage,
+        "at_ms": at_ms,
+        "error": letter.reasons[0].error[:MAX_REASON],
+        RECORDS_HEADER: letter.records,
+    }
+    return _outgoing(None, msgspec.json.encode(letter), owner, headers)
+
+
+def letter_of(rejection: RejectedRecord, stage: str, at_ms: int, owner: int) -> Outgoing:
+    """Make the dead letter of what `stage` rejected: of a record, or of a batch that was passed."""
+    batch = rejection.record.value
+    if not isinstance(batch, PassedBatch):
+        return dead_letter(rejection, stage, at_ms, owner)
+    header = batch.header
+    letter = RangeLetter(
+        *rejection.source,
+        records=header.records,
+        ranges=(offsets_of(rejection),),
+        reasons=(RangeReason(header.first, rejection.reason),),
+    )
+    return encode_range_letter(letter, stage, at_ms, owner)
+
+
+def offsets_of(rejection: RejectedRecord) -> OffsetRange:
+    """Return the offset of what was rejected: of a record, or of a whole batch."""
+    batch = rejection.record.value
+    if isinstance(batch, PassedBatch):
+        return OffsetRange(batch.header.first, batch.header.last)
+    return OffsetRange(rejection.record.offset, rejection.record.offset)
+
+
+def decode_range_letter(value: bytes | None) -> RangeLetter:
+    """Read the value of a range letter.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    letter = _DECODER.decode(value or b"")
+    if not letter.ranges or not letter.reasons:
+        raise ValueError("Expected `ranges` and `reasons` with an entry at least")
+    return letter
+
+
+def split_ranges(
+    source: TopicPartition, ranges: Sequence[OffsetRange], reasons: Sequence[RangeReason]
+) -> Iterator[RangeLetter]:
+    """Make the range letters of a partition's bad records, every offset of the ranges one."""
+    told = tuple(reasons[:MAX_REASONS])
+    for begin in range(0, len(ranges), MAX_RANGES):
+        some = tuple(ranges[begin : begin + MAX_RANGES])
+        count = sum(last - first + 1 for first, last in some)
+        yield RangeLetter(source.topic, source.partition, count, some, told)
+
+
+LETTERS_PER_S = 1_000
+LETTER_BYTES_PER_S = 8 * 1024 * 1024
+# So many ranges wait for a commit at most: beyond, the loop must read no more.
+MOST_RANGES = 200_000
+
+
+class _Place(NamedTuple):
+    """Whose letter it is, and of which partition."""
+
+    owner: int
+    stage: str
+    source: TopicPartition
+
+
+class _Rejected(NamedTuple):
+    place: _Place
+    offsets: OffsetRange
+    reason: str
+    at_ms: int
+
+
+@dataclass
+class _Shared:
+    """What shares the next range letter of a place."""
+
+    at_ms: int = 0
+    ranges: list[OffsetRange] = field(default_factory=list)
+    reasons: dict[str, RangeReason] = field(default_factory=dict)
+
+    def add(self, one: _Rejected) -> None:
+        ranges, (first, last) = self.ranges, one.offsets
+        if ranges and ranges[-1].last + 1 == first:
+            ranges[-1] = OffsetRange(ranges[-1].first, last)
+        else:
+            ranges.append(one.offsets)
+        if len(self.reasons) < MAX_REASONS and one.reason not in self.reasons:
+            self.reasons[one.reason] = RangeReason(first, one.reason)
+        self.at_ms = one.at_ms
+
+
+class Rejections:
+    """Takes rejected records on the loop's thread; `seal` and all after it under the writer's lock.
+
+    Parameters
+    ----------
+    most_bytes
+        Of letters that are not committed; beyond, the records that follow share range letters.
+
+    Attributes
+    ----------
+    waiting_bytes
+        What letters take that are not committed.
+    shared_count
+        How many records went into range letters.
+    """
+
+    def __init__(self, most_bytes: int, now: Callable[[], float] = time.monotonic) -> None:
+        self.waiting_bytes = self.shared_count = 0
+        self._most_bytes = most_bytes
+        self._now = now
+        self._until = 0.0
+        self._letters_left = self._bytes_left = 0
+        self._gathered: list[_Rejected] = []
+        self._sealed: dict[_Place, _Shared] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the loop must wait: too many ranges are not committed yet."""
+        return sum(len(one.ranges) for one in self._sealed.values()) > MOST_RANGES
+
+    @property
+    def is_sharing(self) -> bool:
+        """Whether something was taken since `seal` that shares a letter."""
+        return bool(self._gathered)
+
+    def take(
+        self, one: RejectedRecord, stage: str, at_ms: int, owner: int, *, is_whole: bool
+    ) -> Outgoing | None:
+        """Return the dead letter of a record; None: it shares one.
+
+        `is_whole` says whether key and value are there: else it shares one in any case.
+        """
+        if is_whole and self._allows():
+            made = letter_of(one, stage, at_ms, owner)
+            self._letters_left -= 1
+            self._bytes_left -= outgoing_bytes([made])
+            self.waiting_bytes += outgoing_bytes([made])
+            return made
+        place = _Place(owner, stage, one.source)
+        reason = one.reason[:MAX_REASON]
+        self._gathered.append(_Rejected(place, offsets_of(one), reason, at_ms))
+        return None
+
+    def seal(self) -> bool:
+        """End a cycle: what was taken is committed with it; return `is_sharing`."""
+        gathered, self._gathered = self._gathered, []
+        for one in gathered:
+            self._sealed.setdefault(one.place, _Shared()).add(one)
+        self.shared_count += len(gathered)
+        return bool(gathered)
+
+    def letters(self) -> list[Outgoing]:
+        """Return the range letters of what was sealed; they are for the next transaction."""
+        sealed, self._sealed = self._sealed, {}
+        made: list[Outgoing] = []
+        for place, shared in sealed.items():
+            ranges, reasons = _joined(shared.ranges), (*shared.reasons.values(),)
+            made += [
+                encode_range_letter(one, place.stage, shared.at_ms, place.owner)
+                for one in split_ranges(place.source, ranges, reasons)
+            ]
+        self.waiting_bytes += outgoing_bytes(made)
+        return made
+
+    def keep(self, owners: Collection[int], left: Iterable[Outgoing]) -> None:
+        """Forget what is not of these owners; `left` is all that is not committed."""
+        self._gathered = [one for one in self._gathered if one.place.owner in owners]
+        self._sealed = {at: one for at, one in self._sealed.items() if at.owner in owners}
+        self.count_waiting(left)
+
+    def count_waiting(self, left: Iterable[Outgoing]) -> None:
+        """Count anew what letters take, among all that is not committed."""
+        if self.waiting_bytes:
+            self.waiting_bytes = outgoing_bytes([one for one in left if one.topic == TOPIC])
+
+    def _allows(self) -> bool:
+        now = self._now()
+        if now >= self._until:
+            self._until = now + 1.0
+            self._letters_left, self._bytes_left = LETTERS_PER_S, LETTER_BYTES_PER_S
+        is_within_rate = self._letters_left > 0 and self._bytes_left > 0
+        return is_within_rate and self.waiting_bytes < self._most_bytes
+
+
+def outgoing_bytes(records: Collection[Outgoing]) -> int:
+    """Return what records take that are not committed."""
+    texts = sum([len(one.key or b"") + len(one.value or b"") for one in records])
+    return texts + 64 * len(records)
+
+
+def _joined(ranges: list[OffsetRange]) -> list[OffsetRange]:
+    """Ranges in their order, without gaps between neighbours; nothing stands in two of them."""
+    joined: list[OffsetRange] = []
+    for first, last in sorted(ranges):
+        if joined and first <= joined[-1].last + 1:
+            joined[-1] = OffsetRange(joined[-1].first, max(last, joined[-1].last))
+        else:
+            joined.append(OffsetRange(first, last))
+    return joined

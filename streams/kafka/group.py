@@ -12,21 +12,22 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Literal
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from feedmill.streams.kafka.assigned_offsets import (
+from feedmill.streams.kafka.assignment import (
+    AssignmentChange,
+    Membership,
     OffsetQuestions,
     PartitionOffsets,
+    Reading,
     another_joined,
     assignment_change,
     out_of_range,
     untouched,
 )
-from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.backlog import Backlog, Together, backlog_of
+from feedmill.streams.kafka.backlog import backlog_of
 from feedmill.streams.kafka.batches import TEXT_BYTES, RecordBatch, TopicPartition
 from feedmill.streams.kafka.client import discard, new_group_consumer, new_log_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
@@ -49,7 +50,8 @@ class GroupConsumer:
     Their offsets belong to the same group.  With `shards` the group also shares out the
     partitions of `feed-shards`; their records are not read here.
 
-    One thread uses it.  `on_revoked` is called before partitions go: it commits what is done
+    `name` is the group's in Kafka, `epoch` counts the changes of its assignment.  One thread uses
+    it.  `on_revoked` is called before partitions go: it commits what is done
     and returns whether all of it is committed.
     """
 
@@ -63,11 +65,10 @@ class GroupConsumer:
         beside: Sequence[str] = (),
         shards: bool = False,
     ) -> None:
-        self.epoch = 0
+        self.epoch, self.name = 0, connection.environment.group(group)
         environment, health = connection.environment, connection.health
         self._environment = environment
-        self._health = health
-        self._offsets, self._headers = connection.offsets, connection.headers
+        self._connection = connection
         self._group = group
         self._owner = owner
         self._on_revoked = on_revoked
@@ -78,25 +79,15 @@ class GroupConsumer:
         self._new_beside = partial(new_log_consumer, environment, health)
         self._consumer = self._new_consumer()
         self._beside = self._new_beside() if beside else None
-        self._phase: Literal["waiting", "settling", "settled"] = "waiting"
-        self._granted: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
-        self._asked: OffsetQuestions | None = None
+        self._membership = Membership()
         self._changes: list[AssignmentChange] = []
         self._last = AssignmentChange(0)
-        self._clean: dict[TopicPartition, int] = {}
-        self._positions: dict[TopicPartition, int] = {}
-        self._snapshot: dict[TopicPartition, int] | None = None  # of them, until one moves
-        self._reading: set[int] = set()
-        self._reading_beside: set[int] = set()
-        self._backlog: Backlog | None = None
-        self._together = Together()
-        self._waiting_since = 0.0
-        self.progress = ReadProgress()
-        self.stopped: dict[TopicPartition, str] = {}
+        self._clean: dict[TopicPartition, int] = {}  # positions that a revocation committed
+        self._reading = Reading()
 
     def start(self) -> None:
         """Join the group; the assignment comes through `take_change`."""
-        self._waiting_since = time.monotonic()
+        self._membership = Membership()
         names = [self._environment.topic(topic) for topic in self._subscribed]
         self._consumer.subscribe(
             names, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
@@ -115,16 +106,16 @@ class GroupConsumer:
         """
         if self._consumer.brokers.are_lost or self._waits_too_long():
             self._join_again()
-        backlog = self._backlog
+        backlog = self._reading.backlog
         ready = 0 if backlog is None else backlog.ready_count()
         room = max(1, most - ready)
         fetched = self._fetch(self._consumer, Most(room, TEXT_BYTES), 0.0 if ready else wait_s)
-        if self._phase == "settling":
+        if self._membership.phase == "settling":
             self._settle()
-        if backlog is not None and backlog is self._backlog:
+        if backlog is not None and backlog is self._reading.backlog:
             fetched = backlog.take(fetched, most, TEXT_BYTES)
             if backlog.is_over:
-                self._backlog = None
+                self._reading.backlog = None
         return self._accept(fetched)
 
     def poll_beside(self, most: int, wait_s: float = 0.0) -> list[RecordBatch]:
@@ -143,26 +134,27 @@ class GroupConsumer:
         Of the topics beside `posts` only those in `beside`, too.  Gained ones wait some seconds for
         each other.  Nothing happens while an assignment is not settled: no position is known then.
         """
-        if self._phase != "settled":
+        if self._membership.phase != "settled":
             return
+        reading, begun = self._reading, self._reading.begun
         ready = {p for p in partitions if p in self._last.owned}
-        gained = set(self._last.gained) - self._reading
-        wanted = self._together.among(gained, ready - self._reading) | self._reading
-        if new := {TopicPartition("posts", p) for p in wanted - self._reading}:
-            waiting = new.union(self._backlog.unfinished if self._backlog is not None else ())
-            waiting.difference_update(self.stopped)
-            self._reading = wanted
-            self._backlog = backlog_of(waiting, self._environment)
+        gained = set(self._last.gained) - begun
+        wanted = reading.together.among(gained, ready - begun) | begun
+        if new := {TopicPartition("posts", p) for p in wanted - begun}:
+            waiting = new.union(reading.backlog.unfinished if reading.backlog is not None else ())
+            waiting.difference_update(reading.stopped)
+            reading.begun = wanted
+            reading.backlog = backlog_of(waiting, self._environment)
             self._consumer.assign(self._starts("posts"))
-        wanted_beside = self._reading_beside | wanted.intersection(beside)
-        if wanted_beside != self._reading_beside:
-            self._reading_beside = wanted_beside
+        wanted_beside = reading.beside | wanted.intersection(beside)
+        if wanted_beside != reading.beside:
+            reading.beside = wanted_beside
             self._assign_beside()
 
     def halt(self) -> None:
         """Read nothing more until `begin`; the positions stay."""
-        if self._reading:
-            self._reading, self._reading_beside, self._backlog = set(), set(), None
+        if self._reading.begun:
+            self._reading.halt()
             self._consumer.assign([])
             self._assign_beside()
 
@@ -171,15 +163,25 @@ class GroupConsumer:
             self._beside.assign([s for topic in self._topics[1:] for s in self._starts(topic)])
 
     @property
+    def owned(self) -> tuple[int, ...]:
+        """The partitions of this worker, in order, begun or not."""
+        return self._last.owned
+
+    @property
     def reading(self) -> frozenset[int]:
         """The partitions of `posts` that were begun."""
-        return frozenset(self._reading)
+        return frozenset(self._reading.begun)
+
+    @property
+    def progress(self) -> ReadProgress:
+        """Up to when its partitions are read, by `look`."""
+        return self._reading.progress
 
     @property
     def is_whole(self) -> bool:
         """Whether all that is owned was begun."""
-        begun = self._reading if self._beside is None else self._reading & self._reading_beside
-        return len(begun) == len(self._last.owned)
+        begun, beside = self._reading.begun, self._reading.beside
+        return len(begun if self._beside is None else begun & beside) == len(self._last.owned)
 
     def take_change(self) -> AssignmentChange | None:
         """Return the next change of the assignment that was not taken yet, if there is one."""
@@ -190,9 +192,9 @@ class GroupConsumer:
 
         The same dict until one moves; not to be changed.
         """
-        if self._snapshot is None:
-            self._snapshot = dict(self._positions)
-        return self._snapshot
+        if self._reading.snapshot is None:
+            self._reading.snapshot = dict(self._reading.positions)
+        return self._reading.snapshot
 
     def group_metadata(self) -> object:
         """Return what a transaction needs to commit for this member of the group."""
@@ -200,25 +202,25 @@ class GroupConsumer:
 
     def caught_up(self) -> bool:
         """Whether everything was handed out that was there when the assignment was settled."""
-        ends = self._last.ends
-        return self._phase == "settled" and all(
-            self._positions.get(at, 0) >= end for at, end in ends.items()
+        positions, ends = self._reading.positions, self._last.ends
+        return self._membership.phase == "settled" and all(
+            positions.get(at, 0) >= end for at, end in ends.items()
         )
 
     @property
     def is_live(self) -> bool:
         """Whether all that is owned is read, and what had waited for it was handed out."""
-        return self.is_whole and self._backlog is None and self.caught_up()
+        return self.is_whole and self._reading.backlog is None and self.caught_up()
 
     def look(self) -> None:
         """Have `progress` compare what is read with what there is."""
-        self.progress.look(self._positions, self._known_end)
+        self.progress.look(self._reading.positions, self._known_end)
 
     def ready_reason(self) -> str:
         """Say why not all is well; "" when it is."""
-        if self.stopped:
-            return next(iter(self.stopped.values()))
-        if self._phase != "settled":
+        if self._reading.stopped:
+            return next(iter(self._reading.stopped.values()))
+        if self._membership.phase != "settled":
             return "waiting for partitions"
         if create_times := self.progress.create_times:
             topic = self._environment.topic(min(create_times).topic)
@@ -237,8 +239,8 @@ class GroupConsumer:
 
     def _waits_too_long(self) -> bool:
         """Whether it has had no partitions for longer than any rebalance takes."""
-        waited_s = time.monotonic() - self._waiting_since
-        is_waiting = self._phase == "waiting"
+        waited_s = time.monotonic() - self._membership.since
+        is_waiting = self._membership.phase == "waiting"
         return is_waiting and waited_s > MORE_THAN_REBALANCE_S + rebalance_s(self._environment)
 
     def _join_again(self) -> None:
@@ -259,13 +261,12 @@ class GroupConsumer:
             (shards if topic == SHARDS_TOPIC else mine).add(one.partition)
         # Nothing is read before the offsets are known and the steps have restored their state.
         consumer.assign([])
-        self._granted = frozenset(mine), frozenset(shards)
-        self._phase, self._asked = "settling", None
+        self._membership = Membership("settling", granted=frozenset(mine), shards=frozenset(shards))
 
     def _revoked(self, consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
         if consumer is not self._consumer:
             return
-        positions, was_settled = self.positions(), self._phase == "settled"
+        positions, was_settled = self.positions(), self._membership.phase == "settled"
         clean = self._on_revoked()
         if was_settled:
             self._clean = positions if clean else {}
@@ -288,51 +289,45 @@ class GroupConsumer:
         consumer.unassign()
         if self._beside is not None:
             self._beside.unassign()
-        self._phase, self._asked, self._waiting_since = "waiting", None, time.monotonic()
-        self._reading, self._reading_beside, self._backlog = set(), set(), None
-        self._positions, self._snapshot = {}, None
-        self.progress, self.stopped = ReadProgress(), {}
+        self._membership, self._reading = Membership(), Reading()
 
     def _settle(self) -> None:
         """Ask for the offsets of what was granted; once they are there, hand the change down."""
-        mine, shards = self._granted
-        if self._asked is None:
-            sources = [TopicPartition(topic, p) for topic in self._topics for p in sorted(mine)]
-            self._asked = OffsetQuestions(self._offsets, self._group, sources)
-        if not self._asked.done():
+        membership = self._membership
+        if membership.asked is None:
+            mine = sorted(membership.granted)
+            sources = [TopicPartition(topic, p) for topic in self._topics for p in mine]
+            membership.asked = OffsetQuestions(self._connection.offsets, self._group, sources)
+        if not membership.asked.done():
             return
         try:
-            offsets = self._asked.result()
+            offsets = membership.asked.result()
         except KafkaException as error:
             # Often the transaction of a former owner, which ends within seconds by itself.
-            self._health.report(error.args[0])
-            self._asked = None
+            self._connection.health.report(error.args[0])
+            membership.asked = None
             return
-        self._phase, self._asked = "settled", None
-        self._hand_down(mine, shards, offsets)
+        membership.phase, membership.asked = "settled", None
+        self._hand_down(offsets)
 
-    def _hand_down(
-        self,
-        mine: frozenset[int],
-        shards: frozenset[int],
-        offsets: Mapping[TopicPartition, PartitionOffsets],
-    ) -> None:
-        before = set(self._last.owned)
+    def _hand_down(self, offsets: Mapping[TopicPartition, PartitionOffsets]) -> None:
+        mine, before = self._membership.granted, set(self._last.owned)
         kept = untouched(mine & before, self._topics, offsets, self._clean, self._owner)
         self.epoch += 1
-        self._positions = {at: found.start for at, found in offsets.items()}
-        self._snapshot, self._together = None, Together()
+        self._reading = Reading({at: found.start for at, found in offsets.items()})
         for at, found in offsets.items():
             if not found.first <= found.start <= found.end:
                 held = f"the topic has {found.first} to {found.end}"
                 self._stop(at, held, is_beyond=found.start > found.end)
+        shards = self._membership.shards
         self._last = assignment_change(self.epoch, before, mine, kept, shards, offsets)
         self._changes.append(self._last)
         log.info("assigned: %s", self._last.owned)
 
     def _fetch(self, consumer: Consumer, most: Most, wait_s: float) -> Fetched:
         try:
-            fetched = fetch(consumer, self._headers, most, wait_s=wait_s, gathers=not self.is_live)
+            headers, gathers = self._connection.headers, not self.is_live
+            fetched = fetch(consumer, headers, most, wait_s=wait_s, gathers=gathers)
         except KafkaException as error:
             self._judge(None, error.args[0])
             return Fetched()
@@ -342,25 +337,25 @@ class GroupConsumer:
 
     def _accept(self, fetched: Fetched) -> list[RecordBatch]:
         """Move the positions; records of partitions that are not read any more are left out."""
-        batches = []
+        batches, reading = [], self._reading
         for source, records in fetched.records.items():
-            position = self._positions.get(source)
-            if position is None or source.partition not in self._begun(source.topic):
+            position = reading.positions.get(source)
+            if position is None or source.partition not in reading.begun_of(source.topic):
                 continue
             if records.offsets[-1] < position:
                 continue
             if records.offsets[0] < position:
                 records = records.since(position)  # noqa: PLW2901 - less of it
             is_append_time = source not in fetched.create_times
-            self.progress.stamped(source, is_append_time=is_append_time)
+            reading.progress.stamped(source, is_append_time=is_append_time)
             batch = RecordBatch(source, records, self.epoch, is_append_time)
-            self._positions[source], self._snapshot = records.offsets[-1] + 1, None
+            reading.positions[source], reading.snapshot = batch.end, None
             batches.append(batch)
         for source, end in fetched.ends.items():
-            self.progress.said_end(source, end)
-            is_begun = source.partition in self._begun(source.topic)
-            if is_begun and end > self._positions.get(source, end):
-                self._positions[source], self._snapshot = end, None
+            reading.progress.said_end(source, end)
+            is_begun = source.partition in reading.begun_of(source.topic)
+            if is_begun and end > reading.positions.get(source, end):
+                reading.positions[source], reading.snapshot = end, None
         return batches
 
     def _judge(self, source: TopicPartition | None, error: KafkaError) -> None:
@@ -369,31 +364,29 @@ class GroupConsumer:
         if source is not None and is_out_of_range(error):
             self._stop(source, error.str())
         else:
-            self._health.report(error)
+            self._connection.health.report(error)
 
     def _stop(self, source: TopicPartition, found: str, *, is_beyond: bool = False) -> None:
         """Read nothing more of a partition, and say so until an operator has decided."""
-        where = source, self._positions.get(source), found
+        reading = self._reading
+        where = source, reading.positions.get(source), found
         reason = out_of_range(self._environment, self._group, *where, is_beyond=is_beyond)
-        if source not in self.stopped:
+        if source not in reading.stopped:
             log.error("%s", reason)
-        self.stopped[source] = reason
-        if self._backlog is not None:
-            self._backlog.leave(source)
+        reading.stopped[source] = reason
+        if reading.backlog is not None:
+            reading.backlog.leave(source)
 
     def _starts(self, topic: str) -> list[KafkaPartition]:
-        name = self._environment.topic(topic)
+        name, reading = self._environment.topic(topic), self._reading
         return [
-            KafkaPartition(name, p, self._positions[TopicPartition(topic, p)])
-            for p in sorted(self._begun(topic))
-            if TopicPartition(topic, p) not in self.stopped
+            KafkaPartition(name, p, reading.positions[TopicPartition(topic, p)])
+            for p in sorted(reading.begun_of(topic))
+            if TopicPartition(topic, p) not in reading.stopped
         ]
-
-    def _begun(self, topic: str) -> set[int]:
-        return self._reading if topic == "posts" else self._reading_beside
 
     def _known_end(self, at: TopicPartition) -> int:
         consumer = self._consumer if at.topic == "posts" or self._beside is None else self._beside
         known = self._last.ends.get(at, 0)
-        is_begun = at.partition in self._begun(at.topic)
+        is_begun = at.partition in self._reading.begun_of(at.topic)
         return last_known_end(consumer, self._environment, at, known) if is_begun else known

@@ -25,7 +25,6 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.client import discard, new_log_consumer
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.hanging import WAY_OUT, HeldBack
 from feedmill.streams.kafka.messages import (
     NOTHING,
     Fetched,
@@ -35,7 +34,7 @@ from feedmill.streams.kafka.messages import (
     last_known_end,
 )
 from feedmill.streams.kafka.offsets import Offsets
-from feedmill.streams.kafka.read_progress import LOOK_EVERY_S, ReadProgress
+from feedmill.streams.kafka.read_progress import LOOK_EVERY_S, WAY_OUT, HeldBack, ReadProgress
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +69,10 @@ class LogConsumer:
     ) -> None:
         self.name = name
         self.stopped: dict[TopicPartition, str] = {}
-        environment, health = connection.environment, connection.health
-        self._environment = environment
-        self._health = health
-        self._offsets, self._headers = connection.offsets, connection.headers
-        self._new_consumer = partial(new_log_consumer, environment, health, waiting=waiting)
+        self._connection, self._environment = connection, connection.environment
+        self._new_consumer = partial(
+            new_log_consumer, connection.environment, connection.health, waiting=waiting
+        )
         self._restoring = self._new_consumer()
         self._follows, self._past_hanging = live, frozenset(past_hanging)
         self._live = self._new_consumer(committed=False) if live else None
@@ -96,16 +94,16 @@ class LogConsumer:
         With `or_first` a partition whose offset was removed is read from the first one left.
         """
         if starts:
-            self._asking.append(_Adding(self._offsets, dict(starts), or_first=or_first))
+            self._asking.append(_Adding(self._connection.offsets, dict(starts), or_first=or_first))
 
     def add_since(self, times: Mapping[TopicPartition, int]) -> None:
         """Read these partitions too, from the first record stamped at a time (Unix ms) or later."""
         if times:
-            self._asking.append(_Adding(self._offsets, {}, dict(times)))
+            self._asking.append(_Adding(self._connection.offsets, {}, dict(times)))
 
     def restore_again(self) -> None:
         """Hold `all_restored` back until everything was read that is there now."""
-        self._asking = [adding.again(self._offsets) for adding in self._asking]
+        self._asking = [adding.again(self._connection.offsets) for adding in self._asking]
         positions = self.positions()
         self.drop(positions)
         self.add(positions)
@@ -228,8 +226,8 @@ class LogConsumer:
             try:
                 found = adding.result()
             except KafkaException as error:
-                self._health.report(error.args[0])
-                self._asking.append(adding.again(self._offsets))
+                self._connection.health.report(error.args[0])
+                self._asking.append(adding.again(self._connection.offsets))
                 return
             for source, (start, end) in found.items():
                 self._positions[source], self._ends[source] = start, end
@@ -283,9 +281,11 @@ class LogConsumer:
         self, consumer: Consumer, most: int, most_bytes: int, wait_s: float
     ) -> list[RecordBatch]:
         try:
-            fetched = fetch(consumer, self._headers, Most(most, most_bytes), wait_s=wait_s)
+            fetched = fetch(
+                consumer, self._connection.headers, Most(most, most_bytes), wait_s=wait_s
+            )
         except KafkaException as error:
-            self._health.report(error.args[0])
+            self._connection.health.report(error.args[0])
             return []
         if fetched is NOTHING:
             return []
@@ -337,7 +337,7 @@ class LogConsumer:
 
     def _judge(self, source: TopicPartition | None, error: KafkaError) -> None:
         if source is None or not is_out_of_range(error):
-            self._health.report(error)
+            self._connection.health.report(error)
             return
         if source not in self.stopped:
             self.stopped[source] = (

@@ -7,13 +7,10 @@ consumer asks for no more while records wait to be taken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from feedmill.streams.settings.environment import Environment
 
-# What a record costs beside its key and value, as columns of a batch.
-RECORD_BYTES = 200
 _MIB = 1024 * 1024
 
 
@@ -53,9 +50,3 @@ def memory_shares(environment: Environment) -> MemoryShares:
         uncommitted_bytes=limit // 4,
         letter_bytes=limit // 32,
     )
-
-
-def record_bytes(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> int:
-    """Return what records take as columns of a batch."""
-    texts = sum(map(len, filter(None, keys))) + sum(map(len, filter(None, values)))
-    return texts + RECORD_BYTES * len(keys)

@@ -14,11 +14,8 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, KafkaError, KafkaEx
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.streams.kafka.batch_headers import BatchHeaders, PassedBatch
-from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition
-from feedmill.streams.kafka.memory import record_bytes
+from feedmill.streams.kafka.batches import FetchedRecords, Headers, TopicPartition, record_bytes
 from feedmill.streams.settings.environment import Environment
-
-Headers = Sequence[tuple[str, bytes]]
 
 # At most so many messages are asked for at once, and at first so few that a list of large ones
 # stays within the bound on bytes, nearly.

@@ -15,11 +15,13 @@ from contextlib import suppress
 from json import JSONDecoder
 from typing import NamedTuple, TypeVar
 
+import msgspec
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
 from feedmill.events.errors import UsageError
+from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import (
     ClientHealth,
@@ -27,7 +29,7 @@ from feedmill.streams.kafka.client import (
     client_settings,
     new_log_consumer,
 )
-from feedmill.streams.kafka.hanging import WAY_OUT, HeldBack
+from feedmill.streams.kafka.read_progress import WAY_OUT, HeldBack
 from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,34 @@ class Committed(NamedTuple):
 
     offset: int
     text: str
+
+
+class CommitMark(msgspec.Struct, frozen=True):
+    """What a transaction writes beside an offset: who committed, the how-manieth time, notes.
+
+    `topics` has the ids of topics by their names, see `TopicIds`.
+    """
+
+    by: str = ""
+    number: int = 0
+    notes: dict[str, str] = {}
+    topics: dict[str, str] = {}
+
+
+_decode = msgspec.json.Decoder(CommitMark).decode
+
+
+def encode_mark(mark: CommitMark) -> str:
+    """Return the text that stands beside an offset."""
+    return msgspec.json.encode(mark).decode()
+
+
+def decode_mark(text: str) -> CommitMark:
+    """Read what stands beside an offset; an empty mark where it is not one of ours."""
+    try:
+        return _decode(text)
+    except DECODE_ERRORS:
+        return CommitMark()
 
 
 class Offsets:

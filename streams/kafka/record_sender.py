@@ -1,8 +1,9 @@
-"""Writes a rare record to one topic, outside of all transactions."""
+"""Writes rare records to one topic, outside of all transactions."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -11,35 +12,43 @@ from feedmill.streams.kafka.connection import Connection
 
 log = logging.getLogger(__name__)
 
-_QUEUE_RECORDS = 100
+_QUEUE_RECORDS = 10_000
 
 
 class RecordSender:
-    """Never waits; a record that does not arrive within ten seconds is given up, and logged.
+    """Never waits; a record that does not arrive within ten seconds is given up.
 
-    Without the right to write the topic nothing but that record is missing.  The client is made
-    for the first record.
+    `failed` is told of it, by default the log.  Without the right to write the topic nothing but
+    that record is missing.  The client is made for the first record, or by `connect`.
     """
 
-    def __init__(self, connection: Connection, topic: str) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        topic: str,
+        failed: Callable[[KafkaError | str], None] | None = None,
+    ) -> None:
         self._connection = connection
-        self._topic = topic
+        self._topic = connection.environment.topic(topic)
+        self._failed = self._log if failed is None else failed
         self._producer: WatchedProducer | None = None
 
-    def send(self, key: bytes, value: bytes) -> None:
-        """Write a record to partition 0."""
-        environment = self._connection.environment
+    def connect(self) -> WatchedProducer:
+        """Return the client, another one where the one before found no broker."""
         if self._producer is None:
-            health = self._connection.health
+            environment, health = self._connection.environment, self._connection.health
             self._producer = new_producer(environment, health, queue_records=_QUEUE_RECORDS)
-        topic = environment.topic(self._topic)
+        return self._producer
+
+    def send(self, key: bytes, value: bytes | None) -> None:
+        """Write a record to partition 0."""
         try:
-            self._producer.produce(topic, value, key, 0, on_delivery=self._delivered)
+            self.connect().produce(self._topic, value, key, 0, on_delivery=self._delivered)
         except (BufferError, KafkaException) as error:
-            log.error("cannot write %s: %r", topic, error)
+            self._failed(repr(error))
 
     def serve(self) -> None:
-        """Log what did not arrive; called now and then."""
+        """Tell of what did not arrive; called now and then."""
         if self._producer is not None:
             self._producer.poll(0)
             if self._producer.brokers.are_lost:
@@ -47,5 +56,10 @@ class RecordSender:
 
     def _delivered(self, error: KafkaError | None, _: object) -> None:
         if error is not None:
-            topic = self._connection.environment.topic(self._topic)
-            log.error("cannot write %s: %s; may this user write it?", topic, error.str())
+            self._failed(error)
+
+    def _log(self, error: KafkaError | str) -> None:
+        if isinstance(error, KafkaError):
+            log.error("cannot write %s: %s; may this user write it?", self._topic, error.str())
+        else:
+            log.error("cannot write %s: %s", self._topic, error)

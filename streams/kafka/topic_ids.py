@@ -14,10 +14,9 @@ from concurrent.futures import Future
 
 from confluent_kafka import KafkaException
 
-from feedmill.streams.kafka.assignment import CommitMark, decode_mark, encode_mark
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.offsets import Committed
+from feedmill.streams.kafka.offsets import CommitMark, Committed, decode_mark, encode_mark
 from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
@@ -129,17 +128,17 @@ class TopicIds:
             derived = " deletes what was made of the former records, and"
         return (
             f"{names} was deleted and created again: offsets and state are about other records."
-            f" To go on, stop all workers, then: {reset_command(environment)} - it{derived} has the"
-            " group read from the beginning; --dry-run says what it would do"
+            f" To go on, stop all workers, then: {command_of(environment, 'topics reset')} -"
+            f" it{derived} has the group read from the beginning; --dry-run says what it would do"
         )
 
 
-def reset_command(environment: Environment, *words: str) -> str:
-    """Return the command that has groups of an installation go on after a topic changed."""
+def command_of(environment: Environment, words: str) -> str:
+    """Return a command of `feedmill` that is about this installation."""
     flags = ["--kafka", environment.kafka]
     if environment.topic_prefix:
         flags += ["--prefix", environment.topic_prefix]
-    return " ".join(["feedmill topics reset", *words, *flags])
+    return " ".join(["feedmill", words, *flags])
 
 
 def _text(ids: Mapping[str, str]) -> str:

@@ -16,8 +16,9 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.batch_headers import BatchHeaders
+from feedmill.streams.kafka.batches import Headers
 from feedmill.streams.kafka.client import ClientHealth, WatchedConsumer, new_log_consumer
-from feedmill.streams.kafka.messages import Headers, Most, fetch, is_out_of_range
+from feedmill.streams.kafka.messages import Most, fetch, is_out_of_range
 from feedmill.streams.settings.environment import Environment
 
 _CONNECT_MS = 5_000

@@ -103,11 +103,10 @@ def create(  # noqa: PLR0913 - the last three have defaults
         _refuse_repartitioning(existing, table, partitions, prefix)
         missing = [name for name in table if name not in existing]
         _create_topics(admin, missing, table, partitions, replicas)
-        settings = _read_settings(admin, list(existing))
-        differences = [d for name in existing for d in _compare(name, table[name], settings[name])]
+        differences = _differences(admin, table, list(existing))
         if apply_settings and differences:
             _change_settings(admin, differences)
-            _wait_until_set(admin, differences)
+            _wait_until_set(admin, table, list(existing))
     return CreateReport(tuple(missing), tuple(existing), tuple(differences), apply_settings)
 
 
@@ -244,13 +243,16 @@ def _compare(
 ) -> Iterator[SettingDifference]:
     for setting, expected in spec.settings.items():
         found = settings.get(setting, "")
-        if not _is_same(found, expected):
+        # Kafka returns a list in an order of its own.
+        if sorted(found.split(",")) != sorted(expected.split(",")):
             yield SettingDifference(name, setting, found, expected)
 
 
-def _is_same(found: str, expected: str) -> bool:
-    # Kafka returns a list in an order of its own.
-    return sorted(found.split(",")) == sorted(expected.split(","))
+def _differences(
+    admin: KafkaAdminClient, table: Mapping[str, TopicSpec], names: Sequence[str]
+) -> list[SettingDifference]:
+    settings = _read_settings(admin, names)
+    return [one for name in names for one in _compare(name, table[name], settings[name])]
 
 
 def _change_settings(admin: KafkaAdminClient, differences: Sequence[SettingDifference]) -> None:
@@ -265,21 +267,12 @@ def _change_settings(admin: KafkaAdminClient, differences: Sequence[SettingDiffe
         raise UsageError(f"Kafka does not change the settings of {'; '.join(refused)}")
 
 
-def _wait_until_set(admin: KafkaAdminClient, differences: Sequence[SettingDifference]) -> None:
+def _wait_until_set(
+    admin: KafkaAdminClient, table: Mapping[str, TopicSpec], names: Sequence[str]
+) -> None:
     """Wait until the brokers have the new settings: the controller answers before they do."""
-    names = sorted({difference.topic for difference in differences})
     deadline = time.monotonic() + _SETTINGS_TIMEOUT_S
-    while True:
-        settings = _read_settings(admin, names)
-        pending = [
-            difference
-            for difference in differences
-            if not _is_same(
-                settings[difference.topic].get(difference.setting, ""), difference.expected
-            )
-        ]
-        if not pending:
-            return
+    while pending := _differences(admin, table, names):
         if time.monotonic() > deadline:
             raise UsageError(
                 f"{pending[0].topic}: {pending[0].setting} is still {pending[0].found} after"

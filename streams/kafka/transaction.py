@@ -10,21 +10,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import msgspec
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from feedmill.streams.kafka.assignment import decode_mark
-from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition
-from feedmill.streams.kafka.bounded_call import CallIsStuck, bounded
-from feedmill.streams.kafka.client import new_producer
+from feedmill.streams.kafka.batches import FetchedRecord, Outgoing, TopicPartition
+from feedmill.streams.kafka.client import CallIsStuck, bounded, new_producer
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.dead_letters import TOPIC, dead_letter
+from feedmill.streams.kafka.offsets import decode_mark
 from feedmill.streams.kafka.validation import RejectedRecord
 
 log = logging.getLogger(__name__)
 
-Headers = Sequence[tuple[str, bytes]]
 _CALL_S = 5.0
 _INIT_S = 10.0
 # Then another producer takes its place, which may find the coordinator that this one does not.
@@ -44,17 +41,6 @@ _REFUSED = (
     KafkaError.INVALID_MSG,
     KafkaError.RECORD_LIST_TOO_LARGE,
 )
-
-
-class Outgoing(msgspec.Struct, frozen=True, gc=False):
-    """A record on its way; `owner` is the input partition whose owner writes it."""
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    owner: int
-    headers: Headers = ()
 
 
 @dataclass
@@ -257,8 +243,8 @@ class Transaction:
             return Outgoing(TOPIC, 0, None, None, one.owner, one.headers)
         at = TopicPartition(one.topic, one.partition)
         record = FetchedRecord(-1, 0, one.key, one.value)
-        dead = dead_letter(RejectedRecord(at, record, error.str()), self._stage, self._now_ms())
-        return Outgoing(TOPIC, 0, dead.key, dead.value, one.owner, dead.headers)
+        rejected = RejectedRecord(at, record, error.str())
+        return dead_letter(rejected, self._stage, self._now_ms(), one.owner)
 
     # --- endings ---------------------------------------------------------------------------
 

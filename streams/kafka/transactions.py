@@ -10,20 +10,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
-from feedmill.streams.kafka.assignment import AssignmentChange, CommitMark, encode_mark
-from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import Headers, Outgoing, TopicPartition
+from feedmill.streams.kafka.dead_letters import Rejections, outgoing_bytes
 from feedmill.streams.kafka.memory import MemoryShares
-from feedmill.streams.kafka.rejections import Rejections, outgoing_bytes
-from feedmill.streams.kafka.transaction import Outcome, Outgoing, Transaction
+from feedmill.streams.kafka.offsets import CommitMark, encode_mark
+from feedmill.streams.kafka.transaction import Outcome, Transaction
 from feedmill.streams.kafka.validation import RejectedRecord
 
 log = logging.getLogger(__name__)
 
-Headers = Sequence[tuple[str, bytes]]
 # Beyond this the loop must read no more: Kafka is slow or away.
 FULL_RECORDS = 200_000
 # How often a worker commits.  One that ranks hands its signals on by itself, and a commit holds up

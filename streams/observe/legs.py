@@ -39,11 +39,14 @@ class Arrivals:
         self._start = "append" if first.is_append_time else "create"
         self._fetched_s = self._reached_s = monotonic_s
         self._is_judged = False
-        delays_s = _delays_s(batches, wall_s)
+        # Of columns no record is made that only its timestamp would be asked of.
+        times_ms = [at_ms for batch in batches for at_ms in columns_of(batch.records).timestamps]
+        # 0 where the host's clock is behind the broker's.
+        delays_s = [max(wall_s - at_ms / 1000, 0.0) for at_ms in times_ms]
         self._records = len(delays_s)
         self._delay_s = sum(delays_s) / self._records
         legs.histogram(self._topic, f"{self._start}_to_fetch").observe_many(delays_s)
-        legs.batches(self._topic).observe(self._records)
+        legs.metrics.observe("feedmill_batch_records", self._records, topic=self._topic)
 
     def judged(self) -> None:
         """Every model has scored the records; a second call changes nothing."""
@@ -97,10 +100,9 @@ class Legs:
     """The histograms of the legs of one worker."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+        self.metrics = metrics
         # A look by labels takes microseconds.
         self._histograms: dict[tuple[str, str], Histogram] = {}
-        self._batches: dict[str, Histogram] = {}
 
     def fetched(self, *topics: Sequence[RecordBatch]) -> tuple[Arrivals, ...]:
         """Observe what a cycle took just now, the batches of each topic apart."""
@@ -111,20 +113,13 @@ class Legs:
         """Return the histogram of a leg."""
         found = self._histograms.get((topic, leg))
         if found is None:
-            found = self._metrics.histogram("feedmill_leg_seconds", topic=topic, leg=leg)
+            found = self.metrics.histogram("feedmill_leg_seconds", topic=topic, leg=leg)
             self._histograms[topic, leg] = found
         return found
 
     def counts(self) -> Mapping[tuple[str, str], tuple[int, ...]]:
         """Return the counts of each histogram by topic and leg."""
         return {at: found.counts() for at, found in self._histograms.items()}
-
-    def batches(self, topic: str) -> Histogram:
-        """Return the histogram of how many records a cycle took."""
-        if topic not in self._batches:
-            found = self._metrics.histogram("feedmill_batch_records", topic=topic)
-            self._batches[topic] = found
-        return self._batches[topic]
 
 
 class RecentLegs:
@@ -153,10 +148,3 @@ class RecentLegs:
 def _leg_times(seen: Distribution) -> LegTimes:
     p50, p99 = (min(seen.quantile(q) or 0.0, seen.bounds[-2]) for q in (0.5, 0.99))
     return LegTimes(round(p50 * 1000, 1), round(p99 * 1000, 1), round(seen.per_second, 1))
-
-
-def _delays_s(batches: Sequence[RecordBatch], wall_s: float) -> list[float]:
-    """Seconds since each record's timestamp; 0 where the host's clock is behind the broker's."""
-    # Of columns no record is made that only its timestamp would be asked of.
-    times_ms = [at_ms for batch in batches for at_ms in columns_of(batch.records).timestamps]
-    return [max(wall_s - at_ms / 1000, 0.0) for at_ms in times_ms]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 
@@ -10,9 +11,12 @@ from typing import Literal
 class Metric:
     """One metric; every metric has the labels `stage` and `instance` beside its own `labels`."""
 
-    name: str
     kind: Literal["counter", "gauge", "histogram"]
+    name: str
     unit: str
     meaning: str
     when_it_rises: str
     labels: tuple[str, ...] = ()
+
+
+counter, gauge, histogram = (partial(Metric, kind) for kind in ("counter", "gauge", "histogram"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import prometheus_client
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from feedmill.streams.observe.histogram import Histogram, HistogramFamily
 from feedmill.streams.observe.metric import Metric
@@ -31,6 +33,7 @@ class Metrics:
         self._process_labels = {"stage": stage, "instance": instance}
         self._replaced: dict[str, dict[tuple[str, ...], float]] = {}
         self._used: dict[str, Any] = {}
+        self._totals: dict[str, float] = {}
         # A look by labels takes microseconds.
         self._labelled_ones: dict[tuple[Any, ...], Any] = {}
 
@@ -43,6 +46,11 @@ class Metrics:
     def add(self, name: str, amount: float = 1, **labels: str) -> None:
         """Increase a counter."""
         self._labelled(name, labels).inc(amount)
+
+    def add_up_to(self, name: str, total: float) -> None:
+        """Increase a counter to what somebody else has counted since the start."""
+        self.add(name, total - self._totals.get(name, 0.0))
+        self._totals[name] = total
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
@@ -96,3 +104,27 @@ class Metrics:
             return family
         kind = prometheus_client.Counter if metric.kind == "counter" else prometheus_client.Gauge
         return kind(metric.name, documentation, names, registry=self._registry)
+
+
+class _MergedTexts(Collector):
+    """Gathers each family of several texts once, with the samples of all."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = texts
+
+    def collect(self) -> Iterable[prometheus_client.Metric]:
+        families: dict[str, prometheus_client.Metric] = {}
+        for text in self._texts:
+            for family in text_string_to_metric_families(text):
+                if family.name in families:
+                    families[family.name].samples.extend(family.samples)
+                else:
+                    families[family.name] = family
+        return families.values()
+
+
+def merge(texts: Iterable[str]) -> str:
+    """The metrics of several processes as one text in Prometheus' format, each family once."""
+    registry = prometheus_client.CollectorRegistry()
+    registry.register(_MergedTexts(texts))
+    return prometheus_client.generate_latest(registry).decode()

@@ -3,22 +3,172 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import faust
+import numpy as np
+from faust.types import TP
+from mode.utils.futures import maybe_async
 from yarl import URL
 
+from feedmill.events.decode import decode_post, encode
 from feedmill.events.errors import BadEvent, UsageError
-from feedmill.streams.own_signal.answers import Answers, ScorePost, check_partition
-from feedmill.streams.own_signal.heartbeats import AppHeartbeats
+from feedmill.events.instance import Instance
+from feedmill.events.partition import partition_of
+from feedmill.events.post import Deletion, Post
+from feedmill.events.signal import Signal, check_signal
 from feedmill.streams.own_signal.transport import SignalTransport, broker_credentials
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment, read_environment
+from feedmill.streams.settings.log_time import HEARTBEAT_S
+from feedmill.streams.worker.heap import resident_mib
 
 log = logging.getLogger(__name__)
 
 POSTS = "posts"
+_ERROR_CHARACTERS = 500
+_LOOK_S = 1.0
+
+ScorePost = Callable[[Post], float | Awaitable[float]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one model says about posts, as values of records of `signals.<name>`.
+
+    Attributes
+    ----------
+    name, is_gate
+        The signal, and whether its values are probabilities.
+    model, version
+        What stands in each signal beside its value.
+    score
+        The function of the user.
+    """
+
+    name: str
+    is_gate: bool
+    model: str
+    version: str
+    score: ScorePost
+
+    async def answer(
+        self, key: bytes | None, value: bytes | None, offset: int, at_ms: int
+    ) -> bytes | None:
+        """Return the value of the signal's record; None, which removes the signal, for a deletion.
+
+        An exception of `score`, or a value that the contract forbids, becomes a signal with
+        `error`.
+
+        Raises
+        ------
+        BadEvent
+            The record is not a post.
+        """
+        event = decode_post(key, value)
+        if isinstance(event, Deletion):
+            return None
+        return encode(await self._signal(event, offset, at_ms))
+
+    async def _signal(self, post: Post, offset: int, at_ms: int) -> Signal:
+        def signal(value: float | None, error: str | None = None) -> Signal:
+            return Signal(post.post_id, offset, value, self.model, self.version, at_ms, error)
+
+        try:
+            value = float(await maybe_async(self.score(post)))
+            check_signal(signal(value), self.name, in_unit_range=self.is_gate)
+        except Exception as error:  # noqa: BLE001 - the error becomes part of the signal
+            return signal(None, f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS])
+        return signal(float(np.float32(value)))
+
+
+def check_partition(key: bytes | None, partition: int, partitions: int) -> None:
+    """Check that a record is in the partition of its key.
+
+    Raises
+    ------
+    BadEvent
+        It is not.  A signal about it in the same partition would be a bad record too.
+    """
+    expected = partition_of(key or b"", partitions)
+    if expected != partition:
+        raise BadEvent(f"Expected partition {expected} for this key, got {partition}")
+
+
+class AppHeartbeats:
+    """What the app says about itself on `instances`, as stages do.
+
+    Writes a heartbeat every five seconds, within a second of a new setting, and at the end.
+
+    The app follows no settings, so it says of each record of `config` that it has applied it:
+    `feedmill config set` need not wait for it.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._environment = app.environment
+        self._key = f"{app.signal_name}/{self._environment.instance}".encode()
+        self._topic = self._environment.topic("instances")
+        self._config = TP(self._environment.topic("config"), 0)
+        self._config_offset = -1
+        self._looks = 0
+        app.timer(_LOOK_S)(self._look)
+        app.on_before_shutdown.connect(self._leave)
+
+    async def _look(self) -> None:
+        """Look at `config`, and write a heartbeat if it is time."""
+        before = self._config_offset
+        try:
+            ends = await self._app.consumer.highwaters(self._config)
+            self._config_offset = ends[self._config] - 1
+        except Exception as error:  # noqa: BLE001 - it looks again a second later
+            log.debug("cannot look at config: %r", error)
+        if self._looks % round(HEARTBEAT_S / _LOOK_S) == 0 or self._config_offset > before:
+            await self._write(encode(self._instance(await self._lag())))
+        self._looks += 1
+
+    async def _lag(self) -> int:
+        """Return how many records of `posts` are not read or not acknowledged."""
+        consumer = self._app.consumer
+        unread = 0
+        for partition in consumer.assignment():
+            position = await consumer.position(partition)
+            unread += max(0, (consumer.highwater(partition) or 0) - (position or 0))
+        return unread + len(consumer.unacked)
+
+    async def _leave(self, *_: Any, **__: Any) -> None:
+        """Say that this instance has stopped."""
+        await self._write(None)
+
+    async def _write(self, value: bytes | None) -> None:
+        try:
+            await self._app.producer.send(self._topic, self._key, value, 0, None, None)
+        except Exception as error:  # noqa: BLE001 - a heartbeat more or less; the next one follows
+            log.warning("no heartbeat: %r", error)
+
+    def _instance(self, lag: int) -> Instance:
+        app = self._app
+        return Instance(
+            stage=app.signal_name,
+            instance=self._environment.instance,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            build=importlib.metadata.version("feedmill"),
+            config_offset=self._config_offset,
+            refused=(),
+            models={app.signal_name: app.model_version},
+            ready=not app.rebalancing,
+            lag=lag,
+            at_ms=now_ms(),
+            reason="the group shares out partitions" if app.rebalancing else "",
+            memory_mib=resident_mib(),
+        )
 
 
 class SignalApp(faust.App):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +36,9 @@ _LATE_S = 10.0
 _MOST_KILLS = 30
 # Nothing that a post does sends these, and Linux sends the first where memory is short.
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+# Together they are quick, and one that ends the process has few beside it to be tried singly.
+CHUNK = 64
 
 
 class CannotTryError(Exception):
@@ -154,6 +157,31 @@ class JudgingChild:
         if code < 0:
             return f"it ends the process with {signal.Signals(-code).name}"
         return f"it ends the process with exit code {code}"
+
+
+class PoisonRecord(NamedTuple):
+    """A record that ends whoever judges it, and how."""
+
+    record: Record
+    reason: str
+
+
+def find_poison(
+    records: Sequence[Record], judge: Callable[..., Ended | None]
+) -> Iterator[PoisonRecord]:
+    """Yield the records that end the process twice: once among others, once by themselves.
+
+    `judge` as `JudgingChild.judge`.
+    """
+    for first in range(0, len(records), CHUNK):
+        chunk = records[first : first + CHUNK]
+        while chunk and judge(chunk, singly=False) is not None:
+            ended = judge(chunk, singly=True)
+            if ended is None:
+                # Together they took too much, or something else ended it.
+                break
+            yield PoisonRecord(chunk[ended.place], ended.reason)
+            chunk = chunk[ended.place + 1 :]
 
 
 def _send(process: subprocess.Popen[bytes], message: bytes) -> None:

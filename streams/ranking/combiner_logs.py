@@ -18,7 +18,6 @@ from typing import Any
 from feedmill.events.decode import decoder_of
 from feedmill.events.decode_many import decode_posts, decode_signals
 from feedmill.events.signal import SignalNames
-from feedmill.rankers.combiner.batches import take_signals
 from feedmill.rankers.combiner.combiner import always
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.assignment import AssignmentChange
@@ -122,10 +121,6 @@ class CombinerLogs:
         reason = reason or next(filter(None, (one.late_reason() for one in self._logs)), "")
         return reason or ("reading posts before signals" if self._after_posts else "")
 
-    def lag(self) -> int:
-        """Return how many records lie ahead."""
-        return sum(one.lag() for one in self._logs)
-
     def assigned(self, change: AssignmentChange) -> None:
         """Read what came with an assignment to its end; then leave it to the worker's own steps."""
         made = set(self._own(change.owned))
@@ -181,7 +176,10 @@ class CombinerLogs:
         count = 0
         while count < most:
             wanted = min(most - count, at_once)
-            taken = self._take_all(log_consumer.read(wanted), rejected)
+            taken = 0
+            for batch in log_consumer.read(wanted):
+                taken += len(batch.records)
+                rejected += self._take(batch)
             count += taken
             if taken < wanted or not has_time():
                 break
@@ -231,14 +229,6 @@ class CombinerLogs:
         self._log.drop(sources)
         self._worker_log.drop(sources)
 
-    def _take_all(self, batches: Iterable[RecordBatch], rejected: list[RejectedRecord]) -> int:
-        """Take batches, add what is refused, and return how many records they had."""
-        count = 0
-        for batch in batches:
-            count += len(batch.records)
-            rejected += self._take(batch)
-        return count
-
     def _take(self, batch: RecordBatch) -> list[RejectedRecord]:
         topic = batch.source.topic
         decode_many = self._decoders_of_many.get(topic)
@@ -269,4 +259,4 @@ class CombinerLogs:
             for key, override in events:
                 view.update_override(key, override)
         else:
-            take_signals(view, topic.removeprefix(SIGNALS), events)
+            view.update_signals(topic.removeprefix(SIGNALS), events)

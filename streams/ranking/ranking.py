@@ -8,11 +8,9 @@ from collections.abc import Callable, Collection
 from feedmill.events.instance import Instance
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner import Combiner
-from feedmill.rankers.combiner.batches import take_written
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.ranking.combiner_logs import CombinerLogs
-from feedmill.streams.ranking.feed_freshness import FeedFreshness
-from feedmill.streams.ranking.feed_renewals import LOOK_EVERY_S
+from feedmill.streams.ranking.feed_freshness import LOOK_EVERY_S, FeedFreshness
 from feedmill.streams.ranking.ranking_claim import RankingClaim
 from feedmill.streams.ranking.ranking_letters import RankingLetters
 from feedmill.streams.ranking.redis_handover import RedisHandover
@@ -108,10 +106,6 @@ class RankingStep(Step):
         self._handover.set_token(self._claim.token)
         self._is_settled = False
 
-    @property
-    def _knows_all(self) -> bool:
-        return self._logs.is_restored and self.context.settings_complete()
-
     def ready_for(self, partition: int) -> bool:
         return self._logs.is_restored and not self.is_urgent
 
@@ -142,8 +136,8 @@ class RankingStep(Step):
         if rejected:
             self._letters.reject(rejected, writer)
         # With a token it has claimed, and whether all is known matters no more.
-        may_claim = self._claim.token is None and self._knows_all
-        if self._claim.follow(writer, is_restored=may_claim):
+        may_claim = self._claim.token is None and self._logs.is_restored
+        if self._claim.follow(writer, is_restored=may_claim and self.context.settings_complete()):
             self._handover.set_token(self._claim.token)
             self._feeds_first_until = time.monotonic() + FEEDS_FIRST_S
             self._letters.claimed(writer)
@@ -165,7 +159,7 @@ class RankingStep(Step):
             [record.offset for record, _ in events],
             [record.timestamp for record, _ in events],
         )
-        take_written(view, work.signals)
+        view.update_written(work.signals)
         changed = len(events) + sum(len(part.events) for part in work.engagements)
         self._has_more = self._work(WORK_S + len(events) * _POST_S, changed)
         if len(events) >= _LEAVE_FROM_POSTS:

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batch_headers import PassedBatch
-from feedmill.streams.kafka.batches import FetchedRecord
-from feedmill.streams.kafka.memory import RECORD_BYTES, memory_shares
+from feedmill.streams.kafka.batches import RECORD_BYTES, FetchedRecord
+from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.ranking.ranking_claim import RANKING_PARTITION
 from feedmill.streams.worker.step import StepContext, Writer

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from feedmill.rankers.combiner import Combiner
 from feedmill.streams.observe.legs import PendingArrivals
-from feedmill.streams.ranking.feed_freshness import FeedFreshness
-from feedmill.streams.ranking.feed_renewals import FeedRenewals
-from feedmill.streams.redis.command_pipeline import open_writer_client
+from feedmill.streams.ranking.feed_freshness import FeedFreshness, FeedRenewals
+from feedmill.streams.redis.commands import open_writer_client
 from feedmill.streams.redis.write_batch import NO_REPORT, WriteBatch, WriteReport
 from feedmill.streams.redis.writer_thread import WriterThread
 from feedmill.streams.settings.environment import Environment

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import redis
 from redis.exceptions import NoScriptError
 
 from feedmill.rankers.combiner import FeedChange
-from feedmill.streams.redis.announcements import Announcements
-from feedmill.streams.redis.command_pipeline import Command, CommandPipeline
-from feedmill.streams.redis.feed_index import FeedIndex
-from feedmill.streams.redis.feed_writes import FeedWrites
-from feedmill.streams.redis.flush_marker import CHECK_EVERY_S, FlushMarker
-from feedmill.streams.redis.keys import Keys
+from feedmill.streams.redis.commands import (
+    FORGET_FEEDS,
+    Argument,
+    Command,
+    CommandPipeline,
+    Keys,
+    load_commands,
+)
+from feedmill.streams.redis.feed_writes import Announcements, FeedWrites
 from feedmill.streams.redis.post_writes import PostWrites
 from feedmill.streams.redis.round_trip import (
     AWAY,
@@ -24,8 +28,113 @@ from feedmill.streams.redis.round_trip import (
     is_of_the_server,
     is_out_of_memory,
 )
-from feedmill.streams.redis.scripts import load_commands
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
+
+CHECK_EVERY_S: Final = 0.4
+# A marker outlives the process that kept it by so long.
+MARKER_KEPT_S: Final = 3600
+
+
+class FlushMarker:
+    """A key of one run of a writer, whose value counts the writer's round trips.
+
+    A missing key means a flush; a value below the last that was acknowledged, that another
+    server went on without the last writes.  Each round trip bears one such check.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self._key = keys.flush_marker(secrets.token_hex(6))
+        self._sent = 0
+        self._acknowledged = -1  # not there yet
+
+    def command(self) -> Command:
+        """The check; it never makes the key after the first time, or a flush would go unseen."""
+        self._sent += 1
+        expiry = ("EX", MARKER_KEPT_S)
+        if self._acknowledged < 0:
+            return ["SET", self._key, self._sent, *expiry]
+        return ["SET", self._key, self._sent, "XX", "GET", *expiry]
+
+    def shows_flush(self, answer: Any) -> bool:
+        """Read the answer to the last `command`: whether what was written may be gone."""
+        if isinstance(answer, redis.RedisError):
+            return False
+        before, self._acknowledged = self._acknowledged, self._sent
+        if before < 0:
+            return False
+        if answer is None:
+            self._acknowledged = -1
+            return True
+        return int(answer) < before
+
+
+class FeedIndex:
+    """What one writer has put on the index, by feed the token that it bears there.
+
+    A feed is put on it before it is written, and taken off after it was removed, so that the
+    index is a superset at any moment: its slot is not that of the feeds, one script cannot do it.
+
+    Attributes
+    ----------
+    own
+        By feed the token of those that this writer has put there.
+    is_short
+        Whether Redis has fewer than these: somebody else removed the index, or a part of it.
+    is_long
+        Whether Redis has more than these: a former owner that was paused put a feed there.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self.own: dict[str, int] = {}
+        self.is_short = self.is_long = False
+        self._key = keys.feed_index
+
+    def missing(self, tokens: Mapping[str, int]) -> dict[str, int]:
+        """Which of these feeds must be put on the index before they are written."""
+        return {feed: token for feed, token in tokens.items() if self.own.get(feed) != token}
+
+    def add_command(self, tokens: Mapping[str, int]) -> Command:
+        """Put feeds on the index; a token there is never lowered."""
+        return ["ZADD", self._key, "GT", *_pairs(tokens)]
+
+    def added(self, tokens: Mapping[str, int]) -> None:
+        """These feeds are on it now."""
+        self.own.update(tokens)
+        self.is_short = False
+
+    def remove_command(self, tokens: Mapping[str, int]) -> Command:
+        """Take feeds that were removed off it, unless a newer owner has put them there again."""
+        return FORGET_FEEDS.call([self._key], _pairs(tokens))
+
+    def removed(self, feeds: Iterable[str]) -> None:
+        """These feeds are not on it any more."""
+        for feed in feeds:
+            self.own.pop(feed, None)
+
+    def forget_all(self) -> None:
+        """Redis was flushed and each feed will be written again, or another owns all feeds."""
+        self.own.clear()
+
+    def list_command(self) -> Command:
+        """All names on it."""
+        return ["ZRANGE", self._key, 0, -1]
+
+    def size_command(self) -> Command:
+        """How many names are on it, for `counted`."""
+        return ["ZCARD", self._key]
+
+    def counted(self, answer: Any) -> None:
+        """Redis has so many."""
+        own = len(self.own)
+        self.is_short = isinstance(answer, int) and answer < own
+        self.is_long = isinstance(answer, int) and answer > own > 0
+
+
+def _pairs(tokens: Mapping[str, int]) -> list[Argument]:
+    arguments: list[Argument] = []
+    for feed, token in tokens.items():
+        arguments += (token, feed)
+    return arguments
 
 
 class BatchWriter:

@@ -25,7 +25,7 @@ from feedmill.rankers.combiner.gating import (
     smallest_factor,
 )
 from feedmill.rankers.combiner.overrides import ActiveOverride
-from feedmill.rankers.combiner.signal_hash import SignalSnapshot
+from feedmill.rankers.combiner.signal_columns import StoredSignal
 from feedmill.rankers.score import HOUR_MS, LEAST_SUM, recency_of, score_of
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
 
@@ -248,7 +248,7 @@ def _verdict(post: PostSnapshot, name: str) -> GateVerdict:
     return GateVerdict.of(name, signal.value, signal.model, signal.version)
 
 
-def _value(signal: SignalSnapshot | None) -> float | None:
+def _value(signal: StoredSignal | None) -> float | None:
     return None if signal is None else signal.value
 
 
@@ -296,9 +296,7 @@ def _reason(post: PostSnapshot, gate: GatePolicy, outcome: GateOutcome) -> str:
     return _value_text(outcome, signal, signal.value, gate)
 
 
-def _value_text(
-    outcome: GateOutcome, signal: SignalSnapshot, value: float, gate: GatePolicy
-) -> str:
+def _value_text(outcome: GateOutcome, signal: StoredSignal, value: float, gate: GatePolicy) -> str:
     text = f"{outcome.gate} {value:.6g}"
     if signal.model == RULE_MODEL:
         text += f" by the rule `{signal.version}`"

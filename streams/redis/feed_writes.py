@@ -1,20 +1,108 @@
-"""Writes and removes feeds, and keeps what of it failed."""
+"""Writes, removes and announces feeds, and keeps what of it failed.
+
+A feed is written by one script call on the keys of one slot.  Which feed changed is published on
+`feed-changes`, at most ten times a second a feed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import msgspec
+import orjson
 import redis
 
 from feedmill.rankers.combiner import FeedChange
-from feedmill.streams.redis.announcements import Announcements, FeedVersion
-from feedmill.streams.redis.feed_commands import FeedCommands
-from feedmill.streams.redis.keys import Keys
-from feedmill.streams.redis.retries import RetrySchedule
-from feedmill.streams.redis.round_trip import OUT_OF_MEMORY, RoundTrip, is_of_the_server
+from feedmill.streams.redis.commands import (
+    REMOVE_FEED,
+    TOMBSTONE_MS,
+    WRITE_FEED,
+    Argument,
+    Command,
+    Keys,
+)
+from feedmill.streams.redis.round_trip import (
+    OUT_OF_MEMORY,
+    RetrySchedule,
+    RoundTrip,
+    is_of_the_server,
+)
 from feedmill.streams.redis.write_batch import WriteBatch
+
+ANNOUNCED_EVERY_S: Final = 0.1
+# A round trip for each change costs as much as the change: those of so long share one.
+GATHERED_S: Final = 0.05
+
+_encode = msgspec.json.Encoder().encode
+
+
+class FeedVersion(NamedTuple):
+    """A version of a feed, the last `config` record in it, and when it was made."""
+
+    version: int
+    config_offset: int
+    at_ms: int
+
+
+class Announcements:
+    """The newest change of each feed that was not published yet; times are seconds of a clock."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._channel = keys.feed_changes
+        self._waiting: dict[str, FeedVersion] = {}
+        self._waiting_since_s: dict[str, float] = {}
+        self._published_s: dict[str, float] = {}
+
+    def add(self, feed: str, version: FeedVersion, now_s: float) -> None:
+        """Publish this change when it is the feed's turn, unless a newer one comes before."""
+        self._waiting[feed] = version
+        self._waiting_since_s.setdefault(feed, now_s)
+
+    def take_due(self, now_s: float) -> list[Command]:
+        """The commands that publish what is due, for a round trip that is made anyhow."""
+        if not self._waiting:
+            return []
+        due = [feed for feed in self._waiting if self._turn_s(feed) <= now_s]
+        return [self._publish(feed, now_s) for feed in due]
+
+    def next_s(self) -> float:
+        """When `take_due` is worth a round trip of its own; infinity where nothing waits."""
+        return min(map(self._alone_s, self._waiting), default=float("inf"))
+
+    def _alone_s(self, feed: str) -> float:
+        # By its own time: some other feed waits for its turn nearly always.
+        return max(self._turn_s(feed), self._waiting_since_s[feed] + GATHERED_S)
+
+    def _turn_s(self, feed: str) -> float:
+        return self._published_s.get(feed, -1.0) + ANNOUNCED_EVERY_S
+
+    def _publish(self, feed: str, now_s: float) -> Command:
+        version = self._waiting.pop(feed)
+        del self._waiting_since_s[feed]
+        self._published_s[feed] = now_s
+        return ["PUBLISH", self._channel, _encode({"feed": feed, **version._asdict()})]
+
+    def forget_old(self, now_s: float) -> None:
+        """Forget when feeds were published last where that does not matter any more."""
+        if len(self._published_s) > 4096:
+            self._published_s = {
+                feed: at_s
+                for feed, at_s in self._published_s.items()
+                if at_s + ANNOUNCED_EVERY_S > now_s
+            }
+
+
+FRESH_MS: Final = 15_000
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Known(NamedTuple):
+    version: int
+    size: int
+
 
 _WRITTEN, _SHRUNK, _NOT_THERE = 1, 2, 0
 
@@ -28,8 +116,10 @@ class _Removal(NamedTuple):
 class FeedWrites:
     """The feeds' part of a round trip.
 
-    Of a change of a feed that failed, only removals are written until the feed was written
-    whole: what is hidden or deleted leaves at once all the same.
+    It knows which version and size of each feed Redis holds.  A change that is not whole is refused
+    unless Redis holds that very version and size: another writer, a flush, or a write whose outcome
+    is unknown came between.  Of a change of a feed that failed, only removals are written until the
+    feed was written whole: what is hidden or deleted leaves at once all the same.
 
     Attributes
     ----------
@@ -40,7 +130,9 @@ class FeedWrites:
     def __init__(self, keys: Keys, announcements: Announcements) -> None:
         self.retries = RetrySchedule()
         self.removed: dict[str, int] = {}
-        self._commands = FeedCommands(keys)
+        self._keys = keys
+        self._known: dict[str, _Known] = {}
+        self._last_version: dict[str, int] = {}  # also of what a flush took
         self._announcements = announcements
         self._removals: dict[str, _Removal] = {}  # those that failed
 
@@ -53,9 +145,9 @@ class FeedWrites:
             self._removals.pop(change.feed, None)
             if change.whole or not is_held:
                 fresh = change.feed in batch.fresh_feeds
-                command = self._commands.write(change, token, batch.now_ms, fresh=fresh)
+                command = self._write(change, token, batch.now_ms, fresh=fresh)
             elif change.removed:
-                command = self._commands.remove_members(change, token, batch.now_ms)
+                command = self._remove_members(change, token, batch.now_ms)
             else:
                 trip.unwritten += 1
                 continue
@@ -80,7 +172,7 @@ class FeedWrites:
         """A feed could not be written."""
         trip.count_error(error)
         trip.unwritten += 1
-        self._commands.forget(feed)
+        self._known.pop(feed, None)
         self.retries.failed(feed, now_s, at_once=is_of_the_server(error))
 
     def forget_all(self) -> None:
@@ -88,7 +180,45 @@ class FeedWrites:
         self.retries.clear()
         self.removed.clear()
         self._removals.clear()
-        self._commands.forget_all()
+        self._known.clear()
+
+    def _write(self, change: FeedChange, token: int, now_ms: int, *, fresh: bool) -> Command:
+        mode = "whole" if change.whole else "change"
+        arguments = self._arguments(mode, change, token, now_ms)
+        arguments += _scores_and_members(change.entries)
+        arguments += ("size", change.size, "config_offset", change.config_offset)
+        if change.whole:
+            weights, gates = _encode(change.weights.as_dict()), _encode(change.gates)
+            arguments += ("weights", weights, "gates", gates)
+        if fresh:
+            arguments += ("fresh_until_ms", now_ms + FRESH_MS)
+        return self._call(change.feed, arguments)
+
+    def _remove_members(self, change: FeedChange, token: int, now_ms: int) -> Command:
+        """Only take the removed members of a change out, whatever version Redis holds."""
+        arguments = self._arguments("shrink", change, token, now_ms)
+        arguments[-1] = 0  # no entries
+        return self._call(change.feed, arguments)
+
+    def _arguments(self, mode: str, change: FeedChange, token: int, now_ms: int) -> list[Argument]:
+        known = self._known.get(change.feed, _Known(-1, -1))
+        return [
+            token,
+            mode,
+            known.version,
+            known.size,
+            len(change.entries) if change.whole else change.size,
+            now_ms,
+            self._last_version.get(change.feed, 0),
+            len(change.removed),
+            *change.removed,
+            len(change.entries),
+        ]
+
+    def _call(self, feed: str, arguments: list[Argument]) -> Command:
+        keys = self._keys
+        names = [keys.feed(feed), keys.info(feed), keys.feed_tombstone(feed), keys.feed_copy(feed)]
+        return WRITE_FEED.call(names, arguments)
 
     def _answered(
         self, trip: RoundTrip, change: FeedChange, now_ms: int, now_s: float, answer: Any
@@ -103,11 +233,12 @@ class FeedWrites:
             self._announcements.add(feed, announced, now_s)
         if status == _WRITTEN:
             self.retries.succeeded(feed)
-            self._commands.written(change, version)
+            self._known[feed] = _Known(version, change.size)
+            self._last_version[feed] = version
             report.written_feeds[feed] = version
             return
         trip.unwritten += 1
-        self._commands.forget(feed)
+        self._known.pop(feed, None)
         if status == _SHRUNK:
             self._shrunk(trip, change, now_s)
             return
@@ -115,7 +246,8 @@ class FeedWrites:
         if status == _NOT_THERE:
             report.rewrite_feeds.add(feed)
         else:
-            report.refuse_feed(feed, -status)
+            report.refused_feeds.add(feed)
+            report.newer_owner = max(report.newer_owner, -status)
 
     def _shrunk(self, trip: RoundTrip, change: FeedChange, now_s: float) -> None:
         was_asked_for = change.feed in self.retries and not change.whole
@@ -124,10 +256,10 @@ class FeedWrites:
             self.retries.failed(change.feed, now_s)
 
     def _add_removal(self, trip: RoundTrip, removal: _Removal, now_s: float) -> None:
-        trip.add(
-            self._commands.remove(removal.feed, removal.token, removal.now_ms),
-            partial(self._removal_answered, trip, removal, now_s),
-        )
+        feed, token, now_ms = removal
+        keys = [self._keys.feed(feed), self._keys.info(feed), self._keys.feed_tombstone(feed)]
+        command = REMOVE_FEED.call(keys, [token, now_ms, TOMBSTONE_MS])
+        trip.add(command, partial(self._removal_answered, trip, removal, now_s))
 
     def _removal_answered(
         self, trip: RoundTrip, removal: _Removal, now_s: float, answer: Any
@@ -139,11 +271,23 @@ class FeedWrites:
             return
         self._removals.pop(feed, None)
         self.retries.succeeded(feed)
-        self._commands.removed(feed)
+        self._known.pop(feed, None)
+        self._last_version.pop(feed, None)
         status, version, config_offset = answer
         if status < 0:
             trip.unwritten += 1
-            trip.report.refuse_feed(feed, -status)
+            trip.report.refused_feeds.add(feed)
+            trip.report.newer_owner = max(trip.report.newer_owner, -status)
             return
         self.removed[feed] = removal.token
         self._announcements.add(feed, FeedVersion(version, config_offset, removal.now_ms), now_s)
+
+
+def _scores_and_members(entries: Sequence[tuple[str, float]]) -> list[Argument]:
+    """Score, member, score, member, …; each score in the fewest digits that give it back."""
+    if not entries:
+        return []
+    arguments: list[Argument] = [""] * (2 * len(entries))
+    arguments[1::2], scores = zip(*entries, strict=True)
+    arguments[::2] = orjson.dumps(scores)[1:-1].split(b",")
+    return arguments

@@ -10,11 +10,8 @@ import msgspec
 import redis
 
 from feedmill.rankers.combiner import SignalsChange
-from feedmill.streams.redis import scripts
-from feedmill.streams.redis.command_pipeline import Argument, Command
-from feedmill.streams.redis.keys import TOMBSTONE_MS, Keys
-from feedmill.streams.redis.retries import RetrySchedule
-from feedmill.streams.redis.round_trip import RoundTrip, is_of_the_server
+from feedmill.streams.redis.commands import TOMBSTONE_MS, WRITE_SIGNALS, Argument, Command, Keys
+from feedmill.streams.redis.round_trip import RetrySchedule, RoundTrip, is_of_the_server
 from feedmill.streams.redis.write_batch import WriteBatch
 
 _WRITTEN, _NOT_THERE = 1, 0
@@ -101,18 +98,19 @@ class PostWrites:
         if answer == _NOT_THERE:
             report.rewrite_posts.add(post_id)
         else:
-            report.refuse_post(post_id, -answer)
+            report.refused_posts.add(post_id)
+            report.newer_owner = max(report.newer_owner, -answer)
 
 
 def signals_command(keys: Keys, change: SignalsChange, token: int) -> Command:
     """The script call that writes, or removes, what is true of a post."""
     key_names = [keys.signals(change.post_id), keys.post_tombstone(change.post_id)]
     if not change.fields:
-        return scripts.WRITE_SIGNALS.call(key_names, [token, "remove", TOMBSTONE_MS])
+        return WRITE_SIGNALS.call(key_names, [token, "remove", TOMBSTONE_MS])
     mode = "whole" if change.whole else "change"
     fields = _as_message_pack(change.fields)
     arguments: list[Argument] = [token, mode, change.expires_at_ms, change.post_offset, fields]
-    return scripts.WRITE_SIGNALS.call(key_names, arguments)
+    return WRITE_SIGNALS.call(key_names, arguments)
 
 
 def _as_message_pack(fields: Mapping[str, str]) -> bytes:

@@ -20,9 +20,9 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
-from feedmill.rankers.combiner.post_field import PostVersion, decode_post
-from feedmill.rankers.combiner.signal_hash import SignalSnapshot, decode_signal
-from feedmill.streams.redis.feed_commands import FRESH_MS
+from feedmill.rankers.combiner.signal_columns import StoredSignal
+from feedmill.rankers.combiner.signal_hash import PostVersion, decode_post, decode_signal
+from feedmill.streams.redis.feed_writes import FRESH_MS
 
 State = Literal["fresh", "starting", "stale"]
 
@@ -74,7 +74,7 @@ class PostSnapshot:
     def decided_by(self) -> str:
         return self.fields.get("decided_by", "")
 
-    def signal(self, name: str) -> SignalSnapshot | None:
+    def signal(self, name: str) -> StoredSignal | None:
         """The signal of this name, None where there is none yet."""
         return decode_signal(name, self.fields)
 

@@ -50,14 +50,13 @@ class WriteBatch:
 
 @dataclass(frozen=True)
 class FinishedBatch:
-    """A batch that was dealt with; times are seconds of `time.monotonic`.
+    """A batch that was dealt with, at `finished_s` of `time.monotonic`.
 
     `unwritten` counts its changes that Redis does not show: they are written again later, or
     are a newer owner's.
     """
 
     batch: WriteBatch
-    started_s: float
     finished_s: float
     unwritten: int
 
@@ -121,16 +120,6 @@ class WriteReport:
         if follows or failed or self.existing_feeds is not None:
             return False
         return not any(one.unwritten for one in self.finished)
-
-    def refuse_feed(self, feed: str, owner: int) -> None:
-        """Note that an owner with this token has a feed."""
-        self.refused_feeds.add(feed)
-        self.newer_owner = max(self.newer_owner, owner)
-
-    def refuse_post(self, post_id: str, owner: int) -> None:
-        """Note that an owner with this token has a post."""
-        self.refused_posts.add(post_id)
-        self.newer_owner = max(self.newer_owner, owner)
 
     def add(self, later: WriteReport) -> None:
         """Take up what a later report says."""

@@ -12,7 +12,6 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Final
 
 import redis
@@ -22,6 +21,9 @@ from feedmill.streams.redis.write_batch import NO_REPORT, FinishedBatch, WriteBa
 
 log = logging.getLogger(__name__)
 
+# So many batches may wait beside the one that is being written: what waits is older than what
+# the loop could submit instead.
+MOST_WAITING: Final = 2
 FIRST_PROBE_S: Final = 0.05
 LAST_PROBE_S: Final = 0.5
 
@@ -42,24 +44,10 @@ class WriterThread:
         See `open_writer_client`.  Nobody else uses it, until `stop` has returned.
     prefix
         What all keys begin with.
-    capacity
-        How many batches may wait beside the one that is being written.  A small number: what
-        waits here is older than what the loop could submit instead.
-    wake
-        Called on the writer's thread whenever `poll` has something, for a loop that waits.
     """
 
-    def __init__(
-        self,
-        client: redis.Redis,
-        prefix: str,
-        *,
-        capacity: int = 2,
-        wake: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, client: redis.Redis, prefix: str) -> None:
         self._writer = BatchWriter(client, prefix)
-        self._capacity = capacity
-        self._wake = wake
         self._changed = threading.Condition()
         self._queue: deque[WriteBatch] = deque()
         self._report: WriteReport | None = None
@@ -124,19 +112,19 @@ class WriterThread:
     @property
     def has_room(self) -> bool:
         """Whether `submit` would take a batch."""
-        return len(self._queue) < self._capacity and not self._is_stopping
+        return len(self._queue) < MOST_WAITING and not self._is_stopping
 
     @property
     def is_idle(self) -> bool:
         """Whether all that was submitted was dealt with; what failed may still have to wait."""
         with self._changed:
-            return not self._has_work
+            return not (self._queue or self._is_busy)
 
     def wait_idle(self, timeout_s: float) -> None:
         """Wait until `is_idle`, or for so long, and leave the interpreter to the thread."""
         with self._changed:
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._has_work, timeout_s)
+            self._changed.wait_for(lambda: not (self._queue or self._is_busy), timeout_s)
 
     @property
     def trouble(self) -> str:
@@ -154,11 +142,6 @@ class WriterThread:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    @property
-    def _has_work(self) -> bool:
-        """Whether the thread has something to write."""
-        return bool(self._queue or self._is_busy)
-
     # --- the thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -170,7 +153,6 @@ class WriterThread:
             log.exception("the Redis writer ended")
             with self._changed:
                 self._failure = error
-            self._wake()
 
     def _go_on(self) -> bool:
         """Do one thing; whether there may be another."""
@@ -194,9 +176,8 @@ class WriterThread:
         """Wait for a batch, or for something that is due, and deal with it."""
         batch = self._take()
         if batch is not None:
-            started_s = time.monotonic()
             unwritten = self._writer.write(batch, report)
-            report.finished.append(FinishedBatch(batch, started_s, time.monotonic(), unwritten))
+            report.finished.append(FinishedBatch(batch, time.monotonic(), unwritten))
         elif self._gives_up():
             self._writer.give_up_feeds()
         if not self._writer.trouble and self._feeds_wanted_s <= time.monotonic():
@@ -242,12 +223,6 @@ class WriterThread:
         with self._changed:
             self._is_busy = False
             self._changed.notify_all()
-            self._add_report(report)
-        if report:
-            self._wake()
-
-    def _add_report(self, report: WriteReport) -> None:
-        with self._changed:
             if self._report is not None:
                 self._report.add(report)
             elif report:

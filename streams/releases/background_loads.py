@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from feedmill.events.errors import FeedmillError
-from feedmill.events.reasons import MAX_REASON_CHARACTERS
+from feedmill.events.errors import StoreAway
+from feedmill.models.store_files import Store
+from feedmill.streams.releases.known_answers import AnyModel
+from feedmill.streams.releases.loading import failure_reason, load_model, load_tried
+from feedmill.streams.releases.release_log import ReleasedVersion
 
 Key = TypeVar("Key")
-Loaded = TypeVar("Loaded")
+Content = TypeVar("Content")
 
 
-class BackgroundLoads(Generic[Key, Loaded]):
+class BackgroundLoads(Generic[Key, Content]):
     """What is being loaded, at most once for each key; belongs to the loop's thread.
 
     `thread_name` is that of the thread, on which all loads run one after another.
@@ -21,7 +24,7 @@ class BackgroundLoads(Generic[Key, Loaded]):
 
     def __init__(self, thread_name: str) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=thread_name)
-        self._loads: dict[Key, tuple[int, Future[Loaded]]] = {}
+        self._loads: dict[Key, tuple[int, Future[Content]]] = {}
 
     def __contains__(self, key: Key) -> bool:
         return key in self._loads
@@ -33,11 +36,11 @@ class BackgroundLoads(Generic[Key, Loaded]):
         """Return the keys of what is being loaded."""
         return set(self._loads)
 
-    def begin(self, key: Key, offset: int, load: Callable[[], Loaded]) -> None:
+    def begin(self, key: Key, offset: int, load: Callable[[], Content]) -> None:
         """Have the thread load what the record at an offset is about; `load` raises nothing."""
         self._loads[key] = offset, self._thread.submit(load)
 
-    def take_done(self) -> list[tuple[Key, int, Loaded]]:
+    def take_done(self) -> list[tuple[Key, int, Content]]:
         """Take out what is loaded: key, offset and result of each, in the order of `begin`."""
         done = []
         for key, (offset, future) in self._loads.items():
@@ -58,7 +61,44 @@ class BackgroundLoads(Generic[Key, Loaded]):
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def failure_reason(error: Exception) -> str:
-    """Return why something could not be loaded, in at most `MAX_REASON_CHARACTERS`."""
-    text = str(error) if isinstance(error, FeedmillError) else repr(error)
-    return text[:MAX_REASON_CHARACTERS]
+class Loaded(NamedTuple):
+    """What the thread brings.
+
+    Attributes
+    ----------
+    model
+        None where it runs already.
+    version
+        The release that is in force from now on; None if none could be loaded.
+    refusals
+        Newer releases, and why they were refused.
+    away
+        Why a release cannot be loaded at present: the server of the store does not answer.  It
+        may be tried again.
+    """
+
+    model: AnyModel | None
+    version: ReleasedVersion | None
+    refusals: Sequence[tuple[ReleasedVersion, str]] = ()
+    away: str = ""
+
+
+def load_newest(
+    name: str, store: Store | None, wanted: Sequence[ReleasedVersion], current: str
+) -> Loaded:
+    """Load the first of some releases that can be; no model where it is the current version.
+
+    Called on a thread: waits for the store and for the trial.  Where the store does not answer, it
+    tries no older release: that would replace the version that runs for a moment.
+    """
+    refusals: list[tuple[ReleasedVersion, str]] = []
+    for one in wanted:
+        try:
+            tried = one.release
+            model = load_tried(name, store, tried)[0] if tried else load_model(name, store)
+            return Loaded(None if model.version == current else model, one, refusals)
+        except StoreAway as error:
+            return Loaded(None, None, refusals, failure_reason(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the old model goes on
+            refusals.append((one, failure_reason(error)))
+    return Loaded(None, None, refusals)

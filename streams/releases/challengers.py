@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Event
 
 import numpy as np
 
@@ -24,14 +25,14 @@ from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.registry import FILTERS
 from feedmill.models.store_files import Store
-from feedmill.models.text_model import Scores, TextModel
+from feedmill.models.text_model import TextModel
 from feedmill.rankers.registry import TEXT_RANKERS
+from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.releases.background_loads import BackgroundLoads, failure_reason
-from feedmill.streams.releases.loading import LoadedText, load_candidate
-from feedmill.streams.releases.processor_cap import ProcessorCap
+from feedmill.streams.releases.background_loads import BackgroundLoads
+from feedmill.streams.releases.loading import LoadedText, failure_reason, load_candidate
 from feedmill.streams.releases.release_log import ReleaseFold
-from feedmill.streams.scoring.scoring import wrong_values
+from feedmill.streams.scoring.text_models import values_of_rows
 from feedmill.streams.worker.model_step import HoldsModel, ModelStep
 from feedmill.streams.worker.step import LatestEvent, WorkBatch, Writer
 
@@ -43,9 +44,42 @@ SHADOWED = (*FILTERS, *TEXT_RANKERS)
 # One call should hold the loop no longer: of more posts some are drawn.
 _CALL_MS = 20.0
 _MOST_POSTS = 10_000
-
+# Of its share of a core what was not taken is saved up for so long.
+_SAVED_S = 1.0
 
 Load = Callable[[str, Challenger], LoadedText]
+
+
+class ProcessorCap:
+    """Lets work begin while its processor time is within a share of the time that passes.
+
+    The last piece of work may go beyond; the next one waits until that is made up for.
+
+    Parameters
+    ----------
+    core_share
+        How much of one core, above 0 and at most 1.
+    now_s
+        The time in seconds; it never goes back.
+    """
+
+    def __init__(self, core_share: float, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._core_share = core_share
+        self._now_s = now_s
+        self._allowed_s = core_share * _SAVED_S
+        self._seen_s = now_s()
+
+    def may_begin(self) -> bool:
+        """Return whether anything is left."""
+        now_s = self._now_s()
+        gained_s = (now_s - self._seen_s) * self._core_share
+        self._allowed_s = min(self._allowed_s + gained_s, self._core_share * _SAVED_S)
+        self._seen_s = now_s
+        return self._allowed_s > 0
+
+    def spend(self, seconds: float) -> None:
+        """Take the processor time that a piece of work took."""
+        self._allowed_s -= seconds
 
 
 @dataclass
@@ -88,7 +122,6 @@ class Challengers:
         self._steps = steps
         self._load = load
         self._metrics_of = metrics_of
-        self._metrics: dict[str, Metrics] = {}
         self._loads = BackgroundLoads[str, LoadedText]("challenger")
         self._running: dict[str, _Running] = {}
         self._changed: set[str] = set()
@@ -166,14 +199,17 @@ class Challengers:
     def _score(
         self, model: str, work: WorkBatch, posts: Sequence[LatestEvent], writer: Writer
     ) -> None:
-        running, metrics = self._running[model], self._metrics_of_model(model)
+        running, metrics = self._running[model], self._metrics_of(model)
         if not running.cap.may_begin():
             metrics.add("feedmill_shadow_skipped_total", len(posts))
             return
         start = time.thread_time()
         try:
             chosen = _drawn(posts, running.most_posts)
-            values = _values(running.model, work.posts, posts, chosen)
+            batch, rows = work.posts, [one.row for one in chosen]
+            if len(chosen) < len(posts):
+                batch, rows = PostBatch([batch.posts[row] for row in rows]), [*range(len(rows))]
+            values = values_of_rows(running.model, batch, rows)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             self._refuse(model, running.offset, f"stopped: {type(error).__name__}: {error}")
             return
@@ -195,24 +231,23 @@ class Challengers:
         self._changed.add(model)
         self._releases.refuse(SHADOW + model, offset, reason[:MAX_REASON_CHARACTERS])
 
-    def _metrics_of_model(self, model: str) -> Metrics:
-        if model not in self._metrics:
-            self._metrics[model] = self._metrics_of(model)
-        return self._metrics[model]
-
 
 def load_challenger(
-    store: Store | None, check_topic: Callable[[], None], model: str, challenger: Challenger
+    connection: Connection, closing: Event, store: Store | None, model: str, challenger: Challenger
 ) -> LoadedText:
-    """Load a challenger as `load_candidate` does.
+    """Load a challenger as `load_candidate` does, where what it says can be written.
 
-    `check_topic` raises `FeedmillError` where what it says could not be written: a transaction
-    with a record for a topic that is not there would fail with all signals in it.
+    A transaction with a record for a topic that is not there would fail with all signals in it.
     """
     try:
-        check_topic()
+        found, posts = (
+            connection.offsets.partition_count(topic, closing) for topic in (TOPIC, "posts")
+        )
     except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on without it
         return LoadedText(None, failure_reason(error))
+    if found != posts:
+        reason = f"the topic `{TOPIC}` has {found} partitions, `posts` has {posts}"
+        return LoadedText(None, reason)
     return load_candidate(store, model, challenger)
 
 
@@ -222,27 +257,3 @@ def _drawn(posts: Sequence[LatestEvent], most: int) -> Sequence[LatestEvent]:
         return posts
     by_hash = sorted(range(len(posts)), key=lambda n: zlib.crc32(posts[n].record.key or b""))
     return [posts[n] for n in sorted(by_hash[:most])]
-
-
-def _values(
-    model: TextModel,
-    batch: PostBatch,
-    posts: Sequence[LatestEvent],
-    chosen: Sequence[LatestEvent],
-) -> Scores:
-    """Return what the model says of the chosen posts: (chosen,) in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        It says something else of one of them.
-    """
-    rows = [one.row for one in chosen]
-    if len(chosen) == len(posts):
-        # The features of the whole batch are there: the model in force has read them.
-        values = np.asarray(model.score_batch(batch))[rows]
-    else:
-        values = np.asarray(model.score_batch(PostBatch([batch.posts[row] for row in rows])))
-    if wrong := wrong_values(values):
-        raise ValueError(next(iter(wrong.values())))
-    return values

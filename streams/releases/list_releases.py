@@ -17,7 +17,8 @@ from feedmill.events.errors import UsageError
 from feedmill.filters.list_store import read_list
 from feedmill.filters.lists import ListSet, PostList
 from feedmill.models.store_files import Store
-from feedmill.streams.releases.background_loads import BackgroundLoads, failure_reason
+from feedmill.streams.releases.background_loads import BackgroundLoads
+from feedmill.streams.releases.loading import failure_reason
 from feedmill.streams.releases.release_log import ListKey, ReleasedList, ReleaseFold
 
 log = logging.getLogger(__name__)
@@ -174,15 +175,13 @@ def load_list(store: Store | None, key: ListKey, wanted: Sequence[ReleasedList])
         if one.release is None:
             return LoadedList(one, None, refusals)
         try:
-            content = read_list(_own(store), key.filter, key.name, one.release.sha256)
+            if store is None:
+                raise UsageError(
+                    "this worker has no store of lists; set FEEDMILL_MODELS where it runs"
+                )
+            content = read_list(store, key.filter, key.name, one.release.sha256)
         except Exception as error:  # noqa: BLE001 - whatever it is, the old version goes on
             refusals.append((one, failure_reason(error)))
         else:
             return LoadedList(one, content, refusals)
     return LoadedList(None, None, refusals)
-
-
-def _own(store: Store | None) -> Store:
-    if store is None:
-        raise UsageError("this worker has no store of lists; set FEEDMILL_MODELS where it runs")
-    return store

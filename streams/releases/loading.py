@@ -13,6 +13,7 @@ from typing import NamedTuple, cast
 import msgspec
 
 from feedmill.events.errors import BadArtifact, FeedmillError
+from feedmill.events.reasons import MAX_REASON_CHARACTERS
 from feedmill.events.release import TriedVersion
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters import registry as filters
@@ -22,7 +23,6 @@ from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.rankers import registry as rankers
 from feedmill.rankers.spec import STORE as RANKER_STORE
-from feedmill.streams.releases.background_loads import failure_reason
 from feedmill.streams.releases.known_answers import (
     SAMPLE_POSTS,
     AnyModel,
@@ -37,7 +37,7 @@ MOST_MEMORY = 3 * 1024**3
 MOST_PROCESSOR_S = 30
 MOST_S = 60.0
 # Imports take most of a trial's processor time: they too run at the lower priority.
-TRIAL_PROGRAM = "import os; os.nice(10); from feedmill.streams.releases.trial import main; main()"
+TRIAL_PROGRAM = f"import os; os.nice(10); from {__name__} import run_process; run_process()"
 _BATCH = 252
 _REPEATS = 10
 _MOST_OUTPUT = 2000
@@ -127,6 +127,12 @@ def load_candidate(store: Store | None, name: str, version: TriedVersion) -> Loa
     return LoadedText(cast(TextModel, model), ms_a_post=ms_a_post)
 
 
+def failure_reason(error: Exception) -> str:
+    """Return why something could not be loaded, in at most `MAX_REASON_CHARACTERS`."""
+    text = str(error) if isinstance(error, FeedmillError) else repr(error)
+    return text[:MAX_REASON_CHARACTERS]
+
+
 def try_model(trial: Trial, most_s: float = MOST_S) -> TrialResult:
     """Try a model in a process of its own, under limits of time and memory; waits for it.
 
@@ -184,13 +190,6 @@ def run_trial(trial: Trial) -> TrialResult:
     return TrialResult(answers, ms_a_post)
 
 
-def limit_this_process() -> None:
-    """Hold this process to the limits of a trial; it can never leave them again."""
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (MOST_PROCESSOR_S, MOST_PROCESSOR_S))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 def _ms_a_post(model: AnyModel) -> float:
     """Return the mean processor time of a post in a batch."""
     posts = SAMPLE_POSTS * (_BATCH // len(SAMPLE_POSTS))
@@ -202,3 +201,12 @@ def _ms_a_post(model: AnyModel) -> float:
         else:
             model.prior_batch(batch)
     return (time.process_time() - start) * 1000 / (len(posts) * _REPEATS)
+
+
+def run_process() -> None:
+    """Do a trial as a process: a `Trial` as JSON on standard input, a `TrialResult` on output."""
+    trial = msgspec.json.decode(sys.stdin.buffer.read(), type=Trial)
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (MOST_PROCESSOR_S, MOST_PROCESSOR_S))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.stdout.buffer.write(msgspec.json.encode(run_trial(trial)))

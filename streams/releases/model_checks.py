@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -23,8 +23,7 @@ from feedmill.models.text_model import Scores
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.known_answers import TOLERANCE, WORKER_POSTS, values_of
-from feedmill.streams.releases.served_memory import module_roots, slices_of, uncalled
-from feedmill.streams.releases.stopped_model import StoppedModel
+from feedmill.streams.releases.served_memory import MemorySlice, module_roots, slices_of, uncalled
 from feedmill.streams.worker.model_step import HoldsModel, ModelStep
 
 log = logging.getLogger(__name__)
@@ -36,12 +35,21 @@ _TURN_S = 0.001
 Positions = Mapping[TopicPartition, int]
 
 
-class _Piece(Protocol):
-    """A check that takes a millisecond or two at most; the first one keeps what it found."""
+class StoppedModel:
+    """Stands for a model that was altered until it is loaded anew: raises on every post.
 
-    def failure(self) -> str:
-        """Say what has changed; "" if nothing has."""
-        ...
+    In every call that steps make of a text or an engagement model; `reason` says what was altered.
+    """
+
+    def __init__(self, model: Any, reason: str) -> None:
+        self.name = model.name
+        self.version = model.version
+        self.reason = reason
+
+    def _fail(self, *_: object) -> NoReturn:
+        raise RuntimeError(self.reason)
+
+    score_many = score_batch = prior_many = prior_batch = variance_many = _fail
 
 
 class _KnownAnswers:
@@ -76,6 +84,10 @@ class _KnownAnswers:
             return ""
         at = int(is_close.argmin())
         return f"known answer {at} is {values[at]:.9g}, it was {expected[at]:.9g}"
+
+
+# A check that takes a millisecond or two at most; the first one keeps what it found.
+_Piece = MemorySlice | _KnownAnswers
 
 
 @dataclass(eq=False)
@@ -123,7 +135,6 @@ class ModelChecks:
         self._lists = lists
         self._load_again = load_again
         self._metrics_of = metrics_of
-        self._metrics: dict[str, Metrics] = {}
         self._holders: dict[str, HoldsModel] = {}
         self._first: dict[Any, Scores] = {}
         roots = module_roots()
@@ -193,10 +204,8 @@ class ModelChecks:
         self._keep(before, layout, ("interleaved", layout.table), steps)
         self._tables.stops = steps
         for name, step in steps.items():
-            if name not in self._metrics:
-                self._metrics[name] = self._metrics_of(name)
             is_stopped = isinstance(step.model, StoppedModel)
-            self._metrics[name].set("feedmill_altered_models", float(is_stopped))
+            self._metrics_of(name).set("feedmill_altered_models", float(is_stopped))
 
     def _keep(
         self,
@@ -241,8 +250,8 @@ class ModelChecks:
         )  # fmt: skip
         if isinstance(holder, ModelStep):
             holder.stop_model(stopped)
-            self._metrics[name].set("feedmill_altered_models", 1.0)
-            self._metrics[name].add("feedmill_alterations_total")
+            self._metrics_of(name).set("feedmill_altered_models", 1.0)
+            self._metrics_of(name).add("feedmill_alterations_total")
         else:
             # It raises at the next post, and then it is dropped as any candidate that does.
             holder.model = stopped

@@ -24,7 +24,7 @@ from feedmill.rankers.combiner.gating import (
     decide_many,
     gate_effect,
 )
-from feedmill.rankers.combiner.top import top
+from feedmill.rankers.combiner.ranked_list import RankedList
 from feedmill.rankers.score import EPOCH_MS, HOUR_MS, LEAST_SUM
 from feedmill.streams.releases.shadow_pairs import Floats, ShadowPairs
 
@@ -184,15 +184,11 @@ def _scores(pairs: ShadowPairs, values: Floats, policy: Policy, now_ms: int) -> 
 def _top(pairs: ShadowPairs, scores: Scores, policy: Policy, size: int) -> list[int]:
     """Return the places of the best posts."""
     authors = {post.author_id: n for n, post in enumerate(pairs.posts)}
-    rows, _ = top(
-        scores,
-        np.arange(len(pairs), dtype=np.int32),
-        [post.post_id for post in pairs.posts],
-        np.array([authors[post.author_id] for post in pairs.posts], dtype=np.int32),
-        size,
-        policy.weights.max_per_author,
-    )
-    return [int(row) for row in rows]
+    of_posts = np.array([authors[post.author_id] for post in pairs.posts], dtype=np.int32)
+    ids = [post.post_id for post in pairs.posts]
+    best = RankedList(size, policy.weights.max_per_author, ids)
+    best.update(np.arange(len(pairs), dtype=np.int32), scores, of_posts)
+    return [int(row) for row in best.best()[0]]
 
 
 def _rank_correlation(

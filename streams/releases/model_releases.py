@@ -13,9 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
-from feedmill.events.errors import UsageError
 from feedmill.events.instance import Instance, RefusedRelease
 from feedmill.events.release import CANARY, SHADOW
 from feedmill.models.store_files import Store
@@ -24,15 +23,12 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.record_sender import RecordSender
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.releases.background_loads import BackgroundLoads
-from feedmill.streams.releases.canaries import Canaries
-from feedmill.streams.releases.canary_decision import CanaryDecision
-from feedmill.streams.releases.challengers import TOPIC as SHADOW_TOPIC
+from feedmill.streams.releases.background_loads import BackgroundLoads, Loaded, load_newest
+from feedmill.streams.releases.canaries import Canaries, CanaryDecision
 from feedmill.streams.releases.challengers import Challengers, load_challenger
 from feedmill.streams.releases.list_releases import ListReleases, TakesLists, load_list
 from feedmill.streams.releases.loading import MODELS, load_candidate
 from feedmill.streams.releases.model_checks import ModelChecks
-from feedmill.streams.releases.newest_release import Loaded, load_newest
 from feedmill.streams.releases.release_log import TOPIC, ReleasedVersion, ReleaseLog
 from feedmill.streams.worker.model_step import CanaryStep, HoldsModel, ModelStep
 from feedmill.streams.worker.step import Step, WorkBatch, Writer
@@ -99,8 +95,8 @@ class ModelReleases:
         self._steps = {step.name: step for step in steps if isinstance(step, ModelStep)}
         self._releases = ReleaseLog(connection, MODELS)
         self._closing = threading.Event()
-        check_topic = partial(_check_shadow_topic, connection, self._closing)
-        load = partial(load_challenger, store, check_topic)
+        metrics_of = cache(metrics_of)
+        load = partial(load_challenger, connection, self._closing, store)
         self.challengers = Challengers(self._releases, self._steps, load, metrics_of)
         canaried = {step.name: step for step in steps if isinstance(step, CanaryStep)}
         self.canaries = Canaries(self._releases, canaried, partial(load_candidate, store))
@@ -352,15 +348,6 @@ class ModelReleases:
             step.swap(loaded.model)
             self.swaps += 1
             log.info("model %s: %s instead of %s", name, step.models[name], before)
-
-
-def _check_shadow_topic(connection: Connection, closing: threading.Event) -> None:
-    """Raise `UsageError` where what challengers say has no topic, or one of another size."""
-    found, posts = (
-        connection.offsets.partition_count(topic, closing) for topic in (SHADOW_TOPIC, "posts")
-    )
-    if found != posts:
-        raise UsageError(f"the topic `{SHADOW_TOPIC}` has {found} partitions, `posts` has {posts}")
 
 
 def next_pause_s(before_s: float) -> float:

@@ -1,4 +1,4 @@
-"""The topic `models` as an operator sees it: every release of a model, and where to go back to."""
+"""The topic `models` as an operator sees it: all releases, and where to go back to."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from feedmill.events.decode import decode_challenger, decode_release, is_canary, is_challenger
+from feedmill.events.decode import (
+    decode_challenger,
+    decode_list_release,
+    decode_release,
+    is_canary,
+    is_challenger,
+    is_list,
+)
 from feedmill.events.errors import BadEvent, UsageError
-from feedmill.events.release import Challenger, ModelRelease, TriedVersion
+from feedmill.events.release import Challenger, ListRelease, ModelRelease, TriedVersion
+from feedmill.filters.registry import FILTERS
 from feedmill.streams.kafka.topic_reader import TopicRecord
-from feedmill.streams.releases.canary_fold import CanaryFold
-from feedmill.streams.releases.release_log import NamedChallenger
+from feedmill.streams.releases.release_log import CanaryFold, ListKey, NamedChallenger, ReleasedList
 
 
 @dataclass(frozen=True)
@@ -159,3 +166,42 @@ class ReleaseHistory:
 
 def _sha256(entry: ReleaseEntry) -> str | None:
     return None if entry.release is None else entry.release.sha256
+
+
+class ListHistory:
+    """The valid records of `models` about lists, in the order of their offsets."""
+
+    def __init__(self, records: Iterable[TopicRecord]) -> None:
+        self._records: dict[ListKey, list[ReleasedList]] = {}
+        for record in records:
+            if is_list(record.key):
+                with suppress(BadEvent):
+                    filter_name, name, release = decode_list_release(
+                        FILTERS, record.key, record.value
+                    )
+                    found = self._records.setdefault(ListKey(filter_name, name), [])
+                    found.append(ReleasedList(record.offset, release))
+
+    def last(self) -> dict[ListKey, ReleasedList]:
+        """Return the last valid record of each list."""
+        return {key: records[-1] for key, records in self._records.items()}
+
+    def in_force(self) -> dict[ListKey, ListRelease]:
+        """Return the release of each list whose last record does not withdraw it."""
+        last = {key: one.release for key, one in self.last().items()}
+        return {key: release for key, release in last.items() if release is not None}
+
+    def rollback_target(self, key: ListKey) -> ListRelease | None:
+        """Return the release before the last record of another version; None: there was none.
+
+        Raises
+        ------
+        UsageError
+            The list was never released.
+        """
+        releases = [one.release for one in self._records.get(key, ())]
+        if not releases:
+            raise UsageError(f"`{key.key}` was never released, so there is nothing to go back from")
+        now = None if releases[-1] is None else releases[-1].sha256
+        earlier = (one for one in reversed(releases) if one is not None)
+        return next((one for one in earlier if one.sha256 != now), None)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from feedmill.events.decode import (
+    decode_canary,
     decode_challenger,
     decode_list_release,
     decode_release,
@@ -20,6 +21,7 @@ from feedmill.events.release import (
     CANARY,
     LIST,
     SHADOW,
+    Canary,
     Challenger,
     ListRelease,
     ModelRelease,
@@ -29,7 +31,6 @@ from feedmill.streams.kafka.batch_headers import reason_of
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
-from feedmill.streams.releases.canary_fold import CanaryFold
 
 TOPIC = "models"
 _SOURCE = TopicPartition(TOPIC, 0)
@@ -74,6 +75,73 @@ class ReleasedList(NamedTuple):
 
     offset: int
     release: ListRelease | None
+
+
+class StartedCanary(NamedTuple):
+    """A canary and the offset of the record that began it; `reason` is the alarm that ended it."""
+
+    offset: int
+    canary: Canary
+    reason: str = ""
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.canary.ends is None
+
+
+class CanaryFold:
+    """Applies records about canaries, and releases, which end them.
+
+    Several processes may say how a canary ends; what counts is the first record that does.
+    """
+
+    def __init__(self, models: Sequence[str]) -> None:
+        self._models = tuple(models)
+        self._last: dict[str, StartedCanary] = {}
+
+    def take(self, record: Record) -> str:
+        """Apply a record whose key is that of a canary; return the model.
+
+        Raises
+        ------
+        BadEvent
+            It breaks the contract, or ends a canary that is not under way.
+        """
+        name, canary = decode_canary(self._models, record.key, record.value)
+        if canary is None:
+            self._last.pop(name, None)
+        elif canary.ends is None:
+            self._last[name] = StartedCanary(record.offset, canary)
+        else:
+            self._check_under_way(name, canary.ends)
+            self._last[name] = StartedCanary(canary.ends, canary, canary.reason)
+        return name
+
+    def take_release(self, model: str, release: ModelRelease | None) -> None:
+        """Apply a release, None of the installed version: it ends a canary of the model.
+
+        Raises
+        ------
+        BadEvent
+            It promotes a canary that is not under way.
+        """
+        if release is not None and release.canary is not None:
+            self._check_under_way(model, release.canary)
+        self._last.pop(model, None)
+
+    def current(self, model: str) -> StartedCanary | None:
+        """Return the canary that is under way."""
+        last = self._last.get(model)
+        return last if last is not None and last.is_under_way else None
+
+    def last(self, model: str) -> StartedCanary | None:
+        """Return the canary under way, or the one that an alarm ended since the last release."""
+        return self._last.get(model)
+
+    def _check_under_way(self, model: str, offset: int) -> None:
+        current = self.current(model)
+        if current is None or current.offset != offset:
+            raise BadEvent(f"the canary of `{model}` that began at {offset} is not under way")
 
 
 class ReleaseFold:

@@ -1,9 +1,11 @@
-"""After a release, the step of a model scores the posts of the last week again.
+"""Brings the posts of the last week under the model, rules and lists that are in force now.
 
-    notes, version ─► behind? ─► signals.<name>[p]: what others decided ─► posts[p], the newest
-    first ─► signals of the present version ─► note
+    notes, versions ─► behind? ─► signals.<name>[p]: what others decided ─► posts[p], the newest
+    first ─► signals ─► notes
 
-Everything goes in slices of `background`, at a bounded rate: new posts go first.
+After a change of rules or lists, only the signals change that these decide.  After a release every
+post is scored again, at a bounded rate.  Everything goes in slices of `background`: new posts go
+first.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -19,42 +21,46 @@ from feedmill.events.decode import decode_signal, encode
 from feedmill.events.errors import BadEvent
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
-from feedmill.events.signal import Signal, SignalNames
+from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TEXT_BYTES, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
-from feedmill.streams.scoring.backfill_scan import BACK_MS
-from feedmill.streams.scoring.backward_reader import BackwardReader
-from feedmill.streams.scoring.last_written import LastWritten, UnseenSignals
+from feedmill.streams.scoring.last_week import MIXED, BackwardReader, NotedVersion, UnseenSignals
 from feedmill.streams.worker.decoding import read_posts
-from feedmill.streams.worker.step import StepContext, Trial, WorkBatch, Writer, WrittenSignal
+from feedmill.streams.worker.step import (
+    LatestEvent,
+    StepContext,
+    Trial,
+    WorkBatch,
+    Writer,
+    WrittenSignal,
+)
 
 log = logging.getLogger(__name__)
 
-# Beside the offsets: the version by which all posts of a partition are judged.
-_NOTE = "scored."
-# Noted instead of a version while a pass is under way: some posts are judged by another version.
-_MIXED = "-"
-SLICE_POSTS, _SLICE_BYTES = 32, TEXT_BYTES // 16
+BACK_MS = 168 * 3_600_000
+# The version of rules and lists before any change of them.
+NO_RULES = "-1"
+SLICE_POSTS, _RULED_POSTS, _SLICE_BYTES = 32, 100, TEXT_BYTES // 16
 SLICE_SIGNALS = 200
 # A cycle's posts go first: no more of a cycle than this.
 _SLICE_S = 0.005
 # What the rate allows is saved up for so long at most.
 _SAVED_S = 0.25
 MOST_STANDING = 100_000
-_DECIDED = (b'"reason"', b'"overruled"')
+_DECIDED = (b'"reason"', b'"overruled"', f'"{RULE_MODEL}"'.encode())
 
 # Makes the signals of some posts, given their records; and the signal of each that stands, where
 # something else than the model decided it.  Or none: then the step itself writes them, in its next
-# cycle.
+# cycle, or what stands is right.
 Judge = Callable[[Sequence[Record], Sequence[Post], Sequence[Signal | None]], Sequence[Signal]]
 
 
 @dataclass
 class _Pass:
-    """One pass over the partitions that are behind, for one version of the model."""
+    """One pass over the partitions that are behind: by the model, or by rules and lists alone."""
 
-    version: str
+    by_model: bool
     sources: tuple[TopicPartition, ...]
     unseen: UnseenSignals
     reader: BackwardReader | None = None
@@ -62,32 +68,33 @@ class _Pass:
     # By hash the keys whose newest version was met, and those that were judged since.
     met: set[int] = field(default_factory=set)
     judged: set[int] = field(default_factory=set)
-    to_score: deque[Record] = field(default_factory=deque)
-    # The slice that is scored next, and its trial, if it is tried before.
+    to_judge: deque[Record] = field(default_factory=deque)
+    # The slice that is judged next, and its trial, if it is tried before.
     slice: Sequence[Record] = ()
     trial: Trial | None = None
     # Whose records they are.
     source: TopicPartition = field(default_factory=lambda: TopicPartition("posts", 0))
-    scored: int = 0
+    done: int = 0
     began_at: float = field(default_factory=time.monotonic)
 
 
 class Rescoring:
-    """A part of a model's step: has every post judged by the version that runs.
+    """A part of a model's step: has every post of a week judged by what is in force.
 
-    Beside the offset of each partition the worker commits the note ``scored.<name>``: the version
-    by which all of its posts are judged, ``-`` where several judged them.  Whoever takes it over
-    goes on.
+    Beside the offset of each partition the worker commits two notes.  ``scored.<name>`` is the
+    version by which all of its posts are judged, ``-`` where several judged them; ``<name>.rules``
+    the last changes of rules and lists under which all are.  Whoever takes it over goes on.
 
     Parameters
     ----------
     name, names
         The model, and the signals of the installation; None where nothing else than the model
         decides its signal, so that none need be read.
-    judge
-        Makes the signals; what rules and campaigns decided must stay.
+    judge, rule
+        Make signals: `judge` by the model, what rules and campaigns decided stays; `rule` by rules
+        and lists alone, only those that change.
     rate
-        The most posts a second; 0: none is ever scored again.
+        The most posts a second that the model judges again; 0: none ever.
     open_log
         Makes the reader of `posts` and signals.
 
@@ -97,7 +104,7 @@ class Rescoring:
         Signals that were written, for the other steps; whoever hands them on empties it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - given by name
         self,
         name: str,
         names: SignalNames | None,
@@ -106,39 +113,37 @@ class Rescoring:
         open_log: Callable[[str], LogConsumer],
         *,
         rate: int,
+        rule: Judge = lambda *_: (),
     ) -> None:
         self.written: list[WrittenSignal] = []
         self._name = name
         self._topic = f"signals.{name}"
-        self._note = _NOTE + name
         self._decode = None if names is None else partial(decode_signal, name, names)
-        self._judge = judge
+        self._judge, self._rule = judge, rule
         self._context = context
         self._open_log = open_log
         self._rate = rate
         self._allowed, self._allowed_at = 0.0, time.monotonic()
         self._log: LogConsumer | None = None
-        self._version: str = ""
-        self._rules: Sequence[int] = ()
+        self._model = NotedVersion(f"scored.{name}")
+        self._rules = NotedVersion(f"{name}.rules")
         self._held: Collection[int] = ()
-        # By partition the version by which all of its posts are judged, what is noted, and the
-        # offset behind its last post that was judged.
-        self._judged_by: dict[int, str] = {}
-        self._noted: dict[int, str] = {}
-        self._ends: dict[int, int] = {}
-        self._last = LastWritten()
+        # By partition where its posts begin that come by work, and the last that a signal was
+        # written of.
+        self._starts: dict[int, int] = {}
+        self._last: dict[int, LatestEvent] = {}
         self._pass: _Pass | None = None
-        # All are judged by the version that runs, and that is noted: nothing to look for.
+        # All are under what is in force, and that is noted: nothing to look for.
         self._is_settled = False
 
-    def follow(self, version: str, rules: Sequence[int] = ()) -> None:
-        """Take the version that judges from now on, and that of the rules and lists."""
-        if (version, rules) != (self._version, self._rules):
-            self._version, self._rules = version, rules
+    def follow(self, version: str, rules: str = "") -> None:
+        """Take the version that judges from now on, and the last changes of rules and lists."""
+        if (version, rules) != (self._model.now, self._rules.now):
+            self._model.now, self._rules.now = version, rules
             self._stop()
 
     def hold(self, partitions: Collection[int]) -> None:
-        """Leave the posts of some partitions as they are until the next call without them.
+        """Have the model judge no posts of some partitions again until a call without them.
 
         In a canary several versions judge them, and a model that is stopped judges none.
         Afterwards all are scored again.
@@ -153,36 +158,38 @@ class Rescoring:
         Called before signals are written: note and signals are committed together.
         """
         for partition in self._held:
-            if self._judged_by.get(partition, _MIXED) != _MIXED:
-                self._mark_mixed(partition, writer)
+            if self._model.of.get(partition, MIXED) != MIXED:
+                self._model.mark_mixed(partition, writer)
 
     def assigned(self, change: AssignmentChange) -> None:
-        """Learn by which versions the posts of an assignment are judged."""
+        """Learn under which versions the posts of an assignment are."""
         self._stop()
-        for known in (self._judged_by, self._noted, self._ends):
-            for partition in change.lost:
-                known.pop(partition, None)
-        self._last.drop(change.lost)
+        for partition in change.lost:
+            self._model.lose(partition)
+            self._rules.lose(partition)
+            self._last.pop(partition, None)
         owned = set(change.owned)
         self.written = [one for one in self.written if self._partition_of(one.post_id) in owned]
         for partition in change.gained:
-            text = change.notes.get(partition, {}).get(self._note, "")
+            notes = change.notes.get(partition, {})
+            start = change.starts.get(TopicPartition("posts", partition), 0)
+            self._starts[partition] = start
             # Without a note there was no release since notes are written.
-            self._judged_by[partition] = text or self._version
-            self._noted[partition] = text
-            self._ends[partition] = change.starts.get(TopicPartition("posts", partition), 0)
+            self._model.gain(partition, notes.get(self._model.note, ""), self._model.now)
+            is_new = start == 0 or not self._rules.now
+            unknown = self._rules.now if is_new else NO_RULES
+            self._rules.gain(partition, notes.get(self._rules.note, ""), unknown)
 
     def note_written(self, work: WorkBatch, writer: Writer) -> None:
-        """Take note of a cycle whose signals are written: they are of the present version."""
+        """Take note of a cycle whose signals are written: they are under what is in force."""
         if not self._is_settled:
             self._note_mixed(writer)
         if self._pass is not None:
             self._pass.judged.update(hash(one.record.key) for one in work.latest)
-        newest = work.newest()
-        self._last.note(newest)
-        for partition, record, *_ in newest:
-            if record.offset >= self._ends.get(partition, 0):
-                self._ends[partition] = record.offset + 1
+        for one in work.newest():
+            last = self._last.get(one.partition)
+            if last is None or one.record.offset >= last.record.offset:
+                self._last[one.partition] = one
 
     def work(self, writer: Writer, budget_s: float) -> bool:
         """Do a slice; return whether there is more that may be done at once.
@@ -190,27 +197,30 @@ class Rescoring:
         Called once a cycle, behind `seal`: what a call wrote is sealed before the next one notes
         that it is done.
         """
-        if not self._rate or self._is_settled:
+        if self._is_settled:
             return False
         self._finish_pass()
-        self._write_notes(writer)
+        self._rules.write(writer)
+        if self._rate:
+            self._model.write(writer)
         if self._pass is None:
             self._note_mixed(writer)
-            behind = self._behind()
-            if not behind:
+            # What rules decide comes first: it need not be scored, or little of it.
+            behind = self._rules.behind()
+            if not behind and not self._behind():
                 self._is_settled = True
                 return False
-            self._begin(behind)
+            self._begin(behind or self._behind(), by_model=not behind)
         end = time.perf_counter() + min(budget_s, _SLICE_S)
         while self._pass is not None and self._slice(self._pass, writer):
             if time.perf_counter() >= end:
                 return True
-        return False
+        return self._pass is not None and not self._pass.by_model
 
     @property
     def is_under_way(self) -> bool:
-        """Whether posts are left that another version judged."""
-        return bool(self._rate) and not self._is_settled
+        """Whether posts are left that are not under what is in force."""
+        return not self._is_settled and bool(self._rate or self._rules.behind())
 
     def close(self) -> None:
         if self._log is not None:
@@ -219,30 +229,25 @@ class Rescoring:
     # --- one pass ---------------------------------------------------------------------------
 
     def _behind(self) -> list[int]:
-        return [
-            p
-            for p, version in self._judged_by.items()
-            if version != self._version and p not in self._held
-        ]
+        return [p for p in self._model.behind() if p not in self._held] if self._rate else []
 
     def _note_mixed(self, writer: Writer) -> None:
         """Note it with the first signals of another version: a kill loses both or neither."""
-        for partition in self._behind() if self._rate else ():
+        for partition in self._behind():
             # Also if the version of before comes back: it did not judge all.
-            self._mark_mixed(partition, writer)
+            self._model.mark_mixed(partition, writer)
 
-    def _mark_mixed(self, partition: int, writer: Writer) -> None:
-        self._judged_by[partition] = _MIXED
-        if self._noted[partition] != _MIXED:
-            writer.note(partition, self._note, _MIXED)
-            self._noted[partition] = _MIXED
-
-    def _begin(self, behind: Sequence[int]) -> None:
-        sources = tuple(TopicPartition("posts", p) for p in sorted(behind))
-        self._pass = _Pass(self._version, sources, self._last.unseen(self._topic, behind))
-        self._context.metrics.set("feedmill_outdated_share", 1.0)
+    def _begin(self, behind: Sequence[int], *, by_model: bool) -> None:
+        sources = tuple(TopicPartition("posts", p) for p in behind)
+        last = {p: one for p, one in self._last.items() if p in behind}
+        self._pass = _Pass(by_model, sources, UnseenSignals(self._topic, last))
+        if by_model:
+            self._context.metrics.set("feedmill_outdated_share", 1.0)
+        else:
+            # A note of a change that is not known here may be there: `config` was made anew.
+            self._rules.of.update(dict.fromkeys(behind, MIXED))
         if self._log is None:
-            self._log = self._open_log(f"posts that {self._name} scores again")
+            self._log = self._open_log(f"posts that {self._name} judges again")
         if self._decode is not None:
             since_ms = self._context.clock.now_ms() - BACK_MS
             signals = [TopicPartition(self._topic, at.partition) for at in sources]
@@ -251,7 +256,7 @@ class Rescoring:
             self._read_posts(self._pass, self._log)
 
     def _stop(self) -> None:
-        """Give a pass up: version, rules or partitions are others now."""
+        """Give a pass up: versions or partitions are others now."""
         self._is_settled = False
         if self._pass is not None and self._log is not None:
             self._log.drop(
@@ -263,8 +268,8 @@ class Rescoring:
 
     def _slice(self, now: _Pass, writer: Writer) -> bool:
         """Do a little; return whether it is worth to go on in this cycle."""
-        if now.to_score or now.slice:
-            return self._score(now, writer)
+        if now.to_judge or now.slice:
+            return self._judge_some(now, writer)
         if self._log is None or self._log.stopped:
             # Retention went over what was to be read: begin anew.
             self._stop()
@@ -272,10 +277,18 @@ class Rescoring:
         if now.reader is None:
             return self._read_signals(now, self._log)
         batch = now.reader.read()
-        self._context.metrics.set("feedmill_outdated_share", now.reader.left)
-        if batch is not None:
-            self._find_newest(now, batch)
-        return batch is not None
+        if now.by_model:
+            self._context.metrics.set("feedmill_outdated_share", now.reader.left)
+        if batch is None:
+            return False
+        now.source = batch.source
+        # The records that are the newest of their posts, the newest first.
+        for record in reversed(batch.records):
+            key = hash(record.key)
+            if key not in now.met:
+                now.met.add(key)
+                now.to_judge.append(record)
+        return True
 
     def _read_signals(self, now: _Pass, signals: LogConsumer) -> bool:
         """Learn what something else than the model decided."""
@@ -289,10 +302,14 @@ class Rescoring:
             self._read_posts(now, signals)
         return bool(batches)
 
-    def _read_posts(self, now: _Pass, log: LogConsumer) -> None:
+    def _read_posts(self, now: _Pass, posts: LogConsumer) -> None:
         since_ms = self._context.clock.now_ms() - BACK_MS
-        ends = {at: self._ends[at.partition] for at in now.sources}
-        now.reader = BackwardReader(log, ends, since_ms)
+        ends = {}
+        for at in now.sources:
+            last = self._last.get(at.partition)
+            behind_last = 0 if last is None else last.record.offset + 1
+            ends[at] = max(self._starts[at.partition], behind_last)
+        now.reader = BackwardReader(posts, ends, since_ms)
 
     def _note_standing(self, standing: dict[bytes, Signal], record: Record) -> None:
         key, value = record.key or b"", record.value
@@ -306,21 +323,12 @@ class Rescoring:
         while len(standing) > MOST_STANDING:
             del standing[next(iter(standing))]
 
-    def _find_newest(self, now: _Pass, batch: RecordBatch) -> None:
-        """Take the records of a slice that are the newest of their posts, the newest first."""
-        now.source = batch.source
-        for record in reversed(batch.records):
-            key = hash(record.key)
-            if key not in now.met:
-                now.met.add(key)
-                now.to_score.append(record)
-
-    def _score(self, now: _Pass, writer: Writer) -> bool:
+    def _judge_some(self, now: _Pass, writer: Writer) -> bool:
         if not now.slice:
-            most = min(SLICE_POSTS, self._allowance())
+            most = min(SLICE_POSTS, self._allowance()) if now.by_model else _RULED_POSTS
             if most < 1:
                 return False
-            now.slice = _first_slice(now.to_score, most)
+            now.slice = _first_slice(now.to_judge, most)
             now.trial = self._context.try_posts(now.source, now.slice)
         if now.trial is not None and not now.trial.is_over:
             return False
@@ -334,21 +342,22 @@ class Rescoring:
         taken = [(record, post) for record, post in events[::-1] if isinstance(post, Post)]
         if not taken:
             return True
-        standing = [self._standing(now.standing, record) for record, _ in taken]
-        signals = self._judge([r for r, _ in taken], [post for _, post in taken], standing)
+        found = [now.standing.get(record.key or b"") for record, _ in taken]
+        standing = [
+            signal if signal is not None and signal.post_offset == record.offset else None
+            for signal, (record, _) in zip(found, taken, strict=True)
+        ]
+        judge = self._judge if now.by_model else self._rule
+        signals = judge([r for r, _ in taken], [post for _, post in taken], standing)
         for signal in signals:
             owner = self._partition_of(signal.post_id)
             writer.add(self._topic, signal.post_id.encode(), encode(signal), owner=owner)
             self.written.append(WrittenSignal(self._name, signal.post_id, signal))
-        self._allowed -= len(taken)
-        now.scored += len(taken)
-        self._context.metrics.add("feedmill_rescored_total", len(taken))
+        if now.by_model:
+            self._allowed -= len(taken)
+            self._context.metrics.add("feedmill_rescored_total", len(taken))
+        now.done += len(taken) if now.by_model else len(signals)
         return True
-
-    @staticmethod
-    def _standing(standing: Mapping[bytes, Signal], record: Record) -> Signal | None:
-        signal = standing.get(record.key or b"")
-        return signal if signal is not None and signal.post_offset == record.offset else None
 
     def _allowance(self) -> int:
         now = time.monotonic()
@@ -361,23 +370,18 @@ class Rescoring:
         now = self._pass
         if now is None or now.reader is None or not now.reader.is_done:
             return
-        if now.to_score or now.slice:
+        if now.to_judge or now.slice:
             return
-        for at in now.sources:
-            self._judged_by[at.partition] = now.version
+        version = self._model if now.by_model else self._rules
+        version.of.update((at.partition, version.now) for at in now.sources)
         self._pass = None
-        self._context.metrics.set("feedmill_outdated_share", 0.0)
         seconds = time.monotonic() - now.began_at
-        log.info(
-            "%s %s: %d posts scored again within %.1f s",
-            self._name, now.version, now.scored, seconds,
-        )  # fmt: skip
-
-    def _write_notes(self, writer: Writer) -> None:
-        for partition, version in self._judged_by.items():
-            if version == self._version and self._noted.get(partition) != version:
-                writer.note(partition, self._note, version)
-                self._noted[partition] = version
+        if now.by_model:
+            self._context.metrics.set("feedmill_outdated_share", 0.0)
+            what, did = f"{self._name} {version.now}", "posts scored again"
+        else:
+            what, did = f"rules of {self._name} changed", "signals rewritten"
+        log.info("%s: %d %s within %.1f s", what, now.done, did, seconds)
 
     def _partition_of(self, post_id: str) -> int:
         return partition_of(post_id.encode(), self._context.partitions)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from feedmill.events.decode import encode
 from feedmill.events.partition import partition_of
@@ -15,13 +17,11 @@ from feedmill.events.post import Post
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.verdicts import BatchVerdicts
-from feedmill.models.text_model import TextModel
+from feedmill.models.text_model import Scores, TextModel
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_consumer import LogConsumer
-from feedmill.streams.scoring.canary_scoring import CanaryScoring
 from feedmill.streams.scoring.rescoring import Rescoring
-from feedmill.streams.scoring.scoring import score_posts
 from feedmill.streams.worker.decoding import poison_of
 from feedmill.streams.worker.model_step import CanaryStep
 from feedmill.streams.worker.step import StepContext, WorkBatch, Writer, WrittenSignal
@@ -34,13 +34,58 @@ _ERROR_CHARACTERS = 500
 _COMPLAIN_EVERY_S = 10.0
 
 
+@dataclass
+class CanaryScoring:
+    """The candidate of a step, and the partitions of `posts` that it judges.
+
+    Attributes
+    ----------
+    model, loaded
+        As of `HoldsModel`.
+    failure
+        What the candidate raised, or said outside [0, 1]; "" while it judges.  After a failure
+        it judges no more: the posts of that cycle, too, keep what the model in force says.
+    """
+
+    model: TextModel
+    partitions: Collection[int]
+    failure: str = ""
+    loaded: TextModel = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loaded = self.model
+
+    def judges(self, partition: int) -> bool:
+        """Return whether the candidate judges the posts of a partition."""
+        return not self.failure and partition in self.partitions
+
+    def score(self, work: WorkBatch, verdicts: BatchVerdicts) -> BatchVerdicts:
+        """Return the verdicts with the candidate's on its partitions; raises nothing of its own.
+
+        `verdicts` are those of the model in force on all posts of the cycle.
+        """
+        parts = [part.rows for part in work.partitions if self.judges(part.source.partition)]
+        rows = [row for part in parts for row in part]
+        if not rows:
+            return verdicts
+        try:
+            values = values_of_rows(self.model, work.posts, rows)
+        except Exception as error:  # noqa: BLE001 - a model may raise anything
+            self.failure = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
+            return verdicts
+        merged, judged = verdicts.values.copy(), set(rows)
+        merged[rows] = values
+        errors = {row: text for row, text in verdicts.errors.items() if row not in judged}
+        return BatchVerdicts(merged, errors)
+
+
 class TextModelStep(CanaryStep):
     """Scores every post once; an edit is scored again, a deletion empties the signal.
 
     When another version of the model takes over, earlier posts are scored again, too.  In a canary
     a candidate judges new posts of some partitions.
     Subclasses override `decide` and `decide_again` to lower, raise or overrule what the model
-    says, `revision` to say how new it is beside the post's offset, and `rules_version`.
+    says, `revision` to say how new it is beside the post's offset, `rules_version`, `rule_again`.
     """
 
     def __init__(self, name: str, load: Callable[[], TextModel]) -> None:
@@ -57,10 +102,11 @@ class TextModelStep(CanaryStep):
         self.rescoring = Rescoring(
             self.name,
             environment.signals,
-            self._judge_again,
+            self.judge_again,
             context,
             partial(LogConsumer, context.connection),
             rate=environment.rescore_rate,
+            rule=self.rule_again,
         )
         self.swap(self._load())
         # The first call is ten times as slow as the next; let no post wait for it.  A model that
@@ -177,13 +223,22 @@ class TextModelStep(CanaryStep):
         `standing` has for each its present signal, where something else than the model decided it.
         """
 
+    def rule_again(
+        self,
+        records: Sequence[Record],
+        posts: Sequence[Post],
+        standing: Sequence[Signal | None],
+    ) -> Sequence[Signal]:
+        """Return the signals of earlier posts that rules and lists change; as `decide_again`."""
+        return ()
+
     def revision(self) -> int:
         """Return the revision of the signals that are written now; 0 where only models decide."""
         return 0
 
-    def rules_version(self) -> Sequence[int]:
+    def rules_version(self) -> str:
         """Return what changes with all that is in force beside the model."""
-        return ()
+        return ""
 
     def emit(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
         """Write what holds of each post at the end of the cycle; superseded versions are silent."""
@@ -201,23 +256,76 @@ class TextModelStep(CanaryStep):
             written(WrittenSignal(name, event.post_id, signal))
         self.rescoring.note_written(work, writer)
 
-    def _judge_again(
-        self, records: Sequence[Record], posts: Sequence[Post], standing: Sequence[Signal | None]
+    def judge_again(
+        self,
+        records: Sequence[Record],
+        posts: Sequence[Post],
+        standing: Sequence[Signal | None] | None,
     ) -> list[Signal]:
         """Return the signals of earlier posts by the present model, with its errors.
 
-        All are of one partition.
+        All are of one partition.  `standing` as of `decide_again`, which is not asked for None.
         """
         batch = PostBatch(posts)
-        verdicts = score_posts(self.model, batch)
         partition = partition_of(posts[0].post_id.encode(), self.context.partitions)
+        model = self.model_at(partition)
+        verdicts = score_posts(model, batch)
         if poisoned := self.context.poisoned(partition):
             verdicts.errors = {**verdicts.errors, **poison_of(records, poisoned)}
-        self.decide_again(records, batch, standing, verdicts)
-        version = self.model.version
+        if standing is not None:
+            self.decide_again(records, batch, standing, verdicts)
         judged = [
-            (row, post.post_id, record.offset, version)
+            (row, post.post_id, record.offset, model.version)
             for row, (record, post) in enumerate(zip(records, posts, strict=True))
         ]
         now_ms = self.context.clock.now_ms()
-        return list(verdicts.signals(judged, now_ms, self.model.name, self.revision()))
+        return list(verdicts.signals(judged, now_ms, model.name, self.revision()))
+
+
+def score_posts(model: TextModel, posts: PostBatch) -> BatchVerdicts:
+    """What the model says of each post, or why it failed on one.
+
+    A batch on which the model raises is scored post by post, so that one post that breaks
+    it takes no other along.
+    """
+    if not len(posts):
+        return BatchVerdicts(np.zeros(0), {})
+    try:
+        values = model.score_batch(posts)
+    except Exception:  # noqa: BLE001 - a model may raise anything; found out post by post
+        return _one_by_one(model, posts.posts)
+    return BatchVerdicts(values, wrong_values(values))
+
+
+def _one_by_one(model: TextModel, posts: Sequence[Post]) -> BatchVerdicts:
+    values, errors = np.zeros(len(posts)), {}
+    for i, post in enumerate(posts):
+        try:
+            values[i] = model.score_many([post])[0]
+        except Exception as error:  # noqa: BLE001 - goes into the signal
+            errors[i] = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
+    return BatchVerdicts(values, {**wrong_values(values), **errors})
+
+
+def wrong_values(values: npt.NDArray[np.float64]) -> dict[int, str]:
+    """Return by row why a value, of (rows,), is none that a signal may have."""
+    bad = [i for i, value in enumerate(values.tolist()) if not 0 <= value <= 1]
+    return {i: f"the model returned {values[i]!r}, outside [0, 1]" for i in bad}
+
+
+def values_of_rows(model: TextModel, posts: PostBatch, rows: Sequence[int]) -> Scores:
+    """Return what a model says of some posts of a batch: (rows,) in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        It says something else of one of them; it may raise anything else itself.
+    """
+    try:
+        # The features of the whole batch are there: the model in force has read them.
+        values = np.asarray(model.score_batch(posts))[rows]
+    except Exception:  # noqa: BLE001 - a post that is none of these may be what breaks it
+        values = np.asarray(model.score_batch(PostBatch([posts.posts[row] for row in rows])))
+    if wrong := wrong_values(values):
+        raise ValueError(next(iter(wrong.values())))
+    return values

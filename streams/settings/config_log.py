@@ -13,7 +13,7 @@ import msgspec
 
 from feedmill.events.errors import BadSetting, UsageError
 from feedmill.events.reasons import DECODE_ERRORS
-from feedmill.events.settings import Settings
+from feedmill.events.settings import Settings, SettingsDraft
 from feedmill.events.signal import SignalNames
 from feedmill.streams.kafka.batch_headers import reason_of
 from feedmill.streams.kafka.topic_reader import TopicRecord
@@ -114,17 +114,17 @@ class ConfigLog:
 
 def fold_log(records: Iterable[TopicRecord], names: SignalNames) -> ConfigLog:
     """Apply the records of `config`, which must start with the first one of the topic."""
-    settings = Settings(names=names)
+    draft = SettingsDraft(Settings(names=names))
     entries = []
     for record in records:
         refusal = None
         try:
-            settings = settings.fold(record.key, record.value, record.offset)
+            draft.fold(record.key, record.value, record.offset)
         except BadSetting as error:
             refusal = reason_of(record.value, error)
-            settings = settings.skip(record.offset)
+            draft.skip(record.offset)
         entries.append(_entry(record, refusal))
-    return ConfigLog(settings, tuple(entries))
+    return ConfigLog(draft.settings(), tuple(entries))
 
 
 def _entry(record: TopicRecord, refusal: str | None) -> ConfigEntry:

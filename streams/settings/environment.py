@@ -145,26 +145,19 @@ def environment_variables(environment: Environment) -> dict[str, str]:
 
     Two are left out: each process has its own `instance`, and only a supervisor listens on `port`.
     """
-    variables = {
-        "kafka": environment.kafka,
-        "redis": environment.redis,
-        "topic_prefix": environment.topic_prefix,
-        "redis_prefix": environment.redis_prefix,
-        "signals": _declaration(environment.signals),
-        "models": "" if environment.models is None else str(environment.models),
-        "host": environment.host,
-        "batch_records": str(environment.batch_records),
-        "session_timeout_ms": str(environment.session_timeout_ms),
-        "flagged_cap": repr(environment.flagged_cap),
-        "rescore_rate": str(environment.rescore_rate),
-        "user_window": str(environment.user_window),
-        "burst_reactions": str(environment.burst_reactions),
-        "memory_mib": str(environment.memory_mib),
-        "feature_share": repr(environment.feature_share),
-        "examination": ",".join(map(repr, environment.examination)),
-        **{f"kafka_{name}": text for name, text in environment.security.items()},
-    }
+    handed_down = [name for name in _PARSERS if name not in ("instance", "port")]
+    variables = {name: _text_of(getattr(environment, name)) for name in handed_down}
+    variables |= {f"kafka_{name}": text for name, text in environment.security.items()}
     return {variable_of(attribute): text for attribute, text in variables.items()}
+
+
+def _text_of(value: Any) -> str:
+    """What a variable says so that its parser gives this value."""
+    if isinstance(value, SignalNames):
+        return _declaration(value)
+    if isinstance(value, tuple):
+        return ",".join(map(repr, value))
+    return "" if value is None else str(value)
 
 
 def variable_of(attribute: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Literal
 
@@ -42,12 +42,7 @@ class SettingAnswer:
 
     def as_dict(self) -> dict[str, object]:
         """The answer as `feedmill config set --json` prints it."""
-        return {
-            "instance": self.instance,
-            "state": self.state,
-            "ms": self.ms,
-            "reason": self.reason,
-        }
+        return asdict(self)
 
 
 def recent_instances(records: Iterable[TopicRecord], at_ms: int) -> dict[str, Instance]:

@@ -6,18 +6,61 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
+from feedmill.events.decode import encode
 from feedmill.events.instance import Instance
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import END, LogConsumer
+from feedmill.streams.kafka.record_sender import RecordSender
 from feedmill.streams.settings.clock import LogClock
-from feedmill.streams.settings.heartbeats import Heartbeats
 
 log = logging.getLogger(__name__)
 
+HEARTBEAT_S = 5.0
+# However much changes.
+_LEAST_S = 0.1
+_GOODBYE_S = 2.0
+# A client that is not polled keeps its reports for ever.
+_SERVE_EVERY_S = 0.5
 _MOST_RECORDS = 1000
 # Heartbeats are rare; a cycle without one should cost little.
 _READ_EVERY_S = 0.02
+
+
+class Heartbeats:
+    """Writes heartbeats outside of all transactions: at once, aborts or not.  Never waits."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._instance = connection.environment.instance
+        self._sender = RecordSender(connection, "instances", connection.health.report)
+        self._sender.connect()
+        self._next_at = self._serve_at = self._least_at = 0.0
+        self._stages: set[str] = set()
+
+    def beat(self, now_s: float, instances: Callable[[], Iterable[Instance]]) -> None:
+        """Write a record for each stage where it is time."""
+        if now_s >= self._serve_at:
+            self._serve_at = now_s + _SERVE_EVERY_S
+            self._sender.serve()
+        if now_s < max(self._next_at, self._least_at):
+            return
+        self._next_at, self._least_at = now_s + HEARTBEAT_S, now_s + _LEAST_S
+        for one in instances():
+            self._stages.add(one.stage)
+            self._write(one.stage, encode(one))
+
+    def hurry(self) -> None:
+        """Have the next `beat` write, 0.1 s after the last at the earliest: something changed."""
+        self._next_at = 0.0
+
+    def leave(self) -> None:
+        """Say of each stage that it ended in order; waits up to two seconds."""
+        for stage in self._stages:
+            self._write(stage, None)
+        self._sender.connect().flush(_GOODBYE_S)
+
+    def _write(self, stage: str, value: bytes | None) -> None:
+        self._sender.send(f"{stage}/{self._instance}".encode(), value)
 
 
 class LogTime:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Iterable
 
 from feedmill.events.errors import BadSetting
 from feedmill.events.instance import MOST_REFUSALS, RefusedSetting
-from feedmill.events.settings import Settings
+from feedmill.events.settings import Settings, SettingsDraft
 from feedmill.streams.kafka.batch_headers import reason_of
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
@@ -15,6 +17,7 @@ from feedmill.streams.settings.environment import Environment
 
 _MOST_RECORDS = 1000
 _MOST_REASON = 500
+_READ_EVERY_S = 0.003
 
 
 class SettingsFold:
@@ -29,33 +32,43 @@ class SettingsFold:
         self.refused: deque[RefusedSetting] = deque(maxlen=MOST_REFUSALS)
         self.refused_count = 0
 
-    def take(self, record: Record) -> None:
-        """Apply the next record, or refuse it and keep the old value."""
-        try:
-            self.settings = self.settings.fold(record.key, record.value, record.offset)
-        except BadSetting as error:
-            self.settings = self.settings.skip(record.offset)
-            key = (record.key or b"").decode("utf-8", "replace")[:256]
-            reason = reason_of(record.value, error)[:_MOST_REASON]
-            self.refused.append(RefusedSetting(key, record.offset, reason))
-            self.refused_count += 1
+    def take(self, records: Iterable[Record]) -> None:
+        """Apply the next records; of one that is refused the old value stays."""
+        draft = SettingsDraft(self.settings)
+        for record in records:
+            try:
+                draft.fold(record.key, record.value, record.offset)
+            except BadSetting as error:
+                draft.skip(record.offset)
+                key = (record.key or b"").decode("utf-8", "replace")[:256]
+                reason = reason_of(record.value, error)[:_MOST_REASON]
+                self.refused.append(RefusedSetting(key, record.offset, reason))
+                self.refused_count += 1
+        self.settings = draft.settings()
 
 
 class SettingsLog(SettingsFold):
-    """The settings so far; `follow` reads on, without waiting."""
+    """The settings so far; `follow` and `newest` read on, without waiting."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection.environment)
         self.log = LogConsumer(connection, "config")
         self.log.add({TopicPartition("config", 0): BEGINNING})
+        self._read_at = 0.0
 
     def follow(self) -> bool:
         """Apply what came; return whether anything did."""
+        self._read_at = time.monotonic()
         batches = self.log.read(_MOST_RECORDS)
-        for batch in batches:
-            for record in batch.records:
-                self.take(record)
+        if batches:
+            self.take(record for batch in batches for record in batch.records)
         return bool(batches)
+
+    def newest(self) -> Settings:
+        """Return the settings, for whoever asks often: it reads on every 3 ms."""
+        if time.monotonic() >= self._read_at + _READ_EVERY_S:
+            self.follow()
+        return self.settings
 
     def ready_reason(self) -> str:
         """Say what is read still, or cannot be; "" if nothing is."""

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -172,11 +172,6 @@ def unknown_shares(flags: Flags, texts: TextBatch) -> list[float]:
     """Return of each text which share of its n-grams and words is flagged."""
     shares: list[float] = (texts.weighted_sums(flags) / texts.token_counts()).tolist()
     return shares
-
-
-def drift_counts(watches: Mapping[Quantity, ValueWatch]) -> dict[tuple[str, ...], float]:
-    """Return by model, version and quantity 1 where an alarm is on, else 0."""
-    return {tuple(at): float(watch.state == "drift") for at, watch in watches.items()}
 
 
 def _counts(kind: str) -> bool:

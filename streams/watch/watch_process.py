@@ -22,13 +22,13 @@ from feedmill.models.text_model import NgramModel
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import END, LogConsumer
-from feedmill.streams.observe.http_thread import StatusThread
+from feedmill.streams.observe.http import StatusThread
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.loading import MODELS, load_model, shipped_store
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
-from feedmill.streams.watch.model_watch import ModelWatch, SavedQuantity, drift_counts
+from feedmill.streams.watch.model_watch import ModelWatch, SavedQuantity
 from feedmill.streams.worker.heap import resident_mib
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,8 @@ class WatchProcess:
             elif before == "drift" and one.state != "drift":
                 log.info("no drift any more: %s", label)
         watches = self.watch.current()
-        self._metrics.replace("feedmill_drift", drift_counts(watches))
+        drifts = {tuple(at): float(one.state == "drift") for at, one in watches.items()}
+        self._metrics.replace("feedmill_drift", drifts)
         self._metrics.replace(
             "feedmill_stability_index",
             {tuple(at): one.index for at, one in watches.items() if one.index is not None},

@@ -30,15 +30,6 @@ from feedmill.streams.worker.step import (
 )
 
 
-def engagement_room(batch_records: int, posts: int) -> int:
-    """Return how many engagements a cycle may take beside so many posts.
-
-    Posts come first where there is more than can be done.  A part is left to engagements, which
-    cost little beside posts, so that a flood of posts does not keep every count where it is.
-    """
-    return max(batch_records - posts, batch_records // 4, 1)
-
-
 def read_posts(
     batch: RecordBatch, partitions: int, poisoned: Mapping[int, str]
 ) -> ValidatedBatch[Post | Deletion]:

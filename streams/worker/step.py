@@ -14,14 +14,13 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import Record, TopicPartition
+from feedmill.streams.kafka.batches import Headers, Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.observe.legs import Arrivals
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.clock import LogClock
 
-Headers = Sequence[tuple[str, bytes]]
 # By partition why posts must not be judged, by their offsets.
 Poisoned = Callable[[int], Mapping[int, str]]
 # Whether nothing was ever written of a post of a partition.

@@ -15,11 +15,12 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
 from feedmill.events.settings import Settings
-from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.memory import memory_shares
@@ -33,8 +34,9 @@ from feedmill.streams.releases.model_releases import ModelReleases
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
-from feedmill.streams.worker.decoding import decode_work, engagement_room
+from feedmill.streams.worker.decoding import decode_work
 from feedmill.streams.worker.heap import settle_memory, trim_heap
+from feedmill.streams.worker.input import SOON_S, Input, Taken
 from feedmill.streams.worker.step import Step, StepContext, Turn, WorkBatch
 from feedmill.streams.worker.watchdog import Watchdog, ends_within
 from feedmill.streams.worker.worker_status import WorkerStatus
@@ -49,17 +51,7 @@ LEAST_S = 0.004
 LEAST_TURN_S = 0.001
 # How long the loop waits for input when it has nothing else to do.
 IDLE_S = 0.010
-# It waits for less where a restore or a step waits for something that is not input.
-_SOON_S = 0.003
-# A client waits for one consumer's records, those of the topic that brought some last.  In between
-# the loop looks for others and for settings: often for a while after engagements came.
-_LOOK_S = 0.005
-_LOOK_OFTEN_S = 0.001
-_OFTEN_FOR_S = 0.1
-# Between the steps of a cycle it looks for settings this often; most cycles are shorter.
-_SETTINGS_EVERY_S = 0.003
 STOP_WITHIN_S = 8.0
-_SERVE_GROUP_EVERY_S = 1.0
 
 
 class Worker:
@@ -81,14 +73,10 @@ class Worker:
         shards: bool = False,
         dead_letters_of: str | None = "engagement",
     ) -> None:
-        self.environment = environment
         self.steps: Sequence[Step] = tuple(steps)
-        self._ranking = [step for step in steps if step.ranks]
         self.connection = Connection(environment)
         self.metrics = Metrics(group, environment.instance)
         self.legs = Legs(self.metrics)
-        self._loop_seconds = self.metrics.histogram("feedmill_loop_seconds")
-        self._loop_cpu_seconds = self.metrics.histogram("feedmill_loop_cpu_seconds")
         self.stopping = threading.Event()
         self.time = LogTime(self.connection)
         self.settings = SettingsLog(self.connection)
@@ -97,7 +85,7 @@ class Worker:
         )
         owner, clock = uuid.uuid4().hex[:12], self.time.clock
         transaction = Transaction(self.connection, group, stage=group, now_ms=clock.now_ms)
-        interval_s = RANKING_INTERVAL_S if self._ranking else INTERVAL_S
+        interval_s = RANKING_INTERVAL_S if any(s.ranks for s in steps) else INTERVAL_S
         shares = memory_shares(environment)
         self.writer = TransactionalWriter(
             transaction, owner=owner, shares=shares, interval_s=interval_s
@@ -115,18 +103,15 @@ class Worker:
         )
         followed = (*FOLLOWED, *(f"signals.{name}" for name in environment.signals.all))
         self.topics = TopicIds(self.connection, group, followed, self.writer.commit_once)
-        self.group_name = environment.group(group)
         self._dead_letters_of = dead_letters_of
-        self._partitions = 0
-        self._started = False
+        self._input = Input(
+            self.group, self.writer, environment.batch_records, self._has_new_settings
+        )
         self._started_steps: list[Step] = []
-        self._owned: tuple[int, ...] = ()
-        self._served_at = self._often_until = self._settings_read_at = 0.0
-        self._waits_beside = self._busy = self._has_new_settings = False
-        self._told_settings = self.settings.settings
+        self._followed: Settings | None = None  # by all steps, once they have begun
+        self._is_busy = False
         self._next_step = 0
-        self._watchdog = Watchdog()
-        self.status = WorkerStatus(self, self._watchdog)
+        self.status = WorkerStatus(self, Watchdog())
 
     def run(self) -> None:
         """Start, go round until SIGTERM, SIGINT or `stopping`, stop; in the main thread.
@@ -152,7 +137,13 @@ class Worker:
 
     def _start(self) -> None:
         self.status.start()
-        self._partitions = self.connection.offsets.partition_count("posts", self.stopping)
+        partitions = self.connection.offsets.partition_count("posts", self.stopping)
+        self._decode = partial(
+            decode_work,
+            partitions=partitions,
+            poisoned=self.poison.log.of,
+            never_was=lambda at, post_id: any(s.never_was(at, post_id) for s in self.steps),
+        )
         self.poison.start(self.stopping)
         turn = Turn()
         for step in self.steps:
@@ -162,9 +153,9 @@ class Worker:
                     self.connection,
                     self.time.clock,
                     metrics,
-                    self._partitions,
+                    partitions,
                     hurry=self.time.heartbeats.hurry,
-                    newest_settings=self._newest_settings,
+                    newest_settings=self.settings.newest,
                     settings_complete=self.settings.log.all_restored,
                     lists_complete=self.releases.lists_complete,
                     is_live=lambda: self.group.is_live,
@@ -175,23 +166,23 @@ class Worker:
             )
             self._started_steps.append(step)
         self.time.on_beat = self._hand_heartbeat_down
-        self._watchdog.start()
+        self.status.watchdog.start()
         self.writer.start()
         while not (self.settings.log.all_restored() and self.time.clock.is_set):
             if self.stopping.is_set():
                 return
             self._follow_logs()
-            self._read_settings()
-            time.sleep(_SOON_S)
-        self._started = True
+            self.settings.follow()
+            time.sleep(SOON_S)
+        self._followed = self.settings.settings
         for step in self.steps:
-            step.settings_changed(self.settings.settings)
+            step.settings_changed(self._followed)
         settle_memory()
         self.group.start()
 
     def _stop(self) -> None:
         self.poison.ends.is_failed = failed = sys.exc_info()[1] is not None
-        self._watchdog.stop()
+        self.status.watchdog.stop()
         parts = [self.group.close, self.writer.close, *(s.close for s in self._started_steps)]
         parts += [self.status.close, self.time.close, self.settings.close, self.poison.close]
         with ends_within(STOP_WITHIN_S, 1 if failed else 0):
@@ -205,7 +196,7 @@ class Worker:
 
     def _cycle(self) -> None:
         start, cpu_start = time.perf_counter(), time.thread_time()
-        self._watchdog.turn()
+        self.status.watchdog.turn()
         self._follow_logs()
         self._follow_assignment()
         moved = False
@@ -215,19 +206,20 @@ class Worker:
             moved = step.poll(self.writer) or moved
         self.releases.note(self._reading_positions, self.writer)
         before_wait = time.perf_counter()
-        posts, engagements = self._take_input(0.0 if moved or self._busy else self._wait_s())
+        taken = self._input.take(0.0 if moved or self._is_busy else self._wait_s())
         waited = time.perf_counter() - before_wait
         self._follow_settings()
-        if posts or engagements or moved:
-            self._apply(posts, engagements)
+        is_active = moved or any(taken)
+        if is_active:
+            self._apply(taken)
         self.writer.seal(self.group.positions())
-        self._busy = self._work_in_background(steps, cpu_start + CYCLE_S)
+        self._is_busy = self._work_in_background(steps, cpu_start + CYCLE_S)
         self.releases.checks.work(self._reading_positions)
         self.status.look()
         seconds = time.perf_counter() - start - waited
-        if posts or engagements or moved or self._busy:
-            self._loop_seconds.observe(seconds)
-            self._loop_cpu_seconds.observe(time.thread_time() - cpu_start)
+        if is_active or self._is_busy:
+            self.metrics.observe("feedmill_loop_seconds", seconds)
+            self.metrics.observe("feedmill_loop_cpu_seconds", time.thread_time() - cpu_start)
 
     def _follow_logs(self) -> None:
         # First those that came within the last cycle: a heartbeat says that all steps follow them.
@@ -238,26 +230,24 @@ class Worker:
             self.time.heartbeats.hurry()
         self.poison.follow(self._knows_what_to_run, self._has_caught_up)
 
-    def _read_settings(self) -> bool:
-        self._settings_read_at = time.monotonic()
-        self._has_new_settings |= self.settings.follow()
-        return self._has_new_settings
+    def _has_new_settings(self) -> bool:
+        self.settings.follow()
+        return self.settings.settings is not self._followed
 
     def _follow_settings(self) -> None:
-        """Follow what came with the cycle's input, which is the only time that it is read."""
-        if self._has_new_settings and self._started:
-            self._has_new_settings, settings = False, self.settings.settings
-            for step in self.steps:
-                step.settings_changed(settings)
-            # Who waits to hear of a refusal waits for the next heartbeat.
-            if not settings.says_as(self._told_settings):
-                self._told_settings = settings
-                self.time.heartbeats.hurry()
+        """Have all steps follow what came; only before and after the input of a cycle.
 
-    def _newest_settings(self) -> Settings:
-        if time.monotonic() >= self._settings_read_at + _SETTINGS_EVERY_S:
-            self._read_settings()
-        return self.settings.settings
+        What ranks gets the newest between the steps, too: readers wait for it.
+        """
+        settings, before = self.settings.settings, self._followed
+        if before is None or settings is before:
+            return
+        self._followed = settings
+        for step in self.steps:
+            step.settings_changed(settings)
+        # Who waits to hear of a refusal waits for the next heartbeat.
+        if not settings.says_as(before):
+            self.time.heartbeats.hurry()
 
     def _hand_heartbeat_down(self, value: bytes | None, at_ms: int) -> None:
         if not value:
@@ -273,7 +263,6 @@ class Worker:
     def _follow_assignment(self) -> None:
         while (taken := self.group.take_change()) is not None:
             change = self.poison.assigned(taken)
-            self._owned = change.owned
             if change.owned:
                 self.writer.assigned(change, self.group.group_metadata())
             else:
@@ -287,7 +276,7 @@ class Worker:
         if not self.topics.allow_reading:
             self.group.halt()
         elif not self.group.is_whole and self._knows_what_to_run():
-            ready = [p for p in self._owned if all(step.ready_for(p) for step in self.steps)]
+            ready = [p for p in self.group.owned if all(step.ready_for(p) for step in self.steps)]
             beside = [p for p in ready if all(s.ready_for_engagements(p) for s in self.steps)]
             self.group.begin(filter(self.poison.allows, ready), beside)
             if self.group.is_whole:
@@ -300,24 +289,6 @@ class Worker:
     def _has_caught_up(self) -> bool:
         return self.group.is_live and not any(step.scores_again for step in self.steps)
 
-    def _take_input(self, wait_s: float) -> tuple[list[RecordBatch], list[RecordBatch]]:
-        """Take the posts and engagements that there are; wait for some, or for settings."""
-        start = time.monotonic()
-        is_often = start < self._often_until
-        look_s = min(wait_s, _LOOK_OFTEN_S if is_often else _LOOK_S)
-        beside_s = look_s if is_often and self._waits_beside else 0.0
-        while True:
-            posts = self._take_posts(look_s - beside_s)
-            engagements = self._take_engagements(posts, 0.0 if posts else beside_s)
-            now = time.monotonic()
-            if posts or engagements:
-                self._waits_beside = not posts
-            if engagements:
-                self._often_until = now + _OFTEN_FOR_S
-            has_new_settings = self._read_settings()
-            if posts or engagements or has_new_settings or now >= start + wait_s:
-                return posts, engagements
-
     def _reading_positions(self) -> dict[TopicPartition, int]:
         """Return where the next posts begin of the partitions whose posts may come."""
         reading = self.group.reading
@@ -325,54 +296,29 @@ class Worker:
 
     def _wait_s(self) -> float:
         is_idle = self.group.is_whole and all(step.is_idle for step in self.steps)
-        return IDLE_S if is_idle else _SOON_S
+        return IDLE_S if is_idle else SOON_S
 
-    def _take_posts(self, wait_s: float) -> list[RecordBatch]:
-        now, is_full = time.monotonic(), self.writer.is_full
-        if is_full and now - self._served_at <= _SERVE_GROUP_EVERY_S:
-            time.sleep(_SOON_S)
-            return []
-        self._served_at = now
-        # The group must be served also while Kafka takes no more.
-        return self.group.poll(1 if is_full else self.environment.batch_records, wait_s)
-
-    def _take_engagements(self, posts: Sequence[RecordBatch], wait_s: float) -> list[RecordBatch]:
-        if self.writer.is_full:
-            return []
-        room = engagement_room(self.environment.batch_records, sum(len(b.records) for b in posts))
-        return self.group.poll_beside(room, wait_s)
-
-    def _apply(self, posts: list[RecordBatch], engagements: list[RecordBatch]) -> None:
-        for topic in filter(None, (posts, engagements)):
+    def _apply(self, taken: Taken) -> None:
+        for topic in filter(None, taken):
             count = sum([len(batch.records) for batch in topic])
             self.metrics.add("feedmill_events_total", count, topic=topic[0].source.topic)
-        arrivals = self.legs.fetched(posts, engagements)
-        work = decode_work(
-            posts,
-            engagements,
-            partitions=self._partitions,
-            epoch=self.group.epoch,
-            now_ms=self.time.clock.now_ms(),
-            arrivals=arrivals,
-            poisoned=self.poison.log.of,
-            never_was=self._never_was,
-        )
+        arrivals = self.legs.fetched(*taken)
+        now_ms = self.time.clock.now_ms()
+        work = self._decode(*taken, epoch=self.group.epoch, now_ms=now_ms, arrivals=arrivals)
         work.posts.interleaved = self.releases.checks.interleaved
         self._letter(work)
+        ranks = [step for step in self.steps if step.ranks]
         for step in self.steps:
             try:
                 step.apply(work, self.writer)
             except Exception as error:  # noqa: BLE001 - the step says whether it is its own affair
                 step.failed(work, error, self.writer)
-            for ranking in self._ranking:
-                ranking.settings_changed(self._newest_settings())
+            for ranking in ranks:
+                ranking.settings_changed(self.settings.newest())
         for one in arrivals:
             one.judged()
         if self.releases.judged(work, self.writer):
             self.time.heartbeats.hurry()
-
-    def _never_was(self, partition: int, post_id: str) -> bool:
-        return any(step.never_was(partition, post_id) for step in self.steps)
 
     def _letter(self, work: WorkBatch) -> None:
         for one in work.rejected:

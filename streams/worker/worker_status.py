@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from threading import Event
 from typing import Protocol
 
@@ -21,19 +21,57 @@ from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.topic_ids import TopicIds
 from feedmill.streams.kafka.transactions import TransactionalWriter
-from feedmill.streams.observe.http_thread import StatusThread
+from feedmill.streams.observe.http import StatusThread
 from feedmill.streams.observe.legs import Legs, RecentLegs
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, status_pipe, write_status
 from feedmill.streams.poison.poison_watch import PoisonWatch
 from feedmill.streams.releases.model_releases import ModelReleases
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.settings.instances import RECENT_MS
 from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
 from feedmill.streams.worker.heap import resident_mib
-from feedmill.streams.worker.other_groups import OtherGroups
 from feedmill.streams.worker.step import Step
 from feedmill.streams.worker.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+
+class OtherGroups:
+    """Knows by the heartbeats on `instances` which groups run the stages of this one, too.
+
+    Of two such groups the one whose name comes first goes on as if it were alone, and the other
+    is not ready: so a process that somebody started by mistake takes no feed down.
+    """
+
+    def __init__(self, group: str, stages: Collection[str]) -> None:
+        self._group, self._stages = group, frozenset(stages)
+        # By group the instance that was seen last, and when.
+        self._seen: dict[str, tuple[int, Instance]] = {}
+
+    def heartbeat(self, instance: Instance, at_ms: int) -> None:
+        """Take a heartbeat of any instance, stamped by the broker at `at_ms`."""
+        if instance.stage not in self._stages or instance.group in ("", self._group):
+            return
+        last_ms, _ = self._seen.get(instance.group, (0, instance))
+        if at_ms - last_ms > RECENT_MS:
+            log.error("%s", self._complaint(instance))
+        self._seen[instance.group] = at_ms, instance
+
+    def ready_reason(self, now_ms: int) -> str:
+        """Say which group has the right of way; "" if none has."""
+        for group, (at_ms, instance) in self._seen.items():
+            if group < self._group and now_ms - at_ms <= RECENT_MS:
+                return self._complaint(instance)
+        return ""
+
+    def _complaint(self, other: Instance) -> str:
+        return (
+            f"the group `{other.group}` runs the stage {other.stage}, too (instance"
+            f" {other.instance} on {other.host}), and both write its results: stop the workers of"
+            f" one group, `{other.group}` or `{self._group}`"
+        )
+
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +85,6 @@ _BUILD = importlib.metadata.version("feedmill")
 class Running(Protocol):
     """What is looked at of a worker."""
 
-    environment: Environment
-    group_name: str
     steps: Sequence[Step]
     legs: Legs
     connection: Connection
@@ -68,15 +104,14 @@ class WorkerStatus:
 
     def __init__(self, worker: Running, watchdog: Watchdog) -> None:
         self._worker = worker
-        self._watchdog = watchdog
+        self.watchdog = watchdog
         self._reason = "starting"
         self._partitions: tuple[PartitionLag, ...] = ()
         self._look_at = self._report_at = 0.0
-        self._refused_settings = self._refused_stamps = self._refused_releases = self._swaps = 0
         self._legs = RecentLegs(worker.legs)
         self._pipe = status_pipe(os.environ)
         self._web = StatusThread(self.ready_reason, self._metrics_text)
-        self._others = OtherGroups(worker.group_name, {step.name for step in worker.steps})
+        self._others = OtherGroups(worker.group.name, {step.name for step in worker.steps})
 
     @property
     def port(self) -> int:
@@ -84,14 +119,14 @@ class WorkerStatus:
         return self._web.port
 
     def start(self) -> None:
-        environment = self._worker.environment
+        environment = self._worker.connection.environment
         if environment.port is not None and self._pipe is None:
             self._web.start(environment.host, environment.port)
             log.info("http://%s:%d/metrics", environment.host, self._web.port)
 
     def ready_reason(self) -> str:
         """Say why the worker is not ready, as last seen; "" when it is.  Any thread may ask."""
-        stuck_s = self._watchdog.stuck_s()
+        stuck_s = self.watchdog.stuck_s()
         return f"the loop stands still for {stuck_s:.0f} s" if stuck_s > _STUCK_S else self._reason
 
     def hurry(self) -> None:
@@ -138,7 +173,7 @@ class WorkerStatus:
         for stage, versions in models.items():
             yield Instance(
                 stage=stage,
-                instance=worker.environment.instance,
+                instance=worker.connection.environment.instance,
                 host=socket.gethostname(),
                 pid=os.getpid(),
                 build=_BUILD,
@@ -153,7 +188,7 @@ class WorkerStatus:
                 challengers=worker.releases.challengers.versions(stage),
                 canaries=worker.releases.canaries.versions(stage),
                 waiting_releases=worker.releases.waiting,
-                group=worker.group_name,
+                group=worker.group.name,
                 partitions=self._partitions,
                 reason=self._reason[:REASON_CHARACTERS],
                 memory_mib=memory_mib,
@@ -189,27 +224,22 @@ class WorkerStatus:
         metrics.set("feedmill_lag", sum(lag.values()))
         metrics.replace(
             "feedmill_partition_lag",
-            {(worker.group_name, at.topic, str(at.partition)): float(n) for at, n in lag.items()},
+            {(worker.group.name, at.topic, str(at.partition)): float(n) for at, n in lag.items()},
         )
         self._report_late()
         metrics.set("feedmill_memory_bytes", (resident_mib() or 0) * 1024**2)
         metrics.set("feedmill_config_offset", worker.settings.settings.offset)
-        refused = worker.settings.refused_count
-        metrics.add("feedmill_refused_settings_total", refused - self._refused_settings)
-        stamps = worker.time.clock.refused
-        metrics.add("feedmill_clock_refused_total", stamps - self._refused_stamps)
-        self._refused_settings, self._refused_stamps = refused, stamps
-        swaps, unfit = worker.releases.swaps, worker.releases.refused_count
-        metrics.add("feedmill_model_swaps_total", swaps - self._swaps)
-        metrics.add("feedmill_refused_releases_total", unfit - self._refused_releases)
-        self._swaps, self._refused_releases = swaps, unfit
+        metrics.add_up_to("feedmill_refused_settings_total", worker.settings.refused_count)
+        metrics.add_up_to("feedmill_clock_refused_total", worker.time.clock.refused)
+        metrics.add_up_to("feedmill_model_swaps_total", worker.releases.swaps)
+        metrics.add_up_to("feedmill_refused_releases_total", worker.releases.refused_count)
         metrics.set("feedmill_waiting_releases", len(worker.releases.waiting))
         for topic, count in worker.connection.headers.take_passed().items():
             metrics.add("feedmill_passed_batches_total", count, topic=topic)
         self._report_commits()
         if self._pipe is None:
             return
-        stage, instance = "worker", worker.environment.instance
+        stage, instance = "worker", worker.connection.environment.instance
         status = Status(stage, instance, os.getpid(), self._reason, self._metrics_text())
         if not write_status(self._pipe, status):
             log.info("the supervisor is gone: stopping")
@@ -227,7 +257,7 @@ class WorkerStatus:
             self._worker.time.heartbeats.hurry()
 
     def _report_late(self) -> None:
-        metrics, group = self._worker.metrics, self._worker.group_name
+        metrics, group = self._worker.metrics, self._worker.group.name
         late = [one for one in self._partitions if one.late_ms]
         metrics.replace(
             "feedmill_late_seconds",

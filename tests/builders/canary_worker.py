@@ -26,9 +26,9 @@ from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.record_sender import RecordSender
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases import model_releases, release_log
+from feedmill.streams.releases.background_loads import Loaded
 from feedmill.streams.releases.loading import LoadedText
 from feedmill.streams.releases.model_releases import ModelReleases
-from feedmill.streams.releases.newest_release import Loaded
 from feedmill.streams.releases.release_log import ReleasedVersion
 from feedmill.streams.scoring import text_models
 from feedmill.streams.scoring.text_models import TextModelStep

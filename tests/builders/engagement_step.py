@@ -18,7 +18,7 @@ from feedmill.rankers.engagement import EngagementModel
 from feedmill.streams.engagement import engagement_restore
 from feedmill.streams.engagement.burst_damping import MINUTE_MS
 from feedmill.streams.engagement.engagement import EngagementStep
-from feedmill.streams.engagement.engagement_state import PostState, decode_state
+from feedmill.streams.engagement.packed_states import PostState, decode_state
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.observe.metrics import Metrics

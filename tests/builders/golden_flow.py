@@ -31,7 +31,7 @@ from feedmill.models.text_model import TextModel
 from feedmill.rankers.combiner import Combiner, FeedChange, SignalsChange
 from feedmill.rankers.engagement import EngagementModel
 from feedmill.rankers.registry import load as load_ranker
-from feedmill.streams.engagement.engagement_state import encode_state
+from feedmill.streams.engagement.packed_states import encode_state
 from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.validation import validate_batch

@@ -30,11 +30,11 @@ from feedmill.filters.rules import RuleMatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
 from feedmill.rankers.engagement import EngagementModel
-from feedmill.streams.engagement.engagement_state import NO_OFFSET, PostState, encode_state
+from feedmill.streams.engagement.packed_states import NO_OFFSET, PostState, encode_state
 from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.validation import last_of_each, validate_batch
-from feedmill.streams.scoring.scoring import score_posts
+from feedmill.streams.scoring.text_models import score_posts
 
 FLAGGED_CAP = 0.10
 _NEVER = 2.0

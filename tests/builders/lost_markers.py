@@ -3,7 +3,7 @@
 import contextlib
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
@@ -26,7 +26,7 @@ def leave_open(
 
     As in a transaction that it has ended already, without this partition's marker.
     """
-    with _partitions_unverified(kafka):
+    with _partitions_unverified(kafka) as unverify:
         answer = ask(kafka, _INIT_PRODUCER_ID, text_of(transactional_id) + struct.pack(">i", 5000))
         error, producer_id, epoch = struct.unpack(">hqh", answer[4:16])
         assert error == 0
@@ -39,15 +39,20 @@ def leave_open(
             with contextlib.suppress(RefusedBatch):
                 send_batch(kafka, topic, partition, written, transactional_id)
                 return True
+            # The setting is changed a moment after the broker says so, and another test that runs
+            # at the same time may have set it back.
+            unverify()
             return False
 
-        # The broker's setting is changed a moment after it says so.
         until(is_written)
 
 
 @contextmanager
-def _partitions_unverified(kafka: str) -> Iterator[None]:
-    """Have the broker believe that a partition is in the transaction that its records name."""
+def _partitions_unverified(kafka: str) -> Iterator[Callable[[], None]]:
+    """Have the broker believe that a partition is in the transaction that its records name.
+
+    Gives a function that tells it so again.
+    """
     admin = AdminClient({"bootstrap.servers": kafka})
 
     def change(operation: AlterConfigOpType, value: str | None) -> None:
@@ -57,8 +62,11 @@ def _partitions_unverified(kafka: str) -> Iterator[None]:
         for future in admin.incremental_alter_configs([broker]).values():
             future.result(30)
 
-    change(AlterConfigOpType.SET, "false")
+    def unverify() -> None:
+        change(AlterConfigOpType.SET, "false")
+
+    unverify()
     try:
-        yield
+        yield unverify
     finally:
         change(AlterConfigOpType.DELETE, None)

@@ -18,7 +18,7 @@ from feedmill.operations.doctor import (
 )
 from feedmill.operations.doctor.examination import Check
 from feedmill.operations.doctor.finding import Finding, Severity
-from feedmill.streams.kafka.assignment import CommitMark, encode_mark
+from feedmill.streams.kafka.offsets import CommitMark, encode_mark
 
 Plant = Callable[[Examined], object]
 Mend = Callable[[Examined, Finding], object]

@@ -265,10 +265,7 @@ SERVERS = (
             ("dead-letters list --topic posts",)),
     Mistake("labels that nobody gave", "train spam --from-labels",
             ("labels sample spam post.jsonl --count 1",)),
-    Mistake("a partition without a number", "topics reset posts",
-            ("topics reset posts:1 --dry-run",)),
-    Mistake("a partition that is not there", "topics reset posts:7",
-            ("topics reset posts:1",)),
+    Mistake("a group that no worker has", "groups describe wroker", ("groups list",)),
     Mistake("a file of bad lines", "replay misspelt.jsonl --strict", ("replay post.jsonl",)),
     Mistake("times in seconds, sent", "replay seconds.jsonl --strict", ("replay post.jsonl",)),
 )  # fmt: skip

@@ -47,12 +47,6 @@ def steeper(arrays: Arrays) -> None:
         arrays[key] = arrays[key] * [1.25, 1.0, 1.0] if key != _CURVE else arrays[key] * 1.25 - 0.5
 
 
-def not_a_number(arrays: Arrays) -> None:
-    """Have the model say NaN of every post."""
-    for key in _last_step(arrays):
-        arrays[key] = np.full_like(arrays[key], np.nan)
-
-
 def add_version(
     store: Path, name: str, change: Change = steeper, features: tuple[str, ...] | None = None
 ) -> str:

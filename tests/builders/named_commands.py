@@ -12,7 +12,9 @@ from builders.engine_topics import PARTITIONS
 from builders.waiting import until
 from feedmill.streams.kafka import topics
 
-_COMMAND = re.compile(r"feedmill (topics create|topics reset .*?)(?: - |; |$|(?<=create)[.;])")
+_COMMAND = re.compile(
+    r"feedmill (topics create|topics reset .*?|groups .*?)(?: - |; |$|(?<=create)[.;])"
+)
 
 
 def reason_of(engine: Engine, worker: str, text: str) -> str:

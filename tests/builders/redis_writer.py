@@ -6,8 +6,7 @@ from builders.changes import write_batch
 from builders.own_redis import RedisClient
 from feedmill.rankers.combiner import FeedChange, SignalsChange
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.command_pipeline import open_writer_client
-from feedmill.streams.redis.keys import Keys
+from feedmill.streams.redis.commands import Keys, open_writer_client
 from feedmill.streams.redis.write_batch import WriteReport
 
 PREFIX = "test."

@@ -9,11 +9,11 @@ from typing import Any
 
 import redis
 
-from builders.changes import removal, whole_feed, whole_post, write_batch
+from builders.changes import whole_feed, whole_post, write_batch
 from builders.own_redis import RedisClient
 from builders.redis_writer import KEYS, PREFIX
 from builders.waiting import until
-from feedmill.streams.redis.command_pipeline import open_writer_client
+from feedmill.streams.redis.commands import open_writer_client
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.redis.writer_thread import WriterThread
 
@@ -31,20 +31,16 @@ class WritingLoop:
         All that was polled so far.
     """
 
-    def __init__(
-        self, url: str, *, token: int = 10, batch_size: int = 200, capacity: int = 2
-    ) -> None:
+    def __init__(self, url: str, *, token: int = 10) -> None:
         self.feeds: dict[str, Mapping[str, float]] = {}
         self.posts: dict[str, Mapping[str, str]] = {}
         self.submitted: list[WriteBatch] = []
         self.report = WriteReport()
         self._token = token
-        self._batch_size = batch_size
         self._pending_feeds: dict[str, None] = {}
         self._pending_posts: dict[str, None] = {}
-        self._is_recovering = False
         self._client: redis.Redis = open_writer_client(url)
-        self.writer = WriterThread(self._client, PREFIX, capacity=capacity)
+        self.writer = WriterThread(self._client, PREFIX)
 
     def __enter__(self) -> WritingLoop:
         self.writer.start()
@@ -71,28 +67,20 @@ class WritingLoop:
         self.posts[post_id] = fields
         self._pending_posts[post_id] = None
 
-    def remove_post(self, post_id: str) -> None:
-        del self.posts[post_id]
-        self._pending_posts[post_id] = None
-
     def step(self) -> WriteReport:
         """One cycle: begin, poll, then submit what is pending as far as the writer takes it."""
         self.writer.begin()
         report = self.writer.poll()
         self.report.add(report)
         if report.flushed:
-            self._is_recovering = True
             self._pending_feeds |= dict.fromkeys(self.feeds)
             self._pending_posts |= dict.fromkeys(self.posts)
         self._pending_feeds |= dict.fromkeys(report.rewrite_feeds & self.feeds.keys())
         self._pending_posts |= dict.fromkeys(report.rewrite_posts & self.posts.keys())
-        self._is_recovering &= bool(self._pending_feeds)
-        posts = [] if self._is_recovering else list(self._pending_posts)[: self._batch_size]
-        feeds = list(self._pending_feeds)
+        posts, feeds = list(self._pending_posts), list(self._pending_feeds)
         if (posts or feeds) and self.writer.submit(self._batch(posts, feeds)):
             self.submitted.append(self._batch(posts, feeds))
-            for post_id in posts:
-                del self._pending_posts[post_id]
+            self._pending_posts.clear()
             self._pending_feeds.clear()
         return report
 
@@ -107,12 +95,7 @@ class WritingLoop:
         self.step()
 
     def _batch(self, posts: Iterable[str], feeds: Iterable[str]) -> WriteBatch:
-        signals = [
-            whole_post(post_id, **self.posts[post_id])
-            if post_id in self.posts
-            else removal(post_id)
-            for post_id in posts
-        ]
+        signals = [whole_post(post_id, **self.posts[post_id]) for post_id in posts]
         changes = [whole_feed(feed, self.feeds[feed]) for feed in feeds if feed in self.feeds]
         return write_batch(
             *signals,

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from builders.kafka_log import KafkaLog
-from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition
-from feedmill.streams.kafka.dead_letters import TOPIC, DeadLetter, dead_letter
-from feedmill.streams.kafka.range_letters import (
+from feedmill.streams.kafka.batches import FetchedRecord, Outgoing, TopicPartition
+from feedmill.streams.kafka.dead_letters import (
+    TOPIC,
     OffsetRange,
     RangeLetter,
     RangeReason,
+    dead_letter,
     encode_range_letter,
 )
 from feedmill.streams.kafka.validation import RejectedRecord
@@ -28,8 +29,8 @@ def write_letter(
 ) -> None:
     """Write the dead letter of a record that stood in partition 0."""
     record = FetchedRecord(offset, 1_700_000_000_000, key, value)
-    letter = dead_letter(RejectedRecord(TopicPartition(topic, 0), record, reason), "worker", 7)
-    _write(log, letter)
+    rejected = RejectedRecord(TopicPartition(topic, 0), record, reason)
+    _write(log, dead_letter(rejected, "worker", 7, 0))
 
 
 def write_range_letter(
@@ -39,10 +40,10 @@ def write_range_letter(
     spans = tuple(OffsetRange(*span) for span in ranges)
     count = sum(last - first + 1 for first, last in spans)
     reasons = (RangeReason(spans[0].first, reason),)
-    _write(log, encode_range_letter(RangeLetter(topic, 0, count, spans, reasons), "worker", 7))
+    _write(log, encode_range_letter(RangeLetter(topic, 0, count, spans, reasons), "worker", 7, 0))
 
 
-def _write(log: KafkaLog, letter: DeadLetter) -> None:
+def _write(log: KafkaLog, letter: Outgoing) -> None:
     producer = log.producer()
     producer.produce(
         log.environment.topic(TOPIC), letter.value, letter.key, 0, headers=list(letter.headers)

@@ -18,8 +18,8 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, FeedChange, SignalsChange
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.command_pipeline import open_writer_client
-from feedmill.streams.redis.feed_commands import FRESH_MS
+from feedmill.streams.redis.commands import open_writer_client
+from feedmill.streams.redis.feed_writes import FRESH_MS
 from feedmill.streams.redis.write_batch import WriteReport
 
 # Redis forgets a post that is older than every window.

@@ -4,6 +4,7 @@ import datetime
 import math
 import os
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +17,9 @@ COLUMNS = (
 _FAULT_WIDTH = 58
 PAGE = Path(__file__).parents[2] / "docs" / "chaos.md"
 _BEGIN, _END = "<!-- long run -->\n", "<!-- end of long run -->"
-_COLUMNS = ("scenario", *COLUMNS, "run")
-_HEAD = f"| {' | '.join(_COLUMNS)} |\n|---|---|{'--:|' * (len(_COLUMNS) - 4)}---|---|\n"
+# Three of the table's columns are one, and the last names a run in the list below.
+_COLUMNS = ("scenario", *COLUMNS[:3], "lost/double/wrong order", *COLUMNS[6:], "run")
+_HEAD = f"| {' | '.join(_COLUMNS)} |\n|---|---|{'--:|' * (len(_COLUMNS) - 4)}---|--:|\n"
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -62,17 +64,29 @@ def read_rows(page: str) -> list[tuple[str, str]]:
 
 
 def merged(table: str, name: str, rows: Sequence[Row], run: str) -> str:
-    """The table with these rows instead of all that it had of the scenario.
+    """The table with these rows instead of all that it had of the scenario, and its runs below.
 
     Where the scenario broke off, rows of faults that it did not come to stay.
     """
     finished = [row for row in rows if row.rounds]
     broke_off = len(finished) < len(rows)
-    lines = {_key(line): line for line in _rows(table)}
-    if not broke_off:
-        lines = {key: line for key, line in lines.items() if key[0] != name}
-    lines |= {(name, row.fault): f"| {' | '.join((name, *cells(row), run))} |" for row in finished}
-    return _HEAD + "".join(f"{lines[key]}\n" for key in sorted(lines))
+    numbered = dict(re.findall(r"^(\d+)\. (.+)$", table, re.MULTILINE))
+    lines = {}
+    for line in _rows(table):
+        before, number = line.removesuffix(" |").rsplit(" | ", 1)
+        if broke_off or _key(line)[0] != name:
+            lines[_key(line)] = before, numbered[number]
+    lines |= {(name, row.fault): (_page_line(name, row), run) for row in finished}
+    runs = sorted({run for _, run in lines.values()})
+    shown = [f"{before} | {runs.index(run) + 1} |\n" for _, (before, run) in sorted(lines.items())]
+    listed = [f"{number}. {run}\n" for number, run in enumerate(runs, 1)]
+    return _HEAD + "".join([*shown, "\n", *listed])
+
+
+def _page_line(name: str, row: Row) -> str:
+    """A row without its run."""
+    texts = cells(row)
+    return f"| {' | '.join((name, *texts[:3], '/'.join(texts[3:6]), *texts[6:]))}"
 
 
 def _parts(page: str) -> tuple[str, str, str]:

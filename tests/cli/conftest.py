@@ -9,6 +9,7 @@ from builders.written_redis import WrittenRedis
 from feedmill.cli import progress
 from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
+from feedmill.operations import changes
 from feedmill.streams.kafka import dead_letter_log, topic_reader
 from feedmill.streams.kafka import topics as kafka_topics
 
@@ -29,7 +30,9 @@ def _connects_at_once_or_never(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run `feedmill …` against the stack, in this process."""
+    """Run `feedmill …` against the stack, in this process; what it changed is visible then."""
+    monkeypatch.setattr(changes, "_VISIBLE_S", 60.0)
+    monkeypatch.setenv("LOGNAME", "somebody")
     monkeypatch.setenv("FEEDMILL_KAFKA", stack.kafka)
     monkeypatch.setenv("FEEDMILL_REDIS", stack.redis)
     monkeypatch.setenv("FEEDMILL_TOPIC_PREFIX", prefix)
@@ -64,7 +67,7 @@ def stage(
     def start(name: str, refuses: str | None = None) -> FakeStage:
         one = FakeStage(stack.kafka, prefix, name, refuses)
         one.start()
-        assert one.ready.wait(20)
+        assert one.ready.wait(60)
         started.append(one)
         return one
 

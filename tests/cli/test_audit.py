@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +16,11 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.structs import OffsetAndMetadata
 
 from builders.commands import CommandTopics, Run
+from builders.golden import Golden
 from builders.kafka_log import KafkaLog
 from builders.lists import stored_list
 from builders.lost_markers import leave_open
+from builders.transcript import transcript
 from builders.written_letters import GOOD_POST, write_letter
 from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
@@ -29,7 +32,7 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.operations import hanging_transactions
 from feedmill.operations.changes import Change, MadeBy, write_change
-from feedmill.streams.kafka.assignment import CommitMark, encode_mark
+from feedmill.streams.kafka.offsets import CommitMark, encode_mark
 from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.settings.config_log import fold_log
 from feedmill.streams.settings.environment import Environment
@@ -64,7 +67,7 @@ CHANGES = (
     f"lists withdraw spam bad --timeout 0 {WHY}",
     "lists rollback spam bad --timeout 0 --by ann",
     f"dead-letters replay --all {WHY}",
-    f"topics reset posts:1 --to latest {WHY}",
+    f"groups reset-offsets worker posts:1 --to latest {WHY}",
     f"topics reset {WHY}",
     f"topics abort-hanging {WHY}",
 )
@@ -76,7 +79,13 @@ CHANGING_NOTHING = {
     *("run", "worker", "replay", "feed", "explain", "latency", "audit", "sample", "score"),
     *("doctor", "health"),
     *("config get", "config history", "gates preview", "override list", "evaluate", "examination"),
-    *("dead-letters list", "dead-letters show", "topics describe"),
+    *(
+        "dead-letters list",
+        "dead-letters show",
+        "topics describe",
+        "groups list",
+        "groups describe",
+    ),
     *("local up", "local down", "local status", "labels report", "labels sample"),
     *("models compare", "models diff", "models health", "models list", "models show"),
     *("models watch", "models purge", "lists build", "lists list"),
@@ -136,7 +145,7 @@ def prepare(line: str, log: KafkaLog, store: Path) -> None:
         stored_list(store, "domains", ["evil.example"])
     elif line.startswith("dead-letters"):
         write_letter(log, b"p1", GOOD_POST, offset=3)
-    elif line.startswith("topics reset posts"):
+    elif line.startswith("groups reset-offsets"):
         place = TopicPartition(environment.topic("posts"), 1)
         group = environment.group("worker")
         admin.alter_group_offsets(group, {place: OffsetAndMetadata(40, "", None)})
@@ -241,8 +250,8 @@ def test_the_audit_replayed_gives_settings_rules_and_overrides(
     run: Run, stack: StackAddress, prefix: str, topics: CommandTopics
 ) -> None:
     random = Random(37)
-    outcomes = [run(drawn_change(random)).exit_code for _ in range(60)]
-    assert outcomes.count(0) > 40
+    outcomes = [run(drawn_change(random)).exit_code for _ in range(30)]
+    assert outcomes.count(0) > 20
     # Somebody lost a race: the record is there, and every worker refuses it.
     late = b'{"value": {"quality": 1, "engagement": 0}, "if_offset": 1000}'
     environment = Environment(kafka=stack.kafka, topic_prefix=prefix)
@@ -272,7 +281,7 @@ def test_the_audit_replayed_gives_settings_rules_and_overrides(
 
 
 @pytest.mark.usefixtures("topics_made")
-def test_it_lists_what_was_changed_with_what_differs(run: Run) -> None:
+def test_it_lists_what_was_changed_with_what_differs(run: Run, golden: Golden) -> None:
     for line in (
         "config set weights alpha=0.2 beta=0.8 --by ann --note 'less bait'",
         "config set weights alpha=0.3 --by bob",
@@ -280,25 +289,10 @@ def test_it_lists_what_was_changed_with_what_differs(run: Run) -> None:
         "override clear post:p1 --gate spam --by bob --reason 'was a joke'",
     ):
         assert run(f"{line} --timeout 0").exit_code == 0
-    rows = run("audit").stdout.splitlines()
-    first, second, third, last = rows[1:]
-    assert '{"quality": 0.2, "engagement": 0.8}' in first and first.endswith("less bait")
-    assert '{"quality": 0.2}  ' in second and '{"quality": 0.3}' in second
-    assert '{"verdict": "hide"}' in third and third.endswith("buy now")
-    assert "(removed)" in last and last.endswith("was a joke")
-    assert [rows.index(row) for row in rows if " bob " in row] == [2, 4]
-
-    assert len(run("audit --by bob --topic config").stdout.splitlines()) == 2
-    assert len(run("audit --since 1h --key weights").stdout.splitlines()) == 3
-    assert run("audit --topic models").stdout == "no change was recorded\n"
-    found = json.loads(run("audit --json --topic overrides").stdout)
-    assert [(one["by"], one["command"], one["note"]) for one in found] == [
-        ("ann", "override hide", "buy now"),
-        ("bob", "override clear", "was a joke"),
-    ]
-    assert found[0]["before"] is None
-    assert found[1]["before"] == found[0]["after"]
-    assert found[1]["after"] == {"value": None, "by": "bob", "note": "was a joke"}
+    asked = ("", "--by bob --topic config", "--since 1h --key weights", "--topic models")
+    lines = [f"audit {words}".strip() for words in (*asked, "--json --topic overrides")]
+    hidden = {socket.gethostname(): "<host>"}
+    golden.check("audit.txt", transcript(run, lines, hidden))
 
 
 @pytest.mark.usefixtures("topics_made")

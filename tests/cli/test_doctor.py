@@ -49,7 +49,7 @@ def test_a_store_that_cannot_be_read_is_named_until_its_address_is_right(
             [sys.executable, "-m", "feedmill.cli.main", "doctor", "--json", *shlex.split(AWAY)],
             env={**os.environ, **variables},
             capture_output=True,
-            timeout=60,
+            timeout=200,
             check=False,
         )
         return [one["check"] for one in json.loads(done.stdout)["findings"]]

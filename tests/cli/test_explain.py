@@ -6,8 +6,10 @@ import pytest
 
 from builders.commands import CommandTopics, Run
 from builders.events import override
+from builders.golden import Golden
 from builders.waiting import now_ms
 from builders.written_redis import CREATED_MS, WrittenRedis
+from feedmill.events.override import Override
 from feedmill.events.partition import partition_of
 from feedmill.rankers.score import EPOCH_MS
 
@@ -55,82 +57,47 @@ def test_a_score_that_differs_is_said(run: Run, writer: WrittenRedis) -> None:
     assert "which differs by 0.5" in run("explain p1").stdout
 
 
-def test_a_hidden_post_names_gate_value_and_threshold(run: Run, writer: WrittenRedis) -> None:
-    writer.signals("p1", {**GOOD, "spam": 0.97, "nsfw": 0.7})
-    writer.feed("global", {})
-    said = explained(run, "p1")
-    assert said["verdict"] == "hidden because spam 0.97 ≥ 0.9"
-    assert (said["decision"], said["decided_by"]) == ("hide", "spam@spam-v1")
-    assert said["score_in_redis"] is None
+WITHOUT_SPAM = {name: value for name, value in GOOD.items() if name != "spam"}
+ALLOWED = override("allow", by="ann", reason="satire", post_offset=7)
+# By post its signals and overrides; `explained.txt` has what is said of each.
+DECIDED: dict[str, tuple[dict[str, Any], dict[str, Override]]] = {
+    "hidden": ({"spam": 0.97, "nsfw": 0.7}, {}),
+    "by-a-rule": ({"spam": {"value": 1.0, "model": "rule", "version": "bad-links"}}, {}),
+    "demoted": ({"spam": 0.7, "nsfw": 0.8}, {}),
+    "failed": ({"nsfw": {"value": None, "error": "no memory"}}, {}),
+    "edited": ({"nsfw": {"value": 0.1, "post_offset": 6}}, {}),
+    "allowed": ({"spam": 0.97}, {"post:allowed|spam": ALLOWED}),
+    "allowed-before": (
+        {"spam": 0.97},
+        {"post:allowed-before|spam": override("allow", post_offset=6)},
+    ),
+}
 
 
-def test_a_rule_is_named_with_the_gate_it_decides_for(run: Run, writer: WrittenRedis) -> None:
-    rule = {"value": 1.0, "model": "rule", "version": "bad-links"}
-    writer.signals("p1", {**GOOD, "spam": rule})
-    writer.feed("global", {})
-    said = explained(run, "p1")
-    assert said["verdict"] == "hidden because spam 1 by the rule `bad-links` ≥ 0.9"
-    assert (said["decision"], said["decided_by"]) == ("hide", "rule:bad-links")
-    assert "rule:bad-links" in run("explain p1").stdout
-
-
-def test_a_demoted_post_shows_each_factor(run: Run, writer: WrittenRedis) -> None:
-    writer.signals("p1", {**GOOD, "spam": 0.7, "nsfw": 0.8})
-    writer.feed("global", {"p1": SCORE - 2})
-    said = explained(run, "p1")
-    assert said["verdict"] == "demoted because spam 0.7 ≥ 0.6; nsfw 0.8 ≥ 0.6"
-    assert (said["factor"], said["agrees"]) == (0.25, True)
-
-
-@pytest.mark.parametrize(
-    ("nsfw", "why"),
-    [
-        ({"value": None, "error": "no memory"}, "nsfw failed: no memory"),
-        ({"value": 0.1, "post_offset": 6}, "nsfw has not judged version 7, only version 6"),
-        (None, "nsfw has not judged version 7"),
-    ],
-)
-def test_a_held_post_names_whom_it_waits_for(
-    run: Run, writer: WrittenRedis, nsfw: dict[str, Any] | None, why: str
+def test_the_verdict_names_gate_value_threshold_and_who_decided(
+    run: Run, writer: WrittenRedis, golden: Golden
 ) -> None:
-    signals: dict[str, Any] = {**GOOD, "nsfw": nsfw}
-    if nsfw is None:
-        del signals["nsfw"]
-    writer.signals("p1", signals)
+    for post_id, (signals, overrides) in DECIDED.items():
+        writer.signals(post_id, {**GOOD, **signals}, overrides=overrides)
     writer.feed("global", {})
-    said = explained(run, "p1")
-    assert (said["verdict"], said["decision"]) == (f"held because {why}", "hold")
+    lines = []
+    for post_id in DECIDED:
+        said = explained(run, post_id)
+        lines += [f"## {post_id}", said["verdict"], f"{said['decision']} by {said['decided_by']}"]
+        lines += [f"    {gate['name']}: {gate['text']}, {gate['factor']}" for gate in said["gates"]]
+    golden.check("explained.txt", "\n".join(lines) + "\n")
+    assert "rule:bad-links" in run("explain by-a-rule").stdout
 
 
 def test_a_gate_that_fails_open_holds_for_its_grace_only(run: Run, writer: WrittenRedis) -> None:
-    writer.set("gates", {"spam": {"on_failure": "open", "grace_s": 60}})
-    without = {k: v for k, v in GOOD.items() if k != "spam"}
-    writer.signals("old", without)
-    writer.signals("new", without, created_ms=now_ms())
+    writer.set("gates", {"spam": {"on_failure": "open", "grace_s": 600}})
+    writer.signals("old", WITHOUT_SPAM)
+    writer.signals("new", WITHOUT_SPAM, created_ms=now_ms())
     writer.feed("global", {"old": SCORE})
     assert explained(run, "old")["decision"] == "show"
-    said = explained(run, "new")
-    assert (
-        said["verdict"]
-        == "held because spam has not judged version 7 (shown without it after 60 s)"
+    assert explained(run, "new")["verdict"] == (
+        "held because spam has not judged version 7 (shown without it after 600 s)"
     )
-
-
-def test_an_override_beats_the_gates(run: Run, writer: WrittenRedis) -> None:
-    allow = override("allow", by="ann", reason="satire", post_offset=7)
-    writer.signals("p1", {**GOOD, "spam": 0.97}, overrides={"post:p1|spam": allow})
-    writer.feed("global", {"p1": SCORE})
-    said = explained(run, "p1")
-    assert (said["decision"], said["decided_by"], said["agrees"]) == ("show", "override:ann", True)
-    spam = next(gate for gate in said["gates"] if gate["name"] == "spam")
-    assert spam["text"] == "the override of ann says allow (satire)"
-
-
-def test_an_approval_of_another_version_counts_no_more(run: Run, writer: WrittenRedis) -> None:
-    allow = override("allow", post_offset=6)
-    writer.signals("p1", {**GOOD, "spam": 0.97}, overrides={"post:p1|spam": allow})
-    writer.feed("global", {})
-    assert explained(run, "p1")["decision"] == "hide"
 
 
 def test_a_post_beyond_its_authors_limit_is_told_so(run: Run, writer: WrittenRedis) -> None:

@@ -1,12 +1,13 @@
 """`feedmill gates preview` on a real Kafka: thresholds are tried on what was recorded."""
 
-import json
 import time
 from typing import Any
 
 import pytest
 
 from builders.commands import CommandTopics, Run
+from builders.golden import Golden
+from builders.transcript import transcript
 
 pytestmark = pytest.mark.stack
 
@@ -33,28 +34,12 @@ def recorded(topics: CommandTopics) -> None:
 
 
 @pytest.mark.usefixtures("recorded")
-def test_a_threshold_is_tried_before_it_is_set(run: Run) -> None:
-    result = run("gates preview spam.hide_at=0.8 --json")
-    assert result.exit_code == 0, result.output
-    rows = {row["source"]: row for row in json.loads(result.stdout)}
-    assert set(rows) == {"all", "community:pets", "author:x"}
-    assert rows["all"]["before"] == {"show": 1, "demote": 2, "hide": 1, "hold": 0}
-    assert rows["all"]["after"] == {"show": 1, "demote": 1, "hide": 2, "hold": 0}
-    assert rows["community:pets"]["examples"] == {"demote to hide": ["b"]}
-
-    table = run("gates preview spam.hide_at=null spam.demote_at=0.8").stdout
-    assert "1 → 0" in table
-    assert "demote to show: c" in table
-    assert "hide to demote: a" in table
-    # Nothing was set.
-    assert run("config history gates").stdout == "nothing was written under `gates`\n"
-
-
-@pytest.mark.usefixtures("recorded")
-def test_a_change_that_would_be_refused_is_refused(run: Run) -> None:
-    result = run("gates preview spam.hide_at=2")
-    assert result.exit_code == 1
-    assert "`gates` would be refused" in result.stderr
-    none = run("gates preview spam.hide_at=0.8 --since 0.001s")
-    assert none.exit_code == 1
-    assert "no posts in this time" in none.stderr
+def test_a_threshold_is_tried_before_it_is_set(run: Run, golden: Golden) -> None:
+    lines = (
+        *("preview spam.hide_at=0.8", "preview spam.hide_at=0.8 --json"),
+        *("preview spam.hide_at=null spam.demote_at=0.8", "preview spam.hide_at=2"),
+        "preview spam.hide_at=0.8 --since 0.001s",
+    )
+    # Nothing is set.
+    commands = [*(f"gates {line}" for line in lines), "config history gates"]
+    golden.check("gates.txt", transcript(run, commands))

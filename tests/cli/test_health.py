@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 import msgspec
@@ -17,6 +16,7 @@ from builders.written_redis import WrittenRedis
 from feedmill.cli.health import health_text
 from feedmill.events.instance import Instance, LegTimes, PartitionLag
 from feedmill.events.settings import Settings
+from feedmill.operations.health import reading
 from feedmill.operations.health.findings import Finding
 from feedmill.operations.health.summary import Health, RunningWorker
 from feedmill.streams.settings.environment import read_environment
@@ -29,7 +29,7 @@ LEGS = {"posts": {"append_to_redis": LegTimes(9.4, 45.8, 12.0)}}
 def engine(topics: CommandTopics, writer: WrittenRedis) -> CommandTopics:
     """Topics, a fresh feed in Redis, and no heartbeat."""
     topics.make("instances", "config", posts=2, engagements=2)
-    writer.feed("global", {"p1": 1.0})
+    writer.feed("global", {"p1": 1.0}, fresh_until_ms=now_ms() + 600_000)
     return topics
 
 
@@ -97,17 +97,17 @@ def test_a_post_without_the_signal_of_a_program_is_found(
     run: Run, engine: CommandTopics, writer: WrittenRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEEDMILL_SIGNALS", "novelty:objective")
+    # Every post that is there counts as one that came long ago.
+    monkeypatch.setattr(reading, "_ANSWERED_WITHIN_MS", -60_000)
     engine.make(**{"signals.novelty": 2})
     writer.names = read_environment({"FEEDMILL_SIGNALS": "novelty:objective"}).signals
     writer.settings = Settings(writer.names)
     writer.set("weights", {"quality": 1, "engagement": 1, "novelty": 1})
-    writer.feed("global", {"p1": 1.0})
-    beat(engine, "one", 0, 1)
+    writer.feed("global", {"p1": 1.0}, fresh_until_ms=now_ms() + 600_000)
     program = Instance(
         *("novelty", "app", "host-1", 9, "test", -1, (), {}, True, 0, now_ms()),
     )
     offset = engine.send("posts", "p1", {"post_id": "p1"}, partition=1)
-    time.sleep(5.2)
     engine.send("instances", "novelty/app", program)
     beat(engine, "one", 0, 1)
     (wrong,) = json.loads(run("health --json").stdout)["findings"]

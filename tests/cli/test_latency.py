@@ -4,22 +4,21 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner, Result
 
 from feedmill.cli.main import main
-from feedmill.streams.observe.http_thread import StatusThread
+from feedmill.streams.observe.http import StatusThread
 from feedmill.streams.observe.metrics import Metrics
 
 
 class FakeWorker:
-    """Serves metrics, to which every scrape adds ten records."""
+    """Serves metrics; every scrape adds ten records, and comes a second after the one before."""
 
     def __init__(self, instance: str, port: int = 0, topic: str = "posts") -> None:
-        self._topic = topic
+        self._topic, self._scraped = topic, 0
         self.metrics = Metrics("worker", instance)
         self.metrics.replace("feedmill_partition_lag", {("w", "posts", "0"): 3})
         self._server = StatusThread(lambda: "", self._text)
@@ -28,7 +27,8 @@ class FakeWorker:
         self.address = f"127.0.0.1:{self.port}"
 
     def _text(self) -> str:
-        self.metrics.set("feedmill_metrics_timestamp_seconds", time.time())
+        self._scraped += 1
+        self.metrics.set("feedmill_metrics_timestamp_seconds", self._scraped)
         text = self.metrics.text()
         for leg, ms in (("append_to_fetch", 1.9), ("append_to_redis", 30.0)):
             self.metrics.histogram("feedmill_leg_seconds", topic=self._topic, leg=leg).observe(
@@ -73,7 +73,7 @@ def test_json_has_numbers(workers: list[FakeWorker]) -> None:
     first = table["legs"][0]
     assert (first["topic"], first["leg"]) == ("posts", "append_to_fetch")
     # Ten posts of each of two workers, each by the time between its own two answers.
-    assert first["per_second"] * table["seconds"] == pytest.approx(20, rel=0.3)
+    assert first["per_second"] == pytest.approx(20)
     assert first["p50"] == pytest.approx(0.00175)
     assert table["lag"] == [
         {"group": "w", "topic": "posts", "lag": 3, "worst_partition": 0, "worst_lag": 3}
@@ -107,7 +107,7 @@ def test_it_waits_for_a_worker_that_restarts() -> None:
         worker = FakeWorker("two", worker.port, "engagements")
         assert any('"engagements"' in process.stdout.readline() for _ in range(100))
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     worker.stop()
 
 

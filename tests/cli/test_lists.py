@@ -53,17 +53,6 @@ def test_a_list_is_built_once_for_the_same_entries(build: Build, store: Path) ->
     assert {path.name for path in store.iterdir()} == names
 
 
-def test_a_list_of_phrases_is_built(build: Build, store: Path) -> None:
-    result = build("Free money\n$ cash\nfree, MONEY\n", "waves", "phrases", "--json")
-    card = json.loads(result.stdout)
-    assert (card["kind"], card["entries"]) == ("phrases", 2)
-    found = ListSet([read_list(store, "spam", "waves", card["sha256"])])
-    matches = found.verdicts(
-        [Post("p", "a", 0, text) for text in ("FR33 money!", "free the money")]
-    )
-    assert [match is not None for match in matches] == [True, False]
-
-
 def test_nothing_is_written_where_a_line_is_wrong(
     build: Build, store: Path, tmp_path: Path
 ) -> None:

@@ -51,11 +51,8 @@ WRONG_LINES = {
     "doctor": ("everything", "--kafka broker", "--redis localhost"),
     "config": (
         *("", "fetch", "get --nonsense", f"get {NO_KAFKA}", f"history weights {NO_KAFKA}", "set"),
-        *(
-            "set weights",
-            "set weights alpha=1 --if-offset last",
-            "set weights alpha=1 --timeout -1",
-        ),
+        *("set weights", "set weights alpha=1 --if-offset last"),
+        "set weights alpha=1 --timeout -1",
         *(f"set weights alpha=1 {NO_KAFKA}", "rollback", "rollback weights --to first"),
         f"rollback weights {NO_KAFKA}",
     ),
@@ -75,8 +72,11 @@ WRONG_LINES = {
     ),
     "topics": (
         *("", "delete", "create --partitions 0", "create --replicas 0", "describe --kafka x"),
-        *("reset posts", "reset posts:first --dry-run", "reset posts:1 --to middle"),
-        *(f"reset {NO_KAFKA}", "abort-hanging posts"),
+        *("reset posts", f"reset {NO_KAFKA}", "abort-hanging posts"),
+    ),
+    "groups": (
+        *("", "delete worker", "list --kafka x", f"describe {NO_KAFKA}", "reset-offsets worker"),
+        *("reset-offsets worker posts:1", "reset-offsets worker posts:1 --to middle"),
     ),
     "local": (
         *("", "restart", "status --folder nowhere", "up --kafka-port 70000"),
@@ -94,9 +94,7 @@ WRONG_LINES = {
         f"report spam {NO_KAFKA}",
     ),
     "models": (
-        "watch spam",
-        "purge --post p1",
-        "watch --state .",
+        *("watch spam", "purge --post p1", "watch --state ."),
         *("", "promote spam", "list ham", "show", "show spam nothex"),
         *("diff spam", "diff spam nothex 000000", "release", "release ham 000000"),
         *("release spam 000000 --timeout soon", f"release spam 000000 {NO_KAFKA}", "rollback"),
@@ -122,13 +120,8 @@ WRONG_LINES = {
         *("spam --every 5m", "spam --follow --every soon", "spam --follow --most-starts 0"),
         *("spam --follow", "quality --follow --ordinary x", "spam --follow --data x --ordinary x"),
         *("spam --follow --ordinary x --out y", "spam --follow --ordinary nowhere.csv"),
-        *(
-            "",
-            "ham",
-            "spam --data nowhere.csv",
-            "spam --since 2026-01-01",
-            "spam --out broken.jsonl",
-        ),
+        *("", "ham", "spam --data nowhere.csv", "spam --since 2026-01-01"),
+        "spam --out broken.jsonl",
         *("spam --from-labels --since yesterday", "quality --ordinary x", "quality --data x"),
         "engagement --from-labels",
         *("engagement --follow", "engagement --follow --ordinary x --base shipped"),

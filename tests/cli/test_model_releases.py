@@ -167,15 +167,6 @@ def test_health_finds_a_running_instance_on_a_host_whose_clock_is_off(
     assert (row["instance"], row["state"]) == ("spam/1", "installed")
 
 
-def test_health_does_not_show_an_instance_that_stopped(
-    run: Run, topics: CommandTopics, installed: str
-) -> None:
-    for instance in ("1", "2"):
-        beat(topics, installed, instance)
-    topics.send("instances", "spam/1", None)
-    assert [row["instance"] for row in healths(run, "spam")] == ["spam/2"]
-
-
 def test_health_fails_for_a_release_that_waits_for_the_store(
     run: Run, topics: CommandTopics, installed: str
 ) -> None:

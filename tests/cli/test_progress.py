@@ -53,18 +53,6 @@ def test_ctrl_c_says_how_far_it_came_and_what_stands() -> None:
         raise KeyboardInterrupt
 
 
-def test_a_training_that_is_ended_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ended(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(train, "_train", ended)
-    done = CliRunner().invoke(main, ["train", "spam"])
-    assert done.exit_code == 1
-    assert done.stderr.startswith("feedmill: training spam: ended by Ctrl-C after ")
-    assert done.stderr.rstrip().endswith(train.STANDS)
-    assert done.stderr.count("\n") == 1
-
-
 def test_a_terminal_sees_the_parts_and_ctrl_c_leaves_the_store_alone(tmp_path: Path) -> None:
     CliRunner().invoke(main, ["sample", str(tmp_path / "sample")])
     words = (

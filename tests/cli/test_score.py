@@ -1,6 +1,5 @@
 """`feedmill score` says of a file's posts what the model says, and names what is wrong."""
 
-import gzip
 import json
 import subprocess
 import sys
@@ -91,12 +90,6 @@ def test_a_post_on_which_the_model_fails_takes_no_other_along(
     result = score("spam", write(tmp_path / "posts.jsonl", lines))
     assert [row["post_id"] for row in rows(result)] == ["p1", "p3"]
     assert "line 2: the model failed: ValueError('no')" in result.stderr
-
-
-def test_a_file_may_be_gzip(tmp_path: Path) -> None:
-    path = tmp_path / "posts.jsonl.gz"
-    path.write_bytes(gzip.compress(encode(POSTS[0]) + b"\n"))
-    assert [row["post_id"] for row in rows(score("spam", path))] == ["p0"]
 
 
 def test_without_a_file_it_reads_standard_input() -> None:

@@ -93,25 +93,6 @@ def test_the_shipped_filter_is_fitted_to_labels_of_ones_own(files: Path) -> None
         f"feedmill train spam --base shipped --data {MAIL} --ordinary {PLAIN}"
     )
     assert card["recipe"] == "local"
-    posts = files / "posts.jsonl"
-    texts = (*sentences(5, 7, "BUY pills NOW!!!"), *sentences(5, 8))
-    posts.write_text(
-        "".join(
-            json.dumps(
-                {
-                    "post_id": f"p{i}",
-                    "author_id": "a",
-                    "created_at_ms": 1_700_000_000_001,
-                    "text": t,
-                }
-            )
-            + "\n"
-            for i, t in enumerate(texts)
-        )
-    )
-    scored = run("score", "spam", str(posts), "--model", "models")
-    values = [json.loads(line)["value"] for line in scored.output.splitlines()]
-    assert min(values[:5]) >= 0.6 > max(values[5:])
 
 
 def test_folds_and_sets_left_out_are_reported_as_markdown(files: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from feedmill.events.errors import BadSetting
 from feedmill.events.feeds import FeedSpec
 from feedmill.events.gates import GatePolicy
-from feedmill.events.settings import Settings
+from feedmill.events.settings import Settings, SettingsDraft
 from feedmill.events.signal import SignalNames
 
 NAMES = SignalNames.parse("extreme:gate,novelty:objective")
@@ -36,20 +37,6 @@ def refusal(settings: Settings, key: bytes | None, value: bytes | None) -> str:
 def test_256_kib_are_not_too_much() -> None:
     value = json.dumps({"value": WEIGHTS}).encode()
     assert Settings().fold(b"weights", value.ljust(256 * 1024), 0).offsets == {"weights": 0}
-
-
-@pytest.mark.parametrize("key", [None, b"", b"\xff", b"x" * 900_000, b"weights/" + b"@" * 900_000])
-def test_bad_keys_are_refused_in_few_words(key: bytes | None) -> None:
-    assert len(refusal(Settings(), key, record(WEIGHTS))) < 300
-
-
-@given(st.none() | st.binary(max_size=30), st.none() | st.binary(max_size=200))
-def test_drawn_bytes_raise_nothing_else(key: bytes | None, value: bytes | None) -> None:
-    for one in (key, b"weights", b"gates/x", b"feeds/x"):
-        try:
-            Settings().fold(one, value, 0)
-        except BadSetting as error:
-            assert str(error)
 
 
 def test_omitted_fields_take_the_values_of_the_contract() -> None:
@@ -165,6 +152,51 @@ def test_a_refused_record_is_dealt_with_and_changes_nothing() -> None:
     assert settings.skip(5).offset == 5
     assert settings.skip(5).weights_of("global") == settings.weights_of("global")
     assert settings.skip(5).offsets == settings.offsets
+
+
+_TARGETS = ("", "/global", "/a", "/lang:en")
+_VALUES: tuple[Any, ...] = (
+    WEIGHTS,
+    {"spam": {"hide_at": 0.5}},
+    {"size": 5},
+    {"size": -1},
+    {},
+    None,
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("weights", "gates", "feeds", "rules", "nothing")),
+            st.sampled_from(_TARGETS),
+            st.sampled_from(_VALUES),
+        ),
+        max_size=12,
+    ),
+    st.integers(0, 12),
+)
+def test_a_draft_of_many_records_is_what_one_after_another_gives(
+    records: list[tuple[str, str, Any]], first: int
+) -> None:
+    one_by_one = [Settings(NAMES)]
+    draft = SettingsDraft(one_by_one[0])
+    for offset, (kind, target, value) in enumerate(records):
+        if offset == first:  # one draft for those before, another for those after
+            draft = SettingsDraft(draft.settings())
+        key, content = f"{kind}{target}".encode(), record(value)
+        try:
+            one_by_one.append(one_by_one[-1].fold(key, content, offset))
+        except BadSetting as error:
+            one_by_one.append(one_by_one[-1].skip(offset))
+            with pytest.raises(BadSetting, match=re.escape(str(error))):
+                draft.fold(key, content, offset)
+            draft.skip(offset)
+        else:
+            draft.fold(key, content, offset)
+    assert draft.settings() == one_by_one[-1]
+    refused_all = all(one.says_as(one_by_one[0]) for one in one_by_one)
+    assert draft.settings().says_as(one_by_one[0]) == refused_all
 
 
 def test_folding_changes_no_older_settings() -> None:

@@ -4,7 +4,6 @@ from feedmill.events.post import Media, Post
 from feedmill.features.media import (
     IMAGE,
     LINK,
-    MEDIA_KINDS,
     NONE,
     OTHER,
     UNKNOWN,
@@ -33,21 +32,14 @@ def post(*kinds: str, links: tuple[str, ...] | None = None) -> Post:
         (post("image", links=("https://example.org",)), IMAGE),
         (post(links=("https://example.org",)), LINK),
         (post(), NONE),
+        # What says nothing of media is unknown, and not without.
+        (Post("p", "a", 0, ""), UNKNOWN),
+        (Post("p", "a", 0, "", links=()), UNKNOWN),
+        (Post("p", "a", 0, "", links=("https://example.org",)), LINK),
     ],
 )
 def test_the_kind_of_a_post(of: Post, kind: int) -> None:
     assert media_kind(of) == kind
-
-
-def test_a_post_that_says_nothing_of_media_is_unknown_and_not_without() -> None:
-    silent = Post("p", "a", 0, "")
-    assert media_kind(silent) == UNKNOWN
-    assert media_kind(Post("p", "a", 0, "", links=())) == UNKNOWN
-    assert media_kind(Post("p", "a", 0, "", links=("https://example.org",))) == LINK
-
-
-def test_unknown_indexes_what_comes_after_all_kinds() -> None:
-    assert [*range(len(MEDIA_KINDS) + 1)][UNKNOWN] == len(MEDIA_KINDS)
 
 
 def test_a_batch_has_the_kind_of_each_post() -> None:

@@ -86,16 +86,6 @@ def test_sources_are_communities_language_author_and_domains() -> None:
     )
 
 
-def test_a_page_of_which_too_much_would_be_hidden_is_demoted_instead() -> None:
-    text = [post(f"p{i}", author_id="page-7" if i % 2 else f"reader-{i}") for i in range(1000)]
-    scored = [
-        ScoredPost(i, 1000 * i, sources_of(one), 0.95 if i % 2 else 0.1)
-        for i, one in enumerate(text)
-    ]
-    assert found(scored)[0] == 2 * LEAST_POSTS + 1
-    assert {one.source for one in over(scored, HideRates(0.9, 0.10))} == {"author:page-7"}
-
-
 def test_a_share_below_the_cap_is_left_alone() -> None:
     assert found(judged(1000, 0.05)) == []
 
@@ -114,17 +104,6 @@ def test_one_source_over_the_cap_is_enough_and_the_others_stay_free() -> None:
     assert {both[i].sources[0] for i in found(both, shares)} == {AWAY}
     assert shares.is_over(AWAY)
     assert not shares.is_over(HOME)
-
-
-def test_old_posts_leave_by_number_and_by_time() -> None:
-    shares = HideRates(0.9, 0.10)
-    found(judged(500, 0.5), shares)
-    found(judged(WINDOW_RECORDS, 0.0, HOME, first=500), shares)
-    assert shares.rate(AWAY) == 0
-    found(judged(300, 0.5, first=10_000), shares)
-    later = [replace(p, at_ms=p.at_ms + WINDOW_MS) for p in judged(300, 0.0, first=10_300)]
-    assert found(later, shares) == []
-    assert shares.rate(AWAY) == 0
 
 
 def test_it_says_the_same_when_begun_a_window_earlier() -> None:
@@ -153,15 +132,6 @@ def test_one_timestamp_in_the_future_latches_nothing() -> None:
     late = [replace(one, at_ms=one.at_ms + 2 * WINDOW_MS) for one in judged(1, 0.0, first=401)]
     over(late, shares)
     assert shares.rate(AWAY) == 0.0
-
-
-def test_other_thresholds_are_counted_in_the_whole_window() -> None:
-    shares = HideRates(0.9, 0.10)
-    found(judged(400, 0.5), shares)
-    shares.set_flagged_at(0.96)
-    assert shares.rate(AWAY) == 0
-    shares.set_flagged_at(0.5)
-    assert shares.rate(AWAY) == 0.5
 
 
 def test_rates_are_those_of_counting_the_window_anew() -> None:

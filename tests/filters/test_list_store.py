@@ -1,19 +1,20 @@
 """A list in a store is what was put there, or is refused with its reason."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
+from builders.golden import Golden
 from builders.lists import digests_of, entries_of, stored_list
+from builders.refusals import Refusals
 from feedmill.events.errors import BadArtifact, UsageError
 from feedmill.filters import list_store
 from feedmill.filters.list_store import find_list_card, list_cards, pack_list, read_list
 from feedmill.models.artifact import Arrays, pack_artifact, sha256_of
-from feedmill.models.remote_store import RemoteStore
 
 ENTRIES = ("evil.example", "worse.example")
 GOOD = {"list": "bad", "filter": "spam", "kind": "domains", "verdict": "hide", "list_format": 1}
@@ -22,12 +23,6 @@ GOOD = {"list": "bad", "filter": "spam", "kind": "domains", "verdict": "hide", "
 def rows_of(entries: Sequence[str]) -> np.ndarray:
     digests = digests_of(entries)
     return np.frombuffer(digests.tobytes(), dtype=np.uint8).reshape(-1, 12)
-
-
-def refusal(store: Path, sha256: str, name: str = "bad") -> str:
-    with pytest.raises((BadArtifact, UsageError)) as raised:
-        read_list(store, "spam", name, sha256)
-    return str(raised.value)
 
 
 def test_a_list_is_read_as_it_was_built_and_its_card_says_where_it_is_from(tmp_path: Path) -> None:
@@ -62,55 +57,6 @@ def test_the_same_entries_are_the_same_bytes_and_any_change_gives_another_versio
     assert len(others | {content}) == 6
 
 
-def test_a_list_comes_from_a_server_too(s3_store: RemoteStore, tmp_path: Path) -> None:
-    sha256 = stored_list(s3_store, "authors", ["ann"])
-    assert len(read_list(s3_store, "spam", "bad", sha256)) == 1
-    assert [card.sha256 for card in list_cards(s3_store)] == [sha256]
-
-
-def test_what_is_missing_altered_or_cut_is_refused(tmp_path: Path) -> None:
-    sha256 = stored_list(tmp_path, "domains", ENTRIES)
-    assert "the artifact is the list ('spam', 'bad')" in refusal(tmp_path, sha256, "other")
-    path = tmp_path / f"{sha256}.npz"
-    content = path.read_bytes()
-    path.write_bytes(content[:-1])
-    assert "was altered" in refusal(tmp_path, sha256)
-    path.unlink()
-    assert "no artifact at" in refusal(tmp_path, sha256)
-    assert list_cards(tmp_path) == []
-
-
-UNSORTED = rows_of(ENTRIES)[::-1]
-TWICE = np.repeat(rows_of(ENTRIES), 2, axis=0)
-
-
-@pytest.mark.parametrize(
-    ("change", "digests", "reason"),
-    [
-        ({"list_format": 2}, rows_of(ENTRIES), "has format 2"),
-        ({"kind": "phrases"}, rows_of(ENTRIES), "expected 1 to 2 keys of 64 bits in order"),
-        ({"kind": "patterns"}, rows_of(ENTRIES), "kind patterns"),
-        ({"kind": ["domains"]}, rows_of(ENTRIES), "kind"),
-        ({"verdict": "burn"}, rows_of(ENTRIES), "`burn` is no verdict"),
-        ({"verdict": {}}, rows_of(ENTRIES), "is no verdict"),
-        ({"filter": "nsfw"}, rows_of(ENTRIES), "is the list ('nsfw', 'bad')"),
-        ({}, UNSORTED, "not in order"),
-        ({}, TWICE, "not in order"),
-        ({}, rows_of(ENTRIES)[:0], "expected 1 to"),
-        ({}, rows_of(ENTRIES)[:, :8], "of 12 bytes"),
-        ({}, rows_of(ENTRIES).ravel(), "of 12 bytes"),
-        ({}, rows_of(ENTRIES).astype(np.float64), "of 12 bytes"),
-    ],
-)
-def test_what_no_build_writes_is_refused(
-    tmp_path: Path, change: dict[str, Any], digests: np.ndarray, reason: str
-) -> None:
-    content = pack_artifact({**GOOD, **change}, (), {"digests": digests})
-    sha256 = sha256_of(content)
-    (tmp_path / f"{sha256}.npz").write_bytes(content)
-    assert reason in refusal(tmp_path, sha256)
-
-
 def test_a_list_of_phrases_is_read_as_it_was_built(tmp_path: Path) -> None:
     phrases = ("free money", "$ cash", "one")
     sha256 = stored_list(tmp_path, "phrases", phrases)
@@ -123,50 +69,67 @@ def test_a_list_of_phrases_is_read_as_it_was_built(tmp_path: Path) -> None:
     assert found.phrases.symbol_word_counts.tolist() == [2]
 
 
+UNSORTED = rows_of(ENTRIES)[::-1]
+TWICE = np.repeat(rows_of(ENTRIES), 2, axis=0)
 KEYS = np.array([1, 2], np.uint64)
 COUNTS = np.array([1, 32], np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "reason"),
-    [
-        ({"keys": KEYS[::-1]}, "keys of 64 bits in order"),
-        ({"keys": KEYS[:0]}, "keys of 64 bits in order"),
-        ({"keys": KEYS.astype(np.int64)}, "keys of 64 bits in order"),
-        ({"keys": np.arange(3, dtype=np.uint64)}, "expected 1 to 2 keys"),
-        ({"word_counts": COUNTS[::-1]}, "`word_counts` numbers from 1 to 32 in order"),
-        ({"word_counts": np.array([0], np.uint8)}, "`word_counts`"),
-        ({"symbol_word_counts": np.array([33], np.uint8)}, "`symbol_word_counts`"),
-        ({"symbol_word_counts": COUNTS.astype(float)}, "`symbol_word_counts`"),
-    ],
+PHRASES: Arrays = {"keys": KEYS, "word_counts": COUNTS, "symbol_word_counts": COUNTS[:0]}
+# What is changed of the metadata and the arrays of a list of domains.
+CHANGES: tuple[tuple[dict[str, Any], Arrays], ...] = (
+    ({"list_format": 2}, {}),
+    ({"kind": "phrases"}, {}),
+    ({"kind": "patterns"}, {}),
+    ({"kind": ["domains"]}, {}),
+    ({"verdict": "burn"}, {}),
+    ({"verdict": {}}, {}),
+    ({"filter": "nsfw"}, {}),
+    *(({}, {"digests": rows}) for rows in (UNSORTED, TWICE, rows_of(ENTRIES)[:0])),
+    ({}, {"digests": rows_of(ENTRIES)[:, :8]}),
+    ({}, {"digests": rows_of(ENTRIES).ravel()}),
+    ({}, {"digests": rows_of(ENTRIES).astype(np.float64)}),
+    ({}, {"digests": np.zeros((6_000_000, 12), np.uint8)}),
+    *(
+        ({"kind": "phrases"}, {**PHRASES, **changed})
+        for changed in (
+            {"keys": KEYS[::-1]},
+            {"keys": KEYS[:0]},
+            {"keys": KEYS.astype(np.int64)},
+            {"keys": np.arange(3, dtype=np.uint64)},
+            {"word_counts": COUNTS[::-1]},
+            {"word_counts": np.array([0], np.uint8)},
+            {"symbol_word_counts": np.array([33], np.uint8)},
+            {"symbol_word_counts": COUNTS.astype(float)},
+        )
+    ),
 )
-def test_keys_that_no_build_writes_are_refused(
-    tmp_path: Path, arrays: dict[str, Any], reason: str
-) -> None:
-    good: Arrays = {"keys": KEYS, "word_counts": COUNTS, "symbol_word_counts": COUNTS[:0]}
-    metadata = {**GOOD, "kind": "phrases"}
-    content = pack_artifact(metadata, (), {"digests": rows_of(ENTRIES), **good, **arrays})
-    sha256 = sha256_of(content)
-    (tmp_path / f"{sha256}.npz").write_bytes(content)
-    assert reason in refusal(tmp_path, sha256)
 
 
-def test_bytes_that_are_no_artifact_or_have_no_digests_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_no_build_writes_is_refused(
+    tmp_path: Path, golden: Golden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for content, reason in (
-        (b"\x80\x04not an artifact", "not an artifact"),
-        (pack_artifact(GOOD, (), {"other": np.ones(3)}), "of 12 bytes"),
-        (
-            pack_artifact(GOOD, (), {"digests": np.zeros((6_000_000, 12), np.uint8)}),
-            "once unpacked",
-        ),
-    ):
-        sha256 = sha256_of(content)
-        (tmp_path / f"{sha256}.npz").write_bytes(content)
-        assert reason in refusal(tmp_path, sha256)
+    refusals = Refusals(BadArtifact)
+
+    def refuse(title: str, content: bytes | None, sha256: str = "", name: str = "bad") -> None:
+        """Have a list refused, where it is stored as this content or is missing."""
+        sha256 = sha256 or sha256_of(content or b"")
+        if content is not None:
+            (tmp_path / f"{sha256}.npz").write_bytes(content)
+        refusals.add(title, read_list, tmp_path, "spam", name, sha256)
+
+    good = pack_artifact(GOOD, (), {"digests": rows_of(ENTRIES)})
+    refuse("of another name", good, name="other")
+    refuse("altered", good[:-1], sha256_of(good))
+    refuse("missing", None)
+    refuse("no artifact", b"\x80\x04not an artifact")
+    refuse("no digests", pack_artifact(GOOD, (), {"other": np.ones(3)}))
+    for metadata, arrays in CHANGES:
+        changed = {"digests": rows_of(ENTRIES), **arrays}
+        shapes = ", ".join(f"{name} {array.dtype}{array.shape}" for name, array in changed.items())
+        refuse(f"{metadata}: {shapes}", pack_artifact({**GOOD, **metadata}, (), changed))
     monkeypatch.setattr(list_store, "MAX_ENTRIES", 1)
-    assert "expected 1 to 1 digests" in refusal(tmp_path, stored_list(tmp_path, "media", "ab"))
+    refuse("too many entries", good)
+    text = refusals.text().replace(str(tmp_path), "<store>")
+    golden.check("refused_lists.txt", re.sub("[0-9a-f]{12,}", "<sha256>", text))
 
 
 def test_a_version_is_found_by_its_first_digits(tmp_path: Path) -> None:
@@ -184,9 +147,3 @@ def test_a_version_is_found_by_its_first_digits(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="`feedmill lists build` makes one"):
         find_list_card(tmp_path / "empty", "spam", "bad", None)
-
-
-def test_a_card_is_a_file_of_its_own_that_no_model_reads(tmp_path: Path) -> None:
-    sha256 = stored_list(tmp_path, "domains", ENTRIES)
-    card = tmp_path / f"list.spam.bad@{sha256[:12]}.json"
-    assert msgspec.json.decode(card.read_bytes())["entries"] == 2

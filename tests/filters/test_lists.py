@@ -32,50 +32,11 @@ ENTRIES: dict[ListKind, Sequence[str]] = {
 }
 # Letters with case, marks, disguises and scripts without blanks, symbols, and what hides between.
 PIECES = (
-    *(
-        "a",
-        "A",
-        "b",
-        "ab",
-        "fr33",
-        "free",
-        "Money",
-        "\u00df",
-        "SS",
-        "\u0130",
-        "e\u0301",
-        "\u00e9",
-        "\u0430",
-    ),
-    *(
-        "\u514d",
-        "\u8d39",
-        "\u30ab",
-        "\u0e01",
-        "\ufb01",
-        "\uff46",
-        "1",
-        "\u00b2",
-        "\u0345",
-        "\u20d0",
-    ),
-    *(
-        " ",
-        "  ",
-        "\n",
-        "_",
-        "-",
-        ".",
-        "'",
-        "!",
-        "\u200b",
-        "\u00ad",
-        "\u3000",
-        "\u2028",
-        "\x00",
-        "\x07",
-    ),
-    *("$", "+", "<", "\u20ac", "\U0001f346", "\ufe0f", "<b>", "@", "\ud800", "\ufdfa"),
+    *("a", "A", "b", "ab", "fr33", "free", "Money", "\u00df", "SS", "\u0130", "e\u0301", "\u00e9"),
+    *("\u0430", "\u514d", "\u8d39", "\u30ab", "\u0e01", "\ufb01", "\uff46", "1", "\u00b2"),
+    *("\u20d0", " ", "  ", "\n", "_", "-", ".", "'", "!", "\u200b", "\u00ad", "\u3000", "\u2028"),
+    *("\x00", "\x07", "$", "+", "<", "\u20ac", "\U0001f346", "\ufe0f", "<b>", "@", "\ud800"),
+    *("\ufdfa", "\u0345"),
 )
 strange_texts = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
 strange_phrases = strange_texts.map(lambda text: text.replace("\ud800", "")).filter(
@@ -164,28 +125,11 @@ def test_of_many_phrases_each_is_found_and_no_part_of_one() -> None:
     assert not all(expected[300:])
 
 
-def test_a_long_post_is_read_in_full_and_what_it_repeats_is_looked_up_once() -> None:
-    one = ListSet([post_list("phrases", ["z z", "last words"])])
-    long = "a " * 9_990
-    found = one.verdicts([post(text=long), post(text=f"{long}last words"), post(text="z " * 9_999)])
-    assert [match is not None for match in found] == [False, True, True]
-
-
 def test_a_key_without_its_digest_finds_nothing() -> None:
     good = post_list("phrases", ["free money"])
     forged = dataclasses.replace(good, digests=digests_of(["other"]))
     assert ListSet([good]).verdicts([post(text="Free money!")]) != [None]
     assert ListSet([forged]).verdicts([post(text="Free money!")]) == [None]
-
-
-def test_a_million_domains_hold_each_of_theirs_and_no_other() -> None:
-    names = random.Random(14)
-    entries = {f"{names.getrandbits(48):x}.example" for _ in range(1_000_000)}
-    made = ListSet([post_list("domains", entries)])
-    inside = names.sample(sorted(entries), 200)
-    outside = [f"x{host}" for host in inside]
-    found = made.verdicts([post(text=f"see {host}/now") for host in inside + outside])
-    assert [match is not None for match in found] == [True] * 200 + [False] * 200
 
 
 def test_the_first_and_the_last_digest_are_found_and_none_beyond_them() -> None:

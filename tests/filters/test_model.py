@@ -1,7 +1,5 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from builders.events import post, posts_of
 from feedmill.events.errors import BadArtifact
@@ -52,13 +50,6 @@ def test_the_columns_times_their_weights_are_the_raw_score() -> None:
     rows = model().evidence_rows(batch)
     assert rows.shape == (3, len(EVIDENCE.names))
     np.testing.assert_allclose(model().raw_scores(batch), rows @ model().weights - 0.5, rtol=1e-12)
-
-
-@given(st.lists(st.sampled_from(["win free cash", "the river", "check out", "ok"]), min_size=1))
-def test_each_post_is_scored_by_itself(texts: list[str]) -> None:
-    posts = posts_of(texts)
-    alone = [model().score_many([post])[0] for post in posts]
-    np.testing.assert_array_equal(model().score_many(posts), alone)
 
 
 def test_a_text_said_again_and_again_scores_as_if_said_once() -> None:

@@ -171,11 +171,6 @@ def test_a_rule_holds_until_it_runs_out_by_the_record_s_time() -> None:
     assert found == [RuleMatch("hide", "a"), RuleMatch("demote", "b"), RuleMatch("demote", "b")]
 
 
-def test_no_rules_are_no_hits() -> None:
-    assert RuleSet({}).verdicts([post(), post()], [0, 0]) == [None, None]
-    assert len(RuleSet({})) == 0
-
-
 @given(
     st.lists(
         st.builds(

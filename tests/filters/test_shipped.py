@@ -2,8 +2,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from builders.events import post, posts_of
 from feedmill.events.post import Post
@@ -87,18 +85,6 @@ def test_scores_are_probabilities_of_each_row_alone(name: str) -> None:
     np.testing.assert_array_equal(scores, alone)
     np.testing.assert_array_equal(scores[::-1], model.score_many(many[::-1]))
     assert model.score_many([]).shape == (0,)
-
-
-@settings(max_examples=60)
-@given(st.lists(st.text(max_size=80), min_size=1, max_size=9), st.integers(1, 8))
-def test_any_text_scores_the_same_however_it_is_batched(texts: list[str], size: int) -> None:
-    model = load("spam")
-    whole = model.score_many(posts_of(texts))
-    parts = [
-        model.score_many(posts_of(texts[begin : begin + size]))
-        for begin in range(0, len(texts), size)
-    ]
-    np.testing.assert_array_equal(whole, np.concatenate(parts))
 
 
 @pytest.mark.parametrize("name", BUILT_IN_GATES)

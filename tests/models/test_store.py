@@ -7,7 +7,7 @@ import pytest
 from builders.model_store import add_version, shipped_store
 from feedmill.events.errors import BadArtifact, UsageError
 from feedmill.filters.spec import STORE as FILTER_STORE
-from feedmill.models.artifact import read_artifact, read_card, read_content, save_artifact
+from feedmill.models.artifact import read_card, read_content, save_artifact
 from feedmill.models.remote_store import RemoteStore
 from feedmill.models.store import (
     cards_of,
@@ -16,7 +16,7 @@ from feedmill.models.store import (
     local_copy,
     store_with,
 )
-from feedmill.models.store_files import file_sizes, write_file
+from feedmill.models.store_files import write_file
 from feedmill.streams.releases.loading import MODELS, load_model
 
 
@@ -41,22 +41,6 @@ def test_a_version_that_no_card_has_is_refused_with_those_that_there_are(tmp_pat
         find_card(store, "quality", "000000")
     with pytest.raises(UsageError, match="expected 6 to 64 small hexadecimal digits"):
         find_card(store, "quality", "../etc")
-
-
-def test_an_s3_store_holds_what_a_folder_does(tmp_path: Path, s3_store: RemoteStore) -> None:
-    folder = shipped_store(tmp_path / "folder")
-    other = add_version(folder, "quality")
-    assert installed_version(s3_store, "quality") is None
-    for card in (find_card(folder, "quality", other), read_card(folder, "quality")):
-        save_artifact(s3_store, card, (folder / f"{card.sha256}.npz").read_bytes())
-    assert cards_of(s3_store, "quality") == cards_of(folder, "quality")
-    assert installed_version(s3_store, "quality") == installed_version(folder, "quality")
-    assert find_card(s3_store, "quality", other[:12]).sha256 == other
-    # The card that was installed first stays beside the one that is now.
-    assert f"quality@{other[:12]}.json" in file_sizes(s3_store)
-    write_file(s3_store, f"{other}.npz", b"something else")
-    with pytest.raises(BadArtifact, match=rf"s3://.*{other}\.npz was altered"):
-        read_artifact(s3_store, "quality", (), other)
 
 
 def test_a_copy_of_what_is_on_a_server_is_checked_and_goes_again(
@@ -98,15 +82,6 @@ def test_what_a_store_lacks_comes_from_the_shipped_one(tmp_path: Path) -> None:
     both = cards_of(own, "quality", shipped)
     assert [card.sha256 for card in both] == [card.sha256 for card in cards_of(shipped, "quality")]
     assert find_card(own, "quality", both[-1].version, shipped) == both[-1]
-
-
-def test_a_store_on_a_server_is_asked_what_it_has(s3_store: RemoteStore, tmp_path: Path) -> None:
-    shipped = shipped_store(tmp_path / "shipped")
-    assert store_with(s3_store, "quality", shipped) == shipped
-    card = read_card(shipped, "quality")
-    save_artifact(s3_store, card, read_content(shipped, "quality", card.sha256))
-    assert store_with(s3_store, "quality", shipped) == s3_store
-    assert store_with(s3_store, "quality", shipped, card.sha256) == s3_store
 
 
 def test_a_store_with_one_trained_model_serves_the_shipped_others(tmp_path: Path) -> None:

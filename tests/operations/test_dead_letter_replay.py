@@ -12,6 +12,7 @@ from builders.written_letters import BAD_POST, GOOD_POST, write_letter, write_ra
 from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
 from feedmill.events.partition import partition_of
+from feedmill.operations import changes
 from feedmill.operations.changes import MadeBy
 from feedmill.operations.dead_letter_replay import (
     DeadLetterReplayer,
@@ -23,7 +24,9 @@ from feedmill.streams.kafka.dead_letters import MAX_KEY_BYTES, MAX_VALUE_BYTES
 
 
 @pytest.fixture
-def log(stack: StackAddress, prefix: str) -> KafkaLog:
+def log(stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch) -> KafkaLog:
+    """Topics on which what was sent is visible at once, however slow the machine is."""
+    monkeypatch.setattr(changes, "_VISIBLE_S", 60.0)
     return KafkaLog.created(stack.kafka, prefix)
 
 

@@ -31,7 +31,7 @@ def doctor(engine: Engine) -> list[dict[str, Any]]:
         env={**os.environ, **engine.environment()},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     found: list[dict[str, Any]] = json.loads(done.stdout)["findings"]

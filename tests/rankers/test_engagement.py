@@ -129,22 +129,42 @@ def test_a_post_that_nobody_has_seen_gets_its_prior(engagement: ExpectedClicks) 
     assert engagement.score_many(priors[:1], [only_reports])[0] == priors[0]
 
 
-def test_small_counts_shrink_to_the_prior(engagement: ExpectedClicks) -> None:
-    prior = np.array([engagement.base] * 3)
-    rows = [
-        counters_of(("impression", 10), ("click", 1)),
-        counters_of(("impression", 100), ("click", 10)),
-        counters_of(("impression", 1_000), ("click", 100)),
-    ]
-    low, middle, high = engagement.score_many(prior, rows)
-    assert engagement.base < low < middle < high < 0.12
+@pytest.mark.parametrize(
+    "rows",
+    [
+        # Small counts shrink to the prior, and ignored impressions lower the value.
+        [(("impression", n), ("click", n // 10)) for n in (0, 10, 100, 1_000)],
+        [[("impression", n)] for n in (2_000, 50, 0)],
+    ],
+)
+def test_each_is_worth_more_than_the_one_before(
+    engagement: ExpectedClicks, rows: list[list[tuple[EngagementKind, int]]]
+) -> None:
+    counters = [counters_of(*one) for one in rows]
+    values = engagement.score_many(np.full(len(rows), engagement.base), counters)
+    assert (np.diff(values) > 0).all()
+    assert engagement.base in values
+    assert values.max() < 0.12
 
 
-def test_ignored_impressions_lower_the_value(engagement: ExpectedClicks) -> None:
-    prior = np.array([0.016, 0.016])
-    rows = [counters_of(("impression", 50)), counters_of(("impression", 2_000))]
-    few, many = engagement.score_many(prior, rows)
-    assert many < few < 0.016
+@pytest.mark.parametrize(
+    "others",
+    [
+        # Who clicks, likes and answers is one click; hides and reports take none away.
+        [("like", 10), ("reply", 5), ("share", 20)],
+        [("hide", 4), ("report", 4)],
+    ],
+)
+def test_other_reactions_change_nothing(
+    engagement: ExpectedClicks, others: list[tuple[EngagementKind, int]]
+) -> None:
+    clicks: list[tuple[EngagementKind, int]] = [("impression", 1_000), ("click", 20)]
+    rows = [counters_of(*clicks), counters_of(*clicks, *others)]
+    weight = engagement.prior_weight
+    expected = (20 + weight * engagement.base) / (1_000 + weight)
+    values = engagement.score_many(np.full(2, engagement.base), rows)
+    assert values.tolist() == pytest.approx([expected, expected])
+    assert values[0] == values[1]
 
 
 def test_reactions_without_impressions_count(engagement: ExpectedClicks) -> None:
@@ -154,28 +174,6 @@ def test_reactions_without_impressions_count(engagement: ExpectedClicks) -> None
     assert (np.diff(values) > 0).all()
     odds = values / (1 - values)
     np.testing.assert_allclose(odds[1:] / odds[0], np.sqrt([11, 101, 1_001]))
-
-
-def test_a_user_who_clicks_likes_and_answers_is_one_click(engagement: ExpectedClicks) -> None:
-    prior = np.full(2, engagement.base)
-    clicks = counters_of(("impression", 1_000), ("click", 20))
-    mixed = counters_of(
-        *(("impression", 1_000), ("click", 20), ("like", 10), ("reply", 5), ("share", 20))
-    )
-    one, other = engagement.score_many(prior, [clicks, mixed])
-    assert one == other
-    weight = engagement.prior_weight
-    assert one == pytest.approx((20 + weight * engagement.base) / (1_000 + weight))
-
-
-def test_hides_and_reports_are_no_clicks_and_take_none_away(engagement: ExpectedClicks) -> None:
-    prior = np.full(2, engagement.base)
-    rows = [
-        counters_of(("impression", 50), ("click", 5), ("hide", hides), ("report", hides))
-        for hides in (0, 4)
-    ]
-    one, other = engagement.score_many(prior, rows)
-    assert one == other
 
 
 KIND_COUNTS = st.lists(

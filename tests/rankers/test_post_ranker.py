@@ -5,12 +5,18 @@ from typing import cast
 import numpy as np
 import pytest
 
-from builders.events import counters_of, post
+from builders.events import counters_of, post, posts_of
 from feedmill.features.counters import Counters
-from feedmill.models.text_model import TextModel
-from feedmill.rankers.baselines import baselines
 from feedmill.rankers.engagement import EngagementModel
-from feedmill.rankers.post_ranker import EngagementRanker, PostRanker, TextRanker, WeightedSum
+from feedmill.rankers.post_ranker import (
+    EngagementRanker,
+    MostClicked,
+    NewestFirst,
+    PostRanker,
+    SeededShuffle,
+    SmoothedRate,
+    baselines,
+)
 from feedmill.rankers.registry import load
 
 TEXTS = ("", "A walk by the river", "21 Things Only Cat People Will Understand", "日本語")
@@ -24,9 +30,8 @@ COUNTERS = [
 
 
 def rankers() -> list[PostRanker]:
-    text = TextRanker(cast(TextModel, load("quality")))
     engagement = EngagementRanker(cast(EngagementModel, load("engagement")))
-    return [text, engagement, WeightedSum(text, engagement, 0.5, 5.0), *baselines(0.02, 50.0, 7)]
+    return [engagement, *baselines(0.02, 50.0, 7)]
 
 
 @pytest.mark.parametrize("ranker", rankers(), ids=lambda ranker: ranker.name)
@@ -48,16 +53,36 @@ def test_the_names_of_rankers_differ() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_a_weighted_sum_adds_the_two_values() -> None:
-    text, engagement, both, *_ = rankers()
-    expected = 0.5 * text.score_posts(POSTS, COUNTERS) + 5 * engagement.score_posts(POSTS, COUNTERS)
-    np.testing.assert_allclose(both.score_posts(POSTS, COUNTERS), expected)
-    assert both.name == "0.5 quality + 5 engagement"
+# --- baselines ------------------------------------------------------------------------------
 
 
-def test_engagement_follows_the_counts_and_text_does_not() -> None:
-    text, engagement, *_ = rankers()
-    liked = [counters_of(("impression", 100), ("click", 60))] * len(POSTS)
-    np.testing.assert_array_equal(text.score_posts(POSTS, liked), text.score_posts(POSTS, COUNTERS))
-    unseen = engagement.score_posts(POSTS, [Counters()] * len(POSTS))
-    assert (engagement.score_posts(POSTS, liked) > unseen).all()
+def test_the_newest_post_is_first() -> None:
+    old, new = post("old", created_at_ms=1_000), post("new", created_at_ms=1_001)
+    low, high = NewestFirst().score_posts([old, new], [Counters()] * 2)
+    assert low < high
+
+
+def test_clicks_alone_make_a_post_most_clicked() -> None:
+    counters = [counters_of(("click", 2)), counters_of(("like", 9), ("impression", 50))]
+    np.testing.assert_array_equal(MostClicked().score_posts(posts_of("ab"), counters), [2, 0])
+
+
+def test_a_rate_is_shrunken_the_more_the_fewer_impressions_there_are() -> None:
+    ranker = SmoothedRate(base=0.1, prior_weight=10)
+    counters = [Counters(), counters_of(("impression", 10), ("click", 2))]
+    scores = ranker.score_posts(posts_of("ab"), counters)
+    assert scores.tolist() == pytest.approx([0.1, 3 / 20])
+    (certain,) = ranker.score_posts(posts_of("a"), [counters_of(("click", 90))])
+    assert certain == pytest.approx(91 / 100)
+
+
+def test_a_shuffle_is_uniform_and_depends_on_seed_and_id_alone() -> None:
+    posts = posts_of(["same"] * 2_000)
+    counters = [Counters()] * len(posts)
+    scores = SeededShuffle(1).score_posts(posts, counters)
+    assert ((scores >= 0) & (scores < 1)).all()
+    np.testing.assert_allclose(np.quantile(scores, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.05)
+    edited = [post(p.post_id, "other text", created_at_ms=5) for p in posts]
+    np.testing.assert_array_equal(SeededShuffle(1).score_posts(edited, counters), scores)
+    other = SeededShuffle(2).score_posts(posts, counters)
+    assert abs(np.corrcoef(scores, other)[0, 1]) < 0.1

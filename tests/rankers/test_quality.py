@@ -57,7 +57,7 @@ def test_an_answer_that_helps_reads_better_than_one_that_does_not(quality: Quali
 
 def test_a_headline_and_an_answer_are_told_apart(quality: QualityModel) -> None:
     headlines = ["Council approves new budget", "Scientists measure lakes for ten years"]
-    probabilities = quality.probabilities(TextBatch([*headlines, HELPFUL, USELESS]))
+    _, probabilities = quality.read(TextBatch([*headlines, HELPFUL, USELESS]))
     np.testing.assert_allclose(probabilities.sum(axis=0), 1)
     assert probabilities[0, :2].min() > 0.5 > probabilities[0, 2:].max()
 
@@ -65,18 +65,16 @@ def test_a_headline_and_an_answer_are_told_apart(quality: QualityModel) -> None:
 def test_models_that_are_joined_score_as_each_by_itself(quality: QualityModel) -> None:
     batch = TextBatch([*BAIT, *PLAIN, HELPFUL, "", "word " * 2_000])
     alone = np.array([construct.rating.score(batch) for construct in quality.constructs])
-    np.testing.assert_array_equal(quality.ratings(batch), np.clip(alone, 0.01, 0.99))
+    np.testing.assert_array_equal(quality.read(batch)[0], np.clip(alone, 0.01, 0.99))
     odds = [c.register.score(batch) for c in quality.constructs if c.register is not None]
-    np.testing.assert_array_equal(
-        quality.probabilities(batch), softmax(np.array([0 * odds[0], *odds]))
-    )
+    np.testing.assert_array_equal(quality.read(batch)[1], softmax(np.array([0 * odds[0], *odds])))
 
 
 def test_the_value_is_the_mean_rating_over_the_constructs_corrected_by_trees(
     quality: QualityModel,
 ) -> None:
     batch = TextBatch([*BAIT, *PLAIN, HELPFUL])
-    ratings, probabilities = quality.ratings(batch), quality.probabilities(batch)
+    ratings, probabilities = quality.read(batch)
     mean = (ratings * probabilities).sum(axis=0)
     assert (ratings >= 0.01).all()
     np.testing.assert_array_equal(replace(quality, trees=None).score_texts(batch), mean)

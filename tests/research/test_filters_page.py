@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filters_page import WholeEvaluation, alone_lines, curves, page
+from filters_page import WholeEvaluation, curves, ordinary_lines, page
 from health_posts import HealthReport
 from msgspec.structs import replace
 from pages import write_page
@@ -16,6 +16,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.models.artifact import ModelCard
 from feedmill.models.text_model import Scores
 from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.evaluation.filter_metrics import LargeGroup
 from feedmill.training.evaluation.intervals import Figure
 from feedmill.training.evaluation.looks import Look
 from feedmill.training.evaluation.ordinary_posts import evaluate_ordinary
@@ -74,7 +75,7 @@ def test_the_page_shows_bars_cards_and_curves_that_are_there(tmp_path: Path) -> 
         "| all | ordinary posts, one, all characters: hidden | shipped | upper end ≤ 0.01 |" in text
     )
     assert "- reads no pictures" in text
-    assert "| 1 | 2026-01-01 | to see | spam@1 | 5 |" in text
+    assert "| 1 | 2026-01-01 | to see | 5 |" in text
     assert "not evaluated on youtube: give --look" in text
     images = re.findall(r"\]\((filters/[^)]*)\)", text)
     assert images == ["filters/spam-sms-stored.svg"]
@@ -106,17 +107,33 @@ def test_a_missed_bar_of_a_cell_is_among_the_bars() -> None:
     assert all(row.endswith("| **no** |") for row in rows)
 
 
-def test_what_each_filter_does_alone_is_shown_of_cells_with_rows_enough() -> None:
+def test_of_ordinary_posts_the_page_has_cells_with_rows_enough() -> None:
     found = evaluation().evaluation
     ordinary_posts = found.filters[0].ordinary
     assert ordinary_posts is not None
     large, small = ordinary_posts.cells[0], replace(ordinary_posts.cells[0], source="few", rows=299)
     large = replace(large, rows=300, demoted=Figure(0.1, 0.05, 0.2), hidden=Figure(0.2, 0.1, 0.3))
-    report = replace(found.filters[0], ordinary=replace(ordinary_posts, cells=[large, small]))
-    lines = alone_lines([report, replace(report, filter="nsfw")])
-    assert "| one | to 100 | 10.00 (5.00 to 20.00) | 10.00 (5.00 to 20.00) |" in lines
+    ordinary_posts = replace(ordinary_posts, cells=[large, small])
+    report = replace(found.filters[0], ordinary=ordinary_posts)
+    lines = ordinary_lines(ordinary_posts, [report, replace(report, filter="nsfw")])
+    shown = " | ".join(["20.00 (10.00 to 30.00)", *["10.00 (5.00 to 20.00)"] * 3])
+    assert f"| one | to 100 | 300 | {large.groups} | {shown} |" in lines
     assert not [line for line in lines if "few" in line]
     assert lines[-1].startswith("Hidden by one alone: spam 20.00 (10.00 to 30.00) % of one, to 100")
+
+
+def test_of_a_set_the_page_has_the_largest_group_that_is_not_all_of_it() -> None:
+    found = evaluation()
+    (report,) = found.evaluation.filters
+    (measured,) = report.datasets
+    groups = [
+        LargeGroup(name, 0.1, measured.metrics, None if name == "whole" else measured.metrics)
+        for name in ("first", "second", "whole")
+    ]
+    for shown, names in ((groups, ["first"]), (groups[2:], [])):
+        one = replace(report, datasets=[replace(measured, large_groups=shown)])
+        text = page(with_(found, filters=[one]), [])
+        assert re.findall(r"^\| sms: `(\w+)` alone", text, re.MULTILINE) == names
 
 
 def test_of_models_that_nobody_ships_the_page_says_less() -> None:

@@ -1,14 +1,9 @@
-from typing import Any
-
 import local_labels
 import numpy as np
-import pytest
 from local_labels import LABELS, evaluate_local
 
 from builders.training_data import dataset, sentences, training_data
-from feedmill.features.post_batch import PostBatch
 from feedmill.filters.registry import FILTERS
-from feedmill.training.arrays import Values
 from feedmill.training.datasets.labelled_posts import (
     LabelledPosts,
     LabelledRow,
@@ -61,26 +56,3 @@ def test_of_few_groups_each_is_judged_by_labels_of_the_others_then_of_all() -> N
     ((_, (case,)),) = local_labels._protocols(new_spam(60), look=True)
     assert (case.judged == (new_spam(60).splits == "test")).all()
     assert (case.labelled == ~case.judged).all()
-
-
-def test_labelled_rows_are_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, labelled = new_spam(3), set[str]()
-
-    class ByHeart:
-        """Knows the labelled posts alone."""
-
-        def raw_scores(self, batch: PostBatch) -> Values:
-            assert not {post.post_id for post in batch.posts} & labelled
-            return np.zeros(len(batch))
-
-    def fit_delta(base: object, drawn: LabelledPosts) -> ByHeart:
-        labelled.clear()
-        labelled.update(post.post_id for post in drawn.posts)
-        assert (len(drawn), drawn.labels.sum()) == (100, 50)
-        return ByHeart()
-
-    monkeypatch.setattr(local_labels, "fit_delta", fit_delta)
-    (_, cases) = local_labels._protocols(rows, look=True)[1]
-    base: Any = ByHeart()
-    recall = local_labels._recall_after(base, rows, np.ones(len(rows)), cases, 100, 0)
-    assert recall == 0.0

@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from builders.mapped import mapped_bytes
 from feedmill.tables.extendible_hash import ExtendibleHash
 
 
@@ -59,7 +60,7 @@ def test_it_finds_what_a_dict_finds(kind: str, seed: int) -> None:
 def test_after_all_is_removed_nothing_is_found_and_the_slots_serve_again() -> None:
     random, model = Random(2), Model()
     model.insert([random.getrandbits(32) for _ in range(3000)])
-    used = model.table.used_bytes
+    used = mapped_bytes(model.table)
     for hashed, numbers in model.numbers.items():
         for number in tuple(numbers):
             model.table.remove(hashed, number)
@@ -67,7 +68,7 @@ def test_after_all_is_removed_nothing_is_found_and_the_slots_serve_again() -> No
     model.check([])
     model.insert([random.getrandbits(32) for _ in range(3000)])
     model.check([])
-    assert model.table.used_bytes <= 2 * used
+    assert mapped_bytes(model.table) <= 2 * used
 
 
 def test_it_takes_some_twenty_bytes_a_number() -> None:
@@ -75,4 +76,4 @@ def test_it_takes_some_twenty_bytes_a_number() -> None:
     for number in range(200_000):
         table.insert(random.getrandbits(32), number)
         if number >= 50_000:
-            assert 14 <= table.used_bytes / (number + 1) <= 36
+            assert 14 <= mapped_bytes(table._slots) / (number + 1) <= 36

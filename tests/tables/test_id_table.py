@@ -1,12 +1,13 @@
-"""The table of ids against a dict."""
+"""The table of ids against a dict, and the text of ids through blocks that fill and empty."""
 
 from random import Random
 
 import numpy as np
 import pytest
 
+from builders.mapped import mapped_bytes
 from feedmill.tables import id_table
-from feedmill.tables.id_table import IdTable
+from feedmill.tables.id_table import BLOCK_BYTES, IdArena, IdTable, encode
 
 
 class Model:
@@ -19,7 +20,9 @@ class Model:
         self.random = random
 
     def draw(self) -> str:
-        alphabet = self.random.choice(("p", "é", "post-"))
+        alphabet = self.random.choice(
+            ("p", "é", "\U0001f600", "\ud800", "post-")
+        )  # one has no other half
         return f"{alphabet}{self.random.randrange(4000)}"
 
     def add(self) -> None:
@@ -56,6 +59,8 @@ class Model:
         assert [-1 if (n := table.find(text)) is None else n for text in texts] == expected
         for text, number in self.numbers.items():
             assert table[number] == text
+        numbers = np.array([*self.numbers.values()], np.int32)
+        assert table.read_many(numbers) == [*self.numbers]
         for number, text in self.forgotten.items():
             assert table[number] == text
         known = {*self.numbers.values(), *self.forgotten}
@@ -103,4 +108,70 @@ def test_an_id_of_twenty_bytes_takes_some_50() -> None:
     table = IdTable()
     for i in range(100_000):
         table.add(f"post-{i:015d}")
-    assert 40 <= table.used_bytes / 100_000 <= 62
+    assert 40 <= mapped_bytes(table) / 100_000 <= 62
+
+
+# --- the text of ids ------------------------------------------------------------------------
+
+
+def put(arena: IdArena, texts: dict[int, str]) -> None:
+    for number, text in texts.items():
+        arena.put(number, encode(text))
+
+
+def draw(random: Random, text: str) -> str:
+    """Another text, often of the same size."""
+    return random.choice((text[:-1] + "x", "x" + text[1:], text + "x", text[1:], "é"))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ids_are_read_back_whatever_goes_and_moves(seed: int) -> None:
+    random, arena, held, given = Random(seed), IdArena(), dict[int, str](), 0
+    for _ in range(200):
+        count = random.choice((1, 40, 400))
+        texts = {given + i: f"{random.random()}" * random.randrange(1, 9) for i in range(count)}
+        given += count
+        put(arena, texts)
+        held |= texts
+        for number in random.sample(sorted(held), k=min(len(held), random.choice((0, 300)))):
+            arena.drop(number)
+            del held[number]
+            assert arena.read(number) == ""
+        arena.tidy()
+    assert {number: arena.read(number) for number in held} == held
+    for number, text in held.items():
+        other = draw(random, text)
+        assert arena.holds(number, encode(text))
+        assert arena.holds(number, encode(other)) == (text == other)
+
+
+def test_a_block_whose_ids_are_all_gone_is_used_again() -> None:
+    arena, number = IdArena(), 0
+    waiting: list[int] = []
+    for _ in range(60):  # ids live as long as three blocks
+        put(arena, {number + i: f"{i:064d}" for i in range(1024)})
+        waiting.extend(range(number, number + 1024))
+        number += 1024
+        gone, waiting = waiting[:-3072], waiting[-3072:]
+        for old in gone:
+            arena.drop(old)
+    assert arena._bytes.used_bytes <= 6 * BLOCK_BYTES
+
+
+def test_tidying_keeps_at_most_half_of_the_bytes_for_ids_that_are_gone() -> None:
+    random, arena = Random(4), IdArena()
+    held = {number: f"{number:032d}" for number in range(40_000)}
+    put(arena, held)
+    order = sorted(held)
+    random.shuffle(order)
+    for i, number in enumerate(order[:36_000]):
+        arena.drop(number)
+        del held[number]
+        if i % 1000 == 0:
+            arena.tidy()
+    while arena.tidy():
+        pass
+    used = (len(arena._live) - len(arena._free_blocks)) * BLOCK_BYTES
+    assert used <= 2 * 32 * len(held) + 2 * BLOCK_BYTES
+    assert {number: arena.read(number) for number in held} == held
+    assert not arena.tidy()

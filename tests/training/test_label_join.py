@@ -1,20 +1,9 @@
 """Labels are joined with the version of a post that their raters saw."""
 
-import time
-from pathlib import Path
 from typing import Any
-
-import msgspec
-import pytest
-from click.testing import CliRunner
-from kafka import KafkaProducer
-from kafka.admin import KafkaAdminClient, NewTopic
 
 from builders.events import NOW_MS
 from builders.records import StoredRecord, record
-from builders.training_data import sentences
-from feedmill.cli.main import main
-from feedmill.models.artifact import read_card
 from feedmill.training.label_join import LabelJoin
 
 
@@ -101,56 +90,3 @@ def test_a_filter_of_ones_own_has_labels_too() -> None:
 def test_a_post_is_no_younger_than_its_record() -> None:
     join, _ = joined([label("p", 1, 50)], [post("p", "text", 7)])
     assert join.labelled()[0][0].created_at_ms == 7
-
-
-@pytest.fixture
-def train_from_labels(stack: Any, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Posts and labels in a real Kafka, and the command that learns from them."""
-    monkeypatch.setenv("FEEDMILL_KAFKA", stack.kafka)
-    monkeypatch.setenv("FEEDMILL_TOPIC_PREFIX", prefix)
-    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
-    names = {f"{prefix}{name}" for name in ("labels", "posts")}
-    configs = {"message.timestamp.type": "LogAppendTime"}
-    admin.create_topics([NewTopic(name, 2, 1, topic_configs=configs) for name in names])
-    until = time.monotonic() + 20
-    while not names <= set(admin.list_topics()):
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    producer = KafkaProducer(bootstrap_servers=stack.kafka)
-
-    def send(topic: str, key: str, value: dict[str, Any] | None) -> None:
-        content = None if value is None else msgspec.json.encode(value)
-        producer.send(f"{prefix}{topic}", content, key.encode())
-
-    bad, good, plain = sentences(120, 1, "BUY pills NOW!!!"), sentences(120, 2), sentences(400, 3)
-    now_ms = int(time.time() * 1000)
-    for index, text in enumerate([*bad, *good, *plain]):
-        key = f"p{index}"
-        value = {"author_id": f"u{index % 60}", "created_at_ms": now_ms, "text": text}
-        send("posts", key, {"post_id": key, **value})
-        if index < 240:
-            judgement = {"target": "spam", "value": float(index < 120), "source": "ann"}
-            send("labels", key, {"post_id": key, **judgement, "at_ms": now_ms + 60_000})
-    send("posts", "p0", None)
-    producer.flush()
-    producer.close()
-    return lambda *words: CliRunner().invoke(main, ["train", "spam", "--from-labels", *words])
-
-
-def test_a_filter_learns_from_the_topics(train_from_labels: Any, tmp_path: Path) -> None:
-    look = ("--look", "a test", "--looks", str(tmp_path / "looks.jsonl"))
-    done = train_from_labels("--out", str(tmp_path), "--day", "2026-01-01", *look)
-    assert done.exit_code == 0, done.output
-    card = read_card(tmp_path, "spam")
-    assert card.command == "feedmill train spam --from-labels"
-    assert [(use.file, use.split) for use in card.data] == [
-        ("topic:labels", "author, by author, second edition"),
-        ("topic:posts", "author, by author, second edition"),
-    ]
-    assert card.metrics["labels.auc"] > 0.9
-    assert "left out: 1 labelled posts that are not there, or were deleted" in done.output
-    again = train_from_labels("--out", str(tmp_path / "b"), "--json")
-    assert card.sha256 in again.output
-    none = train_from_labels("--since", f"{int(time.time() * 1000) + 120_000}")
-    assert none.exit_code == 1
-    assert "no labels of `spam`" in none.output

@@ -28,18 +28,6 @@ def test_each_post_is_drawn_as_often_as_its_probability_says() -> None:
     assert np.abs(times / rounds - stated).max() < 0.035
 
 
-def test_an_estimate_weighted_by_the_inverse_probability_is_unbiased() -> None:
-    rng = np.random.default_rng(2)
-    values = rng.random(200) ** 3
-    violates = rng.random(200) < values
-    estimates = []
-    for _ in range(3000):
-        sample = draw_posts(values, 40, 0.5, rng)
-        estimates.append((violates[sample.rows] / sample.probabilities).sum())
-    error = np.std(estimates) / np.sqrt(len(estimates))
-    assert abs(np.mean(estimates) - violates.sum()) < 4 * error
-
-
 def test_the_least_certain_posts_are_drawn_more_often() -> None:
     values = np.array([0.001, 0.2, 0.5, 0.8, 0.999])
     probabilities = inclusion_probabilities(uncertainty(values), 1)

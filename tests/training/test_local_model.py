@@ -115,15 +115,6 @@ def bounded_minimum(
     return np.asarray(found.x)
 
 
-def test_a_stored_score_that_labels_contradict_counts_for_nothing(base: FilterModel) -> None:
-    labels = of_opposite_labels()
-    # A slope so small that the stored score hardly counts before the labels.
-    unsure = replace(base, calibrator=replace(base.calibrator, slope=1e-3))
-    trainer = local_model._DeltaTrainer(unsure, labels)
-    assert trainer.fit(np.ones(len(labels), dtype=np.bool_)).base == 0.0
-    assert auc(fit_delta(unsure, labels), labels) > 0.95
-
-
 def test_thresholds_are_chosen_on_the_products_own_ordinary_posts(base: FilterModel) -> None:
     own = labelled_posts(
         "own", "own", [LabelledRow(f"hello {t}", 0.0, t) for t in sentences(400, 9)]

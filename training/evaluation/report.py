@@ -117,7 +117,7 @@ def ordinary_lines(report: OrdinaryReport) -> list[str]:
         "",
         *table(header, rows, left=2),
         "",
-        _judged_groups(report),
+        judged_groups(report),
     ]
 
 
@@ -126,7 +126,8 @@ def cell_names(cell: Cell) -> list[str]:
     return [cell.source, cell.length, f"{cell.rows:,}", f"{cell.groups:,}"]
 
 
-def _judged_groups(report: OrdinaryReport) -> str:
+def judged_groups(report: OrdinaryReport) -> str:
+    """Return the sentence on groups of which more is hidden than may be."""
     if not report.judged_groups:
         return (
             f"No community, page, author or host is known that has {MIN_GROUP_ROWS} posts or more,"

@@ -38,7 +38,9 @@ def impatient(folder: Path) -> Path:
     """What has a worker take a transaction for one without an end after 5 s, not 20."""
     path = folder / "impatient"
     path.mkdir()
-    changed = "from feedmill.streams.kafka import hanging\n\nhanging.HANGS_AFTER_S = 5.0\n"
+    changed = (
+        "from feedmill.streams.kafka import read_progress\n\nread_progress.HANGS_AFTER_S = 5.0\n"
+    )
     (path / "sitecustomize.py").write_text(changed, "utf-8")
     return path
 

@@ -52,7 +52,8 @@ def test_a_partition_stops_loudly_and_goes_on_by_the_command_that_is_named(
     before = committed(engine, STOPPED)
     remove_records(engine, "posts", STOPPED)
     engine.restart(ALL_STAGES)
-    named = f"stop all workers, then: feedmill topics reset posts:{STOPPED} --to earliest"
+    command = f"feedmill groups reset-offsets worker posts:{STOPPED} --to earliest"
+    named = f"stop all workers, then: {command}"
     reason = until(lambda: reason_of(engine, ALL_STAGES, named))
     others = [id_in(p, "then") for p in range(PARTITIONS) if p != STOPPED]
     late = id_in(STOPPED, "late")
@@ -81,6 +82,6 @@ def test_a_log_that_was_cut_off_stops_its_partition_too(engine: FaultEngine) -> 
         admin.close()
     log = engine.start_worker().log
     until(lambda: "the log was cut off" in log.read_text())
-    assert f"feedmill topics reset posts:{STOPPED} --to latest" in log.read_text()
+    assert f"feedmill groups reset-offsets worker posts:{STOPPED} --to latest" in log.read_text()
     until(lambda: say_not_ready(engine))
     assert committed(engine, STOPPED) == 1000

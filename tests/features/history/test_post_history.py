@@ -143,8 +143,8 @@ def test_memory_is_bounded_from_the_start() -> None:
     tracemalloc.start()
     history = PostHistory()
     made = tracemalloc.get_traced_memory()[0]
-    for n in range(30):
-        history.fold([at(n, f"{n}-{i}", f"a{n}-{i}", f"{TEXT} {n} {i}") for i in range(500)])
+    for n in range(12):
+        history.fold([at(n, f"{n}-{i}", f"a{n}-{i}", f"{TEXT} {n} {i}") for i in range(250)])
     grown = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert made < 60e6

@@ -4,26 +4,18 @@ import numpy as np
 import pytest
 
 from feedmill.features.text.lexicon import (
-    LEXICON_COLUMNS,
     LEXICON_KINDS,
     Lexicon,
-    lexicon_matrix,
     parse_terms,
     spam_lexicon,
 )
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.features.text.profanity import PROFANITY_COLUMNS, profanity_matrix
 
 
 def test_words_and_neighbouring_words_are_counted_by_kind() -> None:
     lexicon = Lexicon.of([["money", "free money"], ["check out"]])
     counts = lexicon.counts(TextBatch(["Free MONEY, money!", "check it out", "check out", ""]))
     np.testing.assert_array_equal(counts, [[3, 0], [0, 0], [0, 1], [0, 0]])
-
-
-def test_no_pair_is_found_across_two_texts() -> None:
-    counts = Lexicon.of([["check out"]]).counts(TextBatch(["please check", "out now", "check"]))
-    assert not counts.any()
 
 
 def test_counts_are_those_of_plain_python() -> None:
@@ -57,20 +49,3 @@ def test_the_list_that_ships_has_terms_of_every_kind() -> None:
     text = "# a comment\n[money]  of money\nfree, cash\nprize\n\n[bait]\nlike this\n"
     assert parse_terms(text, ("money", "bait")) == [["free", "cash", "prize"], ["like this"]]
     assert spam_lexicon().kinds == len(LEXICON_KINDS)
-
-
-def test_cues_speak_of_spam_and_not_of_a_walk() -> None:
-    rows = lexicon_matrix(
-        TextBatch(["WINNER! Claim your free prize, call now", "a walk in the woods"])
-    )
-    assert rows.shape == (2, len(LEXICON_COLUMNS))
-    total = LEXICON_COLUMNS.index("cues")
-    assert rows[0, total] > 1.5
-    assert rows[1, total] == 0
-
-
-def test_profanity_is_counted_alone_in_each_text() -> None:
-    rows = profanity_matrix(TextBatch(["what a damn shame", "what a shame", ""]))
-    assert rows.shape == (3, len(PROFANITY_COLUMNS))
-    assert rows[0].any()
-    assert not rows[1:].any()

@@ -1,12 +1,12 @@
 """What is wrong with an engine, by what was seen of it: a table of states and findings."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
+from builders.golden import Golden
 from feedmill.events.instance import (
     Instance,
     ModelDrift,
@@ -83,225 +83,94 @@ def with_own(*beats: Beat, **kafka: Any) -> Seen:
     return replace(seen(*worker("one", 0, 1, 2, 3), *beats, feeds=needs, **kafka), names=OWN)
 
 
+def refused_setting(last: int) -> Seen:
+    """One refused the setting at offset 9; the last one of its key stands at `last`."""
+    refused = (RefusedSetting("weights", 9, "no such signal"),)
+    return seen(*worker("one", 0, 1, 2, 3, refused=refused), settings={"weights": last})
+
+
 def held_back() -> Seen:
     late = lags(2, 3, late_ms=40_000, lag=5, why="held back by a transaction that does not end")
     return seen(*worker("one", 0, 1), *worker("two", 2, 3, partitions=late))
 
 
 DRIFT = ModelDrift("spam", "v", "scores", "drift", 900, 0.4, 0.2, "the mean moved")
+ALL = worker("one", 0, 1, 2, 3)
+BUT_SPAM = worker("one", 0, 1, 2, 3, stages=STAGES[1:])
+AN_HOUR_LATE = (PartitionLag("posts", 3, 0), PartitionLag("engagements", 3, 900, 3_600_000))
 
-# What was seen, and of the first finding: severity, topic, partitions, instance, words of it, and
-# words of its way out.
-Case = tuple[Callable[[], Seen], str, str, tuple[int, ...], str, str, str]
-CASES: dict[str, Case] = {
-    "engagements an hour behind": (
-        lambda: seen(
-            *worker("one", 0, 1, 2),
-            *worker(
-                "two",
-                3,
-                partitions=(
-                    PartitionLag("posts", 3, 0),
-                    PartitionLag("engagements", 3, 900, 3_600_000),
-                ),
-            ),
-        ),
-        *("wrong", "engagements", (3,), "two"),
-        "engagements[3]: two is 60 min behind, 900 records",
-        "feedmill latency",
+
+def one_worker(**more: Any) -> Seen:
+    """An engine of one worker that is well, but for what is given."""
+    return seen(*worker("one", 0, 1, 2, 3, **more))
+
+
+# By what was seen; `findings.txt` has what is found.
+CASES: dict[str, Seen] = {
+    "engagements an hour behind": seen(
+        *worker("one", 0, 1, 2), *worker("two", 3, partitions=AN_HOUR_LATE)
     ),
-    "a transaction holds back": (
-        held_back,
-        *("wrong", "posts", (2, 3), "two"),
-        "posts[2-3]: two is 40 s behind, 10 records, held back by a transaction",
-        "abort-hanging",
+    "a transaction holds back": held_back(),
+    "a stage that nobody runs": seen(*BUT_SPAM),
+    "a judge of some partitions is silent": seen(
+        *(*BUT_SPAM, *worker("judge-1", 0, 1, stages=("spam",))),
+        *worker("judge-2", 2, 3, stages=("spam",), age_ms=50_000),
+        waiting={("posts", 2): 4, ("posts", 3): 5},
     ),
-    "a stage that nobody runs": (
-        lambda: seen(*worker("one", 0, 1, 2, 3, stages=STAGES[1:])),
-        *("wrong", "posts", (0, 1, 2, 3), ""),
-        "posts[0-3] for spam: nobody reads it",
-        "feedmill worker",
+    "one of two workers is stopped": seen(
+        *worker("one", 0, 1), *worker("two", 2, 3, age_ms=14_000)
     ),
-    "a judge of some partitions is silent": (
-        lambda: seen(
-            *worker("one", 0, 1, 2, 3, stages=STAGES[1:]),
-            *worker("judge-1", 0, 1, stages=("spam",)),
-            *worker("judge-2", 2, 3, stages=("spam",), age_ms=50_000),
-            waiting={("posts", 2): 4, ("posts", 3): 5},
-        ),
-        *("wrong", "posts", (2, 3), "judge-2"),
-        "posts[2-3] for spam: judge-2 (pid 7 on host-1) has been silent for 50 s, and nobody else"
-        " reads it; 9 records wait",
-        "on host-1 see whether pid 7 lives",
+    "others took over from it": seen(*ALL, *worker("two", 2, 3, age_ms=40_000)),
+    "a worker that is not ready": one_worker(ready=False, reason="catching up, 9 records to go"),
+    "one that has no partitions yet": seen(
+        *ALL, *worker("two", ready=False, reason="waiting for partitions")
     ),
-    "one of two workers is stopped": (
-        lambda: seen(*worker("one", 0, 1), *worker("two", 2, 3, age_ms=14_000)),
-        *("wrong", "posts", (2, 3), "two"),
-        "posts[2-3]: two (pid 7 on host-1) has been silent for 14 s",
-        "start it again",
+    "nothing runs": seen(),
+    "a program of one's own is dead": with_own(*program(age_ms=60_000)),
+    "it never ran": with_own(),
+    "it answers nothing": with_own(*program(), unanswered={("novelty", 2): 3}),
+    "feeds are stale": seen(*ALL, feeds=(feed("lang:de"), feed(fresh_for_ms=-90_000))),
+    "Redis has nothing": seen(*ALL, feeds=()),
+    "Redis is full": replace(well(), redis=RedisState((feed(),), 95, 100)),
+    "Kafka is away": replace(
+        well(), kafka=None, kafka_trouble=Trouble("Kafka at x: away", "start it")
     ),
-    "others took over from it": (
-        lambda: seen(*worker("one", 0, 1, 2, 3), *worker("two", 2, 3, age_ms=40_000)),
-        *("warn", "posts", (2, 3), "two"),
-        "silent for 40 s; others read posts[2-3], engagements[2-3], which it had",
-        "if it stands still, kill it",
+    "Redis is away": replace(
+        well(), redis=None, redis_trouble=Trouble("Redis at x: away", "start it")
     ),
-    "a worker that is not ready": (
-        lambda: seen(
-            *worker("one", 0, 1, 2, 3, ready=False, reason="catching up, 9 records to go")
-        ),
-        *("wrong", "posts", (0, 1, 2, 3), "one"),
-        "posts[0-3]: one is not ready: catching up, 9 records to go",
-        "operator.md#recovery",
+    "the broker's clock jumped": one_worker(at_ms=NOW_MS - 7_200_000),
+    "builds differ": seen(*worker("one", 0, 1), *worker("two", 2, 3, build="0.3")),
+    "a setting is refused and still the last": refused_setting(9),
+    "Redis refused writes": seen(
+        *(replace(beat, refused_writes=12 * (beat.instance.stage == "combiner")) for beat in ALL)
     ),
-    "one that has no partitions yet": (
-        lambda: seen(
-            *worker("one", 0, 1, 2, 3), *worker("two", ready=False, reason="waiting for partitions")
-        ),
-        *("warn", "", (), "two"),
-        "two is not ready: waiting for partitions",
-        "operator.md#recovery",
+    "a release is refused": one_worker(refused_releases=(RefusedRelease("spam", 3, "too slow"),)),
+    "a release waits": one_worker(waiting_releases=(RefusedRelease("spam", 3, "no answer"),)),
+    "a source is capped": seen(
+        *BUT_SPAM,
+        *worker("one", 0, 1, 2, 3, stages=("spam",), capped_sources=("lang:de",), capped_count=3),
     ),
-    "nothing runs": (
-        seen,
-        *("wrong", "", (), ""),
-        "no worker has reported in the last hour",
-        "feedmill worker",
-    ),
-    "a program of one's own is dead": (
-        lambda: with_own(*program(age_ms=60_000)),
-        *("wrong", "signals.novelty", (0, 1, 2, 3), "app"),
-        "signals.novelty[0-3]: app (pid 7 on host-1) has been silent for 60 s, and nobody writes",
-        "docs/own_signals.md",
-    ),
-    "it never ran": (
-        with_own,
-        *("wrong", "signals.novelty", (0, 1, 2, 3), ""),
-        "signals.novelty[0-3]: no program writes it",
-        "docs/own_signals.md",
-    ),
-    "it answers nothing": (
-        lambda: with_own(*program(), unanswered={("novelty", 2): 3}),
-        *("wrong", "signals.novelty", (2,), "app"),
-        "signals.novelty[2]: 3 of the newest posts have none after 5 s; app (pid 7 on host-1)",
-        "docs/own_signals.md",
-    ),
-    "feeds are stale": (
-        lambda: seen(
-            *worker("one", 0, 1, 2, 3), feeds=(feed("lang:de"), feed(fresh_for_ms=-90_000))
-        ),
-        *("wrong", "", (), ""),
-        "1 of 2 feeds are stale, global, for up to 90 s",
-        "the worker that ranks",
-    ),
-    "Redis has nothing": (
-        lambda: seen(*worker("one", 0, 1, 2, 3), feeds=()),
-        *("wrong", "", (), ""),
-        "Redis has no feed",
-        "the worker that ranks",
-    ),
-    "Redis is full": (
-        lambda: replace(well(), redis=RedisState((feed(),), 95, 100)),
-        *("warn", "", (), ""),
-        "Redis is nearly full: 95% of its maxmemory",
-        "raise maxmemory",
-    ),
-    "Kafka is away": (
-        lambda: replace(well(), kafka=None, kafka_trouble=Trouble("Kafka at x: away", "start it")),
-        *("wrong", "", (), ""),
-        "Kafka at x: away",
-        "start it",
-    ),
-    "Redis is away": (
-        lambda: replace(well(), redis=None, redis_trouble=Trouble("Redis at x: away", "start it")),
-        *("wrong", "", (), ""),
-        "Redis at x: away",
-        "start it",
-    ),
-    "the broker's clock jumped": (
-        lambda: seen(*worker("one", 0, 1, 2, 3, at_ms=NOW_MS - 7_200_000)),
-        *("wrong", "", (), ""),
-        "the broker's clock is 119 min ahead of the time of the workers",
-        "restart all workers",
-    ),
-    "builds differ": (
-        lambda: seen(*worker("one", 0, 1), *worker("two", 2, 3, build="0.3")),
-        *("warn", "", (), ""),
-        "workers of different builds run: 0.2, 0.3",
-        "end the upgrade",
-    ),
-    "a setting is refused and still the last": (
-        lambda: seen(
-            *worker("one", 0, 1, 2, 3, refused=(RefusedSetting("weights", 9, "no such signal"),)),
-            settings={"weights": 9},
-        ),
-        *("warn", "config", (0,), "one"),
-        "the setting weights at offset 9 is refused: no such signal",
-        "feedmill config",
-    ),
-    "Redis refused writes": (
-        lambda: seen(
-            *(
-                replace(one, refused_writes=12)
-                for one in worker("one", 0, 1, 2, 3, stages=("combiner",))
-            ),
-            *worker("one", 0, 1, 2, 3, stages=STAGES[:-1]),
-        ),
-        *("warn", "", (), "one"),
-        "in the last minute Redis refused 12 writes of one",
-        "--redis-prefix",
-    ),
-    "a release is refused": (
-        lambda: seen(
-            *worker("one", 0, 1, 2, 3, refused_releases=(RefusedRelease("spam", 3, "too slow"),))
-        ),
-        *("warn", "models", (0,), "one"),
-        "the release of spam is refused: too slow",
-        "feedmill models health",
-    ),
-    "a release waits": (
-        lambda: seen(
-            *worker("one", 0, 1, 2, 3, waiting_releases=(RefusedRelease("spam", 3, "no answer"),))
-        ),
-        *("warn", "models", (0,), "one"),
-        "the release of spam waits for the store: no answer",
-        "feedmill models health",
-    ),
-    "a source is capped": (
-        lambda: seen(
-            *worker("one", 0, 1, 2, 3, stages=STAGES[1:]),
-            *worker(
-                "one", 0, 1, 2, 3, stages=("spam",), capped_sources=("lang:de",), capped_count=3
-            ),
-        ),
-        *("warn", "", (), "one"),
-        "spam would hide too much of lang:de and 2 more, and demotes there",
-        "operator.md#alarms",
-    ),
-    "a model drifts": (
-        lambda: seen(
-            *worker("one", 0, 1, 2, 3), *worker("w", stages=("watch",), group="", drift=(DRIFT,))
-        ),
-        *("warn", "", (), ""),
-        "scores of spam drifts: the mean moved",
-        "feedmill models health",
+    "a model drifts": seen(*ALL, *worker("w", stages=("watch",), group="", drift=(DRIFT,))),
+    "a silent worker, stale feeds and a refused release": seen(
+        *worker("one", 0, 1, refused_releases=(RefusedRelease("spam", 3, "slow"),)),
+        *worker("two", 2, 3, age_ms=30_000),
+        feeds=(feed(fresh_for_ms=-9_000),),
     ),
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_what_is_wrong_is_named_with_place_and_way_out(name: str) -> None:
-    make, severity, topic, partitions, instance, what, way_out = CASES[name]
-    first = findings(make())[0]
-    assert (first.severity, first.topic, first.partitions) == (severity, topic, partitions)
-    assert first.instance == instance
-    assert what in first.what
-    assert way_out in first.way_out
-
-
-@pytest.mark.parametrize("name", [name for name in CASES if CASES[name][1] == "warn"])
-def test_what_is_to_be_looked_at_is_no_fault(name: str) -> None:
-    assert [one.severity for one in findings(CASES[name][0]())] == ["warn"]
+def test_what_is_wrong_is_named_with_place_and_way_out(golden: Golden) -> None:
+    lines = []
+    for name, state in CASES.items():
+        found = findings(state)
+        # What is wrong stands on top; what is only to be looked at is no fault.
+        assert [one.severity for one in found] == sorted((o.severity for o in found), reverse=True)
+        lines += [f"## {name}"]
+        for one in found:
+            place = f"{one.topic}{ranges(list(one.partitions)) if one.partitions else ''}"
+            lines += [f"{one.severity} {place} {one.instance}".rstrip(), f"    {one.what}"]
+            lines += [f"    -> {one.way_out}"]
+    golden.check("findings.txt", "\n".join(lines) + "\n")
 
 
 @pytest.mark.parametrize(
@@ -310,32 +179,15 @@ def test_what_is_to_be_looked_at_is_no_fault(name: str) -> None:
         well(),
         with_own(*program()),
         # A setting that a later one replaced.
-        seen(
-            *worker("one", 0, 1, 2, 3, refused=(RefusedSetting("weights", 9, "bad"),)),
-            settings={"weights": 10},
-        ),
+        refused_setting(10),
         # A stage that no feed needs.
-        seen(
-            *worker("one", 0, 1, 2, 3, stages=STAGES[1:]), feeds=(feed(stages=BUILT_IN - {"spam"}),)
-        ),
+        seen(*BUT_SPAM, feeds=(feed(stages=BUILT_IN - {"spam"}),)),
         # One that ended long ago without a word.
-        seen(*worker("one", 0, 1, 2, 3), *worker("two", 2, 3, age_ms=700_000)),
+        seen(*ALL, *worker("two", 2, 3, age_ms=700_000)),
     ],
 )
 def test_a_healthy_engine_has_no_findings(state: Seen) -> None:
     assert findings(state) == []
-
-
-def test_what_is_wrong_stands_on_top() -> None:
-    state = seen(
-        *worker("one", 0, 1, refused_releases=(RefusedRelease("spam", 3, "slow"),)),
-        *worker("two", 2, 3, age_ms=30_000),
-        feeds=(feed(fresh_for_ms=-9_000),),
-    )
-    found = findings(state)
-    assert [one.severity for one in found] == ["wrong", "wrong", "wrong", "warn"]
-    assert [one.topic for one in found] == ["posts", "engagements", "", "models"]
-    assert found[2].way_out == "mend what is named above"
 
 
 def test_a_finding_as_json_has_its_place() -> None:

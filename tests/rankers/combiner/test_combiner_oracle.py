@@ -89,8 +89,12 @@ class World:
         self.oracle.post(post, offset, timestamp_ms)
         if random.random() < 0.6:
             value = random.choice((0.1, 0.1, 0.1, 0.7, None))
-            for name in GATES:
-                self._signal(name, post_id, offset, value, random)
+            written: list[tuple[str, Signal | None]] = [
+                (name, self._signal(post_id, offset, value, random)) for name in GATES
+            ]
+            written += [(name, None) for name in NAMES.all if random.random() < 0.05]
+            random.shuffle(written)
+            self._write_signals(post_id, written)
 
     def delete(self, random: Random) -> None:
         post_id = random.choice(POSTS)
@@ -107,12 +111,21 @@ class World:
         version = self.records[post_id] + random.choice((0, 0, 0, 0, -1, 1, 1, 2))
         grid = (0.0, 0.25, 0.5, 0.6, 0.9, 1.0, None)
         value = random.choice((*grid, -2.0) if name == "novelty" else grid)
-        self._signal(name, post_id, max(version, 0) * PER_RECORD, value, random)
+        signal = self._signal(post_id, max(version, 0) * PER_RECORD, value, random)
+        self.combiner.view.update_signals(name, [signal])
+        self.oracle.signal(name, signal)
 
-    def _signal(
-        self, name: str, post_id: str, offset: int, value: float | None, random: Random
-    ) -> None:
-        signal = Signal(
+    def _write_signals(self, post_id: str, written: list[tuple[str, Signal | None]]) -> None:
+        """Signals of several names, and withdrawals."""
+        self.combiner.view.update_written((name, post_id, one) for name, one in written)
+        for name, one in written:
+            if one is None:
+                self.oracle.clear(name, post_id)
+            else:
+                self.oracle.signal(name, one)
+
+    def _signal(self, post_id: str, offset: int, value: float | None, random: Random) -> Signal:
+        return Signal(
             post_id=post_id,
             post_offset=offset,
             value=value if value is None else float(np.float32(value)),
@@ -122,12 +135,10 @@ class World:
             error="failed" if value is None else None,
             revision=random.choice((0, 0, 0, 1, 2)),
         )
-        self.combiner.view.update_signal(name, signal)
-        self.oracle.signal(name, signal)
 
     def clear(self, random: Random) -> None:
         name, post_id = random.choice(NAMES.all), random.choice(POSTS)
-        self.combiner.view.clear_signal(name, post_id)
+        self.combiner.view.update_signals(name, [post_id])
         self.oracle.clear(name, post_id)
 
     def override(self, random: Random) -> None:
@@ -333,5 +344,5 @@ def test_redis_shows_what_the_contract_says(seeds: list[int]) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_long_runs_show_it(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("feedmill.rankers.combiner.overridden_rows._SLICE_ROWS", 3)
+    monkeypatch.setattr("feedmill.rankers.combiner.overrides._SLICE_ROWS", 3)
     World().run_all(Random(seed).choices(range(1_000_000_000), k=1200))

@@ -35,10 +35,10 @@ def test_what_its_stage_withdrew_is_discarded() -> None:
     early.add(7, "nsfw", signal("p", 5, 0.1))
     early.add(7, "nsfw", signal("p", 6, 0.1))
     early.discard(7, "spam")
-    assert (len(early), list(early.rows)) == (2, [7])
+    assert (len(early), list(early._by_row)) == (2, [7])
     early.discard(7, "nsfw")
     early.discard(8, "nsfw")
-    assert (len(early), list(early.rows)) == (0, [])
+    assert (len(early), list(early._by_row)) == (0, [])
 
 
 def test_beyond_the_bound_the_row_that_waited_longest_goes_and_is_counted() -> None:
@@ -49,7 +49,7 @@ def test_beyond_the_bound_the_row_that_waited_longest_goes_and_is_counted() -> N
         assert early.drop_longest() is None
     early.add(1, "nsfw", signal("p", 5, 0.1))
     assert early.drop_longest() == 3
-    assert (early.dropped, len(early), list(early.rows)) == (2, 3, [1, 2])
+    assert (early.dropped, len(early), list(early._by_row)) == (2, 3, [1, 2])
     for _ in range(2):
         early.add(9, "spam", signal("p", 5 + len(early), 0.1))
     assert early.drop_longest() == 1

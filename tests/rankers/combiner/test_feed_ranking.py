@@ -12,7 +12,7 @@ from feedmill.events.signal import SignalNames
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.changes import FeedChange
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
-from feedmill.rankers.combiner.row_lookup import RowLookup
+from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.view import PostView
 
 POSTS = 80

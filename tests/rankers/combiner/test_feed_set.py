@@ -6,7 +6,7 @@ import pytest
 
 from builders.events import HOUR_MS, NOW_MS
 from builders.ranked_posts import HIDDEN, SHOWN, Posts
-from feedmill.rankers.combiner.feed_authors import claim_order
+from feedmill.rankers.combiner.feed_places import claim_order
 
 
 def made_feeds(posts: Posts) -> set[str]:
@@ -21,32 +21,6 @@ def test_hidden_posts_make_no_feed_and_take_no_place() -> None:
     assert made_feeds(posts) == {"community:good", "lang:en"}
     assert posts.combiner.places.refused == 0
     assert posts.combiner.places.waiting == {"community:*": 0, "lang:*": 0}
-
-
-def test_a_feed_goes_with_its_last_post_and_comes_again() -> None:
-    posts = Posts()
-    posts.add("a", communities=("c",))
-    posts.add("b", communities=("c",))
-    assert made_feeds(posts) == {"community:c"}
-    posts.signal("spam", "a", HIDDEN)
-    posts.delete("b")
-    assert made_feeds(posts) == set()
-    assert posts.combiner.feeds == ("global",)
-    posts.signal("spam", "a", SHOWN)
-    assert set(posts.settle()["community:c"]) == {"a"}
-
-
-def test_a_demoted_post_makes_a_feed() -> None:
-    posts = Posts()
-    posts.add("a", spam=0.7, communities=("c",))
-    assert made_feeds(posts) == {"community:c"}
-
-
-def test_a_post_out_of_the_window_makes_none() -> None:
-    posts = Posts()
-    posts.set("feeds/community:*", {"window_hours": 1})
-    posts.add("a", communities=("c",), created_at_ms=NOW_MS - 2 * HOUR_MS)
-    assert made_feeds(posts) == set()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -144,22 +118,6 @@ def test_a_feed_at_the_border_stays_while_authors_come_and_go() -> None:
         posts.delete(f"p{community}.0")
         assert made_feeds(posts) == placed
         posts.add(f"p{community}.0", communities=(f"c{community}",))
-
-
-def test_more_places_are_given_at_once() -> None:
-    posts = Posts()
-    posts.set("feeds/community:*", {"max_feeds": 1})
-    for i in range(8):
-        posts.add(f"p{i}", communities=(f"c{i % 4}",))
-    order = sorted((f"community:c{i}" for i in range(4)), key=claim_order)
-    posts.settle()
-    posts.set("feeds/community:*", {"max_feeds": 3})
-    feeds = posts.settle()
-    assert set(feeds) - {"global"} == set(order[:3])
-    assert all(len(feeds[name]) == 2 for name in order[:3])
-    posts.set("feeds/community:*", {"max_feeds": 1})
-    assert made_feeds(posts) == {order[0]}
-    assert posts.combiner.places.waiting == {"community:*": 3, "lang:*": 0}
 
 
 def test_a_window_that_ends_takes_authors_away() -> None:

@@ -1,45 +1,82 @@
-"""Many rows are decided as each alone is, and a row without a post is absent."""
+"""A post is decided as its gates do it, alone, by a shorter way, and among many."""
 
 from itertools import product
 
 import numpy as np
 import pytest
 
-from builders.events import NOW_MS, post, signal
+from builders.events import HOUR_MS, NOW_MS, post, signal
 from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey
-from feedmill.events.signal import SignalNames
-from feedmill.rankers.combiner.gate_decisions import GateDecisions
-from feedmill.rankers.combiner.gating import ABSENT, DEMOTE, HIDE, HOLD, SHOW
-from feedmill.rankers.combiner.row_decision import decide_row
+from feedmill.events.signal import RULE_MODEL, SignalNames
+from feedmill.rankers.combiner.gate_decisions import GateDecisions, decide_row, verdict_of
+from feedmill.rankers.combiner.gating import (
+    ABSENT,
+    DEMOTE,
+    HIDE,
+    HOLD,
+    PASSED,
+    SHOW,
+    decide_one,
+    outcomes_of,
+)
 from feedmill.rankers.combiner.view import PostView
 
-GATES = {
-    "spam": GatePolicy(hide_at=0.9, demote_at=0.3, demote_factor=0.7),
-    "nsfw": GatePolicy(hide_at=0.9, demote_at=0.3, demote_factor=0.1, on_failure="open"),
-}
 MISSING = -1.0
-VALUES = (MISSING, None, 0.1, 0.3, 0.95)
+VALUES = (MISSING, None, 0.0, 0.25, 0.5, 0.95)
+MODELS = ("spam", RULE_MODEL)
+THRESHOLDS = ((0.9, 0.5), (0.5, None), (None, 0.25), (None, None))
+OVERRIDDEN, OUTDATED, DELETED = "p1", "p4", "p5"
+
+
+def filled(*, is_overridden: bool) -> PostView:
+    """A post for each two values and each model, one of them about an older version."""
+    view = PostView(SignalNames())
+    for i, (spam, nsfw, model) in enumerate(product(VALUES, (MISSING, 0.1, 0.6), MODELS)):
+        view.update_post(post(f"p{i}"), 7, NOW_MS)
+        if spam != MISSING:
+            view.update_signal("spam", signal(f"p{i}", 7, spam, model=model))
+        if nsfw != MISSING:
+            view.update_signal("nsfw", signal(f"p{i}", 7, nsfw))
+    view.update_post(post(OUTDATED), 8, NOW_MS)
+    if is_overridden:
+        override = Override("hide", by="ann", reason="", at_ms=NOW_MS)
+        view.update_override(OverrideKey("post", OVERRIDDEN, "*"), override)
+    return view
 
 
 @pytest.mark.parametrize("is_overridden", [False, True])
-def test_rows_are_decided_as_each_alone_is(*, is_overridden: bool) -> None:
-    view = PostView(SignalNames())
-    for i, values in enumerate(product(VALUES, VALUES)):
-        view.update_post(post(f"p{i}"), 1, NOW_MS)
-        for name, value in zip(GATES, values, strict=True):
-            if value != MISSING:
-                view.update_signal(name, signal(f"p{i}", 1, value))
-    if is_overridden:
-        override = Override("hide", by="ann", reason="", at_ms=NOW_MS)
-        view.update_override(OverrideKey("post", "p13", "*"), override)
-    view.free([24])
-    rows = np.arange(25, dtype=np.int32)
-    decisions = GateDecisions(view, GATES)
-    for now_ms in (NOW_MS, NOW_MS + 3_600_000):
+def test_rows_are_decided_as_the_gates_do_each(*, is_overridden: bool) -> None:
+    view, seen = filled(is_overridden=is_overridden), set()
+    for (hide_at, demote_at), shadow, late_ms in product(
+        THRESHOLDS, (False, True), (1_000, HOUR_MS)
+    ):
+        spam = GatePolicy(hide_at=hide_at, demote_at=demote_at, demote_factor=0.7, shadow=shadow)
+        gates = {"spam": spam, "nsfw": GatePolicy(demote_factor=0.1, on_failure="open")}
+        rows, now_ms = np.arange(len(view), dtype=np.int32), NOW_MS + late_ms
+        decisions = GateDecisions(view, gates)
         decisions.update(rows, now_ms)
-        alone = [decide_row(view, row, GATES, now_ms) for row in range(24)]
-        assert decisions.code[:25].tolist() == [*(one.code for one in alone), ABSENT]
-        assert decisions.factors(rows[:24]).tolist() == [one.factor for one in alone]
-        assert set(decisions.code[:25].tolist()) == {SHOW, DEMOTE, HIDE, HOLD, ABSENT}
-        assert (int(decisions.code[13]) == HIDE) == is_overridden
+        decided = [decide_row(view, row, gates, now_ms) for row in rows.tolist()]
+        assert decisions.code[: len(view)].tolist() == [one.code for one in decided]
+        assert decisions.factors(rows).tolist() == [one.factor for one in decided]
+        for row, one in enumerate(decided):
+            if is_overridden and view.ids[row] == OVERRIDDEN:
+                assert (one.code, one.decided_by) == (HIDE, "override:ann")
+            else:
+                verdicts = {name: verdict_of(view, row, name) for name in gates}
+                assert one == decide_one(gates, outcomes_of(gates, verdicts, {}, NOW_MS, now_ms))
+            seen.add((one.code, one is PASSED, bool(one.decided_by)))
+    assert {code for code, *_ in seen} == {SHOW, DEMOTE, HIDE, HOLD}
+    # A rule that allows is named.
+    assert {(SHOW, True, False), (SHOW, False, True)} <= seen
+
+
+@pytest.mark.parametrize("together", [1, 8])
+def test_a_row_without_a_post_is_absent(together: int) -> None:
+    view = filled(is_overridden=False)
+    gone = view.row_of(DELETED)
+    assert gone is not None
+    decisions = GateDecisions(view, {"spam": GatePolicy()})
+    view.free([gone])
+    decisions.update(np.arange(gone, gone + together, dtype=np.int32), NOW_MS)
+    assert decisions.code[gone] == ABSENT

@@ -145,17 +145,6 @@ def active(verdict: OverrideVerdict, gate: str, by: str = "mo") -> ActiveOverrid
     return ActiveOverride(OverrideKey("post", "p", gate), override(verdict, by=by))
 
 
-def test_a_demotion_by_star_applies_the_smallest_factor_once() -> None:
-    policy = {
-        "spam": GatePolicy(demote_factor=0.5),
-        "nsfw": GatePolicy(demote_factor=0.25),
-        "extreme": GatePolicy(demote_factor=0.01, shadow=True),
-    }
-    star = active("demote", "*")
-    decision = decided(policy, {}, dict.fromkeys(policy, star))
-    assert (decision.name, decision.decided_by, decision.factor) == ("demote", "override:mo", 0.25)
-
-
 def test_an_allowed_gate_needs_no_verdict_and_another_still_does() -> None:
     policy = {"spam": GatePolicy(), "nsfw": GatePolicy()}
     allowed = {"spam": active("allow", "spam")}
@@ -205,7 +194,7 @@ def test_each_gate_does_what_its_value_reached() -> None:
         "passes": GatePolicy(),
         "allows": GatePolicy(),
         "missing": GatePolicy(),
-        "shadow": GatePolicy(shadow=True),
+        "shadow": GatePolicy(shadow=True, demote_factor=0.01),
         "off": GatePolicy(enabled=False),
         "overridden": GatePolicy(demote_factor=0.25),
         "all overridden": GatePolicy(demote_factor=0.1),

@@ -1,15 +1,10 @@
 """Feeds are made anew beside the old ones, in slices."""
 
-from collections import Counter
-from collections.abc import Callable
-
-import numpy as np
 import pytest
 
 from builders.events import HOUR_MS, NOW_MS, override
-from builders.ranked_posts import HIDDEN, SHOWN, Posts
+from builders.ranked_posts import HIDDEN, Posts
 from feedmill.events.override import OverrideKey
-from feedmill.rankers.combiner import feed_build
 
 
 @pytest.fixture
@@ -67,20 +62,6 @@ def test_removals_apply_at_once_while_feeds_are_made_anew(posts: Posts, how: str
     assert feeds["global"]["p3"] == pytest.approx(-3.0)
 
 
-def test_what_comes_while_feeds_are_made_anew_is_in_them(posts: Posts) -> None:
-    posts.set("feeds/mine", {"match": {"langs": ["en"]}})
-    posts.set("weights/community:c1", {"quality": 1, "engagement": 0, "half_life_hours": None})
-
-    def between(part: int) -> None:
-        posts.add(f"new{part}", quality=1.0, communities=("c1",), lang="en")
-
-    parts = posts.work_in_parts(between)
-    feeds = posts.settle()
-    new = {f"new{part}" for part in range(1, parts)}
-    assert new <= feeds["mine"].keys()
-    assert {feeds["community:c1"][one] for one in new} == {0.0}
-
-
 def test_settings_that_change_again_meanwhile_are_followed_afterwards(posts: Posts) -> None:
     posts.set("weights", {"quality": 1, "engagement": 0, "half_life_hours": None})
 
@@ -101,17 +82,6 @@ def test_a_setting_of_one_feed_leaves_the_others_alone(posts: Posts) -> None:
     assert posts.combiner.ranking("community:c1") is ranking
 
 
-def test_overrides_hold_under_new_gates(posts: Posts) -> None:
-    view = posts.combiner.view
-    view.update_override(OverrideKey("author", "p4", "*"), override("hide"))
-    view.update_override(OverrideKey("post", "p5", "spam"), override("allow"))
-    posts.settle()
-    posts.set("gates", {"spam": {"hide_at": 0.05}})
-    assert set(posts.settle()["global"]) == {"p5"}
-    posts.set("gates", None)
-    assert set(posts.settle()["global"]) == {f"p{i}" for i in range(20)} - {"p4"}
-
-
 def test_a_list_that_is_short_is_made_anew() -> None:
     posts = Posts()
     posts.set("feeds/global", {"size": 5})
@@ -123,70 +93,3 @@ def test_a_list_that_is_short_is_made_anew() -> None:
         if i % 7 == 0:
             best = sorted(posts.settle()["global"], reverse=True)
             assert best == [f"p{i - k:03}" for k in range(1, 6)]
-
-
-def test_posts_of_a_restore_are_ranked_together() -> None:
-    posts = Posts()
-    posts.add("a", communities=("c",))
-    posts.settle()
-    posts.combiner.is_restoring = True
-    posts.add("b", communities=("c", "d"))
-    posts.add("x", spam=HIDDEN, communities=("e",))
-    posts.delete("a")
-    posts.combiner.follow(NOW_MS)
-    posts.take()
-    assert posts.feeds == {"global": {}}
-    posts.combiner.is_restoring = False
-    feeds = posts.settle()
-    assert {name: set(feed) for name, feed in feeds.items()} == {
-        "global": {"b"},
-        "community:c": {"b"},
-        "community:d": {"b"},
-    }
-
-
-def spread(number: int) -> float:
-    """Every value another one, in no order."""
-    return (number * 7919 % 3001 + 1) / 4000
-
-
-@pytest.mark.parametrize("most", [None, 2])
-@pytest.mark.parametrize(
-    "quality",
-    [
-        spread,
-        # What the sample has is above all others.
-        lambda number: 0.9 + number / 1e5 if number % 8 == 0 else spread(number),
-        # The best are all of one author.
-        lambda number: 0.9 + number / 1e5 if number < 1000 else spread(number),
-        lambda number: 0.5,
-        # Hardly any are shown.
-        lambda number: spread(number) if number % 97 == 0 else None,
-    ],
-)
-def test_a_feed_made_of_very_many_posts_has_the_best_of_all(
-    quality: Callable[[int], float | None], most: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feed_build, "_SCORED_ROWS", 512)
-    monkeypatch.setattr(feed_build, "_RANKED_ROWS", 1024)
-    posts, expected = Posts(), []
-    for number in range(2000):
-        post_id, value = f"p{number:04}", quality(number)
-        author = "one" if number < 1000 else post_id
-        spam = HIDDEN if value is None else SHOWN
-        posts.add(post_id, value or 0.5, spam=spam, author_id=author)
-        if value is not None:
-            expected.append((np.float32(value), post_id, author))
-    posts.set("feeds/global", {"size": 5})
-    posts.settle()
-    weights = {"quality": 2, "engagement": 0, "half_life_hours": None, "max_per_author": most}
-    posts.set("weights/global", weights)
-    best, of_author = [], Counter[str]()
-    for _, post_id, author in sorted(expected, reverse=True):
-        of_author[author] += 1
-        if of_author[author] <= (most or 5):
-            best.append(post_id)
-    assert list(posts.settle()["global"]) == best[:5]
-    ranked = posts.combiner.ranking("global").list
-    assert not ranked.is_short
-    assert ranked.floor_score > -np.inf or len(ranked) == len(expected)

@@ -28,46 +28,30 @@ def pending(request: pytest.FixtureRequest) -> PendingWrites:
 
 def test_changes_of_a_row_are_merged_and_taken_once(pending: PendingWrites) -> None:
     marked(pending, 7, mask=1)
-    marked(pending, 3, mask=2)
+    marked(pending, 3, mask=2, whole=True)
     marked(pending, 7, mask=4)
     assert pending.take_rows(1) == [(7, 5, False)]
-    assert pending.take_rows(NONE) == [(3, 2, False)]
+    marked(pending, 3, mask=4)  # what is written whole keeps its mask
+    marked(pending, 7, mask=2)  # it changed after it was taken
+    assert pending.take_rows(NONE) == [(3, 6, True), (7, 2, False)]
     assert pending.take_rows(NONE) == []
     assert not pending.has_posts
 
 
-def test_a_row_that_changes_after_it_was_taken_is_taken_again(pending: PendingWrites) -> None:
-    marked(pending, 7, whole=True)
-    pending.take_rows(1)
-    marked(pending, 7, mask=2)
-    assert pending.take_rows(NONE) == [(7, 2, False)]
-
-
-def test_what_is_written_whole_keeps_its_mask(pending: PendingWrites) -> None:
-    marked(pending, 7, mask=2, whole=True)
-    marked(pending, 7, mask=4)
-    assert pending.take_rows(NONE) == [(7, 6, True)]
-
-
-def test_many_rows_come_after_what_just_changed(pending: PendingWrites) -> None:
+def test_many_rows_come_after_what_just_changed_and_wait_for_feeds(pending: PendingWrites) -> None:
     is_marked = np.zeros(50_000, bool)
     is_marked[[5, 20_000, 49_999]] = True
     pending.mark_later(is_marked)
     marked(pending, 30_000)
     assert pending.is_sweeping
     assert [row for row, _, _ in pending.take_rows(2)] == [30_000, 5]
-    assert pending.take_rows(NONE) == [(20_000, 0, True), (49_999, 0, True)]
-    assert not pending.is_sweeping
-
-
-def test_many_rows_wait_for_feeds(pending: PendingWrites) -> None:
-    pending.mark_later(np.arange(50_000) < 1, 1)
     marked(pending, 9)
     pending.mark_feed("global")
     assert pending.take_rows(NONE) == [(9, 1, False)]
     assert pending.has_posts
     del pending.feeds["global"]
-    assert pending.take_rows(NONE) == [(0, 1, False)]
+    assert pending.take_rows(NONE) == [(20_000, 0, True), (49_999, 0, True)]
+    assert not pending.is_sweeping
 
 
 def test_where_all_is_written_again_nothing_goes_before_the_feeds(pending: PendingWrites) -> None:
@@ -95,28 +79,20 @@ def test_very_many_changes_are_found_by_going_over_all(
     assert sorted(row for row, _, _ in pending.take_rows(NONE)) == [4, 5, 6, 7, 8, 9]
 
 
-def test_a_removed_post_is_removed_and_not_written(pending: PendingWrites) -> None:
-    marked(pending, 7)
-    pending.remove(rows_of(7), {"p": 100}, 50)
+def test_removed_posts_are_not_written_and_are_removed_again_unless_redis_drops_them(
+    pending: PendingWrites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked(pending, 7, 8)
+    pending.remove(rows_of(7, 8), {"p": 100, "old": 40}, 50)
     assert pending.take_rows(NONE) == []
-    assert pending.take_removed() == ["p"]
+    assert pending.take_removed() == ["p", "old"]
     assert pending.take_removed() == []
     pending.remove_again()
     assert pending.take_removed() == ["p"]
-
-
-def test_what_redis_drops_by_itself_is_not_removed_again(pending: PendingWrites) -> None:
-    pending.remove(rows_of(7, 8), {"p": 100, "old": 40}, 50)
-    assert pending.take_removed() == ["p", "old"]
-    pending.remove_again()
-    assert pending.take_removed() == ["p"]
-
-
-def test_removed_posts_are_bounded(pending: PendingWrites, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pending_writes, "MAX_TOMBSTONES", 2)
-    pending.remove(rows_of(1, 2, 3), {"a": 100, "b": 100, "c": 100}, 50)
+    pending.remove(rows_of(1, 2), {"a": 100, "b": 100}, 50)
     pending.remove_again()
-    assert pending.take_removed() == ["b", "c"]
+    assert pending.take_removed() == ["a", "b"]
 
 
 def test_a_feed_that_is_made_again_is_not_removed(pending: PendingWrites) -> None:
@@ -137,11 +113,6 @@ def test_rows_that_are_asked_for_are_taken_before_their_turn_and_once(
     assert pending.take_among(rows_of(5, -1, 4, 7)) == [(5, 2, True), (7, 1, False)]
     marked(pending, 7, mask=4)
     assert pending.has_posts
-    assert pending.take_rows(NONE) == [(3, 2, True), (7, 4, False)]
+    assert pending.take_among(rows_of(3, 7)) == [(3, 2, True), (7, 4, False)]
     assert not pending.has_posts
-
-
-def test_nothing_waits_where_all_rows_were_asked_for(pending: PendingWrites) -> None:
-    marked(pending, 7, 3)
-    pending.take_among(rows_of(3, 7))
-    assert not pending.has_posts
+    assert pending.take_rows(NONE) == []

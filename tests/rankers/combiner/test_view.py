@@ -1,164 +1,28 @@
-"""The view against plain dicts and lists; one by one and in batches it is the same."""
+"""The view: which signal of a post stays, which wait, and rows and numbers that serve again.
 
-from collections.abc import Callable
-from random import Random
-from typing import Any, NamedTuple
+`test_combiner_oracle` has the view with all that follows from it, over drawn records.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from builders.events import NOW_MS, post, signal
-from feedmill.events.post import Deletion, Post
-from feedmill.events.signal import Signal, SignalNames
+from feedmill.events.post import Deletion
+from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import signal_columns
-from feedmill.rankers.combiner.post_group import PostGroup
-from feedmill.rankers.combiner.row_decision import verdict_of
+from feedmill.rankers.combiner import view as view_module
 from feedmill.rankers.combiner.signal_columns import StoredSignal
-from feedmill.rankers.combiner.view import POST_CHANGED, PostView, signal_bit
+from feedmill.rankers.combiner.view import POST_CHANGED, PostView
 
 NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 
 
-class Known(NamedTuple):
-    """What is known of a post."""
-
-    offset: int
-    created_ms: int
-    arrived_ms: int
-    author: str
-    group: PostGroup
-
-
-class Model:
-    """What must be in the view: the records as they came, and rules of the contract."""
-
-    def __init__(self) -> None:
-        self.posts: dict[str, Known] = {}
-        self.received: dict[tuple[str, str], list[Signal]] = {}
-
-    def update_post(self, one: Post | Deletion, offset: int, timestamp_ms: int) -> None:
-        known = self.posts.get(one.post_id)
-        if known is not None and known.offset >= offset:
-            return
-        if isinstance(one, Deletion):
-            self.posts.pop(one.post_id, None)
-            for name in NAMES.all:
-                received = self.received.pop((one.post_id, name), [])
-                later = [s for s in received if s.post_offset > offset]
-                if later:
-                    self.received[one.post_id, name] = later
-            return
-        created_ms, group = min(one.created_at_ms, timestamp_ms), PostGroup.of(one)
-        self.posts[one.post_id] = Known(offset, created_ms, timestamp_ms, one.author_id, group)
-
-    def update_signal(self, name: str, one: Signal) -> None:
-        received = self.received.setdefault((one.post_id, name), [])
-        if received and order(one) < order(received[-1]):
-            return
-        received.append(one)
-
-    def clear_signal(self, name: str, post_id: str) -> None:
-        self.received.pop((post_id, name), None)
-
-    def ids(self) -> set[str]:
-        return {*self.posts, *(post_id for post_id, _ in self.received)}
-
-    def signal(self, post_id: str, name: str) -> StoredSignal | None:
-        if post_id not in self.posts:
-            return None
-        offset = self.posts[post_id].offset
-        arrived = [s for s in self.received.get((post_id, name), []) if s.post_offset <= offset]
-        if not arrived:
-            return None
-        last, good = arrived[-1], [s.value for s in arrived if s.value is not None]
-        value = last.value
-        if name in NAMES.objectives:
-            value = good[-1] if good else 0.0
-        if value is not None:
-            value = float(np.float32(value))
-        return StoredSignal(
-            value, last.model, last.version, last.post_offset, last.at_ms, last.revision, last.error
-        )
-
-
-def order(one: Signal) -> tuple[int, int]:
-    return one.post_offset, one.revision
-
-
-class World:
-    """The same records for a view and the model."""
-
-    def __init__(self, random: Random, pool: int) -> None:
-        self.random = random
-        self.pool = pool
-        self.view, self.model = PostView(NAMES), Model()
-        self.offset = 0
-        self.last: dict[str, int] = {}
-
-    def post_id(self) -> str:
-        return f"p{self.random.randrange(self.pool)}"
-
-    def posts(self) -> None:
-        posts, offsets, timestamps = [], [], []
-        for _ in range(self.random.choice((1, 5, 60))):
-            random, post_id = self.random, self.post_id()
-            self.offset += 1
-            offset = self.offset
-            if random.random() < 0.1:  # read again
-                offset = self.last.get(post_id, offset)
-            self.last[post_id] = offset
-            posts.append(self.draw_post(post_id) if random.random() < 0.9 else delete(post_id))
-            offsets.append(offset)
-            timestamps.append(NOW_MS + random.randrange(1000))
-        for args in zip(posts, offsets, timestamps, strict=True):
-            self.view.update_post(*args)
-            self.model.update_post(*args)
-
-    def draw_post(self, post_id: str) -> Post:
-        random = self.random
-        return post(
-            post_id,
-            author_id=f"u{random.randrange(9)}",
-            created_at_ms=NOW_MS + random.choice((-5000, 500, 5000)),
-            lang=random.choice((None, "en")),
-            communities=random.choice((None, ("a",), ("a", "b", "a"))),
-            in_reply_to=random.choice((None, "x")),
-        )
-
-    def signals(self) -> None:
-        name = self.random.choice(NAMES.all)
-        drawn = [self.draw_signal() for _ in range(self.random.choice((1, 5, 60)))]
-        for one in drawn:
-            self.view.update_signal(name, one)
-            self.model.update_signal(name, one)
-
-    def draw_signal(self) -> Signal:
-        random, post_id = self.random, self.post_id()
-        about = self.last.get(post_id, 0) + random.choice((0, 0, 0, 0, 0, -1, 1, 5))
-        return signal(
-            post_id,
-            max(about, 0),
-            random.choice((0.1, 0.5, 0.9, None)),
-            model=random.choice("mn"),
-            version=random.choice("12"),
-            at_ms=NOW_MS + random.choice((0, 7, -(2**40))),
-            revision=random.choice((0, 0, 1, 2, 2**62)),
-        )
-
-    def clear(self) -> None:
-        name, post_id = self.random.choice(NAMES.all), self.post_id()
-        self.view.clear_signal(name, post_id)
-        self.model.clear_signal(name, post_id)
-
-    def take(self) -> None:
-        take_all(self.view)
-
-    def check(self) -> None:
-        check(self.view, self.model)
-
-
-def delete(post_id: str) -> Deletion:
-    return Deletion(post_id, deleted=True)
+def row_of(view: PostView, post_id: str) -> int:
+    row = view.row_of(post_id)
+    assert row is not None
+    return row
 
 
 def take_all(view: PostView) -> dict[int, int]:
@@ -168,88 +32,129 @@ def take_all(view: PostView) -> dict[int, int]:
     return dict(zip(rows.tolist(), masks.tolist(), strict=True))
 
 
-def check(view: PostView, model: Model) -> None:
-    ids = model.ids()
-    assert len(view) == len(ids)
-    assert view.row_of("unknown") is None
-    live = {view.ids[row] for row in view.live_rows().tolist()}
-    assert live == set(model.posts)
-    for post_id in ids:
-        row = view.row_of(post_id)
-        assert row is not None
-        assert not view.is_freed(row)
-        if post_id in model.posts:
-            assert known(view, row) == model.posts[post_id]
-        for name in NAMES.all:
-            check_signal(view, row, name, model.signal(post_id, name))
+def test_beyond_the_bound_of_early_signals_their_posts_are_forgotten_too() -> None:
+    view = PostView(NAMES, most_early=10)
+    for i in range(40):
+        view.update_signal("spam", signal(f"p{i}", 5, 0.1))
+    assert (len(view), len(view.early), view.early.dropped) == (10, 10, 30)
+    take_all(view)
+    view.update_posts([post(f"p{i}") for i in range(40)], [5] * 40, [NOW_MS] * 40)
+    have = [p for p in (f"p{i}" for i in range(40)) if view.signal(row_of(view, p), "spam")]
+    assert have == [f"p{i}" for i in range(30, 40)]
+    assert (len(view), len(view.early)) == (40, 0)
 
 
-def known(view: PostView, row: int) -> Known:
-    columns = view.post
-    return Known(
-        int(columns.offset[row]),
-        int(columns.created_ms[row]),
-        int(columns.arrived_ms[row]),
-        view.author_of(row),
-        view.groups.values[columns.group[row]],
+def test_a_signal_after_one_that_dropped_its_own_row_waits_in_another() -> None:
+    view = PostView(NAMES, most_early=1)
+    view.update_written([(name, "p", signal("p", 5, 0.1)) for name in ("spam", "nsfw", "quality")])
+    assert (len(view), len(view.early), row_of(view, "p") in view.early) == (1, 1, True)
+    take_all(view)
+    view.update_post(post("p"), 5, NOW_MS)
+    stored = {name: view.signal(row_of(view, "p"), name) for name in NAMES.all}
+    assert [name for name, one in stored.items() if one] == ["quality"]
+
+
+def test_a_dropped_signal_of_a_coming_version_leaves_the_post() -> None:
+    view = PostView(NAMES, most_early=1)
+    view.update_post(post("p"), 5, NOW_MS)
+    view.update_signal("spam", signal("p", 6, 0.1))
+    view.update_signal("spam", signal("q", 6, 0.1))
+    assert [view.ids[row] for row in view.live_rows().tolist()] == ["p"]
+
+
+def test_rows_are_taken_once_in_the_order_of_their_changes_with_all_that_changed() -> None:
+    view = PostView(NAMES)
+    for post_id in ("a", "b", "c"):
+        view.update_post(post(post_id), 1, NOW_MS)
+    view.update_signal("spam", signal("a", 1, 0.1))
+    view.touch([row_of(view, "c")])
+    rows, masks = view.take_changed(2)
+    assert [view.ids[row] for row in rows.tolist()] == ["a", "b"]
+    assert masks.tolist() == [POST_CHANGED | view.bits["spam"], POST_CHANGED]
+    view.update_signal(NAMES.all[-1], signal("a", 1, 0.1))
+    last = {row_of(view, "c"): POST_CHANGED, row_of(view, "a"): view.bits[NAMES.all[-1]]}
+    assert take_all(view) == last
+    assert not view.has_changes
+
+
+def rows_by_slices(view: PostView, cutoff_ms: int, most: int) -> list[Sequence[int]]:
+    found = []
+    while len(rows := view.expired(cutoff_ms, most)):
+        view.free(rows)
+        found.append(rows.tolist())
+    return found
+
+
+def test_old_posts_are_found_and_freed_in_slices() -> None:
+    view = PostView(NAMES)
+    for i in range(100):
+        view.update_post(post(f"p{i}", created_at_ms=NOW_MS - i), 1, NOW_MS)
+    view.update_signal("spam", signal("waits", 9, 0.1, at_ms=NOW_MS - 70))
+    slices = rows_by_slices(view, NOW_MS - 49, 20)
+    assert [len(rows) for rows in slices] == [20, 20, 11]
+    assert len({row for rows in slices for row in rows}) == 51
+    assert len(view) == 50
+    assert view.row_of("waits") is None
+    assert view.expired(NOW_MS - 49).tolist() == []
+    changed = take_all(view)
+    assert len(changed) == 101
+    assert view.expired(NOW_MS - 49).tolist() == []  # nor are free rows old
+
+
+def test_a_row_freed_waits_for_its_recycling() -> None:
+    view = PostView(NAMES)
+    view.update_post(post("p"), 1, NOW_MS)
+    view.take_changed()
+    row = row_of(view, "p")
+    view.free([row])
+    assert (view.row_of("p"), view.ids[row]) == (None, "p")
+    view.update_post(post("p"), 2, NOW_MS)
+    other = row_of(view, "p")
+    assert other != row
+    assert take_all(view) == {row: POST_CHANGED, other: POST_CHANGED}
+    assert view.ids[row] == ""
+    view.update_post(post("q"), 2, NOW_MS)
+    assert row_of(view, "q") == row
+
+
+def test_pruning_goes_in_slices_while_posts_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view_module, "_PRUNED_AT_ONCE", 100)
+    view = PostView(NAMES)
+    for i in range(3000):
+        one = post(f"p{i}", author_id=f"u{i}", created_at_ms=NOW_MS + i, lang=f"l{i % 40}")
+        view.update_post(one, 1, NOW_MS + 3000)
+    assert view.prune() == []  # all are in use
+    while view.is_pruning:
+        assert view.prune() == []
+    view.update_posts(
+        [post(f"q{i}", author_id=f"w{i}", lang=f"m{i}") for i in range(4000)],
+        [1] * 4000,
+        [NOW_MS] * 4000,
     )
-
-
-def check_signal(view: PostView, row: int, name: str, expected: StoredSignal | None) -> None:
-    assert view.signal(row, name) == expected
-    column, at = view.signals[name], np.array([row], np.int32)
-    [value] = column.value[at].tolist()
-    is_current = expected is not None and expected.post_offset == view.post.offset[row]
-    assert column.is_current(at).tolist() == [is_current]
-    if expected is None:
-        assert np.isnan(value) if name in NAMES.gates else value == 0
-    else:
-        assert np.isnan(value) if expected.value is None else value == expected.value
-    if name in NAMES.gates:
-        verdict = verdict_of(view, row, name)
-        if is_current and expected is not None:
-            assert (verdict.value, verdict.label) == (expected.value, f"{name}@{expected.version}")
-        else:
-            assert verdict.label == f"{name}@none"
-
-
-@pytest.mark.parametrize("pool", [40, 600])
-@pytest.mark.parametrize("seed", range(3))
-def test_the_view_holds_what_the_records_say(pool: int, seed: int) -> None:
-    world = World(Random(seed), pool)
-    steps: list[Callable[[], Any]] = [world.posts, world.signals, world.signals, world.signals]
-    for i in range(250):
-        world.random.choice([*steps, world.clear, world.take])()
-        if i % 10 == 0:
-            world.check()
-    world.check()
-
-
-def test_all_that_changes_is_told() -> None:
-    random = Random(1)
-    world = World(random, 60)
-    view = world.view
-    for _ in range(150):
-        before = snapshot(view)
-        random.choice((world.posts, world.signals, world.clear))()
-        after = snapshot(view)
-        changed = take_all(view)
-        for row in before.keys() | after.keys():
-            was, now = before.get(row, {}), after.get(row, {})
-            differ = {key for key in was.keys() | now.keys() if was.get(key) != now.get(key)}
-            if "offset" in differ:
-                assert changed[row] & POST_CHANGED
-                differ = set()
-            for name in differ:
-                assert changed[row] & signal_bit(NAMES.all.index(name))
-
-
-def snapshot(view: PostView) -> dict[int, dict[str, Any]]:
-    rows = view.live_rows().tolist()
-    return {
-        row: {"offset": view.post.offset[row], **{n: view.signal(row, n) for n in NAMES.all}}
-        for row in rows
+    view.free(view.expired(NOW_MS + 2900))
+    take_all(view)
+    forgotten, calls = view.prune(), 1
+    assert view.is_pruning
+    number = view.authors.find("u2000")
+    assert number is not None
+    view.update_post(post("late", author_id="u2000", lang="m3500"), 1, NOW_MS)
+    while view.is_pruning:
+        some = view.prune()
+        assert len(some) <= 100
+        forgotten += some
+        calls += 1
+    assert calls > 60
+    assert view.author_of(row_of(view, "late")) == "u2000"
+    assert view.authors.find("u2000") == number
+    assert len(view.authors) == 101
+    assert {view.author_of(row) for row in view.live_rows().tolist()} == {
+        *(f"u{i}" for i in range(2900, 3000)),
+        "u2000",
     }
+    kept = {group.lang for group in view.groups.values if group is not None}
+    assert kept == {"m3500", *(f"l{i % 40}" for i in range(2900, 3000))}
+    assert all(view.groups.values[number] is None for number in forgotten)
+    assert len(set(forgotten)) == len(forgotten) == 3999
 
 
 def test_more_models_than_the_table_holds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,16 +176,16 @@ def test_more_models_than_the_table_holds(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def stored_signal(view: PostView, post_id: str, name: str) -> StoredSignal:
-    row = view.row_of(post_id)
-    assert row is not None
-    stored = view.signal(row, name)
+    stored = view.signal(row_of(view, post_id), name)
     assert stored is not None
     return stored
 
 
 def test_of_equal_offsets_the_lower_revision_loses_and_of_equal_revisions_the_earlier() -> None:
     view = PostView(NAMES)
-    view.update_post(post("p"), 5, NOW_MS)
+    for author in ("ann", "bob"):  # of one record of a post the first
+        view.update_post(post("p", author_id=author), 5, NOW_MS)
+    assert view.author_of(row_of(view, "p")) == "ann"
     for value, revision, expected in (
         (0.1, 7, 0.1),
         (0.2, 6, 0.1),  # a paused owner writes late

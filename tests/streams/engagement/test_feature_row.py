@@ -4,7 +4,6 @@ import pytest
 
 from builders.events import signal
 from feedmill.features.counters import Counters
-from feedmill.streams.engagement.engagement_state import PostState
 from feedmill.streams.engagement.feature_row import (
     decode_row,
     encode_row,
@@ -12,10 +11,14 @@ from feedmill.streams.engagement.feature_row import (
     sample_limit,
     sampled,
 )
+from feedmill.streams.engagement.packed_states import PostState
 
 
 def logged(states: list[PostState], share: float) -> int:
-    return len(sampled([(0, one) for one in states], sample_limit(share)))
+    rows, limit = [(0, one) for one in states], sample_limit(share)
+    found = sampled(rows, limit)
+    assert sampled(rows, limit) == found  # it follows from the states alone
+    return len(found)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.2])

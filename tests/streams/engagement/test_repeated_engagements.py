@@ -2,20 +2,22 @@
 
 from random import Random
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders.engagement_log import START_MS, Event, Record, draw_log
-from feedmill.events.engagement import Engagement
+from builders.engagement_log import Event, draw_log
+from builders.mapped import mapped_bytes
 from feedmill.streams.engagement.repeated_engagements import (
     DEDUPLICATED_MS,
+    KEY_BITS,
     RepeatedEngagements,
+    RepeatFilter,
     Repetition,
 )
 from feedmill.streams.kafka.topic_table import DAY_MS
 
 WINDOW = 40
+Key = tuple[int, int]
 
 
 def by_definition(log: list[Event]) -> list[Repetition]:
@@ -54,36 +56,56 @@ def test_what_repeats_follows_from_the_log_also_after_a_restart(seed: int, start
     assert restored.note(log[start:]) == expected[start:]
 
 
-def event(
-    offset: int, at_ms: int = START_MS, user: str = "u", event_id: str | None = None
-) -> Event:
-    return Record(offset, at_ms, b"p"), Engagement("p", user, "like", at_ms, event_id)
+# --- keys in generations --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("at_ms", [START_MS // DEDUPLICATED_MS * DEDUPLICATED_MS, START_MS])
-def test_an_event_id_is_known_for_ten_to_twenty_minutes(at_ms: int) -> None:
-    def repeats(gap_ms: int) -> bool:
-        log = [event(0, at_ms, "u", "e"), event(1, at_ms + gap_ms, "v", "e")]
-        return bool(RepeatedEngagements(WINDOW).note(log)[1])
-
-    assert repeats(DEDUPLICATED_MS)
-    assert not repeats(2 * DEDUPLICATED_MS)
+def noted(known: RepeatFilter, keys: list[Key]) -> list[bool]:
+    return known.repeats([key for _, key in keys], [generation for generation, _ in keys])
 
 
-def test_the_day_is_that_of_the_record() -> None:
-    midnight_ms = (START_MS // DAY_MS + 1) * DAY_MS
-    log = [event(0, midnight_ms - 2), event(1, midnight_ms - 1), event(2, midnight_ms)]
-    assert RepeatedEngagements(WINDOW).note(log) == ["", "repeated user", ""]
+def draw_keys(random: Random, count: int) -> list[Key]:
+    """Keys of which many share their high bits, in generations of some ten."""
+    generation, keys = 0, []
+    for _ in range(count):
+        generation += random.choices((0, 1, 2, 7), (90, 8, 1, 1))[0]
+        keys.append((generation, random.randrange(8) << 31 | random.randrange(8)))
+    return keys
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        Engagement("q", "u", "like", START_MS, "e"),
-        Engagement("p", "v", "like", START_MS),
-        Engagement("p", "u", "click", START_MS),
-    ],
-)
-def test_another_post_user_or_kind_is_no_repetition(other: Engagement) -> None:
-    log = [event(0, event_id="e"), (Record(1, START_MS, b""), other)]
-    assert RepeatedEngagements(WINDOW).note(log) == ["", ""]
+@settings(max_examples=50)
+@given(seed=st.integers(0, 2**32))
+def test_a_key_repeats_that_came_in_this_generation_or_the_one_before(seed: int) -> None:
+    random = Random(seed)
+    keys = draw_keys(random, 200)
+    known, found = RepeatFilter(), list[bool]()
+    while len(found) < len(keys):
+        size = random.choice((1, 3, 15, 16, 100))
+        found += noted(known, keys[len(found) : len(found) + size])
+    assert found == [
+        any(earlier >= generation - 1 and other == key for earlier, other in keys[:i])
+        for i, (generation, key) in enumerate(keys)
+    ]
+
+
+def test_a_generation_that_comes_back_counts_as_the_last_one() -> None:
+    known = RepeatFilter()
+    assert noted(known, [(5, 1), (4, 2), (6, 3)]) == [False, False, False]
+    assert noted(known, [(6, 1), (5, 2), (7, 2)]) == [True, True, True]
+
+
+def test_one_generation_far_ahead_latches_nothing() -> None:
+    known = RepeatFilter()
+    assert noted(known, [(5, 1), (9_000, 2), (5, 3), (5, 2)]) == [False, False, False, True]
+    # Generations go on to turn, and what is older than two of them is forgotten.
+    assert noted(known, [(6, 3), (7, 3), (7, 2)]) == [True, True, False]
+
+
+def test_no_new_key_counts_as_known_and_memory_is_that_of_two_generations() -> None:
+    random, known, most = Random(1), RepeatFilter(), 0
+    for generation in range(10):
+        for size in (10, 9_990, 10_000):
+            # By 63 bits it is less than one in 10**13.
+            keys = [(generation, random.getrandbits(KEY_BITS)) for _ in range(size)]
+            assert not any(noted(known, keys))
+        most = max(most, mapped_bytes(known))
+    assert most / 40_000 <= 32

@@ -86,71 +86,29 @@ def test_an_alarm_comes_once_and_goes_once(caplog: pytest.LogCaptureFixture) -> 
     ]
 
 
-def test_after_a_restart_it_lowers_at_once_what_it_would_have_lowered() -> None:
+@pytest.mark.parametrize(
+    ("count", "rest", "begin"),
+    # Of long posts those of the last 4 MiB.
+    [(6000, "", 500), (1000, " " * 19_900, 900 - WINDOW_BYTES // 20_000)],
+)
+def test_after_a_restart_it_lowers_at_once_what_it_would_have_lowered(
+    count: int, rest: str, begin: int
+) -> None:
     rng = np.random.default_rng(3)
-    log = records([0.95 if one < 0.3 else 0.1 for one in rng.random(6000)])
+    log = records([0.95 if one < 0.3 else 0.1 for one in rng.random(count)], rest=rest)
     first, _, _ = made([])
-    for at in range(0, 5500, 500):
-        lowered(first, log[at : at + 500])
-    expected = lowered(first, log[5500:])
-    assert expected.reasons
-    again, _, fake = made(log, 5500)
-    # To measure the window, then to score it.
-    assert fake.reads == [(HERE, 500), (HERE, 500)]
-    found = lowered(again, log[5500:])
-    assert found.values.tolist() == expected.values.tolist()
-    assert found.reasons == expected.reasons
-
-
-def test_of_long_posts_a_restart_scores_those_of_the_last_4_mib() -> None:
-    rng, rest = np.random.default_rng(3), " " * 19_900
-    log = records([0.95 if one < 0.3 else 0.1 for one in rng.random(1_000)], rest=rest)
-    first, _, _ = made([])
-    for at in range(0, 900, 100):
+    start = count - count // 10 if rest else 5500
+    for at in range(0, start, 100):
         lowered(first, log[at : at + 100])
-    expected = lowered(first, log[900:])
+    expected = lowered(first, log[start:])
     assert expected.reasons
-    again, _, fake = made(log, 900)
-    begin = 900 - WINDOW_BYTES // len(log[-1].value or b"")
-    assert fake.reads[0] == (HERE, 0)
-    assert 0 <= begin - fake.reads[1][1] <= 2
-    found = lowered(again, log[900:])
+    again, _, fake = made(log, start)
+    # To measure the window, then to score it.
+    assert fake.reads[0] == (HERE, max(0, start - 5000))
+    assert 0 <= fake.reads[1][1] - begin <= 3
+    found = lowered(again, log[start:])
     assert found.values.tolist() == expected.values.tolist()
     assert found.reasons == expected.reasons
-
-
-def test_what_no_model_may_judge_is_in_no_window() -> None:
-    log = records([0.95, 0.1] * 300)
-    guard, _, fake = made([])
-    fake.topics[HERE] = log
-    met: list[str] = []
-
-    def note(posts: PostBatch, _: int) -> BatchVerdicts:
-        met.extend(post.post_id for post in posts.posts)
-        return score(posts)
-
-    guard = FilterGuard("spam", 0.10, 1, Metrics("spam", "one"), note, fake.open)
-    guard.poisoned = lambda _: {7: "judged by no model", 500: "judged by no model"}
-    guard.assigned(AssignmentChange(1, gained=(0,), starts={HERE: 600}))
-    while not guard.is_ready(0):
-        guard.read()
-    assert {(one.key or b"").decode() for one in log} - {*met} == {"p7", "p500"}
-
-
-def test_a_partition_waits_until_its_window_was_read_in_slices() -> None:
-    log = records([0.95, 0.1] * 300)
-    guard, _, _ = made([])
-    fake = FakeLog({HERE: log})
-    guard = FilterGuard("spam", 0.10, 1, Metrics("spam", "one"), score, fake.open)
-    guard.settings_changed(Settings())
-    guard.assigned(AssignmentChange(1, gained=(0,), starts={HERE: 600}))
-    assert guard.read()
-    assert not guard.is_ready(0)
-    assert guard.ready_reason()
-    while guard.read():
-        pass
-    assert guard.is_ready(0)
-    assert guard.ready_reason() == ""
 
 
 def test_guards_of_a_worker_read_their_windows_one_after_the_other() -> None:
@@ -167,9 +125,10 @@ def test_guards_of_a_worker_read_their_windows_one_after_the_other() -> None:
             assert guard.read() or guard is guards[0]
         assert not fakes[1].reads
         assert not guards[1].is_ready(0)
+        assert guards[1].ready_reason()
     while any(guard.read() for guard in guards):
         pass
-    assert guards[1].is_ready(0)
+    assert (guards[1].is_ready(0), guards[1].ready_reason()) == (True, "")
     # One whose partition went has no turn.
     guards[0].assigned(AssignmentChange(2, gained=(0,), starts={HERE: 600}))
     assert guards[0].read()
@@ -178,23 +137,24 @@ def test_guards_of_a_worker_read_their_windows_one_after_the_other() -> None:
     assert turn.take(guards[1])
 
 
-def test_of_long_posts_few_are_scored_at_once() -> None:
-    scored: list[int] = []
+def test_of_long_posts_few_are_scored_at_once_and_none_that_no_model_may_judge() -> None:
+    scored: list[list[str]] = []
 
     def note(posts: PostBatch, _: int) -> BatchVerdicts:
-        scored.append(len(posts))
+        scored.append([post.post_id for post in posts.posts])
         return BatchVerdicts(np.zeros(len(posts)), {})
 
     texts = ["a " * 10_000] * 60 + ["short"] * 60
     log = [record(f"p{i}", Post(f"p{i}", "a", NOW_MS, t), offset=i) for i, t in enumerate(texts)]
-    fake = FakeLog({HERE: log})
-    guard = FilterGuard("spam", 0.10, 1, Metrics("spam", "one"), note, fake.open)
+    guard = FilterGuard("spam", 0.10, 1, Metrics("spam", "one"), note, FakeLog({HERE: log}).open)
+    guard.poisoned = lambda _: {7: "judged by no model", 100: "judged by no model"}
     guard.assigned(AssignmentChange(1, gained=(0,), starts={HERE: len(log)}))
     while guard.read():
         pass
-    assert sum(scored) == len(log)
-    assert scored[0] * 20_000 < SLICE_BYTES + 20_000
-    assert max(scored) > 40
+    met = [post_id for some in scored for post_id in some]
+    assert met == [f"p{i}" for i in range(120) if i not in (7, 100)]
+    assert len(scored[0]) * 20_000 < SLICE_BYTES + 20_000
+    assert max(map(len, scored)) > 40
 
 
 def test_a_lost_partition_starts_anew() -> None:

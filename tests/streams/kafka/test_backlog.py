@@ -9,8 +9,13 @@ from hypothesis import strategies as st
 
 from feedmill.streams.kafka import backlog
 from feedmill.streams.kafka.backlog import Backlog
-from feedmill.streams.kafka.batches import FetchedRecord, FetchedRecords, TopicPartition, columns_of
-from feedmill.streams.kafka.memory import RECORD_BYTES
+from feedmill.streams.kafka.batches import (
+    RECORD_BYTES,
+    FetchedRecord,
+    FetchedRecords,
+    TopicPartition,
+    columns_of,
+)
 from feedmill.streams.kafka.messages import Fetched
 
 Log = list[FetchedRecord]

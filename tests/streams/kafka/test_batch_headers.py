@@ -11,9 +11,9 @@ from feedmill.events.decode import decode_post
 from feedmill.streams.kafka.batch_headers import PassedBatch, refused_at_first
 from feedmill.streams.kafka.batches import FetchedRecord, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.dead_letters import letter_of
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
-from feedmill.streams.kafka.range_letters import letter_of
 from feedmill.streams.kafka.topic_reader import open_topic
 from feedmill.streams.kafka.validation import validate_batch
 
@@ -70,12 +70,11 @@ def test_a_passed_batch_is_one_bad_record_with_a_letter_of_its_range() -> None:
     value = PassedBatch(header._replace(first=10, last=49))
     record = FetchedRecord(49, header.at_ms, None, value)
     (rejected,) = validate_batch(RecordBatch(POSTS, [record]), 1, decode_post).rejected
-    key, told, headers = letter_of(rejected, "engagement", 7)
-    assert key is None
-    assert dict(headers)["offset"] == b"10"
-    assert dict(headers)["records"] == b"40"
-    assert json.loads(told or b"")["ranges"] == [[10, 49]]
-    assert "offsets 10 to 49" in dict(headers)["error"].decode()
+    letter = letter_of(rejected, "engagement", 7, 0)
+    headers = dict(letter.headers)
+    assert (letter.key, headers["offset"], headers["records"]) == (None, b"10", b"40")
+    assert json.loads(letter.value or b"")["ranges"] == [[10, 49]]
+    assert "offsets 10 to 49" in headers["error"].decode()
 
 
 def test_a_log_is_restored_past_such_batches_also_at_its_end(kafka: KafkaLog) -> None:

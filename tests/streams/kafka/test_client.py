@@ -28,52 +28,6 @@ from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.settings.environment import Environment
 
 
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The settings of the producers that were made."""
-    found: list[dict[str, Any]] = []
-    monkeypatch.setattr(client, "WatchedProducer", found.append)
-    return found
-
-
-def test_a_log_consumer_asks_for_nothing_while_records_wait(
-    stack: StackAddress, prefix: str
-) -> None:
-    kafka = KafkaLog.created(stack.kafka, prefix, partitions=1)
-    consumer = new_log_consumer(kafka.environment, ClientHealth())
-    source = TopicPartition(kafka.environment.topic("engagements"), 0, 0)
-
-    taken: list[bytes | None] = []
-    ends: list[int | None] = []
-
-    def known_end() -> Any:
-        # Each answer to a fetch brings it.
-        return consumer.get_watermark_offsets(source, cached=True)[1]
-
-    def take() -> None:
-        for one in consumer.consume(10, 0.05):
-            if one.error() is None:
-                taken.append(one.value())
-            else:
-                ends.append(one.offset())
-
-    def pause() -> None:
-        time.sleep(0.01)
-
-    consumer.assign([source])
-    kafka.produce("engagements", [(b"p", b"first")])
-    # What says that this is the end waits to be taken, too.
-    until(lambda: taken == [b"first"] and ends[-1:] == [1], take)
-    kafka.produce("engagements", [(b"p", b"second")])
-    until(lambda: known_end() == 2, pause)
-    kafka.produce("engagements", [(b"p", b"third")])
-    time.sleep(1.0)
-    assert known_end() == 2
-    until(lambda: len(taken) == 3, take)
-    assert taken == [b"first", b"second", b"third"]
-    consumer.close()
-
-
 @pytest.mark.parametrize("of_a_group", [True, False])
 def test_keys_that_wait_are_few(stack: StackAddress, prefix: str, of_a_group: bool) -> None:
     kafka = KafkaLog.created(stack.kafka, prefix, partitions=1)

@@ -93,8 +93,13 @@ class Member:
 
 def claimed(member: Member) -> Member:
     """The member once its first transaction, which only claims the partitions, is committed."""
-    until(lambda: member.changes and member.is_done, member.turn)
+    until(lambda: member.is_done and member.writer.committed_epoch, member.turn)
     return member
+
+
+def turn(*members: Member) -> None:
+    for member in members:
+        member.turn()
 
 
 def posts(count: int, name: str = "p") -> list[tuple[bytes, bytes]]:
@@ -113,10 +118,7 @@ def test_a_rebalance_commits_before_the_partitions_go(kafka: KafkaLog) -> None:
     first.writer.note(0, "rules", "offset 7")
     second = Member(kafka.named("second"))
 
-    def both_turn() -> None:
-        first.turn()
-        second.turn()
-
+    both_turn = partial(turn, first, second)
     until(lambda: second.changes and len(first.changes) == 2, both_turn)
     assert copies(kafka) == Counter(key for key, _ in posts(300))
     kept, moved = first.changes[1], second.changes[0]
@@ -140,10 +142,7 @@ def test_what_was_fetched_and_not_taken_is_taken_after_a_rebalance(kafka: KafkaL
     until(lambda: first.seen > 10, first.turn)
     second = Member(kafka.named("second"))
 
-    def both_turn() -> None:
-        first.turn()
-        second.turn()
-
+    both_turn = partial(turn, first, second)
     until(lambda: second.changes and len(first.changes) == 2, both_turn)
     assert first.seen < count / 2
     first.most = second.most = 1000

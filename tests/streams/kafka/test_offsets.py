@@ -14,7 +14,7 @@ from builders.kafka_log import KafkaLog
 from builders.lost_brokers import forget_brokers
 from builders.waiting import until
 from feedmill.deploy.local import StackAddress
-from feedmill.streams.kafka import hanging, offsets
+from feedmill.streams.kafka import offsets, read_progress
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 
@@ -38,20 +38,20 @@ def test_offsets_are_waited_for_until_their_transaction_has_no_end(
     producer.send_offsets_to_transaction([KafkaPartition(name, 0, 7)], metadata, 20)
     asked = offsets.Offsets(kafka.environment, Connection(kafka.environment).health)
 
-    monkeypatch.setattr(hanging, "HANGS_AFTER_S", 1000.0)
+    monkeypatch.setattr(read_progress, "HANGS_AFTER_S", 1000.0)
     for _ in range(3):
         with pytest.raises(KafkaException):
             asked.committed("worker", [SOURCE]).result(WITHIN_S)
-    monkeypatch.setattr(hanging, "HANGS_AFTER_S", 0.5)
+    monkeypatch.setattr(read_progress, "HANGS_AFTER_S", 0.5)
     assert asked.committed("worker", [SOURCE]).result(WITHIN_S)[SOURCE].offset == 3
 
     # Unstable answers that are not in a row prove nothing.
-    monkeypatch.setattr(hanging, "ASKED_AGAIN_WITHIN_S", 0.1)
+    monkeypatch.setattr(read_progress, "ASKED_AGAIN_WITHIN_S", 0.1)
     time.sleep(0.2)
     with pytest.raises(KafkaException):
         asked.committed("worker", [SOURCE]).result(WITHIN_S)
     producer.commit_transaction(20)
-    monkeypatch.setattr(hanging, "HANGS_AFTER_S", 1000.0)
+    monkeypatch.setattr(read_progress, "HANGS_AFTER_S", 1000.0)
 
     def stable_offset() -> int | None:
         with contextlib.suppress(KafkaException):

@@ -9,10 +9,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from feedmill.streams.kafka import topic_ids
-from feedmill.streams.kafka.assignment import decode_mark
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import ClientHealth
-from feedmill.streams.kafka.offsets import Committed
+from feedmill.streams.kafka.offsets import Committed, decode_mark
 from feedmill.streams.kafka.topic_ids import ANCHORS, TopicIds
 from feedmill.streams.settings.environment import Environment
 

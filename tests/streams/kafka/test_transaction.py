@@ -8,15 +8,20 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from feedmill.streams.kafka import transaction
-from feedmill.streams.kafka.assignment import CommitMark, encode_mark
-from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.batches import Outgoing, TopicPartition
 from feedmill.streams.kafka.client import ClientHealth
-from feedmill.streams.kafka.offsets import Committed
-from feedmill.streams.kafka.transaction import Outgoing, Transaction
+from feedmill.streams.kafka.offsets import CommitMark, Committed, encode_mark
+from feedmill.streams.kafka.transaction import Transaction
 from feedmill.streams.settings.environment import Environment
 
 FULL_AT = (2, 5, 6)
 SOURCE = TopicPartition("posts", 0)
+
+
+def transaction_of(offsets: Any = None) -> Transaction:
+    parts = {"environment": Environment(), "health": ClientHealth(), "offsets": offsets}
+    connection: Any = SimpleNamespace(**parts)
+    return Transaction(connection, "worker", stage="spam", now_ms=lambda: 0)
 
 
 class FullProducer:
@@ -52,8 +57,7 @@ def test_a_full_queue_loses_no_record_and_keeps_their_order(
 ) -> None:
     producer = FullProducer()
     monkeypatch.setattr(transaction, "new_producer", lambda *_, **__: producer)
-    connection: Any = SimpleNamespace(environment=Environment(), health=None, offsets=None)
-    one = Transaction(connection, "worker", stage="spam", now_ms=lambda: 0)
+    one = transaction_of()
     records = [Outgoing("signals.spam", i % 3, b"%d" % i, b"value", i % 3) for i in range(6)]
     headers = (("reason", b"bad"),)
     records[4] = Outgoing("dead-letters", 0, b"4", b"value", 1, headers)
@@ -106,10 +110,7 @@ def strict(monkeypatch: pytest.MonkeyPatch) -> StrictProducer:
 @pytest.fixture
 def begun(strict: StrictProducer) -> Transaction:
     """A transaction that has begun, with the records `1` and `2`."""
-    connection: Any = SimpleNamespace(
-        environment=Environment(), health=ClientHealth(), offsets=None
-    )
-    one = Transaction(connection, "worker", stage="spam", now_ms=lambda: 0)
+    one = transaction_of()
     assert not one.begin(), "there is no client before connect"
     one.connect()
     assert one.begin()
@@ -195,11 +196,10 @@ def test_a_producer_that_finds_no_coordinator_is_replaced(
     monkeypatch.setattr(transaction, "new_producer", lambda *_, **__: next(waiting))
     monkeypatch.setattr(transaction, "_PATIENCE_S", 0.05)
     mark = encode_mark(CommitMark(by="owner", number=0))
-    offsets = SimpleNamespace(committed=lambda *_: answered({SOURCE: Committed(7, mark)}))
-    connection: Any = SimpleNamespace(
-        environment=Environment(), health=ClientHealth(), offsets=offsets
-    )
-    one = Transaction(connection, "worker", stage="spam", now_ms=lambda: 0)
+    answered: Future[Any] = Future()
+    answered.set_result({SOURCE: Committed(7, mark)})
+    offsets = SimpleNamespace(committed=lambda *_: answered)
+    one = transaction_of(offsets)
     records = [Outgoing("signals.spam", 0, b"1", b"value", 0)]
     first = one.run(records, {}, None, ("owner", 1))
     assert not first.committed
@@ -211,9 +211,3 @@ def test_a_producer_that_finds_no_coordinator_is_replaced(
     assert one.run(first.records, {}, None, ("owner", 2)).committed
     name = Environment().topic
     assert producers[1].sent == [(name(r.topic), r.value, r.key, r.partition) for r in records]
-
-
-def answered(found: Any) -> Future[Any]:
-    future: Future[Any] = Future()
-    future.set_result(found)
-    return future

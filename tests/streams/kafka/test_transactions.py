@@ -10,10 +10,11 @@ import pytest
 from builders.records import StoredRecord
 from builders.waiting import until
 from feedmill.streams.kafka import transactions
-from feedmill.streams.kafka.assignment import AssignmentChange, decode_mark
-from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import Outgoing, TopicPartition
 from feedmill.streams.kafka.memory import memory_shares
-from feedmill.streams.kafka.transaction import Outcome, Outgoing, Transaction
+from feedmill.streams.kafka.offsets import decode_mark
+from feedmill.streams.kafka.transaction import Outcome, Transaction
 from feedmill.streams.kafka.transactions import TransactionalWriter
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.settings.environment import Environment
@@ -107,12 +108,6 @@ def filled(writer: TransactionalWriter) -> TransactionalWriter:
     return writer
 
 
-def test_an_assignment_is_claimed_before_there_are_records(
-    kept: KeptCommits, writer: TransactionalWriter
-) -> None:
-    assert kept.commits == [([], 5, {})]
-
-
 def test_what_is_sealed_is_committed_at_once_also_during_a_commit(
     kept: KeptCommits, writer: TransactionalWriter
 ) -> None:
@@ -145,9 +140,10 @@ def test_a_note_is_committed_without_a_record(
     assert kept.commits[1:] == [([], 5, {"spam.rules": "12"})]
 
 
-def test_a_cycle_that_brought_nothing_is_not_committed(
+def test_an_assignment_is_claimed_at_once_and_a_cycle_that_brought_nothing_is_not_committed(
     kept: KeptCommits, writer: TransactionalWriter
 ) -> None:
+    assert kept.commits == [([], 5, {})]
     writer.seal({POSTS: 5})
     assert writer.is_committed()
     writer.seal({POSTS: 6})

@@ -1,6 +1,7 @@
 """A batch's records, good and bad, on their way into a stage."""
 
 import tracemalloc
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,6 @@ from feedmill.events.post import Deletion, Post
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.validation import (
     ValidatedBatch,
-    decode_together,
     last_of_each,
     validate_batch,
 )
@@ -27,17 +27,24 @@ def value(post_id: str, **said: Any) -> bytes:
     return encode({**given, **said})
 
 
-def admitted(*pairs: tuple[bytes | None, bytes | None]) -> ValidatedBatch[Post | Deletion]:
+def admitted(
+    *pairs: tuple[bytes | None, bytes | None], decode_many: Any = decode_posts
+) -> ValidatedBatch[Post | Deletion]:
     records = [StoredRecord(i, key=key, value=value) for i, (key, value) in enumerate(pairs)]
-    return validate_batch(record_batch("posts", records, partition=2), PARTITIONS, decode_post)
+    batch = record_batch("posts", records, partition=2)
+    return validate_batch(batch, PARTITIONS, decode_post, decode_many)
 
 
 def good(post_id: str, **said: Any) -> tuple[bytes, bytes]:
     return post_id.encode(), value(post_id, **said)
 
 
+@pytest.mark.parametrize("decode_many", [None, decode_posts])
 @pytest.mark.parametrize("filling", [0, 50])  # few keys are hashed one by one, many at once
-def test_bad_records_are_set_apart_with_their_reason_and_the_rest_goes_on(filling: int) -> None:
+def test_bad_records_are_set_apart_with_their_reason_and_the_rest_goes_on(
+    filling: int, decode_many: Any
+) -> None:
+    admit = partial(admitted, decode_many=decode_many)
     elsewhere = next(f"q{i}" for i in range(99) if partition_of(f"q{i}".encode(), 4) == 1)
     bad: list[tuple[tuple[bytes | None, bytes | None], str]] = [
         (good(elsewhere), "Expected partition 1 for this key, got 2"),
@@ -52,10 +59,11 @@ def test_bad_records_are_set_apart_with_their_reason_and_the_rest_goes_on(fillin
         ((b"a b", None), "in the key"),
         ((b"a|b", None), "in the key"),
         ((b"k" * 300, value("k" * 300)), "at `$.post_id`"),
+        ((elsewhere.encode(), b"{"), ""),  # bad in two ways
     ]
     fine = [good(post_id) for post_id in HERE[: filling + 2]]
     pairs = [fine[0], *(pair for pair, _ in bad), *fine[1:]]
-    found = admitted(*pairs)
+    found = admit(*pairs)
     assert [event.post_id for _, event in found.events] == HERE[: filling + 2]
     assert [one.record.offset for one in found.rejected] == list(range(1, len(bad) + 1))
     for one, (pair, reason) in zip(found.rejected, bad, strict=True):
@@ -63,9 +71,9 @@ def test_bad_records_are_set_apart_with_their_reason_and_the_rest_goes_on(fillin
         assert one.reason
         assert (one.record.key, one.record.value) == pair
         assert one.source == TopicPartition("posts", 2)
-    alone = [admitted(pair).rejected for pair, _ in bad]
+    alone = [admit(pair).rejected for pair, _ in bad]
     assert [one.reason for (one,) in alone] == [one.reason for one in found.rejected]
-    assert [admitted(pair).events[0][1] for pair in fine] == [event for _, event in found.events]
+    assert [event for _, event in admit(*fine).events] == [event for _, event in found.events]
 
 
 @pytest.mark.parametrize("count", [1, 50])  # some decoded one by one, many at once
@@ -96,13 +104,6 @@ def test_an_engagement_may_be_ahead_and_a_deletion_has_no_time() -> None:
     assert not admitted((HERE[0].encode(), None)).rejected
 
 
-def test_a_record_that_is_bad_in_two_ways_is_rejected_once() -> None:
-    elsewhere = next(b"%d" % i for i in range(99) if partition_of(b"%d" % i, PARTITIONS) != 2)
-    found = admitted((elsewhere, b"{"))
-    assert len(found.rejected) == 1
-    assert found.events == []
-
-
 def test_a_giant_key_costs_no_memory_beyond_its_own() -> None:
     pairs = [good(post_id) for post_id in HERE[:80]]
     giant = b"x" * 1_000_000
@@ -128,18 +129,3 @@ def test_only_the_last_of_each_key_needs_judging() -> None:
     assert isinstance(edited, Post)
     assert edited.text == "edited"
     assert isinstance(deleted, Deletion)
-
-
-def test_a_batch_is_decoded_together_only_where_nothing_is_rejected() -> None:
-    pairs = [good(post_id) for post_id in HERE[:20]]
-    elsewhere = next(f"q{i}" for i in range(99) if partition_of(f"q{i}".encode(), 4) == 1)
-
-    def together(pairs: list[tuple[bytes, bytes]]) -> list[str] | None:
-        records = [StoredRecord(i, key=key, value=value) for i, (key, value) in enumerate(pairs)]
-        batch = record_batch("posts", records, partition=2)
-        found = decode_together(batch, PARTITIONS, decode_posts)
-        return None if found is None else [post.post_id for post in found]
-
-    assert together(pairs) == HERE[:20]
-    assert together([*pairs, good(elsewhere)]) is None
-    assert together([*pairs, (b"p", value("other"))]) is None

@@ -4,7 +4,7 @@ import prometheus_client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedmill.streams.observe.histogram import Histogram, HistogramFamily
+from feedmill.streams.observe.histogram import HistogramFamily
 
 BOUNDS = (0.001, 0.01, 0.5, 2.0)
 VALUES = st.lists(st.floats(0, 5) | st.sampled_from(BOUNDS), max_size=40)
@@ -30,12 +30,3 @@ def test_it_counts_as_prometheus_does(some: list[float], many: list[float]) -> N
     if many or some:
         family.labels(l="x").observe_many(many)
         assert lines(ours) == lines(theirs)
-
-
-def test_a_value_can_count_many_times() -> None:
-    histogram = Histogram(BOUNDS)
-    histogram.observe(0.1, 7)
-    histogram.observe(9.0)
-    buckets, total = histogram.cumulative()
-    assert buckets == [("0.001", 0), ("0.01", 0), ("0.5", 7), ("2.0", 7), ("+Inf", 8)]
-    assert total == 9.7

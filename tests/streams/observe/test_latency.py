@@ -50,16 +50,6 @@ def test_within_a_bucket_observations_count_as_spread_evenly() -> None:
     assert Distribution((0.1, math.inf), (0, 0)).quantile(0.5) is None
 
 
-def test_workers_are_taken_together() -> None:
-    one, two = Metrics("worker", "one"), Metrics("worker", "two")
-    observed(one, 0.010, 0.010)
-    earlier = Scrape({"a": one.text(), "b": two.text()})
-    observed(one, 0.1)
-    observed(two, 0.2, 0.3)
-    later = Scrape({"a": one.text(), "b": two.text()})
-    assert later.since(earlier)[FETCH].count == 3
-
-
 def text_at(metrics: Metrics, at_s: float) -> str:
     metrics.set("feedmill_metrics_timestamp_seconds", at_s)
     return metrics.text()
@@ -73,7 +63,9 @@ def test_a_rate_is_about_the_time_between_what_was_read() -> None:
     observed(one, *[0.01] * 30)
     observed(two, *[0.01] * 30)
     later = Scrape({"a": text_at(one, 1002.0), "b": text_at(two, 1003.0)})
-    assert later.since(earlier)[FETCH].per_second == pytest.approx(30 / 2 + 30 / 3)
+    found = later.since(earlier)[FETCH]
+    assert found.count == 60
+    assert found.per_second == pytest.approx(30 / 2 + 30 / 3)
     # A supervisor may show the same text twice.
     assert later.since(later)[FETCH].per_second == 0
 

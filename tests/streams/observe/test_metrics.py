@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from feedmill.streams.observe.metric_list import METRICS
-from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.observe.metrics import Metrics, merge
 
 
 def samples(text: str) -> dict[tuple[str, str], float]:
@@ -22,33 +22,34 @@ def samples(text: str) -> dict[tuple[str, str], float]:
     return found
 
 
-def test_each_kind_of_metric_is_counted() -> None:
+def test_each_kind_of_metric_is_counted_by_its_labels_in_its_buckets() -> None:
     metrics = Metrics("spam", "one")
+    assert metrics.text() == ""
     metrics.add("feedmill_events_total", 3, topic="posts")
     metrics.add("feedmill_events_total", topic="posts")
     metrics.add("feedmill_events_total", topic="config")
+    for total in (2, 2, 7):
+        metrics.add_up_to("feedmill_model_swaps_total", total)
     metrics.set("feedmill_lag", 7)
     metrics.set("feedmill_lag", 5)
-    metrics.observe("feedmill_loop_seconds", 0.02)
-    metrics.observe("feedmill_loop_seconds", 3.0)
+    loops = ("feedmill_loop_seconds", "feedmill_loop_cpu_seconds")
+    for name in loops:
+        metrics.observe(name, 0.0199)
+        metrics.observe(name, 0.0201)
+    metrics.observe("feedmill_batch_records", 7, topic="posts")
     found = samples(metrics.text())
     assert found["feedmill_events_total", "topic=posts"] == 4
     assert found["feedmill_events_total", "topic=config"] == 1
+    assert found["feedmill_model_swaps_total", ""] == 7
     assert found["feedmill_lag", ""] == 5
-    assert found["feedmill_loop_seconds_count", ""] == 2
-    assert found["feedmill_loop_seconds_sum", ""] == pytest.approx(3.02)
-    assert found["feedmill_loop_seconds_bucket", "le=0.016"] == 0
-    assert found["feedmill_loop_seconds_bucket", "le=0.02"] == 1
-
-
-@pytest.mark.parametrize("name", ["feedmill_loop_seconds", "feedmill_loop_cpu_seconds"])
-def test_a_bucket_ends_where_a_step_must(name: str) -> None:
-    metrics = Metrics("worker", "one")
-    metrics.observe(name, 0.0199)
-    metrics.observe(name, 0.0201)
-    found = samples(metrics.text())
-    assert found[f"{name}_bucket", "le=0.02"] == 1
-    assert found[f"{name}_bucket", "le=0.024"] == 2
+    for name in loops:
+        assert found[f"{name}_count", ""] == 2
+        assert found[f"{name}_sum", ""] == pytest.approx(0.04)
+        # A bucket ends where a step must.
+        assert found[f"{name}_bucket", "le=0.02"] == 1
+        assert found[f"{name}_bucket", "le=0.024"] == 2
+    assert found["feedmill_batch_records_bucket", "le=5.0,topic=posts"] == 0
+    assert found["feedmill_batch_records_bucket", "le=10.0,topic=posts"] == 1
 
 
 def test_a_gauge_that_is_replaced_keeps_no_old_labels() -> None:
@@ -64,46 +65,41 @@ def test_a_gauge_that_is_replaced_keeps_no_old_labels() -> None:
     assert found["feedmill_partition_lag", "group=worker,partition=0,topic=posts"] == 4
 
 
-def test_records_have_buckets_of_their_own() -> None:
-    metrics = Metrics("worker", "one")
-    metrics.observe("feedmill_batch_records", 7, topic="posts")
-    found = samples(metrics.text())
-    assert found["feedmill_batch_records_bucket", "le=5.0,topic=posts"] == 0
-    assert found["feedmill_batch_records_bucket", "le=10.0,topic=posts"] == 1
-
-
-def test_every_sample_names_stage_and_instance() -> None:
-    metrics = Metrics("spam", "one")
-    metrics.set("feedmill_ready", 1)
-    (family,) = text_string_to_metric_families(metrics.text())
-    assert [s.labels for s in family.samples] == [{"stage": "spam", "instance": "one"}]
-    assert family.documentation.endswith("Unit: 0 or 1.")
-
-
-def test_the_stages_of_one_process_share_a_text() -> None:
+def test_the_stages_of_one_process_share_a_text_that_names_stage_and_instance() -> None:
     metrics = Metrics("spam", "one")
     other = metrics.of_stage("nsfw")
-    metrics.set("feedmill_lag", 1)
-    other.set("feedmill_lag", 2)
+    metrics.set("feedmill_ready", 1)
+    other.set("feedmill_ready", 0)
     (family,) = text_string_to_metric_families(metrics.text())
-    assert {s.labels["stage"]: s.value for s in family.samples} == {"spam": 1, "nsfw": 2}
+    assert {s.labels["stage"]: s.value for s in family.samples} == {"spam": 1, "nsfw": 0}
+    assert all(s.labels.keys() == {"stage", "instance"} for s in family.samples)
     assert {s.labels["instance"] for s in family.samples} == {"one"}
+    assert family.documentation.endswith("Unit: 0 or 1.")
     assert other.text() == metrics.text()
 
 
-def test_a_metric_without_a_value_does_not_appear() -> None:
-    assert Metrics("spam", "one").text() == ""
-
-
-def test_a_metric_that_is_not_listed_cannot_be_counted() -> None:
-    with pytest.raises(KeyError, match="feedmill_surprise_total"):
-        Metrics("spam", "one").add("feedmill_surprise_total")
+def test_several_processes_are_merged_family_by_family() -> None:
+    texts = []
+    for stage in ("spam", "combiner"):
+        metrics = Metrics(stage, "one")
+        metrics.set("feedmill_ready", 1)
+        metrics.observe("feedmill_loop_seconds", 1.0)
+        texts.append(metrics.text())
+    families = list(text_string_to_metric_families(merge(texts)))
+    names = [family.name for family in families]
+    assert len(names) == len(set(names))
+    ready = next(family for family in families if family.name == "feedmill_ready")
+    assert {s.labels["stage"] for s in ready.samples} == {"spam", "combiner"}
+    alone = sum(len(f.samples) for text in texts for f in text_string_to_metric_families(text))
+    assert sum(len(family.samples) for family in families) == alone
 
 
 @pytest.mark.parametrize("labels", [{}, {"queue": "posts"}, {"topic": "posts", "more": "x"}])
-def test_labels_are_those_of_the_list(labels: Any) -> None:
+def test_names_and_labels_are_those_of_the_list(labels: Any) -> None:
     with pytest.raises(ValueError, match="label"):
         Metrics("spam", "one").add("feedmill_events_total", **labels)
+    with pytest.raises(KeyError, match="feedmill_surprise_total"):
+        Metrics("spam", "one").add("feedmill_surprise_total", **labels)
 
 
 def test_the_list_follows_prometheus_conventions() -> None:

@@ -32,14 +32,6 @@ def pipe() -> Iterator[tuple[int, int]]:
             continue
 
 
-def test_each_status_is_one_line(pipe: tuple[int, int]) -> None:
-    reading, writing = pipe
-    assert write_status(writing, STATUS)
-    assert write_status(writing, STATUS)
-    lines = os.read(reading, 65_536).splitlines()
-    assert [decode(line) for line in lines] == [STATUS] * 2
-
-
 def test_the_metrics_of_a_thousand_partitions_fit_into_a_pipe(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     metrics = Metrics("worker", "one")
@@ -59,6 +51,7 @@ def test_a_line_that_was_cut_is_an_error(cut: int) -> None:
 
 def test_a_full_pipe_drops_lines_without_blocking(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
+    assert "\n" in STATUS.not_ready
     assert all(write_status(writing, STATUS) for _ in range(5000))
     *whole, _ = os.read(reading, 1 << 20).split(b"\n")
     assert 0 < len(whole) < 5000

@@ -1,15 +1,19 @@
-"""How an app for a signal of one's own is configured, without Kafka."""
+"""An app for a signal of one's own, without Kafka: its configuration, and what it answers."""
 
+import asyncio
 import dataclasses
+import json
 import re
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from feedmill.events.errors import UsageError
+from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.post import Post
 from feedmill.streams.own_signal import signal_app
+from feedmill.streams.own_signal.signal_app import Answers, ScorePost, check_partition
 from feedmill.streams.settings.environment import Environment, declared_signals
 
 PAGE = Path(__file__).parents[3] / "docs" / "own_signals.md"
@@ -31,12 +35,10 @@ def test_its_group_is_the_name_of_its_topic() -> None:
     assert app.conf.id == "shop.signals.novelty"
     assert [str(url) for url in app.conf.broker] == ["kafka://one:9092", "kafka://two:9093"]
     assert app.conf.consumer_group_instance_id is None
-
-
-def test_a_given_instance_is_a_static_member() -> None:
+    # A given instance is a static member; settings of Faust are passed on.
     given = dataclasses.replace(ENVIRONMENT, instance_is_given=True)
-    app = signal_app("novelty", model="m", version="1", environment=given)
-    assert app.conf.consumer_group_instance_id == "n-1"
+    app = signal_app("novelty", model="m", version="1", environment=given, web_port=7001)
+    assert (app.conf.consumer_group_instance_id, app.conf.web_port) == ("n-1", 7001)
 
 
 def test_the_page_about_signals_has_a_program_that_works(
@@ -52,6 +54,71 @@ def test_the_page_about_signals_has_a_program_that_works(
     assert found["length"](Post("p", "a", 0, "x" * 500)) == 0.5
 
 
-def test_settings_of_faust_are_passed_on() -> None:
-    app = signal_app("novelty", model="m", version="1", environment=ENVIRONMENT, web_port=7001)
-    assert app.conf.web_port == 7001
+POST = b'{"post_id": "p", "author_id": "a", "created_at_ms": 1700000000005, "text": "four"}'
+
+
+def answer(score: ScorePost, value: bytes | None = POST, *, is_gate: bool = False) -> Any:
+    answers = Answers("mine", is_gate, "m", "v1", score)
+    written = asyncio.run(answers.answer(b"p", value, 7, 99))
+    return None if written is None else json.loads(written)
+
+
+def test_a_post_is_answered_about_its_own_version() -> None:
+    assert answer(lambda post: len(post.text) / 10) == {
+        "post_id": "p",
+        "post_offset": 7,
+        "value": 0.4000000059604645,  # a float32, written in full
+        "model": "m",
+        "version": "v1",
+        "at_ms": 99,
+    }
+
+
+def test_a_coroutine_function_is_awaited() -> None:
+    async def score(post: Post) -> float:
+        await asyncio.sleep(0)
+        return 2.0
+
+    assert answer(score)["value"] == 2.0
+
+
+def test_a_deletion_removes_the_signal() -> None:
+    def score(post: Post) -> float:
+        raise AssertionError("a deletion is not scored")
+
+    assert answer(score, None) is None
+    assert answer(score, b'{"post_id": "p", "deleted": true}') is None
+
+
+@pytest.mark.parametrize(
+    ("value", "is_gate", "error"),
+    [
+        # A gate is a probability and an objective any number.
+        (4.5, False, ""),
+        (4.5, True, "Expected `mine` in [0, 1]"),
+        *((value, False, "Expected a finite float32") for value in (float("nan"), 1e300)),
+    ],
+)
+def test_a_value_that_no_reader_takes_becomes_an_error(
+    value: float, error: str, *, is_gate: bool
+) -> None:
+    written = answer(lambda post: value, is_gate=is_gate)
+    assert written["value"] == (None if error else value)
+    assert error in written.get("error", "")
+
+
+def test_an_exception_becomes_an_error() -> None:
+    written = answer(lambda post: 1 / 0)
+    assert (written["value"], written["error"]) == (None, "ZeroDivisionError: division by zero")
+
+
+def test_what_is_no_post_is_rejected() -> None:
+    with pytest.raises(BadEvent):
+        answer(lambda post: 1.0, b"no post")
+
+
+def test_a_record_in_a_foreign_partition_is_rejected() -> None:
+    # murmur2 of `p`, as Java's client computes it, puts it into partition 2 of 4.
+    check_partition(b"p", 2, 4)
+    with pytest.raises(BadEvent, match="Expected partition 2 for this key, got 1"):
+        check_partition(b"p", 1, 4)

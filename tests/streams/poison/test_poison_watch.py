@@ -13,11 +13,10 @@ from builders.waiting import until
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.poison import poison_log, poison_watch
+from feedmill.streams.poison import poison_watch
 from feedmill.streams.poison.judging_child import CannotTryError, Ended
 from feedmill.streams.poison.judging_process import JudgingTask
-from feedmill.streams.poison.poison_log import TOPIC
-from feedmill.streams.poison.poison_watch import PoisonWatch
+from feedmill.streams.poison.poison_watch import TOPIC, PoisonLog, PoisonWatch
 from feedmill.streams.poison.unclean_ends import NOTE
 from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.worker.model_step import ModelStep
@@ -62,9 +61,12 @@ class Watched:
         self.posts: Topics = {at: [StoredRecord(i) for i in range(10)] for at in (P0, P1)}
         self.known: list[StoredRecord] = []
         monkeypatch.setattr(poison_watch, "JudgingChild", lambda task: self.take_task(task()))
-        monkeypatch.setattr(poison_watch, "LogConsumer", lambda *_: FakeLog(self.posts))
         known = FakeLog({TopicPartition(TOPIC, 0): self.known})
-        monkeypatch.setattr(poison_log, "LogConsumer", lambda *_, **__: known)
+        monkeypatch.setattr(
+            poison_watch,
+            "LogConsumer",
+            lambda _, name, **__: known if name == TOPIC else FakeLog(self.posts),
+        )
         connection: Any = _Connection()
         in_use = [(name, None) for name in models]
         self.watch = PoisonWatch(
@@ -266,3 +268,57 @@ def test_a_worker_that_judges_nothing_tries_nothing(monkeypatch: pytest.MonkeyPa
     assert watched.allowed() == {0, 1}
     assert watched.child.judged == []
     watched.watch.close()
+
+
+# --- what the topic says -----------------------------------------------------------------------
+
+
+def entry(offset: int, key: str, *stages: str) -> StoredRecord:
+    value = json.dumps({"stages": stages, "reason": f"ends {key}", "at_ms": 5}).encode()
+    return StoredRecord(offset, 0, key.encode(), value if stages else None)
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, *records: StoredRecord) -> tuple[PoisonLog, FakeLog]:
+    log, connection = FakeLog({TopicPartition(TOPIC, 0): [*records]}), cast(Any, None)
+    monkeypatch.setattr(poison_watch, "LogConsumer", lambda *_, **__: log)
+    made = PoisonLog(connection, ("spam", "nsfw"))
+    made.follow()
+    made.follow()
+    return made, log
+
+
+def test_a_worker_obeys_what_is_said_of_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, log = opened(
+        monkeypatch,
+        entry(0, "spam/posts/1/7", "spam"),
+        entry(1, "quality/posts/1/8", "quality"),
+        entry(2, "spam+quality/posts/2/9", "spam", "quality"),
+        # What cannot be read is passed over.
+        StoredRecord(3, 0, None, b"{}"),
+        StoredRecord(3, 0, b"spam/posts/x/7", b"{}"),
+        StoredRecord(3, 0, b"spam/posts/1/9", b"\xff{"),
+        entry(3, "spam/posts/3/1", "spam"),
+        entry(4, "spam/posts/3/1"),
+    )
+    assert made.is_restored
+    assert made.of(1) == {7: "ends spam/posts/1/7"}
+    assert made.of(2) == {9: "ends spam+quality/posts/2/9"}
+    assert (made.of(0), made.of(3)) == ({}, {})
+    log.topics[TopicPartition(TOPIC, 0)].append(entry(5, "nsfw/posts/1/70", "nsfw"))
+    made._read_at = 0.0
+    made.follow()
+    assert set(made.of(1)) == {7, 70}
+
+
+def test_what_is_found_counts_at_once_and_is_written_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, _ = opened(monkeypatch)
+    writer = KeptWriter()
+    made.add(2, StoredRecord(41), "it takes too long", 7, writer)
+    assert made.of(2) == {41: "it takes too long"}
+    ((topic, key, value, owner),) = writer.added
+    assert (topic, key, owner) == (TOPIC, b"spam+nsfw/posts/2/41", 2)
+    assert json.loads(value or b"") == {
+        "stages": ["spam", "nsfw"], "reason": "it takes too long", "at_ms": 7,
+    }  # fmt: skip

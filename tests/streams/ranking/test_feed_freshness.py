@@ -1,4 +1,4 @@
-"""Which feeds count as fresh, by the heartbeats of all stages."""
+"""Which feeds count as fresh, by the heartbeats of all stages, and when each is renewed."""
 
 from collections.abc import Collection
 from types import SimpleNamespace
@@ -10,7 +10,12 @@ from builders.events import NOW_MS, settings_of
 from feedmill.events.instance import Instance, PartitionLag
 from feedmill.rankers.combiner import FeedChange
 from feedmill.streams.ranking import feed_freshness
-from feedmill.streams.ranking.feed_freshness import SEEN_WITHIN_MS, FeedFreshness
+from feedmill.streams.ranking.feed_freshness import (
+    LOOK_EVERY_S,
+    SEEN_WITHIN_MS,
+    FeedFreshness,
+    FeedRenewals,
+)
 
 STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement")
 PARTITIONS = 3
@@ -166,3 +171,47 @@ def test_it_says_when_a_stage_is_up_to_date_again(ranker: Ranker) -> None:
     assert not ranker.freshness.look()
     ranker.beats()
     assert ranker.freshness.look()
+
+
+# --- renewals: one after the other, and not where a feed was written anyway -----------------
+
+
+def test_each_feed_is_renewed_in_time_and_few_at_once() -> None:
+    feeds = [f"f{n}" for n in range(1000)]
+    renewals = FeedRenewals()
+    # All were written at a start.
+    renewals.written(feeds, 100.0)
+    latest, sizes = dict.fromkeys(feeds, 100.0), []
+    for turn in range(200):
+        now_s = 100.0 + turn * LOOK_EVERY_S
+        due = renewals.due(feeds, now_s)
+        renewals.written(due, now_s)
+        latest |= dict.fromkeys(due, now_s)
+        sizes.append(len(due))
+        assert min(latest.values()) >= now_s - 8.0
+    assert max(sizes) == 80
+    assert sum(sizes) > 5 * len(feeds)
+
+
+def test_what_was_written_is_not_renewed() -> None:
+    renewals = FeedRenewals()
+    renewals.written(["a", "b"], 10.0)
+    renewals.written(["a"], 14.0)
+    assert renewals.due(["a", "b", "new"], 15.5) == ["b", "new"]
+    # Names that are feeds no more are forgotten.
+    assert renewals.due(["a"], 15.5) == []
+    assert renewals.due(["a", "b"], 15.5) == ["b"]
+
+
+def test_all_are_due_at_once_when_more_may_be_fresh() -> None:
+    feeds = [f"f{n}" for n in range(60)]
+    renewals = FeedRenewals()
+    renewals.written(feeds, 10.0)
+    assert renewals.due(feeds, 10.0) == []
+    renewals.hurry()
+    found = []
+    while renewals.is_hurried:
+        due = renewals.due(feeds, 10.0)
+        renewals.written(due, 10.0)
+        found += due
+    assert found == feeds

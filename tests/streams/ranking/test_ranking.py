@@ -59,7 +59,7 @@ class FakeWriterThread:
         done, self.batches = self.batches, []
         if not done:
             return NO_REPORT
-        return WriteReport(finished=[FinishedBatch(one, 0.0, 0.0, 0) for one in done])
+        return WriteReport(finished=[FinishedBatch(one, 0.0, 0) for one in done])
 
 
 def started(monkeypatch: pytest.MonkeyPatch) -> RankingStep:
@@ -118,7 +118,7 @@ def test_that_all_is_written_gives_it_nothing_to_do(step: RankingStep) -> None:
     written = WriteBatch(NOW_MS, lambda _: 1, (), ())
     for unwritten in (0, 1):
         step._handover._submitted.append(redis_handover._Submitted(written, -1))
-        report = WriteReport(finished=[FinishedBatch(written, 0.0, 0.0, unwritten)])
+        report = WriteReport(finished=[FinishedBatch(written, 0.0, unwritten)])
         writer.poll = lambda report=report: report
         step.poll(KeptWriter())
         assert step.is_idle == (unwritten == 0)
@@ -146,24 +146,17 @@ def test_what_the_redis_writer_reports_is_dealt_with_in_the_next_turn(step: Rank
     assert [change.post_id for batch in writer.batches for change in batch.signals] == ["p"]
 
 
-def test_the_redis_writer_begins_with_few_posts_once_the_loop_is_about_to_wait(
+def test_the_redis_writer_begins_at_once_with_many_posts_and_with_few_when_the_loop_waits(
     step: RankingStep,
 ) -> None:
     writer: Any = step._handover._writer
     take(step, *(post(f"p{i}") for i in range(ranking._LEAVE_FROM_POSTS - 1)))
     assert writer.batches
-    assert not writer.has_begun
     step.background(KeptWriter(), 1.0)
     assert not writer.has_begun
     step.poll(KeptWriter())
     assert writer.has_begun
-
-
-def test_the_loop_leaves_the_interpreter_to_the_redis_writer_after_many_posts(
-    step: RankingStep,
-) -> None:
-    writer: Any = step._handover._writer
-    take(step, *(post(f"p{i}") for i in range(ranking._LEAVE_FROM_POSTS)))
+    take(step, *(post(f"q{i}") for i in range(ranking._LEAVE_FROM_POSTS)), offset=9)
     assert writer.batches
     assert writer.has_begun
 

@@ -24,13 +24,10 @@ from builders.redis_writer import (
     index,
 )
 from builders.waiting import in_background, now_ms
-from feedmill.streams.redis.command_pipeline import CommandPipeline
-from feedmill.streams.redis.feed_index import FeedIndex
-from feedmill.streams.redis.keys import TOMBSTONE_MS, Keys
+from feedmill.streams.redis.batch_writer import FeedIndex
+from feedmill.streams.redis.commands import TOMBSTONE_MS, CommandPipeline, Keys, load_commands
 from feedmill.streams.redis.reader import FeedReader
-from feedmill.streams.redis.retries import FIRST_RETRY_S
-from feedmill.streams.redis.scripts import load_commands
-from feedmill.streams.redis.write_batch import WriteReport
+from feedmill.streams.redis.round_trip import FIRST_RETRY_S
 
 pytestmark = pytest.mark.stack
 
@@ -216,18 +213,6 @@ def test_what_one_script_writes_is_in_one_slot_of_a_cluster(prefix: str) -> None
 # --- the index of feeds ---------------------------------------------------------------------
 
 
-def test_the_index_has_every_feed_until_it_is_removed(
-    writer: SteppedWriter, client: RedisClient
-) -> None:
-    writer.write(whole_feed("global", {}), whole_feed("community:a", {"p": 1.0}), token=10)
-    assert index(client) == {"global": 10, "community:a": 10}
-    writer.write(removed_feeds=["community:a"], token=10)
-    assert index(client) == {"global": 10}
-    report = WriteReport()
-    writer.batch_writer.read_index(report)
-    assert report.existing_feeds == ("global",)
-
-
 def test_a_feed_without_a_place_on_the_index_is_not_written(
     writer: SteppedWriter, client: RedisClient
 ) -> None:
@@ -239,16 +224,6 @@ def test_a_feed_without_a_place_on_the_index_is_not_written(
     assert writer.tend_after(FIRST_RETRY_S).rewrite_feeds == {"global"}
     writer.write(whole_feed("global", {"a": 1.0}))
     assert (index(client), feed_of(client)) == ({"global": 10}, {"a": 1.0})
-
-
-def test_a_feed_that_a_newer_owner_made_again_stays_on_the_index(
-    own_redis: OwnRedis, writer: SteppedWriter, client: RedisClient
-) -> None:
-    former = SteppedWriter(own_redis.url)
-    former.write(whole_feed("global", {"a": 1.0}), token=10)
-    writer.write(whole_feed("global", {"a": 1.0}), token=11)
-    former.write(removed_feeds=["global"], token=10)
-    assert index(client) == {"global": 11}
 
 
 def test_an_index_that_somebody_removed_is_made_again(
@@ -264,10 +239,11 @@ def test_an_index_that_somebody_removed_is_made_again(
 def test_a_feed_that_is_removed_and_made_again_at_once_is_on_the_index(
     writer: SteppedWriter, client: RedisClient
 ) -> None:
-    writer.write(whole_feed("global", {"a": 1.0}))
+    writer.write(whole_feed("global", {"a": 1.0}), whole_feed("community:a", {"p": 1.0}))
     writer.write(removed_feeds=["global"])
+    assert index(client) == {"community:a": 10}
     writer.write(whole_feed("global", {"a": 1.0}))
-    assert index(client) == {"global": 10}
+    assert index(client) == {"community:a": 10, "global": 10}
 
 
 def test_a_late_removal_leaves_the_place_of_a_newer_owner(

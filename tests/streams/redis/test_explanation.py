@@ -13,7 +13,7 @@ from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Post
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.events.weights import Weights
-from feedmill.rankers.combiner.row_decision import decide_row
+from feedmill.rankers.combiner.gate_decisions import decide_row
 from feedmill.rankers.combiner.signal_fields import signal_fields
 from feedmill.rankers.combiner.view import PostView
 from feedmill.rankers.score import score_of
@@ -24,6 +24,8 @@ NAMES = SignalNames()
 NOW_MS = 1_700_000_100_000
 EVERYTHING = -1
 ARRIVED_MS = NOW_MS - 1000
+HOUR_MS = 3_600_000
+TEN = tuple((f"p{rank}", 100.0 - rank) for rank in range(10))
 
 # The graces end before, at and after the time at which the post is explained.
 GATES = st.builds(
@@ -63,6 +65,18 @@ WEIGHTS = st.builds(
 )
 
 
+QUALITY = Weights({"quality": 1.0}, {"quality": 1.0})
+
+
+def feed_of(
+    gates: dict[str, GatePolicy], weights: Weights = QUALITY, name: str = "global"
+) -> FeedSnapshot:
+    """A feed of ten posts that was ranked by these."""
+    info = {"weights": weights.as_dict(), "gates": gates}
+    texts = {name: msgspec.json.encode(fields).decode() for name, fields in info.items()}
+    return FeedSnapshot(name, TEN, texts)
+
+
 @given(
     gates=st.fixed_dictionaries(dict.fromkeys(NAMES.gates, GATES)),
     values=SIGNALS,
@@ -94,14 +108,8 @@ def test_decision_factor_and_score_are_those_of_the_combiner(
 
     fields = signal_fields(view, row, EVERYTHING, gates, NOW_MS)
     texts = {n: v.decode() if isinstance(v, bytes) else v for n, v in fields.items() if v}
-    info = {
-        "version": "1",
-        "weights": msgspec.json.encode(weights.as_dict()).decode(),
-        "gates": msgspec.json.encode(gates).decode(),
-    }
-    explanation = explain(
-        PostSnapshot("p", texts), FeedSnapshot("global", (), info), None, "", NOW_MS
-    )
+    shown = PostSnapshot("p", texts)
+    explanation = explain(shown, feed_of(gates, weights), None, "", NOW_MS)
 
     decided = decide_row(view, row, gates, NOW_MS)
     assert explanation.decision == decided
@@ -120,11 +128,7 @@ def test_decision_factor_and_score_are_those_of_the_combiner(
 
 def test_grace_counts_from_the_arrival_of_the_posts_record() -> None:
     gates = {"spam": GatePolicy(on_failure="open", grace_s=60.0)}
-    info = {
-        "weights": msgspec.json.encode(Weights({"quality": 1.0}, {"quality": 1.0}).as_dict()),
-        "gates": msgspec.json.encode(gates),
-    }
-    feed = FeedSnapshot("global", (), {name: text.decode() for name, text in info.items()})
+    feed = feed_of(gates)
     fields = {"post": "3 1000 499000"}
     decisions = [
         explain(PostSnapshot("p", fields), feed, None, "", now_ms).decision.name
@@ -135,16 +139,11 @@ def test_grace_counts_from_the_arrival_of_the_posts_record() -> None:
     assert explain(PostSnapshot("p", fields), feed, None, "", 61_000).decision.name == "show"
 
 
-HOUR_MS = 3_600_000
-TEN = tuple((f"p{rank}", 100.0 - rank) for rank in range(10))
-
-
 def reason(
     spec: FeedSpec | None, *, feed: str = "global", score: float = 1.0, **fields: Any
 ) -> str:
     """Why the post `p` of `ann` in `python`, an hour old, is not in a feed of ten others."""
-    weights = msgspec.json.encode(Weights({"quality": 1.0}, {"quality": 1.0}).as_dict()).decode()
-    shown = FeedSnapshot(feed, TEN, {"weights": weights})
+    shown = feed_of({}, name=feed)
     post = PostSnapshot("p", {"post": f"3 {NOW_MS - HOUR_MS} 0", "author_id": "ann"})
     record = Post("p", "ann", 1, "x", **{"lang": "en", "communities": ("python",), **fields})
     entry = None if spec is None else FeedEntry(spec, record)
@@ -177,13 +176,8 @@ def test_replies_and_feeds_by_name_have_reasons_of_their_own() -> None:
 
 
 def test_what_a_signal_states_as_its_reason_is_said() -> None:
-    gates = {"spam": GatePolicy()}
-    weights = Weights({"quality": 1.0}, {"quality": 1.0}).as_dict()
-    info = {
-        "weights": msgspec.json.encode(weights).decode(),
-        "gates": msgspec.json.encode(gates).decode(),
-    }
+    feed = feed_of({"spam": GatePolicy()})
     post = PostSnapshot("p", {"post": "3 1000 0", "spam": "0.97 56e6e2 9"})
     stated = {"spam": "copy of 12 posts by 11 authors within 10 minutes"}
-    explanation = explain(post, FeedSnapshot("global", (), info), None, "", NOW_MS, stated)
+    explanation = explain(post, feed, None, "", NOW_MS, stated)
     assert explanation.verdict == f"hidden because spam 0.97 \u2265 0.9 ({stated['spam']})"

@@ -1,14 +1,18 @@
 """Redis read back: what the writer writes, and when a feed counts as fresh."""
 
-from feedmill.rankers.combiner.post_field import PostVersion, encode_post
-from feedmill.rankers.combiner.signal_hash import SignalSnapshot, fields_of_signal
+from feedmill.rankers.combiner.signal_columns import StoredSignal
+from feedmill.rankers.combiner.signal_hash import (
+    PostVersion,
+    encode_post,
+    fields_of_signal,
+)
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot, State
 
 NOW_MS = 1_700_000_000_000
 
 
 def test_a_signal_is_read_by_its_name() -> None:
-    signal = SignalSnapshot(0.5, "spam", "v1", 7, NOW_MS + 5, "no memory")
+    signal = StoredSignal(0.5, "spam", "v1", 7, NOW_MS + 5, "no memory")
     post = PostVersion(7, NOW_MS - 3, NOW_MS)
     fields = {"post": encode_post(post)} | fields_of_signal("spam", signal, 7, NOW_MS)
     assert PostSnapshot("p", fields).signal("spam") == signal

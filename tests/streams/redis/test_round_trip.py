@@ -1,40 +1,26 @@
-"""One round trip: each answer reaches its handler, and nothing of it stays behind."""
+"""One round trip leaves nothing behind, and what failed in it has a back-off, name by name."""
 
 import gc
 import weakref
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from feedmill.streams.redis.round_trip import RoundTrip
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feedmill.streams.redis.round_trip import (
+    FIRST_RETRY_S,
+    FORGOTTEN_AFTER_S,
+    LAST_RETRY_S,
+    RetrySchedule,
+    RoundTrip,
+)
 from feedmill.streams.redis.write_batch import WriteReport
 
 
 def note(trip: RoundTrip, seen: list[Any], answer: Any) -> None:
-    trip.unwritten += 1
     seen.append(answer)
-
-
-def test_answers_reach_their_handlers_in_order() -> None:
-    trip = RoundTrip(WriteReport())
-    seen: list[Any] = []
-    for _ in range(3):
-        trip.add(("GET", "key"), partial(note, trip, seen))
-    trip.answered([1, None, 3])
-    assert seen == [1, None, 3]
-    assert trip.unwritten == 3
-
-
-def test_one_handler_takes_the_answers_of_many_commands() -> None:
-    trip = RoundTrip(WriteReport())
-    seen: list[Any] = []
-    trip.add(("GET", "key"), partial(note, trip, seen))
-    trip.add_many([("GET", "key")], partial(note, trip, seen))
-    trip.add_many([], partial(note, trip, seen))
-    trip.add_many([("GET", "key"), ("GET", "key")], partial(note, trip, seen))
-    trip.add(("GET", "key"), partial(note, trip, seen))
-    assert len(trip.commands) == 5
-    trip.answered([1, 2, None, 4, 5])
-    assert seen == [1, [2], [None, 4], 5]
 
 
 def test_a_trip_that_was_answered_leaves_the_collector_of_garbage_nothing_to_do() -> None:
@@ -48,3 +34,64 @@ def test_a_trip_that_was_answered_leaves_the_collector_of_garbage_nothing_to_do(
         assert alive() is None
     finally:
         gc.enable()
+
+
+def waits(schedule: RetrySchedule, failures: int) -> Iterator[float]:
+    """How long a name that fails so often in a row waits each time."""
+    now_s = 128.0  # differences are exact
+    for _ in range(failures):
+        failed_s = now_s
+        schedule.failed("a", failed_s)
+        handed_out: list[str] = []
+        while not handed_out:
+            now_s = schedule.next_s()
+            assert schedule.take_due(now_s - 1e-6) == []
+            handed_out = schedule.take_due(now_s)
+        assert handed_out == ["a"]
+        yield now_s - failed_s
+
+
+def test_each_failure_waits_longer_up_to_a_limit() -> None:
+    schedule = RetrySchedule()
+    found = list(waits(schedule, 30))
+    assert found[:3] == [FIRST_RETRY_S, 2 * FIRST_RETRY_S, 4 * FIRST_RETRY_S]
+    assert found == sorted(found)
+    assert found[-1] == LAST_RETRY_S
+    schedule.succeeded("a")
+    assert next(waits(schedule, 1)) == FIRST_RETRY_S
+
+
+def test_what_nobody_writes_again_is_forgotten() -> None:
+    schedule = RetrySchedule()
+    schedule.failed("a", 0.0, at_once=True)
+    assert schedule.take_due(0.0) == ["a"]
+    assert schedule.take_due(FORGOTTEN_AFTER_S - 1e-6) == []
+    assert "a" in schedule
+    assert schedule.take_due(FORGOTTEN_AFTER_S) == []
+    assert "a" not in schedule
+    assert schedule.next_s() == float("inf")
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from("abc"), st.sampled_from(["fail", "at once", "succeed", "take"])),
+        max_size=40,
+    )
+)
+def test_a_failure_is_handed_out_once_unless_success_comes_before(
+    steps: list[tuple[str, str]],
+) -> None:
+    schedule, waiting, now_s = RetrySchedule(), set[str](), 0.0
+    for name, step in steps:
+        if step == "take":
+            now_s += LAST_RETRY_S
+            assert sorted(schedule.take_due(now_s)) == sorted(waiting)
+            waiting.clear()
+        elif step == "succeed":
+            schedule.succeeded(name)
+            waiting.discard(name)
+        else:
+            schedule.failed(name, now_s, at_once=step == "at once")
+            waiting.add(name)
+        assert waiting <= {name for name in "abc" if name in schedule}
+        assert schedule.next_s() < float("inf") or not waiting

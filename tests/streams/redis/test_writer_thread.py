@@ -1,6 +1,5 @@
 """The writer beside a loop: Redis may be slow, away, read-only, restarted or flushed."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,8 +13,8 @@ from builders.redis_writer import KEYS, PREFIX
 from builders.waiting import until
 from builders.writing_loop import WritingLoop, expected, shown, started_loop
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.command_pipeline import open_writer_client
-from feedmill.streams.redis.writer_thread import WriterThread
+from feedmill.streams.redis.commands import open_writer_client
+from feedmill.streams.redis.writer_thread import MOST_WAITING, WriterThread
 
 pytestmark = pytest.mark.stack
 
@@ -33,34 +32,6 @@ def wait_until_shown(loop: WritingLoop, client: RedisClient) -> None:
         return shown(client) == expected(loop)
 
     until(is_shown, every=0.002)
-
-
-def test_what_is_submitted_is_shown(loop: WritingLoop, client: RedisClient) -> None:
-    assert shown(client) == expected(loop)
-    loop.set_feed("global", {"p0": 3.0})
-    loop.remove_feed("community:a")
-    loop.remove_post("p2")
-    loop.settle()
-    assert shown(client) == expected(loop)
-    assert loop.writer.trouble == ""
-    assert sum(batch.unwritten for batch in loop.report.finished) == 0
-    assert len(loop.report.finished) == len(loop.submitted)
-
-
-def test_no_feed_shows_a_post_before_its_signals(own_redis: OwnRedis, client: RedisClient) -> None:
-    watcher = own_redis.client()
-    with WritingLoop(own_redis.url) as loop:
-        for i in range(200):
-            loop.set_post(f"p{i}", spam="0.1 v1 1")
-            loop.set_feed("global", {f"p{i}": 1.0})
-            loop.step()
-            with watcher.pipeline(transaction=True) as both:
-                both.zrange(KEYS.feed("global"), 0, -1)
-                both.keys(KEYS.signals("*"))
-                members, keys = both.execute()
-            assert {KEYS.signals(post_id) for post_id in members} <= set(keys)
-        loop.settle()
-    assert shown(client) == expected(loop)
 
 
 def test_a_full_queue_takes_no_more_and_the_newest_state_is_written_later(
@@ -129,52 +100,6 @@ def test_a_thread_that_sleeps_begins_when_the_loop_says_so(
         until(partial(client.exists, key))
 
 
-def test_a_redis_that_lost_the_scripts_gets_them_again(
-    loop: WritingLoop, client: RedisClient
-) -> None:
-    client.script_flush()
-    loop.set_feed("global", {"p0": 99.0})
-    loop.settle()
-    assert shown(client) == expected(loop)
-    assert [batch.unwritten for batch in loop.report.finished if batch.unwritten] == []
-
-
-def test_changes_are_announced(own_redis: OwnRedis, loop: WritingLoop) -> None:
-    subscription = own_redis.client().pubsub(ignore_subscribe_messages=True)
-    subscription.subscribe(KEYS.feed_changes)
-    assert subscription.get_message(timeout=10) is None  # that it has subscribed
-    loop.set_feed("global", {"p0": 99.0})
-    versions: list[int] = []
-
-    def is_announced() -> bool:
-        loop.step()
-        if message := subscription.get_message():
-            versions.append(json.loads(message["data"])["version"])
-        return loop.report.written_feeds["global"] in versions
-
-    until(is_announced, every=0.002)
-
-
-def test_a_server_that_is_read_only_gets_what_it_refused_once_it_may_be_written(
-    loop: WritingLoop, client: RedisClient
-) -> None:
-    # A replica that never reaches its primary keeps what it has, and is read-only.
-    client.replicaof("127.0.0.1", "1")
-    before = len(loop.submitted)
-    loop.set_feed("global", {"p0": 9.0})
-    until(lambda: (loop.step(), loop.writer.trouble)[1])
-    assert "READONLY" in loop.writer.trouble
-    assert loop.report.errors["READONLY"] >= 1
-    client.replicaof("NO", "ONE")
-    wait_until_shown(loop, client)
-    loop.settle()
-    assert loop.writer.trouble == ""
-    written = loop.submitted[before:]
-    assert {change.feed for batch in written for change in batch.feeds} == {"global"}
-    assert [change for batch in written for change in batch.signals] == []
-    assert not loop.report.flushed
-
-
 def test_after_a_broken_connection_only_what_was_not_answered_is_written_again(
     loop: WritingLoop, client: RedisClient
 ) -> None:
@@ -203,37 +128,6 @@ def test_nothing_is_lost_while_redis_is_away(
     wait_until_shown(loop, client)
     loop.settle()
     assert loop.report.flushed  # it came back empty
-    assert shown(client) == expected(loop)
-
-
-@pytest.mark.parametrize("how", ["flush", "restart"])
-def test_after_a_flush_all_feeds_are_back_before_any_signals(
-    own_redis: OwnRedis, client: RedisClient, how: str
-) -> None:
-    watcher = own_redis.client()
-    posts = {KEYS.signals(f"p{i}") for i in range(2_000)}
-    feeds = {KEYS.feed(f"community:{i}") for i in range(30)}
-    with WritingLoop(own_redis.url) as loop:
-        for i in range(2_000):
-            loop.set_post(f"p{i}", spam="0.1 v1 1")
-        for i in range(30):
-            loop.set_feed(f"community:{i}", {f"p{i}": 1.0})
-        loop.settle()
-        assert {*watcher.keys(f"{PREFIX}*")} >= posts | feeds
-
-        if how == "flush":
-            watcher.flushall()
-        else:
-            own_redis.stop()
-            own_redis.start()
-        until(lambda: loop.step().flushed, 10.0, every=0.002)
-        signals_seen = 0
-        while signals_seen < len(posts):
-            loop.step()
-            keys = set(watcher.keys(f"{PREFIX}*"))
-            signals_seen = len(keys & posts)
-            assert not signals_seen or keys >= feeds
-        loop.settle()
     assert shown(client) == expected(loop)
 
 
@@ -270,13 +164,13 @@ def test_a_former_owners_feeds_are_listed_on_request(
 
 
 def test_stopping_writes_what_is_queued(own_redis: OwnRedis, client: RedisClient) -> None:
-    writer = WriterThread(open_writer_client(own_redis.url), PREFIX, capacity=50)
-    writer.start()
-    for i in range(50):
+    writer = WriterThread(open_writer_client(own_redis.url), PREFIX)
+    for i in range(MOST_WAITING):
         assert writer.submit(write_batch(whole_post(f"p{i}"), whole_feed("global", {f"p{i}": 1.0})))
+    writer.start()
     assert writer.stop(20.0)
-    assert client.zrange(KEYS.feed("global"), 0, -1) == ["p49"]
-    assert len(client.keys(KEYS.signals("*"))) == 50
+    assert client.zrange(KEYS.feed("global"), 0, -1) == [f"p{MOST_WAITING - 1}"]
+    assert len(client.keys(KEYS.signals("*"))) == MOST_WAITING
     assert not writer.submit(write_batch(whole_post("late")))
 
 
@@ -289,19 +183,6 @@ def test_stopping_does_not_wait_for_a_redis_that_is_away(own_redis: OwnRedis) ->
     assert writer.stop(20.0)
 
 
-def test_the_loop_is_woken_for_a_report(own_redis: OwnRedis) -> None:
-    reports = []
-    writer = WriterThread(
-        open_writer_client(own_redis.url), PREFIX, wake=lambda: reports.append(writer.poll())
-    )
-    writer.submit(write_batch(whole_post("p")))
-    writer.start()
-    until(lambda: reports)
-    assert reports[0].written_posts == 1
-    assert reports[0].finished[0].started_s <= reports[0].finished[0].finished_s
-    assert writer.stop(20.0)
-
-
 def test_an_error_in_the_writer_is_not_silent(
     own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,13 +190,10 @@ def test_an_error_in_the_writer_is_not_silent(
         raise KeyError("a fault of ours")
 
     monkeypatch.setattr(BatchWriter, "write", fail)
-    woken: list[bool] = []
-    writer = WriterThread(
-        open_writer_client(own_redis.url), PREFIX, wake=lambda: woken.append(True)
-    )
+    writer = WriterThread(open_writer_client(own_redis.url), PREFIX)
     writer.submit(write_batch(whole_post("p")))
     writer.start()
-    until(lambda: woken)
+    writer._thread.join(20.0)
     with pytest.raises(RuntimeError, match="the Redis writer has ended"):
         writer.poll()
     with pytest.raises(RuntimeError, match="the Redis writer has ended"):

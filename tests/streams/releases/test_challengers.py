@@ -1,8 +1,10 @@
 """Challengers score live posts, decide nothing, and are stopped alone."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,7 +16,6 @@ from builders.fake_log import KeptWriter
 from builders.records import StoredRecord, record
 from builders.waiting import until
 from feedmill.events.decode import decode_signal
-from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
 from feedmill.events.release import Challenger
 from feedmill.events.signal import Signal, SignalNames
@@ -23,7 +24,7 @@ from feedmill.models.store import installed_version
 from feedmill.models.text_model import Scores
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.releases.challengers import Challengers, load_challenger
+from feedmill.streams.releases.challengers import Challengers, ProcessorCap, load_challenger
 from feedmill.streams.releases.known_answers import answers_of
 from feedmill.streams.releases.loading import LoadedText, load_model, store_of
 from feedmill.streams.releases.release_log import ReleaseFold
@@ -136,15 +137,6 @@ def test_live_posts_are_scored_beside_the_champion_and_nothing_else_is_told() ->
     assert worker.count("feedmill_shadow_cpu_seconds_total") > 0
 
 
-def test_a_model_without_a_challenger_writes_nothing() -> None:
-    worker = Worker()
-    worker.cycle(("a", "0.25"))
-    worker.running(Model(A[:12]))
-    worker.cycle()
-    worker.cycle(("a", None))
-    assert worker.writer.added == []
-
-
 @pytest.mark.parametrize("text", ["nan", "1.5", "no number"])
 def test_a_challenger_that_fails_is_stopped_with_its_reason(text: str) -> None:
     worker = Worker()
@@ -209,9 +201,12 @@ def test_a_challenger_that_is_released_meanwhile_scores_no_more() -> None:
     assert len(worker.written()) == 1
 
 
-def test_an_empty_record_stops_a_challenger() -> None:
+def test_without_a_challenger_or_a_post_nothing_is_written() -> None:
     worker = Worker()
+    worker.cycle(("a", "0.25"))
     worker.running(Model(A[:12]))
+    worker.cycle()
+    worker.cycle(("a", None))
     worker.name(None)
     assert worker.challengers.versions("spam") == {}
     worker.cycle(("a", "0.25"))
@@ -240,20 +235,42 @@ def test_of_two_that_are_named_in_a_row_the_last_one_scores() -> None:
     assert worker.challengers.versions("spam") == {"spam": B[:12]}
 
 
-def test_a_challenger_is_tried_as_a_release_is() -> None:
+def test_a_challenger_is_tried_as_a_release_is_and_needs_its_topic() -> None:
+    counts = {"shadow": 2, "posts": 2}
+    offsets = SimpleNamespace(partition_count=lambda topic, _: counts[topic])
+    connection: Any = SimpleNamespace(offsets=offsets)
+    load = partial(load_challenger, connection, threading.Event(), None, "quality")
     sha256 = installed_version(store_of("quality", None), "quality")
     assert sha256 is not None
     answers = answers_of(load_model("quality", None))
     good = Challenger(sha256, answers)
-    loaded = load_challenger(None, lambda: None, "quality", good)
+    loaded = load(good)
     assert loaded.model is not None
     assert loaded.model.version == sha256[:12]
     assert 0 < loaded.ms_a_post < 1
+    assert "where it was released" in load(Challenger(sha256, (0.123, *answers[1:]))).reason
+    counts["shadow"] = 3
+    assert load(good).reason == "the topic `shadow` has 3 partitions, `posts` has 2"
+    del counts["shadow"]
+    assert load(good).reason == "KeyError('shadow')"
 
-    bad = Challenger(sha256, (0.123, *answers[1:]))
-    assert "where it was released" in load_challenger(None, lambda: None, "quality", bad).reason
 
-    def no_topic() -> None:
-        raise UsageError("there is no topic `shadow`")
-
-    assert load_challenger(None, no_topic, "quality", good).reason == "there is no topic `shadow`"
+@pytest.mark.parametrize("piece_s", [0.0004, 0.0011, 0.008, 0.350])
+def test_work_takes_its_share_and_no_more_however_large_a_piece_is(piece_s: float) -> None:
+    now_s, taken_s = 100.0, 0.0
+    cap = ProcessorCap(0.1, lambda: now_s)
+    for _ in range(20_000):
+        now_s += 0.010
+        if cap.may_begin():
+            cap.spend(piece_s)
+            taken_s += piece_s
+    # What wants less than its share is never held back.
+    wanted = min(0.1, piece_s / 0.010)
+    assert 0.98 * wanted <= taken_s / 200 <= wanted + (0.1 + piece_s) / 200
+    # Of an hour no more is saved up than of a second.
+    now_s += 3600
+    pieces = 0
+    while cap.may_begin():
+        cap.spend(0.01)
+        pieces += 1
+    assert pieces in (10, 11)

@@ -12,9 +12,9 @@ from feedmill.models.artifact import read_card, save_artifact
 from feedmill.models.remote_store import RemoteStore
 from feedmill.models.store import find_card
 from feedmill.models.store_files import write_file
+from feedmill.streams.releases.background_loads import load_newest
 from feedmill.streams.releases.known_answers import answers_of
 from feedmill.streams.releases.loading import load_model
-from feedmill.streams.releases.newest_release import load_newest
 from feedmill.streams.releases.release_log import ReleasedVersion
 
 

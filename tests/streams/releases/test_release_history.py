@@ -1,4 +1,4 @@
-"""Where a rollback goes to, and what a frozen model refuses."""
+"""What is in force, where a rollback goes to, and what a frozen model refuses."""
 
 import json
 
@@ -6,9 +6,11 @@ import pytest
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.topic_reader import TopicRecord
-from feedmill.streams.releases.release_history import ReleaseHistory
+from feedmill.streams.releases.release_history import ListHistory, ReleaseHistory
+from feedmill.streams.releases.release_log import ListKey
 
 A, B = "a" * 64, "b" * 64
+BAD = ListKey("spam", "bad")
 
 
 def value_of(sha256: str | None, **more: object) -> bytes | None:
@@ -16,31 +18,55 @@ def value_of(sha256: str | None, **more: object) -> bytes | None:
     return json.dumps(fields).encode() if sha256 else None
 
 
+def records_of(key: bytes, *versions: str | None, **more: object) -> list[TopicRecord]:
+    return [TopicRecord(n, 1, key, value_of(one, **more)) for n, one in enumerate(versions)]
+
+
 def history(*versions: str | None, **more: object) -> ReleaseHistory:
-    records = [
-        TopicRecord(
-            offset,
-            1,
-            b"spam",
-            value_of(sha256, **more),
-        )
-        for offset, sha256 in enumerate(versions)
-    ]
-    return ReleaseHistory(("spam", "quality"), [TopicRecord(9, 1, b"other", b""), *records])
+    other = TopicRecord(9, 1, b"other", b"")
+    return ReleaseHistory(("spam", "quality"), [other, *records_of(b"spam", *versions, **more)])
+
+
+def list_history(*versions: str | None, key: bytes = b"list/spam/bad") -> ListHistory:
+    """The history of a list, among records that are about none."""
+    others = [(b"spam", b"{}"), (b"list/spam/bad", b"{}"), (b"list/ham/bad", None), (None, None)]
+    records = [TopicRecord(90, 1, *one) for one in others]
+    lists = [(one.offset, one.key, json.dumps({"sha256": v}).encode() if v else None)
+             for one, v in zip(records_of(key, *versions), versions, strict=True)]  # fmt: skip
+    return ListHistory([*records, *(TopicRecord(n, 1, at, value) for n, at, value in lists)])
 
 
 @pytest.mark.parametrize(
-    ("versions", "target"),
-    [((A, B), 0), ((A, B, B), 0), ((A, None), 0), ((None, A), 0), ((A, B, A), 1), ((A,), None)],
+    ("versions", "of_model", "of_list"),
+    [
+        ((A, B), 0, A),
+        ((A, B, B), 0, A),
+        ((A, B, A), 1, B),
+        ((A,), None, None),
+        ((A, None), 0, A),
+        ((None, A), 0, None),
+        # Without its list a filter has none; a model without a release, the installed version.
+        ((A, B, None), 1, B),
+        ((None,), None, None),
+    ],
 )
 def test_a_rollback_goes_to_the_last_release_of_another_version(
-    versions: tuple[str | None, ...], target: int | None
+    versions: tuple[str | None, ...], of_model: int | None, of_list: str | None
 ) -> None:
     found = history(*versions).rollback_target("spam", None)
-    assert (None if found is None else found.offset) == target
+    assert (None if found is None else found.offset) == of_model
+    release = list_history(*versions).rollback_target(BAD)
+    assert (release and release.sha256) == of_list
 
 
-def test_a_rollback_to_an_offset_needs_a_release_there() -> None:
+def test_a_list_is_in_force_until_it_is_withdrawn() -> None:
+    assert {key: one.sha256 for key, one in list_history(A, B).in_force().items()} == {BAD: B}
+    assert list_history(A, None).in_force() == {}
+    assert list_history(A, None).last() == {BAD: (1, None)}
+    assert list_history(A, key=b"list/nsfw/x").in_force().keys() == {ListKey("nsfw", "x")}
+
+
+def test_a_rollback_needs_a_release_to_go_to() -> None:
     found = history(A, B).rollback_target("spam", 1)
     assert found is not None
     assert found.release is not None
@@ -49,6 +75,8 @@ def test_a_rollback_to_an_offset_needs_a_release_there() -> None:
         history(A, B).rollback_target("spam", 7)
     with pytest.raises(UsageError, match="`quality` was never released"):
         history(A, B).rollback_target("quality", None)
+    with pytest.raises(UsageError, match="never released"):
+        list_history(A).rollback_target(ListKey("nsfw", "bad"))
 
 
 def test_a_frozen_model_says_by_whom_and_how_it_is_unfrozen() -> None:

@@ -2,10 +2,8 @@
 
 import json
 
-from builders.kafka_log import KafkaLog, until
 from builders.records import StoredRecord
-from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.releases.release_log import ListKey, ReleaseFold, ReleaseLog
+from feedmill.streams.releases.release_log import ListKey, ReleaseFold
 
 MODELS = ("spam", "quality")
 
@@ -15,15 +13,16 @@ def release(offset: int, digit: str, key: bytes | None = b"spam") -> StoredRecor
     return StoredRecord(offset, key=key, value=value)
 
 
-def test_the_last_release_comes_first_and_earlier_ones_follow() -> None:
+def test_the_last_five_releases_are_kept_the_newest_first() -> None:
     fold = ReleaseFold(MODELS)
-    assert fold.take(release(0, "a")) == "spam"
-    assert fold.take(StoredRecord(1, key=b"spam", value=b"")) == "spam"
-    assert fold.take(release(2, "b", b"quality")) == "quality"
-    assert [(one.offset, one.sha256) for one in fold.latest("spam")] == [(1, None), (0, "a" * 64)]
+    for offset in range(7):
+        assert fold.take(release(offset, "a")) == "spam"
+    assert fold.take(StoredRecord(7, key=b"spam", value=b"")) == "spam"
+    assert fold.take(release(8, "b", b"quality")) == "quality"
+    found = [(one.offset, one.sha256) for one in fold.latest("spam")]
+    assert found == [(7, None), *((offset, "a" * 64) for offset in (6, 5, 4, 3))]
     assert fold.latest("nsfw") == ()
-    assert fold.released() == ("spam", "quality")
-    assert fold.offset == 2
+    assert (fold.released(), fold.offset) == (("spam", "quality"), 8)
 
 
 def test_a_bad_record_is_refused_and_the_one_before_holds() -> None:
@@ -38,25 +37,6 @@ def test_a_bad_record_is_refused_and_the_one_before_holds() -> None:
     assert [offset for _, offset, _ in reasons] == [1, 2, 3]
     assert reasons[1][0] == "novelty"
     assert "one of spam, quality" in reasons[1][2]
-
-
-def test_only_the_last_releases_are_kept() -> None:
-    fold = ReleaseFold(MODELS)
-    for offset in range(9):
-        fold.take(release(offset, "a"))
-    assert [one.offset for one in fold.latest("spam")] == [8, 7, 6, 5, 4]
-
-
-def test_an_owner_that_comes_back_knows_every_release_before_it_goes_on(kafka: KafkaLog) -> None:
-    log = ReleaseLog(Connection(kafka.environment), MODELS)
-    until(log.log.all_restored, log.follow)
-    records = [release(n, "ab"[n % 2]) for n in range(200)]
-    kafka.produce("models", [(one.key, one.value) for one in records])
-    log.log.restore_again()
-    assert not log.log.all_restored()
-    until(log.log.all_restored, log.follow)
-    assert log.latest("spam")[0].offset == 199
-    log.close()
 
 
 def test_a_challenger_is_no_release_and_the_last_one_counts() -> None:

@@ -11,7 +11,7 @@ from builders.engagement_step import Running, event, post, value_of
 from builders.waiting import until
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores
-from feedmill.streams.releases.stopped_model import StoppedModel
+from feedmill.streams.releases.model_checks import StoppedModel
 
 
 @pytest.fixture

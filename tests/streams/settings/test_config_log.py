@@ -52,16 +52,12 @@ def test_a_refused_record_has_its_reason_and_changes_nothing() -> None:
     ids=range(6),
 )
 def test_what_cannot_be_decoded_is_an_entry_without_content(value: bytes) -> None:
-    (entry,) = log_of(("weights", value)).entries
-    assert (entry.value, entry.by, entry.note) == (None, None, None)
-    assert entry.refusal
-
-
-def test_a_key_that_is_no_text_is_an_entry() -> None:
-    records = [TopicRecord(0, 5, b"\xffa", b"{}"), TopicRecord(1, 6, None, b"{}")]
-    log = fold_log(records, SignalNames())
-    assert [entry.key for entry in log.entries] == ["\ufffda", ""]
-    assert not any(entry.applied for entry in log.entries)
+    records = [TopicRecord(0, 5, key, value) for key in (b"weights", b"\xffa", None)]
+    entries = fold_log(records, SignalNames()).entries
+    assert [entry.key for entry in entries] == ["weights", "\ufffda", ""]
+    for entry in entries:
+        assert (entry.value, entry.by, entry.note) == (None, None, None)
+        assert entry.refusal
 
 
 def test_the_current_entry_is_the_last_applied_one() -> None:
@@ -70,13 +66,9 @@ def test_the_current_entry_is_the_last_applied_one() -> None:
     entry = log.current("weights")
     assert entry is not None
     assert (entry.offset, log.written_value("weights")) == (0, WEIGHTS)
-
-
-def test_a_removed_setting_has_no_current_entry() -> None:
-    log = log_of(("weights", {"value": WEIGHTS}), ("weights", None))
-    assert log.current("weights") is None
-    assert log.written_value("weights") is None
-    assert log.written_value("gates") is None
+    removed = log_of(("weights", {"value": WEIGHTS}), ("weights", None))
+    assert removed.current("weights") is None
+    assert removed.written_value("weights") is removed.written_value("gates") is None
 
 
 # --- rollback ---------------------------------------------------------------------------------
@@ -119,13 +111,9 @@ def test_rules_and_feeds_are_shown_as_plain_objects() -> None:
     assert effective_value(settings, "rules/nsfw") == {}
     assert effective_value(settings, "feeds/mine")["size"] == 7
     assert effective_value(settings, "feeds/nobody") == {}
-
-
-def test_declared_signals_have_weights_and_gates() -> None:
-    names = SignalNames.parse("extreme:gate,novelty:objective")
-    settings = log_of(names=names).settings
-    assert effective_value(settings, "weights")["novelty"] == 0.0
-    assert "extreme" in effective_value(settings, "gates")
+    declared = log_of(names=SignalNames.parse("extreme:gate,novelty:objective")).settings
+    assert effective_value(declared, "weights")["novelty"] == 0.0
+    assert "extreme" in effective_value(declared, "gates")
 
 
 @pytest.mark.parametrize("key", ["weigths", "feeds", "rules/quality", ""])
@@ -142,13 +130,8 @@ def test_a_record_leaves_out_what_is_not_given() -> None:
     assert msgspec.json.decode(record) == {"value": WEIGHTS, "by": "ann", "if_offset": -1}
     (entry,) = log_of(("weights", record)).entries
     assert (entry.applied, entry.value, entry.by, entry.note) == (True, WEIGHTS, "ann", None)
-
-
-def test_a_removal_says_by_whom_and_why() -> None:
-    record = encode_record(None, by="ann", note="over", if_offset=0)
-    log = log_of(("weights", {"value": WEIGHTS}), ("weights", record))
-    entry = log.entries[-1]
+    removal = encode_record(None, by="ann", note="over", if_offset=0)
+    entry = log_of(("weights", {"value": WEIGHTS}), ("weights", removal)).entries[-1]
     assert (entry.applied, entry.value, entry.by, entry.note) == (True, None, "ann", "over")
-    assert log.current("weights") is None
-    assert entry.record == record
-    assert not log_of(("weights", record)).entries[0].applied
+    assert entry.record == removal
+    assert not log_of(("weights", removal)).entries[0].applied

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from builders.golden import Golden
 from feedmill.events.errors import UsageError
-from feedmill.events.signal import BUILT_IN_GATES, RESERVED_NAMES, SignalNames
+from feedmill.events.signal import RESERVED_NAMES, SignalNames
 from feedmill.models.remote_store import RemoteStore
 from feedmill.streams.settings.environment import (
     CLIENT_SETTINGS,
@@ -91,23 +91,6 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("host", "0.0.0.0", "0.0.0.0"),  # noqa: S104 - nothing listens here
         ("port", "0", 0),
         ("port", "65535", 65_535),
-        ("batch_records", "1", 1),
-        ("batch_records", "100000", 100_000),
-        ("session_timeout_ms", "6000", 6_000),
-        ("session_timeout_ms", "1800000", 1_800_000),
-        ("flagged_cap", "0", 0.0),
-        ("flagged_cap", "0.25", 0.25),
-        ("flagged_cap", "1", 1.0),
-        ("rescore_rate", "0", 0),
-        ("rescore_rate", "1000000", 1_000_000),
-        ("user_window", "1000", 1_000),
-        ("user_window", "100000000", 100_000_000),
-        ("burst_reactions", "1", 1),
-        ("burst_reactions", "1000000000", 1_000_000_000),
-        ("memory_mib", "64", 64),
-        ("memory_mib", "65536", 65_536),
-        ("feature_share", "0", 0.0),
-        ("feature_share", "1", 1.0),
         ("examination", "1", (1.0,)),
         ("examination", "1, 0.5,1e-3,10", (1.0, 0.5, 0.001, 10.0)),
         ("models", "s3://bucket/a/b/", RemoteStore("s3://bucket/a/b")),
@@ -126,30 +109,9 @@ def test_a_store_is_a_folder_or_one_that_is_yet_to_be_made(tmp_path: Path) -> No
     assert "which is no folder" in refusal("FEEDMILL_MODELS", str(tmp_path / "file"))
 
 
-def test_signals_are_declared_beside_the_built_in_ones() -> None:
-    signals = read_environment({"FEEDMILL_SIGNALS": "extreme:gate, novelty:objective"}).signals
-    assert signals == declared_signals("extreme:gate,novelty:objective")
-    assert signals.filters == BUILT_IN_GATES
-    assert signals.gates[-1] == "extreme"
-    assert signals.objectives[-1] == "novelty"
-
-
-def test_settings_of_the_kafka_clients_are_passed_on_as_they_are() -> None:
-    variables = {f"FEEDMILL_KAFKA_{name.upper()}": f"value of {name}" for name in CLIENT_SETTINGS}
-    security = read_environment(variables).security
-    assert security == {name: f"value of {name}" for name in CLIENT_SETTINGS}
-
-
 def test_the_variables_of_the_process_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEEDMILL_TOPIC_PREFIX", "mine.")
     assert read_environment().topic_prefix == "mine."
-
-
-def test_names_have_the_prefix() -> None:
-    environment = Environment(topic_prefix="eu.")
-    assert environment.topic("posts") == "eu.posts"
-    assert environment.group("spam") == "eu.spam"
-    assert environment.named("eu.posts") == "posts"
 
 
 # --- secrets --------------------------------------------------------------------------------
@@ -176,11 +138,6 @@ def test_the_passwords_of_kafka_are_not_printed() -> None:
 # --- the name of the instance -----------------------------------------------------------------
 
 
-def test_a_given_name_is_known_as_given() -> None:
-    environment = read_environment({"FEEDMILL_INSTANCE": "spam-1.eu_2"})
-    assert (environment.instance, environment.instance_is_given) == ("spam-1.eu_2", True)
-
-
 def test_each_process_gets_a_name_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "weird host/näme" + "x" * 80)
     first, second = read_environment({}).instance, read_environment({}).instance
@@ -189,6 +146,7 @@ def test_each_process_gets_a_name_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
     for name in (first, second):
         assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name)
         assert read_environment({"FEEDMILL_INSTANCE": name}).instance == name
+        assert read_environment({"FEEDMILL_INSTANCE": name}).instance_is_given
     assert not read_environment({}).instance_is_given
 
 
@@ -199,6 +157,10 @@ SIGNAL_NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,12}", fullmatch=True).filter(
 )
 NAME_PARTS = st.from_regex(r"[A-Za-z0-9._-]{0,12}", fullmatch=True)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+
+
+def whole(least: int, most: int) -> st.SearchStrategy[int]:
+    return st.sampled_from([least, most]) | st.integers(least, most)
 
 
 @st.composite
@@ -214,14 +176,14 @@ def environments(draw: st.DrawFn) -> Environment:
         signals=declared_signals(declared),
         models=draw(st.sampled_from([None, Path("/"), RemoteStore("s3://bucket/a")])),
         host=draw(st.sampled_from(["127.0.0.1", "::1", "feedmill.example"])),
-        batch_records=draw(st.integers(1, 100_000)),
-        session_timeout_ms=draw(st.integers(6_000, 1_800_000)),
-        flagged_cap=draw(st.floats(0, 1)),
-        rescore_rate=draw(st.integers(0, 1_000_000)),
-        user_window=draw(st.integers(1_000, 100_000_000)),
-        burst_reactions=draw(st.integers(1, 1_000_000_000)),
-        memory_mib=draw(st.integers(64, 65_536)),
-        feature_share=draw(st.floats(0, 1)),
+        batch_records=draw(whole(1, 100_000)),
+        session_timeout_ms=draw(whole(6_000, 1_800_000)),
+        flagged_cap=draw(st.floats(0, 1) | st.sampled_from([0.0, 1.0])),
+        rescore_rate=draw(whole(0, 1_000_000)),
+        user_window=draw(whole(1_000, 100_000_000)),
+        burst_reactions=draw(whole(1, 1_000_000_000)),
+        memory_mib=draw(whole(64, 65_536)),
+        feature_share=draw(st.floats(0, 1) | st.sampled_from([0.0, 1.0])),
         examination=tuple(draw(st.lists(st.floats(1e-6, 10), max_size=5))),
         security=draw(st.dictionaries(names_of_settings, TEXTS, max_size=3)),
     )

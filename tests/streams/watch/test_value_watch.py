@@ -7,13 +7,14 @@ import numpy.typing as npt
 import pytest
 
 from feedmill.streams.kafka.topic_table import HOUR_MS
-from feedmill.streams.watch.value_watch import LEAST_VALUES, SLICE, Kind, ValueWatch
+from feedmill.streams.watch.value_watch import LEAST_VALUES, SLICE, Kind, ShiftDetector, ValueWatch
 
 Values = npt.NDArray[np.float64]
 # Gives so many values of a time in hours.
 Draw = Callable[[np.random.Generator, float, int], Values]
 AN_HOUR = 4000
 NOON = 60.0  # of the third day
+RANDOM = np.random.default_rng(1).random(50_000)
 
 
 def cycle(hours: float) -> float:
@@ -147,3 +148,27 @@ def test_what_was_saved_goes_on_where_it_ended() -> None:
     for one in (saved, whole):
         run(one, halved(0.2), (40, 44), seed=9)
     assert saved.state == whole.state == "drift"
+
+
+@pytest.mark.parametrize(
+    ("ranks", "variance", "reference", "is_certain"),
+    [
+        (RANDOM, 1 / 12, 5000, False),
+        # The window forgets what came before a change.
+        ([*RANDOM, *(0.3 + 0.7 * RANDOM[:2000])], 1 / 12, 5000, True),
+        # Few values, or no more than the error of the reference.
+        ([1.0] * 99, 1 / 12, 5000, False),
+        (0.05 + 0.95 * RANDOM, 1 / 12, 1e6, True),
+        (0.05 + 0.95 * RANDOM, 1 / 12, 1000, False),
+        # One rare event, where none among 5000 before says how they vary.
+        ([0.5] * 99 + [1.0], 0.0, 5000, False),
+        ([0.5] * 99 + [1.0] * 300, 0.0, 5000, True),
+    ],
+)
+def test_a_shift_of_ranks_is_certain_where_chance_makes_none(
+    ranks: list[float], variance: float, reference: float, *, is_certain: bool
+) -> None:
+    detector = ShiftDetector()
+    assert not detector.is_certain(variance, reference)
+    detector.update_many(ranks)
+    assert detector.is_certain(variance, reference) is is_certain

@@ -61,13 +61,11 @@ def test_many_threads_share_few_heaps() -> None:
     assert heaps("small") <= 2 < heaps("as it is")
 
 
-def test_the_resident_memory_is_known() -> None:
+def test_the_resident_memory_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = bytearray(50 * 1024**2)
     assert heap.resident_mib() == pytest.approx(resident_bytes() / 1024**2, abs=2)
     assert len(kept) // 1024**2 <= (heap.resident_mib() or 0)
-
-
-def test_where_the_system_does_not_say_it_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where the system does not say it there is none.
     monkeypatch.setattr(heap, "_STATM", Path("/nowhere"))
     assert heap.resident_mib() is None
 
@@ -102,12 +100,9 @@ def has_huge_pages() -> bool:
 
 @pytest.mark.skipif(not has_huge_pages(), reason="this system has no huge pages")
 def test_what_stays_is_in_huge_pages_unless_the_system_is_to_have_none(tmp_path: Path) -> None:
+    assert part_moved(tmp_path / "nowhere") == 0.0
     (tmp_path / "hpage_pmd_size").write_text((HUGE_PAGES / "hpage_pmd_size").read_text())
     (tmp_path / "enabled").write_text("always madvise [never]")
     assert part_moved(tmp_path) == 0.0
     (tmp_path / "enabled").write_text("always [madvise] never")
     assert part_moved(tmp_path) > 0.1
-
-
-def test_a_system_without_huge_pages_is_left_as_it_is(tmp_path: Path) -> None:
-    assert part_moved(tmp_path) == 0.0

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from feedmill.streams.worker.watchdog import EXIT_STALLED
 
 PROGRAM = """
@@ -38,24 +40,24 @@ time.sleep(4)
 """
 
 
-def run(how: str) -> subprocess.CompletedProcess[str]:
+@pytest.mark.parametrize(
+    ("how", "code", "said"),
+    [
+        ("stuck", EXIT_STALLED, ["the loop has stood still for", "read_for_ever"]),
+        # Native code that lets no other thread run.
+        ("native", -signal.SIGPROF, ["keep_the_interpreter_for_ever"]),
+        ("stopped", 0, []),
+    ],
+)
+def test_a_stuck_loop_ends_the_process_and_says_where_it_stands_and_another_does_not(
+    how: str, code: int, said: list[str]
+) -> None:
     command = [sys.executable, "-c", PROGRAM, how]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
-def test_a_stuck_loop_ends_the_process_and_says_where_it_stands() -> None:
-    ended = run("stuck")
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "went round" in ended.stdout
-    assert ended.returncode == EXIT_STALLED
-    assert "the loop has stood still for" in ended.stderr
-    assert "read_for_ever" in ended.stderr
-
-
-def test_native_code_that_lets_no_other_thread_run_ends_as_well() -> None:
-    ended = run("native")
-    assert "went round" in ended.stdout
-    assert ended.returncode == -signal.SIGPROF
-    assert "keep_the_interpreter_for_ever" in ended.stderr
+    assert ended.returncode == code
+    assert all(one in ended.stderr for one in said)
+    assert said or ended.stderr == ""
 
 
 def test_a_process_that_was_paused_is_left_alone() -> None:
@@ -67,10 +69,3 @@ def test_a_process_that_was_paused_is_left_alone() -> None:
         paused.send_signal(signal.SIGCONT)
         assert paused.communicate(timeout=60)[1] == ""
     assert paused.returncode == 0
-
-
-def test_a_loop_that_goes_round_or_was_stopped_is_left_alone() -> None:
-    ended = run("stopped")
-    assert "went round" in ended.stdout
-    assert ended.returncode == 0
-    assert ended.stderr == ""

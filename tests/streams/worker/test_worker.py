@@ -20,7 +20,6 @@ from confluent_kafka import Consumer, TopicPartition
 from builders.kafka_log import KafkaLog, until
 from feedmill.deploy.local import StackAddress
 from feedmill.streams.settings.environment import environment_variables
-from feedmill.streams.worker.decoding import engagement_room
 
 
 class WorkerProcess:
@@ -186,13 +185,6 @@ def letters_of(kafka: KafkaLog) -> Counter[tuple[str, int, int]]:
         for first, last in ranges:
             found.update((topic, partition, offset) for offset in range(first, last + 1))
     return found
-
-
-def test_posts_leave_room_for_engagements_however_many_there_are() -> None:
-    assert engagement_room(2000, 0) == 2000
-    assert engagement_room(2000, 300) == 1700
-    assert engagement_room(2000, 2000) == 500
-    assert engagement_room(1, 1) == 1
 
 
 def test_a_worker_says_on_instances_what_it_is_and_when_it_ends(

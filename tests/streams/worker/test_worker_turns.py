@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import math
 import threading
 import time
 from collections.abc import Iterator
@@ -18,10 +17,9 @@ from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
 from feedmill.events.instance import MOST_REFUSALS
 from feedmill.events.settings import Settings
-from feedmill.streams.kafka.batches import RecordBatch
 from feedmill.streams.kafka.transactions import INTERVAL_S, RANKING_INTERVAL_S
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.worker import worker as worker_module
+from feedmill.streams.worker.input import Taken
 from feedmill.streams.worker.step import Step, StepContext, WorkBatch, Writer
 from feedmill.streams.worker.worker import CYCLE_S, LEAST_S, LEAST_TURN_S, Worker
 
@@ -173,7 +171,9 @@ def test_a_setting_that_comes_within_a_cycle_holds_in_that_cycle(
     follow = worker.settings.follow
 
     def followed_after_a_poll() -> bool:
-        return follow() or ("settings" not in step.calls and step.calls[-1:] == ["poll"])
+        if "settings" not in step.calls and step.calls[-1:] == ["poll"]:
+            worker.settings.settings = worker.settings.settings.skip(7)
+        return follow()
 
     monkeypatch.setattr(worker.settings, "follow", followed_after_a_poll)
     with looping(worker):
@@ -202,54 +202,33 @@ class ModelStep(RankingStep):
     ranks = False
 
 
-def test_a_worker_that_ranks_commits_less_often(kafka: KafkaLog) -> None:
-    ranking = Worker(kafka.environment, [RankingStep("ranks", [])], group="ranks")
-    judging = Worker(kafka.environment, [ModelStep("judges", [])], group="judges")
-    with looping(ranking), looping(judging):
-        assert ranking.writer.interval_s == RANKING_INTERVAL_S
-        assert judging.writer.interval_s == INTERVAL_S < RANKING_INTERVAL_S
-
-
 def test_what_ranks_follows_settings_between_two_steps_and_the_others_after_the_cycle(
     stack: StackAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(worker_module, "decode_work", lambda *_, **__: WorkBatch(1, 0))
-    monkeypatch.setattr(worker_module, "_SETTINGS_EVERY_S", 0.0)
     worker = Worker(
         Environment(kafka=stack.kafka), [ModelStep("model", calls), RankingStep("combiner", calls)]
     )
-    worker._started = True
-    came = iter([True, False])
+    monkeypatch.setattr(worker, "_decode", lambda *_, **__: WorkBatch(1, 0), raising=False)
+    worker._followed = worker.settings.settings
+    assert worker.writer.interval_s == RANKING_INTERVAL_S > INTERVAL_S
+    looks = 0
 
     def follow() -> bool:
-        if has_come := next(came):
-            worker.settings.settings = worker.settings.settings.skip(7)
-        return has_come
+        nonlocal looks
+        looks += 1
+        worker.settings._read_at = time.monotonic() + 60.0
+        worker.settings.settings = worker.settings.settings.skip(7)
+        return True
 
     monkeypatch.setattr(worker.settings, "follow", follow)
-    worker._apply([], [])
+    worker._apply(Taken([], []))
     assert calls == ["apply model", "combiner 7", "apply combiner", "combiner 7"]
+    # Between the steps they are read only now and then.
+    assert looks == 1
+    worker._follow_settings()
     worker._follow_settings()
     assert calls[4:] == ["model 7", "combiner 7"]
-
-
-def test_between_steps_the_settings_are_read_only_now_and_then(
-    stack: StackAddress, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looks: list[Worker] = []
-    monkeypatch.setattr(worker_module, "decode_work", lambda *_, **__: WorkBatch(1, 0))
-    monkeypatch.setattr(worker_module, "_SETTINGS_EVERY_S", 60.0)
-    worker = Worker(Environment(kafka=stack.kafka), [RankingStep("combiner", []) for _ in range(5)])
-
-    def follow() -> bool:
-        looks.append(worker)
-        return False
-
-    monkeypatch.setattr(worker.settings, "follow", follow)
-    worker._read_settings()
-    worker._apply([], [])
-    assert len(looks) == 1
 
 
 def test_refused_settings_write_no_heartbeat_before_its_time(kafka: KafkaLog) -> None:
@@ -275,52 +254,3 @@ def refusals(worker: Worker, count: int) -> bool:
 
 def newest_heartbeat(kafka: KafkaLog) -> Any:
     return json.loads(kafka.read("instances")[-1].value())
-
-
-def test_settings_end_a_wait_for_posts(monkeypatch: pytest.MonkeyPatch) -> None:
-    worker, looks = Worker.__new__(Worker), iter("posts engagements")
-    worker._often_until, worker._waits_beside = 0.0, False
-
-    def nothing(*_: object) -> list[RecordBatch]:
-        next(looks)  # ends the test if the loop goes on to wait
-        return []
-
-    monkeypatch.setattr(worker, "_take_posts", nothing)
-    monkeypatch.setattr(worker, "_take_engagements", nothing)
-    for has_settings in ([True], [False, False, True]):
-        answers = iter(has_settings)
-        monkeypatch.setattr(worker, "_read_settings", lambda answers=answers: next(answers))
-        assert worker._take_input(math.inf) == ([], [])
-        assert next(answers, None) is None
-
-
-def test_the_loop_waits_for_the_topic_that_brought_records_last(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    worker = Worker.__new__(Worker)
-    worker._often_until, worker._waits_beside = 0.0, False
-    now_s, waits = [100.0], dict[str, float]()
-    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
-    monkeypatch.setattr(worker, "_read_settings", lambda: False)
-
-    def wait_after(came: str) -> dict[str, float]:
-        """How long the loop waits for each topic, and then has records of these topics."""
-
-        def take(topic: str, wait_s: float) -> Any:
-            waits[topic] = wait_s
-            now_s[0] += wait_s
-            return [topic] if topic in came else []
-
-        monkeypatch.setattr(worker, "_take_posts", lambda wait_s: take("posts", wait_s))
-        monkeypatch.setattr(worker, "_take_engagements", lambda _, s: take("engagements", s))
-        worker._take_input(0.004)
-        return {topic: wait_s for topic, wait_s in waits.items() if wait_s}
-
-    often = worker_module._LOOK_OFTEN_S
-    assert wait_after("engagements") == {"posts": 0.004}
-    assert wait_after("") == {"engagements": often}
-    assert wait_after("posts engagements") == {}  # there were posts, so it waited for nothing
-    assert wait_after("engagements") == {"posts": often}
-    assert wait_after("engagements") == {"engagements": often}
-    now_s[0] += worker_module._OFTEN_FOR_S
-    assert wait_after("") == {"posts": 0.004}

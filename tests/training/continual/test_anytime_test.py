@@ -53,28 +53,6 @@ def test_streams_without_a_difference_seldom_cross(draw: Callable[..., Values]) 
     assert crossings(streams) <= MOST_CROSSINGS
 
 
-def clustered_rows(random: np.random.Generator) -> tuple[Values, Values]:
-    """Rows of clusters of 1 to 20, each with one effect of its own, and the number of each."""
-    size = random.integers(1, 21, BETS)
-    cluster = np.repeat(np.arange(BETS), size)
-    effects = random.uniform(-0.8, 0.8, (STREAMS, BETS))
-    rows = effects[:, cluster] + random.uniform(-0.2, 0.2, (STREAMS, len(cluster)))
-    return rows, cluster
-
-
-def test_clustered_streams_seldom_cross_with_one_bet_a_cluster_and_often_with_one_a_row() -> None:
-    rows, cluster = clustered_rows(np.random.default_rng(15))
-    starts = np.flatnonzero(np.diff(cluster, prepend=-1))
-    means = np.add.reduceat(rows, starts, axis=1) / np.bincount(cluster)
-    assert crossings(means) <= MOST_CROSSINGS
-    assert crossings(rows) > 5 * MOST_CROSSINGS
-
-
-def test_a_worse_challenger_crosses_even_less() -> None:
-    streams = small_noise(np.random.default_rng(16), (STREAMS, BETS)) - 0.02
-    assert crossings(streams) == 0.0
-
-
 def test_a_better_challenger_crosses_soon() -> None:
     """Each rater sends five labels, half of a wave: 0.8 of Brier score gained on those."""
     random = np.random.default_rng(17)

@@ -27,7 +27,6 @@ from feedmill.training.continual.challenger import (
 )
 from feedmill.training.continual.label_contest import (
     LabelContest,
-    OrdinaryPosts,
     audit_differences,
     brier,
     harm,
@@ -38,27 +37,15 @@ from feedmill.training.fitting.filters import FittedFilter
 from feedmill.training.recipes import RECIPES
 
 RECIPE = RECIPES["spam"]
-
-
-@pytest.fixture(scope="module")
-def shipped() -> FilterModel:
-    return FILTER.load()
-
-
-@pytest.fixture(scope="module")
-def ordinary() -> OrdinaryPosts:
-    return ordinary_posts(2400)
+SHIPPED, ORDINARY = FILTER.load(), ordinary_posts(2400)
 
 
 def challenged(
-    shipped: FilterModel,
-    ordinary: OrdinaryPosts,
     rows: Sequence[RatedPost],
     audit: Sequence[AuditedPost] = (),
     was_bet_on: frozenset[str] = frozenset(),
 ) -> Verdict[FittedFilter]:
-    contest = LabelContest(shipped, shipped, RECIPE, ordinary, rows, audit, was_bet_on)
-    return challenge(contest)
+    return challenge(LabelContest(SHIPPED, SHIPPED, RECIPE, ORDINARY, rows, audit, was_bet_on))
 
 
 def model_of(found: Verdict[FittedFilter]) -> FilterModel:
@@ -66,112 +53,100 @@ def model_of(found: Verdict[FittedFilter]) -> FilterModel:
     return found.fitted.model("spam", "0" * 12)
 
 
-def test_a_new_wave_is_caught_after_200_labels(
-    shipped: FilterModel, ordinary: OrdinaryPosts
-) -> None:
-    found = challenged(shipped, ordinary, rated_rows("wave", 1))
+def test_a_new_wave_is_caught_after_200_labels() -> None:
+    found = challenged(rated_rows("wave", 1))
     assert found.reason == ""
     assert min(found.better, found.not_worse) >= 1 / ALPHA
     unseen = clean_rows("wave", 2)
-    assert shipped.score_many(unseen.posts).max() < 0.6
+    assert SHIPPED.score_many(unseen.posts).max() < 0.6
     values = model_of(found).score_many(unseen.posts)
     assert (values[unseen.labels == 1] >= 0.9).mean() > 0.95
     assert (values[unseen.labels == 0] >= 0.9).mean() <= 0.01
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_labels_that_say_nothing_release_nothing(
-    shipped: FilterModel, ordinary: OrdinaryPosts, seed: int
-) -> None:
-    assert challenged(shipped, ordinary, rated_rows("none", seed)).reason != ""
+def test_labels_that_say_nothing_release_nothing(seed: int) -> None:
+    assert challenged(rated_rows("none", seed)).reason != ""
 
 
 @pytest.mark.parametrize("scenario", ["flood", "flips"])
-def test_what_poisoned_labels_release_is_not_worse(
-    shipped: FilterModel, ordinary: OrdinaryPosts, scenario: Scenario
-) -> None:
-    found = challenged(shipped, ordinary, rated_rows(scenario, 0))
+def test_what_poisoned_labels_release_is_not_worse(scenario: Scenario) -> None:
+    found = challenged(rated_rows(scenario, 0))
     # The cap and the bets leave enough of the wave to be learned all the same.
     assert found.better >= 1 / ALPHA
     clean = clean_rows(scenario, 4)
-    more = brier(model_of(found), clean) - brier(shipped, clean)
+    more = brier(model_of(found), clean) - brier(SHIPPED, clean)
     # The mean is above this with a probability of 0.99.
     assert more.mean() - 2.33 * more.std() / np.sqrt(len(more)) <= 0
 
 
-def test_raters_who_act_together_are_stopped_by_the_audit_alone(
-    shipped: FilterModel, ordinary: OrdinaryPosts
-) -> None:
+def test_raters_who_act_together_are_stopped_by_the_audit_alone() -> None:
     """All call fine posts with one phrase spam: nothing in their labels shows that it is wrong."""
     rows, audit = rated_rows("brigade", 1), audited_rows("brigade", 1)
-    without = challenged(shipped, ordinary, rows)
+    without = challenged(rows)
     assert (without.reason, without.worse) == ("", 1.0)
-    found = challenged(shipped, ordinary, rows, audit)
+    found = challenged(rows, audit)
     assert found.reason == "the audit shows that it is worse"
     assert found.worse is not None and found.worse >= 1 / VETO_ALPHA
 
 
-def test_the_audit_does_not_veto_what_catches_a_wave(
-    shipped: FilterModel, ordinary: OrdinaryPosts
-) -> None:
+def test_the_audit_does_not_veto_what_catches_a_wave() -> None:
     audit = audited_rows("wave", 1)
-    found = challenged(shipped, ordinary, rated_rows("wave", 1), audit)
+    found = challenged(rated_rows("wave", 1), audit)
     assert found.reason == ""
     assert found.worse is not None and found.worse < 1
 
 
-def test_a_row_of_the_audit_weighs_as_many_posts_as_it_stands_for(shipped: FilterModel) -> None:
+def test_a_row_of_the_audit_weighs_as_many_posts_as_it_stands_for() -> None:
     rows = audited_rows("none", 1, 40)
-    raw = shipped.raw_scores(PostBatch([row.post for row in rows]))
-    demote_at = np.full_like(shipped.calibrator.demote_at, raw.min() - 1.0)
-    strict = replace(shipped, calibrator=replace(shipped.calibrator, demote_at=demote_at))
-    even = audit_differences(shipped, strict, rows)
+    raw = SHIPPED.raw_scores(PostBatch([row.post for row in rows]))
+    demote_at = np.full_like(SHIPPED.calibrator.demote_at, raw.min() - 1.0)
+    strict = replace(SHIPPED, calibrator=replace(SHIPPED.calibrator, demote_at=demote_at))
+    even = audit_differences(SHIPPED, strict, rows)
     assert even.min() >= 0.5
     rows = [row._replace(probability=0.1 if n % 2 else 0.4) for n, row in enumerate(rows)]
-    assert audit_differences(shipped, strict, rows) == pytest.approx(
+    assert audit_differences(SHIPPED, strict, rows) == pytest.approx(
         even * np.tile([0.25, 1.0], 20)
     )
-    assert audit_differences(strict, shipped, rows).max() < 0
+    assert audit_differences(strict, SHIPPED, rows).max() < 0
     # A wrong probability of one row does not silence the others.
     rows[1] = rows[1]._replace(probability=1e-9)
-    assert audit_differences(shipped, strict, rows) == pytest.approx(
+    assert audit_differences(SHIPPED, strict, rows) == pytest.approx(
         even * np.tile([0.25, 1.0], 20)
     )
-    assert len(audit_differences(strict, shipped, [])) == 0
+    assert len(audit_differences(strict, SHIPPED, [])) == 0
 
 
-def test_one_rater_alone_releases_nothing(shipped: FilterModel, ordinary: OrdinaryPosts) -> None:
+def test_one_rater_alone_releases_nothing() -> None:
     rows = [row._replace(raters=("ann",)) for row in rated_rows("wave", 5)]
     learned = frozenset(row.post.post_id for row in rows[:100])
-    found = challenged(shipped, ordinary, rows, was_bet_on=learned)
+    found = challenged(rows, was_bet_on=learned)
     assert (found.bets, found.reason) == (1, "it is not shown to be better")
     assert found.better <= 1.95
 
 
-def test_too_few_labels_start_nothing(shipped: FilterModel, ordinary: OrdinaryPosts) -> None:
+def test_too_few_labels_start_nothing() -> None:
     rows = [row for row in rated_rows("wave", 5) if not row.label][:100]
-    found = challenged(shipped, ordinary, rows)
+    found = challenged(rows)
     assert found.reason.startswith("there are 0 labels that violate and 100 that are fine")
     assert (found.bets, found.fitted) == (0, None)
 
 
-def test_a_model_that_hides_ordinary_posts_is_worse(
-    shipped: FilterModel, ordinary: OrdinaryPosts
-) -> None:
-    same = reference_differences(shipped, shipped, ordinary)
+def test_a_model_that_hides_ordinary_posts_is_worse() -> None:
+    same = reference_differences(SHIPPED, SHIPPED, ORDINARY)
     assert same == pytest.approx(np.full(len(same), MARGIN / (1 + MARGIN)))
     assert e_value(same) >= 1 / ALPHA
-    # It demotes one ordinary post in ten.
-    raw = shipped.raw_scores(PostBatch(ordinary.reference.posts))
-    demote_at = np.full_like(shipped.calibrator.demote_at, np.quantile(raw, 0.9))
-    strict = replace(shipped, calibrator=replace(shipped.calibrator, demote_at=demote_at))
+    # It demotes one ORDINARY post in ten.
+    raw = SHIPPED.raw_scores(PostBatch(ORDINARY.reference.posts))
+    demote_at = np.full_like(SHIPPED.calibrator.demote_at, np.quantile(raw, 0.9))
+    strict = replace(SHIPPED, calibrator=replace(SHIPPED.calibrator, demote_at=demote_at))
     assert (
-        harm(strict, ordinary.reference).mean() > MARGIN + harm(shipped, ordinary.reference).mean()
+        harm(strict, ORDINARY.reference).mean() > MARGIN + harm(SHIPPED, ORDINARY.reference).mean()
     )
-    assert e_value(reference_differences(shipped, strict, ordinary)) < 1 / ALPHA
+    assert e_value(reference_differences(SHIPPED, strict, ORDINARY)) < 1 / ALPHA
 
 
-def test_the_ordinary_posts_of_an_author_are_not_divided(ordinary: OrdinaryPosts) -> None:
-    assert not set(ordinary.choosing.groups) & set(ordinary.reference.groups)
-    assert 0.25 < len(ordinary.choosing) / 2400 < 0.42
-    assert len(np.unique(ordinary.authors)) == len(set(ordinary.reference.groups))
+def test_the_ordinary_posts_of_an_author_are_not_divided() -> None:
+    assert not set(ORDINARY.choosing.groups) & set(ORDINARY.reference.groups)
+    assert 0.25 < len(ORDINARY.choosing) / 2400 < 0.42
+    assert len(np.unique(ORDINARY.authors)) == len(set(ORDINARY.reference.groups))

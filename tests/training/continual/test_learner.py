@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -14,7 +13,6 @@ from builders.label_simulation import judged, ordinary_posts
 from feedmill.filters.spam import FILTER
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
 from feedmill.training.continual import learner as learner_module
-from feedmill.training.continual.audit import audited_posts
 from feedmill.training.continual.challenger import Contest, Verdict
 from feedmill.training.continual.impression_contest import ImpressionContest
 from feedmill.training.continual.label_contest import LabelContest
@@ -101,15 +99,3 @@ def test_what_a_round_counts_is_told_by_name() -> None:
     assert impressions["impressions"] == 1_500
     assert impressions["users"] == len(np.unique(users[:1_500]))
     assert 299 <= impressions["new"] <= 301
-
-
-def test_the_audit_is_judged_by_and_never_learned_from() -> None:
-    rows = [
-        (post, [msgspec.structs.replace(one, sampling_probability=0.1) for one in labels])
-        if n < 30
-        else (post, labels)
-        for n, (post, labels) in enumerate(JUDGED)
-    ]
-    rated, audit = rated_posts(rows), audited_posts(rows)
-    assert {row.post.post_id for row in audit} == {f"p{n}" for n in range(30)}
-    assert {row.post.post_id for row in rated} == {f"p{n}" for n in range(30, 200)}

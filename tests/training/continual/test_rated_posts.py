@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from builders.label_simulation import judged, ordinary_text, rated_rows
+from builders.label_simulation import judged, ordinary_text
 from feedmill.events.label import Label
 from feedmill.events.post import Post
 from feedmill.training.continual.rated_posts import (
@@ -92,10 +92,3 @@ def test_near_copies_are_one_cluster_and_other_texts_are_not() -> None:
     copies = [LONG, *texts, LONG.replace("small", "large"), LONG.upper(), "a b", "A  B", "a c"]
     assert near_copy_clusters(copies)[201:] == [0, 0, 203, 203, 205]
     assert near_copy_clusters([]) == []
-
-
-def test_the_groups_of_a_wave_share_nothing_that_bets() -> None:
-    rows = rated_rows("wave", 4)
-    groups = bet_groups(rows)
-    assert sorted(n for group in groups for n in group.rows) == list(range(len(rows)))
-    assert len({rows[group.rows[0]].raters for group in groups}) == len(groups) == 40

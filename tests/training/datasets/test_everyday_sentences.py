@@ -12,6 +12,7 @@ def test_sentences_are_different_fine_and_of_the_training_split() -> None:
 def test_the_same_seed_gives_the_same_sentences() -> None:
     assert everyday_sentences(50, 1).texts == everyday_sentences(50, 1).texts
     assert everyday_sentences(50, 1).texts != everyday_sentences(50, 2).texts
+    assert len(everyday_sentences(0, 1)) == 0
 
 
 def test_every_slot_of_every_pattern_is_filled() -> None:
@@ -19,7 +20,3 @@ def test_every_slot_of_every_pattern_is_filled() -> None:
     assert len(set(rows.groups)) == 38
     assert not any("<" in text or ">" in text for text in rows.texts)
     assert all(text[0].isupper() or text[0].isdigit() for text in rows.texts)
-
-
-def test_none_asked_for_are_none() -> None:
-    assert len(everyday_sentences(0, 1)) == 0

@@ -66,18 +66,13 @@ def test_the_kind_of_media_is_kept_and_not_its_address(tmp_path: Path) -> None:
     assert b"example.org" not in pack_impressions(replace(rows, posts=posts))
 
 
-def test_media_are_unknown_in_a_snapshot_from_before_them(tmp_path: Path) -> None:
+def test_media_and_authors_are_unknown_in_a_snapshot_from_before_them(tmp_path: Path) -> None:
     path = tmp_path / "old.parquet"
     path.write_bytes(pack_impressions(planted_impressions(40, 5, seed=1)))
-    parquet.write_table(parquet.read_table(path).drop_columns(["media"]), path)
-    assert set(media_kinds(read_impressions(path).posts).tolist()) == {UNKNOWN}
-
-
-def test_authors_are_unknown_in_a_snapshot_from_before_them(tmp_path: Path) -> None:
-    path = tmp_path / "old.parquet"
-    path.write_bytes(pack_impressions(planted_impressions(40, 5, seed=1)))
-    parquet.write_table(parquet.read_table(path).drop_columns(["author"]), path)
-    assert set(read_impressions(path).authors.tolist()) == {UNKNOWN_AUTHOR}
+    parquet.write_table(parquet.read_table(path).drop_columns(["media", "author"]), path)
+    old = read_impressions(path)
+    assert set(media_kinds(old.posts).tolist()) == {UNKNOWN}
+    assert set(old.authors.tolist()) == {UNKNOWN_AUTHOR}
 
 
 def test_a_snapshot_names_nobody(tmp_path: Path) -> None:

@@ -30,14 +30,6 @@ def test_a_group_is_never_split() -> None:
     assert len(rows.without_test()) == len(rows.split("train")) + len(rows.split("validation"))
 
 
-def test_two_sets_of_one_family_agree() -> None:
-    left = labelled_posts("a", "reddit", (LabelledRow("a" * i, 0.0, f"g{i}") for i in range(1, 30)))
-    right = labelled_posts(
-        "b", "reddit", (LabelledRow("b" * i, 1.0, f"g{i}") for i in range(1, 30))
-    )
-    assert left.splits.tolist() == right.splits.tolist()
-
-
 def test_repeated_and_empty_texts_are_left_out() -> None:
     rows = labelled_posts(
         "s",

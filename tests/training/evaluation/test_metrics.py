@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.calibration import calibration_curve
@@ -31,12 +31,14 @@ def arrays(rows: list[tuple[float, bool]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([score for score, _ in rows]), np.array([bad for _, bad in rows])
 
 
+@settings(max_examples=25)
 @given(SCORED)
 def test_order_is_measured_as_scikit_learn_does(rows: list[tuple[float, bool]]) -> None:
     scores, bad = arrays(rows)
     assert np.isclose(roc_auc(scores, bad), roc_auc_score(bad, scores))
 
 
+@settings(max_examples=25)
 @given(SCORED)
 def test_curves_run_where_scikit_learn_draws_them(rows: list[tuple[float, bool]]) -> None:
     scores, bad = arrays(rows)
@@ -50,6 +52,7 @@ def test_curves_run_where_scikit_learn_draws_them(rows: list[tuple[float, bool]]
     assert {(round(x, 9), round(y, 9)) for x, y in precision_recall_points(scores, bad)} <= expected
 
 
+@settings(max_examples=25)
 @given(SCORED, st.integers(2, 20))
 def test_calibration_is_binned_as_scikit_learn_does(
     rows: list[tuple[float, bool]], bins: int
@@ -86,6 +89,7 @@ def test_ranks_equal_scipys_with_ties() -> None:
     assert np.isclose(rank_correlation(scores, other), spearmanr(scores, other).statistic)
 
 
+@settings(max_examples=25)
 @given(SCORED, st.integers(0, 5))
 def test_ranking_counts_a_row_as_often_as_it_is_drawn(
     rows: list[tuple[float, bool]], seed: int

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from feedmill.training.evaluation.ranker_metrics import slope_within
 from feedmill.training.fitting.engagement import arm_rows, fit_engagement, reaction_rows
 from feedmill.training.fitting.linear_text import score_rows
 from feedmill.training.ranker_recipes import ENGAGEMENT
-from feedmill.training.trainers.engagement import pack
 
 
 def read(folder: Path, *, by_text: bool) -> tuple[Arms, dict[str, LabelledPosts]]:
@@ -25,18 +23,15 @@ def read(folder: Path, *, by_text: bool) -> tuple[Arms, dict[str, LabelledPosts]
     return read_arms(folder), {**reactions, "reply": REDDIT.load(folder, "reply")}
 
 
-def test_a_prior_that_knows_the_rates_is_worth_more_than_one_that_does_not(tmp_path: Path) -> None:
-    known = fit_engagement(ENGAGEMENT, *read(tmp_path, by_text=True))
-    unknown = fit_engagement(ENGAGEMENT, *read(tmp_path, by_text=False))
-    assert known.prior_weight > 2 * unknown.prior_weight
-    assert sum(known.head_weights.values()) > 5 * abs(sum(unknown.head_weights.values()))
-
-
-def test_heads_have_unit_deviation_over_headlines_and_the_weights_of_the_recipe(
+def test_a_prior_that_knows_the_rates_is_worth_more_and_its_heads_weigh_as_the_recipe_says(
     tmp_path: Path,
 ) -> None:
+    unknown = fit_engagement(ENGAGEMENT, *read(tmp_path, by_text=False))
     arms, reactions = read(tmp_path, by_text=True)
     fitted = fit_engagement(ENGAGEMENT, arms, reactions)
+    assert fitted.prior_weight > 2 * unknown.prior_weight
+    assert sum(fitted.head_weights.values()) > 5 * abs(sum(unknown.head_weights.values()))
+    # Over headlines each head has the deviation one.
     headlines = TextBatch(arms.texts)
     for kind in ("like", "reply", "share"):
         scores = fitted.heads[kind].score(headlines)
@@ -65,17 +60,6 @@ def test_trees_find_within_tests_what_no_sum_of_columns_can(tmp_path: Path) -> N
     assert rank_correlation(lifts, rows.values) > 0.5
     assert abs(rank_correlation(without, rows.values)) < 0.2
     assert slope_within(lifts, rows.values, rows.weights, rows.groups) > 0.8
-
-
-def test_without_rounds_the_prior_is_the_linear_one(tmp_path: Path) -> None:
-    arms, reactions = read(tmp_path, by_text=True)
-    recipe = replace(ENGAGEMENT, trees=replace(ENGAGEMENT.trees, rounds=0))
-    fitted = fit_engagement(recipe, arms, reactions)
-    assert fitted.trees is None
-    rows = arm_rows(arms)
-    np.testing.assert_array_equal(fitted.lifts_of(rows), score_rows(fitted.lift, rows))
-    with np.load(BytesIO(pack(fitted)), allow_pickle=False) as stored:
-        assert "trees" not in stored.files
 
 
 def test_targets_of_arms_are_within_their_test(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 from math import log, sqrt
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -58,30 +57,6 @@ def plain_scales(rows: list[Row]) -> list[float]:
 def test_the_scales_are_those_of_the_definition(rows: list[Row]) -> None:
     rows += [(0, True, frozenset({0})), (1, False, frozenset({1}))]
     np.testing.assert_allclose(scales(rows)[:6], plain_scales(rows), rtol=1e-5, atol=1e-6)
-
-
-def test_what_many_groups_say_counts_more_than_what_one_group_repeats() -> None:
-    widespread, repeated, neutral = 0, 1, 2
-    rows: list[Row] = []
-    for group in range(10):
-        rows += [
-            (group, True, frozenset({widespread})),
-            (group, True, frozenset({neutral})),
-            *[(group, False, frozenset({neutral}))] * 6,
-        ]
-    rows += [(0, True, frozenset({repeated}))] * 10
-    scale = scales(rows)
-    assert scale[widespread] > scale[repeated] + 0.05 > scale[neutral] + 0.05
-    assert scale[3] == pytest.approx(0.5)  # never seen
-
-
-def test_rows_without_a_group_do_not_count() -> None:
-    rows: list[Row] = [
-        (0, True, frozenset({0})),
-        (0, False, frozenset({1})),
-        (1, False, frozenset({2})),
-    ]
-    np.testing.assert_array_equal(scales([*rows, (-1, True, frozenset({2}))]), scales(rows))
 
 
 def test_one_class_alone_changes_nothing() -> None:

@@ -127,15 +127,6 @@ def test_a_post_that_nobody_saw_would_have_the_rate_of_all() -> None:
     np.testing.assert_allclose(values[unseen] - values[20], np.log(base / seen[20]))
 
 
-def test_a_prior_that_knows_nothing_is_worth_less_than_one_that_knows_the_rates() -> None:
-    rows = planted_impressions(300, 40, seed=1)
-    random = np.random.default_rng(3)
-    alike = [changed(post, text=" ".join(random.choice(WORDS, 10))) for post in rows.posts]
-    known = fit_impressions(ENGAGEMENT, rows)
-    unknown = fit_impressions(ENGAGEMENT, replace(rows, posts=alike))
-    assert known.prior_weight > 2 * unknown.prior_weight
-
-
 def test_of_many_posts_some_are_drawn() -> None:
     recipe = replace(ENGAGEMENT, most_rows=150)
     fitted = fit_impressions(recipe, planted_impressions(300, 20, seed=1))

@@ -1,6 +1,3 @@
-from dataclasses import replace
-from io import BytesIO
-
 import numpy as np
 
 from builders.training_data import sentences
@@ -9,7 +6,6 @@ from feedmill.training.datasets.labelled_posts import LabelledPosts, LabelledRow
 from feedmill.training.fitting.linear_text import RidgePenalties
 from feedmill.training.fitting.quality import RatedTexts, fit_quality
 from feedmill.training.fitting.trees import TreeSettings
-from feedmill.training.trainers.quality import pack
 
 PENALTIES = RidgePenalties(1.0, 1.0)
 TREES = TreeSettings(rounds=10, leaves=4, min_rows=10)
@@ -45,16 +41,6 @@ def test_each_construct_learns_its_own_ratings_and_the_register_tells_which_it_i
     log_odds = two.register.score(TextBatch([*first[:20], *second[:20]]))
     assert log_odds[:20].max() < log_odds[20:].min()
     assert fitted.rows == {"first": 200, "second": 200}
-
-
-def test_without_rounds_an_artifact_has_no_trees() -> None:
-    texts = sentences(100, 1)
-    posts = rated("few", texts, [float(i % 2) for i in range(100)])
-    for rounds in (0, 5):
-        settings = replace(TREES, rounds=rounds)
-        fitted = fit_quality([RatedTexts("a", PENALTIES, posts, None)], 1.0, 0.5, settings)
-        with np.load(BytesIO(pack(fitted)), allow_pickle=False) as stored:
-            assert ("trees" in stored.files) == (rounds > 0)
 
 
 def test_a_helper_lends_what_few_ratings_do_not_show() -> None:

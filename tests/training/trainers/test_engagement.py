@@ -117,9 +117,3 @@ def test_own_impressions_train_a_model_of_the_same_kind(tmp_path: Path) -> None:
     assert first.metrics["known_authors"] == 2
     assert first.metrics["log_lift_deviation.authors"] > 0.1
     assert first.parameters["effects"]["authors"][0] is None
-
-
-def test_too_few_impressions_are_refused(tmp_path: Path) -> None:
-    rows = planted_impressions(50, 10, seed=1)
-    with pytest.raises(UsageError, match="too few impressions"):
-        engagement.train_on_impressions(rows, engagement.OwnRun(tmp_path, "2026-01-01", "c", {}))

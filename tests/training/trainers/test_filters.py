@@ -73,19 +73,6 @@ def test_a_filter_without_a_recipe_is_refused_with_those_there_are() -> None:
         read_training_data(replace(SPAM, recipe="none"), [str(Path.cwd())], [])
 
 
-def test_the_card_says_which_files_trained_it_and_how_they_were_split(tmp_path: Path) -> None:
-    train(SPAM, training_data(), tmp_path, TrainingRun("2026-01-01", "feedmill train spam"))
-    card = read_card(tmp_path, "spam")
-    assert [(d.file, d.role, d.sha256[:1]) for d in card.data] == [
-        ("bad.csv", "labelled", "1"),
-        ("few.csv", "labelled", "2"),
-        ("one.csv", "ordinary", "3"),
-        ("two.csv", "ordinary", "4"),
-    ]
-    assert {d.split for d in card.data} == {"g, by g, second edition"}
-    assert all(d.rows for d in card.data)
-
-
 def test_a_training_from_the_kept_rows_gives_the_same_bytes(tmp_path: Path) -> None:
     run = TrainingRun("2026-01-01", "x")
     card = train(SPAM, training_data(), tmp_path, run)
