@@ -48,6 +48,9 @@ SEED ?=
 OPENMP := $(VENV)/openmp
 export LD_LIBRARY_PATH := $(CURDIR)/$(OPENMP)$(if $(LD_LIBRARY_PATH),:$(LD_LIBRARY_PATH))
 
+# Tests start hundreds of processes, each of which would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # mypy finds these folders as `feedmill` and tests/builders as `builders`, through links.
 TYPING := $(VENV)/typing
 PACKAGES := tables events features models filters rankers training streams operations simulation deploy cli
