@@ -15,8 +15,7 @@ _DIGEST = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{8,64}\b")
 def transcript(run: Run, lines: Iterable[str], hidden: Mapping[str, str] | None = None) -> str:
     """Run commands; return each with its output, `!` before what is on stderr, and a bad exit code.
 
-    `hidden` are texts of this run, each with the word that stands for it.  Times, durations and
-    digests are words, too, so columns stand two blanks apart.
+    `hidden` are texts of this run, each with the word that stands for it.
     """
     blocks = []
     for line in lines:
@@ -26,7 +25,11 @@ def transcript(run: Run, lines: Iterable[str], hidden: Mapping[str, str] | None 
         said += [f"  ! {text}" for text in result.stderr.splitlines()]
         said += [f"    exit {result.exit_code}"] if result.exit_code else []
         blocks.append("\n".join([f"$ feedmill {line}", *(text.rstrip() for text in said)]))
-    text = "\n".join(blocks) + "\n"
+    return masked("\n".join(blocks) + "\n", hidden)
+
+
+def masked(text: str, hidden: Mapping[str, str] | None = None) -> str:
+    """The text with words for times, durations and digests; columns stand two blanks apart."""
     for given, word in (hidden or {}).items():
         text = text.replace(given, word)
     text = _MILLISECONDS.sub("<n> ms", _EPOCH_MS.sub("<ms>", _TIME.sub("<time>", text)))

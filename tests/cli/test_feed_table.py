@@ -1,9 +1,11 @@
 """Feed tables; without Redis, unlike `test_feed`."""
 
-import numpy as np
+import json
+
 import pytest
 from rich.console import Console
 
+from builders.golden import Golden
 from feedmill.cli.feed_table import (
     FeedRow,
     FeedTable,
@@ -87,66 +89,18 @@ DEMOTED = post("p2", "demote", quality=None, spam=0.7)
 UNKNOWN = PostSnapshot("p3", {})
 
 
-def test_a_plain_table_has_a_line_per_post() -> None:
-    assert plain_feed_table(ranked(GOOD, DEMOTED, UNKNOWN)).splitlines() == [
-        "global version 1",
-        "alpha 1, beta 1, config offset 3, 42 posts, fresh for 14 s",
-        "rank      score  post  age  author  decision  quality  engagement  spam",
-        "   1  99.000000  p1    1 m  ann     show       0.2500      0.5000  0.12",
-        "   2  98.000000  p2    1 m  ann     demote          -           -  0.70",
-        "   3  97.000000  p3                                 -           -     -",
-    ]
+LONG = post("at://did:plc:abcdefghijklmnop/app.bsky.feed.post/3kxyz")
 
 
-def test_json_has_the_values_of_the_signals_that_are_there() -> None:
-    first, second, third = ranked(GOOD, DEMOTED, UNKNOWN).as_dict()["posts"]
-    assert first == {
-        "rank": 1,
-        "post_id": "p1",
-        "score": 99.0,
-        "author_id": "ann",
-        "created_ms": NOW_MS - 90_000,
-        "decision": "show",
-        "signals": {"quality": 0.25, "engagement": 0.5, "spam": 0.125},
-    }
-    assert second["signals"] == {"quality": None, "spam": float(np.float32(0.7))}
-    assert (third["author_id"], third["decision"], third["signals"]) == ("", "", {})
-
-
-def terminal_rows(
-    feed_table: FeedTable, rank_changes: dict[str, int | None] | None = None
-) -> list[str]:
-    """The lines of the posts as a wide terminal shows them."""
+def test_pipe_terminal_and_json_have_all_of_each_post(golden: Golden) -> None:
+    # Names from outside are no markup; a long id keeps its beginning and its end.
+    table = ranked(GOOD, DEMOTED, UNKNOWN, post("[red]p4[/]", "[bold]"), LONG, post("x" * 28))
     console = Console(width=160, force_terminal=False)
     with console.capture() as capture:
-        console.print(live_feed_table(feed_table, rank_changes or {}))
-    return capture.get().splitlines()[-len(feed_table.rows) :]
-
-
-def test_a_table_on_a_terminal_shows_how_ranks_changed() -> None:
-    feed_table = ranked(GOOD, DEMOTED, UNKNOWN, post("p4"))
-    rows = terminal_rows(feed_table, {"p1": 2, "p2": -1, "p3": None})
-    assert [row.split()[:2] for row in rows] == [
-        ["1", "▲2"],
-        ["2", "▼1"],
-        ["3", "new"],
-        ["4", "·"],
-    ]
-
-
-def test_names_from_outside_are_no_markup() -> None:
-    (row,) = terminal_rows(ranked(post("[red]p1[/]", "[bold]")))
-    assert "[red]p1[/]" in row
-    assert "[bold]" in row
-
-
-def test_a_long_id_keeps_its_beginning_and_its_end() -> None:
-    long_id = "at://did:plc:abcdefghijklmnop/app.bsky.feed.post/3kxyz"
-    rows = terminal_rows(ranked(post(long_id), post("x" * 28)))
-    shortened, whole = (row.split()[3] for row in rows)
-    assert (len(shortened), whole) == (28, "x" * 28)
-    assert shortened.startswith("at://did…")
-    assert shortened.endswith("post/3kxyz")
+        console.print(live_feed_table(table, {"p1": 2, "p2": -1, "p3": None}))
+    terminal = "\n".join(line.rstrip() for line in capture.get().splitlines())
+    said = json.dumps(table.as_dict(), ensure_ascii=False, indent=1)
+    golden.check("feed_table.txt", f"{plain_feed_table(table)}\n\n{terminal}\n\n{said}\n")
 
 
 # --- rank changes ---------------------------------------------------------------------------

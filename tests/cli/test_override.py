@@ -1,12 +1,12 @@
 import json
 import threading
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from builders.commands import CommandTopics, Run
 from builders.events import override
+from builders.golden import Golden
+from builders.transcript import masked, transcript
 from builders.waiting import until
 from builders.written_redis import WrittenRedis
 from feedmill.events.decode import decode_override
@@ -15,70 +15,40 @@ from feedmill.events.signal import SignalNames
 pytestmark = [pytest.mark.stack, pytest.mark.usefixtures("topics_made")]
 
 
-@pytest.fixture
-def written(topics: CommandTopics) -> Callable[[], list[Any]]:
-    """All records of `overrides`, by the contract's own decoding."""
-
-    def read() -> list[Any]:
-        records = topics.read("overrides")
-        return [decode_override(SignalNames(), record.key, record.value) for record in records]
-
-    return read
-
-
-def test_hide_writes_the_contracts_record(run: Run, written: Callable[[], list[Any]]) -> None:
-    line = "override hide post:p1 --gate spam --reason 'buy now' --by ann --expires 2h --timeout 0"
-    assert run(line).exit_code == 0
-    [(key, override)] = written()
-    assert str(key) == "post:p1|spam"
-    assert (override.verdict, override.by, override.reason) == ("hide", "ann", "buy now")
-    assert override.expires_at_ms - override.at_ms == 7_200_000
-    assert override.post_offset is None
-
-
-def test_allow_sends_the_version_that_redis_shows(
-    run: Run, writer: WrittenRedis, written: Callable[[], list[Any]]
+def test_the_contracts_records_are_sent_for_the_version_that_redis_shows(
+    run: Run, topics: CommandTopics, writer: WrittenRedis, golden: Golden
 ) -> None:
     writer.signals("p1", post_offset=41)
-    assert run("override allow post:p1 --timeout 0").exit_code == 0
-    assert run("override allow post:p1 --timeout 0 --any-version --gate nsfw").exit_code == 0
-    assert run("override allow author:ann").exit_code == 0
-    sent = [(str(key), override.post_offset) for key, override in written()]
-    assert sent == [("post:p1|*", 41), ("post:p1|nsfw", None), ("author:ann|*", None)]
-
-
-def test_allow_of_an_unknown_post_sends_nothing(run: Run, written: Callable[[], list[Any]]) -> None:
-    result = run("override allow post:p9")
-    assert result.exit_code == 1
-    assert "Redis has no post `p9`" in result.stderr
-    assert written() == []
-
-
-def test_clear_says_who_withdraws_and_why(
-    run: Run, topics: CommandTopics, written: Callable[[], list[Any]]
-) -> None:
-    line = "override clear author:ann --gate spam --by bob --reason 'was a joke'"
-    assert run(line).exit_code == 0
-    [(key, override)] = written()
-    assert (str(key), override) == ("author:ann|spam", None)
-    [record] = topics.read("overrides")
-    removal = {"value": None, "by": "bob", "note": "was a joke"}
-    assert json.loads(record.value or b"") == removal
+    lines = (
+        "hide post:p1 --gate spam --reason 'buy now' --by ann --expires 2h",
+        *("allow post:p1", "allow post:p1 --any-version --gate nsfw", "allow author:ann"),
+        # Of an unknown post nothing is sent.
+        *("allow post:p9", "clear author:ann --gate spam --by bob --reason 'was a joke'"),
+    )
+    said = transcript(run, [f"override {line} --timeout 0" for line in lines])
+    records = topics.read("overrides")
+    sent = [f"{(one.key or b'').decode()} {(one.value or b'').decode()}\n" for one in records]
+    golden.check("overrides.txt", said + masked("".join(sent)))
+    _, hidden = decode_override(SignalNames(), records[0].key, records[0].value)
+    assert hidden is not None
+    assert hidden.expires_at_ms == hidden.at_ms + 7_200_000
 
 
 def test_it_waits_until_redis_shows_it(
-    run: Run, writer: WrittenRedis, written: Callable[[], list[Any]]
+    run: Run, writer: WrittenRedis, topics: CommandTopics
 ) -> None:
     writer.signals("p1")
 
     def combine() -> None:
-        key, given = until(written)[0]
+        record = until(lambda: topics.read("overrides"))[0]
+        key, given = decode_override(SignalNames(), record.key, record.value)
+        assert given is not None
         before = {"author:ann|*": override("hide", at_ms=1)}
         writer.signals("p1", overrides={**before, str(key): given})
 
     combiner = threading.Thread(target=combine)
     combiner.start()
-    result = run("override hide post:p1 --gate spam")
+    result = run("override hide post:p1 --gate spam --timeout 60")
     combiner.join()
     assert result.exit_code == 0, result.output
     assert "visible in Redis after " in result.stdout
@@ -88,7 +58,7 @@ def test_it_waits_until_a_cleared_one_is_gone(run: Run, writer: WrittenRedis) ->
     writer.signals("p1", overrides={"post:p1|*": override("hide")})
     combiner = threading.Timer(0.3, writer.signals, ["p1"])
     combiner.start()
-    result = run("override clear post:p1")
+    result = run("override clear post:p1 --timeout 60")
     combiner.join()
     assert result.exit_code == 0, result.output
     assert "visible in Redis after " in result.stdout

@@ -191,6 +191,12 @@ RECORDS: list[tuple[str, bytes | None, bytes | None]] = [
         ("overrides", key, bytes_of(OVERRIDE))
         for key in (b"user:p|spam", b"post:a b|spam", b"post:p|quality", b"post:p|")
     ),
+    ("overrides", b"k" * 900_000, None),
+    # What neither decides nor withdraws.
+    *(
+        ("overrides", b"post:p|*", value)
+        for value in (b"{}", b"null", b'{"value":0}', b'{"value":null,"by":7}', b'{"by":"ann"}')
+    ),
 ]
 
 

@@ -9,7 +9,7 @@ from builders.training_data import sentences, training_data
 from feedmill.events.errors import UsageError
 from feedmill.filters.model import Evidence
 from feedmill.filters.registry import FILTERS, load
-from feedmill.models.artifact import read_card
+from feedmill.models.artifact import ModelCard, read_card
 from feedmill.models.store_files import file_sizes
 from feedmill.training.local_model import fit_local
 from feedmill.training.provenance import code_version
@@ -23,7 +23,14 @@ from feedmill.training.trainers.filters import (
 )
 from feedmill.training.training_data import TrainingData, read_training_data
 
-SPAM = FILTERS["spam"]
+SPAM, RUN = FILTERS["spam"], TrainingRun("2026-01-01", "x")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelCard]:
+    """A store, and the card of the filter that was trained into it."""
+    store: Path = tmp_path_factory.mktemp("store")
+    return store, train(SPAM, training_data(), store, RUN)
 
 
 def test_the_same_data_give_the_same_sha256_and_a_model_that_learned(tmp_path: Path) -> None:
@@ -46,15 +53,22 @@ def test_the_same_data_give_the_same_sha256_and_a_model_that_learned(tmp_path: P
         assert low <= first.metrics[name] <= high
 
 
-def test_without_a_look_a_card_has_no_figure_of_test_rows(tmp_path: Path) -> None:
-    card = train(SPAM, training_data(), tmp_path, TrainingRun("2026-01-01", "x"))
+def test_a_card_says_how_the_model_was_made_and_without_a_look_nothing_of_test_rows(
+    trained: tuple[Path, ModelCard],
+) -> None:
+    _, card = trained
     assert card.metrics
     assert all(".validation." in name or ".unseen." in name for name in card.metrics)
+    assert card.recipe == "spam"
+    assert card.parameters["max_hide_rate"] == RECIPES["spam"].max_hide_rate
+    assert card.code == code_version()
+    assert {"numpy", "scikit-learn", "lightgbm", "python"} <= card.libraries.keys()
+    assert card.intended_use and card.factors and card.ethics and card.licence
 
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_every_filter_learns_by_its_recipe_and_is_loaded_again(name: str, tmp_path: Path) -> None:
-    train(FILTERS[name], training_data(), tmp_path, TrainingRun("2026-01-01", "x"))
+    train(FILTERS[name], training_data(), tmp_path, RUN)
     scores = load(name, tmp_path).score_many(
         posts_of([*sentences(20, 8, "BUY pills NOW!!!"), *sentences(20, 9)])
     )
@@ -64,7 +78,7 @@ def test_every_filter_learns_by_its_recipe_and_is_loaded_again(name: str, tmp_pa
 def test_a_model_that_its_filter_could_not_load_is_not_saved(tmp_path: Path) -> None:
     reads_less = replace(FILTERS["misinformation"], evidence=Evidence(("text",)))
     with pytest.raises(UsageError, match="can be evaluated, not stored"):
-        train(reads_less, training_data(), tmp_path, TrainingRun("2026-01-01", "x"))
+        train(reads_less, training_data(), tmp_path, RUN)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -73,15 +87,16 @@ def test_a_filter_without_a_recipe_is_refused_with_those_there_are() -> None:
         read_training_data(replace(SPAM, recipe="none"), [str(Path.cwd())], [])
 
 
-def test_a_training_from_the_kept_rows_gives_the_same_bytes(tmp_path: Path) -> None:
-    run = TrainingRun("2026-01-01", "x")
-    card = train(SPAM, training_data(), tmp_path, run)
+def test_a_training_from_the_kept_rows_gives_the_same_bytes(
+    tmp_path: Path, trained: tuple[Path, ModelCard]
+) -> None:
+    store, card = trained
     kept = [use.snapshot for use in card.data if use.snapshot]
     assert [snapshot.rows for snapshot in kept] == [300, 120, 300, 300]
-    paths = [str(tmp_path / "snapshots" / f"{snapshot.sha256}.parquet") for snapshot in kept]
+    paths = [str(store / "snapshots" / f"{snapshot.sha256}.parquet") for snapshot in kept]
     again = read_training_data(SPAM, paths[:2], paths[2:])
-    assert train(SPAM, again, tmp_path / "again", run) == card
-    assert file_sizes(tmp_path, "snapshots") == file_sizes(tmp_path / "again", "snapshots")
+    assert train(SPAM, again, tmp_path, RUN) == card
+    assert file_sizes(store, "snapshots") == file_sizes(tmp_path, "snapshots")
 
 
 def test_a_training_keeps_no_rows_where_it_may_not(tmp_path: Path) -> None:
@@ -90,17 +105,8 @@ def test_a_training_keeps_no_rows_where_it_may_not(tmp_path: Path) -> None:
     assert not (tmp_path / "snapshots").exists()
 
 
-def test_the_card_says_how_the_model_was_made(tmp_path: Path) -> None:
-    card = train(SPAM, training_data(), tmp_path, TrainingRun("2026-01-01", "x"))
-    assert card.recipe == "spam"
-    assert card.parameters["max_hide_rate"] == RECIPES["spam"].max_hide_rate
-    assert card.code == code_version()
-    assert {"numpy", "scikit-learn", "lightgbm", "python"} <= card.libraries.keys()
-    assert card.intended_use and card.factors and card.ethics and card.licence
-
-
 def test_a_base_is_fitted_to_labels_and_the_card_names_it(tmp_path: Path) -> None:
-    data, run = training_data(), TrainingRun("2026-01-01", "x")
+    data, run = training_data(), RUN
     others = TrainingData(data.labelled[:1], data.ordinary)
     base = train(SPAM, others, tmp_path / "base", run)
     own = TrainingData(data.labelled[:1], data.ordinary)
@@ -120,7 +126,7 @@ def test_a_base_is_fitted_to_labels_and_the_card_names_it(tmp_path: Path) -> Non
 
 def test_a_challenger_is_saved_with_its_figures_and_not_installed(tmp_path: Path) -> None:
     data = training_data()
-    base = train(SPAM, data, tmp_path, TrainingRun("2026-01-01", "x"))
+    base = train(SPAM, data, tmp_path, RUN)
     rows = [dataset.rows for dataset in data.labelled]
     fitted = fit_local(SPAM.load(tmp_path), RECIPES["spam"], rows, data.ordinary_posts)
     challenger = Challenger(fitted, {"bets": 3.0})
@@ -138,7 +144,7 @@ def test_a_challenger_is_saved_with_its_figures_and_not_installed(tmp_path: Path
 
 def test_without_ordinary_posts_the_card_says_so(tmp_path: Path) -> None:
     only = TrainingData(training_data().labelled, ())
-    card = train(SPAM, only, tmp_path, TrainingRun("2026-01-01", "x"))
+    card = train(SPAM, only, tmp_path, RUN)
     assert any("no ordinary posts" in weakness for weakness in card.weaknesses)
 
 
@@ -146,12 +152,7 @@ def test_too_few_rows_are_refused(tmp_path: Path) -> None:
     few = tmp_path / "few.csv"
     few.write_text("text,label\n" + "".join(f"{t},1\n" for t in sentences(40, 1)))
     with pytest.raises(UsageError, match="at least 10 labelled posts to train on that are fine"):
-        train(
-            SPAM,
-            read_training_data(SPAM, [str(few)], []),
-            tmp_path,
-            TrainingRun("2026-01-01", "x"),
-        )
+        train(SPAM, read_training_data(SPAM, [str(few)], []), tmp_path, RUN)
 
 
 def test_too_few_ordinary_groups_are_refused(tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_too_few_ordinary_groups_are_refused(tmp_path: Path) -> None:
     ordinary = read_training_data(SPAM, [], [f"{path},group=user"]).ordinary
     data = TrainingData(training_data().labelled, ordinary)
     with pytest.raises(UsageError, match="found 0 in 2 groups"):
-        train(SPAM, data, tmp_path, TrainingRun("2026-01-01", "x"))
+        train(SPAM, data, tmp_path, RUN)
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
