@@ -32,7 +32,7 @@ class NotedVersion:
     ----------
     note
         The name under which that is committed beside the offset of a partition.
-    now
+    in_force
         The version in force.
     of
         By partition the version under which all of its posts are.
@@ -40,7 +40,7 @@ class NotedVersion:
 
     def __init__(self, note: str) -> None:
         self.note = note
-        self.now = ""
+        self.in_force = ""
         self.of: dict[int, str] = {}
         self._noted: dict[int, str] = {}
 
@@ -55,7 +55,7 @@ class NotedVersion:
 
     def behind(self) -> list[int]:
         """Return the partitions with posts that are not under the version in force."""
-        return sorted(p for p, version in self.of.items() if version != self.now)
+        return sorted(p for p, version in self.of.items() if version != self.in_force)
 
     def mark_mixed(self, partition: int, writer: Writer) -> None:
         """Note that the posts of a partition are under several versions."""
@@ -65,7 +65,7 @@ class NotedVersion:
     def write(self, writer: Writer) -> None:
         """Note which partitions are under the version in force."""
         for partition, version in self.of.items():
-            if version == self.now:
+            if version == self.in_force:
                 self._write(partition, writer)
 
     def _write(self, partition: int, writer: Writer) -> None:

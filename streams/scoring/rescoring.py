@@ -138,8 +138,8 @@ class Rescoring:
 
     def follow(self, version: str, rules: str = "") -> None:
         """Take the version that judges from now on, and the last changes of rules and lists."""
-        if (version, rules) != (self._model.now, self._rules.now):
-            self._model.now, self._rules.now = version, rules
+        if (version, rules) != (self._model.in_force, self._rules.in_force):
+            self._model.in_force, self._rules.in_force = version, rules
             self._stop()
 
     def hold(self, partitions: Collection[int]) -> None:
@@ -175,9 +175,9 @@ class Rescoring:
             start = change.starts.get(TopicPartition("posts", partition), 0)
             self._starts[partition] = start
             # Without a note there was no release since notes are written.
-            self._model.gain(partition, notes.get(self._model.note, ""), self._model.now)
-            is_new = start == 0 or not self._rules.now
-            unknown = self._rules.now if is_new else NO_RULES
+            self._model.gain(partition, notes.get(self._model.note, ""), self._model.in_force)
+            is_new = start == 0 or not self._rules.in_force
+            unknown = self._rules.in_force if is_new else NO_RULES
             self._rules.gain(partition, notes.get(self._rules.note, ""), unknown)
 
     def note_written(self, work: WorkBatch, writer: Writer) -> None:
@@ -373,12 +373,12 @@ class Rescoring:
         if now.to_judge or now.slice:
             return
         version = self._model if now.by_model else self._rules
-        version.of.update((at.partition, version.now) for at in now.sources)
+        version.of.update((at.partition, version.in_force) for at in now.sources)
         self._pass = None
         seconds = time.monotonic() - now.began_at
         if now.by_model:
             self._context.metrics.set("feedmill_outdated_share", 0.0)
-            what, did = f"{self._name} {version.now}", "posts scored again"
+            what, did = f"{self._name} {version.in_force}", "posts scored again"
         else:
             what, did = f"rules of {self._name} changed", "signals rewritten"
         log.info("%s: %d %s within %.1f s", what, now.done, did, seconds)
