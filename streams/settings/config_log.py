@@ -1,6 +1,6 @@
 """The topic `config` as an operator sees it: each record, and whether it was applied.
 
-Nothing here reads Kafka. `Settings.fold` decides about each record, as it does in every stage.
+Nothing here reads Kafka. `SettingsDraft.fold` decides about each record, as it does in every stage.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.stack
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "trace_worker.py"
 # What a post passes, and what weights do, in this order.
 OF_POST = ["decode_post", "score_posts", "PostView.update", "-- commits"]
-OF_WEIGHTS = ["Settings.fold", "RankingStep.settings_changed", "RankedList.", "RedisHandover."]
+OF_WEIGHTS = ["SettingsDraft.fold", "RankingStep.settings_changed", "RankedList.", "RedisHandover."]
 
 
 def test_the_way_of_a_post_and_of_weights_is_shown(stack: Any) -> None:
