@@ -1,7 +1,7 @@
 """The settings on the topic `config`: typed, validated whole, folded from the log.
 
-Every stage applies or refuses a record by `SettingsDraft.fold` and by nothing else, so that all of them
-have the same settings after the same records.
+Every stage applies or refuses a record by `SettingsDraft.fold` and by nothing else, so that all of
+them have the same settings after the same records.
 """
 
 from __future__ import annotations
