@@ -146,7 +146,8 @@ def check(combiner: Combiner) -> None:
     """`global` is what sorting all posts gives."""
     ranking, view = combiner.ranking("global"), combiner.view
     rows = view.live_rows()
-    rows = rows[ranking.in_window(rows, NOW_MS)]
+    is_shown = ranking.scores.score[rows] > -np.inf
+    rows = rows[is_shown & ranking.in_window(rows, NOW_MS)]
     scores = ranking.scores.score[rows].tolist()
     by_score = sorted(zip(scores, map(view.ids.__getitem__, rows.tolist()), strict=True))
     of_author: Counter[str] = Counter()
