@@ -6,6 +6,7 @@ one, what was made of `posts` and `engagements` is deleted, and the groups read 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from feedmill.streams.kafka.topics import create, describe, open_admin
 from feedmill.streams.settings.environment import Environment
 
 _ANSWER_S = 30.0
+_LOOK_EVERY_S = 0.2
 # What is made of the inputs, beside the signals.
 _DERIVED = ("counters", "features", "poison")
 
@@ -110,18 +112,32 @@ def reset(environment: Environment, plan: ResetPlan, made_by: MadeBy, now_ms: in
         )
         if plan.deleted:
             admin.delete_topics([environment.topic(name) for name in plan.deleted])
-        create(
+        _create(environment, plan)
+        for group in plan.groups:
+            offsets = known_group(environment, admin, group).offsets
+            first = ends_of(environment, admin, tuple(offsets), OffsetSpec.EARLIEST)
+            moves = [Move(at, offsets[at], offset) for at, offset in first.items()]
+            commit_moves(environment, admin, changes, group, moves)
+
+
+def _create(environment: Environment, plan: ResetPlan) -> None:
+    """Create what a plan says; a broker has a topic for a moment after it was deleted."""
+    left, end = set(plan.created), time.monotonic() + _ANSWER_S
+    while left:
+        report = create(
             environment.kafka,
             environment.topic_prefix,
             plan.partitions,
             environment.signals.all,
             client=environment.security,
         )
-        for group in plan.groups:
-            offsets = known_group(environment, admin, group).offsets
-            first = ends_of(environment, admin, tuple(offsets), OffsetSpec.EARLIEST)
-            moves = [Move(at, offsets[at], offset) for at, offset in first.items()]
-            commit_moves(environment, admin, changes, group, moves)
+        left.difference_update(map(environment.named, report.created))
+        if left and time.monotonic() > end:
+            raise UsageError(
+                f"Kafka at {environment.kafka} still has topics that were deleted,"
+                f" {', '.join(sorted(left))}: run the command again"
+            )
+        time.sleep(_LOOK_EVERY_S if left else 0)
 
 
 def _known_ids(environment: Environment) -> dict[str, dict[str, str]]:

@@ -7,7 +7,7 @@ who looks for collisions.
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -44,11 +44,6 @@ def _usual_powers() -> tuple[Hashes, Hashes]:
     return _powers(_USUAL_BYTES)
 
 
-@lru_cache(maxsize=1)
-def _many_powers(count: int) -> tuple[Hashes, Hashes]:
-    return _powers(count)
-
-
 def _powers(count: int) -> tuple[Hashes, Hashes]:
     """Return the first powers of `GOLDEN`, the base, and of its inverse: (count,) each."""
     columns = np.empty((2, count), dtype=np.uint64)
@@ -68,10 +63,9 @@ class ByteHashes:
     """
 
     def __init__(self, buffer: Bytes) -> None:
-        # The powers for the usual buffers are kept; longer ones are rare, and rounded up.
+        # Those for the usual buffers are kept; workers have no longer ones.
         is_usual = len(buffer) <= _USUAL_BYTES
-        found = _usual_powers() if is_usual else _many_powers(1 << len(buffer).bit_length())
-        powers, self._inverse_powers = found
+        powers, self._inverse_powers = _usual_powers() if is_usual else _powers(len(buffer) + 1)
         self.sums: Hashes = np.zeros(len(buffer) + 1, dtype=np.uint64)
         added = _BYTE_MULTIPLIERS.take(buffer)
         added *= powers[: len(buffer)]
