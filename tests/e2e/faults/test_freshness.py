@@ -15,8 +15,8 @@ from feedmill.events.partition import partition_of
 
 # Nobody takes over from who is paused meanwhile.
 LONG_SESSION = {"FEEDMILL_SESSION_TIMEOUT_MS": "120000"}
-# Half of it is how long a feed is called fresh, and how old a heartbeat may be.
-STALE_WITHIN_S = 60.0
+# It takes some 30 s; a loaded machine may take longer, but less than the session.
+STALE_WITHIN_S = 100.0
 WITHOUT_SPAM = "nsfw+misinformation+quality+engagement+combiner"
 
 
@@ -146,7 +146,7 @@ def names(engine: FaultEngine, place: Place) -> bool:
 
 def goes_stale_and_is_fresh_again(steps: Steps, engine: FaultEngine) -> None:
     next(steps)
-    until(lambda: is_fresh(engine), 60)
+    until(lambda: is_fresh(engine), STALE_WITHIN_S)
     place = next(steps)
     if place is None:
         return
