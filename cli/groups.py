@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import click
-from kafka.admin import KafkaAdminClient, OffsetSpec
+from kafka.admin import KafkaAdminClient
 
 from feedmill.cli.change_options import note_option
 from feedmill.cli.made_by import made_by
@@ -16,7 +16,7 @@ from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import UsageError
 from feedmill.operations.group_offsets import (
     To,
-    ends_of,
+    bounds_of,
     known_group,
     plan_moves,
     reset_offsets,
@@ -123,7 +123,7 @@ def reset_offsets_command(
         places = _places_of(environment, admin, partitions)
         if isinstance(whereto, int) and len(places) > 1:
             raise UsageError(f"--to {to} is the offset of one partition, got {len(places)}")
-        moves = plan_moves(environment, admin, group, places, whereto)
+        moves = plan_moves(environment, admin, group, places, whereto) if dry_run else []
     if not dry_run:
         moves = reset_offsets(environment, group, places, whereto, made_by(by, note), now_ms())
     for at, before, after in moves:
@@ -143,18 +143,15 @@ def _places(
     """Return what is known of each partition that a group reads or has read, in order."""
     member_of = {at: one.client_id for one in group.members for at in one.partitions}
     places = sorted(at for at in {*group.offsets, *member_of} if at.topic in INPUTS)
-    first = ends_of(environment, admin, places, OffsetSpec.EARLIEST)
-    end = ends_of(environment, admin, places, OffsetSpec.LATEST)
     return [
         {
             "partition": f"{at.topic}:{at.partition}",
             "offset": group.offsets.get(at),
-            "end": end[at],
-            "lag": max(0, end[at] - group.offsets.get(at, first[at])),
+            "end": end,
+            "lag": max(0, end - group.offsets.get(at, first)),
             "member": member_of.get(at),
         }
-        for at in places
-        if at in end
+        for at, (first, end) in bounds_of(environment, admin, places).items()
     ]
 
 

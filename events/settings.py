@@ -136,7 +136,6 @@ class SettingsDraft:
         self._names = settings.names
         self._before = settings
         self._offset = settings.offset
-        self._offsets: Mapping[str, int] = settings.offsets
         # What was copied, by the attribute of `Settings`.
         self._changed: dict[str, dict[str, Any]] = {}
 
@@ -161,7 +160,7 @@ class SettingsDraft:
             of_kind[target] = setting
             offsets[name] = offset
         self._own("change_offsets")[name] = offset
-        self._offset, self._offsets = offset, offsets
+        self._offset = offset
 
     def skip(self, offset: int) -> None:
         """Go past the refused record at `offset`."""
@@ -185,7 +184,8 @@ class SettingsDraft:
             record = _record.decode(value)
         except DECODE_ERRORS as error:
             raise BadSetting(reason_of(error)) from None
-        current = self._offsets.get(name, -1)
+        offsets: Mapping[str, int] = self._changed.get("offsets", self._before.offsets)
+        current = offsets.get(name, -1)
         if record.if_offset is not None and record.if_offset != current:
             raise BadSetting(
                 f"`{name}` was changed meanwhile: `if_offset` is {record.if_offset}, but the record"

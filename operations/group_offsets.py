@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from confluent_kafka import TopicPartition as GroupOffset
@@ -15,6 +15,7 @@ from feedmill.events.errors import BadEvent, UsageError
 from feedmill.operations.changes import OFFSETS, Audited, Changes, MadeBy, open_changes
 from feedmill.operations.worker_groups import Group, read_groups
 from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.offsets import Bounds
 from feedmill.streams.kafka.topic_ids import INPUTS
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.kafka.topics import open_admin
@@ -47,13 +48,10 @@ def known_group(environment: Environment, admin: KafkaAdminClient, name: str) ->
     return groups[name]
 
 
-def ends_of(
-    environment: Environment,
-    admin: KafkaAdminClient,
-    places: Sequence[TopicPartition],
-    spec: OffsetSpec,
-) -> dict[TopicPartition, int]:
-    """Return where partitions begin or end; those that do not exist are left out."""
+def bounds_of(
+    environment: Environment, admin: KafkaAdminClient, places: Iterable[TopicPartition]
+) -> dict[TopicPartition, Bounds]:
+    """Return where partitions begin and end; those that do not exist are left out."""
     counts = {one["name"]: len(one["partitions"]) for one in admin.describe_topics()}
     asked = {
         KafkaPartition(environment.topic(at.topic), at.partition): at
@@ -62,8 +60,11 @@ def ends_of(
     }
     if not asked:
         return {}
-    found = admin.list_partition_offsets(dict.fromkeys(asked, spec))
-    return {asked[at]: int(one.offset) for at, one in found.items()}
+    first, end = (
+        admin.list_partition_offsets(dict.fromkeys(asked, spec))
+        for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
+    )
+    return {at: Bounds(first[name].offset, end[name].offset) for name, at in asked.items()}
 
 
 def plan_moves(
@@ -82,29 +83,26 @@ def plan_moves(
         has no such offset.
     """
     offsets = known_group(environment, admin, group).offsets
-    for topic in {at.topic for at in places} - set(INPUTS):
-        raise UsageError(
-            f"no worker goes by an offset of its group in `{topic}`: expected one of"
-            f" {', '.join(INPUTS)}"
-        )
-    first = ends_of(environment, admin, places, OffsetSpec.EARLIEST)
-    end = ends_of(environment, admin, places, OffsetSpec.LATEST)
+    bounds = bounds_of(environment, admin, places)
     for at in places:
         name = f"{environment.topic(at.topic)}[{at.partition}]"
-        if at not in end:
+        if at.topic not in INPUTS:
+            raise UsageError(
+                f"no worker goes by an offset of its group in `{at.topic}`: expected one of"
+                f" {', '.join(INPUTS)}"
+            )
+        if at not in bounds:
             raise UsageError(
                 f"Kafka at {environment.kafka} has no partition {name}; `feedmill topics describe`"
                 " lists topics and partitions"
             )
-        if isinstance(to, int) and not first[at] <= to <= end[at]:
+        first, end = bounds[at]
+        if isinstance(to, int) and not first <= to <= end:
             raise UsageError(
-                f"{name} has the offsets {first[at]} to {end[at]}, got --to {to}; earliest and"
-                " latest stand for these two"
+                f"{name} has the offsets {first} to {end}, got --to {to}; earliest and latest"
+                " stand for these two"
             )
-    wanted = {"earliest": first, "latest": end}
-    return [
-        Move(at, offsets.get(at), to if isinstance(to, int) else wanted[to][at]) for at in places
-    ]
+    return [Move(at, offsets.get(at), _offset_of(to, bounds[at])) for at in places]
 
 
 def reset_offsets(
@@ -165,6 +163,12 @@ def refuse_members(
     members = len(admin.describe_groups([name])[name]["members"])
     if members or _is_starting(environment, name, now_ms) or not _takes_offsets(admin, name):
         raise UsageError(_members_text(name, members))
+
+
+def _offset_of(to: To, bounds: Bounds) -> int:
+    if isinstance(to, int):
+        return to
+    return bounds.first if to == "earliest" else bounds.end
 
 
 def _by_place(offsets: Mapping[TopicPartition, int]) -> dict[str, int]:

@@ -12,14 +12,13 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
-from kafka.admin import OffsetSpec
 
 from feedmill.events.errors import UsageError
 from feedmill.operations.changes import TOPIC_EXISTS, Audited, MadeBy, open_changes
 from feedmill.operations.group_offsets import (
     Move,
+    bounds_of,
     commit_moves,
-    ends_of,
     known_group,
     refuse_members,
 )
@@ -115,8 +114,8 @@ def reset(environment: Environment, plan: ResetPlan, made_by: MadeBy, now_ms: in
         _create(environment, plan)
         for group in plan.groups:
             offsets = known_group(environment, admin, group).offsets
-            first = ends_of(environment, admin, tuple(offsets), OffsetSpec.EARLIEST)
-            moves = [Move(at, offsets[at], offset) for at, offset in first.items()]
+            bounds = bounds_of(environment, admin, offsets)
+            moves = [Move(at, offsets[at], first) for at, (first, _) in bounds.items()]
             commit_moves(environment, admin, changes, group, moves)
 
 
@@ -137,7 +136,8 @@ def _create(environment: Environment, plan: ResetPlan) -> None:
                 f"Kafka at {environment.kafka} still has topics that were deleted,"
                 f" {', '.join(sorted(left))}: run the command again"
             )
-        time.sleep(_LOOK_EVERY_S if left else 0)
+        if left:
+            time.sleep(_LOOK_EVERY_S)
 
 
 def _known_ids(environment: Environment) -> dict[str, dict[str, str]]:

@@ -73,7 +73,7 @@ class Combiner:
         self._ranked_group: MappedColumn[np.int32] = MappedColumn(np.int32, fill=-1)
         self._deciding = deciding_bits(names)
         self._last_tick_ms = 0
-        self._has_expired = self._is_prune_due = False
+        self._is_prune_due = False
         self._is_restoring = False
 
     @property
@@ -163,7 +163,7 @@ class Combiner:
             self._follow_settings()
             if more:
                 return True
-            if not self._has_expired:
+            if not self.view.has_expired:
                 break
             self._expire(now_ms)
         if self._is_prune_due:
@@ -221,7 +221,6 @@ class Combiner:
         """Free posts that are out of every window, some at a time."""
         rows = self.view.expired(now_ms - self._live.longest_window_ms, _FOLLOWED_ROWS)
         self.view.post.count_late(rows, self._live.longest_window_ms)
-        self._has_expired = len(rows) == _FOLLOWED_ROWS
         self.view.free(rows)
 
     def _follow_settings(self) -> None:

@@ -71,6 +71,7 @@ class PostView:
         self._changed: dict[int, int] = {}  # by row, in the order of their first changes
         self.bits = {name: signal_bit(i) for i, name in enumerate(names.all)}
         self._freed: set[int] = set()
+        self._old: Rows = np.empty(0, np.int32)  # found and not returned by `expired`
         self._kept = 0
 
     def __len__(self) -> int:
@@ -304,12 +305,21 @@ class PostView:
     def expired(self, cutoff_ms: int, most: int | None = None) -> Rows:
         """Rows, at most `most`, whose post, or waiting signals, are older than the cutoff.
 
-        Fewer than `most` means that there are no more.  It takes about a millisecond at a million.
+        All rows are looked at once, about a millisecond a million of them: the calls that follow
+        return what was found then, until `has_expired` says that there is no more.
         """
-        old = np.flatnonzero(self.post.created_ms < cutoff_ms).astype(np.int32)
-        if most is not None:
-            old = old[: most + len(self._freed)]
-        return old[~self.freed_among(old)][:most]
+        created_ms = self.post.created_ms
+        if not len(self._old):
+            self._old = np.flatnonzero(created_ms < cutoff_ms).astype(np.int32)
+        count = len(self._old) if most is None else most
+        rows, self._old = self._old[:count], self._old[count:]
+        # Rows may hold other posts by now.
+        return rows[(created_ms[rows] < cutoff_ms) & ~self.freed_among(rows)]
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether `expired` found more than it has returned."""
+        return len(self._old) > 0
 
     def is_overridden(self, row: int) -> bool:
         """Whether some override is about the post in this row or its author."""

@@ -78,8 +78,9 @@ def test_rows_are_taken_once_in_the_order_of_their_changes_with_all_that_changed
 
 
 def rows_by_slices(view: PostView, cutoff_ms: int, most: int) -> list[Sequence[int]]:
-    found = []
-    while len(rows := view.expired(cutoff_ms, most)):
+    found: list[Sequence[int]] = []
+    while not found or view.has_expired:
+        rows = view.expired(cutoff_ms, most)
         view.free(rows)
         found.append(rows.tolist())
     return found
@@ -99,6 +100,16 @@ def test_old_posts_are_found_and_freed_in_slices() -> None:
     changed = take_all(view)
     assert len(changed) == 101
     assert view.expired(NOW_MS - 49).tolist() == []  # nor are free rows old
+
+
+def test_a_post_that_is_young_again_or_gone_since_the_look_is_not_among_the_old() -> None:
+    view = PostView(NAMES)
+    for name in "abcd":
+        view.update_post(post(name, created_at_ms=NOW_MS - 9), 1, NOW_MS)
+    first = view.expired(NOW_MS, 1).tolist()
+    view.update_post(post("b", created_at_ms=NOW_MS), 2, NOW_MS)
+    view.update_post(Deletion("c", deleted=True), 2, NOW_MS)
+    assert (first, view.expired(NOW_MS, 9).tolist()) == ([row_of(view, "a")], [row_of(view, "d")])
 
 
 def test_a_row_freed_waits_for_its_recycling() -> None:
