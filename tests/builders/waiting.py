@@ -20,7 +20,9 @@ def until(condition: Callable[[], Any], seconds: float = 30.0, every: float = 0.
         if found:
             return found
         if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds} s: {condition}, last {found!r}")
+            code = getattr(condition, "__code__", None)
+            line = "" if code is None else f", line {code.co_firstlineno} of {code.co_filename}"
+            raise AssertionError(f"not within {seconds} s: {condition}{line}, last {found!r}")
         time.sleep(every)
 
 

@@ -1,5 +1,6 @@
 """A feed is fresh while all that it depends on is read and judged, and says so when it is not."""
 
+import itertools
 import json
 import threading
 import time
@@ -37,6 +38,12 @@ def partitions_of(engine: FaultEngine, instance: str) -> set[int]:
     }
 
 
+def share_all_partitions(engine: FaultEngine, *instances: str) -> bool:
+    """Whether each has some, and no two the same: while some move, two say the same, or none."""
+    shares = [partitions_of(engine, instance) for instance in instances]
+    return all(shares) and sorted(itertools.chain(*shares)) == [*range(PARTITIONS)]
+
+
 def health(engine: FaultEngine) -> Json:
     """What `feedmill health` says; its exit code goes with it."""
     done = engine.feedmill("health --json")
@@ -64,7 +71,7 @@ def a_judge_is_paused(engine: FaultEngine) -> Steps:
 def one_of_two_workers_is_paused(engine: FaultEngine) -> Steps:
     workers = {name: engine.start_worker(name, variables=LONG_SESSION) for name in ("one", "two")}
     engine.wait_ready()
-    until(lambda: all(partitions_of(engine, name) for name in workers))
+    until(lambda: share_all_partitions(engine, *workers), STALE_WITHIN_S)
     yield None
     ranks = next(name for name in workers if 0 in partitions_of(engine, name))
     other = next(worker for name, worker in workers.items() if name != ranks)
