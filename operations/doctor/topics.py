@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from difflib import SequenceMatcher
 
 from feedmill.operations.doctor.finding import Finding, Severity, some_of
 from feedmill.operations.doctor.installation import Installation
@@ -66,11 +67,13 @@ def missing_topics(inst: Installation) -> Iterator[Finding]:
 
 
 def _other_prefixes(inst: Installation) -> list[str]:
-    """Return the prefixes under which there are the topics of an installation."""
+    """Return the prefixes under which there are the topics of an installation, closest first."""
     names = set(inst.all_topics)
     prefixes = (name.removesuffix("posts") for name in sorted(names) if name.endswith("posts"))
     needed = ("engagements", "config", "instances", "feed-shards")
-    return [one for one in prefixes if all(one + name in names for name in needed)]
+    found = [one for one in prefixes if all(one + name in names for name in needed)]
+    given = inst.environment.topic_prefix
+    return sorted(found, key=lambda one: -SequenceMatcher(None, one, given).ratio())
 
 
 def partitions(inst: Installation) -> Iterator[Finding]:

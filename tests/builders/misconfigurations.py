@@ -105,7 +105,8 @@ def _wrong_prefix(place: Examined) -> None:
 
 
 def _right_prefix(place: Examined, finding: Finding) -> None:
-    assert repr(place.prefix) in finding.what
+    # Others may be there; the closest is meant.
+    assert f"did you mean --prefix {place.prefix}," in finding.way_out
     place.variables["FEEDMILL_TOPIC_PREFIX"] = place.prefix
 
 
