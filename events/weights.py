@@ -67,7 +67,7 @@ class Weights:
         return {
             **self.objectives,
             "scale": dict(self.scale),
-            "costs": dict(self.costs),
+            **({"costs": dict(self.costs)} if self.costs else {}),
             "half_life_hours": self.half_life_hours,
             "max_per_author": self.max_per_author,
             "explore": self.explore,

@@ -122,7 +122,7 @@ class FeedSnapshot:
             half_life_hours=weights["half_life_hours"],
             max_per_author=weights["max_per_author"],
             explore=weights["explore"],
-            costs=weights["costs"],
+            costs=weights.get("costs", {}),
         )
 
     @cached_property

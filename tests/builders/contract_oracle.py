@@ -116,8 +116,9 @@ class Oracle:
         found: dict[str, Any] = {"half_life_hours": 24, "max_per_author": 3, "novelty": 0}
         found |= own or DEFAULT_WEIGHTS
         found["scale"] = {**DEFAULT_SCALE, **found.get("scale", {})}
-        costs = {**DEFAULT_COSTS, **found.get("costs", {})}
-        found["costs"] = {name: cost for name, cost in costs.items() if cost}
+        costs = {**DEFAULT_COSTS, **found.pop("costs", {})}
+        if costs := {name: cost for name, cost in costs.items() if cost}:
+            found["costs"] = costs
         return found
 
     def gates(self, feed: str) -> dict[str, dict[str, Any]]:

@@ -6,10 +6,7 @@ import json
 from builders.contract_score import ranking
 from chaos.verdict import Entries, Expected, Found, Json, LivePost, Verdict, judge
 
-WEIGHTS = {
-    **{"quality": 1.0, "scale": {"quality": 1.0}, "costs": {}},
-    **{"half_life_hours": 24, "max_per_author": None},
-}
+WEIGHTS = {"scale": {"quality": 1.0}, "quality": 1.0, "half_life_hours": 24, "max_per_author": None}
 GATE = {"enabled": True, "shadow": False, "hide_at": 0.9, "demote_at": 0.6, "demote_factor": 0.5}
 INFO = {"weights": json.dumps(WEIGHTS), "gates": json.dumps({"spam": GATE})}
 BAD = ("posts", 0, 7)

@@ -45,7 +45,6 @@ def test_omitted_fields_take_the_values_of_the_contract() -> None:
         "quality": 1.0,
         "engagement": 2.0,
         "scale": {"quality": 1.0, "engagement": 10.0},
-        "costs": {},
         "half_life_hours": 24.0,
         "max_per_author": 3,
         "explore": 0.0,
