@@ -211,7 +211,8 @@ class SignalApp(faust.App):
         `score` is called on the app's event loop, once for each version of a post and again
         for what a crash left uncommitted.  It returns the value: for a gate the probability in
         [0, 1] that the post violates, for a cost a probability too, for an objective any finite
-        number, higher is better.  It may be a coroutine function.  An exception becomes a signal with `error`.
+        number, higher is better.  It may be a coroutine function.  An exception becomes a signal
+        with `error`.
         """
         in_unit_range = has_unit_range(self.signal_name, self.environment.signals)
         answers = Answers(self.signal_name, in_unit_range, self.model, self.model_version, score)
