@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 import click
 
+from feedmill.cli.changed_settings import SettingWords, changed_settings
 from feedmill.cli.duration import Duration
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table
-from feedmill.cli.setting_value import parse_setting_value
-from feedmill.events.errors import BadSetting, UsageError
+from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, read_all
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.config_log import encode_record, fold_log
+from feedmill.streams.settings.config_log import fold_log
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.gate_preview import Gates, RecentSignals, SourceRow
 
@@ -84,14 +84,8 @@ def warn_of_gates(feed: str, gates: Gates) -> None:
 def _policies(environment: Environment, value: Sequence[str], feed: str) -> tuple[Gates, Gates]:
     """Return the policies in force, and those with the change."""
     log = fold_log(read_all(environment, "config"), environment.signals)
-    key = f"gates/{feed}" if feed else "gates"
-    try:
-        record = encode_record(parse_setting_value(log, key, tuple(value)))
-        changed = log.settings.fold(key.encode(), record, log.settings.offset + 1)
-    except UsageError as error:
-        raise click.UsageError(str(error)) from None
-    except BadSetting as error:
-        raise BadSetting(f"`{key}` would be refused: {error}") from None
+    change = SettingWords(f"gates/{feed}" if feed else "gates", tuple(value))
+    changed = changed_settings(log, [change])
     return log.settings.gates_of(feed), changed.gates_of(feed)
 
 
