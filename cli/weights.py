@@ -9,12 +9,11 @@ from typing import Any
 import click
 
 from feedmill.cli.changed_settings import SettingWords, changed_settings, words_by_setting
-from feedmill.cli.duration import Duration
 from feedmill.cli.feed_table import age_text
 from feedmill.cli.gates import warn_of_gates
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table, short_json
-from feedmill.cli.progress import long_work
+from feedmill.cli.read_posts import read_for_command, timeout_option
 from feedmill.events.errors import UsageError
 from feedmill.events.feeds import pattern_of
 from feedmill.events.settings import Settings
@@ -25,23 +24,11 @@ from feedmill.operations.preview.feed_preview import (
     PreviewedPost,
     preview_feed,
 )
-from feedmill.operations.preview.view_by_log import read_view
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.config_log import fold_log
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.worker.heap import resident_mib
-
-_PATIENCE_MS = 60_000
-
-timeout_option = click.option(
-    "--timeout",
-    "patience_ms",
-    type=Duration(),
-    default=_PATIENCE_MS,
-    help="Give up once Kafka has sent nothing for so long.  [60s]",
-)
 
 
 @click.group()
@@ -85,7 +72,8 @@ def preview_command(
     then = changed_settings(log, changes)
     _check_feed(log.settings, feed)
     warn_of_gates(feed, then.gates_of(feed))
-    view = _read_view(environment, patience_ms / 1000)
+    view = PostView(environment.signals)
+    read_for_command(environment, view, patience_ms / 1000)
     preview = preview_feed(view, feed, log.settings, then, now_ms(), top)
     if as_json:
         print_json(preview.as_dict())
@@ -111,18 +99,6 @@ def _empty_text(feed: str) -> str:
             f"no post is in `{feed}`, now or then; `feedmill config get feeds/{feed}` has its match"
         )
     return f"no post is in `{feed}`, now or then; check the name, which no post may have"
-
-
-def _read_view(environment: Environment, patience_s: float) -> PostView:
-    view = PostView(environment.signals)
-    with long_work("reading", "nothing was changed") as work:
-        read = read_view(environment, view, work.tell, patience_s=patience_s)
-        memory = resident_mib()
-        in_memory = f" in {memory:,} MiB of memory" if memory is not None else ""
-        refused = f", {read.refused:,} of them bad" if read.refused else ""
-        said = f"{read.records:,} records{refused} in {work.seconds:.0f} s"
-    click.echo(f"read {len(view.live_rows()):,} posts from {said}{in_memory}", err=True)
-    return view
 
 
 # --- what is printed --------------------------------------------------------------------------
@@ -202,7 +178,7 @@ def _top_table(preview: FeedPreview) -> tuple[tuple[str, ...], list[tuple[str, .
         (
             str(post.rank),
             _gained(post),
-            f"{post.score or 0.0:.4f}",
+            f"{round(post.score or 0.0, 4) + 0.0:.4f}",
             post.post_id,
             age_text(preview.at_ms - post.created_ms),
             post.author_id,

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from feedmill.events.errors import UsageError
-from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.topic_reader import count_partitions
@@ -101,8 +100,3 @@ def _stalled(
         f"Kafka at {environment.kafka} has sent nothing for {patience_s:g} s ({what}); look whether"
         " its brokers run (`feedmill doctor`), or wait longer with --timeout"
     )
-
-
-def names_of_gates(names: SignalNames) -> SignalNames:
-    """The same gates without objectives: signals of objectives are not read then."""
-    return SignalNames(names.gates, (), names.filters, names.gate_defaults)

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from functools import partial
 from random import Random
 
 import pytest
@@ -44,6 +45,10 @@ def write_posts(engine: Engine) -> None:
         engine.send("overrides", f"post:p{number}|*", override).get(30)
 
 
+def shows(engine: Engine, feed: str, order: list[str]) -> bool:
+    return engine.order(feed) == order
+
+
 def test_a_feed_becomes_what_its_preview_said(start_engine: object) -> None:
     engine: Engine = start_engine("combiner")  # type: ignore[operator]  # a fixture's function
     write_posts(engine)
@@ -68,7 +73,7 @@ def test_a_feed_becomes_what_its_preview_said(start_engine: object) -> None:
                 line = f"config set {key}/{feed} {shlex.join(each)}"
                 assert engine.feedmill(line).returncode == 0
         order = [post["post_id"] for post in then]
-        until(lambda feed=feed, order=order: engine.order(feed) == order)
+        until(partial(shows, engine, feed, order))
         scores = [post["score"] for post in then]
         assert [score for _, score in engine.feed(feed)[0]] == pytest.approx(
             scores, abs=1e-9, rel=0
