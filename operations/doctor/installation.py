@@ -274,10 +274,10 @@ class Installation:
 
         It raises `Unreachable` where Redis does not answer or refuses it.
         """
-        client = self.redis_keys
+        client: Any = self.redis_keys
         if not isinstance(client, RedisCluster):
             return client
-        return self.once("redis node", lambda: client.get_default_node().redis_connection)
+        return self.once("redis node", lambda: self.redis_keys.get_default_node().redis_connection)
 
     @property
     def redis_keys(self) -> Any:
