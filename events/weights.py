@@ -30,7 +30,8 @@ class Weights:
     Attributes
     ----------
     objectives, scale
-        By objective, every declared one: its weight, and what its signal is multiplied by.
+        By objective its weight, and what its signal is multiplied by: `quality` and `engagement`,
+        and every other one whose weight is above 0.
     half_life_hours
         After how many hours a post counts half as much; None for no decay.
     max_per_author
@@ -69,19 +70,20 @@ class WeightsDecoder:
 
     def __init__(self, names: SignalNames) -> None:
         self._names = names.objectives
+        self._required = ("quality", "engagement")
         scale = msgspec.defstruct(
             "Scale",
             [(name, Scale, DEFAULT_SCALE.get(name, 1.0)) for name in self._names],
             frozen=True,
             forbid_unknown_fields=True,
         )
-        required = [(name, Weight) for name in ("quality", "engagement")]
-        declared = [(name, Weight, 0.0) for name in self._names[2:]]
+        required = [(name, Weight) for name in self._required]
+        others = [(name, Weight, 0.0) for name in self._names if name not in self._required]
         self.struct: type[Struct] = msgspec.defstruct(
             "Weights",
             [
                 *required,
-                *declared,
+                *others,
                 ("scale", scale, scale()),
                 ("half_life_hours", HalfLife | None, 24.0),
                 ("max_per_author", PerAuthor | None, 3),
@@ -103,7 +105,8 @@ class WeightsDecoder:
             No weight is above 0, or exploration is asked for.
         """
         decoded: Any = msgspec.convert(value, self.struct)
-        objectives = {name: float(getattr(decoded, name)) for name in self._names}
+        given = {name: float(getattr(decoded, name)) for name in self._names}
+        objectives = {n: weight for n, weight in given.items() if weight or n in self._required}
         if not any(objectives.values()):
             raise BadSetting("Expected at least one weight above 0, got none - at `$.value`")
         if decoded.explore:
@@ -113,7 +116,7 @@ class WeightsDecoder:
             )
         return Weights(
             objectives=objectives,
-            scale={name: float(getattr(decoded.scale, name)) for name in self._names},
+            scale={name: float(getattr(decoded.scale, name)) for name in objectives},
             half_life_hours=None
             if decoded.half_life_hours is None
             else float(decoded.half_life_hours),

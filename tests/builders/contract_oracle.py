@@ -112,9 +112,13 @@ class Oracle:
 
     def weights(self, feed: str) -> dict[str, Any]:
         own = self.settings.get("weights/" + feed) or self.settings.get("weights")
-        found: dict[str, Any] = {"half_life_hours": 24, "max_per_author": 3, "novelty": 0}
+        found: dict[str, Any] = {"half_life_hours": 24, "max_per_author": 3}
         found |= own or DEFAULT_WEIGHTS
         found["scale"] = {**DEFAULT_SCALE, **found.get("scale", {})}
+        # What weighs nothing is left out, but for the two that every setting names.
+        for name in [n for n in OBJECTIVES[2:] if not found.get(n)]:
+            found.pop(name, None)
+            found["scale"].pop(name, None)
         return found
 
     def gates(self, feed: str) -> dict[str, dict[str, Any]]:
@@ -292,7 +296,7 @@ class Oracle:
                 continue
             value = signal.value if signal.value is None else float(np.float32(signal.value))
             found[name] = {
-                "value": self.objective(post_id, name) if name in OBJECTIVES else value,
+                "value": value if name in GATES else self.objective(post_id, name),
                 "model": signal.model,
                 "version": signal.version,
                 "post_offset": signal.post_offset,
