@@ -46,6 +46,11 @@ class Weights:
     max_per_author: int | None = 3
     explore: float = 0.0
 
+    @property
+    def weighed(self) -> tuple[str, ...]:
+        """The signals that count in the score."""
+        return tuple(name for name, weight in self.objectives.items() if weight)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the value of the setting that gives these weights, as `:info` shows it."""
         return {

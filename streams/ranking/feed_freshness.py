@@ -89,7 +89,7 @@ class FeedFreshness:
 def stages_behind(change: FeedChange) -> list[str]:
     """Return the stages without which a feed grows stale."""
     gates = [name for name, gate in change.gates.items() if gate.required]
-    return gates + [stage_of(name) for name, weight in change.weights.objectives.items() if weight]
+    return gates + [*map(stage_of, change.weights.weighed)]
 
 
 class FeedRenewals:
