@@ -35,6 +35,7 @@ RESERVED_NAMES = frozenset(
         "decided_by",
         "owner",
         "scale",
+        "costs",
         "half_life_hours",
         "max_per_author",
         "explore",
@@ -159,9 +160,9 @@ class SignalNames:
 
     gates: tuple[str, ...] = BUILT_IN_GATES
     objectives: tuple[str, ...] = BUILT_IN_OBJECTIVES
-    costs: tuple[str, ...] = BUILT_IN_COSTS
     filters: tuple[str, ...] = BUILT_IN_GATES
     gate_defaults: tuple[tuple[str, GatePolicy], ...] = ()
+    costs: tuple[str, ...] = BUILT_IN_COSTS
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -226,7 +227,7 @@ class SignalNames:
                 f" ones, got {len(declared)}; declare fewer"
             )
         gates, objectives, costs = map(tuple, of_role.values())
-        return cls(gates, objectives, costs)
+        return cls(gates, objectives, costs=costs)
 
 
 def stage_of(name: str) -> str:

@@ -13,7 +13,7 @@ needed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -177,7 +177,7 @@ class ExpectedClicks:
     trees: Trees | None
     base: float
     prior_weight: float
-    rates: Mapping[str, ReactionRate] = SHIPPED_RATES
+    rates: Mapping[str, ReactionRate] = field(default_factory=lambda: SHIPPED_RATES)
 
     def prior_many(self, posts: Sequence[Post]) -> Scores:
         """Return the base rate lifted or lowered by each post, at most e**1.2 times: (posts,)."""

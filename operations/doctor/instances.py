@@ -167,7 +167,7 @@ def writers(inst: Installation) -> Iterator[Finding]:
     needed: dict[str, list[str]] = {COMBINER: []}
     for feed in ("", *sorted({*settings.weights, *settings.gates} - {""})):
         weights, gates = settings.weights_of(feed), settings.gates_of(feed)
-        for name in weights.weighed:
+        for name in weights.signals:
             needed.setdefault(stage_of(name), []).append(f"weights/{feed}".rstrip("/"))
         for name in [n for n, policy in gates.items() if policy.required]:
             needed.setdefault(name, []).append(f"gates/{feed}".rstrip("/"))

@@ -89,7 +89,7 @@ class FeedFreshness:
 def stages_behind(change: FeedChange) -> list[str]:
     """Return the stages without which a feed grows stale."""
     gates = [name for name, gate in change.gates.items() if gate.required]
-    return gates + [*map(stage_of, change.weights.weighed)]
+    return [*gates, *map(stage_of, change.weights.signals)]
 
 
 class FeedRenewals:

@@ -191,6 +191,7 @@ class World:
                 "half_life_hours": random.choice((24, None, 1)),
                 "max_per_author": random.choice((None, 1, 3)),
                 "scale": random.choice(({}, {"engagement": 1})),
+                "costs": random.choice(({}, {"grumble": 0}, {"grumble": 2}, {"grumble": 1e4})),
             }
         return kind + feed, {name: _draw_gate(random) for name in GATES if random.random() < 0.5}
 
