@@ -32,8 +32,8 @@ _PLAN_COLUMNS = (
 def experiments() -> None:
     """Plan experiments on readers, and analyse them by statistics that hold at every look.
 
-    SETTING is a file of JSON with the value of `experiments/<name>`; its name without the ending is
-    the experiment's. The first arm is the control. Built-in metrics are take_rate, actions,
+    EXPERIMENT is a file of JSON with the value of `experiments/<name>`; its name without the ending
+    is the experiment's. The first arm is the control. Built-in metrics are take_rate, actions,
     reporters and hiders; `metrics` adds others, or gives these a cap.
 
     \b
@@ -43,11 +43,11 @@ def experiments() -> None:
      "window_hours": 168, "primary": "take_rate",
      "guardrails": {"reporters": 0.25, "actions": 0.05},
      "metrics": {"likes": {"per": "user", "kinds": ["like"], "cap": 50}}}
-    """
+    """  # noqa: D301 - click's mark of lines that stay as they are
 
 
 @experiments.command()
-@click.argument("setting", type=_FILE)
+@click.argument("experiment", type=_FILE)
 @click.option("--before", type=_FILE, help="A table of users in one window before: CSV or Parquet.")
 @click.option(
     "--assume",
@@ -70,14 +70,14 @@ def experiments() -> None:
 @json_option
 def plan(
     *,
-    setting: Path,
+    experiment: Path,
     before: Path | None,
     assume: tuple[str, ...],
     effect: float,
     users_a_day: float | None,
     as_json: bool,
 ) -> None:
-    """Size the primary metric and every guardrail of SETTING.
+    """Size the primary metric and every guardrail of EXPERIMENT.
 
     The table before has a row for each user: user, impressions, <metric>, and where they are known
     pre_impressions and pre_<metric>. The value of a metric per impression is a ratio of sums, and
@@ -85,19 +85,17 @@ def plan(
 
     Exits with 1 where the planned n cannot show the effect or a margin.
     """
-    experiment = _read_setting(setting)
-    baselines = _assumed(assume, experiment.all_metrics)
+    wanted = _read_setting(experiment)
+    baselines = _assumed(assume, wanted.all_metrics)
     if before is not None:
-        baselines = {**baselines_of(read_period(before, experiment), experiment), **baselines}
-    missing = [
-        name for name in (experiment.primary, *experiment.guardrails) if name not in baselines
-    ]
+        baselines = {**baselines_of(read_period(before, wanted), wanted), **baselines}
+    missing = [name for name in (wanted.primary, *wanted.guardrails) if name not in baselines]
     if missing:
         raise UsageError(
             f"nothing says what {', '.join(missing)} is now; give --before TABLE or --assume"
             f" {missing[0]}=VALUE:SD"
         )
-    found = plan_of(experiment, baselines, effect=effect, users_a_day=users_a_day)
+    found = plan_of(wanted, baselines, effect=effect, users_a_day=users_a_day)
     if as_json:
         print_json(_plan_dict(found))
     else:
@@ -112,12 +110,12 @@ def plan(
 
 @experiments.command()
 @click.argument("table", type=_FILE)
-@click.option("--setting", type=_FILE, required=True, help="The experiment: SETTING.")
+@click.option("--experiment", type=_FILE, required=True, help="What was run, as above.")
 @click.option("--record", type=_FILE, help="JSON of its gaps, overlap of top tens and changes.")
 @click.option("--html", type=_FILE, help="Write a page with pictures to this file.")
 @json_option
 def analyse(
-    *, table: Path, setting: Path, record: Path | None, html: Path | None, as_json: bool
+    *, table: Path, experiment: Path, record: Path | None, html: Path | None, as_json: bool
 ) -> None:
     """Analyse TABLE, CSV or Parquet with one row a user.
 
@@ -137,10 +135,10 @@ def analyse(
     The last two may be left out. The record is {"gaps": [], "overlap": {"<arm>": 0.6},
     "changes": []}: times without data, which part of the control's top ten an arm has, and what
     changed meanwhile.
-    """
-    experiment = _read_setting(setting)
+    """  # noqa: D301 - as above
+    wanted = _read_setting(experiment)
     known = ExperimentRecord() if record is None else decode_record(_bytes_of(record), str(record))
-    report = report_of(setting.stem, read_table(table, experiment), experiment, known)
+    report = report_of(experiment.stem, read_table(table, wanted), wanted, known)
     if html is not None:
         html.write_text(page_of(report), encoding="utf-8")
     if as_json:

@@ -29,7 +29,7 @@ def run(*words: str) -> Result:
 
 def test_the_analysis_is_printed_and_written_as_a_page(folder: Path, golden: Golden) -> None:
     write_table(folder / "users.parquet", user_columns(1, 40_000, uplift=0.2))
-    words = ("analyse", "users.parquet", "--setting", "fresher.json", "--record", "record.json")
+    words = ("analyse", "users.parquet", "--experiment", "fresher.json", "--record", "record.json")
     result = run(*words, "--html", "page.html")
     assert result.exit_code == 0
     golden.check("experiment_analysis.txt", result.stdout)
@@ -46,7 +46,7 @@ def test_an_analysis_that_fails_its_checks_ends_with_1_and_shows_no_effect(
     columns = user_columns(1, 40_000, uplift=0.2)
     columns["impressions"] = columns["impressions"] * (1 - 0.1 * (columns["arm"] == "fresher"))
     write_table(folder / "users.csv", columns)
-    words = ("analyse", "users.csv", "--setting", "fresher.json")
+    words = ("analyse", "users.csv", "--experiment", "fresher.json")
     result = run(*words)
     assert result.exit_code == 1
     golden.check("experiment_failed.txt", result.stdout)
@@ -76,6 +76,6 @@ def test_a_plan_is_printed_and_refused_where_the_users_are_too_few(
 @pytest.mark.parametrize("rows", [0, 3])
 def test_a_table_of_few_users_shows_nothing(folder: Path, rows: int) -> None:
     write_table(folder / "users.parquet", user_columns(1, rows))
-    result = run("analyse", "users.parquet", "--setting", "fresher.json")
+    result = run("analyse", "users.parquet", "--experiment", "fresher.json")
     assert result.exit_code == 1
     assert "Nothing may be concluded: data: users: 0 users" in result.stdout
