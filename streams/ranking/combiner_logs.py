@@ -1,10 +1,10 @@
 """What the combiner reads from Kafka: everything that this worker does not make itself.
 
-At a start, and when partitions come, it reads committed records to their ends, signals after posts:
-few signals may wait for their post.  After that it follows what others write, signals of workers
-uncommitted; a step of the same worker hands its signals over in memory instead.  Overrides have a
-client of their own: in one client's queue they would wait behind all signals that were fetched
-before them.
+At a start it reads committed records to their ends, signals after posts: few signals may wait for
+their post.  After that it follows what others write, signals of workers uncommitted; a step of the
+same worker hands its signals over in memory instead.  Partitions that come are read to their ends,
+those that go are read on from where the view has them.  Overrides have a client of their own: in
+one client's queue they would wait behind all signals that were fetched before them.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class CombinerLogs:
     ----------
     is_restored
         Whether everything was read that stood there at the start, or at the last assignment.
+    was_restored
+        Whether it was once: since then the view is whole but for what others write.
     """
 
     def __init__(
@@ -105,15 +107,16 @@ class CombinerLogs:
         }
         # What is read to its end once more, and then no longer: this worker makes it now.
         self._leaving: set[TopicPartition] = set()
-        topics = (POSTS, *signals)
-        everything = {TopicPartition(t, p): BEGINNING for t in topics for p in range(partitions)}
-        self._posts_first: set[TopicPartition] = set()
-        self._after_posts: dict[TopicPartition, int] = {}
-        self._add(everything)
-        self._everything = frozenset(everything)
+        # What is not read, and up to where the view has all of it.
+        self._left: dict[TopicPartition, int] = {}
+        self._posts = [TopicPartition(POSTS, p) for p in range(partitions)]
+        self._after_posts = {
+            TopicPartition(topic, p): BEGINNING for topic in signals for p in range(partitions)
+        }
+        self._log.add(dict.fromkeys(self._posts, BEGINNING))
         self._overrides.add({TopicPartition(OVERRIDES, 0): BEGINNING})
         self._overrides_at = 0.0
-        self.is_restored = False
+        self.is_restored = self.was_restored = False
 
     def ready_reason(self) -> str:
         """Say what is still to be read; "" if nothing is."""
@@ -121,23 +124,28 @@ class CombinerLogs:
         reason = reason or next(filter(None, (one.late_reason() for one in self._logs)), "")
         return reason or ("reading posts before signals" if self._after_posts else "")
 
-    def assigned(self, change: AssignmentChange) -> None:
-        """Read what came with an assignment to its end; then leave it to the worker's own steps."""
-        made = set(self._own(change.owned))
-        positions = {
-            **self._log.positions(),
-            **self._worker_log.positions(),
-            **self._after_posts,
-        }
-        again = {at: positions.get(at, BEGINNING) for at in self._everything - made}
-        once = {at: positions.get(at, BEGINNING) for at in self._own(change.gained)}
+    def assigned(self, change: AssignmentChange, written: Mapping[TopicPartition, int]) -> None:
+        """Read on what is another worker's now, and to its end what became this worker's.
+
+        `written` are the offsets behind what this worker is known to have committed.  The view has
+        all before them, and all posts that were `judged`: nothing of that is read again.
+        """
+        for at in written.keys() & self._left.keys():
+            self._left[at] = max(self._left[at], written[at])
+        kept = self._left.keys() & self._own(change.kept)
+        # One that was lost in between may have records of others.
+        self._add({at: self._left.pop(at) for at in self._left.keys() - kept})
+        self._leaving = self._own(change.owned) - kept
         # What others wrote must be read as of now before anything is ranked as the owner.
-        moving = {**again, **once}
-        self._drop(moving)
-        self._add(moving)
-        self._overrides.restore_again()
-        self._leaving = (self._leaving | set(once)) & made
+        for one in self._logs:
+            one.restore_again()
         self._look_whether_restored()
+
+    def judged(self, partition: int, end: int) -> None:
+        """Note up to where the view has the posts of a partition, which did not come by its log."""
+        source = TopicPartition(POSTS, partition)
+        if source in self._left:
+            self._left[source] = end
 
     def read(
         self, most: int, has_time: Callable[[], bool] = always
@@ -192,42 +200,36 @@ class CombinerLogs:
     def _look_whether_restored(self) -> None:
         is_read = all(one.all_restored() for one in self._logs)
         self.is_restored = is_read and not self._after_posts
+        self.was_restored |= self.is_restored
 
-    def _own(self, partitions: Iterable[int]) -> Iterable[TopicPartition]:
-        for partition in partitions:
-            yield TopicPartition(POSTS, partition)
-            for name in self._made_here:
-                yield TopicPartition(SIGNALS + name, partition)
+    def _own(self, partitions: Iterable[int]) -> set[TopicPartition]:
+        topics = (POSTS, *(SIGNALS + name for name in self._made_here))
+        return {TopicPartition(topic, partition) for partition in partitions for topic in topics}
 
     def _add(self, starts: Mapping[TopicPartition, int]) -> None:
-        """Read these partitions, those of signals when the posts have been read to their ends."""
-        signals = {at: start for at, start in starts.items() if at.topic.startswith(SIGNALS)}
-        others = {at: start for at, start in starts.items() if at not in signals}
-        self._log.add(others)
-        self._posts_first |= {at for at in others if at.topic == POSTS}
-        self._after_posts |= signals
+        of_workers = {at: n for at, n in starts.items() if at.topic in self._of_workers}
+        others = {at: n for at, n in starts.items() if at not in of_workers}
+        # What was removed before such an offset meanwhile is in the view.
+        self._worker_log.add(of_workers, or_first=True)
+        self._log.add(others, or_first=True)
 
     def _follow_posts(self) -> None:
-        if not self._after_posts:
-            return
-        self._posts_first = {at for at in self._posts_first if not self._log.restored(at)}
-        if not self._posts_first:
+        """Begin with signals when the posts have been read to their ends."""
+        are_read = (at in self._left or self._log.restored(at) for at in self._posts)
+        if self._after_posts and all(are_read):
             starts, self._after_posts = self._after_posts, {}
-            of_workers = {at: n for at, n in starts.items() if at.topic in self._of_workers}
-            self._worker_log.add(of_workers)
-            self._log.add({at: n for at, n in starts.items() if at not in of_workers})
+            self._add(starts)
 
     def _leave(self) -> None:
         done = {
             at for at in self._leaving if self._log.restored(at) or self._worker_log.restored(at)
         }
         if done:
-            self._drop(done)
+            positions = {**self._log.positions(), **self._worker_log.positions()}
+            self._left |= {at: positions[at] for at in done}
             self._leaving -= done
-
-    def _drop(self, sources: Collection[TopicPartition]) -> None:
-        self._log.drop(sources)
-        self._worker_log.drop(sources)
+            self._log.drop(done)
+            self._worker_log.drop(done)
 
     def _take(self, batch: RecordBatch) -> list[RejectedRecord]:
         topic = batch.source.topic

@@ -48,7 +48,7 @@ class FullProducer:
         if self.calls in FULL_AT:
             raise BufferError
         self.sent.append((topic, value, key, partition))
-        if more:
+        if "headers" in more:
             self.headers[key] = more["headers"]
 
 
@@ -65,8 +65,8 @@ def test_a_full_queue_loses_no_record_and_keeps_their_order(
     name = Environment().topic
     assert producer.sent == [(name(r.topic), r.value, r.key, r.partition) for r in records]
     assert producer.headers == {b"4": [*headers]}
-    # Once where it was full twice in a row, and once for the client's reports.
-    assert producer.polls == 2
+    # Where it was full, and once for the client's reports.
+    assert producer.polls == 1 + len(FULL_AT)
 
 
 class StrictProducer(FullProducer):

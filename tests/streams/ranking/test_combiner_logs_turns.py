@@ -43,6 +43,6 @@ def test_overrides_are_read_at_once_in_a_restore_and_every_5_ms_after_it(
     now_s += 0.001
     assert read_one_more() == 3
 
-    logs.assigned(AssignmentChange(2, gained=(0,)))
+    logs.assigned(AssignmentChange(2, gained=(0,)), {})
     assert not logs.is_restored
     assert read_one_more() == 1
