@@ -60,7 +60,6 @@ def measure(
             workers.append(start(name, environment, python=python))
             phase("joins", workers[1].is_ready)
             phase("two")
-            # The first one ranks, or did: both kinds of loss are measured over the rounds.
             workers.pop().stop()
             phase("leaves")
         finally:
@@ -88,13 +87,13 @@ def main() -> None:
             for phase, ms in times.items():
                 p50, p99 = np.percentile(ms, [50, 99]).tolist()
                 found.setdefault((name, phase), []).append((p50, p99, max(ms)))
-            shown = ", ".join(f"{phase} {median(ms):.0f}/{max(ms):.0f}" for phase, ms in times.items())
-            print(f"round {number + 1}, {name}: p50/max ms {shown}", flush=True)
+            shown = [f"{phase} {median(ms):.0f}/{max(ms):.0f}" for phase, ms in times.items()]
+            print(f"round {number + 1}, {name}: p50/max ms {', '.join(shown)}", flush=True)
     print(f"\n{'subject':<9}{'phase':<8}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}{'p50 / one':>11}")
-    for (name, phase), figures in found.items():
+    for (side, phase), figures in found.items():
         p50, p99, most = (median(column) for column in zip(*figures, strict=True))
-        alone = median(one[0] for one in found[name, "one"])
-        print(f"{name:<9}{phase:<8}{p50:>9.1f}{p99:>9.1f}{most:>9.1f}{p50 / alone:>11.1f}")
+        alone = median(one[0] for one in found[side, "one"])
+        print(f"{side:<9}{phase:<8}{p50:>9.1f}{p99:>9.1f}{most:>9.1f}{p50 / alone:>11.1f}")
 
 
 if __name__ == "__main__":

@@ -107,6 +107,7 @@ class LogConsumer:
         What is read goes on meanwhile, from where and as it is read.
         """
         self._asking = [adding.again(self._connection.offsets) for adding in self._asking]
+        self._ends = {}
         self.add(self.positions())
 
     def drop(self, sources: Iterable[TopicPartition]) -> None:
@@ -350,7 +351,7 @@ class LogConsumer:
 
     def _known_end(self, at: TopicPartition) -> int:
         consumer = self._live if self._live is not None and at in self._at_live else self._restoring
-        return last_known_end(consumer, self._environment, at, self._ends[at])
+        return last_known_end(consumer, self._environment, at, self._ends.get(at, 0))
 
     def _at(self, source: TopicPartition, offset: int = OFFSET_BEGINNING) -> KafkaPartition:
         return KafkaPartition(self._environment.topic(source.topic), source.partition, offset)

@@ -46,6 +46,8 @@ _SLICE_OVERRIDES = 200
 _OVERRIDES_EVERY_S = 0.005
 # While posts of authors are searched for: the next search is for all authors that come meanwhile.
 _SEARCH_EVERY_S = 0.05
+# While too many signals wait, so many rows of them are looked at, so often.
+_DROP_ROWS, _DROP_EVERY_S = 2_000, 0.05
 
 
 class CombinerLogs:
@@ -115,7 +117,7 @@ class CombinerLogs:
         }
         self._log.add(dict.fromkeys(self._posts, BEGINNING))
         self._overrides.add({TopicPartition(OVERRIDES, 0): BEGINNING})
-        self._overrides_at = 0.0
+        self._overrides_at = self._drop_at = 0.0
         self.is_restored = self.was_restored = False
 
     def ready_reason(self) -> str:
@@ -165,12 +167,21 @@ class CombinerLogs:
         share = _SIGNALS_A_POST if self._after_posts else 1
         most = max(1, most // share)
         count += self._read(self._log, most, _SLICE_RECORDS // share, has_time, rejected)
-        if not self._after_posts:
+        if not self._after_posts and self._has_room():
             count += self._read(self._worker_log, most, _SLICE_RECORDS, has_time, rejected)
         self._follow_posts()
         self._leave()
         self._look_whether_restored()
         return count, rejected
+
+    def _has_room(self) -> bool:
+        """Whether not too many signals wait for their posts; those read meanwhile come first."""
+        early = self._view.early
+        if early.is_full and time.monotonic() >= self._drop_at:
+            self._drop_at = time.monotonic() + _DROP_EVERY_S
+            positions = self._log.positions() | self._left
+            self._view.drop_passed([positions.get(at, 0) for at in self._posts], _DROP_ROWS)
+        return not early.is_full
 
     def _read(
         self,

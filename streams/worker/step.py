@@ -202,7 +202,7 @@ class StepContext:
     worker reads all its partitions, and took what had waited in them.  `poisoned` says which posts
     must not be judged, since they would end the worker; `try_posts` has posts tried that are scored
     again, where that ended a worker before.  `window_turn` is of the steps that read windows of
-    posts at a start: side by side their clients would hold several times as much.  `written` returns
+    posts at a start: side by side their clients would hold several times as much.  `written` says
     by partition the offset behind what this worker is known to have committed there last.
     """
 

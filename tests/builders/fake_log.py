@@ -63,6 +63,7 @@ class FakeLog:
 
     def restore_again(self) -> None:
         self._again |= self._positions.keys()
+        self._ends = {}
 
     def drop(self, sources: Iterable[TopicPartition]) -> None:
         for source in sources:
