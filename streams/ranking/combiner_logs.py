@@ -65,6 +65,8 @@ class CombinerLogs:
         The signals that steps of this worker write.
     partitions
         How many partitions `posts` and `signals.*` have.
+    since_ms
+        Of `posts` and `signals.*` what came before that time is not read; None: all is.
 
     Attributes
     ----------
@@ -81,11 +83,14 @@ class CombinerLogs:
         names: SignalNames,
         made_here: Collection[str],
         partitions: int,
+        *,
+        since_ms: int | None = None,
     ) -> None:
         self._view = view
         self._names = names
         self._made_here = frozenset(made_here)
         self._partitions = partitions
+        self._since_ms = since_ms
         signals = [SIGNALS + name for name in names.all]
         self._log = LogConsumer(connection, "the combiner's logs")
         # Of what workers write more may wait: no record of theirs is large.
@@ -115,7 +120,7 @@ class CombinerLogs:
         self._after_posts = {
             TopicPartition(topic, p): BEGINNING for topic in signals for p in range(partitions)
         }
-        self._log.add(dict.fromkeys(self._posts, BEGINNING))
+        self._begin(self._log, dict.fromkeys(self._posts, BEGINNING))
         self._overrides.add({TopicPartition(OVERRIDES, 0): BEGINNING})
         self._overrides_at = self._drop_at = 0.0
         self.is_restored = self.was_restored = False
@@ -125,6 +130,13 @@ class CombinerLogs:
         reason = next(filter(None, (one.ready_reason() for one in self._logs)), "")
         reason = reason or next(filter(None, (one.late_reason() for one in self._logs)), "")
         return reason or ("reading posts before signals" if self._after_posts else "")
+
+    def progress(self) -> tuple[str, int, int]:
+        """Return what is being restored, how many offsets of it were read, and of how many."""
+        if self._after_posts:
+            return "posts", *self._log.progress()
+        done, of = zip(self._log.progress(), self._worker_log.progress(), strict=True)
+        return "posts and signals", sum(done), sum(of)
 
     def assigned(self, change: AssignmentChange, written: Mapping[TopicPartition, int]) -> None:
         """Read on what is another worker's now, and to its end what became this worker's.
@@ -219,10 +231,8 @@ class CombinerLogs:
 
     def _add(self, starts: Mapping[TopicPartition, int]) -> None:
         of_workers = {at: n for at, n in starts.items() if at.topic in self._of_workers}
-        others = {at: n for at, n in starts.items() if at not in of_workers}
-        # What was removed before such an offset meanwhile is in the view.
-        self._worker_log.add(of_workers, or_first=True)
-        self._log.add(others, or_first=True)
+        self._begin(self._worker_log, of_workers)
+        self._begin(self._log, {at: n for at, n in starts.items() if at not in of_workers})
 
     def _follow_posts(self) -> None:
         """Begin with signals when the posts have been read to their ends."""
@@ -230,6 +240,13 @@ class CombinerLogs:
         if self._after_posts and all(are_read):
             starts, self._after_posts = self._after_posts, {}
             self._add(starts)
+
+    def _begin(self, log_consumer: LogConsumer, starts: Mapping[TopicPartition, int]) -> None:
+        if self._since_ms is None:
+            # What was removed before such an offset meanwhile is in the view.
+            log_consumer.add(starts, or_first=True)
+        else:
+            log_consumer.add_since(dict.fromkeys(starts, self._since_ms))
 
     def _leave(self) -> None:
         done = {
