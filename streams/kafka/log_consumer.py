@@ -102,10 +102,7 @@ class LogConsumer:
             self._asking.append(_Adding(self._connection.offsets, {}, dict(times)))
 
     def restore_again(self) -> None:
-        """Hold `all_restored` back until everything was read that is there now.
-
-        What is read goes on meanwhile, from where and as it is read.
-        """
+        """Hold `all_restored` back until all was read that is there now; reading goes on."""
         self._asking = [adding.again(self._connection.offsets) for adding in self._asking]
         self._ends = {}
         self.add(self.positions())
