@@ -16,13 +16,12 @@ from __future__ import annotations
 import argparse
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import redis
 from bench_ranking import check
 from large_view import NAMES, NOW_MS, filled, post_id, records_of, settings_of
 from machine import describe
@@ -35,19 +34,19 @@ from feedmill.rankers.combiner import Combiner
 from feedmill.streams.kafka.batches import FetchedRecords, RecordBatch, TopicPartition
 from feedmill.streams.kafka.validation import decode_together
 from feedmill.streams.redis.batch_writer import BatchWriter
+from feedmill.streams.redis.cluster import open_pipeline
 from feedmill.streams.redis.commands import (
     WRITE_FEED,
     Command,
     CommandPipeline,
+    Pipeline,
     _pack,
-    open_writer_client,
 )
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 
 LEGS = ("decode", "view", "scores", "lists", "rest", "feeds", "fields", "commands")
 ENGAGEMENTS_A_POST = 40
 TOKEN = 1
-NOWHERE = "redis://localhost"  # nothing connects
 VERSION = "8c0e79cc3075"
 Floats = npt.NDArray[np.float64]
 # How far a signal of engagement moves at once, in natural logarithms.
@@ -87,7 +86,7 @@ class NoRedis(CommandPipeline):
     def __init__(self) -> None:
         self._version = 0
 
-    def execute(self, commands: Sequence[Command]) -> list[Any]:
+    def execute(self, commands: Sequence[Command], waves: Iterable[int] = ()) -> list[Any]:
         assert _pack(commands)
         self._version += 1
         return [(1, self._version) if WRITE_FEED.sha1 in one else 1 for one in commands]
@@ -163,13 +162,11 @@ class Log:
 class Ranker:
     """A combiner, what it reads, and Redis' writer."""
 
-    def __init__(self, combiner: Combiner, client: redis.Redis | None) -> None:
+    def __init__(self, combiner: Combiner, pipeline: Pipeline) -> None:
         self.combiner = combiner
         self.legs = legs = Legs()
         self.changed_feeds = 0
-        self._writer = BatchWriter(client or open_writer_client(NOWHERE), "")
-        if client is None:
-            self._writer._pipeline = NoRedis()
+        self._writer = BatchWriter(pipeline, "")
         self._decode = legs.of("decode", decode_together)
         self._write = legs.of("commands", self._writer.write)
         view = combiner.view
@@ -210,20 +207,20 @@ class Ranker:
         self.changed_feeds += len(changes.feeds)
 
 
-def measure(posts: int, feeds: int, changes: int, records: int, client: redis.Redis | None) -> None:
+def measure(posts: int, feeds: int, changes: int, records: int, pipeline: Pipeline) -> None:
     """Print a line of one size."""
     combiner, values = filled(posts)
     combiner.apply(settings_of(feeds))
-    ranker = Ranker(combiner, client)
+    ranker = Ranker(combiner, pipeline)
     combiner.work(NOW_MS)
     check(combiner, NOW_MS)
     scores = combiner.ranking("global").scores.score[:posts].copy()
     log = Log(values, np.where(scores > -np.inf, scores, scores[scores > -np.inf].min()))
-    if client is not None:
+    if not isinstance(pipeline, NoRedis):
         combiner.rewrite_all()
     while combiner.has_changes:
         # To nowhere it counts as written, and takes long.
-        if client is None:
+        if isinstance(pipeline, NoRedis):
             combiner.take(NOW_MS)
         else:
             ranker.hand_over()
@@ -266,11 +263,11 @@ def main() -> None:
             for records in map(int, given.records.split(",")):
                 if given.redis:
                     with own_redis() as url:
-                        client = open_writer_client(url)
-                        measure(posts, feeds, given.changes, records, client)
-                        client.close()
+                        pipeline = open_pipeline(url)
+                        measure(posts, feeds, given.changes, records, pipeline)
+                        pipeline.close()
                 else:
-                    measure(posts, feeds, given.changes, records, None)
+                    measure(posts, feeds, given.changes, records, NoRedis())
 
 
 if __name__ == "__main__":

@@ -109,6 +109,12 @@ class Settings:
             for name in self.names.gates
         }
 
+    @property
+    def weighed(self) -> frozenset[str]:
+        """The signals that count in the score of some feed."""
+        of_feeds = (self.weights_of(""), *self.weights.values())
+        return frozenset(name for weights in of_feeds for name in weights.signals)
+
     def feed_of(self, feed: str) -> FeedSpec | None:
         """Return what goes into a feed: by its own setting, else by its pattern's.
 
@@ -210,7 +216,8 @@ class SettingsDraft:
     def _fields_of(self, kind: str) -> tuple[str, ...]:
         """Return the names that the fields of a setting may have, those of its parts too."""
         if kind == "weights":
-            return (*_weights_decoder(self._names).struct.__struct_fields__, *OBJECTIVE_ALIASES)
+            fields = _weights_decoder(self._names).struct.__struct_fields__
+            return (*fields, *self._names.costs, *OBJECTIVE_ALIASES)
         if kind == "gates":
             return GatePolicyPatch.__struct_fields__
         return (*FeedSpec.__struct_fields__, *FeedMatch.__struct_fields__)

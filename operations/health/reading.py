@@ -14,9 +14,11 @@ import redis
 from kafka import TopicPartition
 from kafka.admin import OffsetSpec
 from msgspec import Struct
+from redis.cluster import RedisCluster
 
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
+from feedmill.events.signal import stage_of
 from feedmill.operations.health.seen import Beat, FeedState, KafkaState, RedisState, Seen, Trouble
 from feedmill.streams.kafka.client import CallIsStuck, bounded
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, send
@@ -234,7 +236,7 @@ def read_redis(environment: Environment, now_ms: int) -> RedisState:
     client: Any = open_feed_reader(environment.redis, environment.redis_prefix).client
     prefix = environment.redis_prefix
     try:
-        memory = client.info("memory")
+        memory = _memory(client)
         names = [name.decode("utf-8", "replace") for name in client.zrange(f"{prefix}feeds", 0, -1)]
         with client.pipeline(transaction=False) as pipe:
             for name in names:
@@ -248,12 +250,21 @@ def read_redis(environment: Environment, now_ms: int) -> RedisState:
     feeds = [FeedSnapshot(name, (), info) for name, info in zip(names, found, strict=True) if info]
     return RedisState(
         tuple(_feed_state(feed, now_ms) for feed in feeds),
-        int(memory["used_memory"]),
-        int(memory.get("maxmemory", 0)),
+        *memory,
     )
+
+
+def _memory(client: Any) -> tuple[int, int]:
+    """Return how many bytes are used and how many may be, 0: any; of all servers together."""
+    if not isinstance(client, RedisCluster):
+        found = [client.info("memory")]
+    else:
+        found = list(client.info("memory", target_nodes=RedisCluster.PRIMARIES).values())
+    most = [int(one.get("maxmemory", 0)) for one in found]
+    return sum(int(one["used_memory"]) for one in found), sum(most) if all(most) else 0
 
 
 def _feed_state(feed: FeedSnapshot, now_ms: int) -> FeedState:
     stages = [name for name, gate in feed.gates.items() if gate.required]
-    stages += [name for name, weight in feed.weights.objectives.items() if weight]
+    stages += map(stage_of, feed.weights.signals)
     return FeedState(feed.feed, feed.state(now_ms), feed.fresh_for_ms(now_ms), frozenset(stages))

@@ -15,13 +15,13 @@ import msgspec
 import orjson
 import redis
 
-from feedmill.events.errors import FeedmillError
 from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
 from feedmill.rankers.combiner.signal_columns import StoredSignal
 from feedmill.rankers.combiner.signal_hash import PostVersion, decode_post, decode_signal
+from feedmill.streams.redis.addresses import open_client
 from feedmill.streams.redis.feed_writes import FRESH_MS
 
 State = Literal["fresh", "starting", "stale"]
@@ -29,7 +29,7 @@ State = Literal["fresh", "starting", "stale"]
 # Stages that have not come up by then will not do so by themselves.
 STARTING_MS: Final = 60_000
 
-_NOT_OBJECTIVES = ("scale", "half_life_hours", "max_per_author", "explore")
+_NOT_OBJECTIVES = ("scale", "costs", "half_life_hours", "max_per_author", "explore")
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ class FeedSnapshot:
             half_life_hours=weights["half_life_hours"],
             max_per_author=weights["max_per_author"],
             explore=weights["explore"],
+            costs=weights.get("costs", {}),
         )
 
     @cached_property
@@ -203,12 +204,8 @@ class FeedReader:
 
 
 def open_feed_reader(url: str, prefix: str) -> FeedReader:
-    """Connect to Redis; nothing is sent yet."""
-    try:
-        client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=10)
-    except ValueError as error:
-        raise FeedmillError(f"Redis: {error}") from None
-    return FeedReader(client, prefix)
+    """Connect to Redis, as `open_client`."""
+    return FeedReader(open_client(url, socket_connect_timeout=5, socket_timeout=10), prefix)
 
 
 def _hash(fields: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from feedmill.events.errors import UsageError
-from feedmill.events.signal import BUILT_IN_GATES, BUILT_IN_OBJECTIVES, SignalNames
+from feedmill.events.signal import SignalNames
 from feedmill.filters.registry import FILTERS
 from feedmill.models.store_files import Store, parse_store
 
@@ -42,7 +42,8 @@ class Environment:
     kafka
         Bootstrap servers ``host:port[,host:port…]``.
     redis
-        A url ``redis://``, ``rediss://`` or ``unix://``, with user and password if needed.
+        A url ``redis://``, ``rediss://`` or ``unix://``, ``redis+cluster://`` or
+        ``rediss+cluster://``, with user and password if needed.
     topic_prefix, redis_prefix
         Come before every topic and consumer group, and before every key and channel: several
         installations can share servers.
@@ -172,11 +173,14 @@ def _generated_instance() -> str:
 
 def _declaration(signals: SignalNames) -> str:
     """The declared signals as FEEDMILL_SIGNALS has them."""
-    gates = [f"{name}:gate" for name in signals.gates if name not in BUILT_IN_GATES]
-    objectives = [
-        f"{name}:objective" for name in signals.objectives if name not in BUILT_IN_OBJECTIVES
-    ]
-    return ",".join(gates + objectives)
+    built_in = SignalNames().all
+    of_role = {"gate": signals.gates, "objective": signals.objectives, "cost": signals.costs}
+    return ",".join(
+        f"{name}:{role}"
+        for role, names in of_role.items()
+        for name in names
+        if name not in built_in
+    )
 
 
 def _without_credentials(url: str) -> str:
@@ -196,9 +200,11 @@ def _bootstrap_servers(variable: str, text: str) -> str:
 
 
 def _redis_url(variable: str, text: str) -> str:
-    if not text.startswith(("redis://", "rediss://", "unix://")):
+    one_server = ("redis://", "rediss://", "unix://")
+    if not text.startswith((*one_server, "redis+cluster://", "rediss+cluster://")):
         raise UsageError(
-            f"{variable}: expected redis://host:port/db, rediss://host:port/db or unix://path,"
+            f"{variable}: expected redis://host:port/db, rediss://host:port/db, unix://path, or"
+            " redis+cluster://host:port,host:port of a cluster, rediss+cluster:// with TLS,"
             f" got {_without_credentials(text)!r}"
         )
     return text
