@@ -19,12 +19,15 @@ from functools import partial
 from random import Random
 from typing import Any
 
+import large_view
 import numpy as np
 from bench_ranking import CHANGES_S, WORK_S
 from large_view import (
+    FOUND,
     NAMES,
     NOW_MS,
     POSTS_OF_AUTHOR,
+    author_id,
     filled,
     group_of_feed,
     post_id,
@@ -156,7 +159,7 @@ class Driver:
         self.run("tick", lambda: self.combiner.tick(self.now_ms))
 
     def some(self, count: int) -> list[int]:
-        return [self.random.randrange(self.posts) for _ in range(count)]
+        return [self.random.randrange(min(self.posts, FOUND)) for _ in range(count)]
 
     def _collects(self, phase: str, info: dict[str, int]) -> None:
         """Python's collector stops and goes."""
@@ -228,7 +231,7 @@ def records(driver: Driver) -> None:
 
 
 def overrides(driver: Driver) -> None:
-    view, busy = driver.combiner.view, "author-0000000000000"
+    view, busy = driver.combiner.view, author_id(0)
     hide = Override("hide", "m", "r", NOW_MS)
     with driver.kind("an override of a post"):
         key = OverrideKey("post", post_id(driver.some(1)[0]), "*")
@@ -312,7 +315,7 @@ def ends(driver: Driver) -> None:
     with driver.kind("authors without posts are forgotten"):
         view._kept = 0
         driver.tick(1000)
-    with driver.kind("a third of all posts expires"):
+    with driver.kind("a third of a million posts expires"):
         driver.set([("feeds/global", {"window_hours": 100})])
         names = ("community:*", "lang:*")
         driver.set([(f"feeds/{name}", {"window_hours": 100}) for name in names])
@@ -333,6 +336,7 @@ def main() -> None:
     parser.add_argument("--only", choices=KINDS, action="append", help="these kinds of events")
     given = parser.parse_args()
     print(describe())
+    large_view.check()
     combiner, _ = filled(given.posts)
     # One author has a fiftieth of all posts.
     combiner.view.post.author[: given.posts // 50 // POSTS_OF_AUTHOR * POSTS_OF_AUTHOR] = 0

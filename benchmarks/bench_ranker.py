@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, cast
 
+import large_view
 import numpy as np
 import numpy.typing as npt
 from bench_ranking import check
@@ -209,7 +210,7 @@ class Ranker:
 
 def measure(posts: int, feeds: int, changes: int, records: int, pipeline: Pipeline) -> None:
     """Print a line of one size."""
-    combiner, values = filled(posts)
+    combiner, values = filled(posts, found=posts)
     combiner.apply(settings_of(feeds))
     ranker = Ranker(combiner, pipeline)
     combiner.work(NOW_MS)
@@ -255,6 +256,7 @@ def main() -> None:
     parser.add_argument("--redis", action="store_true", help="write to a Redis of its own")
     given = parser.parse_args()
     print(describe())
+    large_view.check()
     legs = "".join(f"{leg:>9}" for leg in LEGS)
     figures = f"{'µs each':>9}{'a second':>10}{'f. each':>8}"
     print(f"{'posts':>10}{'feeds':>8}{'slice':>7}{legs}{figures}")

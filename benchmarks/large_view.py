@@ -16,13 +16,17 @@ from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.combiner.feed_matcher import PostGroup
 from feedmill.rankers.combiner.signal_columns import _CURRENT
 from feedmill.streams.settings.clock import now_ms
+from feedmill.tables.id_table import _HASH, BLOCK_BYTES, IdTable
+from feedmill.tables.mapped_column import in_chunks
 
 NAMES = SignalNames()
 NOW_MS = now_ms()  # Redis drops what is over by its own clock
 COMMUNITIES, LANGS = 1_000, 10
 VERSION = "56e6e21cd4ce"  # as long as those of shipped models
 POSTS_OF_AUTHOR = 3
-WINDOW_MS = 150 * 3_600_000
+WINDOW_MS, NEWER_MS = 150 * 3_600_000, 90 * 3_600_000
+# Of so many posts the ids are found, the first ones: no other is asked for, or expires so soon.
+FOUND = 1_000_000
 _AT_ONCE = 1 << 18
 
 
@@ -33,7 +37,7 @@ def post_id(number: int) -> str:
 
 def author_id(number: int) -> str:
     """The author of a post."""
-    return f"author-{number // POSTS_OF_AUTHOR:013d}"
+    return f"user-{number // POSTS_OF_AUTHOR:015d}"
 
 
 def group_of(number: int) -> PostGroup:
@@ -56,23 +60,24 @@ def settings_of(feeds: int, settings: Settings | None = None) -> Settings:
     return draft.settings()
 
 
-def filled(posts: int, seed: int = 7) -> tuple[Combiner, dict[str, npt.NDArray[np.float32]]]:
+def filled(posts: int, found: int = FOUND) -> tuple[Combiner, dict[str, npt.NDArray[np.float32]]]:
     """A combiner as at the end of a restore of so many posts, and the values of their signals.
 
-    `work` makes its feeds.  It is what `update_post` and `update_signal` would have made.
+    `work` makes its feeds.  But for the ids that are not `found`, the first ones are, it is what
+    `update_post` and `update_signal` would have made.
     """
     combiner = Combiner(NAMES)
     combiner.is_restoring = True
-    view, rng = combiner.view, np.random.default_rng(seed)
-    for number in range(posts):
-        view.ids.add(post_id(number))
-        if number % POSTS_OF_AUTHOR == 0:
-            view.authors.add(author_id(number))
+    view, rng = combiner.view, np.random.default_rng(7)
+    found = min(posts, found)
+    _fill_ids(view.ids, "post-", posts, found)
+    _fill_ids(view.authors, "user-", -(-posts // POSTS_OF_AUTHOR), found // POSTS_OF_AUTHOR)
     view._grow()
     part = slice(0, posts)
     post = view.post
     post.offset[part] = np.arange(posts)
-    post.created_ms[part] = NOW_MS - rng.integers(0, WINDOW_MS, posts)
+    post.created_ms[part] = NOW_MS - rng.integers(0, NEWER_MS, posts)
+    post.created_ms[:found] = NOW_MS - rng.integers(0, WINDOW_MS, found)
     post.arrived_ms[part] = NOW_MS
     post.author[part] = np.arange(posts) // POSTS_OF_AUTHOR
     numbers = [view.groups.number(_group(number)) for number in range(COMMUNITIES * LANGS)]
@@ -122,6 +127,9 @@ def check() -> None:
             read.view.update_signal(name, signal)
     for combiner in (filled_one, read):
         combiner.work(NOW_MS)
+    assert view.ids.read_many(view.live_rows()) == read.view.ids.read_many(read.view.live_rows())
+    assert view.author_of(399) == read.view.author_of(399)
+    assert view.row_of(post_id(7)) == 7
     for name in filled_one.feeds:
         ours, theirs = (one.ranking(name).list for one in (filled_one, read))
         assert ours.rows.tolist() == theirs.rows.tolist(), name
@@ -131,6 +139,33 @@ def check() -> None:
     for name, column in view.signals.items():
         for row in rows.tolist():
             assert column.get(row, row) == read.view.signals[name].get(row, row)
+
+
+def _fill_ids(table: IdTable, prefix: str, count: int, found: int) -> None:
+    """What adding so many ids would make of an empty table, the later ones not to be found."""
+    width, arena = len(prefix) + 15, table._arena
+    in_block = BLOCK_BYTES // width
+    blocks = -(-count // in_block)
+    arena._bytes.grow(blocks * BLOCK_BYTES)
+    arena._start.grow(in_chunks(count))
+    arena._size.grow(in_chunks(count))
+    numbers = np.arange(blocks * in_block).reshape(blocks, in_block)
+    by_block = arena._bytes.values.reshape(blocks, BLOCK_BYTES)
+    for at, letter in enumerate(prefix):
+        by_block[:, at : at + in_block * width : width][:, :in_block] = ord(letter)
+    for at in range(len(prefix), width):
+        digits = numbers // 10 ** (width - 1 - at) % 10 + ord("0")
+        by_block[:, at : at + in_block * width : width][:, :in_block] = digits
+    starts = numbers // in_block * BLOCK_BYTES + numbers % in_block * width
+    arena._start.values[:count] = starts.ravel()[:count]
+    arena._size.values[:count] = width
+    in_last = count - (blocks - 1) * in_block
+    arena._live = [*[in_block * width] * (blocks - 1), in_last * width]
+    arena._block, arena._filled = blocks - 1, in_last * width
+    arena._live_bytes = count * width
+    table.bound, table._count = count, count
+    for number in range(found):
+        table._hash.insert(hash(f"{prefix}{number:015d}") & _HASH, number)
 
 
 def _group(number: int) -> PostGroup:
