@@ -1,11 +1,11 @@
-"""How long any call of the combiner holds a loop, with ten million posts and ten thousand feeds.
+"""How long any call of the combiner holds a loop, with millions of posts and ten thousand feeds.
 
-    python benchmarks/bench_calls.py [--posts 10000000] [--feeds 10000] [--only weights]
+    python benchmarks/bench_calls.py [--posts 10000000] [--feeds 10000] [--only settings]
 
 Each kind of event is driven as the engine does it: calls that are told to stop after 8 ms of
 processor time (5 ms for making changes) until nothing is left, or for `--most` of them.  Shown is
 the longest call in milliseconds of processor, with the functions that took most of it, and how many
-calls there were.  Nothing is written to Redis.  It takes some 4 GB and some minutes.
+calls there were.  Nothing is written to Redis.  Ten million posts take some 4 GB and some minutes.
 """
 
 from __future__ import annotations
@@ -330,7 +330,7 @@ KINDS = {one.__name__: one for one in (clock, records, overrides, settings, ends
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--posts", type=int, default=10_000_000)
+    parser.add_argument("--posts", type=int, default=1_000_000)
     parser.add_argument("--feeds", type=int, default=10_000, help="declared beside the others")
     parser.add_argument("--most", type=int, default=20_000, help="calls of a kind")
     parser.add_argument("--only", choices=KINDS, action="append", help="these kinds of events")
