@@ -108,7 +108,7 @@ def _print(preview: FeedPreview, changes: Sequence[SettingWords]) -> None:
     top = min(preview.top, max(preview.now.posts, preview.then.posts))
     shown = min(top, preview.then.posts)
     click.echo(f"{preview.feed}, {_changes_text(preview)}")
-    print_table(("", "now>", "then>"), _summary(preview.now, preview.then, top))
+    print_table(("", "now>", "then>"), _summary(preview, top))
     entering, leaving, moving = preview.entering, preview.leaving, preview.moving
     click.echo(
         f"\nposts: {len(entering):,} entering, {len(leaving):,} leaving, {len(moving):,} of the"
@@ -131,12 +131,12 @@ def _changes_text(preview: FeedPreview) -> str:
     aliases = {objective: alias for alias, objective in OBJECTIVE_ALIASES.items()}
     changed = []
     for part in ("weights", "gates"):
-        now = dict(_flat(preview.now.as_dict()[part]))
-        changed += [
-            f"{aliases.get(name, name)} {short_json(now.get(name))} → {short_json(value)}"
-            for name, value in _flat(preview.then.as_dict()[part])
-            if value != now.get(name)
-        ]
+        now, then = (dict(_flat(side.as_dict()[part])) for side in (preview.now, preview.then))
+        for name in {**now, **then}:
+            # A cost that is left out is 0.
+            values = [short_json(side.get(name, 0)) for side in (now, then)]
+            if values[0] != values[1]:
+                changed.append(f"{aliases.get(name, name)} {' → '.join(values)}")
     return ", ".join(changed) or "no field changes"
 
 
@@ -149,7 +149,17 @@ def _flat(fields: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, obje
             yield path + name, value
 
 
-def _summary(now: FeedSide, then: FeedSide, top: int) -> list[tuple[str, ...]]:
+def _scored(preview: FeedPreview) -> tuple[str, ...]:
+    """The objectives and costs that count now or then, or of which the top has values."""
+    sides = preview.now, preview.then
+    counted = {name for side in sides for name in side.weights.signals}
+    counted |= {name for side in sides for name, mean in side.top_means.items() if mean}
+    found = {**preview.now.top_means, **preview.then.top_means}
+    return tuple(name for name in found if name in counted)
+
+
+def _summary(preview: FeedPreview, top: int) -> list[tuple[str, ...]]:
+    now, then = preview.now, preview.then
     rows: list[tuple[str, ...]] = [
         ("posts", f"{now.posts:,}", f"{then.posts:,}"),
         ("authors", f"{now.authors:,}", f"{then.authors:,}"),
@@ -157,11 +167,9 @@ def _summary(now: FeedSide, then: FeedSide, top: int) -> list[tuple[str, ...]]:
         (f"demoted in the top {top}", str(now.top_demoted), str(then.top_demoted)),
         (f"median age of the top {top}", *(_age(side) for side in (now, then))),
     ]
-    for name in {**now.top_means, **then.top_means}:
-        means = (side.top_means.get(name) for side in (now, then))
-        rows.append(
-            (f"mean {name} of the top {top}", *("-" if m is None else f"{m:.4f}" for m in means))
-        )
+    for name in _scored(preview):
+        means = (_number(side.top_means.get(name), 4) for side in (now, then))
+        rows.append((f"mean {name} of the top {top}", *means))
     return rows
 
 
@@ -171,8 +179,8 @@ def _age(side: FeedSide) -> str:
 
 def _top_table(preview: FeedPreview) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Columns and rows as `feedmill feed` has them, with the ranks gained."""
-    objectives, gates = tuple(preview.then.weights.objectives), tuple(preview.then.gates)
-    of_signals = (*(f"{name}>" for name in objectives), f"{'/'.join(gates)}>")
+    scored, gates = _scored(preview), tuple(preview.then.gates)
+    of_signals = (*(f"{name}>" for name in scored), f"{'/'.join(gates)}>")
     columns = ("rank>", "", "score>", "post", "age>", "author", "decision", *of_signals)
     rows = [
         (
@@ -183,7 +191,7 @@ def _top_table(preview: FeedPreview) -> tuple[tuple[str, ...], list[tuple[str, .
             age_text(preview.at_ms - post.created_ms),
             post.author_id,
             post.decision,
-            *(_number(post.signals[name], 4) for name in objectives),
+            *(_number(post.signals[name], 4) for name in scored),
             "/".join(_number(post.signals[name], 2) for name in gates),
         )
         for post in preview.ranked[: min(preview.top, preview.then.posts)]

@@ -32,7 +32,7 @@ class FeedSide(NamedTuple):
     top_authors, top_demoted
         Authors, and demoted posts, among its best `top`.
     top_means
-        By objective the mean of its signal among these; empty without posts.
+        By objective and cost the mean of its signal among these; empty without posts.
     top_age_ms
         Their median age, None without posts.
     """
@@ -162,7 +162,7 @@ def preview_feed(
 def _side(view: PostView, ranking: FeedRanking, now_ms: int, top: int) -> FeedSide:
     rows, _ = ranking.list.best()
     authors, best = view.post.author, rows[:top]
-    names = view.names.objectives if len(best) else ()
+    names = (*view.names.objectives, *view.names.costs) if len(best) else ()
     ages_ms = now_ms - view.post.created_ms[best]
     return FeedSide(
         weights=ranking.scores.weights,

@@ -321,6 +321,7 @@ def draw_weights(random: Random) -> dict[str, Any]:
         "half_life_hours": random.choice((24, None, 1)),
         "max_per_author": random.choice((None, 1, 3)),
         "scale": random.choice(({}, {"engagement": 1})),
+        "costs": random.choice(({}, {"grumble": 0}, {"grumble": 2}, {"grumble": 1e4})),
     }
 
 
