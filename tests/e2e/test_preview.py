@@ -80,4 +80,18 @@ def test_a_feed_becomes_what_its_preview_said(start_engine: object) -> None:
         assert [score for _, score in engine.feed(feed)[0]] == pytest.approx(
             scores, abs=1e-9, rel=0
         )
+    check_suggestion(engine)
     assert engine.complaints() == []
+
+
+def check_suggestion(engine: Engine) -> None:
+    """At the suggested scale engagement wins half of the pairs that quality orders otherwise."""
+    wins = []
+    for _ in range(2):
+        done = engine.feedmill("weights suggest community:one --json")
+        assert done.returncode == 0, done.stderr
+        said = json.loads(done.stdout)
+        [engagement] = (one for one in said["scales"] if one["objective"] == "engagement")
+        wins.append(engagement["kinds"]["without engagements"]["wins_now"])
+        assert engine.feedmill(said["command"].removeprefix("feedmill ")).returncode == 0
+    assert wins[1] == pytest.approx(0.5, abs=0.02)
