@@ -144,8 +144,8 @@ def _top_table(preview: FeedPreview) -> tuple[tuple[str, ...], list[tuple[str, .
             age_text(preview.at_ms - post.created_ms),
             post.author_id,
             post.decision,
-            *(_number(post.signals[name], 4) for name in scored),
-            "/".join(_number(post.signals[name], 2) for name in gates),
+            *(_number(post.signals.get(name), 4) for name in scored),
+            "/".join(_number(post.signals.get(name), 2) for name in gates),
         )
         for post in preview.ranked[: min(preview.top, preview.then.posts)]
     ]

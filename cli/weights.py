@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 import click
@@ -70,6 +71,7 @@ def preview_command(
     warn_of_gates(feed, then.gates_of(feed))
     view = PostView(environment.signals)
     read_for_command(environment, view, patience_ms / 1000)
+    _warn_of_unwritten(view, then.weights_of(feed).signals)
     preview = preview_feed(view, feed, log.settings, then, now_ms(), top)
     if as_json:
         print_json(preview.as_dict())
@@ -87,6 +89,17 @@ def _check_feed(settings: Settings, feed: str) -> None:
             f"there is no feed `{feed}`: {question} expected global, a feed that is set under"
             " feeds/<name>, community:<name> or lang:<name>"
         )
+
+
+def _warn_of_unwritten(view: PostView, names: Sequence[str]) -> None:
+    """Print on stderr which signals count and are not there: a preview cannot know them."""
+    for name in names:
+        if name not in view.written and len(view.live_rows()):
+            click.echo(
+                f"warning: no post has a value of `{name}`, so it counts as 0 here; it may be"
+                " written only once a setting weighs it",
+                err=True,
+            )
 
 
 def _empty_text(feed: str) -> str:
