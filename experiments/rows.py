@@ -23,6 +23,16 @@ def effect_rows(arm: ArmReport) -> list[list[str]]:
     for segment, effect in arm.segments:
         _, _, *others = _row("", effect)
         rows.append([segment, "exploratory", *others])
+    if arm.other_lists is not None:
+        primary, found = arm.effects[0], arm.other_lists
+        shown = [f"{one / primary.control:+.1%}" if primary.control else "" for one in found]
+        contains = found[1] <= 0 <= found[2]
+        rows.append(
+            [
+                *(f"{primary.metric}, other lists", "at the end", "", "", *shown),
+                "no difference shown" if contains else "differs over days too",
+            ]
+        )
     return rows
 
 

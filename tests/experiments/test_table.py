@@ -58,6 +58,7 @@ def test_wrong_tables_are_refused(tmp_path: Path, golden: Golden) -> None:
         "a negative sum": changed("take_rate", [1.0] * 19 + [-1.0]),
         "an empty sum": changed("take_rate", [1.0] * 19 + [None]),
         "an infinite period before": changed("pre_take_rate", [1.0] * 19 + [np.inf]),
+        "years of exposures": changed("first_exposure_ms", [1e12] * 19 + [9e15]),
         "no flag": changed("complete", [1] * 20),
     }
     for title, columns in tables.items():
