@@ -174,7 +174,12 @@ class _Columns:
             )
 
     def arms(self, name: str, experiment: Experiment) -> NDArray[np.int64]:
-        column = self._column(name).dictionary_encode().combine_chunks()
+        try:
+            column = self._column(name).cast("string").dictionary_encode().combine_chunks()
+        except (ValueError, NotImplementedError):
+            raise UsageError(
+                f"{self._path}: expected names, got {self._column(name).type} - in column `{name}`"
+            ) from None
         found: Sequence[object] = column.dictionary.to_pylist()
         known = {arm: place for place, arm in enumerate(experiment.shares)}
         for value in (*found, *([None] if column.null_count else [])):
