@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from feedmill.experiments.checks import Check
 from feedmill.experiments.effects import Effect
 from feedmill.experiments.report import ArmReport, relative
@@ -39,7 +41,8 @@ def effect_rows(arm: ArmReport) -> list[list[str]]:
 def _row(name: str, effect: Effect) -> list[str]:
     change = relative(effect)
     parts = ("", "", "") if change is None else tuple(f"{part:+.1%}" for part in change)
-    values = (f"{effect.control:.4g}", f"{effect.treated:.4g}")
+    # Where nobody had an impression there is no value.
+    values = (f"{one:.4g}" if np.isfinite(one) else "" for one in (effect.control, effect.treated))
     return [name, effect.role, *values, *parts, says(effect)]
 
 

@@ -143,9 +143,10 @@ def test_a_cap_bounds_what_one_user_adds() -> None:
 def test_the_page_has_the_report_and_pictures_and_is_the_same_twice(tmp_path: Any) -> None:
     columns = user_columns(25, 40_000, uplift=0.2)
     columns["hiders"] = np.zeros(40_000)
-    report = analysed(tmp_path, columns)
+    columns["never"] = np.zeros(40_000)
+    report = analysed(tmp_path, columns, metrics={"never": {"per": "user"}})
     page = page_of(report)
-    assert page == page_of(analysed(tmp_path, columns))
+    assert page == page_of(analysed(tmp_path, columns, metrics={"never": {"per": "user"}}))
     assert page.count("<svg") == 2
     assert report.conclusion.replace("'", "&#x27;") in page
     assert "weights, offset &lt;17&gt;" in page
