@@ -118,7 +118,7 @@ class FeedRanking:
         """Which of these posts, of groups that the feed takes, it would show if it had the room."""
         is_candidate = (self.scores.score[rows] > -np.inf) & self.in_window(rows, now_ms)
         if self._authors:
-            is_candidate &= self._is_of_its_authors(rows)
+            is_candidate &= self._is_of_its(self._authors, rows)
         return rows[is_candidate]
 
     def _cutoff_ms(self, now_ms: int) -> int:
