@@ -22,10 +22,8 @@ from feedmill.streams.kafka.validation import RejectedRecord
 
 log = logging.getLogger(__name__)
 
-# Longer than between two commits: one request for each partition.
-_COMMIT_LINGER_MS = 1_000
-# Where somebody ranks by what it sends: what a cycle wrote is one request for each partition.
-_SOON_LINGER_MS = 2
+# Longer than between two commits; or short, where somebody ranks by what it sends.
+_COMMIT_LINGER_MS, _SOON_LINGER_MS = 1_000, 2
 _CALL_S = 5.0
 _INIT_S = 10.0
 # Then another producer takes its place, which may find the coordinator that this one does not.
@@ -68,8 +66,7 @@ class Transaction:
     Attributes
     ----------
     written
-        By partition the offset behind the last record that a transaction is known to have
-        committed.  Nobody else had written there since its offsets were sent.
+        By partition the offset behind the last record that is known to be committed.
     """
 
     def __init__(
@@ -373,10 +370,7 @@ class Transaction:
         return Outcome(False, records, f"commit: {trouble}")
 
     def send_soon(self, *, soon: bool) -> None:
-        """Have records leave within milliseconds, or with the commit alone.
-
-        That takes another producer, if it is a change: the next transaction has it.
-        """
+        """Have records leave within milliseconds, by another producer, or with the commit alone."""
         if soon != self._sends_soon:
             self._sends_soon = soon
             if self._producer is not None:
