@@ -20,11 +20,10 @@ from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.row_passes import RowPasses
 from feedmill.rankers.combiner.signal_fields import (
     Fields,
-    deciding_bits,
     signal_fields,
     whole_fields,
 )
-from feedmill.rankers.combiner.view import POST_CHANGED, PostView
+from feedmill.rankers.combiner.view import POST_CHANGED, PostView, deciding_bits
 from feedmill.tables.mapped_column import MappedColumn
 
 Rows = npt.NDArray[np.int32]

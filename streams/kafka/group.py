@@ -1,8 +1,6 @@
 """A worker's share of the partitions: membership, positions, and what a rebalance changes.
 
-    outside --start--> waiting --on_assign--> settling --offsets known--> settled
-                          ▲                                                  │
-                          └──────────────── on_revoke, on_lost ──────────────┘
+    outside --start--> waiting --on_assign--> settling --offsets known--> settled --lost--> waiting
 
 The client decides when; what the rest of the worker sees is one `AssignmentChange`, between two
 batches, with the committed offsets in it.

@@ -26,10 +26,8 @@ log = logging.getLogger(__name__)
 
 # Beyond this the loop must read no more: Kafka is slow or away.
 FULL_RECORDS = 200_000
-# How often a worker commits.  One that ranks hands its signals on by itself, and a commit holds up
-# what it ranks meanwhile; what others decide reaches those who rank by a commit.
-INTERVAL_S = 0.2
-RANKING_INTERVAL_S = 0.5
+# How often a worker commits: a commit holds up what it judges and ranks meanwhile.
+INTERVAL_S = 0.5
 # The broker takes 4,096 bytes of metadata; the rest is the mark's own.
 MAX_NOTE_BYTES = 3_900
 _REVOKED_WITHIN_S = 5.0

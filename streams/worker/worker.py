@@ -28,7 +28,7 @@ from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.kafka.topic_ids import FOLLOWED, TopicIds
 from feedmill.streams.kafka.transaction import Transaction
-from feedmill.streams.kafka.transactions import INTERVAL_S, RANKING_INTERVAL_S, TransactionalWriter
+from feedmill.streams.kafka.transactions import TransactionalWriter
 from feedmill.streams.observe.legs import Legs
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.poison.poison_watch import PoisonWatch
@@ -88,11 +88,11 @@ class Worker:
         owner, clock = uuid.uuid4().hex[:12], self.time.clock
         transaction = Transaction(self.connection, group, stage=group, now_ms=clock.now_ms)
         ranks = any(step.ranks for step in steps)
-        interval_s = RANKING_INTERVAL_S if ranks else INTERVAL_S
+        # Others rank by what it writes, until an assignment gives it all shards of feeds.
+        transaction.send_soon(soon=not ranks)
+        self._send_soon, self._shards = transaction.send_soon, 0
         shares = memory_shares(environment)
-        self.writer = TransactionalWriter(
-            transaction, owner=owner, shares=shares, interval_s=interval_s
-        )
+        self.writer = TransactionalWriter(transaction, owner=owner, shares=shares)
         self.poison = PoisonWatch(
             self.connection, self.metrics, clock, self.releases.in_use, self.writer
         )
@@ -143,7 +143,8 @@ class Worker:
 
     def _start(self) -> None:
         self.status.start()
-        partitions = self.connection.offsets.partition_count("posts", self.stopping)
+        partitions = self.connection.offsets.partition_count(POSTS, self.stopping)
+        self._shards = self.connection.offsets.partition_count(SHARDS, self.stopping)
         self._decode = partial(
             decode_work,
             partitions=partitions,
@@ -282,6 +283,7 @@ class Worker:
     def _follow_assignment(self) -> None:
         while (taken := self.group.take_change()) is not None:
             change = self.poison.assigned(taken)
+            self._send_soon(soon=len(change.shards) < self._shards)
             if change.places:
                 self.writer.assigned(change, self.group.group_metadata())
             else:

@@ -148,6 +148,23 @@ def test_where_its_records_came_to_is_known_of_what_was_committed(
     assert run((1, 14)) == {places[0]: 5, places[1]: 15}
 
 
+def test_records_leave_soon_where_others_rank_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    lingers: list[int] = []
+
+    def new_producer(*_: Any, linger_ms: int, **__: Any) -> FullProducer:
+        lingers.append(linger_ms)
+        return FullProducer()
+
+    monkeypatch.setattr(transaction, "new_producer", new_producer)
+    one = transaction_of()
+    one.send_soon(soon=True)
+    for soon in (True, True, False, True):
+        one.send_soon(soon=soon)
+        assert one.run([], {}, None, ("owner", 1)).committed
+    rarely = 1_000
+    assert [ms if ms == rarely else ms < 10 for ms in lingers] == [True, rarely, True]
+
+
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> StrictProducer:
     producer = StrictProducer()
