@@ -20,6 +20,7 @@ from feedmill.models.artifact import Artifact
 _STEPS: Final = 32
 _float32: Final = Struct("<f")
 _IMPRESSION: Final = KIND_INDEX["impression"]
+_REGULAR: Final = KIND_INDEX["regular impression"]
 
 
 class ReactionRate(NamedTuple):
@@ -75,14 +76,40 @@ def read_rates(artifact: Artifact) -> Mapping[str, ReactionRate]:
 def rate_steps(kind: str, rate: ReactionRate, counters: Counters) -> int:
     """Return the logarithm of a probability, in 32nds of a doubling: `rate_value` of it is that.
 
-    Where some impressions were not logged, each reaction counts as one.
+    Where some impressions were not logged, each reaction counts as one.  Hides and reports are
+    those of accounts that read the community before, and what is believed of strangers.
     """
     latest_ms = max(counters.at_ms)
     impressions = _decayed(counters, _IMPRESSION, latest_ms)
     reactions = _decayed(counters, KIND_INDEX[kind], latest_ms)
+    strangers = KIND_INDEX.get(f"stranger {kind}")
+    if strangers is not None and counters.sums[strangers]:
+        by_strangers = _decayed(counters, strangers, latest_ms)
+        regular = _decayed(counters, _REGULAR, latest_ms)
+        reactions += believed(by_strangers, impressions - regular, reactions, regular)
     shown = max(impressions, reactions)
     value = (reactions + rate.base * rate.strength) / (shown + rate.strength)
     return round(_STEPS * log2(value))
+
+
+def believed(by_strangers: float, strangers: float, by_regulars: float, regulars: float) -> float:
+    """Return how many reactions count of those by accounts that never read the community before.
+
+    None where half of them react, since no honest readers do; nor more than those who read it
+    before would make of them, one reaction more.
+
+    Parameters
+    ----------
+    by_strangers, by_regulars
+        The reactions of both.
+    strangers, regulars
+        How many of both were shown the post.
+    """
+    shown = max(strangers, by_strangers)
+    if shown <= 0:
+        return 0.0
+    doubt = max(0.0, 1.0 - 2.0 * by_strangers / shown)
+    return min(by_strangers * doubt, shown * (by_regulars + 1.0) / (regulars + 1.0))
 
 
 def rate_value(steps: int) -> float:

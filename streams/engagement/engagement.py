@@ -27,7 +27,7 @@ from feedmill.streams.engagement.feature_row import TOPIC as FEATURES
 from feedmill.streams.engagement.feature_row import encode_row, feature_rows, sample_limit, sampled
 from feedmill.streams.engagement.further_signals import FurtherSignals
 from feedmill.streams.engagement.packed_states import NO_OFFSET, PostState, encode_state
-from feedmill.streams.engagement.partition_state import PartitionState, Uncounted
+from feedmill.streams.engagement.partition_state import PartitionState, PostSource, Uncounted
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
@@ -204,10 +204,12 @@ class EngagementStep(ModelStep):
         for partition, record, event, row in work.latest:
             state = self._states[partition]
             if isinstance(event, Deletion):
-                state.remove(event.post_id)
+                state.bury(event.post_id, record.timestamp)
                 deleted.append((partition, event.post_id))
             else:
-                state.take_post(event.post_id, record.offset, priors[row], record.timestamp)
+                source = PostSource.of(event)
+                at_ms = record.timestamp
+                state.take_post(event.post_id, record.offset, priors[row], at_ms, source)
         return deleted
 
     def _take_engagements(self, work: WorkBatch) -> None:

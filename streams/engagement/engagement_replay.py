@@ -20,7 +20,7 @@ from feedmill.features.counters import Counters, weight_of
 from feedmill.rankers.engagement import HEADS, clicks_and_impressions
 from feedmill.rankers.impressions import Impressions
 from feedmill.streams.engagement.feature_row import FeatureRow, read_by_model
-from feedmill.streams.engagement.partition_state import PartitionState, Uncounted
+from feedmill.streams.engagement.partition_state import PartitionState, PostSource, Uncounted
 from feedmill.streams.engagement.repeated_engagements import KEY_BITS, RepeatFilter
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.settings.environment import Environment
@@ -135,10 +135,11 @@ class EngagementReplay:
         while self._posts and self._posts[0][0].timestamp <= until_ms:
             record, event = self._posts.popleft()
             if isinstance(event, Deletion):
-                self._state.remove(event.post_id)
+                self._state.bury(event.post_id, record.timestamp)
                 self._version_of.pop(event.post_id, None)
                 continue
-            self._state.take_post(event.post_id, record.offset, 0.0, record.timestamp)
+            source = PostSource.of(event)
+            self._state.take_post(event.post_id, record.offset, 0.0, record.timestamp, source)
             self._version_of[event.post_id] = len(self._versions)
             self._versions.append(event)
             self._created_ms.append(min(event.created_at_ms, record.timestamp))
@@ -177,7 +178,7 @@ class EngagementReplay:
     def _fold(self, record: Record, event: Engagement) -> Uncounted:
         """Count one event as the step does; return why it does not count whole."""
         (reason,) = self._state.count([(record, event)])
-        if self._logged and reason in ("", "damped"):
+        if self._logged and reason in ("", "damped", "stranger"):
             self._compare(event.post_id)
         return reason
 
