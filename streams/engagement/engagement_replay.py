@@ -163,6 +163,8 @@ class EngagementReplay:
         state = None if met else self._state.find(event.post_id)
         before = Counters() if state is None else _copy(state.counters)
         reason = self._fold(record, event)
+        if reason == "damped":
+            self.left_out["impressions in a burst"] += 1
         if met or reason:
             return
         version = self._version_of.get(event.post_id)

@@ -83,7 +83,8 @@ def test_a_user_counts_once_a_post_kind_and_day_whatever_the_event_ids(run: Star
 
 def test_a_burst_of_new_accounts_is_damped_counted_and_said(run: Start) -> None:
     running = run()
-    running.apply([post("p", 0)], [event("p", "impression", i) for i in range(1_000)])
+    shown = [event("p", "impression", i, NOW_MS - 300 * (1_000 - i)) for i in range(1_000)]
+    running.apply([post("p", 0)], shown)
     written = running.apply(engagements=new_accounts("like", 1_000, 200))
     assert state_of(written, "p").counters.counts[2] == 200
     assert 71 < state_of(written, "p").counters.sums[2] < 73
