@@ -20,6 +20,7 @@ from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
+from feedmill.features.text.sketch import sketches
 from feedmill.models.text_model import Scores
 from feedmill.rankers.engagement import EngagementModel
 from feedmill.streams.engagement.engagement_restore import EngagementRestore
@@ -201,13 +202,14 @@ class EngagementStep(ModelStep):
             return []
         deleted = []
         priors = self._priors(work.posts).tolist()
+        of_texts = sketches(work.posts)
         for partition, record, event, row in work.latest:
             state = self._states[partition]
             if isinstance(event, Deletion):
                 state.bury(event.post_id, record.timestamp)
                 deleted.append((partition, event.post_id))
             else:
-                source = PostSource.of(event)
+                source = PostSource.of(event, of_texts[row])
                 at_ms = record.timestamp
                 state.take_post(event.post_id, record.offset, priors[row], at_ms, source)
         return deleted
@@ -322,7 +324,7 @@ class EngagementStep(ModelStep):
             return np.zeros(0), None
         priors = np.array([one.prior for one in states])
         try:
-            return self.model.score_many(priors, [one.counters for one in states]), None
+            return self.model.score_many(priors, [one.kept_counters for one in states]), None
         except Exception as error:  # noqa: BLE001 - goes into the signals; the last good ones hold
             log.warning("model %s failed on %d posts: %r", self.model.name, len(states), error)
             self.context.metrics.add("feedmill_model_errors_total", len(states))

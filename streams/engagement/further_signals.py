@@ -53,8 +53,8 @@ class FurtherSignals:
     ) -> Iterator[tuple[str, Signal]]:
         """Yield each signal of a post whose value is another one than before; None: all of them."""
         for name in self.names:
-            steps = self._steps(name, state.counters)
-            if before is None or steps != self._steps(name, before.counters):
+            steps = self._steps(name, state.kept_counters)
+            if before is None or steps != self._steps(name, before.kept_counters):
                 yield (
                     name,
                     Signal(

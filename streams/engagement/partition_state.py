@@ -15,6 +15,7 @@ from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.events.post import Post
 from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.features.counters import AccountKind, update, weight_of
+from feedmill.features.text.sketch import differ_much
 from feedmill.streams.engagement.burst_damping import BurstDamping
 from feedmill.streams.engagement.packed_states import (
     NO_OFFSET,
@@ -41,16 +42,17 @@ _NO_ROW = -1
 
 
 class PostSource(NamedTuple):
-    """Where a post comes from: hashes of its first community and of its author, above 0."""
+    """Hashes of a post's first community and of its author, above 0, and the sketch of its text."""
 
     community: int
     author: int
+    sketch: int = 0
 
     @classmethod
-    def of(cls, post: Post) -> PostSource:
+    def of(cls, post: Post, sketch: int) -> PostSource:
         """Return the source of a post."""
         communities = post.communities or ("",)
-        return cls(_hash32(communities[0]), _hash32(post.author_id))
+        return cls(_hash32(communities[0]), _hash32(post.author_id), sketch)
 
 
 NO_SOURCE = PostSource(0, 0)
@@ -159,9 +161,12 @@ class PartitionState:
             state = PostState(post_id, community=source.community, author=source.author)
         elif post_offset <= state.post_offset:
             return
+        elif differ_much(state.sketch, source.sketch):
+            state.edits, state.edited_ms = state.edits + 1, at_ms
         self.changed[post_id] = state
         self.retold.add(post_id)
         state.post_offset, state.prior = post_offset, prior
+        state.sketch = source.sketch or state.sketch
         state.at_ms = max(state.at_ms, at_ms)
 
     def take_prior(self, post_id: str, post_offset: int, prior: float) -> None:
@@ -213,6 +218,8 @@ class PartitionState:
                 uncounted[i] = "repeated event"
                 continue
             state.through, state.at_ms = record.offset, at_ms
+            if state.edits and at_ms >= state.edited_ms:
+                state.settle_edits()
             if weight < 1.0:
                 uncounted[i] = "damped"
                 damped = self.damped.setdefault(post_id, {})

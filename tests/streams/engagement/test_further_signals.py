@@ -62,7 +62,7 @@ def test_each_value_is_what_the_counts_say_and_few_engagements_change_one(begin:
     made = begin(weighing(*FURTHER_SIGNALS, feed="community:python"))
     assert len(made.further) == 59 * len(FURTHER_SIGNALS)
     for (name, post_id), signal in made.further.items():
-        counters = made.states[post_id].counters
+        counters = made.states[post_id].kept_counters
         steps = rate_steps(name, SHIPPED_RATES[name], counters)
         assert signal.value == rate_value(steps)
         assert (signal.model, signal.version) == ("engagement", MODEL.version)
