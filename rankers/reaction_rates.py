@@ -8,14 +8,12 @@ engagements change one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import exp2, inf, log2
+from math import exp2, log2
 from struct import Struct
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from feedmill.events.errors import BadArtifact
 from feedmill.features.counters import HALF_LIFE_MS, KIND_INDEX, Counters
-from feedmill.models.artifact import Artifact
 
 _STEPS: Final = 32
 _float32: Final = Struct("<f")
@@ -40,7 +38,7 @@ class ReactionRate(NamedTuple):
 
 # Those of the simulated audience, fitted by moments: no data set has impressions with these
 # reactions.  Two reports in the first hundred impressions raise the probability of one by 0.0065.
-SHIPPED_RATES: Mapping[str, ReactionRate] = MappingProxyType(
+RATES: Mapping[str, ReactionRate] = MappingProxyType(
     {
         "reply": ReactionRate(0.015, 200.0),
         "share": ReactionRate(0.0115, 300.0),
@@ -51,29 +49,7 @@ SHIPPED_RATES: Mapping[str, ReactionRate] = MappingProxyType(
 )
 
 
-def read_rates(artifact: Artifact) -> Mapping[str, ReactionRate]:
-    """Return the rates that a model learned, the shipped ones of all others.
-
-    Raises
-    ------
-    BadArtifact
-        They are malformed.
-    """
-    learned = artifact.metadata.get("rates", {})
-    try:
-        rates = {kind: ReactionRate(*map(float, learned[kind])) for kind in learned}
-    except (TypeError, ValueError, OverflowError) as error:
-        raise BadArtifact(f"{artifact.label}: rates of reactions: {error}; retrain") from error
-    for kind, (base, strength) in rates.items():
-        if kind not in SHIPPED_RATES or not (0 < base < 1 and 0 < strength < inf):
-            raise BadArtifact(
-                f"{artifact.label}: expected of each of {', '.join(SHIPPED_RATES)} a base in (0, 1)"
-                f" and a strength above 0, found {base:g} and {strength:g} of {kind!r}; retrain"
-            )
-    return {**SHIPPED_RATES, **rates}
-
-
-def rate_steps(kind: str, rate: ReactionRate, counters: Counters) -> int:
+def rate_steps(kind: str, counters: Counters) -> int:
     """Return the logarithm of a probability, in 32nds of a doubling: `rate_value` of it is that.
 
     Where some impressions were not logged, each reaction counts as one.  Hides and reports are
@@ -87,7 +63,7 @@ def rate_steps(kind: str, rate: ReactionRate, counters: Counters) -> int:
         by_strangers = _decayed(counters, strangers, latest_ms)
         regular = _decayed(counters, _REGULAR, latest_ms)
         reactions += believed(by_strangers, impressions - regular, reactions, regular)
-    shown = max(impressions, reactions)
+    rate, shown = RATES[kind], max(impressions, reactions)
     value = (reactions + rate.base * rate.strength) / (shown + rate.strength)
     return round(_STEPS * log2(value))
 

@@ -5,7 +5,7 @@ import pytest
 from builders.engagement_log import START_MS, Event, Record
 from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.features.counters import KIND_INDEX, Counters
-from feedmill.rankers.reaction_rates import SHIPPED_RATES, rate_steps, rate_value
+from feedmill.rankers.reaction_rates import rate_steps, rate_value
 from feedmill.streams.engagement.partition_state import PartitionState, PostSource
 from feedmill.streams.kafka.topic_table import DAY_MS
 
@@ -46,7 +46,7 @@ class Community:
 
     def report(self, post_id: str) -> float:
         """The probability of a report, as the signal has it."""
-        return rate_value(rate_steps("report", SHIPPED_RATES["report"], self.counters(post_id)))
+        return rate_value(rate_steps("report", self.counters(post_id)))
 
     def counters(self, post_id: str) -> Counters:
         state = self.state.find(post_id)
