@@ -15,11 +15,13 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import Future
 from functools import partial
 
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
 from feedmill.events.settings import Settings
+from feedmill.streams.kafka.assignment import POSTS, SHARDS
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
@@ -57,8 +59,8 @@ STOP_WITHIN_S = 8.0
 class Worker:
     """Runs steps in order over the partitions that its group gives it, until it is stopped.
 
-    `group` names the consumer group, `beside` the topics read beside `posts` with the same
-    partition numbers, `shards` whether partitions of `feed-shards` are shared out too.
+    `group` names the consumer group, `judges` says whether it gets a share of `posts`, and `beside`
+    which topics with the same partition numbers are read with it.  What ranks gets shards of feeds.
     `dead_letters_of` is the stage in whose name it writes dead letters of `posts` and
     `engagements`; None where another group of the installation does.
     """
@@ -69,8 +71,8 @@ class Worker:
         steps: Sequence[Step],
         *,
         group: str = "worker",
+        judges: bool = True,
         beside: Sequence[str] = ("engagements",),
-        shards: bool = False,
         dead_letters_of: str | None = "engagement",
     ) -> None:
         self.steps: Sequence[Step] = tuple(steps)
@@ -85,7 +87,8 @@ class Worker:
         )
         owner, clock = uuid.uuid4().hex[:12], self.time.clock
         transaction = Transaction(self.connection, group, stage=group, now_ms=clock.now_ms)
-        interval_s = RANKING_INTERVAL_S if any(s.ranks for s in steps) else INTERVAL_S
+        ranks = any(step.ranks for step in steps)
+        interval_s = RANKING_INTERVAL_S if ranks else INTERVAL_S
         shares = memory_shares(environment)
         self.writer = TransactionalWriter(
             transaction, owner=owner, shares=shares, interval_s=interval_s
@@ -99,7 +102,7 @@ class Worker:
             owner=owner,
             on_revoked=self.poison.give_back,
             beside=beside,
-            shards=shards,
+            shares=[*([POSTS] if judges else ()), *([SHARDS] if ranks else ())],
         )
         followed = (*FOLLOWED, *(f"signals.{name}" for name in environment.signals.all))
         self.topics = TopicIds(self.connection, group, followed, self.writer.commit_once)
@@ -108,6 +111,9 @@ class Worker:
             self.group, self.writer, environment.batch_records, self._has_new_settings
         )
         self._started_steps: list[Step] = []
+        self._group_name = group
+        # Before it joins its group: whether others are members of it.
+        self._has_others: Future[bool] | None = None
         self._followed: Settings | None = None  # by all steps, once they have begun
         self._is_busy = False
         self._next_step = 0
@@ -162,6 +168,7 @@ class Worker:
                     poisoned=self.poison.log.of,
                     try_posts=self.poison.try_posts,
                     window_turn=turn,
+                    written=self.writer.written,
                 )
             )
             self._started_steps.append(step)
@@ -178,7 +185,7 @@ class Worker:
         for step in self.steps:
             step.settings_changed(self._followed)
         settle_memory()
-        self.group.start()
+        self._has_others = self.connection.offsets.has_others(self._group_name)
 
     def _stop(self) -> None:
         self.poison.ends.is_failed = failed = sys.exc_info()[1] is not None
@@ -198,6 +205,7 @@ class Worker:
         start, cpu_start = time.perf_counter(), time.thread_time()
         self.status.watchdog.turn()
         self._follow_logs()
+        self._join()
         self._follow_assignment()
         moved = False
         urgent = [step for step in self.steps if step.is_urgent]
@@ -260,10 +268,21 @@ class Worker:
         for take in (*takers, *(step.heartbeat for step in self.steps)):
             take(instance, at_ms)
 
+    def _join(self) -> None:
+        """Join the group; beside others only once all is restored that needs no partitions."""
+        asked = self._has_others
+        if asked is None or not asked.done():
+            return
+        has_others = asked.exception() is None and asked.result()
+        may_join = self._knows_what_to_run() and all(step.may_join for step in self.steps)
+        if may_join or not has_others:
+            self._has_others = None
+            self.group.start()
+
     def _follow_assignment(self) -> None:
         while (taken := self.group.take_change()) is not None:
             change = self.poison.assigned(taken)
-            if change.owned:
+            if change.places:
                 self.writer.assigned(change, self.group.group_metadata())
             else:
                 self.writer.lost()
@@ -325,7 +344,7 @@ class Worker:
             self.metrics.add("feedmill_rejected_total", topic=one.source.topic)
             if self._dead_letters_of is None:
                 continue
-            stage, owner = self._dead_letters_of, one.source.partition
+            stage, owner = self._dead_letters_of, TopicPartition("posts", one.source.partition)
             if self.writer.reject(one, stage, work.now_ms, owner=owner):
                 self.metrics.add("feedmill_letters_total")
 
