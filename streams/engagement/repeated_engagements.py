@@ -88,10 +88,13 @@ class RepeatedEngagements:
         """
         users, day, user = self._users, record.timestamp // DAY_MS, event.user_id
         own = crc32(event.post_id.encode()) & _LAST_BUCKET  # in every process the same
-        others = (own ^ other for other in range(1, _LAST_BUCKET + 1))
-        is_regular = any(users.knows_of((community, user, other), day) for other in others)
+        today = _key_of((community, user, day)) & ~_LAST_BUCKET
+        is_regular = users.knows_sibling(today | own)
+        if not is_regular:
+            yesterday = _key_of((community, user, day - 1)) & ~_LAST_BUCKET
+            is_regular = users.knows_sibling(yesterday | own)
         if event.kind == "impression":
-            users.add(_key_of((community, user, own, day)))
+            users.add(today | own)
             return is_regular
         complaint = (community, user, event.kind)
         is_regular = is_regular and not users.knows_of(complaint, day)
@@ -154,6 +157,15 @@ class RepeatFilter:
             return True
         self._present.insert(hashed, number)
         return number in self._former.find(hashed)
+
+    def knows_sibling(self, key: int) -> bool:
+        """Return whether a key was noted that differs from this one in its bucket alone."""
+        hashed, number = key >> _NUMBER_BITS, key & _NUMBER
+        for generation in (self._present, self._former):
+            for one in generation.find(hashed):
+                if one != number and one | _LAST_BUCKET == number | _LAST_BUCKET:
+                    return True
+        return False
 
     def knows_of(self, what: tuple[Any, ...], day: int) -> bool:
         """Return whether the key of this and a day, or the day before, was noted."""
