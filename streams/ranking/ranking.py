@@ -45,7 +45,7 @@ _POST_CHANGES_S = 100e-6
 class RankingStep(Step):
     """Ranks what changed in each cycle; Redis gets it from a thread that never holds the loop.
 
-    Every worker with this step keeps the whole view, and the owner of `posts[0]` writes Redis.
+    Every worker with this step keeps the whole view; the owner of `feed-shards[0]` writes Redis.
     What concerns many posts (a start, new settings, a flush of Redis) is done in slices.
 
     Parameters
