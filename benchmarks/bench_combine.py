@@ -23,11 +23,11 @@ from feedmill.events.decode import encode
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
+from feedmill.events.weights import DEFAULT_SCALE
 from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.score import EPOCH_MS, HOUR_MS, LEAST_SUM
 
 NAMES = SignalNames()
-SCALE = Settings(NAMES).weights_of("").scale["engagement"]
 NOW_MS = 1_790_000_000_000
 TOP = 500
 Arrays = dict[str, npt.NDArray[Any]]  # by column, a row per post
@@ -57,7 +57,8 @@ def bare(
     arrays: Arrays, ids: list[str], alpha: float, beta: float, factor: npt.NDArray[np.float64]
 ) -> list[tuple[str, float]]:
     """The top 500, by numpy alone; `factor` 0 hides."""
-    total = np.float64(alpha) * arrays["quality"] + np.float64(beta * SCALE) * arrays["engagement"]
+    total = np.float64(alpha * DEFAULT_SCALE["quality"]) * arrays["quality"]
+    total += np.float64(beta * DEFAULT_SCALE["engagement"]) * arrays["engagement"]
     np.maximum(total, LEAST_SUM, out=total)
     total *= factor
     with np.errstate(divide="ignore"):
