@@ -5,7 +5,7 @@
     nsfw             posts                        signals.nsfw         closed: posts are held
     misinformation   posts                        signals.misinfor…    closed: posts are held
     quality          posts                        signals.quality      open: counts as 0
-    engagement       posts, engagements           signals.engagement   open: last good value
+    engagement       posts, engagements           signals.engagement…  open: last good value
     combiner         posts, signals.*, overrides  Redis                feeds stay, marked stale
 
 A gate's `on_failure` can open a closed one.  The filters and rankers are those of the registries.
