@@ -32,6 +32,7 @@ from feedmill.events.signal import Signal, SignalNames
 from feedmill.features.counters import LONG_DWELL_MS, Counters, update
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.registry import FILTERS
+from feedmill.models.text_model import TextModel
 from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.reaction_rates import SHIPPED_RATES, rate_steps, rate_value
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, TEXT_RANKERS
@@ -56,7 +57,7 @@ SLATE = 20
 READERS = {**{f"community:{name}": 50 for name in COMMUNITIES}, "global": 100}
 # By how much posts of one kind differ in how often they are hidden and reported: a factor, in log.
 SPREAD = 1.0
-COSTS = ("report", "hide")
+COSTS: tuple[EngagementKind, ...] = ("report", "hide")
 REACTIONS: tuple[EngagementKind, ...] = ("like", "reply", "share")
 MEASURES = ("reports", "hides", "taken", "engaged")
 
@@ -91,8 +92,9 @@ class World:
             for number, (post, _) in enumerate(both)
         ]
         batch = PostBatch(self.posts)
-        models = {**FILTERS, **TEXT_RANKERS}
-        self.signals = {name: models[name].load().score_batch(batch) for name in models}
+        models: list[TextModel] = [spec.load() for spec in FILTERS.values()]
+        models += [spec.load() for spec in TEXT_RANKERS.values()]
+        self.signals = {model.name: model.score_batch(batch) for model in models}
         self.priors = ENGAGEMENT.prior_batch(batch)
         self.react = _reactions([one for _, one in both], rng)
 
@@ -175,7 +177,7 @@ class Loop:
         counters = [self._counters[number] for number in numbers]
         values = ENGAGEMENT.score_many(self.world.priors[list(numbers)], counters).tolist()
         for number, value, of_post in zip(numbers, values, counters, strict=True):
-            of_kinds = {"engagement": value}
+            of_kinds: dict[str, float] = {"engagement": value}
             for kind in COSTS:
                 of_kinds[kind] = rate_value(rate_steps(kind, ENGAGEMENT.rates[kind], of_post))
             for name, one in of_kinds.items():
@@ -190,8 +192,9 @@ class Loop:
         happens = self._rng.random((8, readers, len(shown)))
         examined = happens[0] < (1.0 + np.arange(len(shown))) ** -ETA
         clicks = examined & (happens[1] < react["click"][shown])
-        given = {"click": clicks}
-        for number, kind in enumerate(("dwell", *REACTIONS), 2):
+        given: dict[EngagementKind, npt.NDArray[np.bool_]] = {"click": clicks}
+        of_clicks: tuple[EngagementKind, ...] = ("dwell", *REACTIONS)
+        for number, kind in enumerate(of_clicks, 2):
             given[kind] = clicks & (happens[number] < react[kind][shown])
         for number, kind in enumerate(COSTS, 6):
             given[kind] = examined & (happens[number] < react[kind][shown])
@@ -200,14 +203,14 @@ class Loop:
             update(counters, "impression", now_ms, weight=readers)
             for kind, of_readers in given.items():
                 if count := int(of_readers[:, place].sum()):
-                    update(counters, kind, now_ms, weight=count)  # type: ignore[arg-type]
+                    update(counters, kind, now_ms, weight=count)
         if counts:
             harmed = given["report"] | given["hide"]
             engaged = given["dwell"] | given["like"] | given["reply"] | given["share"]
             found = (given["report"], given["hide"], clicks & ~harmed, engaged & ~harmed)
             self.counted["impressions"] += happens[0].size
-            for name, of_readers in zip(MEASURES, found, strict=True):
-                self.counted[name] += int(of_readers.sum())
+            for name, happened in zip(MEASURES, found, strict=True):
+                self.counted[name] += int(happened.sum())
         return set(shown)
 
 
