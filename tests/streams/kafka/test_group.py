@@ -24,6 +24,7 @@ from feedmill.deploy.local import StackAddress
 from feedmill.deploy.local.ports import HOST, free_port
 from feedmill.streams.kafka import backlog, group
 from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import WatchedConsumer, new_group_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
@@ -121,6 +122,10 @@ def test_a_rebalance_commits_before_the_partitions_go(kafka: KafkaLog) -> None:
     both_turn = partial(turn, first, second)
     until(lambda: second.changes and len(first.changes) == 2, both_turn)
     assert copies(kafka) == Counter(key for key, _ in posts(300))
+    ends = {m.partition(): (m.offset() or 0) + 1 for m in kafka.read("signals.quality")}
+    assert first.writer.written() == {
+        TopicPartition("signals.quality", partition or 0): end for partition, end in ends.items()
+    }
     kept, moved = first.changes[1], second.changes[0]
     assert (kept.kept, kept.lost, kept.gained) == ((0,), (1,), ())
     assert moved.gained == (1,)
