@@ -23,6 +23,7 @@ from feedmill.events.decode import encode
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
+from feedmill.events.weights import DEFAULT_SCALE
 from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.score import EPOCH_MS, HOUR_MS, LEAST_SUM
 
@@ -46,7 +47,7 @@ def fill(n: int, rng: np.random.Generator, now_ms: int = NOW_MS) -> tuple[Combin
         view.update_post(
             Post(f"post-{i:08d}", f"author-{i % (n // 3)}", int(created[i]), ""), i, now_ms
         )
-    for name in NAMES.all:
+    for name in (*NAMES.gates, "quality", "engagement"):
         for i, value in enumerate(arrays[name].tolist()):
             view.update_signal(name, Signal(f"post-{i:08d}", i, value, name, "1", now_ms))
     return combiner, arrays
@@ -56,7 +57,8 @@ def bare(
     arrays: Arrays, ids: list[str], alpha: float, beta: float, factor: npt.NDArray[np.float64]
 ) -> list[tuple[str, float]]:
     """The top 500, by numpy alone; `factor` 0 hides."""
-    total = np.float64(alpha) * arrays["quality"] + np.float64(beta * 10) * arrays["engagement"]
+    total = np.float64(alpha * DEFAULT_SCALE["quality"]) * arrays["quality"]
+    total += np.float64(beta * DEFAULT_SCALE["engagement"]) * arrays["engagement"]
     np.maximum(total, LEAST_SUM, out=total)
     total *= factor
     with np.errstate(divide="ignore"):

@@ -34,7 +34,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.registry import FILTERS
 from feedmill.models.text_model import TextModel
 from feedmill.rankers.combiner import Combiner
-from feedmill.rankers.reaction_rates import SHIPPED_RATES, rate_steps, rate_value
+from feedmill.rankers.reaction_rates import rate_steps, rate_value
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, TEXT_RANKERS
 from feedmill.simulation.audience import (
     DWELL_SPREAD,
@@ -179,7 +179,7 @@ class Loop:
         for number, value, of_post in zip(numbers, values, counters, strict=True):
             of_kinds: dict[str, float] = {"engagement": value}
             for kind in COSTS:
-                of_kinds[kind] = rate_value(rate_steps(kind, ENGAGEMENT.rates[kind], of_post))
+                of_kinds[kind] = rate_value(rate_steps(kind, of_post))
             for name, one in of_kinds.items():
                 signal = self._made(name, number, one, revision, now_ms)
                 self.combiner.view.update_signal(name, signal)
@@ -223,14 +223,13 @@ def interval(changes: Floats) -> tuple[float, float, float]:
 
 def two_reports(cost: float) -> float:
     """Return what two reports in the first 100 impressions leave of a post's value."""
-    rate = SHIPPED_RATES["report"]
     steps = []
     for reports in (0, 2):
         counters = Counters()
         update(counters, "impression", START_MS, weight=100)
         if reports:
             update(counters, "report", START_MS, weight=reports)
-        steps.append(rate_steps("report", rate, counters))
+        steps.append(rate_steps("report", counters))
     without, with_two = map(rate_value, steps)
     return float(2.0 ** (-cost * (with_two - without)))
 

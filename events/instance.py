@@ -136,8 +136,8 @@ class Instance(Struct, frozen=True, omit_defaults=False):
         By topic and leg how long records took; those without a record in the last minute are left
         out.  See docs/metrics.md.
     capped_sources, capped_count
-        Sources of which a filter hides too much, so that it demotes there: the names of at most
-        `MOST_SOURCES`, and how many there are.
+        Sources of which a filter hides too much, so that it demotes there, or of engagement those
+        that are brigaded: the names of at most `MOST_SOURCES`, and how many there are.
     refused_writes
         How many writes of feeds and posts Redis refused since the start: a newer owner has them.
     """

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import exp2
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,18 @@ from feedmill.events.engagement import ENGAGEMENT_KINDS, EngagementKind
 HALF_LIFE_MS = 6 * 3_600_000
 # A dwell time from which on somebody has read; shorter ones weigh nothing.
 LONG_DWELL_MS = 10_000
-KIND_INDEX: dict[str, int] = {kind: index for index, kind in enumerate(ENGAGEMENT_KINDS)}
+# Beside the kinds of events: impressions by accounts that read the community before, and hides and
+# reports by accounts that did not.
+AccountKind = Literal["regular impression", "stranger hide", "stranger report"]
+COUNTED_KINDS: tuple[EngagementKind | AccountKind, ...] = (
+    *ENGAGEMENT_KINDS,
+    "regular impression",
+    "stranger hide",
+    "stranger report",
+)
+KIND_INDEX: dict[str, int] = {kind: index for index, kind in enumerate(COUNTED_KINDS)}
 
-_KINDS = len(ENGAGEMENT_KINDS)
+_KINDS = len(COUNTED_KINDS)
 _Whole = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Real = Annotated[float, Meta(ge=0)]
 _ONE_A_KIND = Meta(min_length=_KINDS, max_length=_KINDS)
@@ -36,7 +45,7 @@ class Counters(Struct, gc=False):
     Attributes
     ----------
     counts
-        Number of events of each kind, in the order of `ENGAGEMENT_KINDS`.
+        Number of events of each kind, in the order of `COUNTED_KINDS`.
     sums
         Decayed number of events of each kind as of ``at_ms`` of the kind; 0 without events.
     at_ms
@@ -53,15 +62,17 @@ class Counters(Struct, gc=False):
 
 def update(
     counters: Counters,
-    kind: EngagementKind,
+    kind: EngagementKind | AccountKind,
     at_ms: int,
     dwell_ms: float | None = None,
     weight: float = 1.0,
 ) -> None:
     """Add one event, whose decayed number is `weight`; `at_ms` is its own time.
 
-    `dwell_ms` is its dwell time, in milliseconds.
+    `dwell_ms` is its dwell time, in milliseconds; a short one has no weight.
     """
+    if kind == "dwell" and (dwell_ms or 0.0) < LONG_DWELL_MS:
+        weight = 0.0
     index = KIND_INDEX[kind]
     gap = (at_ms - counters.at_ms[index]) / HALF_LIFE_MS
     if counters.counts[index] == 0:
@@ -91,7 +102,7 @@ def weight_of(kind: EngagementKind, position: int | None, examination: Sequence[
 def decayed_counts(counters: Sequence[Counters]) -> npt.NDArray[np.float64]:
     """Return the decayed number of events of each kind, as of the last event of each post.
 
-    (len(counters), len(ENGAGEMENT_KINDS)) float64, at least 0.
+    (len(counters), len(COUNTED_KINDS)) float64, at least 0.
     """
     shape = (len(counters), _KINDS)
     sums = np.array([c.sums for c in counters], dtype=np.float64).reshape(shape)

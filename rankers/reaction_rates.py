@@ -8,18 +8,17 @@ engagements change one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import exp2, inf, log2
+from math import exp2, log2
 from struct import Struct
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from feedmill.events.errors import BadArtifact
 from feedmill.features.counters import HALF_LIFE_MS, KIND_INDEX, Counters
-from feedmill.models.artifact import Artifact
 
 _STEPS: Final = 32
 _float32: Final = Struct("<f")
 _IMPRESSION: Final = KIND_INDEX["impression"]
+_REGULAR: Final = KIND_INDEX["regular impression"]
 
 
 class ReactionRate(NamedTuple):
@@ -39,7 +38,7 @@ class ReactionRate(NamedTuple):
 
 # Those of the simulated audience, fitted by moments: no data set has impressions with these
 # reactions.  Two reports in the first hundred impressions raise the probability of one by 0.0065.
-SHIPPED_RATES: Mapping[str, ReactionRate] = MappingProxyType(
+RATES: Mapping[str, ReactionRate] = MappingProxyType(
     {
         "reply": ReactionRate(0.015, 200.0),
         "share": ReactionRate(0.0115, 300.0),
@@ -50,39 +49,43 @@ SHIPPED_RATES: Mapping[str, ReactionRate] = MappingProxyType(
 )
 
 
-def read_rates(artifact: Artifact) -> Mapping[str, ReactionRate]:
-    """Return the rates that a model learned, the shipped ones of all others.
-
-    Raises
-    ------
-    BadArtifact
-        They are malformed.
-    """
-    learned = artifact.metadata.get("rates", {})
-    try:
-        rates = {kind: ReactionRate(*map(float, learned[kind])) for kind in learned}
-    except (TypeError, ValueError, OverflowError) as error:
-        raise BadArtifact(f"{artifact.label}: rates of reactions: {error}; retrain") from error
-    for kind, (base, strength) in rates.items():
-        if kind not in SHIPPED_RATES or not (0 < base < 1 and 0 < strength < inf):
-            raise BadArtifact(
-                f"{artifact.label}: expected of each of {', '.join(SHIPPED_RATES)} a base in (0, 1)"
-                f" and a strength above 0, found {base:g} and {strength:g} of {kind!r}; retrain"
-            )
-    return {**SHIPPED_RATES, **rates}
-
-
-def rate_steps(kind: str, rate: ReactionRate, counters: Counters) -> int:
+def rate_steps(kind: str, counters: Counters) -> int:
     """Return the logarithm of a probability, in 32nds of a doubling: `rate_value` of it is that.
 
-    Where some impressions were not logged, each reaction counts as one.
+    Where some impressions were not logged, each reaction counts as one.  Hides and reports are
+    those of accounts that read the community before, and what is believed of strangers.
     """
     latest_ms = max(counters.at_ms)
     impressions = _decayed(counters, _IMPRESSION, latest_ms)
     reactions = _decayed(counters, KIND_INDEX[kind], latest_ms)
-    shown = max(impressions, reactions)
+    strangers = KIND_INDEX.get(f"stranger {kind}")
+    if strangers is not None and counters.sums[strangers]:
+        by_strangers = _decayed(counters, strangers, latest_ms)
+        regular = _decayed(counters, _REGULAR, latest_ms)
+        reactions += believed(by_strangers, impressions - regular, reactions, regular)
+    rate, shown = RATES[kind], max(impressions, reactions)
     value = (reactions + rate.base * rate.strength) / (shown + rate.strength)
     return round(_STEPS * log2(value))
+
+
+def believed(by_strangers: float, strangers: float, by_regulars: float, regulars: float) -> float:
+    """Return how many reactions count of those by accounts that never read the community before.
+
+    None where half of them react, since no honest readers do; nor more than those who read it
+    before would make of them, one reaction more.
+
+    Parameters
+    ----------
+    by_strangers, by_regulars
+        The reactions of both.
+    strangers, regulars
+        How many of both were shown the post.
+    """
+    shown = max(strangers, by_strangers)
+    if shown <= 0:
+        return 0.0
+    doubt = max(0.0, 1.0 - 2.0 * by_strangers / shown)
+    return min(by_strangers * doubt, shown * (by_regulars + 1.0) / (regulars + 1.0))
 
 
 def rate_value(steps: int) -> float:

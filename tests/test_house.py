@@ -18,6 +18,7 @@ OF_NO_MODULE = {
     "tests/e2e/": "a whole engine on real Kafka and Redis",
     "tests/fuzz/": "the readers of events, settings, files and artifacts",
     "tests/golden/": "the flow without Kafka and Redis, compared to the bit",
+    "tests/streams/engagement/test_complaints.py": "attacks by hides and reports",
     "tests/test_benchmarks.py": "the scripts of benchmarks/",
     "tests/test_docs.py": "docs/ and README against the code",
     "tests/test_house.py": "the repository",

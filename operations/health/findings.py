@@ -287,9 +287,13 @@ def _models(kafka: KafkaState) -> Iterator[Finding]:
         if one.capped_count:
             rest = one.capped_count - len(one.capped_sources)
             more = f" and {rest} more" if rest > 0 else ""
-            what = f"{one.stage} would hide too much of {', '.join(one.capped_sources)}{more}"
+            sources = f"{', '.join(one.capped_sources)}{more}"
+            what = f"{one.stage} would hide too much of {sources}, and demotes there"
             way_out = f"look at some of their posts: an attack, or a wrong filter ({_DOCS}#alarms)"
-            yield Finding("warn", f"{what}, and demotes there", way_out, instance=one.instance)
+            if one.stage == "engagement":
+                what = f"many hides and reports that are not believed: {sources}"
+                way_out = f"look at some of their posts, and at who reports them ({_DOCS}#alarms)"
+            yield Finding("warn", what, way_out, instance=one.instance)
         for drift in one.drift:
             if drift.state == "drift":
                 what = f"{drift.quantity} of {drift.model} drifts: {drift.reason}"

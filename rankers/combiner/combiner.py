@@ -17,13 +17,13 @@ from feedmill.rankers.combiner.feed_scores import PolicyCache
 from feedmill.rankers.combiner.gating import DECISIONS, SHOW
 from feedmill.rankers.combiner.live_feeds import LiveFeeds
 from feedmill.rankers.combiner.pending_writes import PendingWrites
+from feedmill.rankers.combiner.row_passes import RowPasses
 from feedmill.rankers.combiner.signal_fields import (
     Fields,
-    deciding_bits,
     signal_fields,
     whole_fields,
 )
-from feedmill.rankers.combiner.view import POST_CHANGED, PostView
+from feedmill.rankers.combiner.view import POST_CHANGED, PostView, deciding_bits
 from feedmill.tables.mapped_column import MappedColumn
 
 Rows = npt.NDArray[np.int32]
@@ -75,6 +75,8 @@ class Combiner:
         self._last_tick_ms = 0
         self._is_prune_due = False
         self._is_restoring = False
+        # They go before anything is ranked that follows from them.
+        self._passes = RowPasses(self.view, self._pending)
 
     @property
     def feeds(self) -> tuple[str, ...]:
@@ -131,8 +133,7 @@ class Combiner:
     def is_restoring(self, is_restoring: bool) -> None:
         if self._is_restoring and not is_restoring:
             self._live.make_all()
-            self._ranked_group.grow(self.view.capacity)
-            self._ranked_group.values[:] = np.where(self._is_live(), self.view.post.group, -1)
+            self._passes.note_groups(self._ranked_group)
         self._is_restoring = is_restoring
 
     # --- following what was read ----------------------------------------------------------
@@ -159,13 +160,22 @@ class Combiner:
         while True:
             if self.follow(now_ms, has_time):
                 return True
+            if self._passes:
+                self._passes.go_on()
+                if not has_time():
+                    return True
+                continue
             more = self._live.work(now_ms, has_time)
             self._follow_settings()
             if more:
                 return True
+            if self._passes:
+                continue
             if not self.view.has_expired:
                 break
             self._expire(now_ms)
+            if not has_time():
+                return True
         if self._is_prune_due:
             self._live.forget(self.view.prune())
             self._is_prune_due = self.view.is_pruning
@@ -179,10 +189,9 @@ class Combiner:
         if now_ms < self._last_tick_ms:
             # The broker's clock was set back: what had expired is in force again.
             self.view.overrides.collect_ends()
-            self.view.touch(self.view.live_rows())
+            self._passes.touch_all()
         self._live.tick(now_ms)
-        for key in self.view.overrides.take_expired(now_ms):
-            self.view.touch(self.view.overridden.follow(key))
+        self._passes.end_overrides(now_ms)
         for decisions in self._policies.all_decisions():
             if decisions.has_open_gate:
                 self.view.touch(decisions.grace_ended(self._last_tick_ms, now_ms))
@@ -230,18 +239,12 @@ class Combiner:
             self._default = now
             before.grow()
             now.grow()
-            not_shown = (before.code != SHOW) | (now.code != SHOW)
-            self._pending.mark_later(not_shown & self._is_live(), POST_CHANGED)
+            codes = before.code, now.code
+            self._passes.mark_later(POST_CHANGED, lambda part: _is_other(*codes, part))
         if self._live.longest_window_ms != self._window_ms:
             self._window_ms = self._live.longest_window_ms
             self._kept_ms = max(self._kept_ms, self._window_ms)
-            self._pending.mark_later(self._is_live(), POST_CHANGED)
-
-    def _is_live(self) -> npt.NDArray[np.bool_]:
-        """For every row whether it holds a post; what is written of them has room for all."""
-        self._pending.grow(self.view.capacity)
-        is_live: npt.NDArray[np.bool_] = self.view.post.offset != NO_POST
-        return is_live
+            self._passes.mark_later(POST_CHANGED)
 
     # --- what is to be written ------------------------------------------------------------
 
@@ -294,10 +297,14 @@ class Combiner:
         self._pending.mark_whole(rows)
 
     def rewrite_all(self) -> None:
-        """Forget all that was written, and what was removed: Redis may hold anything."""
+        """Forget all that was written, and what was removed: Redis may hold anything.
+
+        `work` marks the posts.
+        """
         self._pending.remove_again()
         self.rewrite(self._live.feeds)
-        self._pending.mark_all(self._is_live())
+        self._pending.drop_queue()
+        self._passes.mark_later()
 
     def renewals(self, feeds: Iterable[str]) -> list[FeedChange]:
         """A change without entries for each feed: it renews the feed, if Redis still has it."""
@@ -362,3 +369,11 @@ class Combiner:
         for row, of_post in zip(rows, fields, strict=True):
             end_ms = post.created_ms.item(row) + kept_ms
             yield SignalsChange(ids[row], end_ms, whole, of_post, post.offset.item(row))
+
+
+def _is_other(
+    before: npt.NDArray[np.uint8], now: npt.NDArray[np.uint8], part: slice
+) -> npt.NDArray[np.bool_]:
+    """Of which posts the written decision may be another: those that are or were not shown."""
+    is_other: npt.NDArray[np.bool_] = (before[part] != SHOW) | (now[part] != SHOW)
+    return is_other

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -52,6 +52,8 @@ class PendingWrites:
         self._swept: deque[int] = deque()
         self._next_sweep = 0
         self._is_sweeping = False
+        # Of the calls of `mark_later` whose steps are not done how many, and their masks.
+        self._unmarked = self._coming = 0
         self._removed: dict[str, None] = {}
         self._tombstones: dict[str, int] = {}
         self._kept_tombstones = 0
@@ -59,12 +61,12 @@ class PendingWrites:
     @property
     def has_posts(self) -> bool:
         """Whether any post is to be written or removed."""
-        return bool(self._queue or self._removed or self._swept) or self._is_sweeping
+        return bool(self._queue or self._removed) or self.is_sweeping
 
     @property
     def is_sweeping(self) -> bool:
         """Whether many rows are still to be written that did not just change."""
-        return self._is_sweeping or bool(self._swept)
+        return self._is_sweeping or bool(self._swept or self._unmarked)
 
     def grow(self, capacity: int) -> None:
         """Make room for all rows of the view."""
@@ -77,6 +79,8 @@ class PendingWrites:
         before = self._masks.values[rows]
         added = masks.astype(before.dtype)
         added[whole] |= before.dtype.type(self._whole)
+        if self._coming:
+            added |= before.dtype.type(self._coming)
         self._masks.values[rows] = before | added
         self._queue.extend(rows[before == 0].tolist())
         if len(self._queue) > _MAX_QUEUED:
@@ -87,20 +91,32 @@ class PendingWrites:
         """Redis may hold nothing of these rows, or anything."""
         self.mark(rows, np.zeros(len(rows), np.int64), np.ones(len(rows), bool))
 
-    def mark_later(self, is_marked: Flags, mask: int | None = None) -> None:
+    def mark_later(
+        self, is_marked: Iterable[tuple[slice, Flags]], mask: int | None = None
+    ) -> Iterator[None]:
         """Have many rows written again after all that just changed; without a mask, whole.
 
-        `is_marked` has all rows, which takes a tenth of the time of naming most of them.
+        `is_marked` has parts of all rows.  It is done in as many steps, by whoever asks for them;
+        from here on it `is_sweeping`.
         """
-        masks = self._masks.values
-        given = masks.dtype.type(self._whole if mask is None else mask)
-        masks[: len(is_marked)] |= is_marked * given
+        given = self._whole if mask is None else mask
+        self._unmarked += 1
+        self._coming |= given
+        return self._mark_parts(is_marked, given)
+
+    def _mark_parts(self, is_marked: Iterable[tuple[slice, Flags]], mask: int) -> Iterator[None]:
+        for part, flags in is_marked:
+            masks = self._masks.values
+            masks[part] |= flags * masks.dtype.type(mask)
+            yield
+        self._unmarked -= 1
+        if not self._unmarked:
+            self._coming = 0
         self._sweep()
 
-    def mark_all(self, is_marked: Flags) -> None:
-        """Have all these rows written again, whole: none of them before the feeds."""
+    def drop_queue(self) -> None:
+        """All rows are to be written again, none of them before the feeds."""
         self._queue.clear()
-        self.mark_later(is_marked)
 
     def take_rows(self, most: int) -> list[tuple[int, int, bool]]:
         """At most so many rows with their masks, and whether they are to be written whole.

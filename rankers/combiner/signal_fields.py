@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.gates import GatePolicy
-from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.gate_decisions import decide_row, decide_rows
 from feedmill.rankers.combiner.gating import Decision
 from feedmill.rankers.combiner.overrides import ActiveOverride
@@ -23,7 +22,7 @@ from feedmill.rankers.combiner.signal_hash import (
     error_field,
     fields_of_signal,
 )
-from feedmill.rankers.combiner.view import POST_CHANGED, PostView, signal_bit
+from feedmill.rankers.combiner.view import POST_CHANGED, PostView, deciding_bits
 
 Fields = dict[str, str]
 
@@ -32,11 +31,6 @@ EVERYTHING = -1  # a mask of all that may change
 # With fewer posts plain Python is quicker than numpy.
 _MANY_FROM = 8
 _STRENGTH = {"hide": 0, "demote": 1, "allow": 2}
-
-
-def deciding_bits(names: SignalNames) -> int:
-    """The bits of what decides on a post: itself, and the gates, which come first among signals."""
-    return signal_bit(len(names.gates)) - 1
 
 
 def signal_fields(

@@ -7,7 +7,6 @@ different topics may come in any order: the view is the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +15,7 @@ from feedmill.events.override import Override, OverrideKey
 from feedmill.events.partition import partitions_of
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames
+from feedmill.rankers.combiner.changed_rows import ChangedRows, Masks
 from feedmill.rankers.combiner.columns import (
     NEVER_MS,
     NO_POST,
@@ -30,8 +30,6 @@ from feedmill.tables.id_table import IdTable
 from feedmill.tables.mapped_column import in_chunks
 
 Rows = npt.NDArray[np.int32]
-Masks = npt.NDArray[np.int64]
-
 _PRUNED_AT_ONCE = 512
 # In a mask of changes: the post itself, its overrides, or whether it is there at all.
 POST_CHANGED = 1
@@ -40,6 +38,11 @@ POST_CHANGED = 1
 def signal_bit(number: int) -> int:
     """The bit of the signal with this number (its place in `SignalNames.all`) in a mask."""
     return POST_CHANGED << (number + 1)
+
+
+def deciding_bits(names: SignalNames) -> int:
+    """The bits of what decides on a post: itself, and the gates, which come first among signals."""
+    return signal_bit(len(names.gates)) - 1
 
 
 class PostView:
@@ -72,7 +75,7 @@ class PostView:
             name: SignalColumns(self.models, is_gate=name in names.gates) for name in names.all
         }
         self.early = EarlySignals(most_early, names.own)
-        self._changed: dict[int, int] = {}  # by row, in the order of their first changes
+        self._changed = ChangedRows(deciding_bits(names))
         self.bits = {name: signal_bit(i) for i, name in enumerate(names.all)}
         self.written: dict[str, int] = {}
         self._freed: set[int] = set()
@@ -239,7 +242,7 @@ class PostView:
 
     def find_overridden(self, most: int) -> bool:
         """Mark some posts of authors whose overrides changed, unless so many rows are marked."""
-        if is_searched := self.overridden.is_searching and len(self._changed) < most:
+        if is_searched := self.overridden.is_searching and self._changed.first_count < most:
             self.touch(self.overridden.find_some(self.post.author, most))
         return is_searched
 
@@ -262,22 +265,20 @@ class PostView:
         """Whether some row changed and was not taken yet, or is still to be found."""
         return bool(self._changed) or self.overridden.is_searching
 
+    @property
+    def change_counts(self) -> tuple[int, int]:
+        """How many rows changed by what may hide, show or delete, and how many in all."""
+        return self._changed.first_count, len(self._changed)
+
     def take_changed(self, most: int | None = None) -> tuple[Rows, Masks]:
-        """The rows that changed first, at most `most`, and what changed in each.
+        """The rows that changed, at most `most`, and what changed in each: see `ChangedRows`.
 
         A mask has `POST_CHANGED`, and `signal_bit(i)` for the i-th declared signal.
         """
-        taken = dict(islice(self._changed.items(), most))
-        if len(taken) == len(self._changed):
-            self._changed = {}  # one whose entries are deleted is looked through for ever
-        else:
-            for row in taken:
-                del self._changed[row]
-        count = len(taken)
-        return np.fromiter(taken, np.int32, count), np.fromiter(taken.values(), np.int64, count)
+        return self._changed.take(most)
 
     def _note(self, row: int, mask: int) -> None:
-        self._changed[row] = self._changed.get(row, 0) | mask
+        self._changed.note(row, mask)
 
     def free(self, rows: Rows | Sequence[int]) -> None:
         """Forget these posts; their rows are used again only after `recycle`."""

@@ -1,4 +1,4 @@
-"""Which reactions come in a burst that a post's impressions and its last minutes do not explain."""
+"""Which events come in a burst that a post's impressions and its last minutes do not explain."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from array import array
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.engagement import EngagementKind
+from feedmill.events.engagement import ENGAGEMENT_KINDS, EngagementKind
 from feedmill.features.counters import KIND_INDEX
 
 MINUTE_MS = 60_000
@@ -15,23 +15,31 @@ MINUTE_MS = 60_000
 PAST_MINUTES = 9
 _OF_IMPRESSIONS = 0.1
 _TIMES_THE_MEAN = 3.0
-# A post with fewer reactions of every kind in a minute is forgotten with that minute.
+# A post with fewer reactions of every kind in a minute, and fewer impressions than they would
+# explain, is forgotten with that minute.
 _BUSY = 5
 _IMPRESSION = KIND_INDEX["impression"]
-_NOT_DAMPED = ("impression", "dwell")
-_KINDS = len(KIND_INDEX)
+_KINDS = len(ENGAGEMENT_KINDS)
 _NO_COUNTS = (0,) * _KINDS
-_REACTIONS = [index for kind, index in KIND_INDEX.items() if kind not in _NOT_DAMPED]
+# From how many of each kind in a minute a post is busy.
+_BUSY_FROM = [
+    _BUSY / _OF_IMPRESSIONS if kind == "impression" else np.inf if kind == "dwell" else _BUSY
+    for kind in ENGAGEMENT_KINDS
+]
 
 
 class BurstDamping:
-    """The reactions of each post, kind and minute of record time.
+    """The events of each post, kind and minute of record time.
 
-    Of a kind there count whole in a minute `free`, a tenth of the post's impressions of the minute,
-    and three times its mean number a minute in the nine minutes before, together.  Where so many
-    are `most`, the n-th beyond counts (most / n)**2: each one still counts, and all beyond, however
-    many they are, count less than `most`.  That follows from these ten minutes alone, so noting
-    them again restores it exactly.
+    Of a kind of reaction there count whole in a minute `free`, a tenth of the post's impressions of
+    the minute, and three times its mean number a minute in the nine minutes before, together.
+    Where so many are `most`, the n-th beyond counts (most / n)**2: each one still counts, and all
+    beyond, however many they are, count less than `most`.
+
+    Of impressions there count whole ten times `free`, and three times their mean.  Beyond that each
+    impression counts less, and each other event of that minute as much less: the rates stay.
+
+    All that follows from these ten minutes alone, so noting them again restores it exactly.
     """
 
     def __init__(self, free: int) -> None:
@@ -55,15 +63,23 @@ class BurstDamping:
             row = present.add(post_id)
         counts = present.counts
         count = counts[row + index] = counts[row + index] + 1
-        if count <= self._free or kind in _NOT_DAMPED:
-            return 1.0
-        past = present.past.get(row + index)
+        impressions = counts[row + _IMPRESSION]
+        weight = 1.0
+        if impressions > self._free / _OF_IMPRESSIONS:
+            most = self._free / _OF_IMPRESSIONS + self._explained(post_id, row, _IMPRESSION)
+            weight = min(1.0, most / impressions) ** 2
+        if count <= self._free or kind in ("impression", "dwell"):
+            return weight
+        most = self._free + _OF_IMPRESSIONS * impressions + self._explained(post_id, row, index)
+        return weight * min(1.0, most / count) ** 2
+
+    def _explained(self, post_id: str, row: int, index: int) -> float:
+        """Return how many of a kind the nine minutes before explain."""
+        past = self._present.past.get(row + index)
         if past is None:
             past = sum(minute.count(post_id, index) for minute in self._past)
-            present.past[row + index] = past
-        explained = _OF_IMPRESSIONS * counts[row + _IMPRESSION]
-        most = self._free + explained + _TIMES_THE_MEAN * past / PAST_MINUTES
-        return 1.0 if count <= most else (most / count) ** 2
+            self._present.past[row + index] = past
+        return _TIMES_THE_MEAN * past / PAST_MINUTES
 
     def _turn_to(self, minute: int) -> None:
         """Go on to another minute; after an earlier one, of a clock that was set back, too."""
@@ -91,7 +107,7 @@ class _PresentMinute:
 
 
 class _PastMinute:
-    """The posts of a minute with `_BUSY` reactions of a kind, 40 bytes each.
+    """The busy posts of a minute, 40 bytes each.
 
     They are found by the hash of their ids: of a million of them two are mixed up once in 10**7
     minutes.
@@ -100,7 +116,7 @@ class _PastMinute:
     def __init__(self, minute: int, of: _PresentMinute) -> None:
         self.minute = minute
         counts: npt.NDArray[np.uint32] = np.array(of.counts, np.uint32).reshape(-1, _KINDS)
-        busy = (counts[:, _REACTIONS] >= _BUSY).any(axis=1)
+        busy = (counts >= _BUSY_FROM).any(axis=1)
         hashes = np.fromiter(map(hash, of.rows), np.int64, len(of.rows))[busy]
         order = np.argsort(hashes)
         self._hashes, self._counts = hashes[order], counts[busy][order]

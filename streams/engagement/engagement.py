@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -20,14 +20,17 @@ from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
+from feedmill.features.text.sketch import sketches
 from feedmill.models.text_model import Scores
 from feedmill.rankers.engagement import EngagementModel
+from feedmill.streams.engagement.brigades import Brigades
 from feedmill.streams.engagement.engagement_restore import EngagementRestore
 from feedmill.streams.engagement.feature_row import TOPIC as FEATURES
 from feedmill.streams.engagement.feature_row import encode_row, feature_rows, sample_limit, sampled
 from feedmill.streams.engagement.further_signals import FurtherSignals
 from feedmill.streams.engagement.packed_states import NO_OFFSET, PostState, encode_state
-from feedmill.streams.engagement.partition_state import PartitionState, Uncounted
+from feedmill.streams.engagement.partition_state import PartitionState, PostSource, Uncounted
+from feedmill.streams.engagement.repeated_engagements import COMPLAINTS
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
@@ -63,6 +66,7 @@ class EngagementStep(ModelStep):
         self._load = load
         self._states: dict[int, PartitionState] = {}
         self._further = FurtherSignals()
+        self._brigades = Brigades()
         self._window_ms = WINDOW_MS
         self._expiring: Iterator[bool] = iter(())
         self._expired_at_ms = 0
@@ -88,7 +92,7 @@ class EngagementStep(ModelStep):
     def swap(self, model: EngagementModel) -> None:
         self.model = self.loaded = model
         self.models = {self.name: model.version}
-        self._further.take_model(model.version, model.rates)
+        self._further.take_model(model.version)
         self._rescoring.follow(self._further.version)
         self._rescoring.hold(())
 
@@ -140,12 +144,12 @@ class EngagementStep(ModelStep):
         deleted = self._take_posts(work)
         self._take_engagements(work)
         for partition, post_id in deleted:
-            key = post_id.encode()
-            writer.add(SIGNAL, key, None, owner=partition)
-            writer.add(COUNTERS, key, None, owner=partition)
+            key, owner = post_id.encode(), TopicPartition("posts", partition)
+            writer.add(SIGNAL, key, None, owner=owner)
+            writer.add(COUNTERS, key, None, owner=owner)
             work.signals.append(WrittenSignal(self.name, post_id, None))
             for name in self._further.names:
-                writer.add(f"signals.{name}", key, None, owner=partition)
+                writer.add(f"signals.{name}", key, None, owner=owner)
                 work.signals.append(WrittenSignal(name, post_id, None))
         self._write(work, writer)
         self._rescoring.note_written(work, writer)
@@ -168,6 +172,10 @@ class EngagementStep(ModelStep):
     def scores_again(self) -> bool:
         return self._rescoring.is_under_way
 
+    @property
+    def capped_sources(self) -> Collection[str]:
+        return self._brigades.sources(self.context.clock.now_ms())
+
     def close(self) -> None:
         self._restore.close()
         self._rescoring.close()
@@ -179,6 +187,7 @@ class EngagementStep(ModelStep):
         now_ms = self.context.clock.now_ms()
         if now_ms - self._expired_at_ms >= _EXPIRE_EVERY_MS:
             self._expired_at_ms = now_ms
+            self.context.metrics.set("feedmill_brigaded_sources", len(self.capped_sources))
             self._expiring = self._expire(now_ms - self._window_ms)
 
     def _has_new_priors(self) -> bool:
@@ -201,21 +210,30 @@ class EngagementStep(ModelStep):
             return []
         deleted = []
         priors = self._priors(work.posts).tolist()
+        of_texts = sketches(work.posts)
         for partition, record, event, row in work.latest:
             state = self._states[partition]
             if isinstance(event, Deletion):
-                state.remove(event.post_id)
+                state.bury(event.post_id, record.timestamp)
                 deleted.append((partition, event.post_id))
             else:
-                state.take_post(event.post_id, record.offset, priors[row], record.timestamp)
+                source = PostSource.of(event, of_texts[row])
+                at_ms = record.timestamp
+                state.take_post(event.post_id, record.offset, priors[row], at_ms, source)
+                self._brigades.learn(event, source)
         return deleted
 
     def _take_engagements(self, work: WorkBatch) -> None:
         for part in work.engagements:
-            uncounted = self._states[part.source.partition].count(part.events)
-            for (_, event), reason in zip(part.events, uncounted, strict=True):
-                if reason:
-                    self._add_uncounted(event.kind, reason)
+            states = self._states[part.source.partition]
+            for (_, event), reason in zip(part.events, states.count(part.events), strict=True):
+                if not reason:
+                    continue
+                self._add_uncounted(event.kind, reason)
+                if event.kind in COMPLAINTS and reason in ("damped", "stranger", "unseen"):
+                    state = states.find(event.post_id)
+                    if state is not None:
+                        self._brigades.doubt(state, work.now_ms)
 
     def _add_uncounted(self, kind: EngagementKind, reason: Uncounted) -> None:
         if reason == "repeated event":
@@ -247,28 +265,29 @@ class EngagementStep(ModelStep):
         ]
         signals = [*self._signals(rows, work.now_ms)]
         for (partition, one), signal in zip(rows, signals, strict=True):
-            key = one.post_id.encode()
-            writer.add(COUNTERS, key, encode_state(one), owner=partition)
+            key, owner = one.post_id.encode(), TopicPartition("posts", partition)
+            writer.add(COUNTERS, key, encode_state(one), owner=owner)
             if signal is not None:
-                writer.add(SIGNAL, key, encode(signal), owner=partition)
+                writer.add(SIGNAL, key, encode(signal), owner=owner)
                 work.signals.append(WrittenSignal(self.name, one.post_id, signal))
                 if self._further.names:
                     self._write_further(partition, one, work, writer)
         if self._sample_limit:
             self._log_features(rows, signals, writer)
         for partition, state in self._states.items():
-            forgotten = state.pack()
+            forgotten, owner = state.pack(), TopicPartition("posts", partition)
             for post_id in forgotten:
-                writer.add(COUNTERS, post_id.encode(), None, owner=partition)
+                writer.add(COUNTERS, post_id.encode(), None, owner=owner)
             if forgotten:
                 self.context.metrics.add("feedmill_unknown_posts_total", len(forgotten))
 
     def _write_further(
         self, partition: int, one: PostState, work: WorkBatch, writer: Writer
     ) -> None:
+        owner = TopicPartition("posts", partition)
         before = self._states[partition].before(one.post_id)
         for name, signal in self._further.changed(one, before, work.now_ms):
-            writer.add(f"signals.{name}", one.post_id.encode(), encode(signal), owner=partition)
+            writer.add(f"signals.{name}", one.post_id.encode(), encode(signal), owner=owner)
             work.signals.append(WrittenSignal(name, one.post_id, signal))
 
     def _log_features(
@@ -284,7 +303,8 @@ class EngagementStep(ModelStep):
             if (signal := signals[place]) is not None
         ]
         for partition, row in feature_rows(chosen):
-            writer.add(FEATURES, row.post_id.encode(), encode_row(row), owner=partition)
+            owner = TopicPartition("posts", partition)
+            writer.add(FEATURES, row.post_id.encode(), encode_row(row), owner=owner)
         if chosen:
             self.context.metrics.add("feedmill_feature_rows_total", len(chosen))
 
@@ -320,7 +340,7 @@ class EngagementStep(ModelStep):
             return np.zeros(0), None
         priors = np.array([one.prior for one in states])
         try:
-            return self.model.score_many(priors, [one.counters for one in states]), None
+            return self.model.score_many(priors, [one.kept_counters for one in states]), None
         except Exception as error:  # noqa: BLE001 - goes into the signals; the last good ones hold
             log.warning("model %s failed on %d posts: %r", self.model.name, len(states), error)
             self.context.metrics.add("feedmill_model_errors_total", len(states))

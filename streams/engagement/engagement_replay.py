@@ -17,10 +17,12 @@ from feedmill.events.engagement import Engagement
 from feedmill.events.post import Deletion, Post
 from feedmill.features.authorship import author_key
 from feedmill.features.counters import Counters, weight_of
+from feedmill.features.post_batch import PostBatch
+from feedmill.features.text.sketch import sketches
 from feedmill.rankers.engagement import HEADS, clicks_and_impressions
 from feedmill.rankers.impressions import Impressions
 from feedmill.streams.engagement.feature_row import FeatureRow, read_by_model
-from feedmill.streams.engagement.partition_state import PartitionState, Uncounted
+from feedmill.streams.engagement.partition_state import PartitionState, PostSource, Uncounted
 from feedmill.streams.engagement.repeated_engagements import KEY_BITS, RepeatFilter
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.settings.environment import Environment
@@ -67,7 +69,7 @@ class EngagementReplay:
         )
         self._examination = environment.examination
         self._wait_ms = wait_ms
-        self._posts: deque[tuple[Record, Post | Deletion]] = deque()
+        self._posts: deque[tuple[Record, Post | Deletion, int]] = deque()
         self._deleted: set[str] = set()
         self._met = RepeatFilter()  # users and posts that met
         self._versions: list[Post] = []
@@ -83,9 +85,13 @@ class EngagementReplay:
 
     def add_posts(self, events: Iterable[tuple[Record, Post | Deletion]]) -> None:
         """Take records of `posts`, in the order of their offsets."""
-        for record, event in events:
+        taken = [*events]
+        posts = [event for _, event in taken if isinstance(event, Post)]
+        of_texts = iter(sketches(PostBatch(posts)) if posts else ())
+        for record, event in taken:
             self.last_ms = max(self.last_ms, record.timestamp)
-            self._posts.append((record, event))
+            sketch = next(of_texts) if isinstance(event, Post) else 0
+            self._posts.append((record, event, sketch))
             if isinstance(event, Deletion):
                 self._deleted.add(event.post_id)
 
@@ -133,12 +139,13 @@ class EngagementReplay:
     def _take_posts(self, until_ms: int) -> None:
         """Take over the posts whose records had come by then."""
         while self._posts and self._posts[0][0].timestamp <= until_ms:
-            record, event = self._posts.popleft()
+            record, event, sketch = self._posts.popleft()
             if isinstance(event, Deletion):
-                self._state.remove(event.post_id)
+                self._state.bury(event.post_id, record.timestamp)
                 self._version_of.pop(event.post_id, None)
                 continue
-            self._state.take_post(event.post_id, record.offset, 0.0, record.timestamp)
+            source = PostSource.of(event, sketch)
+            self._state.take_post(event.post_id, record.offset, 0.0, record.timestamp, source)
             self._version_of[event.post_id] = len(self._versions)
             self._versions.append(event)
             self._created_ms.append(min(event.created_at_ms, record.timestamp))
@@ -160,8 +167,10 @@ class EngagementReplay:
                 self._react(key, record.timestamp, bit, reason)
             return
         state = None if met else self._state.find(event.post_id)
-        before = Counters() if state is None else _copy(state.counters)
+        before = Counters() if state is None else _copy(state.kept_counters)
         reason = self._fold(record, event)
+        if reason == "damped":
+            self.left_out["impressions in a burst"] += 1
         if met or reason:
             return
         version = self._version_of.get(event.post_id)
@@ -177,7 +186,7 @@ class EngagementReplay:
     def _fold(self, record: Record, event: Engagement) -> Uncounted:
         """Count one event as the step does; return why it does not count whole."""
         (reason,) = self._state.count([(record, event)])
-        if self._logged and reason in ("", "damped"):
+        if self._logged and reason in ("", "damped", "stranger"):
             self._compare(event.post_id)
         return reason
 
@@ -190,7 +199,7 @@ class EngagementReplay:
         rows = self._logged.pop((post_id, state.through), ())
         if not rows or not self._is_kept(version):
             return
-        (read,) = read_by_model([state.counters])
+        (read,) = read_by_model([state.kept_counters])
         for row in rows:
             self.compared += 1
             if (row.clicks, row.impressions) != read or row.counters != state.counters:

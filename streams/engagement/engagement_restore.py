@@ -1,7 +1,7 @@
 """Restores what the engagement step knows of a partition, in slices, before it reads on.
 
 First `counters[p]` to its end, then the `engagements[p]` before the committed offset that say which
-events repeat others or come in a burst: half an hour, and the day as far as users are known.
+events repeat others or come in a burst: half an hour, and two days as far as users are known.
 """
 
 from __future__ import annotations
@@ -153,7 +153,8 @@ class EngagementRestore:
             one.phase = "minutes"
         elif one.phase == "minutes":
             one.first = one.state.users_needed(first.offset)
-            self._read_since(batch.source, first.timestamp // DAY_MS * DAY_MS)
+            # What users did yesterday says what counts today.
+            self._read_since(batch.source, (first.timestamp // DAY_MS - 1) * DAY_MS)
             one.phase = "day"
         elif one.phase == "day" and first.offset < one.first:
             self._events.drop([batch.source])

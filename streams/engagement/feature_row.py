@@ -86,7 +86,7 @@ def feature_rows(
     """Return the partition and the row of each signal, which was made of the state beside it."""
     if not chosen:
         return []
-    read = read_by_model([one.counters for (_, one), _ in chosen])
+    read = read_by_model([one.kept_counters for (_, one), _ in chosen])
     return [
         (
             partition,

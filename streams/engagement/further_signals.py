@@ -6,12 +6,11 @@ value is, or where the post was told of anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from feedmill.events.settings import Settings
 from feedmill.events.signal import FURTHER_SIGNALS, Signal
-from feedmill.features.counters import Counters
-from feedmill.rankers.reaction_rates import ReactionRate, rate_steps, rate_value
+from feedmill.rankers.reaction_rates import rate_steps, rate_value
 from feedmill.streams.engagement.packed_states import PostState
 
 MODEL = "engagement"
@@ -29,16 +28,15 @@ class FurtherSignals:
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
         self._version = ""
-        self._rates: Mapping[str, ReactionRate] = {}
 
     @property
     def version(self) -> str:
         """Under what the values of all posts are: the model, and the signals that are weighed."""
         return " ".join((self._version, *self.names))
 
-    def take_model(self, version: str, rates: Mapping[str, ReactionRate]) -> None:
-        """Go on with the rates of a version of the model."""
-        self._version, self._rates = version, rates
+    def take_model(self, version: str) -> None:
+        """Go on with a version of the model, which stands in the signals."""
+        self._version = version
 
     def follow(self, settings: Settings) -> None:
         """Find which signals are weighed."""
@@ -53,8 +51,8 @@ class FurtherSignals:
     ) -> Iterator[tuple[str, Signal]]:
         """Yield each signal of a post whose value is another one than before; None: all of them."""
         for name in self.names:
-            steps = self._steps(name, state.counters)
-            if before is None or steps != self._steps(name, before.counters):
+            steps = rate_steps(name, state.kept_counters)
+            if before is None or steps != rate_steps(name, before.kept_counters):
                 yield (
                     name,
                     Signal(
@@ -67,6 +65,3 @@ class FurtherSignals:
                         revision=max(state.through, 0),
                     ),
                 )
-
-    def _steps(self, name: str, counters: Counters) -> int:
-        return rate_steps(name, self._rates[name], counters)

@@ -15,21 +15,33 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct, field
 
-from feedmill.events.engagement import ENGAGEMENT_KINDS
-from feedmill.features.counters import Counters
+from feedmill.features.counters import COUNTED_KINDS, KIND_INDEX, Counters
 
 NO_OFFSET = -1
 _Offset = Annotated[int, Meta(ge=NO_OFFSET, le=2**63 - 1)]
-# `through`, `post_offset`, `at_ms`, `prior`, the sum of all dwell times.
-_HEAD = struct.Struct("<qqqdq")
+_Hash = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+_Sketch = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+# `through`, `post_offset`, `at_ms`, `prior`, the sum of all dwell times, community, author, sketch.
+_HEAD = struct.Struct("<qqqdqIIq")
 # Of a kind: its number, the count, the decayed sum, the time of the last event.
 _ENTRY = struct.Struct("<BIdq")
 _MOST_COUNT = 2**32 - 1
-_KINDS = len(ENGAGEMENT_KINDS)
+_KINDS = len(COUNTED_KINDS)
+# In place of a kind: edits that no engagement followed yet, and the time of the last one.
+_EDITS = 255
+# What an edit leaves of the decayed counts where it changed the text much; of complaints all.
+KEPT_BY_EDIT = 0.25
+_KEPT_WHOLE = {KIND_INDEX[kind] for kind in ("hide", "report", "stranger hide", "stranger report")}
 
 
 class PostState(Struct, gc=False):
-    """One post, as it stands in `counters`; `post_offset` is -1 before the post was read."""
+    """One post, as it stands in `counters`; `post_offset` is -1 before the post was read.
+
+    `community` and `author` are hashes of those that its first version had, 0 where engagements
+    came before that.  They stay when it is deleted.  `sketch` is that of its text.  Of `edits`,
+    which changed the text much, the last was at `edited_ms`: the counts lose their part when an
+    engagement of that time or later comes, in whatever order the two topics are read.
+    """
 
     post_id: str
     post_offset: _Offset = NO_OFFSET
@@ -37,6 +49,28 @@ class PostState(Struct, gc=False):
     through: _Offset = NO_OFFSET
     at_ms: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     counters: Counters = field(default_factory=Counters)
+    community: _Hash = 0
+    author: _Hash = 0
+    sketch: _Sketch = 0
+    edits: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    edited_ms: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+
+    @property
+    def kept_counters(self) -> Counters:
+        """The counters as edits left them; not to be changed."""
+        if not self.edits:
+            return self.counters
+        factor = KEPT_BY_EDIT**self.edits
+        counters = self.counters
+        sums = [
+            total if kind in _KEPT_WHOLE else total * factor
+            for kind, total in enumerate(counters.sums)
+        ]
+        return Counters([*counters.counts], sums, [*counters.at_ms], counters.dwell_ms)
+
+    def settle_edits(self) -> None:
+        """Take what edits cost off the counters."""
+        self.counters, self.edits, self.edited_ms = self.kept_counters, 0, 0
 
 
 encode_state = msgspec.json.Encoder().encode
@@ -46,7 +80,7 @@ decode_state = msgspec.json.Decoder(PostState).decode
 class PackedStates:
     """States by row number; whoever calls knows which row is which post's.
 
-    A row takes some 85 bytes, and 21 for each kind.  Counts of a kind end at 2**32 - 1.
+    A row takes some 101 bytes, and 21 for each kind.  Counts of a kind end at 2**32 - 1.
     """
 
     def __init__(self) -> None:
@@ -55,13 +89,25 @@ class PackedStates:
     def load(self, row: int, post_id: str) -> PostState:
         """Return a copy of the state in a row."""
         packed = self._packed[row]
-        through, post_offset, at_ms, prior, dwell_ms = _HEAD.unpack_from(packed)
+        through, post_offset, at_ms, prior, dwell_ms, *source = _HEAD.unpack_from(packed)
         counters = Counters([0] * _KINDS, [0.0] * _KINDS, [0] * _KINDS, dwell_ms)
+        edits = edited_ms = 0
         for kind, count, total, last_ms in _ENTRY.iter_unpack(packed[_HEAD.size :]):
+            if kind == _EDITS:
+                edits, edited_ms = count, last_ms
+                continue
             counters.counts[kind] = count
             counters.sums[kind] = total
             counters.at_ms[kind] = last_ms
-        return PostState(post_id, post_offset, prior, through, at_ms, counters)
+        state = PostState(post_id, post_offset, prior, through, at_ms, counters, *source)
+        state.edits, state.edited_ms = edits, edited_ms
+        return state
+
+    def community(self, row: int) -> int:
+        """Return the community of a row's post, 0 where that is not known; -1 is no row."""
+        if row < 0 or not self._packed[row]:
+            return 0
+        return int(_HEAD.unpack_from(self._packed[row])[5])
 
     def progress(self, row: int) -> tuple[int, int]:
         """Return `through` and `post_offset` of a row."""
@@ -73,13 +119,22 @@ class PackedStates:
         counters = state.counters
         sums, last_ms = counters.sums, counters.at_ms
         head = _HEAD.pack(
-            state.through, state.post_offset, state.at_ms, state.prior, counters.dwell_ms
+            state.through,
+            state.post_offset,
+            state.at_ms,
+            state.prior,
+            counters.dwell_ms,
+            state.community,
+            state.author,
+            state.sketch,
         )
         entries = [
             _ENTRY.pack(kind, min(count, _MOST_COUNT), sums[kind], last_ms[kind])
             for kind, count in enumerate(counters.counts)
             if count
         ]
+        if state.edits:
+            entries.append(_ENTRY.pack(_EDITS, state.edits, 0.0, state.edited_ms))
         if row == len(self._packed):
             self._packed.append(b"")
         self._packed[row] = b"".join((head, *entries))

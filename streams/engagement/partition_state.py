@@ -7,11 +7,15 @@ end of the cycle: `changed` holds what the present cycle touched, and nothing el
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Literal, NamedTuple
 
 from feedmill.events.engagement import Engagement, EngagementKind
+from feedmill.events.post import Post
 from feedmill.events.reasons import DECODE_ERRORS
-from feedmill.features.counters import update, weight_of
+from feedmill.features.counters import AccountKind, update, weight_of
+from feedmill.features.text.sketch import differ_much
 from feedmill.streams.engagement.burst_damping import BurstDamping
 from feedmill.streams.engagement.packed_states import (
     NO_OFFSET,
@@ -19,17 +23,45 @@ from feedmill.streams.engagement.packed_states import (
     PostState,
     decode_state,
 )
-from feedmill.streams.engagement.repeated_engagements import RepeatedEngagements, Repetition
+from feedmill.streams.engagement.repeated_engagements import (
+    ACCOUNTS_COUNT,
+    RepeatedEngagements,
+    Repetition,
+)
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.settings.environment import Environment
 from feedmill.tables.id_table import IdTable
 
 # Of so many posts whose record has not come yet, a partition counts engagements.
 MOST_UNKNOWN = 10_000
-# Why an engagement does not count; "": it does.
-Uncounted = Literal[Repetition, "damped"]
+# Why an engagement does not count, or counts apart; "": it counts.
+Uncounted = Literal[Repetition, "damped", "stranger"]
+_STRANGER: dict[str, AccountKind] = {"hide": "stranger hide", "report": "stranger report"}
 _TIDY_EVERY = 1_000
 _NO_ROW = -1
+
+
+class PostSource(NamedTuple):
+    """Hashes of a post's first community and of its author, above 0, and the sketch of its text."""
+
+    community: int
+    author: int
+    sketch: int = 0
+
+    @classmethod
+    def of(cls, post: Post, sketch: int) -> PostSource:
+        """Return the source of a post."""
+        communities = post.communities or ("",)
+        return cls(_hash32(communities[0]), _hash32(post.author_id), sketch)
+
+
+NO_SOURCE = PostSource(0, 0)
+
+
+# The same in every process, since `counters` keeps it.
+@lru_cache(maxsize=10_000)
+def _hash32(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=4).digest()) or 1
 
 
 class PartitionState:
@@ -98,8 +130,9 @@ class PartitionState:
         return unreadable
 
     def has(self, post_id: str) -> bool:
-        """Return whether the post has a state."""
-        return post_id in self.changed or self._row_of(post_id) >= 0
+        """Return whether there are counts of the post, or its record came."""
+        state = self.find(post_id)
+        return state is not None and (state.post_offset != NO_OFFSET or any(state.counters.counts))
 
     def find(self, post_id: str) -> PostState | None:
         """Return the state of a post, None if it has none; not to be changed."""
@@ -114,16 +147,26 @@ class PartitionState:
         row = _NO_ROW if post_id in self.retold else self._row_of(post_id)
         return None if row < 0 else self._states.load(row, post_id)
 
-    def take_post(self, post_id: str, post_offset: int, prior: float, at_ms: int) -> None:
+    def take_post(
+        self,
+        post_id: str,
+        post_offset: int,
+        prior: float,
+        at_ms: int,
+        source: PostSource = NO_SOURCE,
+    ) -> None:
         """Take a new or changed post over, unless a later version of it is there."""
         state = self.find(post_id)
         if state is None:
-            state = PostState(post_id)
+            state = PostState(post_id, community=source.community, author=source.author)
         elif post_offset <= state.post_offset:
             return
+        elif differ_much(state.sketch, source.sketch):
+            state.edits, state.edited_ms = state.edits + 1, at_ms
         self.changed[post_id] = state
         self.retold.add(post_id)
         state.post_offset, state.prior = post_offset, prior
+        state.sketch = source.sketch or state.sketch
         state.at_ms = max(state.at_ms, at_ms)
 
     def take_prior(self, post_id: str, post_offset: int, prior: float) -> None:
@@ -144,7 +187,8 @@ class PartitionState:
 
     def note(self, events: Sequence[tuple[Record, Engagement]]) -> None:
         """Take in what came before a restart: `counters` has its counts, later events repeat it."""
-        for (record, event), repetition in zip(events, self._repeated.note(events), strict=True):
+        found, _ = self._repeated.note(events, self._communities(events))
+        for (record, event), repetition in zip(events, found, strict=True):
             if not repetition:
                 self._bursts.weight(event.post_id, event.kind, record.timestamp)
 
@@ -153,7 +197,8 @@ class PartitionState:
 
         One that was counted before a restart repeats itself.
         """
-        uncounted: list[Uncounted] = [*self._repeated.note(events)]
+        found, regular = self._repeated.note(events, self._communities(events))
+        uncounted: list[Uncounted] = [*found]
         changed, load = self.changed, self._states.load
         burst_weight, examination = self._bursts.weight, self._examination
         for i, (record, event) in enumerate(events):
@@ -166,21 +211,51 @@ class PartitionState:
                 row = self._row_of(post_id)
                 state = PostState(post_id) if row < 0 else load(row, post_id)
             changed[post_id] = state
+            counted: EngagementKind | AccountKind = kind
             if record.offset <= state.through:
                 # Of a transaction that was not over when it was restored: should that be aborted,
                 # what is written now has its counts.
                 uncounted[i] = "repeated event"
                 continue
             state.through, state.at_ms = record.offset, at_ms
+            if state.edits and at_ms >= state.edited_ms:
+                state.settle_edits()
             if weight < 1.0:
                 uncounted[i] = "damped"
                 damped = self.damped.setdefault(post_id, {})
                 damped[kind] = damped.get(kind, 0) + 1
             if examination:
                 weight *= weight_of(kind, event.position, examination)
+            if kind in _STRANGER and not regular[i]:
+                counted = _STRANGER[kind]
+                uncounted[i] = uncounted[i] or "stranger"
             event_ms = event.at_ms if event.at_ms < at_ms else at_ms
-            update(state.counters, kind, event_ms, event.dwell_ms, weight=weight)
+            update(state.counters, counted, event_ms, event.dwell_ms, weight=weight)
+            if regular[i] and kind == "impression":
+                update(state.counters, "regular impression", event_ms, weight=weight)
         return uncounted
+
+    def _communities(self, events: Sequence[tuple[Record, Engagement]]) -> list[int]:
+        """Return the community of each event's post, where it matters and is known; else 0."""
+        found = []
+        for _, event in events:
+            state = self.changed.get(event.post_id)
+            if event.kind not in ACCOUNTS_COUNT:
+                found.append(0)
+            elif state is not None:
+                found.append(state.community)
+            else:
+                found.append(self._states.community(self._row_of(event.post_id)))
+        return found
+
+    def bury(self, post_id: str, at_ms: int) -> None:
+        """Forget a post that was deleted, but for where it came from: so much its readers know."""
+        state = self.find(post_id)
+        self.remove(post_id)
+        if state is not None and state.community:
+            self.changed[post_id] = PostState(
+                post_id, at_ms=at_ms, community=state.community, author=state.author
+            )
 
     def remove(self, post_id: str) -> None:
         """Forget a post."""
@@ -243,5 +318,5 @@ class PartitionState:
         self._states.store(row, state)
         if state.post_offset != NO_OFFSET:
             self._unknown.pop(state.post_id, None)
-        elif is_new:
+        elif is_new and not state.community:
             self._unknown[state.post_id] = None

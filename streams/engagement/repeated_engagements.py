@@ -1,4 +1,4 @@
-"""Which engagements of a partition repeat others: an event id within ten minutes, a user in a day.
+"""Which engagements of a partition repeat others, and which accounts read a community before.
 
 What repeats follows from the log before an event alone, whether that was counted or not: it was in
 the present generation of keys or in the former one.  So memory and the log that restores it are
@@ -8,29 +8,37 @@ bounded, and reading two generations again restores it exactly.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
+from zlib import crc32
 
-from feedmill.events.engagement import Engagement
+from feedmill.events.engagement import Engagement, EngagementKind
+from feedmill.features.counters import LONG_DWELL_MS
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.topic_table import DAY_MS
 from feedmill.tables.extendible_hash import ExtendibleHash
 
-Repetition = Literal["", "repeated event", "repeated user"]
+# "unseen": of a post of which the user had no impression.
+Repetition = Literal["", "repeated event", "repeated user", "unseen"]
+COMPLAINTS: tuple[EngagementKind, ...] = ("hide", "report")
+# Where it matters whether the account read the community before.
+ACCOUNTS_COUNT = ("impression", *COMPLAINTS)
 
 # An event id is known for so long at least, and for twice as long at most.
 DEDUPLICATED_MS = 600_000
 KEY_BITS = 63
 _KEY = (1 << KEY_BITS) - 1
 _NUMBER_BITS = 31
+_LAST_BUCKET = 3
 _NUMBER = (1 << _NUMBER_BITS) - 1
 
 
 class RepeatedEngagements:
     """Knows event ids by record time, and users by offset.
 
-    A user repeats who did the same with the post on the same day (UTC, of record time).  Users are
-    known of the last `user_window` offsets at least, and of twice as many at most.
+    A user repeats who did the same with the post on the same day (UTC, of record time).  A hide or
+    a report counts only of a user who had an impression of the post on that day or the day before;
+    one that did not count is repeated, too.
+    Users are known of the last `user_window` offsets at least, and of twice as many at most.
     """
 
     def __init__(self, user_window: int) -> None:
@@ -46,16 +54,20 @@ class RepeatedEngagements:
         """Return from which offset on the log says which users are known at an offset."""
         return max(0, offset // self._window - 1) * self._window
 
-    def note(self, events: Sequence[tuple[Record, Engagement]]) -> list[Repetition]:
-        """Note events in the order of their offsets; say of each whether it repeats another."""
-        users = self._users.repeats(
-            [
-                hash((event.post_id, event.kind, event.user_id, record.timestamp // DAY_MS)) & _KEY
-                for record, event in events
-            ],
-            [record.offset // self._window for record, _ in events],
-        )
-        found: list[Repetition] = ["repeated user" if repeats else "" for repeats in users]
+    def note(
+        self, events: Sequence[tuple[Record, Engagement]], communities: Sequence[int] = ()
+    ) -> tuple[list[Repetition], list[bool]]:
+        """Note events in the order of their offsets; say of each whether it repeats another.
+
+        And whether it is of a regular of the post's community, where that matters; `communities`
+        are those of the events' posts, 0 where one is not known.
+        """
+        found, regular = [], [False] * len(events)
+        for i, (record, event) in enumerate(events):
+            self._users.turn_to(record.offset // self._window)
+            found.append(self._note_user(record, event))
+            if event.kind in ACCOUNTS_COUNT and communities and communities[i]:
+                regular[i] = self._note_account(communities[i], record, event)
         named = [i for i, (_, event) in enumerate(events) if event.event_id is not None]
         ids = self._ids.repeats(
             [hash((events[i][1].post_id, events[i][1].event_id)) & _KEY for i in named],
@@ -64,7 +76,46 @@ class RepeatedEngagements:
         for i, repeats in zip(named, ids, strict=True):
             if repeats:
                 found[i] = "repeated event"
-        return found
+        return found, regular
+
+    def _note_account(self, community: int, record: Record, event: Engagement) -> bool:
+        """Note an impression or complaint of a community's post; say whether a regular made it.
+
+        A regular had an impression of another post of the community before, on that day or the day
+        before; posts are told apart by four buckets.  Who made such a complaint there in that time
+        is none for the next one.  Every event is noted, also one that repeats another: so it
+        follows from the events of two generations, which restore it.
+        """
+        users, day, user = self._users, record.timestamp // DAY_MS, event.user_id
+        own = crc32(event.post_id.encode()) & _LAST_BUCKET  # in every process the same
+        today = _key_of((community, user, day)) & ~_LAST_BUCKET
+        is_regular = users.knows_sibling(today | own)
+        if not is_regular:
+            yesterday = _key_of((community, user, day - 1)) & ~_LAST_BUCKET
+            is_regular = users.knows_sibling(yesterday | own)
+        if event.kind == "impression":
+            users.add(today | own)
+            return is_regular
+        complaint = (community, user, event.kind)
+        is_regular = is_regular and not users.knows_of(complaint, day)
+        users.add(_key_of((*complaint, day)))
+        return is_regular
+
+    def _note_user(self, record: Record, event: Engagement) -> Repetition:
+        users, kind, day = self._users, event.kind, record.timestamp // DAY_MS
+        # A client may tell of the first seconds, and again of more.
+        is_long = kind == "dwell" and (event.dwell_ms or 0.0) >= LONG_DWELL_MS
+        done = "long dwell" if is_long else kind
+        known = users.add(_key_of((event.post_id, done, event.user_id, day)))
+        if kind in COMPLAINTS:
+            seen = (event.post_id, "impression", event.user_id)
+            if not users.knows_of(seen, day):
+                return "unseen"
+        return "repeated user" if known else ""
+
+
+def _key_of(what: tuple[Any, ...]) -> int:
+    return hash(what) & _KEY
 
 
 class RepeatFilter:
@@ -85,14 +136,13 @@ class RepeatFilter:
         back, and a generation like the others: one stamp in the future latches nothing.
         """
         found: list[bool] = []
-        for generation, group in groupby(generations):
-            self._turn_to(generation)
-            first = len(found)
-            some = keys[first : first + len(list(group))]
-            found += self._note(some)
+        for key, generation in zip(keys, generations, strict=True):
+            self.turn_to(generation)
+            found.append(self.add(key))
         return found
 
-    def _turn_to(self, generation: int) -> None:
+    def turn_to(self, generation: int) -> None:
+        """Go on to the generation of the keys that follow."""
         if self._generation - 1 <= generation <= self._generation:
             return
         is_far_ahead = generation > self._generation + 1
@@ -100,12 +150,28 @@ class RepeatFilter:
         self._present = ExtendibleHash()
         self._generation = generation
 
-    def _note(self, keys: Sequence[int]) -> list[bool]:
-        found = []
-        for key in keys:
+    def add(self, key: int) -> bool:
+        """Note a key; return whether it was known."""
+        hashed, number = key >> _NUMBER_BITS, key & _NUMBER
+        if number in self._present.find(hashed):
+            return True
+        self._present.insert(hashed, number)
+        return number in self._former.find(hashed)
+
+    def knows_sibling(self, key: int) -> bool:
+        """Return whether a key was noted that differs from this one in its bucket alone."""
+        hashed, number = key >> _NUMBER_BITS, key & _NUMBER
+        for generation in (self._present, self._former):
+            for one in generation.find(hashed):
+                if one != number and one | _LAST_BUCKET == number | _LAST_BUCKET:
+                    return True
+        return False
+
+    def knows_of(self, what: tuple[Any, ...], day: int) -> bool:
+        """Return whether the key of this and a day, or the day before, was noted."""
+        for one in (day, day - 1):
+            key = _key_of((*what, one))
             hashed, number = key >> _NUMBER_BITS, key & _NUMBER
-            is_present = number in self._present.find(hashed)
-            found.append(is_present or number in self._former.find(hashed))
-            if not is_present:
-                self._present.insert(hashed, number)
-        return found
+            if number in self._present.find(hashed) or number in self._former.find(hashed):
+                return True
+        return False

@@ -222,10 +222,12 @@ def new_producer(
     transactional_id: str = "",
     queue_records: int = 1_000_000,
     delivery_ms: int = 10_000,
+    linger_ms: int = 0,
 ) -> WatchedProducer:
     """Return an idempotent producer with acks=all, transactional if an id is given.
 
-    `delivery_ms` is how long a record outside of transactions waits for a broker that is away.
+    `delivery_ms` is how long a record outside of transactions waits for a broker that is away,
+    `linger_ms` how long one in a transaction waits for others; a commit sends all at once.
     """
     settings: dict[str, object] = {
         **client_settings(environment, health),
@@ -240,8 +242,7 @@ def new_producer(
         settings |= {
             "transactional.id": environment.topic(transactional_id),
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-            # Longer than between two commits, which flush at once: one request for each partition.
-            "linger.ms": 1_000,
+            "linger.ms": linger_ms,
         }
     else:
         settings |= {

@@ -22,6 +22,8 @@ from feedmill.streams.kafka.validation import RejectedRecord
 
 log = logging.getLogger(__name__)
 
+# Longer than between two commits; or short, where somebody ranks by what it sends.
+_COMMIT_LINGER_MS, _SOON_LINGER_MS = 1_000, 2
 _CALL_S = 5.0
 _INIT_S = 10.0
 # Then another producer takes its place, which may find the coordinator that this one does not.
@@ -64,8 +66,7 @@ class Transaction:
     Attributes
     ----------
     written
-        By partition the offset behind the last record that a transaction is known to have
-        committed.  Nobody else had written there since its offsets were sent.
+        By partition the offset behind the last record that is known to be committed.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Transaction:
         self._dead_letters = 0  # made since then
         self._ends: dict[TopicPartition, int] = {}  # of what was sent since then, as it arrives
         self._discarded = False
+        self._sends_soon = False
         self._careful = False
         self._closed = threading.Event()
         self._renew = threading.Event()
@@ -101,7 +103,12 @@ class Transaction:
         It ends an open transaction of an earlier process by this instance's name.
         """
         while self._producer is None and not self._closed.is_set():
-            producer = new_producer(self._environment, self._health, transactional_id=self._id)
+            producer = new_producer(
+                self._environment,
+                self._health,
+                transactional_id=self._id,
+                linger_ms=_SOON_LINGER_MS if self._sends_soon else _COMMIT_LINGER_MS,
+            )
             try:
                 bounded(partial(producer.init_transactions, _INIT_S), _INIT_S + _STUCK_S)
             except KafkaException as error:
@@ -361,6 +368,13 @@ class Transaction:
         self._health.report(trouble)
         self._producer = None
         return Outcome(False, records, f"commit: {trouble}")
+
+    def send_soon(self, *, soon: bool) -> None:
+        """Have records leave within milliseconds, by another producer, or with the commit alone."""
+        if soon != self._sends_soon:
+            self._sends_soon = soon
+            if self._producer is not None:
+                self._renew.set()
 
     def renew(self) -> None:
         """Have another producer for the next transaction: the group expelled this member."""

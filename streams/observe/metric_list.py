@@ -100,16 +100,20 @@ METRICS = (
     gauge(
         "feedmill_capped_sources",
         "sources",
-        "Communities, languages, authors and linked domains of which the filter flags more than"
-        " FEEDMILL_FLAGGED_CAP; there it demotes instead of hiding.",
-        "The log names them. Either the filter is wrong there or it is an attack: look at some"
-        " posts, then hide by rules, or put the filter in shadow.",
+        "Sources of which the filter flags more than FEEDMILL_FLAGGED_CAP; there it demotes.",
+        "The log names them. An attack, or the filter is wrong there: hide by rules, or shadow it.",
     ),
     counter(
         "feedmill_capped_total",
         "posts",
         "Posts that were demoted instead of hidden because of that cap.",
         "As for feedmill_capped_sources.",
+    ),
+    gauge(
+        "feedmill_brigaded_sources",
+        "sources",
+        "Communities and authors with 50 hides and reports in ten minutes that count little.",
+        "`feedmill health` names them; look at their posts. Many accounts act as one.",
     ),
     counter(
         "feedmill_rule_hits_total",
@@ -134,10 +138,9 @@ METRICS = (
     counter(
         "feedmill_damped_engagements_total",
         "events",
-        "Reactions that count little because neither impressions nor the minutes before explain so"
-        " many of the post in a minute.",
-        "`reason` in `signals.engagement` names the posts: many accounts act as one, or a product"
-        " sends impressions late.",
+        "Events that count little or not at all: more of the post in a minute than is explained, or"
+        " hides and reports of accounts that saw no impression of it, or never read the community.",
+        "Many accounts act as one, or a product sends impressions late.",
         ("kind",),
     ),
     counter(

@@ -45,7 +45,7 @@ _POST_CHANGES_S = 100e-6
 class RankingStep(Step):
     """Ranks what changed in each cycle; Redis gets it from a thread that never holds the loop.
 
-    Every worker with this step keeps the whole view, and the owner of `posts[0]` writes Redis.
+    Every worker with this step keeps the whole view; the owner of `feed-shards[0]` writes Redis.
     What concerns many posts (a start, new settings, a flush of Redis) is done in slices.
 
     Parameters
@@ -166,9 +166,10 @@ class RankingStep(Step):
         for part in work.partitions:
             self._logs.judged(part.source.partition, part.events[-1][0].offset + 1)
         view.update_written(work.signals)
-        changed = len(events) + sum(len(part.events) for part in work.engagements)
-        self._has_more = self._work(WORK_S + len(events) * _POST_S, changed)
-        if len(events) >= _LEAVE_FROM_POSTS:
+        # Of others, too: what came by log is ranked as what this worker judged.
+        deciding, changed = (min(count, LIVE_RECORDS) for count in view.change_counts)
+        self._has_more = self._work(WORK_S + deciding * _POST_S, changed)
+        if deciding >= _LEAVE_FROM_POSTS:
             self._handover.wait_written(_LEAVE_S)
         self._has_worked = True
 

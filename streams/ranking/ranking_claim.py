@@ -1,4 +1,4 @@
-"""Who ranks: the owner of `posts[0]`, under the token of its latest claim on `feed-shards[0]`.
+"""Who ranks: the owner of `feed-shards[0]`, under the token of its latest claim there.
 
 A claim is written in the owner's transaction, so no former owner can write one any more.  Its token
 is the broker's timestamp of it, or one more than the highest token that its owner knew, whichever
@@ -15,16 +15,15 @@ import uuid
 
 import msgspec
 
-from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.assignment import SHARDS, AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
 from feedmill.streams.worker.step import Writer
 
-TOPIC = "feed-shards"
 # Where no claim is on its way, nothing of interest comes; but a client must be polled.
 _READ_EVERY_S = 0.05
-RANKING_PARTITION = 0
+RANKING = TopicPartition(SHARDS, 0)
 # So seldom a claim is repeated: two owners that do not know of each other would do nothing else.
 _AGAIN_AFTER_S = 5.0
 # Lua's numbers are exact so far.
@@ -62,10 +61,9 @@ class RankingClaim:
 
     def __init__(self, connection: Connection) -> None:
         self.token: int | None = None
-        self._source = TopicPartition(TOPIC, RANKING_PARTITION)
         self._instance = connection.environment.instance
         self._log = LogConsumer(connection, "claims on the ranking")
-        self._log.add({self._source: BEGINNING})
+        self._log.add({RANKING: BEGINNING})
         self._claim = b""
         self._highest = 0
         self._is_wanted = False
@@ -79,10 +77,10 @@ class RankingClaim:
 
     def assigned(self, change: AssignmentChange) -> None:
         """Give the ranking up, or get ready to claim it, as the assignment has it."""
-        if RANKING_PARTITION in change.kept:
+        if RANKING.partition in change.shards_kept:
             return
         self.token, self._claim = None, b""
-        self._is_wanted = RANKING_PARTITION in change.gained
+        self._is_wanted = RANKING.partition in change.shards_gained
 
     def outdone(self, token: int) -> bool:
         """Give the token up where Redis has a higher one, to claim again; return whether it did."""
@@ -103,13 +101,8 @@ class RankingClaim:
                 return True
         if self._is_wanted and is_restored and not self._claim and self._log.all_restored():
             self._claim = f"{self._instance}/{uuid.uuid4().hex}".encode()
-            writer.add(
-                TOPIC,
-                self._claim,
-                _encode(Claim(self._instance, self._highest)),
-                owner=RANKING_PARTITION,
-                partition=RANKING_PARTITION,
-            )
+            claim = _encode(Claim(self._instance, self._highest))
+            writer.add(RANKING.topic, self._claim, claim, owner=RANKING)
         return False
 
     def _read(self) -> bool:

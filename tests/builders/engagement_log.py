@@ -49,5 +49,5 @@ def needed_before(log: list[Event], start: int, state: PartitionState) -> list[E
         return []
     since_ms = state.log_needed(before[-1][0].timestamp)
     first = next(record for record, _ in before if record.timestamp >= since_ms)
-    offset, day_ms = state.users_needed(first.offset), first.timestamp // DAY_MS * DAY_MS
+    offset, day_ms = state.users_needed(first.offset), (first.timestamp // DAY_MS - 1) * DAY_MS
     return [one for one in before if one[0].offset >= offset and one[0].timestamp >= day_ms]

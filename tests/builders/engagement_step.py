@@ -15,7 +15,6 @@ from feedmill.events.post import Post
 from feedmill.features.counters import Counters
 from feedmill.features.post_batch import PostBatch
 from feedmill.rankers.engagement import EngagementModel
-from feedmill.rankers.reaction_rates import SHIPPED_RATES
 from feedmill.streams.engagement import engagement_restore
 from feedmill.streams.engagement.burst_damping import MINUTE_MS
 from feedmill.streams.engagement.engagement import EngagementStep
@@ -41,7 +40,7 @@ def count_partitions(topic: str, stopping: object) -> int:
 class LikesOverImpressions:
     """A model whose scores are plain to see."""
 
-    name, version, rates = "engagement", "v1", SHIPPED_RATES
+    name, version = "engagement", "v1"
 
     def prior_batch(self, batch: PostBatch) -> np.ndarray:
         return np.full(len(batch), PRIOR)
@@ -104,7 +103,7 @@ class Running:
         assert not work.rejected
         writer = KeptWriter()
         self.step.apply(work, writer)
-        assert {owner for *_, owner in writer.added} <= {0}
+        assert {owner for *_, owner in writer.added} <= {TopicPartition("posts", 0)}
         return {(topic, (key or b"").decode()): value for topic, key, value, _ in writer.added}
 
     def count(self, metric: str) -> float:

@@ -66,6 +66,7 @@ def test_a_change_is_seen_before_it_is_made(
         "preview small beta=3 --json --top 2",
         *("preview small alfa=1", "preview small alpha=-1", "preview small spam.hide=1"),
         *("preview smal beta=3", "preview community:nobody beta=3", "preview small beta"),
+        *("suggest", "suggest smal"),
     )
     # Nothing is set.
     said = transcript(run, [*(f"weights {line}" for line in lines), "config history weights/small"])

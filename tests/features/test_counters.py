@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from feedmill.events.engagement import ENGAGEMENT_KINDS
 from feedmill.features.counters import (
+    COUNTED_KINDS,
     HALF_LIFE_MS,
     KIND_INDEX,
+    LONG_DWELL_MS,
     Counters,
     decayed_counts,
     update,
@@ -41,14 +43,15 @@ def test_the_value_is_the_decayed_sum_by_definition(events: list[Event]) -> None
     values = decayed_counts(counters)
     assert np.isfinite(values).all()
     for row in range(POSTS):
-        own = [(kind, at_ms) for r, kind, at_ms, _ in events if r == row]
-        last = max((at_ms for _, at_ms in own), default=0)
-        counts = [sum(k == kind for k, _ in own) for kind in range(len(ENGAGEMENT_KINDS))]
+        own = [one[1:] for one in events if one[0] == row]
+        last = max((at_ms for _, at_ms, _ in own), default=0)
+        counts = [sum(k == kind for k, *_ in own) for kind in range(len(COUNTED_KINDS))]
         assert counters[row].counts == counts
         assert counters[row].dwell_ms == sum(round(e[3]) for e in events if e[0] == row)
-        expected = np.zeros(len(ENGAGEMENT_KINDS))
-        for kind, at_ms in own:
-            expected[kind] += 2.0 ** (-(last - at_ms) / HALF_LIFE_MS)
+        expected = np.zeros(len(COUNTED_KINDS))
+        for kind, at_ms, dwell in own:
+            if kind != KIND_INDEX["dwell"] or dwell >= LONG_DWELL_MS:
+                expected[kind] += 2.0 ** (-(last - at_ms) / HALF_LIFE_MS)
         np.testing.assert_allclose(values[row], expected, rtol=1e-9, atol=1e-300)
 
 
@@ -71,7 +74,7 @@ def test_survives_json() -> None:
 
 
 def test_no_counters_no_rows() -> None:
-    assert decayed_counts([]).shape == (0, len(ENGAGEMENT_KINDS))
+    assert decayed_counts([]).shape == (0, len(COUNTED_KINDS))
 
 
 def test_a_weight_counts_in_the_decayed_sum_alone() -> None:

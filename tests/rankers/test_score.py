@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from builders.events import counters_of
 from feedmill.events.weights import DEFAULT_COSTS, Weights
-from feedmill.rankers.reaction_rates import SHIPPED_RATES, rate_steps, rate_value
+from feedmill.rankers.reaction_rates import rate_steps, rate_value
 from feedmill.rankers.score import EPOCH_MS, LEAST_SUM, recency_of, score_of, scores_of
 
 HOUR_MS = 3_600_000
@@ -84,11 +84,10 @@ def test_a_half_life_more_of_age_costs_one(
 
 
 def test_two_reports_of_the_first_hundred_readers_take_at_most_a_tenth_of_a_value() -> None:
-    rate = SHIPPED_RATES["report"]
     after = list[float]()
     for reports in (0, 2):
         counters = counters_of(("impression", 100), ("report", reports))
-        after.append(rate_value(rate_steps("report", rate, counters)))
+        after.append(rate_value(rate_steps("report", counters)))
     lost = DEFAULT_COSTS["report"] * (after[1] - after[0])
     assert 0 < 1 - 2.0**-lost <= 0.1
 

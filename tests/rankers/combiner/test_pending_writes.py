@@ -19,6 +19,16 @@ def marked(pending: PendingWrites, *rows: int, mask: int = 1, whole: bool = Fals
     pending.mark(rows_of(*rows), np.full(count, mask, np.int64), np.full(count, whole))
 
 
+def mark_later(
+    pending: PendingWrites, is_marked: npt.NDArray[np.bool_], mask: int | None = None
+) -> None:
+    """Mark in two steps."""
+    middle, end = len(is_marked) // 2, len(is_marked)
+    parts = ((part, is_marked[part]) for part in (slice(0, middle), slice(middle, end)))
+    for _ in pending.mark_later(parts, mask):
+        assert pending.is_sweeping
+
+
 @pytest.fixture(params=[6, 12, 63])
 def pending(request: pytest.FixtureRequest) -> PendingWrites:
     writes = PendingWrites(request.param)
@@ -41,7 +51,7 @@ def test_changes_of_a_row_are_merged_and_taken_once(pending: PendingWrites) -> N
 def test_many_rows_come_after_what_just_changed_and_wait_for_feeds(pending: PendingWrites) -> None:
     is_marked = np.zeros(50_000, bool)
     is_marked[[5, 20_000, 49_999]] = True
-    pending.mark_later(is_marked)
+    mark_later(pending, is_marked)
     marked(pending, 30_000)
     assert pending.is_sweeping
     assert [row for row, _, _ in pending.take_rows(2)] == [30_000, 5]
@@ -56,7 +66,8 @@ def test_many_rows_come_after_what_just_changed_and_wait_for_feeds(pending: Pend
 
 def test_where_all_is_written_again_nothing_goes_before_the_feeds(pending: PendingWrites) -> None:
     marked(pending, 9)
-    pending.mark_all(np.arange(50_000) == 9)
+    pending.drop_queue()
+    mark_later(pending, np.arange(50_000) == 9)
     pending.mark_feed("global")
     assert pending.take_rows(NONE) == []
     del pending.feeds["global"]
@@ -64,9 +75,9 @@ def test_where_all_is_written_again_nothing_goes_before_the_feeds(pending: Pendi
 
 
 def test_a_second_sweep_begins_anew(pending: PendingWrites) -> None:
-    pending.mark_later(np.arange(50_000) < 3, 1)
+    mark_later(pending, np.arange(50_000) < 3, 1)
     assert [row for row, _, _ in pending.take_rows(2)] == [0, 1]
-    pending.mark_later(np.arange(50_000) < 2, 2)
+    mark_later(pending, np.arange(50_000) < 2, 2)
     assert pending.take_rows(NONE) == [(0, 2, False), (1, 2, False), (2, 1, False)]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from builders.events import NOW_MS, post, signal
+from feedmill.events.override import Override, OverrideKey
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion
 from feedmill.events.signal import SignalNames
@@ -82,6 +83,38 @@ def test_signals_of_workers_wait_until_their_version_came_or_was_passed() -> Non
     view.update_posts([post(post_id) for post_id in ids], [5] * 30, [NOW_MS] * 30)
     have = {post_id for post_id in ids if view.signal(row_of(view, post_id), "spam")}
     assert have == set(ids) - gone
+
+
+def test_what_may_hide_goes_before_values_however_many_and_all_else_in_its_order() -> None:
+    """A post that a moderator hides, or a deletion, in a storm of engagements."""
+    view, count = PostView(NAMES), 1_000
+    ids = [f"p{i}" for i in range(count)]
+    posts = [post(p, author_id="loud" if p == "p600" else "ann") for p in ids]
+    view.update_posts(posts, range(count), [NOW_MS] * count)
+    take_all(view)
+
+    def engage(revision: int) -> None:
+        signals = [signal(one, n, 0.2, revision=revision) for n, one in enumerate(ids)]
+        view.update_signals("engagement", signals)
+
+    engage(1)
+    hide = Override(verdict="hide", by="mod", reason="r", at_ms=NOW_MS)
+    view.update_override(OverrideKey("post", "p700", "*"), hide)
+    view.update_signal("spam", signal("p800", 800, 0.9))
+    view.update_post(Deletion("p900", True), count, NOW_MS)
+    view.update_override(OverrideKey("author", "loud", "*"), hide)
+    engage(2)
+    # Posts of authors are searched for at once, too.
+    assert view.find_overridden(512)
+    rows, masks = view.take_changed(5)
+    assert [view.ids[row] for row in rows[[0, 1, 3]].tolist()] == ["p700", "p800", "p600"]
+    assert view.freed_among(rows).tolist() == [False, False, True, False, False]
+    value = view.bits["engagement"]
+    assert masks.tolist()[:2] == [POST_CHANGED | value, view.bits["spam"] | value]
+    view.recycle(rows[view.freed_among(rows)])
+    rest = [view.ids[row] for row in view.take_changed()[0].tolist()]
+    assert rest == [p for p in ids[1:] if p not in ("p600", "p700", "p800", "p900")]
+    assert not view.has_changes
 
 
 def test_rows_are_taken_once_in_the_order_of_their_changes_with_all_that_changed() -> None:

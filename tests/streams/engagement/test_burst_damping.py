@@ -20,7 +20,7 @@ def draw_events(random: Random) -> list[Event]:
     minute = 0
     while minute < 60:
         minute += random.choice((1, 1, 1, 1, 2, 8, 12))
-        for _ in range(random.choice((0, 3, 60, 180, 400))):
+        for _ in range(random.choice((0, 3, 60, 180, 400, 2_000))):
             kind: EngagementKind = random.choice(("impression", "impression", "click", "like"))
             at_ms = START_MS + minute * MINUTE_MS + random.randrange(MINUTE_MS)
             events.append((random.choice("pq"), kind, at_ms))
@@ -33,19 +33,25 @@ def by_definition(events: list[Event]) -> list[float]:
     for post_id, kind, at_ms in events:
         minute = at_ms // MINUTE_MS
         count = counts[post_id, kind, minute] = counts.get((post_id, kind, minute), 0) + 1
-        past = [
-            counts.get((post_id, kind, ago), 0)
+
+        def of(kind: EngagementKind, ago: int, post_id: str = post_id) -> int:
+            return counts.get((post_id, kind, ago), 0)
+
+        busy = [
+            ago
             for ago in range(minute - 9, minute)
-            if max(counts.get((post_id, other, ago), 0) for other in ("click", "like")) >= 5
+            if max(of("click", ago), of("like", ago), of("impression", ago) / 10) >= 5
         ]
-        mean = sum(past) / 9
-        shown = counts.get((post_id, "impression", minute), 0)
-        most = FREE + 0.1 * shown + 3 * mean
-        found.append(1.0 if kind == "impression" or count <= most else (most / count) ** 2)
+        past = {one: sum(of(one, ago) for ago in busy) for one in ("impression", kind)}
+        shown = of("impression", minute)
+        most_shown = 10 * FREE + 3 * past["impression"] / 9
+        most = FREE + 0.1 * shown + 3 * past[kind] / 9
+        weight = min(1.0, most_shown / shown) ** 2 if shown else 1.0
+        found.append(weight if kind == "impression" else weight * min(1.0, most / count) ** 2)
     return found
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32), cut=st.floats(0, 1))
 def test_what_is_damped_follows_from_ten_minutes_also_after_a_restart(
     seed: int, cut: float
@@ -82,7 +88,7 @@ def test_impressions_of_the_same_accounts_explain_few_of_them() -> None:
     assert 101 < counted(bursts, "click", 200, START_MS) < 103
 
 
-@pytest.mark.parametrize("minutes", [1, 2, 5, 20, 120])
+@pytest.mark.parametrize("minutes", [3, 5, 20, 120])
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.13])
 def test_a_post_of_1000_honest_impressions_keeps_all_its_clicks(minutes: int, rate: float) -> None:
     random, bursts, damped = Random(minutes), BurstDamping(FREE), 0
@@ -115,3 +121,20 @@ def test_it_goes_on_when_the_clock_of_the_broker_is_set_back() -> None:
     assert counted(bursts, "click", 30, START_MS + 60 * MINUTE_MS) == 30
     for minute in range(3):
         assert counted(bursts, "click", 30, START_MS + minute * MINUTE_MS) == 30
+
+
+def test_viewers_out_of_nothing_sink_no_post_and_a_rush_keeps_its_rate() -> None:
+    """Beyond 400 impressions in a minute all events of it count less, so that the rate stays."""
+    bursts = BurstDamping(FREE)
+    assert counted(bursts, "impression", 100_000, START_MS) < 2 * 10 * FREE
+    random, bursts = Random(1), BurstDamping(FREE)
+    shown = clicks = 0.0
+    for minute in range(5):
+        for i in range(10_000):
+            at_ms = START_MS + minute * MINUTE_MS + i * (MINUTE_MS - 1) // 10_000
+            shown += bursts.weight("p", "impression", at_ms)
+            if random.random() < 0.05:
+                clicks += bursts.weight("p", "click", at_ms)
+    # Within four minutes what goes on is no burst any more.
+    assert shown > 20_000
+    assert clicks / shown == pytest.approx(0.05, rel=0.1)

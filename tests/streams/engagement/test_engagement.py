@@ -82,7 +82,8 @@ def test_a_user_counts_once_a_post_kind_and_day_whatever_the_event_ids(run: Star
 
 def test_a_burst_of_new_accounts_is_damped_counted_and_said(run: Start) -> None:
     running = run()
-    running.apply([post("p", 0)], [event("p", "impression", i) for i in range(1_000)])
+    shown = [event("p", "impression", i, NOW_MS - 300 * (1_000 - i)) for i in range(1_000)]
+    running.apply([post("p", 0)], shown)
     written = running.apply(engagements=new_accounts("like", 1_000, 200))
     assert state_of(written, "p").counters.counts[2] == 200
     assert 71 < state_of(written, "p").counters.sums[2] < 73
@@ -183,3 +184,18 @@ def test_without_the_topic_of_its_features_it_does_not_start(
     Running(monkeypatch)
     with pytest.raises(UsageError, match="no topic `features`"):
         Running(monkeypatch, feature_share=0.01)
+
+
+def test_a_source_that_is_brigaded_is_named_and_counted(run: Start) -> None:
+    running = run()
+    running.apply([post("p", 0)])
+    fakes = [event("p", "report", i, user=f"x{i}") for i in range(49)]
+    running.apply(engagements=fakes)
+    assert running.step.capped_sources == []
+    running.apply(engagements=[event("p", "report", 50, user="y")])
+    assert running.step.capped_sources == ["author:author", "community:"]
+    assert running.count("feedmill_damped_engagements_total") == 50
+    running.step.background(KeptWriter(), 0.0)
+    assert running.count("feedmill_brigaded_sources") == 2
+    running.now_ms += 11 * 60_000
+    assert running.step.capped_sources == []

@@ -37,8 +37,9 @@ def test_all_or_none_are_sampled() -> None:
 
 
 def test_a_row_reads_back_to_the_bit() -> None:
-    sums = [0.1 + 0.2, 1e-17, 5e-324, 1 / 3, 0.0, 2.0**60, 0.0, 0.0]
-    counters = Counters([9, 8, 7, 6, 5, 4, 3, 2**32 - 1], sums, [1_700_000_000_000] * 8, 12)
+    sums = [0.1 + 0.2, 1e-17, 5e-324, 1 / 3, 0.0, 2.0**60, *[0.0] * 5]
+    counts = [9, 8, 7, 6, 5, 4, 3, 2**32 - 1, 0, 0, 0]
+    counters = Counters(counts, sums, [1_700_000_000_000] * 11, 12)
     states = [PostState("p", 3, 1 / 7, 2**62, 5, counters), PostState("q", 4, 0.0)]
     signals = [signal("p", 3, 0.25), signal("q", 4, None)]
     found = feature_rows(list(zip([(0, states[0]), (2, states[1])], signals, strict=True)))

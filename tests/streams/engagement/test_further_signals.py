@@ -10,7 +10,7 @@ from feedmill.events.engagement import EngagementKind
 from feedmill.events.settings import Settings
 from feedmill.events.signal import FURTHER_SIGNALS, SignalNames
 from feedmill.rankers.engagement import ExpectedClicks
-from feedmill.rankers.reaction_rates import SHIPPED_RATES, rate_steps, rate_value
+from feedmill.rankers.reaction_rates import rate_steps, rate_value
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
 
 MODEL = cast(ExpectedClicks, ENGAGEMENT_RANKER.load())
@@ -62,8 +62,8 @@ def test_each_value_is_what_the_counts_say_and_few_engagements_change_one(begin:
     made = begin(weighing(*FURTHER_SIGNALS, feed="community:python"))
     assert len(made.further) == 59 * len(FURTHER_SIGNALS)
     for (name, post_id), signal in made.further.items():
-        counters = made.states[post_id].counters
-        steps = rate_steps(name, SHIPPED_RATES[name], counters)
+        counters = made.states[post_id].kept_counters
+        steps = rate_steps(name, counters)
         assert signal.value == rate_value(steps)
         assert (signal.model, signal.version) == ("engagement", MODEL.version)
     seen, unseen = made.further["reply", "p57"].value, made.further["reply", "p4"].value

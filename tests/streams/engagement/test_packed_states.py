@@ -2,12 +2,12 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from feedmill.events.engagement import ENGAGEMENT_KINDS
-from feedmill.features.counters import Counters
+from feedmill.features.counters import COUNTED_KINDS, Counters
 from feedmill.streams.engagement.packed_states import PackedStates, PostState
 
-KINDS = len(ENGAGEMENT_KINDS)
+KINDS = len(COUNTED_KINDS)
 OFFSETS = st.integers(-1, 2**63 - 1)
 TIMES = st.integers(0, 2**53)
 
@@ -23,10 +23,13 @@ def counters(draw: st.DrawFn) -> Counters:
 
 
 STATES = st.builds(
-    PostState, st.just("p"), OFFSETS, st.floats(0, 1), OFFSETS, TIMES, counters=counters()
+    PostState,
+    *(st.just("p"), OFFSETS, st.floats(0, 1), OFFSETS, TIMES, counters()),
+    *(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(-(2**63), 2**63 - 1)),
 )
+EDITED = st.builds(replace, STATES, edits=st.integers(1, 9), edited_ms=TIMES)
 # What happens to which of a few rows; None frees it.
-CHANGES = st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), STATES)), max_size=60)
+CHANGES = st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), STATES, EDITED)), max_size=60)
 
 
 @given(changes=CHANGES)

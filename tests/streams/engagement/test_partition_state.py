@@ -11,9 +11,15 @@ from builders.engagement_log import START_MS, Event, Record, draw_log, needed_be
 from builders.mapped import mapped_bytes
 from builders.records import StoredRecord
 from builders.work import bytecode_steps
-from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement
-from feedmill.streams.engagement.packed_states import PostState, decode_state, encode_state
-from feedmill.streams.engagement.partition_state import PartitionState, Uncounted
+from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement, EngagementKind
+from feedmill.features.counters import KIND_INDEX
+from feedmill.streams.engagement.packed_states import (
+    KEPT_BY_EDIT,
+    PostState,
+    decode_state,
+    encode_state,
+)
+from feedmill.streams.engagement.partition_state import PartitionState, PostSource, Uncounted
 
 # So short that users are forgotten within a drawn log.
 USER_WINDOW = 30
@@ -28,10 +34,17 @@ def encoded(state: PartitionState, log: list[Event]) -> dict[str, bytes]:
 def undisturbed(log: list[Event]) -> tuple[dict[str, bytes], dict[int, Uncounted]]:
     """Each post's state, and by offset why it does not count."""
     state = PartitionState(USER_WINDOW)
+    take_posts(state)
     reasons = state.count(log)
     state.pack()
     offsets = [record.offset for record, _ in log]
     return encoded(state, log), dict(zip(offsets, reasons, strict=True))
+
+
+def take_posts(state: PartitionState) -> None:
+    """Four of the drawn posts are there, of two communities; the record of one never comes."""
+    for i in range(4):
+        state.take_post(f"p{i}", i, 0.5, START_MS, PostSource(1 + i % 2, 7))
 
 
 def _through_of(state: PartitionState, post_id: str) -> int:
@@ -51,6 +64,9 @@ class Partition:
         self.counters: list[Record] = []
         self.committed = 0
         self.late: list[Record] = []  # of a paused owner, written after its successor's
+        first = PartitionState(USER_WINDOW)
+        take_posts(first)
+        self.write([*first.changed.values()])
 
     def write(self, states: list[PostState]) -> None:
         for one in states:
@@ -285,15 +301,18 @@ def test_an_event_costs_the_same_work_whatever_the_number_of_posts() -> None:
 def test_a_post_takes_little_memory(posts: int) -> None:
     state = PartitionState()
     for i in range(posts):
+        state.take_post(f"post-{i:015d}", i, 0.0, START_MS, PostSource(i % 50 + 1, 7))
         for offset, kind in enumerate(ENGAGEMENT_KINDS[:2]):
             event = Engagement(f"post-{i:015d}", "u", kind, START_MS)
             state.count([(Record(2 * i + offset, START_MS, b""), event)])
-            state.take_post(event.post_id, i, 0.0, START_MS)
         if i % 100 == 0:
             state.pack()
     state.pack()
     packed = sum(map(sys.getsizeof, state._states._packed))
-    assert (mapped_bytes(state._ids) + packed) / posts < 175
+    # An impression, one of a regular, and a click; the keys of users apart.
+    taken = (mapped_bytes(state._ids) + packed) / posts
+    print(f"{taken:.0f} bytes a post")
+    assert taken < 215
 
 
 def test_an_impression_counts_as_much_as_its_position_is_looked_at() -> None:
@@ -303,3 +322,63 @@ def test_an_impression_counts_as_much_as_its_position_is_looked_at() -> None:
         state.count([(Record(offset, START_MS, b""), seen)])
     counters = state.changed["p"].counters
     assert (counters.counts[0], counters.sums[0]) == (4, 3.0)
+
+
+def edited(read_first: str, at_ms: int) -> PostState:
+    """A post of ten impressions and four clicks, rewritten before one and four more."""
+    state = PartitionState()
+    state.take_post("p", 0, 0.0, START_MS, PostSource(0, 7, sketch=1))
+    shown: EngagementKind = "impression"
+    clicked: EngagementKind = "click"
+    kinds = [*[shown] * 10, *[clicked] * 4]
+    events: list[Event] = []
+    for offset, kind in enumerate([*kinds, *kinds[-5:]]):
+        time_ms = START_MS if offset < len(kinds) else at_ms + 1
+        user = f"u{offset}"
+        events.append((Record(offset, time_ms, b"p"), Engagement("p", user, kind, START_MS)))
+    before, after = events[: len(kinds)], events[len(kinds) :]
+    if read_first == "engagements":
+        state.count(before)
+    state.take_post("p", 1, 0.0, at_ms, PostSource(0, 7, sketch=-1))
+    state.pack()
+    if read_first == "the edit":
+        state.count(before)
+    stored_state = state.find("p")
+    assert stored_state is not None
+    assert stored_state.kept_counters.sums[:2] == [10 * KEPT_BY_EDIT, 4 * KEPT_BY_EDIT]
+    restored = PartitionState()
+    restored.restore([StoredRecord(key=b"p", value=encode_state(stored_state))])
+    restored.count(after)
+    found = restored.find("p")
+    assert found is not None
+    return found
+
+
+def test_a_rewrite_keeps_a_quarter_of_what_came_before_it_in_whatever_order_they_are_read() -> None:
+    first, second = (edited(one, START_MS + 5) for one in ("engagements", "the edit"))
+    assert encode_state(first) == encode_state(second)
+    assert first.counters.counts[:2] == [11, 8]
+    assert first.counters.sums[:2] == [10 * KEPT_BY_EDIT + 1, 4 * KEPT_BY_EDIT + 4]
+    assert (first.edits, first.edited_ms) == (0, 0)
+
+
+def test_a_rewrite_keeps_all_complaints_and_a_correction_everything() -> None:
+    state = PartitionState()
+    state.take_post("p", 0, 0.0, START_MS, PostSource(0, 7, sketch=1))
+    kinds: list[EngagementKind] = ["impression", "report", "click"]
+    log = [
+        (Record(i, START_MS, b"p"), Engagement("p", "u", kind, START_MS))
+        for i, kind in enumerate(kinds)
+    ]
+    state.count(log)
+    state.take_post("p", 1, 0.0, START_MS, PostSource(0, 7, sketch=3))
+    one = state.changed["p"]
+    assert one.edits == 0
+    state.take_post("p", 2, 0.0, START_MS, PostSource(0, 7, sketch=-1))
+    kept = one.kept_counters
+    assert [kept.sums[KIND_INDEX[k]] for k in (*kinds, "stranger report")] == [
+        KEPT_BY_EDIT,
+        0.0,
+        KEPT_BY_EDIT,
+        1.0,
+    ]

@@ -58,9 +58,9 @@ def test_a_full_queue_loses_no_record_and_keeps_their_order(
     producer = FullProducer()
     monkeypatch.setattr(transaction, "new_producer", lambda *_, **__: producer)
     one = transaction_of()
-    records = [Outgoing("signals.spam", i % 3, b"%d" % i, b"value", i % 3) for i in range(6)]
+    records = [Outgoing("signals.spam", i % 3, b"%d" % i, b"value", SOURCE) for i in range(6)]
     headers = (("reason", b"bad"),)
-    records[4] = Outgoing("dead-letters", 0, b"4", b"value", 1, headers)
+    records[4] = Outgoing("dead-letters", 0, b"4", b"value", SOURCE, headers)
     assert one.run(records, {}, None, ("owner", 1)).committed
     name = Environment().topic
     assert producer.sent == [(name(r.topic), r.value, r.key, r.partition) for r in records]
@@ -131,7 +131,7 @@ def test_where_its_records_came_to_is_known_of_what_was_committed(
     places = {0: TopicPartition("signals.spam", 0), 1: TopicPartition("signals.spam", 1)}
 
     def run(*records: tuple[int, int]) -> dict[TopicPartition, int]:
-        sent = [Outgoing("signals.spam", p, b"%d" % at, b"value", p) for p, at in records]
+        sent = [Outgoing("signals.spam", p, b"%d" % at, b"value", SOURCE) for p, at in records]
         one.run(sent, {}, None, ("owner", 1))
         return one.written
 
@@ -146,6 +146,23 @@ def test_where_its_records_came_to_is_known_of_what_was_committed(
     one.produce(quality(b"1"))
     one.discard()
     assert run((1, 14)) == {places[0]: 5, places[1]: 15}
+
+
+def test_records_leave_soon_where_others_rank_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    lingers: list[int] = []
+
+    def new_producer(*_: Any, linger_ms: int, **__: Any) -> FullProducer:
+        lingers.append(linger_ms)
+        return FullProducer()
+
+    monkeypatch.setattr(transaction, "new_producer", new_producer)
+    one = transaction_of()
+    one.send_soon(soon=True)
+    for soon in (True, True, False, True):
+        one.send_soon(soon=soon)
+        assert one.run([], {}, None, ("owner", 1)).committed
+    rarely = 1_000
+    assert [ms if ms == rarely else ms < 10 for ms in lingers] == [True, rarely, True]
 
 
 @pytest.fixture
@@ -168,7 +185,7 @@ def begun(strict: StrictProducer) -> Transaction:
 
 
 def quality(*keys: bytes) -> list[Outgoing]:
-    return [Outgoing("signals.quality", 0, key, b"value", 0) for key in keys]
+    return [Outgoing("signals.quality", 0, key, b"value", SOURCE) for key in keys]
 
 
 def test_what_was_handed_over_before_is_not_sent_again(
@@ -248,7 +265,7 @@ def test_a_producer_that_finds_no_coordinator_is_replaced(
     answered.set_result({SOURCE: Committed(7, mark)})
     offsets = SimpleNamespace(committed=lambda *_: answered)
     one = transaction_of(offsets)
-    records = [Outgoing("signals.spam", 0, b"1", b"value", 0)]
+    records = [Outgoing("signals.spam", 0, b"1", b"value", SOURCE)]
     first = one.run(records, {}, None, ("owner", 1))
     assert not first.committed
     if call == "commit_transaction":

@@ -243,6 +243,17 @@ def test_the_feeds_of_a_cycles_posts_are_handed_over_in_that_cycle(
     assert not step.combiner.has_changes
 
 
+def test_posts_of_others_get_as_much_time(
+    step: RankingStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets: list[tuple[float, int]] = []
+    monkeypatch.setattr(step, "_work", lambda *two: budgets.append(two))
+    take(step, *(post(f"p{i}") for i in range(300)))
+    step.combiner.view.update_posts([post("q")] * 9, range(300, 309), [NOW_MS] * 9)
+    step.apply(WorkBatch(1, NOW_MS), KeptWriter())
+    assert budgets == [(ranking.WORK_S + n * ranking._POST_S, n) for n in (300, 301)]
+
+
 def test_posts_give_no_more_time_where_all_is_written_again(
     step: RankingStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:

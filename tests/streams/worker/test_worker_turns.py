@@ -17,7 +17,6 @@ from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
 from feedmill.events.instance import MOST_REFUSALS
 from feedmill.events.settings import Settings
-from feedmill.streams.kafka.transactions import INTERVAL_S, RANKING_INTERVAL_S
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.input import Taken
 from feedmill.streams.worker.step import Step, StepContext, WorkBatch, Writer
@@ -232,7 +231,6 @@ def test_what_ranks_follows_settings_between_two_steps_and_the_others_after_the_
     )
     monkeypatch.setattr(worker, "_decode", lambda *_, **__: WorkBatch(1, 0), raising=False)
     worker._followed = worker.settings.settings
-    assert worker.writer.interval_s == RANKING_INTERVAL_S > INTERVAL_S
     looks = 0
 
     def follow() -> bool:

@@ -1,0 +1,103 @@
+"""Two workers that judge and rank share the partitions of a real Kafka; one comes and goes."""
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from builders.events import post, signal
+from builders.kafka_log import KafkaLog
+from builders.waiting import now_ms, until
+from feedmill.deploy.local import StackAddress
+from feedmill.events.decode import encode
+from feedmill.events.signal import SignalNames
+from feedmill.rankers.combiner.view import PostView
+from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.validation import RejectedRecord
+from feedmill.streams.ranking.combiner_logs import CombinerLogs
+from feedmill.streams.ranking.ranking import RankingStep
+from feedmill.streams.worker.step import Step, WorkBatch, Writer, WrittenSignal
+from feedmill.streams.worker.worker import Worker
+
+pytestmark = pytest.mark.stack
+
+NAMES = SignalNames()
+AT_ONCE = 200
+
+
+class JudgingStep(Step):
+    """Writes every signal of each post."""
+
+    name = "judge"
+
+    def apply(self, work: WorkBatch, writer: Writer) -> None:
+        for partition, record, event, _ in work.latest:
+            source = TopicPartition("posts", partition)
+            for name in NAMES.all:
+                verdict = signal(event.post_id, record.offset, 0.1)
+                key = event.post_id.encode()
+                writer.add(f"signals.{name}", key, encode(verdict), owner=source)
+                work.signals.append(WrittenSignal(name, event.post_id, verdict))
+
+
+@contextlib.contextmanager
+def running(kafka: KafkaLog, stack: StackAddress, name: str) -> Iterator[tuple[Worker, PostView]]:
+    """A worker in a thread, and its view."""
+    environment = replace(kafka.named(name), redis=stack.redis, redis_prefix=name)
+    ranking = RankingStep(environment, NAMES.all)
+    worker = Worker(environment, [JudgingStep(), ranking])
+    loop = threading.Thread(target=worker.run)
+    loop.start()
+    try:
+        yield worker, ranking.combiner.view
+    finally:
+        worker.stopping.set()
+        loop.join(20)
+    assert not loop.is_alive()
+
+
+def is_whole(view: PostView, count: int) -> bool:
+    """Whether all posts are there, and each has all of its signals."""
+    rows = view.live_rows()
+    return len(rows) == count and all(c.is_current(rows).all() for c in view.signals.values())
+
+
+def test_who_comes_and_goes_makes_nobody_read_again_what_the_view_has(
+    kafka: KafkaLog, stack: StackAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, take = Counter[tuple[int, str]](), CombinerLogs._take
+
+    def taken(logs: CombinerLogs, batch: RecordBatch) -> list[RejectedRecord]:
+        read[id(logs._view), batch.source.topic] += len(batch.records)
+        return take(logs, batch)
+
+    monkeypatch.setattr(CombinerLogs, "_take", taken)
+    sent = 0
+
+    def send() -> int:
+        nonlocal sent
+        ids = [f"p{sent + i}" for i in range(AT_ONCE)]
+        kafka.produce("posts", [(i.encode(), encode(post(i, created_at_ms=now_ms()))) for i in ids])
+        sent += AT_ONCE
+        return sent
+
+    with running(kafka, stack, "stays") as (first, view):
+        until(lambda: first.group.owned == (0, 1))
+        for _ in range(3):
+            send()
+        until(lambda: is_whole(view, sent))
+        for _ in range(2):
+            with running(kafka, stack, "goes") as (second, other):
+                until(lambda: len(first.group.owned) == len(second.group.owned) == 1)
+                send()
+                until(lambda: is_whole(view, sent) and is_whole(other, sent))
+            until(lambda: first.group.owned == (0, 1))
+            send()
+            until(lambda: is_whole(view, sent))
+        # Of what was sent while the other one had a partition, its part.
+        for topic in ("posts", *(f"signals.{name}" for name in NAMES.all)):
+            assert 0 < read[id(view), topic] < 2 * AT_ONCE
+        assert view.early.dropped == 0
