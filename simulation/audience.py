@@ -27,6 +27,7 @@ FEED = "demo"  # `feed` of the engagements: the slate was none of feedmill's fee
 _USERS = 2000
 _HALF_LIFE_S = 90.0
 _MAX_DWELL_MS = 45_000.0
+DWELL_SPREAD = 0.6  # of dwell times around the typical one, in log
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,16 @@ class SimulatedPost:
     community: int
     lang: str
     quality: float
+
+
+def liking(post: SimulatedPost) -> float:
+    """By how much a reader who clicked likes a post, beside the traits of its kind."""
+    return post.quality if post.kind == "ordinary" else 1.0
+
+
+def typical_dwell_s(post: SimulatedPost) -> float:
+    """Seconds that half of those who clicked stay on a post."""
+    return TRAITS[post.kind].dwell_s * (0.2 + liking(post))
 
 
 class Audience:
@@ -153,14 +164,13 @@ class Audience:
         self._clicked[slot] += 1
         clicked_s = at_s + 0.2 + float(self._rng.exponential(0.5))
         yield self._event(clicked_s, "click", impression)
-        liking = post.quality if post.kind == "ordinary" else 1.0
-        typical_s = traits.dwell_s * (0.2 + liking)
-        dwell_ms = min(_MAX_DWELL_MS, float(self._rng.lognormal(np.log(typical_s), 0.6)) * 1000)
+        typical = np.log(typical_dwell_s(post))
+        dwell_ms = min(_MAX_DWELL_MS, float(self._rng.lognormal(typical, DWELL_SPREAD)) * 1000)
         left_s = clicked_s + dwell_ms / 1000
         yield self._event(left_s, "dwell", impression, dwell_ms=round(dwell_ms))
         probabilities = (traits.like, traits.reply, traits.share)
         for kind, probability, value in zip(_REACTIONS, probabilities, drawn[3:], strict=True):
-            if value < probability * liking:
+            if value < probability * liking(post):
                 yield self._event(left_s + 0.5, kind, impression)
 
     def _event(

@@ -29,7 +29,7 @@ DEFAULT_GATE = {
 }
 DEFAULT_WEIGHTS = {"quality": 0.5, "engagement": 0.5}
 DEFAULT_SCALE = {"quality": 1.0, "engagement": 36.0, "novelty": 1.0}
-DEFAULT_COSTS = {"grumble": 0.0}
+DEFAULT_COSTS = {"hide": 4.0, "report": 18.0, "grumble": 0.0}
 DEFAULT_FEED = {"match": {}, "size": 500, "window_hours": 168, "include_replies": False}
 PATTERNS = ("community:*", "lang:*")
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from builders.engagement_step import NOW_MS, count_partitions
+from builders.events import NO_COSTS, settings_of
 from builders.fake_log import FakeLog, KeptWriter, Topics
 from builders.records import StoredRecord, record, record_batch
 from feedmill.events.decode import decode_signal
@@ -74,7 +75,7 @@ class Partition:
             offsets=SimpleNamespace(partition_count=count_partitions),
         )
         self.step.start(StepContext(connection, clock, self.metrics, 1))
-        self.step.settings_changed(settings or Settings())
+        self.step.settings_changed(settings or settings_of(("weights", NO_COSTS)))
         ends = {at: len(self.topics[at]) for at in (POSTS, ENGAGEMENTS)}
         self.step.on_assigned(
             AssignmentChange(

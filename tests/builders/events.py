@@ -62,6 +62,10 @@ def override(
     return Override(verdict, by, reason, at_ms, expires_at_ms, post_offset)
 
 
+# The value of `weights` under which the engagement stage writes no signal but its own.
+NO_COSTS = {"quality": 0.5, "engagement": 0.5, "costs": {"hide": 0, "report": 0}}
+
+
 def settings_of(
     *records: tuple[str, Any], names: SignalNames | None = None, before: Settings | None = None
 ) -> Settings:

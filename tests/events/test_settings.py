@@ -48,6 +48,7 @@ def test_omitted_fields_take_the_values_of_the_contract() -> None:
         "half_life_hours": 24.0,
         "max_per_author": 3,
         "explore": 0.0,
+        "costs": {"hide": 4.0, "report": 18.0},
     }
 
 
@@ -59,12 +60,13 @@ def test_a_declared_objective_weighs_nothing_until_told() -> None:
     assert after.weights_of("global").objectives == named
 
 
-def test_a_declared_cost_takes_nothing_until_told() -> None:
+def test_costs_are_inherited_one_by_one_and_those_of_0_do_not_count() -> None:
     before = folded(("weights", WEIGHTS)).weights_of("global")
-    assert (before.costs, before.signals) == ({}, ("quality", "engagement"))
-    after = folded(("weights", {**WEIGHTS, "costs": {"grumble": 3}})).weights_of("global")
-    assert after.costs == {"grumble": 3.0}
-    assert after.signals == ("quality", "engagement", "grumble")
+    assert before.costs == {"hide": 4.0, "report": 18.0}
+    assert before.signals == ("quality", "engagement", "hide", "report")
+    costs = {"hide": 0, "grumble": 3}
+    after = folded(("weights", {**WEIGHTS, "costs": costs})).weights_of("global")
+    assert after.costs == {"report": 18.0, "grumble": 3.0}
 
 
 def test_null_means_no_decay_and_no_limit() -> None:

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedmill.events.weights import Weights
+from builders.events import counters_of
+from feedmill.events.weights import DEFAULT_COSTS, Weights
+from feedmill.rankers.reaction_rates import rate_steps, rate_value
 from feedmill.rankers.score import EPOCH_MS, LEAST_SUM, recency_of, score_of, scores_of
 
 HOUR_MS = 3_600_000
@@ -79,6 +81,15 @@ def test_a_half_life_more_of_age_costs_one(
     newer = score_of(WEIGHTS, values, factor, created_ms + 24 * HOUR_MS)
     assert newer - score_of(WEIGHTS, values, factor, created_ms) == pytest.approx(1.0, abs=1e-9)
     assert np.isfinite(newer)
+
+
+def test_two_reports_of_the_first_hundred_readers_take_at_most_a_tenth_of_a_value() -> None:
+    after = list[float]()
+    for reports in (0, 2):
+        counters = counters_of(("impression", 100), ("report", reports))
+        after.append(rate_value(rate_steps("report", counters)))
+    lost = DEFAULT_COSTS["report"] * (after[1] - after[0])
+    assert 0 < 1 - 2.0**-lost <= 0.1
 
 
 @given(

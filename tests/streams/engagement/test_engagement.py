@@ -18,10 +18,9 @@ from builders.engagement_step import (
     state_of,
     value_of,
 )
+from builders.events import NO_COSTS, settings_of
 from builders.fake_log import KeptWriter
 from feedmill.events.errors import UsageError
-from feedmill.events.feeds import FeedSpec
-from feedmill.events.settings import Settings
 from feedmill.streams.engagement import engagement
 from feedmill.streams.engagement.feature_row import decode_row
 from feedmill.streams.engagement.packed_states import PostState, encode_state
@@ -151,7 +150,9 @@ def test_posts_are_forgotten_after_the_window_by_the_logs_time(
 
 def test_a_feed_with_a_longer_window_keeps_its_posts_as_long(run: Start) -> None:
     running = run()
-    running.step.settings_changed(Settings(feeds={"slow": FeedSpec(window_hours=720.0)}))
+    running.step.settings_changed(
+        settings_of(("weights", NO_COSTS), ("feeds/slow", {"window_hours": 720}))
+    )
     running.apply([post("old", 0)])
     running.now_ms += 30 * DAY_MS
     for _ in range(3):
