@@ -253,7 +253,7 @@ class LogConsumer:
 
     def _ask_again(self) -> None:
         """Have the broker say once more how far what is held back can be read."""
-        for source in self._held.unasked(_ASK_AGAIN_S):
+        for source in set(self._held.unasked(_ASK_AGAIN_S)) - self._at_live:
             self._restoring.incremental_unassign([self._at(source)])
             self._restoring.incremental_assign([self._at(source, self._positions[source])])
 

@@ -160,6 +160,21 @@ def test_a_live_log_goes_on_where_its_restore_ended(kafka: KafkaLog, live: Readi
     assert live.found[100:] == [b"new"]
 
 
+def test_what_is_read_live_is_asked_for_no_more_where_it_was_held_back(
+    kafka: KafkaLog, live: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_consumer, "_ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(log_consumer, "_UNUSED_EVERY_S", 0.0)
+    produce(kafka, *keys(10))
+    live.restore()
+    until(live.log.all_live, live.turn)
+    # As an assignment has it, behind which the restore is not at its end once more.
+    for source in BOTH:
+        live.log._held.note(source)
+    live.turn_for(0.2)
+    assert len(live.found) == 10
+
+
 def test_an_offset_out_of_range_stops_that_partition_alone(
     kafka: KafkaLog, reading: Reading
 ) -> None:
