@@ -24,9 +24,9 @@ import numpy as np
 from bench_ranking import CHANGES_S, WORK_S
 from large_view import (
     FOUND,
-    NAMES,
     NOW_MS,
     POSTS_OF_AUTHOR,
+    WRITTEN,
     author_id,
     filled,
     group_of_feed,
@@ -212,13 +212,13 @@ def records(driver: Driver) -> None:
         driver.run("read", partial(view.update_signals, "spam", hidden))
     with driver.kind("500 new posts"):
         first = driver.posts
-        drawn = {name: np.full(1, 0.01, np.float32) for name in NAMES.all}
+        drawn = {name: np.full(1, 0.01, np.float32) for name in WRITTEN}
         new = [records_of(first + i, driver.now_ms, drawn, at=0) for i in range(500)]
         posts = [post for post, _ in new]
         times = [driver.now_ms] * 500
         offsets = range(first, first + 500)
         driver.run("read", partial(view.update_posts, posts, offsets, times))
-        for name in NAMES.all:
+        for name in WRITTEN:
             driver.run("read", partial(view.update_signals, name, [s[name] for _, s in new]))
     with driver.kind("500 posts are deleted"):
         gone = [Deletion(post_id(n), deleted=True) for n in driver.some(500)]
@@ -287,7 +287,7 @@ def clock(driver: Driver) -> None:
         driver.run("rewrite_all", combiner.rewrite_all)
     with driver.kind("each second"):
         driver.run("decisions", combiner.decisions)
-        driver.run("lacking", lambda: combiner.view.lacking(NAMES.all, driver.now_ms))
+        driver.run("lacking", lambda: combiner.view.lacking(WRITTEN, driver.now_ms))
     renew(driver)
 
 

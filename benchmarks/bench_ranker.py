@@ -24,7 +24,7 @@ import large_view
 import numpy as np
 import numpy.typing as npt
 from bench_ranking import check
-from large_view import NAMES, NOW_MS, filled, post_id, records_of, settings_of
+from large_view import NAMES, NOW_MS, WRITTEN, filled, post_id, records_of, settings_of
 from machine import describe
 from own_redis import own_redis
 
@@ -113,18 +113,18 @@ class Log:
 
     def cycle(self, records: int) -> list[RecordBatch]:
         """So many records, each of another post."""
-        new = max(1, records // (ENGAGEMENTS_A_POST + 1 + len(NAMES.all)))
-        engaged = self._drawn(records - new * (1 + len(NAMES.all)))
+        new = max(1, records // (ENGAGEMENTS_A_POST + 1 + len(WRITTEN)))
+        engaged = self._drawn(records - new * (1 + len(WRITTEN)))
         factors = np.exp(self._rng.normal(0, _STEP, len(engaged)))
         engagement = self._values["engagement"]
         engagement[engaged] = np.minimum(engagement[engaged] * factors, 1)
         self._revision += 1
         first = self._count
         self._count += new
-        topics = ("posts", *(f"signals.{name}" for name in NAMES.all))
+        topics = ("posts", *(f"signals.{name}" for name in WRITTEN))
         batches = {topic: FetchedRecords() for topic in topics}
         for number in range(first, self._count):
-            drawn = {name: self._rng.beta(1, 12, 1).astype(np.float32) for name in NAMES.all}
+            drawn = {name: self._rng.beta(1, 12, 1).astype(np.float32) for name in WRITTEN}
             post, signals = records_of(number, NOW_MS, drawn, at=0)
             self._add(batches["posts"], number, encode(post))
             for name, signal in signals.items():

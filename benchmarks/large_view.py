@@ -11,7 +11,7 @@ import numpy.typing as npt
 from feedmill.events.decode import encode
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings, SettingsDraft
-from feedmill.events.signal import Signal, SignalNames
+from feedmill.events.signal import FURTHER_SIGNALS, Signal, SignalNames
 from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.combiner.feed_matcher import PostGroup
 from feedmill.rankers.combiner.signal_columns import _CURRENT
@@ -20,6 +20,8 @@ from feedmill.tables.id_table import _HASH, BLOCK_BYTES, IdTable
 from feedmill.tables.mapped_column import in_chunks
 
 NAMES = SignalNames()
+# The others are written only while a feed weighs them.
+WRITTEN = tuple(name for name in NAMES.all if name not in FURTHER_SIGNALS)
 NOW_MS = now_ms()  # Redis drops what is over by its own clock
 COMMUNITIES, LANGS = 1_000, 10
 VERSION = "56e6e21cd4ce"  # as long as those of shipped models
@@ -83,7 +85,8 @@ def filled(posts: int, found: int = FOUND) -> tuple[Combiner, dict[str, npt.NDAr
     numbers = [view.groups.number(_group(number)) for number in range(COMMUNITIES * LANGS)]
     post.group[part] = np.array(numbers)[_mixed(np.arange(posts))]
     values = {}
-    for name, column in view.signals.items():
+    for name in WRITTEN:
+        column = view.signals[name]
         values[name] = rng.beta(1, 30 if name in NAMES.gates else 12, posts).astype(np.float32)
         column._value.values[part] = values[name]
         column._state.values[part] = column._model_state((name, VERSION)) | _CURRENT
@@ -112,7 +115,7 @@ def records_of(
     )
     return post, {
         name: Signal(post.post_id, number, float(values[name][at]), name, VERSION, NOW_MS)
-        for name in NAMES.all
+        for name in WRITTEN
     }
 
 

@@ -22,6 +22,7 @@ from feedmill.operations.group_offsets import (
     reset_offsets,
 )
 from feedmill.operations.worker_groups import Group, Member, read_groups
+from feedmill.streams.kafka.assignment import SHARDS
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.topic_ids import INPUTS
 from feedmill.streams.kafka.topics import open_admin
@@ -29,7 +30,9 @@ from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 
 _GROUPS = ("group", "state", "members>", "partitions>", "lag>")
-_MEMBERS = ("member", "host", *INPUTS)
+# What members get a share of, or read with it.
+_SHARED = (*INPUTS, SHARDS)
+_MEMBERS = ("member", "host", *_SHARED)
 _PARTITIONS = ("partition", "offset>", "end>", "lag>", "member")
 
 
@@ -83,7 +86,7 @@ def describe_command(environment: Environment, group: str, as_json: bool) -> Non
     click.echo(f"{environment.group(group)}: {found.state}\n")
     if members:
         rows = [
-            (one.client_id, one.host, *(_ranges(one.numbers(topic)) for topic in INPUTS))
+            (one.client_id, one.host, *(_ranges(one.numbers(topic)) for topic in _SHARED))
             for one in members
         ]
         print_table(_MEMBERS, rows)
@@ -133,7 +136,7 @@ def reset_offsets_command(
 
 
 def _member(member: Member) -> dict[str, Any]:
-    read = {topic: member.numbers(topic) for topic in INPUTS}
+    read = {topic: member.numbers(topic) for topic in _SHARED}
     return {"member": member.client_id, "host": member.host, **read}
 
 

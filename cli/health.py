@@ -19,10 +19,11 @@ from feedmill.events.instance import LegTimes
 from feedmill.operations.health.findings import Finding
 from feedmill.operations.health.reading import HealthReader
 from feedmill.operations.health.summary import Health, RunningWorker, health_of
+from feedmill.streams.flow import COMBINER, RANKER
 from feedmill.streams.settings.environment import Environment
 
 _EVERY_S = 2.0
-_COLUMNS = ("instance", "stages", "partitions>", "state", "lag>", "MiB>", "seen>")
+_COLUMNS = ("instance", "role", "stages", "partitions>", "state", "lag>", "MiB>", "seen>")
 _ALL_STAGES = 6
 # As the screen calls them: short names for a line of 80 characters.
 _SHORT = {
@@ -116,12 +117,14 @@ def _finding_lines(one: Finding) -> list[str]:
 
 def _row(worker: RunningWorker) -> tuple[str, ...]:
     one = worker.one
-    stages = "all" if len(worker.stages) == _ALL_STAGES else " ".join(worker.stages)
-    partitions = str(len({at.partition for at in one.partitions})) if one.group else ""
+    is_all = len({*worker.stages, COMBINER}) == _ALL_STAGES
+    stages = "all" if is_all else " ".join(worker.stages)
+    judges = worker.role not in ("", RANKER)
+    partitions = str(len({at.partition for at in one.partitions})) if judges else ""
     memory = "" if one.memory_mib is None else str(one.memory_mib)
     state = "ready" if one.ready else "not ready"
     seen = f"{worker.age_ms / 1000:.0f} s"
-    return one.instance, stages, partitions, state, f"{one.lag:,}", memory, seen
+    return one.instance, worker.role, stages, partitions, state, f"{one.lag:,}", memory, seen
 
 
 def _legs_line(topic: str, legs: dict[str, LegTimes]) -> str:

@@ -20,8 +20,8 @@ from feedmill.cli.output import print_local_stack_log
 from feedmill.cli.own_command import installation_flags, own_command
 from feedmill.cli.worker import isolate_option, without_option
 from feedmill.deploy.local import default_folder, down, status, up
-from feedmill.deploy.supervisor import Supervisor, WorkerSpec, isolated, stop_on_signals
-from feedmill.streams.flow import WHOLE, chosen_stages
+from feedmill.deploy.supervisor import Supervisor, WorkerSpec, by_role, isolated, stop_on_signals
+from feedmill.streams.flow import COMBINER, WHOLE, chosen_stages
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS
 from feedmill.streams.kafka.topics import create
 from feedmill.streams.settings.environment import (
@@ -63,6 +63,18 @@ _MOST_INSTANCES = 64
     metavar="NAME=N",
     help="Run N workers instead of one: worker=2, or with --isolate spam=2; repeatable.",
 )
+@click.option(
+    "--judges",
+    type=click.IntRange(1, _MOST_INSTANCES),
+    metavar="N",
+    help="Run N workers that judge posts and do not rank; with --rankers.",
+)
+@click.option(
+    "--rankers",
+    type=click.IntRange(1, _MOST_INSTANCES),
+    metavar="M",
+    help="Run M workers that rank feeds alone; with --judges.",
+)
 @with_given_environment
 def run(
     environment: Environment,
@@ -74,6 +86,8 @@ def run(
     without: Sequence[str],
     isolate: bool,
     scale: Sequence[str],
+    judges: int | None,
+    rankers: int | None,
 ) -> None:
     """Run a worker with all stages under a supervisor, and show a feed.
 
@@ -81,8 +95,16 @@ def run(
     which it starts and stops unless it runs already.
     """
     stages = chosen_stages(environment.signals, without=without)
-    kinds = isolated(stages) if isolate else [WorkerSpec(WHOLE, stages)]
-    workers = _scaled(scale, kinds)
+    if judges is None and rankers is None:
+        kinds = isolated(stages) if isolate else [WorkerSpec(WHOLE, stages)]
+        workers = _scaled(scale, kinds)
+    elif judges is None or rankers is None or isolate or scale or COMBINER in without:
+        raise click.UsageError(
+            "--judges and --rankers go together, and without --isolate, --scale and --without"
+            f" {COMBINER}"
+        )
+    else:
+        workers = by_role(stages, judges, rankers)
     flags = installation_flags(environment)
     folder = default_folder()
     on_local_stack = not _names_servers(environment)

@@ -17,6 +17,7 @@ from typing import IO, NamedTuple
 import msgspec
 
 from feedmill.events.errors import FeedmillError
+from feedmill.streams.flow import COMBINER, JUDGE, RANKER
 from feedmill.streams.observe.http import StatusServer
 from feedmill.streams.observe.metrics import Metrics, merge
 from feedmill.streams.observe.status import STATUS_FD, Status, decode
@@ -47,6 +48,13 @@ class WorkerSpec(NamedTuple):
 def isolated(stages: Iterable[str]) -> list[WorkerSpec]:
     """Return a worker for each stage, called like it."""
     return [WorkerSpec(stage, (stage,)) for stage in stages]
+
+
+def by_role(stages: Sequence[str], judges: int, rankers: int) -> list[WorkerSpec]:
+    """Return workers that judge by all of these stages that judge, and workers that rank alone."""
+    judging = tuple(stage for stage in stages if stage != COMBINER)
+    of_judges, of_rankers = WorkerSpec(JUDGE, judging), WorkerSpec(RANKER, (COMBINER,))
+    return [of_judges] * judges + [of_rankers] * rankers
 
 
 def _process_name(workers: Sequence[WorkerSpec], i: int) -> str:

@@ -14,7 +14,7 @@ A worker runs all of these stages, or some: its steps in this order, in one proc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from feedmill.events.errors import UsageError
@@ -35,6 +35,8 @@ from feedmill.streams.worker.step import Step
 ENGAGEMENT = ENGAGEMENT_RANKER.name
 COMBINER = "combiner"
 WHOLE = "worker"
+# What a worker is called that does not rank, and one that only does.
+JUDGE, RANKER = "judge", "ranker"
 
 
 def _filter(spec: FilterSpec, store: Store | None) -> Step:
@@ -105,6 +107,13 @@ def group_of(stages: Sequence[str], signals: SignalNames) -> str:
     judging = [stage for stage in stages_of(signals) if stage != COMBINER]
     part = [stage for stage in judging if stage in stages]
     return WHOLE if part in ([], judging) else "-".join([WHOLE, *part])
+
+
+def role_of(stages: Collection[str]) -> str:
+    """Return what a worker of some stages is: `judge`, `ranker`, or `worker`, which is both."""
+    if COMBINER not in stages:
+        return JUDGE
+    return RANKER if set(stages) == {COMBINER} else WHOLE
 
 
 def _check(name: str, signals: SignalNames) -> None:

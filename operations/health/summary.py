@@ -10,6 +10,7 @@ from typing import Any
 from feedmill.events.instance import Instance, LegTimes
 from feedmill.operations.health.findings import Finding, findings
 from feedmill.operations.health.seen import Seen
+from feedmill.streams.flow import role_of
 from feedmill.streams.observe.latency import LEGS, TOPICS
 
 _MIB = 1024 * 1024
@@ -23,6 +24,11 @@ class RunningWorker:
     one: Instance
     age_ms: int
 
+    @property
+    def role(self) -> str:
+        """Judge, ranker, or worker, which is both; "" of a program that is none."""
+        return role_of(self.stages) if self.one.group else ""
+
     def as_dict(self) -> dict[str, object]:
         """The worker as `feedmill health --json` prints it."""
         one = self.one
@@ -32,6 +38,7 @@ class RunningWorker:
             "pid": one.pid,
             "build": one.build,
             "group": one.group,
+            "role": self.role,
             "stages": list(self.stages),
             "ready": one.ready,
             "reason": one.reason,

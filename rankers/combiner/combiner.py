@@ -30,7 +30,8 @@ Rows = npt.NDArray[np.int32]
 # Says whether the caller has time for more; asked after every millisecond or so of work.
 HasTime = Callable[[], bool]
 
-_FOLLOWED_ROWS = 512
+# Each may have to be ranked in several feeds of thousands, by itself.
+_FOLLOWED_ROWS = 256
 # Where places are short each may have to be counted in sixteen feeds.
 _COUNTED_ROWS = 96
 # In a restore rows are only decided and scored, which takes less time.

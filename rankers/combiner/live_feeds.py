@@ -23,6 +23,8 @@ from feedmill.rankers.combiner.view import PostView
 Rows = npt.NDArray[np.int32]
 HasTime = Callable[[], bool]
 
+_TICKED_FEEDS = 256
+
 
 class LiveFeeds:
     """The feeds of the newest settings that all of them follow.
@@ -47,6 +49,7 @@ class LiveFeeds:
         self._short: set[str] = set()
         self._is_all_due = self._are_places_due = False
         self._giving: Iterator[None] = iter(())
+        self._dropping: Iterator[None] = iter(())
         self._got_place: set[str] = set()
         self._build: FeedBuild | None = None
         self._set = FeedSet(view, policies, self._lookup, settings, FeedMatcher(settings))
@@ -93,10 +96,8 @@ class LiveFeeds:
                 pass
 
     def tick(self, now_ms: int) -> None:
-        """Take posts out that left the window of their feed; have `work` give places anew."""
-        for feed in tuple(self.feeds.values()):
-            if feed.drop_old(now_ms):
-                self._changed(feed)
+        """Have `work` take posts out that left the window of their feed, and give places anew."""
+        self._dropping = self._drop_old(now_ms)
         self._set.drop_old(now_ms)
         self._are_places_due = True
 
@@ -108,6 +109,9 @@ class LiveFeeds:
 
     def work(self, now_ms: int, has_time: HasTime) -> bool:
         """Bring the feeds to the newest settings; returns whether there is more to do."""
+        while next(self._dropping, self) is not self:
+            if not has_time():
+                return True
         if self._are_places_due and self._build is None:
             self._are_places_due, self._giving = False, self._give_places()
         while next(self._giving, self) is not self:
@@ -121,6 +125,15 @@ class LiveFeeds:
             if self._finish(build.next, now_ms, has_time) or not has_time():
                 return True
         return False
+
+    def _drop_old(self, now_ms: int) -> Iterator[None]:
+        feeds = tuple(self.feeds.values())
+        for start in range(0, len(feeds), _TICKED_FEEDS):
+            for feed in feeds[start : start + _TICKED_FEEDS]:
+                # Another one may have come in its place, which had none.
+                if self.feeds.get(feed.name) is feed and feed.drop_old(now_ms):
+                    self._changed(feed)
+            yield
 
     # --- one feed -------------------------------------------------------------------------
 

@@ -225,11 +225,15 @@ class RankedList:
         if floor is not None:
             for at in np.flatnonzero(enters & (scores == floor.score)).tolist():
                 enters[at] = self._ids[int(rows[at])] >= floor.post_id
-        if self._author_floors:
-            for at in np.flatnonzero(enters).tolist():
-                least = self._author_floors.get(int(authors[at]))
-                if least is not None:
-                    enters[at] = _Key(float(scores[at]), self._ids[int(rows[at])]) >= least
+        if not self._author_floors:
+            return
+        # An author may have most of very many posts.
+        for author in self._author_floors.keys() & set(authors[enters].tolist()):
+            least = self._author_floors[author]
+            own = np.flatnonzero(enters & (authors == author))
+            enters[own[scores[own] < least.score]] = False
+            for at in own[scores[own] == least.score].tolist():
+                enters[at] = self._ids[int(rows[at])] >= least.post_id
 
     def _insert(self, rows: Rows, scores: Floats, authors: Rows) -> None:
         kept = len(self.rows)

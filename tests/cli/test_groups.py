@@ -40,8 +40,9 @@ def consumer_of(log: KafkaLog) -> Consumer:
 @contextmanager
 def member(log: KafkaLog) -> Iterator[None]:
     consumer = consumer_of(log)
-    consumer.subscribe([log.environment.topic(name) for name in ("posts", "engagements")])
-    until(lambda: len(consumer.assignment()) == 4, lambda: consumer.poll(0.1))
+    topics = ("posts", "engagements", "feed-shards")
+    consumer.subscribe([log.environment.topic(name) for name in topics])
+    until(lambda: len(consumer.assignment()) == 4 + 64, lambda: consumer.poll(0.1))
     yield
     consumer.close()
 
@@ -65,6 +66,7 @@ def test_members_partitions_offsets_and_lag_are_shown(run: Run, kafka: KafkaLog)
     }  # fmt: skip
     (only,) = found["members"]
     assert only["member"] == "ann" and only["posts"] == only["engagements"] == [0, 1]
+    assert only["feed-shards"] == [*range(64)]
     places = {one["partition"]: one for one in found["partitions"]}
     assert [*places] == ["engagements:0", "engagements:1", "posts:0", "posts:1"]
     assert all(one["member"] == "ann" for one in places.values())
@@ -72,7 +74,7 @@ def test_members_partitions_offsets_and_lag_are_shown(run: Run, kafka: KafkaLog)
     assert sum(one["end"] for one in of_posts) == 30
     assert all(one["lag"] == one["end"] - 5 and one["offset"] == 5 for one in of_posts)
     assert places["engagements:0"]["offset"] is None and places["engagements:0"]["lag"] == 0
-    assert "ann" in text and "0-1" in text and "posts:1" in text
+    assert "ann" in text and "0-1" in text and "0-63" in text and "posts:1" in text
 
 
 def test_offsets_are_set_while_no_worker_runs(run: Run, kafka: KafkaLog) -> None:

@@ -167,13 +167,22 @@ def test_what_is_wrong_stands_on_top_with_its_way_out(monkeypatch: pytest.Monkey
     one = Instance(
         *("spam", "one", "host-1", 7, "test", -1, (), {}, False, 1_204, 0), group="worker"
     )
+
+    def ready(name: str, **more: Any) -> Instance:
+        return msgspec.structs.replace(one, instance=name, ready=True, lag=0, **more)
+
     found = Health(
         1_790_000_000_000,
         [
             Finding("wrong", "posts[2]: two has been silent for 40 s, and nobody reads it", "go"),
             Finding("warn", "spam would hide too much", "look at some of their posts"),
         ],
-        [RunningWorker(("spam", "nsfw"), one, 900)],
+        [
+            RunningWorker(("spam", "nsfw"), one, 900),
+            RunningWorker(STAGES[:-1], ready("two"), 1_000),
+            RunningWorker(STAGES[-1:], ready("three"), 1_000),
+            RunningWorker(("novelty",), ready("four", group=""), 1_000),
+        ],
         {},
         {"fresh": 1, "starting": 0, "stale": 2},
         None,
@@ -187,8 +196,11 @@ def test_what_is_wrong_stands_on_top_with_its_way_out(monkeypatch: pytest.Monkey
         "look   spam would hide too much",
         "       -> look at some of their posts",
         "",
-        "instance  stages     partitions  state        lag  MiB  seen",
-        "one       spam nsfw           0  not ready  1,204        1 s",
+        "instance  role    stages     partitions  state        lag  MiB  seen",
+        "one       judge   spam nsfw           0  not ready  1,204        1 s",
+        "two       judge   all                 0  ready          0        1 s",
+        "three     ranker  combiner               ready          0        1 s",
+        "four              novelty                ready          0        1 s",
         "",
         "feeds   1 fresh, 0 starting, 2 stale",
     ]

@@ -28,6 +28,7 @@ WRONG_LINES = {
         *("--scale spam", "--scale ham=2", "--scale spam=0", "--scale spam=65", "--for soon"),
         *("--partitions many", "--top few", f"{NO_KAFKA} --partitions 0", "--kafka broker"),
         *("global", "--without ham", "--isolate --scale worker=2"),
+        *("--judges 0 --rankers 1", "--judges 2", "--judges 2 --rankers 1 --isolate"),
     ),
     "worker": ("ham", "--without ham", "spam --without spam", "spam --redis localhost"),
     "replay": (

@@ -6,8 +6,9 @@ import pytest
 
 from feedmill.cli.own_command import installation_flags
 from feedmill.cli.run import _print_addresses, _scaled, wait_until_ready
-from feedmill.deploy.supervisor import Supervisor, WorkerSpec, isolated
-from feedmill.streams.flow import STAGES
+from feedmill.deploy.supervisor import Supervisor, WorkerSpec, by_role, isolated
+from feedmill.events.signal import SignalNames
+from feedmill.streams.flow import STAGES, group_of, role_of
 from feedmill.streams.settings.environment import Environment
 
 REASON = "spam: down, is restarted"
@@ -85,6 +86,16 @@ def test_every_kind_has_one_worker_unless_it_is_scaled() -> None:
 def test_another_scale_is_wrong_use(scale: str) -> None:
     with pytest.raises(click.BadParameter, match=r"N from 1 to 64, got"):
         _scaled([scale], isolated(STAGES))
+
+
+def test_judges_judge_by_all_stages_that_do_and_rankers_rank() -> None:
+    judge, ranker = WorkerSpec("judge", STAGES[:-1]), WorkerSpec("ranker", STAGES[-1:])
+    assert by_role(STAGES, judges=2, rankers=1) == [judge, judge, ranker]
+    names = SignalNames()
+    assert {group_of(one.stages, names) for one in (judge, ranker)} == {"worker"}
+    assert [role_of(one) for one in (judge.stages, ranker.stages, STAGES)] == [
+        *("judge", "ranker", "worker"),
+    ]
 
 
 def test_what_it_tells_to_paste_is_about_this_installation(

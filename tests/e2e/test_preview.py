@@ -54,7 +54,7 @@ def shows(engine: Engine, feed: str, order: list[str]) -> bool:
 def test_a_feed_becomes_what_its_preview_said(start_engine: object) -> None:
     engine: Engine = start_engine("combiner", signals="grumble:cost")  # type: ignore[operator]  # a fixture's function
     write_posts(engine)
-    until(lambda: len(engine.order()) == SIZE and len(engine.order("community:one")) > SIZE)
+    until(lambda: len(engine.order()) == SIZE and len(engine.order("community:one")) > SIZE, 90)
     for feed, words in CHANGES:
         stored = engine.order(feed)
         done = engine.feedmill(f"weights preview {feed} {words} --json")

@@ -5,6 +5,7 @@ import pytest
 from builders.events import HOUR_MS, NOW_MS, override
 from builders.ranked_posts import HIDDEN, Posts
 from feedmill.events.override import OverrideKey
+from feedmill.rankers.combiner import feed_build, feed_matcher, live_feeds
 
 
 @pytest.fixture
@@ -93,3 +94,43 @@ def test_a_list_that_is_short_is_made_anew() -> None:
         if i % 7 == 0:
             best = sorted(posts.settle()["global"], reverse=True)
             assert best == [f"p{i - k:03}" for k in range(1, 6)]
+
+
+def test_old_posts_are_looked_for_in_some_feeds_at_a_time(
+    posts: Posts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_feeds, "_TICKED_FEEDS", 1)
+    combiner, later_ms = posts.combiner, NOW_MS + 167 * HOUR_MS
+    posts.set("feeds/community:c1", {"window_hours": 1})
+    posts.settle()
+    combiner.tick(later_ms)
+    calls = 1
+    while combiner.work(later_ms, lambda: False):
+        calls += 1
+    assert calls > len(combiner.feeds)
+    posts.take()
+    assert not posts.feeds["community:c1"]
+    assert len(posts.feeds["community:c0"]) == 10
+
+
+def test_many_settings_of_feeds_and_groups_are_looked_at_in_parts(
+    posts: Posts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_matcher, "_INDEXED_FEEDS", 4)
+    monkeypatch.setattr(feed_build, "_LOOKED_AT_GROUPS", 1)
+    for i in range(30):
+        posts.set(f"feeds/f{i}", {"match": {"communities": [f"c{i % 2}"]}})
+
+    def between(part: int) -> None:
+        if part == 2:  # before a feed is made
+            posts.signal("spam", "p6", HIDDEN)
+            posts.add("late", communities=("c1",), lang="en")
+
+    assert posts.work_in_parts(between) > 30 // 4
+    feeds = posts.settle()
+    odd = {f"p{i}" for i in range(1, 20, 2)} | {"late"}
+    assert all(set(feeds[f"f{i}"]) == odd for i in range(1, 30, 2))
+    assert "p6" not in feeds["f0"]
+    posts.set("weights/f1", {"quality": 1, "engagement": 0})
+    assert posts.work_in_parts(lambda _: None) > len(posts.combiner.view.groups)
+    assert set(posts.settle()["f1"]) == odd

@@ -75,7 +75,7 @@ def test_many_overrides_of_authors_are_one_search(
         hide(combiner.view, author)
     combiner.cycle(NOW_MS)
     assert hidden(combiner) == of_authors(*range(500))
-    assert len(slices) <= -(-combiner.view.capacity // 1000) + 2000 // 512 + 1
+    assert len(slices) <= -(-combiner.view.capacity // 1000) + 2000 // 256 + 1
     # To rank it, and to write it; the other half of the posts has no part in it.
     assert len(decided) <= 2 * 500 * OF_AUTHOR
 

@@ -244,3 +244,28 @@ def test_an_equal_score_changes_nothing() -> None:
     posts = filled(3000, 50, 3, 2000, 10**9)
     rows = posts.draw(500)
     assert not posts.list.update(rows, posts.scores[rows], posts.authors[rows])
+
+
+def test_of_an_author_with_most_of_very_many_posts_few_ids_are_read() -> None:
+    ids = CountedIds()
+    ranked = RankedList(10, 3, ids)
+    rng = np.random.default_rng(3)
+    scores, authors = rng.random(20_000), np.zeros(20_000, np.int32)
+    authors[::50] = np.arange(1, 401)
+    for start in range(0, 20_000, 1000):
+        rows = np.arange(start, start + 1000, dtype=np.int32)
+        ranked.update(rows, scores[rows], authors[rows])
+    names = [f"p{row}" for row in range(20_000)]
+    assert as_pairs(*ranked.best()) == sorted_best(scores, names, authors, 10, 3)
+    assert ids.read < 200
+
+
+class CountedIds:
+    """Ids by row, and how many were read."""
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    def __getitem__(self, row: int) -> str:
+        self.read += 1
+        return f"p{row}"
