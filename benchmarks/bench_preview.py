@@ -50,6 +50,8 @@ def best_by_sorting(view: PostView, settings: Settings) -> list[str]:
         total[value >= np.float32(gate.hide_at or 2)] = 0
     with np.errstate(divide="ignore"):
         scores = np.log2(total)
+    for name, cost in weights.costs.items():
+        scores -= cost * view.signals[name].value[rows].astype(float)
     scores += view.post.created_ms[rows] / (24.0 * HOUR_MS)
     found: list[str] = []
     of_author: Counter[int] = Counter()
