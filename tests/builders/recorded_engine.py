@@ -26,6 +26,7 @@ FEED = f"community:{COMMUNITY}"
 SIGNALS = (*GATES, "quality", "engagement")
 WEIGHTS = {
     **{"quality": 0.7, "engagement": 0.4, "scale": {"engagement": 20}},
+    "costs": {"hide": 0, "report": 0},
     **{"half_life_hours": 12, "max_per_author": 3},
 }
 EPOCH_MS = 1_577_836_800_000
