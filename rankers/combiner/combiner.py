@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.settings import Settings
+from feedmill.events.shards import ALL_SHARDS, shard_of
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.changes import Changes, FeedChange, SignalsChange
 from feedmill.rankers.combiner.columns import NO_POST
@@ -55,16 +57,24 @@ class Combiner:
     ----------
     settings
         The newest ones; `followed` are those that all feeds follow.
+    shards
+        Of which shards there are feeds; nothing else is ranked, or taken to be written.
     view
         Everything that was read.
     """
 
-    def __init__(self, names: SignalNames, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        names: SignalNames,
+        settings: Settings | None = None,
+        shards: AbstractSet[int] = ALL_SHARDS,
+    ) -> None:
         self.settings = settings or Settings(names)
+        self.shards = shards
         self.view = PostView(names)
         self._policies = PolicyCache(self.view)
-        self._pending = PendingWrites(len(names.all) + 1)
-        self._live = LiveFeeds(self.view, self._policies, self._pending, self.settings)
+        self._pending = PendingWrites(len(names.all) + 1, self.view.ids, shards)
+        self._live = LiveFeeds(self.view, self._policies, self._pending, self.settings, shards)
         self._policies.finish()  # there are no posts
         self._default = self._live.default
         self._window_ms = self._live.longest_window_ms
@@ -99,9 +109,19 @@ class Combiner:
 
     @property
     def has_feed_changes(self) -> bool:
-        """Whether some feed is not taken yet, or does not follow the settings yet."""
-        pending = self._pending
-        return bool(pending.feeds or pending.removed_feeds) or self.followed is not self.settings
+        """Whether some feed is not taken yet, or not made yet, under the newest settings."""
+        pending, is_made = self._pending, self._live.is_complete
+        has_taken_all = not (pending.feeds or pending.removed_feeds)
+        return not (has_taken_all and is_made and self.followed is self.settings)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there are lists of all shards."""
+        return self._live.is_complete
+
+    def may_have(self, feed: str) -> bool:
+        """Whether there can be a feed of this name, under the newest settings."""
+        return shard_of(feed) in self.shards and self.settings.feed_of(feed) is not None
 
     @property
     def is_rewriting(self) -> bool:
@@ -136,6 +156,16 @@ class Combiner:
         self._is_restoring = is_restoring
 
     # --- following what was read ----------------------------------------------------------
+
+    def own(self, shards: AbstractSet[int]) -> None:
+        """Rank and write the feeds of these shards alone, and what is true of their posts.
+
+        Of a shard that goes all that was written is forgotten, and nothing is removed.  Of one that
+        is new `work` makes the feeds, and all is taken whole: the feeds first.
+        """
+        self.shards = shards
+        self._live.own(shards)
+        self._pending.own(shards, self._is_live())
 
     def apply(self, settings: Settings) -> None:
         """Have `work` make the feeds follow new settings."""
@@ -251,6 +281,7 @@ class Combiner:
         With `only_whole`, of the feeds that are there only those that are replaced as a whole, and
         of the posts only those that these feeds show.
         """
+        self._pending.are_feeds_due = not self._live.is_complete
         feeds = self._take_feeds(has_time, only_whole=only_whole)
         removed_feeds = self._pending.take_removed_feeds()
         if only_whole:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from feedmill.events.feeds import FEED_PATTERNS, FeedSpec, pattern_of
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
+from feedmill.events.shards import ALL_SHARDS, shard_of
 from feedmill.rankers.score import HOUR_MS
 
 
@@ -29,24 +31,26 @@ class PostGroup(NamedTuple):
 
 
 class FeedMatcher:
-    """The feeds of each group, each computed once.
+    """The feeds of each group, each computed once; of some shards alone.
 
     Attributes
     ----------
+    shards
+        Of which shards; there are no feeds of others.
     named
         By name the feeds that exist whether they have posts or not.
     longest_window_ms
-        The longest window of any feed, or feed that may yet be made.
+        The longest window of any feed of any shard, or feed that may yet be made.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.named: Mapping[str, FeedSpec] = {
-            name: _spec(settings, name) for name in settings.named_feeds
-        }
+    def __init__(self, settings: Settings, shards: AbstractSet[int] = ALL_SHARDS) -> None:
+        specs = {name: _spec(settings, name) for name in settings.named_feeds}
+        self.shards = shards
+        self.named: Mapping[str, FeedSpec] = {n: specs[n] for n in specs if shard_of(n) in shards}
         self._index = _FeedIndex(self.named)
         self._patterns = {pattern: _spec(settings, pattern) for pattern in FEED_PATTERNS}
         self._by_group: dict[int, tuple[str, ...]] = {}
-        windows = [spec.window_hours for spec in (*self.named.values(), *self._patterns.values())]
+        windows = [spec.window_hours for spec in (*specs.values(), *self._patterns.values())]
         self.longest_window_ms = int(max(windows) * HOUR_MS)
 
     def feeds_of(self, number: int, groups: Any) -> tuple[str, ...]:
@@ -65,6 +69,18 @@ class FeedMatcher:
         spec = self.named.get(feed)
         return self._patterns[pattern_of(feed) or ""] if spec is None else spec
 
+    def lose(self, shards: AbstractSet[int]) -> None:
+        """There are no feeds of these shards any more."""
+        self.shards = self.shards - shards
+        self.named = {n: spec for n, spec in self.named.items() if shard_of(n) in self.shards}
+        self._index = _FeedIndex(self.named)
+        self._by_group.clear()
+
+    def may_have(self, feed: str) -> bool:
+        """Whether there can be a feed of this name."""
+        is_known = feed in self.named or pattern_of(feed) is not None
+        return is_known and shard_of(feed) in self.shards
+
     def forget(self, numbers: Iterable[int]) -> None:
         """These numbers will stand for other groups."""
         for number in numbers:
@@ -74,9 +90,9 @@ class FeedMatcher:
         """Whether a feed exists only while a post is shown in it."""
         return feed not in self.named
 
-    def limits(self) -> dict[str, int]:
-        """By pattern, how many feeds it makes at most."""
-        return {pattern: spec.feed_limit for pattern, spec in self._patterns.items()}
+    def places(self) -> dict[str, int]:
+        """By pattern, how many feeds it makes at most in a shard."""
+        return {pattern: spec.places for pattern, spec in self._patterns.items()}
 
     def window_ms(self, pattern: str) -> int:
         """The window of all feeds that a pattern makes."""
@@ -96,7 +112,11 @@ class FeedMatcher:
         for pattern, names in zip(FEED_PATTERNS, (communities, langs), strict=True):
             if self._patterns[pattern].include_replies or not group.is_reply:
                 # One text for the many groups that have it.
-                yield from (sys.intern(name) for name in names if name not in self.named)
+                yield from (
+                    sys.intern(name)
+                    for name in names
+                    if shard_of(name) in self.shards and name not in self.named
+                )
 
 
 class _FeedIndex:

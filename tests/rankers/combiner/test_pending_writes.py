@@ -6,8 +6,12 @@ import pytest
 
 from feedmill.rankers.combiner import pending_writes
 from feedmill.rankers.combiner.pending_writes import PendingWrites
+from feedmill.tables.id_table import IdTable
 
 NONE = 1000
+POSTS = IdTable()
+for number in range(50_000):
+    POSTS.add(f"p{number}")
 
 
 def rows_of(*rows: int) -> npt.NDArray[np.int32]:
@@ -21,7 +25,7 @@ def marked(pending: PendingWrites, *rows: int, mask: int = 1, whole: bool = Fals
 
 @pytest.fixture(params=[6, 12, 63])
 def pending(request: pytest.FixtureRequest) -> PendingWrites:
-    writes = PendingWrites(request.param)
+    writes = PendingWrites(request.param, POSTS)
     writes.grow(50_000)
     return writes
 
