@@ -96,14 +96,14 @@ def steps_of(stages: Sequence[str], environment: Environment) -> list[Step]:
 
 
 def group_of(stages: Sequence[str], signals: SignalNames) -> str:
-    """Return the consumer group of a worker: `worker` where it runs every stage.
+    """Return the consumer group of a worker: `worker` where it judges by every stage, or by none.
 
-    A worker of a part has the names of its stages too: workers of one part share the partitions.
+    A judge by a part has the names of its stages too: judges of one part share the partitions.
+    Whether it also ranks makes no other group, so the combiner moves without the offsets.
     """
-    whole = stages_of(signals)
-    if set(stages) == set(whole):
-        return WHOLE
-    return "-".join([WHOLE, *(stage for stage in whole if stage in stages)])
+    judging = [stage for stage in stages_of(signals) if stage != COMBINER]
+    part = [stage for stage in judging if stage in stages]
+    return WHOLE if part in ([], judging) else "-".join([WHOLE, *part])
 
 
 def _check(name: str, signals: SignalNames) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy.ma  # noqa: F401 - see above
 
 from feedmill.events.errors import BadArtifact, FeedmillError
-from feedmill.streams.flow import ENGAGEMENT, chosen_stages, group_of, steps_of
+from feedmill.streams.flow import COMBINER, ENGAGEMENT, chosen_stages, group_of, steps_of
 from feedmill.streams.observe.status import Status, status_pipe, write_status
 from feedmill.streams.settings.environment import Environment, read_environment
 from feedmill.streams.worker.heap import keep_heap_small
@@ -62,8 +62,9 @@ def _failed(error: Exception) -> int:
 def new_worker(stages: Sequence[str], environment: Environment) -> Worker:
     """Make the worker of some stages, all if none is named.
 
-    One group reads `engagements`, and writes the dead letters of `posts` and `engagements`: that
-    with the stage `engagement`.
+    The combiner alone ranks and gets no posts, any other stage judges.  One group reads
+    `engagements`, and writes the dead letters of `posts` and `engagements`: that with the stage
+    `engagement`.
 
     Raises
     ------
@@ -76,6 +77,7 @@ def new_worker(stages: Sequence[str], environment: Environment) -> Worker:
         environment,
         steps_of(stages, environment),
         group=group_of(stages, environment.signals),
+        judges=stages != (COMBINER,),
         beside=("engagements",) if counts else (),
         dead_letters_of=ENGAGEMENT if counts else None,
     )

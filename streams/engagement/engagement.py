@@ -133,9 +133,9 @@ class EngagementStep(ModelStep):
         deleted = self._take_posts(work)
         self._take_engagements(work)
         for partition, post_id in deleted:
-            key = post_id.encode()
-            writer.add(SIGNAL, key, None, owner=partition)
-            writer.add(COUNTERS, key, None, owner=partition)
+            key, owner = post_id.encode(), TopicPartition("posts", partition)
+            writer.add(SIGNAL, key, None, owner=owner)
+            writer.add(COUNTERS, key, None, owner=owner)
             work.signals.append(WrittenSignal(self.name, post_id, None))
         self._write(work, writer)
         self._rescoring.note_written(work, writer)
@@ -237,17 +237,17 @@ class EngagementStep(ModelStep):
         ]
         signals = [*self._signals(rows, work.now_ms)]
         for (partition, one), signal in zip(rows, signals, strict=True):
-            key = one.post_id.encode()
-            writer.add(COUNTERS, key, encode_state(one), owner=partition)
+            key, owner = one.post_id.encode(), TopicPartition("posts", partition)
+            writer.add(COUNTERS, key, encode_state(one), owner=owner)
             if signal is not None:
-                writer.add(SIGNAL, key, encode(signal), owner=partition)
+                writer.add(SIGNAL, key, encode(signal), owner=owner)
                 work.signals.append(WrittenSignal(self.name, one.post_id, signal))
         if self._sample_limit:
             self._log_features(rows, signals, writer)
         for partition, state in self._states.items():
-            forgotten = state.pack()
+            forgotten, owner = state.pack(), TopicPartition("posts", partition)
             for post_id in forgotten:
-                writer.add(COUNTERS, post_id.encode(), None, owner=partition)
+                writer.add(COUNTERS, post_id.encode(), None, owner=owner)
             if forgotten:
                 self.context.metrics.add("feedmill_unknown_posts_total", len(forgotten))
 
@@ -264,7 +264,8 @@ class EngagementStep(ModelStep):
             if (signal := signals[place]) is not None
         ]
         for partition, row in feature_rows(chosen):
-            writer.add(FEATURES, row.post_id.encode(), encode_row(row), owner=partition)
+            owner = TopicPartition("posts", partition)
+            writer.add(FEATURES, row.post_id.encode(), encode_row(row), owner=owner)
         if chosen:
             self.context.metrics.add("feedmill_feature_rows_total", len(chosen))
 

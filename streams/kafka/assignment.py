@@ -6,7 +6,7 @@ Behind each assignment Kafka is asked where partitions begin, end and were commi
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,10 +18,16 @@ from feedmill.streams.kafka.read_progress import ReadProgress
 from feedmill.streams.kafka.topic_ids import command_of
 from feedmill.streams.settings.environment import Environment
 
+# What the group shares out.
+POSTS, SHARDS = "posts", "feed-shards"
+
 
 @dataclass(frozen=True)
 class AssignmentChange:
-    """The partitions of a worker after a rebalance; partition p means p of every topic.
+    """The partitions and the shards of feeds of a worker after a rebalance.
+
+    Partition p means p of `posts` and of the topics beside it; a judge has these.  Shard s is
+    partition s of `feed-shards`; a ranker has these.
 
     Attributes
     ----------
@@ -34,29 +40,52 @@ class AssignmentChange:
         in between stands in `lost` and in `gained`: drop first, then restore.
     kept
         Partitions that nobody else had since the last commit: their state goes on.
-    shards
-        All partitions of `feed-shards` that are this worker's now.
+    shards_gained, shards_lost, shards_kept
+        The same of shards: where one is kept, nobody else can have claimed it in between.
     starts
         The offset each input partition is read from: the committed one, else the beginning.
     ends
         The high watermark of each input partition when the assignment was settled.
     notes
-        By partition what steps committed beside the offsets, by the name of the note.
+        What steps committed beside the offset of a partition of `posts` or `feed-shards`, by the
+        name of the note.
     """
 
     epoch: int
     gained: tuple[int, ...] = ()
     lost: tuple[int, ...] = ()
     kept: tuple[int, ...] = ()
-    shards: frozenset[int] = frozenset()
+    shards_gained: tuple[int, ...] = ()
+    shards_lost: tuple[int, ...] = ()
+    shards_kept: tuple[int, ...] = ()
     starts: Mapping[TopicPartition, int] = field(default_factory=dict)
     ends: Mapping[TopicPartition, int] = field(default_factory=dict)
-    notes: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    notes: Mapping[TopicPartition, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def owned(self) -> tuple[int, ...]:
         """All partitions of this worker now, in order."""
         return tuple(sorted((*self.gained, *self.kept)))
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        """All shards of this worker now, in order."""
+        return tuple(sorted((*self.shards_gained, *self.shards_kept)))
+
+    @property
+    def places(self) -> list[TopicPartition]:
+        """What is this worker's now, each as what `Outgoing.owner` names."""
+        return [*_places(self.owned, self.shards)]
+
+    @property
+    def places_kept(self) -> list[TopicPartition]:
+        """Those of `places` that nobody else had."""
+        return [*_places(self.kept, self.shards_kept)]
+
+
+def _places(partitions: Iterable[int], shards: Iterable[int]) -> Iterator[TopicPartition]:
+    yield from (TopicPartition(POSTS, p) for p in partitions)
+    yield from (TopicPartition(SHARDS, s) for s in shards)
 
 
 class PartitionOffsets:
@@ -71,11 +100,20 @@ class PartitionOffsets:
 
 
 class OffsetQuestions:
-    """Asks for the bounds and the committed offsets of partitions; nothing waits."""
+    """Asks for the committed offsets of partitions, and for the bounds of those that are read.
 
-    def __init__(self, offsets: Offsets, group: str, sources: Sequence[TopicPartition]) -> None:
-        self._sources = sources
-        self._committed = offsets.committed(group, sources)
+    Shards are not: their offsets only carry marks.  Nothing waits.
+    """
+
+    def __init__(
+        self,
+        offsets: Offsets,
+        group: str,
+        sources: Sequence[TopicPartition],
+        shards: Iterable[int] = (),
+    ) -> None:
+        self._places = (*sources, *_places((), shards))
+        self._committed = offsets.committed(group, self._places)
         self._bounds = offsets.bounds(sources)
 
     def done(self) -> bool:
@@ -91,7 +129,10 @@ class OffsetQuestions:
             Kafka refused one of the questions.
         """
         committed, bounds = self._committed.result(), self._bounds.result()
-        return {at: PartitionOffsets(bounds[at], committed.get(at)) for at in self._sources}
+        return {
+            at: PartitionOffsets(bounds.get(at, Bounds(0, 0)), committed.get(at))
+            for at in self._places
+        }
 
 
 @dataclass
@@ -100,7 +141,7 @@ class Membership:
 
     phase: Literal["waiting", "settling", "settled"] = "waiting"
     since: float = field(default_factory=time.monotonic)
-    granted: frozenset[int] = frozenset()
+    partitions: frozenset[int] = frozenset()
     shards: frozenset[int] = frozenset()
     asked: OffsetQuestions | None = None
 
@@ -124,52 +165,46 @@ class Reading:
 
     def begun_of(self, topic: str) -> set[int]:
         """Return the partitions of a topic that are read."""
-        return self.begun if topic == "posts" else self.beside
+        return self.begun if topic == POSTS else self.beside
 
     def halt(self) -> None:
         """Read nothing more; the positions stay."""
         self.begun, self.beside, self.backlog = set(), set(), None
 
 
-def untouched(
-    partitions: Iterable[int],
-    topics: Sequence[str],
-    offsets: Mapping[TopicPartition, PartitionOffsets],
-    clean: Mapping[TopicPartition, int],
-    owner: str,
-) -> frozenset[int]:
-    """Return those whose last commit is this owner's own, made when they were revoked.
-
-    `clean` are the positions that were committed then.
-    """
-    found = set()
-    for partition in partitions:
-        at = [TopicPartition(topic, partition) for topic in topics]
-        if all(
-            clean.get(one) == offsets[one].start and offsets[one].mark.by == owner for one in at
-        ):
-            found.add(partition)
-    return frozenset(found)
-
-
 def assignment_change(
     epoch: int,
-    before: Collection[int],
-    mine: Collection[int],
-    kept: Collection[int],
-    shards: frozenset[int],
+    before: AssignmentChange,
+    membership: Membership,
+    untouched: Callable[[Iterable[TopicPartition]], bool],
     offsets: Mapping[TopicPartition, PartitionOffsets],
+    topics: Sequence[str],
 ) -> AssignmentChange:
-    """Return what an assignment changes: `before` was owned, `mine` is, `kept` is as it was."""
+    """Return what an assignment changes; partition p is one of each of `topics`.
+
+    `untouched` says whether nobody else had these since this worker committed them last.
+    """
+    mine, shards = membership.partitions, membership.shards
+    kept = {
+        p
+        for p in mine.intersection(before.owned)
+        if untouched(TopicPartition(topic, p) for topic in topics)
+    }
+    shards_kept = {
+        s for s in shards.intersection(before.shards) if untouched([TopicPartition(SHARDS, s)])
+    }
+    read = {at: found for at, found in offsets.items() if at.topic != SHARDS}
     return AssignmentChange(
         epoch=epoch,
-        gained=tuple(sorted(set(mine) - set(kept))),
-        lost=tuple(sorted(set(before) - set(kept))),
+        gained=tuple(sorted(mine - kept)),
+        lost=tuple(sorted(set(before.owned) - kept)),
         kept=tuple(sorted(kept)),
-        shards=shards,
-        starts={at: found.start for at, found in offsets.items()},
-        ends={at: found.end for at, found in offsets.items()},
-        notes={p: offsets[TopicPartition("posts", p)].mark.notes for p in mine},
+        shards_gained=tuple(sorted(shards - shards_kept)),
+        shards_lost=tuple(sorted(set(before.shards) - shards_kept)),
+        shards_kept=tuple(sorted(shards_kept)),
+        starts={at: found.start for at, found in read.items()},
+        ends={at: found.end for at, found in read.items()},
+        notes={at: offsets[at].mark.notes for at in _places(mine, shards)},
     )
 
 

@@ -134,11 +134,11 @@ def record_bytes(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
-    """A record on its way; `owner` is the input partition whose owner writes it."""
+    """A record on its way; `owner` is the partition of `posts` or the shard whose owner writes."""
 
     topic: str
     partition: int
     key: bytes | None
     value: bytes | None
-    owner: int
+    owner: TopicPartition
     headers: Headers = ()

@@ -31,7 +31,9 @@ MAX_KEY_BYTES = 4096
 MAX_REASON = 2000
 
 
-def dead_letter(rejection: RejectedRecord, stage: str, at_ms: int, owner: int) -> Outgoing:
+def dead_letter(
+    rejection: RejectedRecord, stage: str, at_ms: int, owner: TopicPartition
+) -> Outgoing:
     """Make the dead letter of a record that `stage` rejected, at Unix ms."""
     key, value = rejection.record.key, rejection.record.value
     headers: dict[str, object] = {
@@ -52,7 +54,7 @@ def dead_letter(rejection: RejectedRecord, stage: str, at_ms: int, owner: int) -
 
 
 def _outgoing(
-    key: bytes | None, value: bytes | None, owner: int, headers: Mapping[str, object]
+    key: bytes | None, value: bytes | None, owner: TopicPartition, headers: Mapping[str, object]
 ) -> Outgoing:
     texts = [(name, str(text).encode()) for name, text in headers.items()]
     return Outgoing(TOPIC, 0, key, value, owner, texts)
@@ -104,7 +106,9 @@ class RangeLetter(msgspec.Struct, frozen=True):
 _DECODER = msgspec.json.Decoder(RangeLetter)
 
 
-def encode_range_letter(letter: RangeLetter, stage: str, at_ms: int, owner: int) -> Outgoing:
+def encode_range_letter(
+    letter: RangeLetter, stage: str, at_ms: int, owner: TopicPartition
+) -> Outgoing:
     """Make the record of a range letter that `stage` writes.
 
     Its headers are those of any dead letter, of the first record and reason, and `records`.
@@ -121,7 +125,7 @@ def encode_range_letter(letter: RangeLetter, stage: str, at_ms: int, owner: int)
     return _outgoing(None, msgspec.json.encode(letter), owner, headers)
 
 
-def letter_of(rejection: RejectedRecord, stage: str, at_ms: int, owner: int) -> Outgoing:
+def letter_of(rejection: RejectedRecord, stage: str, at_ms: int, owner: TopicPartition) -> Outgoing:
     """Make the dead letter of what `stage` rejected: of a record, or of a batch that was passed."""
     batch = rejection.record.value
     if not isinstance(batch, PassedBatch):
@@ -178,7 +182,7 @@ MOST_RANGES = 200_000
 class _Place(NamedTuple):
     """Whose letter it is, and of which partition."""
 
-    owner: int
+    owner: TopicPartition
     stage: str
     source: TopicPartition
 
@@ -245,7 +249,7 @@ class Rejections:
         return bool(self._gathered)
 
     def take(
-        self, one: RejectedRecord, stage: str, at_ms: int, owner: int, *, is_whole: bool
+        self, one: RejectedRecord, stage: str, at_ms: int, owner: TopicPartition, *, is_whole: bool
     ) -> Outgoing | None:
         """Return the dead letter of a record; None: it shares one.
 
@@ -283,7 +287,7 @@ class Rejections:
         self.waiting_bytes += outgoing_bytes(made)
         return made
 
-    def keep(self, owners: Collection[int], left: Iterable[Outgoing]) -> None:
+    def keep(self, owners: Collection[TopicPartition], left: Iterable[Outgoing]) -> None:
         """Forget what is not of these owners; `left` is all that is not committed."""
         self._gathered = [one for one in self._gathered if one.place.owner in owners]
         self._sealed = {at: one for at, one in self._sealed.items() if at.owner in owners}

@@ -17,6 +17,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.streams.kafka.assignment import (
+    POSTS,
+    SHARDS,
     AssignmentChange,
     Membership,
     OffsetQuestions,
@@ -25,7 +27,6 @@ from feedmill.streams.kafka.assignment import (
     another_joined,
     assignment_change,
     out_of_range,
-    untouched,
 )
 from feedmill.streams.kafka.backlog import backlog_of
 from feedmill.streams.kafka.batches import TEXT_BYTES, RecordBatch, TopicPartition
@@ -37,18 +38,16 @@ from feedmill.streams.kafka.read_progress import ReadProgress
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 8 * 1024 * 1024
-SHARDS_TOPIC = "feed-shards"
 # How much longer than a rebalance may take a member waits before it joins by another client.
 MORE_THAN_REBALANCE_S = 10.0
 
 
 class GroupConsumer:
-    """Member of a consumer group on `posts`, with other topics beside it.
+    """Member of a consumer group on `posts`, on `feed-shards`, or both: what it `shares`.
 
-    `beside` are topics with the same partition numbers (`engagements`): a consumer of their own
-    reads them, assigned by hand to the owned partitions, so that `posts` never wait behind them.
-    Their offsets belong to the same group.  With `shards` the group also shares out the
-    partitions of `feed-shards`; their records are not read here.
+    `beside` are topics with the partition numbers of `posts` (`engagements`): a consumer of their
+    own reads them, assigned by hand to the owned partitions, so that `posts` never wait behind
+    them.  Their offsets belong to the same group.  The records of `feed-shards` are not read here.
 
     `name` is the group's in Kafka, `epoch` counts the changes of its assignment.  One thread uses
     it.  `on_revoked` is called before partitions go: it commits what is done
@@ -63,7 +62,7 @@ class GroupConsumer:
         owner: str,
         on_revoked: Callable[[], bool],
         beside: Sequence[str] = (),
-        shards: bool = False,
+        shares: Sequence[str] = (POSTS,),
     ) -> None:
         self.epoch, self.name = 0, connection.environment.group(group)
         environment, health = connection.environment, connection.health
@@ -72,8 +71,7 @@ class GroupConsumer:
         self._group = group
         self._owner = owner
         self._on_revoked = on_revoked
-        self._topics = ("posts", *beside)
-        self._subscribed = ["posts", SHARDS_TOPIC] if shards else ["posts"]
+        self._topics, self._shares = (POSTS, *beside), tuple(shares)
         name = environment.instance if environment.instance_is_given else ""
         self._new_consumer = partial(new_group_consumer, environment, group, health, instance=name)
         self._new_beside = partial(new_log_consumer, environment, health)
@@ -82,13 +80,14 @@ class GroupConsumer:
         self._membership = Membership()
         self._changes: list[AssignmentChange] = []
         self._last = AssignmentChange(0)
-        self._clean: dict[TopicPartition, int] = {}  # positions that a revocation committed
+        # What a revocation committed: positions, and 0 of shards.
+        self._clean: dict[TopicPartition, int] = {}
         self._reading = Reading()
 
     def start(self) -> None:
         """Join the group; the assignment comes through `take_change`."""
         self._membership = Membership()
-        names = [self._environment.topic(topic) for topic in self._subscribed]
+        names = [self._environment.topic(topic) for topic in self._shares]
         self._consumer.subscribe(
             names, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
@@ -255,13 +254,12 @@ class GroupConsumer:
     def _assigned(self, consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
         if consumer is not self._consumer:
             return
-        mine, shards = set[int](), set[int]()
+        mine = {name: frozenset[int]() for name in (POSTS, SHARDS)}
         for one in partitions:
-            topic = self._environment.named(one.topic)
-            (shards if topic == SHARDS_TOPIC else mine).add(one.partition)
+            mine[self._environment.named(one.topic)] |= {one.partition}
         # Nothing is read before the offsets are known and the steps have restored their state.
         consumer.assign([])
-        self._membership = Membership("settling", granted=frozenset(mine), shards=frozenset(shards))
+        self._membership = Membership("settling", partitions=mine[POSTS], shards=mine[SHARDS])
 
     def _revoked(self, consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
         if consumer is not self._consumer:
@@ -269,7 +267,8 @@ class GroupConsumer:
         positions, was_settled = self.positions(), self._membership.phase == "settled"
         clean = self._on_revoked()
         if was_settled:
-            self._clean = positions if clean else {}
+            shards = dict.fromkeys((TopicPartition(SHARDS, s) for s in self._last.shards), 0)
+            self._clean = positions | shards if clean else {}
         self._stop_reading(consumer)
 
     def _lost(self, consumer: Consumer, partitions: Sequence[KafkaPartition]) -> None:
@@ -282,7 +281,8 @@ class GroupConsumer:
         self._clean = {}
         self._stop_reading(consumer)
         self.epoch += 1
-        self._last = AssignmentChange(self.epoch, lost=self._last.owned)
+        last = self._last
+        self._last = AssignmentChange(self.epoch, lost=last.owned, shards_lost=last.shards)
         self._changes.append(self._last)
 
     def _stop_reading(self, consumer: Consumer) -> None:
@@ -295,9 +295,11 @@ class GroupConsumer:
         """Ask for the offsets of what was granted; once they are there, hand the change down."""
         membership = self._membership
         if membership.asked is None:
-            mine = sorted(membership.granted)
+            mine, shards = sorted(membership.partitions), membership.shards
             sources = [TopicPartition(topic, p) for topic in self._topics for p in mine]
-            membership.asked = OffsetQuestions(self._connection.offsets, self._group, sources)
+            membership.asked = OffsetQuestions(
+                self._connection.offsets, self._group, sources, shards
+            )
         if not membership.asked.done():
             return
         try:
@@ -311,18 +313,24 @@ class GroupConsumer:
         self._hand_down(offsets)
 
     def _hand_down(self, offsets: Mapping[TopicPartition, PartitionOffsets]) -> None:
-        mine, before = self._membership.granted, set(self._last.owned)
-        kept = untouched(mine & before, self._topics, offsets, self._clean, self._owner)
+        def untouched(places: Iterable[TopicPartition]) -> bool:
+            return all(
+                self._clean.get(at) == offsets[at].start and offsets[at].mark.by == self._owner
+                for at in places
+            )
+
         self.epoch += 1
-        self._reading = Reading({at: found.start for at, found in offsets.items()})
-        for at, found in offsets.items():
+        self._last = assignment_change(
+            self.epoch, self._last, self._membership, untouched, offsets, self._topics
+        )
+        self._reading = Reading(dict(self._last.starts))
+        for at in self._last.starts:
+            found = offsets[at]
             if not found.first <= found.start <= found.end:
                 held = f"the topic has {found.first} to {found.end}"
                 self._stop(at, held, is_beyond=found.start > found.end)
-        shards = self._membership.shards
-        self._last = assignment_change(self.epoch, before, mine, kept, shards, offsets)
         self._changes.append(self._last)
-        log.info("assigned: %s", self._last.owned)
+        log.info("assigned: %s, shards %s", self._last.owned, self._last.shards)
 
     def _fetch(self, consumer: Consumer, most: Most, wait_s: float) -> Fetched:
         try:

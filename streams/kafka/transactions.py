@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
-from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.assignment import SHARDS, AssignmentChange
 from feedmill.streams.kafka.batches import Headers, Outgoing, TopicPartition
 from feedmill.streams.kafka.dead_letters import Rejections, outgoing_bytes
 from feedmill.streams.kafka.memory import MemoryShares
@@ -48,7 +48,10 @@ class CommitStatistics:
 
 
 class TransactionalWriter:
-    """Gathers what steps write, and commits it with the positions of all owned partitions.
+    """Gathers what steps write, and commits it with the positions of all that is owned.
+
+    The offset of a shard is always 0: it has the marks of its owner, and notes.  All of them are
+    committed once in an assignment; after that the first, and those with notes.
 
     `add`, `note`, `seal`, `assigned`, `revoked` and `lost` belong to the loop's thread.
 
@@ -85,7 +88,8 @@ class TransactionalWriter:
         self._in_flight: list[Outgoing] = []
         self._sealed_bytes = self._in_flight_bytes = 0
         self._positions: Mapping[TopicPartition, int] = {}
-        self._notes: dict[int, dict[str, str]] = {}
+        self._shards: list[TopicPartition] = []
+        self._notes: dict[TopicPartition, dict[str, str]] = {}
         self._extra: dict[TopicPartition, tuple[int, str]] = {}
         self._session: object | None = None
         self._epoch = 0
@@ -109,16 +113,22 @@ class TransactionalWriter:
         key: bytes | None,
         value: bytes | None,
         *,
-        owner: int,
+        owner: TopicPartition,
         partition: int | None = None,
         headers: Headers = (),
     ) -> None:
         """Gather a record; see `Writer.add`."""
-        place = owner if partition is None else partition
+        place = owner.partition if partition is None else partition
         self._gathered.append(Outgoing(topic, place, key, value, owner, headers))
 
     def reject(
-        self, one: RejectedRecord, stage: str, at_ms: int, *, owner: int, is_whole: bool = True
+        self,
+        one: RejectedRecord,
+        stage: str,
+        at_ms: int,
+        *,
+        owner: TopicPartition,
+        is_whole: bool = True,
     ) -> bool:
         """Gather a record's dead letter; see `Writer.reject`."""
         letter = self._rejections.take(one, stage, at_ms, owner, is_whole=is_whole)
@@ -126,22 +136,22 @@ class TransactionalWriter:
             self._gathered.append(letter)
         return letter is not None
 
-    def note(self, partition: int, name: str, text: str) -> None:
-        """Commit a text beside the offset of `posts[partition]` from the next `seal` on.
+    def note(self, at: TopicPartition, name: str, text: str) -> None:
+        """Commit a text beside the offset of a partition from the next `seal` on.
 
         Raises
         ------
         ValueError
             The notes of the partition would take more than the broker allows.
         """
-        notes = {**self._notes.get(partition, {}), name: text}
+        notes = {**self._notes.get(at, {}), name: text}
         if not text:
             del notes[name]
         size = len(encode_mark(CommitMark(notes=notes)).encode())
         if size > MAX_NOTE_BYTES:
-            raise ValueError(f"the notes of partition {partition} take {size} bytes: too many")
+            raise ValueError(f"the notes of {at.topic}[{at.partition}] take {size} bytes: too many")
         with self._changed:
-            self._notes[partition] = notes
+            self._notes[at] = notes
             self._have_committed()
 
     def commit_once(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> None:
@@ -180,16 +190,17 @@ class TransactionalWriter:
         Records of partitions that are not `kept` are dropped.  The first transaction follows as
         soon as the interval allows, records or not: from then on no former owner can commit.
         """
-        kept = set(change.kept)
+        owned = change.places
         with self._changed:
             self._epoch = change.epoch
             self._is_begun = False
             self._transaction.discard()
-            self._drop(kept)
-            self._notes = {p: dict(change.notes.get(p, {})) for p in change.owned}
+            self._drop(set(change.places_kept))
+            self._notes = {at: dict(change.notes.get(at, {})) for at in owned}
             self._positions = dict(change.starts)
-            self._session = session if change.owned else None
-            self._dirty = bool(change.owned)
+            self._shards = [at for at in owned if at.topic == SHARDS]
+            self._session = session if owned else None
+            self._dirty = bool(owned)
             self._changed.notify()
 
     def revoked(self) -> bool:
@@ -341,13 +352,16 @@ class TransactionalWriter:
     def _offsets(self) -> dict[TopicPartition, tuple[int, str]]:
         # Of every owned partition, moved or not: without offsets a transaction fences nobody.
         marks = {
-            p: encode_mark(CommitMark(self._owner, self._number, notes))
-            for p, notes in self._notes.items()
+            at: encode_mark(CommitMark(self._owner, self._number, notes))
+            for at, notes in self._notes.items()
+            if notes
         }
-        plain = encode_mark(CommitMark(self._owner, self._number))
+        plain, shards = encode_mark(CommitMark(self._owner, self._number)), self._shards
+        if self.committed_epoch == self._epoch:
+            shards = [at for at in shards if at in marks or at == shards[0]]
+        positions = {**self._positions, **dict.fromkeys(shards, 0)}
         return self._extra | {
-            at: (offset, marks.get(at.partition, plain) if at.topic == "posts" else plain)
-            for at, offset in self._positions.items()
+            at: (offset, marks.get(at, plain)) for at, offset in positions.items()
         }
 
     def _book(self, outcome: Outcome, records: list[Outgoing], epoch: int, seconds: float) -> None:
@@ -367,7 +381,7 @@ class TransactionalWriter:
                 self._session = None
         self._rejections.count_waiting(chain(self._sealed, self._in_flight))
 
-    def _drop(self, kept: set[int]) -> None:
+    def _drop(self, kept: set[TopicPartition]) -> None:
         """Forget records of partitions that are not kept; `_changed` is held."""
         self._gathered = [one for one in self._gathered if one.owner in kept]
         self._in_flight = [one for one in self._in_flight if one.owner in kept]

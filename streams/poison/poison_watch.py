@@ -104,7 +104,8 @@ class PoisonLog:
         key = f"{'+'.join(self._stages)}/posts/{partition}/{record.offset}"
         value = msgspec.json.encode(Poison(self._stages, reason[:MAX_REASON_CHARACTERS], at_ms))
         self._take(key, value)
-        writer.add(TOPIC, key.encode(), value, owner=partition, partition=0)
+        owner = TopicPartition("posts", partition)
+        writer.add(TOPIC, key.encode(), value, owner=owner, partition=0)
 
     def ready_reason(self) -> str:
         """Say that it is read still; "" if it is not."""
@@ -280,7 +281,7 @@ class PoisonWatch:
         self._metrics.add("feedmill_poison_total")
         self.log.add(source.partition, record, reason, at_ms, self._writer)
         rejection = RejectedRecord(source, record, reason)
-        if self._writer.reject(rejection, self._stages[0], at_ms, owner=source.partition):
+        if self._writer.reject(rejection, self._stages[0], at_ms, owner=source):
             self._metrics.add("feedmill_letters_total")
 
     def _task(self) -> JudgingTask:

@@ -61,10 +61,11 @@ class UncleanEnds:
             self._before.pop(partition, None)
         notes = dict(change.notes)
         for partition in change.owned:
-            of_partition = notes.get(partition, {})
+            at = TopicPartition("posts", partition)
+            of_partition = notes.get(at, {})
             if partition not in self._before:
                 self._before[partition] = _read(of_partition.get(NOTE, ""))
-            notes[partition] = {**of_partition, NOTE: f"{self._before[partition]}{_OPEN}"}
+            notes[at] = {**of_partition, NOTE: f"{self._before[partition]}{_OPEN}"}
         self._has_any = any(self._before.values())
         return replace(change, notes=notes)
 
@@ -74,13 +75,14 @@ class UncleanEnds:
         for partition, count in self._before.items():
             if count:
                 self._before[partition] = 0
-                writer.note(partition, NOTE, f"0{_OPEN}")
+                writer.note(TopicPartition("posts", partition), NOTE, f"0{_OPEN}")
 
     def give_back(self, writer: Writer) -> None:
         """Say that nothing is open any more, in the last commit before others may have it."""
         if not self.is_failed:
             for partition, count in self._before.items():
-                writer.note(partition, NOTE, str(count) if count else "")
+                at = TopicPartition("posts", partition)
+                writer.note(at, NOTE, str(count) if count else "")
 
 
 def suspects(change: AssignmentChange, ends: UncleanEnds) -> dict[TopicPartition, range]:

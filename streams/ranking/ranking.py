@@ -11,7 +11,7 @@ from feedmill.rankers.combiner import Combiner
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.ranking.combiner_logs import CombinerLogs
 from feedmill.streams.ranking.feed_freshness import LOOK_EVERY_S, FeedFreshness
-from feedmill.streams.ranking.ranking_claim import FIRST, RankingClaim
+from feedmill.streams.ranking.ranking_claim import FIRST_SHARD, RankingClaim
 from feedmill.streams.ranking.ranking_letters import RankingLetters
 from feedmill.streams.ranking.redis_handover import RedisHandover
 from feedmill.streams.settings.environment import Environment
@@ -141,7 +141,7 @@ class RankingStep(Step):
         if self._claim.follow(writer, is_restored=may_claim) and self._claim.is_whole:
             self._handover.set_tokens(self._claim.tokens)
             self._feeds_first_until = time.monotonic() + FEEDS_FIRST_S
-            if FIRST.partition in self._claim.tokens:
+            if FIRST_SHARD.partition in self._claim.tokens:
                 self._letters.claimed(writer)
             self._is_settled = False
         if self._handover.follow() or count:

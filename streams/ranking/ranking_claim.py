@@ -22,7 +22,7 @@ from feedmill.streams.kafka.log_consumer import BEGINNING, WAITING, LogConsumer
 from feedmill.streams.worker.step import Writer
 
 # Who ranks this shard writes the dead letters of what all who rank read.
-FIRST = TopicPartition(SHARDS, 0)
+FIRST_SHARD = TopicPartition(SHARDS, 0)
 # Where no claim is on its way, nothing is read; but a client must be polled.
 _POLL_EVERY_S = 0.5
 # So seldom a claim is repeated: two owners that do not know of each other would do nothing else.

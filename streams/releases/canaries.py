@@ -26,6 +26,7 @@ from feedmill.filters.registry import FILTERS
 from feedmill.models.text_model import TextModel
 from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.releases.background_loads import BackgroundLoads
 from feedmill.streams.releases.loading import LoadedText
 from feedmill.streams.releases.release_log import ReleaseFold, StartedCanary
@@ -247,7 +248,7 @@ class CanaryDecision:
     def assigned(self, change: AssignmentChange) -> None:
         """Learn whether this worker decides, and how long the canaries have been going on."""
         self._decides = FIRST in change.owned
-        notes = change.notes.get(FIRST, {})
+        notes = change.notes.get(TopicPartition("posts", FIRST), {})
         self._texts = {m: text for m in self._models if (text := notes.get(_NOTE + m, ""))}
         self._watches = {
             model: _Watch(*map(int, text.split())) for model, text in self._texts.items()
@@ -275,7 +276,7 @@ class CanaryDecision:
                 self._watches.pop(model, None)
             if text != self._texts.get(model, ""):
                 self._texts[model] = text
-                writer.note(FIRST, _NOTE + model, text)
+                writer.note(TopicPartition("posts", FIRST), _NOTE + model, text)
 
     def _decide(self, model: str, now: StartedCanary, instance: Instance, at_ms: int) -> None:
         watch = self._watches.get(model)

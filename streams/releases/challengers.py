@@ -27,6 +27,7 @@ from feedmill.filters.registry import FILTERS
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.rankers.registry import TEXT_RANKERS
+from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.background_loads import BackgroundLoads
@@ -217,7 +218,9 @@ class Challengers:
             version, offset = running.model.version, one.record.offset
             post_id = work.posts.posts[one.row].post_id
             signal = Signal(post_id, offset, value, model, version, work.now_ms)
-            writer.add(TOPIC, one.record.key, encode(signal), owner=one.partition)
+            writer.add(
+                TOPIC, one.record.key, encode(signal), owner=TopicPartition("posts", one.partition)
+            )
         seconds = time.thread_time() - start
         running.cap.spend(seconds)
         metrics.add("feedmill_shadow_posts_total", len(chosen))

@@ -225,7 +225,7 @@ class ModelReleases:
             (partition, name): text
             for partition in change.owned
             for name in self._steps
-            if (text := change.notes.get(partition, {}).get(_NOTE + name))
+            if (text := change.notes.get(TopicPartition("posts", partition), {}).get(_NOTE + name))
         }
         self._noted |= {name for _, name in self._notes}
 
@@ -270,7 +270,7 @@ class ModelReleases:
         version, key = self._steps[name].version_at(partition), (partition, name)
         if self._notes.get(key, "").partition(" ")[0] != version:
             self._notes[key] = f"{version} {offset}"
-            writer.note(partition, _NOTE + name, self._notes[key])
+            writer.note(TopicPartition("posts", partition), _NOTE + name, self._notes[key])
 
     def _load_again(self, name: str) -> None:
         """Have the version that runs loaded once more; what alters twice is left to operators."""

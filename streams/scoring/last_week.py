@@ -71,7 +71,7 @@ class NotedVersion:
     def _write(self, partition: int, writer: Writer) -> None:
         if self._noted[partition] != self.of[partition]:
             self._noted[partition] = self.of[partition]
-            writer.note(partition, self.note, self.of[partition])
+            writer.note(TopicPartition("posts", partition), self.note, self.of[partition])
 
 
 class _SignalOffset(msgspec.Struct):

@@ -171,8 +171,8 @@ class Rescoring:
         owned = set(change.owned)
         self.written = [one for one in self.written if self._partition_of(one.post_id) in owned]
         for partition in change.gained:
-            notes = change.notes.get(partition, {})
-            start = change.starts.get(TopicPartition("posts", partition), 0)
+            at = TopicPartition("posts", partition)
+            notes, start = change.notes.get(at, {}), change.starts.get(at, 0)
             self._starts[partition] = start
             # Without a note there was no release since notes are written.
             self._model.gain(partition, notes.get(self._model.note, ""), self._model.in_force)
@@ -350,7 +350,7 @@ class Rescoring:
         judge = self._judge if now.by_model else self._rule
         signals = judge([r for r, _ in taken], [post for _, post in taken], standing)
         for signal in signals:
-            owner = self._partition_of(signal.post_id)
+            owner = TopicPartition("posts", self._partition_of(signal.post_id))
             writer.add(self._topic, signal.post_id.encode(), encode(signal), owner=owner)
             self.written.append(WrittenSignal(self._name, signal.post_id, signal))
         if now.by_model:

@@ -19,7 +19,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import Scores, TextModel
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import Record
+from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.scoring.rescoring import Rescoring
 from feedmill.streams.worker.decoding import poison_of
@@ -252,7 +252,8 @@ class TextModelStep(CanaryStep):
         name, topic, add, written = self.name, self.topic, writer.add, work.signals.append
         for partition, record, event, row in work.latest:
             signal = next(signals) if row >= 0 else None
-            add(topic, record.key, encode(signal) if signal is not None else None, owner=partition)
+            value = encode(signal) if signal is not None else None
+            add(topic, record.key, value, owner=TopicPartition("posts", partition))
             written(WrittenSignal(name, event.post_id, signal))
         self.rescoring.note_written(work, writer)
 

@@ -36,19 +36,26 @@ class Writer(Protocol):
         key: bytes | None,
         value: bytes | None,
         *,
-        owner: int,
+        owner: TopicPartition,
         partition: int | None = None,
         headers: Headers = (),
     ) -> None:
         """Gather a record for a topic (named without the prefix).
 
-        `owner` is the input partition whose owner writes it: once that is lost, the record is
-        dropped.  `partition` is `owner` unless given: right for every co-partitioned topic.
+        `owner` is the partition of `posts`, or the shard, whose owner writes it: once that is lost,
+        the record is dropped.  `partition` is the owner's unless given: right for every topic that
+        is partitioned like `posts`.
         """
         ...
 
     def reject(
-        self, one: RejectedRecord, stage: str, at_ms: int, *, owner: int, is_whole: bool = True
+        self,
+        one: RejectedRecord,
+        stage: str,
+        at_ms: int,
+        *,
+        owner: TopicPartition,
+        is_whole: bool = True,
     ) -> bool:
         """Gather the dead letter of a record that `stage` rejected at `at_ms`.
 
@@ -57,8 +64,8 @@ class Writer(Protocol):
         """
         ...
 
-    def note(self, partition: int, name: str, text: str) -> None:
-        """Commit a short text beside the offset of `posts[partition]`; see `notes`.
+    def note(self, at: TopicPartition, name: str, text: str) -> None:
+        """Commit a short text beside the offset of an owned partition; see `notes`.
 
         All notes of a partition share some 3,900 bytes.  A note stays until it is replaced, or
         removed by an empty text.

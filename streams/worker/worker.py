@@ -20,6 +20,7 @@ from functools import partial
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
 from feedmill.events.settings import Settings
+from feedmill.streams.kafka.assignment import POSTS, SHARDS
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
@@ -57,8 +58,8 @@ STOP_WITHIN_S = 8.0
 class Worker:
     """Runs steps in order over the partitions that its group gives it, until it is stopped.
 
-    `group` names the consumer group, `beside` the topics read beside `posts` with the same
-    partition numbers, `shards` whether partitions of `feed-shards` are shared out too.
+    `group` names the consumer group, `judges` says whether it gets a share of `posts`, and `beside`
+    which topics with the same partition numbers are read with it.  What ranks gets shards of feeds.
     `dead_letters_of` is the stage in whose name it writes dead letters of `posts` and
     `engagements`; None where another group of the installation does.
     """
@@ -69,8 +70,8 @@ class Worker:
         steps: Sequence[Step],
         *,
         group: str = "worker",
+        judges: bool = True,
         beside: Sequence[str] = ("engagements",),
-        shards: bool = False,
         dead_letters_of: str | None = "engagement",
     ) -> None:
         self.steps: Sequence[Step] = tuple(steps)
@@ -85,7 +86,8 @@ class Worker:
         )
         owner, clock = uuid.uuid4().hex[:12], self.time.clock
         transaction = Transaction(self.connection, group, stage=group, now_ms=clock.now_ms)
-        interval_s = RANKING_INTERVAL_S if any(s.ranks for s in steps) else INTERVAL_S
+        ranks = any(step.ranks for step in steps)
+        interval_s = RANKING_INTERVAL_S if ranks else INTERVAL_S
         shares = memory_shares(environment)
         self.writer = TransactionalWriter(
             transaction, owner=owner, shares=shares, interval_s=interval_s
@@ -99,7 +101,7 @@ class Worker:
             owner=owner,
             on_revoked=self.poison.give_back,
             beside=beside,
-            shards=shards,
+            shares=[*([POSTS] if judges else ()), *([SHARDS] if ranks else ())],
         )
         followed = (*FOLLOWED, *(f"signals.{name}" for name in environment.signals.all))
         self.topics = TopicIds(self.connection, group, followed, self.writer.commit_once)
@@ -263,7 +265,7 @@ class Worker:
     def _follow_assignment(self) -> None:
         while (taken := self.group.take_change()) is not None:
             change = self.poison.assigned(taken)
-            if change.owned:
+            if change.places:
                 self.writer.assigned(change, self.group.group_metadata())
             else:
                 self.writer.lost()
@@ -325,7 +327,7 @@ class Worker:
             self.metrics.add("feedmill_rejected_total", topic=one.source.topic)
             if self._dead_letters_of is None:
                 continue
-            stage, owner = self._dead_letters_of, one.source.partition
+            stage, owner = self._dead_letters_of, TopicPartition("posts", one.source.partition)
             if self.writer.reject(one, stage, work.now_ms, owner=owner):
                 self.metrics.add("feedmill_letters_total")
 

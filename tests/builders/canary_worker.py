@@ -165,7 +165,7 @@ class CanaryWorker:
         self.writer = KeptWriter()
         self._positions = {p: self.cluster.committed[p] for p in owned}
         starts = {TopicPartition("posts", p): at for p, at in self._positions.items()}
-        notes = {p: dict(self.cluster.notes[p]) for p in owned}
+        notes = {at: dict(self.cluster.notes[at.partition]) for at in starts}
         lost = tuple(sorted(before))
         change = AssignmentChange(1, tuple(owned), lost, starts=starts, notes=notes)
         self.releases.assigned(change)
@@ -199,8 +199,8 @@ class CanaryWorker:
         for _, key, value, _ in self.writer.added:
             assert value is not None
             self.cluster.signals.append(decode_signal("spam", SignalNames(), key, value))
-        for (partition, name), text in self.writer.notes.items():
-            self.cluster.notes[partition][name] = text
+        for (at, name), text in self.writer.notes.items():
+            self.cluster.notes[at.partition][name] = text
         self.cluster.committed |= self._positions
         self.writer.added.clear()
         self.writer.notes.clear()

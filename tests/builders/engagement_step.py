@@ -103,7 +103,7 @@ class Running:
         assert not work.rejected
         writer = KeptWriter()
         self.step.apply(work, writer)
-        assert {owner for *_, owner in writer.added} <= {0}
+        assert {owner for *_, owner in writer.added} <= {TopicPartition("posts", 0)}
         return {(topic, (key or b"").decode()): value for topic, key, value, _ in writer.added}
 
     def count(self, metric: str) -> float:

@@ -118,23 +118,29 @@ class KeptWriter:
     """A `Writer` that keeps what is added, and the notes."""
 
     def __init__(self) -> None:
-        self.added: list[tuple[str, bytes | None, bytes | None, int]] = []
+        self.added: list[tuple[str, bytes | None, bytes | None, TopicPartition]] = []
         # With whether key and value are there.
         self.rejected: list[tuple[RejectedRecord, bool]] = []
-        self.notes: dict[tuple[int, str], str] = {}
+        self.notes: dict[tuple[TopicPartition, str], str] = {}
         self.added_at_note: list[int] = []
 
     def add(
-        self, topic: str, key: bytes | None, value: bytes | None, *, owner: int, **_: Any
+        self, topic: str, key: bytes | None, value: bytes | None, *, owner: TopicPartition, **_: Any
     ) -> None:
         self.added.append((topic, key, value, owner))
 
     def reject(
-        self, one: RejectedRecord, stage: str, at_ms: int, *, owner: int, is_whole: bool = True
+        self,
+        one: RejectedRecord,
+        stage: str,
+        at_ms: int,
+        *,
+        owner: TopicPartition,
+        is_whole: bool = True,
     ) -> bool:
         self.rejected.append((one, is_whole))
         return is_whole
 
-    def note(self, partition: int, name: str, text: str) -> None:
-        self.notes[partition, name] = text
+    def note(self, at: TopicPartition, name: str, text: str) -> None:
+        self.notes[at, name] = text
         self.added_at_note.append(len(self.added) + len(self.rejected))

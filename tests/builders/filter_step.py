@@ -83,7 +83,7 @@ class Filter:
 
     def gain(self, note: str | None = None, start: int = 0) -> None:
         """Have the partition, not what was there before, and wait until it is ready."""
-        notes = {} if note is None else {0: {"spam.rules": note}}
+        notes = {} if note is None else {POSTS: {"spam.rules": note}}
         change = AssignmentChange(1, (0,), (0,), starts={POSTS: start}, notes=notes)
         self.step.on_assigned(change)
         for _ in range(20):

@@ -30,7 +30,7 @@ def write_letter(
     """Write the dead letter of a record that stood in partition 0."""
     record = FetchedRecord(offset, 1_700_000_000_000, key, value)
     rejected = RejectedRecord(TopicPartition(topic, 0), record, reason)
-    _write(log, dead_letter(rejected, "worker", 7, 0))
+    _write(log, dead_letter(rejected, "worker", 7, TopicPartition("posts", 0)))
 
 
 def write_range_letter(
@@ -40,7 +40,12 @@ def write_range_letter(
     spans = tuple(OffsetRange(*span) for span in ranges)
     count = sum(last - first + 1 for first, last in spans)
     reasons = (RangeReason(spans[0].first, reason),)
-    _write(log, encode_range_letter(RangeLetter(topic, 0, count, spans, reasons), "worker", 7, 0))
+    _write(
+        log,
+        encode_range_letter(
+            RangeLetter(topic, 0, count, spans, reasons), "worker", 7, TopicPartition("posts", 0)
+        ),
+    )
 
 
 def _write(log: KafkaLog, letter: Outgoing) -> None:

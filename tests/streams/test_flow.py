@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import pytest
 
 from feedmill.events.errors import UsageError
@@ -45,12 +47,20 @@ def test_stages_that_do_not_exist_and_no_stage_at_all_are_refused() -> None:
         flow.chosen_stages(SignalNames(), ["spam"], ["spam"])
 
 
-def test_workers_of_the_same_stages_share_a_group() -> None:
-    names = SignalNames()
-    assert flow.group_of(flow.STAGES[::-1], names) == "worker"
-    assert flow.group_of(["combiner", "spam"], names) == "worker-spam-combiner"
-    fewer = SignalNames(gates=("spam",), objectives=("quality", "engagement"))
-    assert flow.group_of(["spam", "quality", "engagement", "combiner"], fewer) == "worker"
+@pytest.mark.parametrize(
+    ("stages", "group"),
+    [
+        (flow.STAGES[::-1], "worker"),
+        (("quality", "spam", "engagement"), "worker"),
+        (("combiner",), "worker"),
+        (("combiner", "spam"), "worker-spam"),
+        (("spam",), "worker-spam"),
+        (("engagement", "spam", "combiner"), "worker-spam-engagement"),
+    ],
+)
+def test_a_group_is_named_by_the_stages_that_judge(stages: Sequence[str], group: str) -> None:
+    names = SignalNames(gates=("spam",), objectives=("quality", "engagement"))
+    assert flow.group_of(stages, names) == group
 
 
 def test_the_combiner_comes_last_and_does_not_read_what_is_made_beside_it() -> None:

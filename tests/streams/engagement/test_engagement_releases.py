@@ -74,7 +74,11 @@ class Partition:
         ends = {at: len(self.topics[at]) for at in (POSTS, ENGAGEMENTS)}
         self.step.on_assigned(
             AssignmentChange(
-                1, gained=(0,), starts=self._committed, ends=ends, notes={0: self.notes}
+                1,
+                gained=(0,),
+                starts=self._committed,
+                ends=ends,
+                notes={TopicPartition("posts", 0): self.notes},
             )
         )
 

@@ -52,7 +52,7 @@ def test_a_filter_looks_back_only_when_all_lists_are_there(monkeypatch: pytest.M
     complete[0] = True
     for _ in range(20):
         made.step.background(made.writer, 1.0)
-    assert made.writer.notes[0, "spam.rules"] == "41 7"
+    assert made.writer.notes[POSTS, "spam.rules"] == "41 7"
 
 
 def test_posts_of_others_wait_for_own_ones_that_are_older(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_after_a_release_only_what_the_model_said_is_said_anew(
     made.step.swap(model(lambda post: 0.99 if post.communities else 0.1, "2"))
     for _ in range(500):
         made.step.background(made.writer, 1.0)
-    assert made.writer.notes == {(0, "spam.rules"): "43", (0, "scored.spam"): "2"}
+    assert made.writer.notes == {(POSTS, "spam.rules"): "43", (POSTS, "scored.spam"): "2"}
     assert made.step.poll(made.writer)
     again: dict[str, Any] = made.judge()
     assert again.keys() == first.keys()

@@ -71,7 +71,7 @@ class Filter(Judging):
 
     @property
     def note(self) -> str | None:
-        return self.writer.notes.get((0, "spam.rules"))
+        return self.writer.notes.get((POSTS, "spam.rules"))
 
 
 @pytest.fixture

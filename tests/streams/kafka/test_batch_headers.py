@@ -70,7 +70,7 @@ def test_a_passed_batch_is_one_bad_record_with_a_letter_of_its_range() -> None:
     value = PassedBatch(header._replace(first=10, last=49))
     record = FetchedRecord(49, header.at_ms, None, value)
     (rejected,) = validate_batch(RecordBatch(POSTS, [record]), 1, decode_post).rejected
-    letter = letter_of(rejected, "engagement", 7, 0)
+    letter = letter_of(rejected, "engagement", 7, POSTS)
     headers = dict(letter.headers)
     assert (letter.key, headers["offset"], headers["records"]) == (None, b"10", b"40")
     assert json.loads(letter.value or b"")["ranges"] == [[10, 49]]

@@ -19,7 +19,7 @@ from feedmill.streams.kafka.dead_letters import (
 )
 from feedmill.streams.kafka.validation import RejectedRecord
 
-SOURCE = TopicPartition("engagements", 3)
+SOURCE, OWNER = TopicPartition("engagements", 3), TopicPartition("posts", 3)
 MIB = 1024 * 1024
 
 
@@ -36,7 +36,9 @@ class Taking:
         self.now_s = 100.0
         self.rejections = Rejections(most_bytes, lambda: self.now_s)
 
-    def take(self, one: RejectedRecord, owner: int = 3, *, is_whole: bool = True) -> bool:
+    def take(
+        self, one: RejectedRecord, owner: TopicPartition = OWNER, *, is_whole: bool = True
+    ) -> bool:
         return bool(self.rejections.take(one, "engagement", 9, owner, is_whole=is_whole))
 
     def use_up(self) -> None:
@@ -105,7 +107,7 @@ def test_the_ranges_of_a_partition_are_exactly_its_bad_records(seed: int) -> Non
     wanted = {at: {n for n in range(60) if dice.random() < 0.5} for at in sources}
     for at in sources:
         for offset in sorted(wanted[at]):
-            taking.take(bad(offset, source=at), owner=at.partition)
+            taking.take(bad(offset, source=at), owner=at)
             if dice.random() < 0.2:
                 taking.rejections.seal()
     found = {}
@@ -154,10 +156,11 @@ def test_a_partition_that_went_leaves_nothing() -> None:
     taking = Taking()
     taking.use_up()
     for at, sealed in ((1, True), (2, True), (2, False), (1, False)):
-        taking.take(bad(at + 10 * sealed, source=TopicPartition("posts", at)), owner=at)
+        source = TopicPartition("posts", at)
+        taking.take(bad(at + 10 * sealed, source=source), owner=source)
         if sealed:
             taking.rejections.seal()
-    taking.rejections.keep({1}, [])
+    taking.rejections.keep({TopicPartition("posts", 1)}, [])
     assert {one.partition for one in taking.shared()} == {1}
 
 

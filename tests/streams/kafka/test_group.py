@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from operator import attrgetter
@@ -18,83 +18,19 @@ from confluent_kafka.admin import (
     ConfigResource,
 )
 
+from builders.group_member import Member, claimed
 from builders.kafka_log import KafkaLog, until
 from builders.lost_brokers import forget_brokers
 from feedmill.deploy.local import StackAddress
 from feedmill.deploy.local.ports import HOST, free_port
 from feedmill.streams.kafka import backlog, group
-from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import WatchedConsumer, new_group_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
-from feedmill.streams.kafka.memory import memory_shares
-from feedmill.streams.kafka.transaction import Transaction
-from feedmill.streams.kafka.transactions import TransactionalWriter
 from feedmill.streams.settings.environment import Environment
 
-
-@dataclass
-class Member:
-    """A group consumer and its writer: copies `posts` to `signals.quality`."""
-
-    environment: Environment
-    interval_s: float = 0.05
-    most: int = 100
-    changes: list[AssignmentChange] = field(default_factory=list)
-    seen: int = 0
-    # By cycle the first and the last time of a record.
-    times: list[tuple[int, int]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        connection, name = Connection(self.environment), self.environment.instance
-        transaction = Transaction(connection, "worker", stage="worker", now_ms=lambda: 0)
-        self.writer = TransactionalWriter(
-            transaction,
-            owner=name,
-            shares=memory_shares(self.environment),
-            interval_s=self.interval_s,
-        )
-        self.group = GroupConsumer(connection, "worker", owner=name, on_revoked=self.writer.revoked)
-        self.writer.start()
-        self.group.start()
-
-    def turn(self) -> None:
-        while (change := self.group.take_change()) is not None:
-            self.changes.append(change)
-            if change.owned:
-                self.writer.assigned(change, self.group.group_metadata())
-            else:
-                self.writer.lost()
-            self.group.begin(change.owned, change.owned)
-        sealed = self.group.positions()
-        as_sealed = dict(sealed)
-        batches = self.group.poll(self.most, 0.01)
-        assert sealed == as_sealed
-        assert not batches or self.group.positions() != sealed
-        times = [record.timestamp for batch in batches for record in batch.records]
-        if times:
-            self.times.append((min(times), max(times)))
-        for batch in batches:
-            for record in batch.records:
-                self.seen += 1
-                self.writer.add(
-                    "signals.quality", record.key, record.value, owner=batch.source.partition
-                )
-        self.writer.seal(self.group.positions())
-
-    @property
-    def is_done(self) -> bool:
-        return self.group.ready_reason() == "" and self.writer.is_committed()
-
-    def close(self) -> None:
-        self.group.close()
-        self.writer.close()
-
-
-def claimed(member: Member) -> Member:
-    """The member once its first transaction, which only claims the partitions, is committed."""
-    until(lambda: member.is_done and member.writer.committed_epoch, member.turn)
-    return member
+FIRST = TopicPartition("posts", 0)
 
 
 def turn(*members: Member) -> None:
@@ -115,7 +51,7 @@ def test_a_rebalance_commits_before_the_partitions_go(kafka: KafkaLog) -> None:
     first = claimed(Member(kafka.named("first"), interval_s=3600))
     kafka.produce("posts", posts(300))
     until(lambda: first.seen == 300, first.turn)
-    first.writer.note(0, "rules", "offset 7")
+    first.writer.note(FIRST, "rules", "offset 7")
     second = Member(kafka.named("second"))
 
     both_turn = partial(turn, first, second)
@@ -124,7 +60,7 @@ def test_a_rebalance_commits_before_the_partitions_go(kafka: KafkaLog) -> None:
     kept, moved = first.changes[1], second.changes[0]
     assert (kept.kept, kept.lost, kept.gained) == ((0,), (1,), ())
     assert moved.gained == (1,)
-    assert kept.notes[0] == {"rules": "offset 7"}
+    assert kept.notes[FIRST] == {"rules": "offset 7"}
     assert sum((*kept.starts.values(), *moved.starts.values())) >= 300
     kafka.produce("posts", posts(100, "later"))
     until(
@@ -267,8 +203,8 @@ def test_what_kafka_refuses_for_its_size_becomes_a_dead_letter(kafka: KafkaLog) 
     until(lambda: member.seen == 50 and member.is_done, member.turn)
     # One beyond the client's limit, one beyond the topic's.
     for name, size in ((b"beyond-client", 6_000_000), (b"beyond-topic", 2_000_000)):
-        member.writer.add("signals.quality", name, b"x" * size, owner=0)
-    member.writer.add("signals.quality", b"fits", b"x", owner=0)
+        member.writer.add("signals.quality", name, b"x" * size, owner=FIRST)
+    member.writer.add("signals.quality", b"fits", b"x", owner=FIRST)
     member.turn()
     until(lambda: member.is_done, member.turn)
     member.close()

@@ -58,9 +58,9 @@ def test_a_full_queue_loses_no_record_and_keeps_their_order(
     producer = FullProducer()
     monkeypatch.setattr(transaction, "new_producer", lambda *_, **__: producer)
     one = transaction_of()
-    records = [Outgoing("signals.spam", i % 3, b"%d" % i, b"value", i % 3) for i in range(6)]
+    records = [Outgoing("signals.spam", i % 3, b"%d" % i, b"value", SOURCE) for i in range(6)]
     headers = (("reason", b"bad"),)
-    records[4] = Outgoing("dead-letters", 0, b"4", b"value", 1, headers)
+    records[4] = Outgoing("dead-letters", 0, b"4", b"value", SOURCE, headers)
     assert one.run(records, {}, None, ("owner", 1)).committed
     name = Environment().topic
     assert producer.sent == [(name(r.topic), r.value, r.key, r.partition) for r in records]
@@ -120,7 +120,7 @@ def begun(strict: StrictProducer) -> Transaction:
 
 
 def quality(*keys: bytes) -> list[Outgoing]:
-    return [Outgoing("signals.quality", 0, key, b"value", 0) for key in keys]
+    return [Outgoing("signals.quality", 0, key, b"value", SOURCE) for key in keys]
 
 
 def test_what_was_handed_over_before_is_not_sent_again(
@@ -200,7 +200,7 @@ def test_a_producer_that_finds_no_coordinator_is_replaced(
     answered.set_result({SOURCE: Committed(7, mark)})
     offsets = SimpleNamespace(committed=lambda *_: answered)
     one = transaction_of(offsets)
-    records = [Outgoing("signals.spam", 0, b"1", b"value", 0)]
+    records = [Outgoing("signals.spam", 0, b"1", b"value", SOURCE)]
     first = one.run(records, {}, None, ("owner", 1))
     assert not first.committed
     if call == "commit_transaction":

@@ -27,6 +27,8 @@ class KeptCommits:
 
     Attributes
     ----------
+    offsets
+        What each transaction committed.
     handed
         The keys that each transaction which began before `run` was filled with.
     begins
@@ -37,6 +39,7 @@ class KeptCommits:
 
     def __init__(self) -> None:
         self.commits: list[tuple[list[bytes | None], int, dict[str, str]]] = []
+        self.offsets: list[dict[TopicPartition, tuple[int, str]]] = []
         self.handed: list[list[bytes | None]] = []
         self.begins, self.discarded = True, 0
         self.is_running, self.may_end = threading.Event(), threading.Event()
@@ -68,7 +71,8 @@ class KeptCommits:
         self.is_running.set()
         assert self.may_end.wait(30)
         self.is_running.clear()
-        offset, mark = offsets[POSTS]
+        self.offsets.append(offsets)
+        offset, mark = offsets.get(POSTS, (-1, ""))
         self.commits.append(([one.key for one in records], offset, decode_mark(mark).notes))
         return Outcome(committed=True)
 
@@ -95,7 +99,7 @@ def writer(kept: KeptCommits, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trans
 
 def seal(writer: TransactionalWriter, key: bytes, offset: int) -> None:
     """End a cycle that wrote one record."""
-    writer.add("signals.quality", key, b"1", owner=0)
+    writer.add("signals.quality", key, b"1", owner=POSTS)
     writer.seal({POSTS: offset})
 
 
@@ -135,7 +139,7 @@ def test_one_commit_begins_an_interval_after_the_last_or_when_the_partitions_are
 def test_a_note_is_committed_without_a_record(
     kept: KeptCommits, writer: TransactionalWriter
 ) -> None:
-    writer.note(0, "spam.rules", "12")
+    writer.note(POSTS, "spam.rules", "12")
     until(lambda: len(kept.commits) > 1)
     assert kept.commits[1:] == [([], 5, {"spam.rules": "12"})]
 
@@ -177,7 +181,7 @@ def test_where_none_has_begun_what_is_sealed_waits_for_the_commit(
 def test_an_assignment_discards_what_was_handed_over(
     kept: KeptCommits, filled: TransactionalWriter
 ) -> None:
-    for owner, key in ((0, b"b"), (1, b"c")):
+    for owner, key in ((POSTS, b"b"), (TopicPartition("posts", 1), b"c")):
         filled.add("signals.quality", key, b"1", owner=owner)
     filled.seal({POSTS: 7})
     assert kept.handed[-1] == [b"b", b"c"]
@@ -208,11 +212,11 @@ def rejected(offset: int, value: bytes = b"{") -> RejectedRecord:
 def test_dead_letters_are_committed_with_their_records(
     kept: KeptCommits, filled: TransactionalWriter
 ) -> None:
-    assert filled.reject(rejected(6), "engagement", 7, owner=0)
-    assert not filled.reject(rejected(7), "engagement", 7, owner=0, is_whole=False)
+    assert filled.reject(rejected(6), "engagement", 7, owner=POSTS)
+    assert not filled.reject(rejected(7), "engagement", 7, owner=POSTS, is_whole=False)
     filled.seal({POSTS: 8})
     # Of a cycle that has not ended when the transaction does.
-    filled.reject(rejected(8), "engagement", 7, owner=0, is_whole=False)
+    filled.reject(rejected(8), "engagement", 7, owner=POSTS, is_whole=False)
     filled.revoked()
     assert kept.commits[-1] == ([b"bad6", None], 8, {})
     found = filled.statistics()
@@ -222,10 +226,10 @@ def test_dead_letters_are_committed_with_their_records(
 def test_dead_letters_take_no_room_from_what_posts_lead_to(filled: TransactionalWriter) -> None:
     full_bytes = memory_shares(Environment()).uncommitted_bytes
     for n in range(full_bytes // 1_000_000 + 10):
-        filled.reject(rejected(n, b"x" * 1_000_000), "engagement", 7, owner=0)
+        filled.reject(rejected(n, b"x" * 1_000_000), "engagement", 7, owner=POSTS)
     filled.seal({POSTS: 1_000})
     assert not filled.is_full
-    filled.add("signals.quality", b"a", b"x" * full_bytes, owner=0)
+    filled.add("signals.quality", b"a", b"x" * full_bytes, owner=POSTS)
     filled.seal({POSTS: 1_001})
     assert filled.is_full
 
@@ -234,7 +238,7 @@ def test_it_is_known_when_the_notes_of_an_assignment_are_committed(
     kept: KeptCommits, filled: TransactionalWriter
 ) -> None:
     assert filled.committed_epoch == 1
-    change = AssignmentChange(2, kept=(0,), starts={POSTS: 6}, notes={0: {"ends": "0 open"}})
+    change = AssignmentChange(2, kept=(0,), starts={POSTS: 6}, notes={POSTS: {"ends": "0 open"}})
     kept.may_end.clear()
     filled.interval_s = 0.0
     filled.assigned(change, SimpleNamespace())
@@ -243,3 +247,34 @@ def test_it_is_known_when_the_notes_of_an_assignment_are_committed(
     assert filled.revoked()
     assert filled.committed_epoch == 2
     assert kept.commits[-1] == ([], 6, {"ends": "0 open"})
+
+
+SHARDS = [TopicPartition("feed-shards", s) for s in (3, 5, 7)]
+
+
+def test_shards_are_committed_once_in_an_assignment_then_the_first_and_those_with_notes(
+    kept: KeptCommits, writer: TransactionalWriter
+) -> None:
+    notes = {SHARDS[2]: {"of seven": "1"}}
+    for epoch in (2, 3):
+        change = AssignmentChange(epoch, shards_gained=(3, 5, 7), notes=notes)
+        writer.assigned(change, SimpleNamespace())
+        until(writer.is_committed)
+        assert kept.offsets[-1].keys() == set(SHARDS)
+    writer.add("feed-shards", b"later", b"1", owner=SHARDS[1])
+    writer.seal({})
+    until(writer.is_committed)
+    assert kept.commits[-1][0] == [b"later"]
+    assert kept.offsets[-1].keys() == {SHARDS[0], SHARDS[2]}
+    assert decode_mark(kept.offsets[-1][SHARDS[2]][1]).notes == {"of seven": "1"}
+
+
+def test_the_owner_of_a_shard_is_not_that_of_the_partition_with_its_number(
+    kept: KeptCommits, filled: TransactionalWriter
+) -> None:
+    filled.add("feed-shards", b"of posts", b"1", owner=TopicPartition("posts", 5))
+    filled.add("feed-shards", b"of a shard", b"1", owner=SHARDS[1])
+    filled.assigned(AssignmentChange(2, lost=(5,), shards_kept=(5,)), SimpleNamespace())
+    filled.seal({})
+    assert filled.revoked()
+    assert kept.commits[-1][0] == [b"of a shard"]

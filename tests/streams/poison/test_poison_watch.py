@@ -82,7 +82,7 @@ class Watched:
         at = dict.fromkeys((P0, P1), 7), dict.fromkeys((P0, P1), 10)
         change = AssignmentChange(
             epoch, tuple(notes), starts=at[0], ends=at[1],
-            notes={p: {NOTE: note} for p, note in notes.items()}, **more,
+            notes={TopicPartition("posts", p): {NOTE: note} for p, note in notes.items()}, **more,
         )  # fmt: skip
         self.noted = self.watch.assigned(change).notes
 
@@ -99,7 +99,7 @@ class Watched:
     def letters(self) -> list[tuple[int, str]]:
         """Partition and topic of what was written."""
         letters = [(one.source.partition, "dead-letters") for one, _ in self.writer.rejected]
-        return [*((owner, topic) for topic, _, _, owner in self.writer.added), *letters]
+        return [*((owner.partition, topic) for topic, _, _, owner in self.writer.added), *letters]
 
 
 class _Connection:
@@ -175,7 +175,7 @@ def test_after_two_what_is_judged_again_is_tried_too_before_it_is(watched: Watch
 def test_nothing_is_judged_before_an_end_would_be_seen(watched: Watched) -> None:
     watched.wait_allowed()
     watched.gain({0: "", 1: ""}, epoch=2)
-    assert watched.noted == {0: {NOTE: "0 open"}, 1: {NOTE: "0 open"}}
+    assert watched.noted == {P0: {NOTE: "0 open"}, P1: {NOTE: "0 open"}}
     assert watched.allowed() == set()
     assert watched.watch.allowed(STEPS) == [STEPS[1]]
     watched.writer.committed_epoch = 2
@@ -210,7 +210,7 @@ def test_what_another_worker_has_by_then_is_left_to_it(watched: Watched) -> None
     watched.child.poison = {8}
     watched.gain({0: "0 open", 1: "0 open"})
     watched.follow()
-    watched.watch.assigned(AssignmentChange(1, lost=(0,), kept=(1,), notes={1: {NOTE: "1"}}))
+    watched.watch.assigned(AssignmentChange(1, lost=(0,), kept=(1,), notes={P1: {NOTE: "1"}}))
     watched.child.may_answer.set()
     until(lambda: watched.allowed() == {0, 1}, every=0.001)
     assert dict(watched.watch.log.of(0)) == {}
@@ -248,7 +248,7 @@ def test_posts_that_are_scored_again_are_tried_until_all_is_calm(
     watched.has_caught_up = True
     watched.follow()
     assert not watched.watch.ends.any()
-    assert watched.writer.notes[0, NOTE] == "0 open"
+    assert watched.writer.notes[P0, NOTE] == "0 open"
     assert watched.watch.try_posts(P0, [StoredRecord(2)]) is None
 
 
@@ -318,7 +318,7 @@ def test_what_is_found_counts_at_once_and_is_written_for_others(
     made.add(2, StoredRecord(41), "it takes too long", 7, writer)
     assert made.of(2) == {41: "it takes too long"}
     ((topic, key, value, owner),) = writer.added
-    assert (topic, key, owner) == (TOPIC, b"spam+nsfw/posts/2/41", 2)
+    assert (topic, key, owner) == (TOPIC, b"spam+nsfw/posts/2/41", TopicPartition("posts", 2))
     assert json.loads(value or b"") == {
         "stages": ["spam", "nsfw"], "reason": "it takes too long", "at_ms": 7,
     }  # fmt: skip

@@ -31,12 +31,12 @@ class Kafka:
     def worker(self) -> tuple[UncleanEnds, KeptWriter]:
         """A worker that owns the partition and has committed."""
         ends, writer = UncleanEnds(), KeptWriter()
-        notes = {0: {NOTE: self.note}} if self.note else {}
-        self.note = ends.assigned(AssignmentChange(1, gained=(0,), notes=notes)).notes[0][NOTE]
+        notes = {POSTS: {NOTE: self.note}} if self.note else {}
+        self.note = ends.assigned(AssignmentChange(1, gained=(0,), notes=notes)).notes[POSTS][NOTE]
         return ends, writer
 
     def take(self, writer: KeptWriter) -> None:
-        self.note = writer.notes[0, NOTE]
+        self.note = writer.notes[POSTS, NOTE]
 
 
 def test_an_end_without_giving_back_is_counted_and_one_with_it_is_not() -> None:
@@ -68,18 +68,18 @@ def test_an_end_without_giving_back_is_counted_and_one_with_it_is_not() -> None:
 
 def test_a_partition_that_stays_keeps_its_count_and_one_that_goes_is_forgotten() -> None:
     ends, writer = UncleanEnds(), KeptWriter()
-    notes = {0: {NOTE: "1 open", "other": "stays"}, 1: {NOTE: "nonsense"}}
+    notes = {POSTS: {NOTE: "1 open", "other": "stays"}, OTHER: {NOTE: "nonsense"}}
     change = ends.assigned(AssignmentChange(1, gained=(0, 1), notes=notes))
-    assert change.notes == {0: {NOTE: "2 open", "other": "stays"}, 1: {NOTE: "0 open"}}
+    assert change.notes == {POSTS: {NOTE: "2 open", "other": "stays"}, OTHER: {NOTE: "0 open"}}
     assert (ends.before(0), ends.before(1)) == (2, 0)
     ends.give_back(writer)
-    assert writer.notes == {(0, NOTE): "2", (1, NOTE): ""}
+    assert writer.notes == {(POSTS, NOTE): "2", (OTHER, NOTE): ""}
     # The note of before is that of the commit that gave it back.
-    change = AssignmentChange(2, kept=(0,), lost=(1,), notes={0: {NOTE: "2"}})
-    assert ends.assigned(change).notes == {0: {NOTE: "2 open"}}
+    change = AssignmentChange(2, kept=(0,), lost=(1,), notes={POSTS: {NOTE: "2"}})
+    assert ends.assigned(change).notes == {POSTS: {NOTE: "2 open"}}
     assert (0 in ends, 1 in ends) == (True, False)
     # Another one had it in between, and ended.
-    ends.assigned(AssignmentChange(3, gained=(0,), lost=(0,), notes={0: {NOTE: "3 open"}}))
+    ends.assigned(AssignmentChange(3, gained=(0,), lost=(0,), notes={POSTS: {NOTE: "3 open"}}))
     assert ends.before(0) == 4
 
 
@@ -98,7 +98,7 @@ def test_a_partition_that_stays_keeps_its_count_and_one_that_goes_is_forgotten()
 def test_what_is_tried_follows_from_the_ends_before(
     note: str, start: int, end: int, expected: range | None
 ) -> None:
-    ends, notes = UncleanEnds(), {0: {NOTE: note}}
+    ends, notes = UncleanEnds(), {POSTS: {NOTE: note}}
     change = AssignmentChange(1, (0,), starts={POSTS: start}, ends={POSTS: end}, notes=notes)
     ends.assigned(change)
     assert suspects(change, ends) == ({} if expected is None else {POSTS: expected})

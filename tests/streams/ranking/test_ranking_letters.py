@@ -13,12 +13,13 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.ranking import ranking_letters
+from feedmill.streams.ranking.ranking_claim import FIRST_SHARD
 from feedmill.streams.ranking.ranking_letters import RankingLetters
 from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.step import StepContext
 
-NOTE = (0, "combiner.letters_of_overrides")
+NOTE = (FIRST_SHARD, "combiner.letters_of_overrides")
 
 
 def bad(*at_ms: int, topic: str = "overrides", value: bytes = b"{") -> list[RejectedRecord]:
@@ -40,8 +41,8 @@ class Ranking:
         self.writer = KeptWriter()
 
     def gain(self, note: str | None = None) -> None:
-        notes = {} if note is None else {0: {"combiner.letters_of_overrides": note}}
-        self.letters.assigned(AssignmentChange(1, gained=(0, 1), notes=notes))
+        notes = {} if note is None else {FIRST_SHARD: {"combiner.letters_of_overrides": note}}
+        self.letters.assigned(AssignmentChange(1, shards_gained=(0, 1), notes=notes))
 
     def rank(self, note: str | None = None) -> None:
         self.gain(note)
@@ -95,18 +96,18 @@ def test_signals_that_are_read_later_than_overrides_have_their_letters_too() -> 
     first.reject(bad(3, topic="signals.spam"))
     first.reject(bad(9))
     first.letters.follow(first.writer)
-    assert first.writer.notes == {NOTE: "9", (0, "combiner.letters"): "3"}
+    assert first.writer.notes == {NOTE: "9", (FIRST_SHARD, "combiner.letters"): "3"}
     # It ends before it reads the signal of the time 5.
     second.reject([*bad(3, 9), *bad(3, 5, topic="signals.spam")])
     notes = {name: text for (_, name), text in first.writer.notes.items()}
-    second.letters.assigned(AssignmentChange(1, gained=(0,), notes={0: notes}))
+    second.letters.assigned(AssignmentChange(1, shards_gained=(0,), notes={FIRST_SHARD: notes}))
     second.letters.claimed(second.writer)
     assert second.written == [5]
 
 
 def test_another_worker_takes_over_what_came_after_the_last_letter() -> None:
     ranking = Ranking()
-    ranking.letters.assigned(AssignmentChange(1, gained=(1,)))
+    ranking.letters.assigned(AssignmentChange(1, gained=(0, 1), shards_gained=(1,)))
     ranking.reject(bad(3, 4, 5))
     ranking.letters.follow(ranking.writer)
     assert (ranking.written, ranking.writer.notes) == ([], {})
@@ -117,9 +118,9 @@ def test_another_worker_takes_over_what_came_after_the_last_letter() -> None:
 def test_a_worker_that_lost_the_ranking_writes_no_more() -> None:
     ranking = Ranking()
     ranking.rank("4")
-    ranking.letters.assigned(AssignmentChange(2, kept=(0, 1)))
+    ranking.letters.assigned(AssignmentChange(2, shards_kept=(0, 1)))
     ranking.reject(bad(5))
-    ranking.letters.assigned(AssignmentChange(3, lost=(0,), kept=(1,)))
+    ranking.letters.assigned(AssignmentChange(3, kept=(0,), shards_lost=(0,), shards_kept=(1,)))
     ranking.reject(bad(6))
     ranking.letters.follow(ranking.writer)
     assert ranking.written == [5]

@@ -15,6 +15,7 @@ from feedmill.events.instance import Instance, ModelDrift, RefusedRelease
 from feedmill.events.release import Canary
 from feedmill.models.store import installed_version
 from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.releases.canaries import Canaries, CanaryDecision, alarm_in
 from feedmill.streams.releases.known_answers import answers_of
 from feedmill.streams.releases.loading import LoadedText, load_candidate, load_model, store_of
@@ -152,7 +153,7 @@ class Owner:
         self.writer = KeptWriter()
         canaries: Any = SimpleNamespace(offset_of=lambda _: self.judges)
         self.decision = CanaryDecision(self.fold, canaries, ["spam"], self._send)
-        notes = {0: {"canary.spam": note}} if note else {}
+        notes = {TopicPartition("posts", 0): {"canary.spam": note}} if note else {}
         self.decision.assigned(AssignmentChange(1, gained=(0, 1), notes=notes))
 
     def _send(self, key: bytes, value: bytes) -> None:

@@ -75,7 +75,7 @@ class Model:
         ]
 
     def gain(self, note: str | None = None, start: int = 0) -> None:
-        notes = {} if note is None else {0: {"scored.spam": note}}
+        notes = {} if note is None else {POSTS: {"scored.spam": note}}
         self.rescoring.assigned(
             AssignmentChange(1, gained=(0,), starts={POSTS: start}, notes=notes)
         )
@@ -109,7 +109,7 @@ class Model:
 
     @property
     def note(self) -> str | None:
-        return self.writer.notes.get((0, "scored.spam"))
+        return self.writer.notes.get((POSTS, "scored.spam"))
 
 
 def started(posts: int = 100) -> Model:
@@ -251,7 +251,7 @@ def test_another_release_or_other_rules_begin_anew() -> None:
     made.rescoring.follow("3", "17")
     made.writer.added.clear()
     made.work()
-    assert made.writer.notes[0, "spam.rules"] == "17"
+    assert made.writer.notes[POSTS, "spam.rules"] == "17"
     assert len(made.written()) == 100
     assert {one.version for one in made.written()} == {"3"}
     assert made.note == "3"

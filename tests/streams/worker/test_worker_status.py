@@ -39,6 +39,38 @@ def test_the_same_group_other_stages_and_other_programs_are_no_matter(
     assert not caplog.records
 
 
+@pytest.mark.parametrize(
+    ("mine", "stages", "other", "theirs", "refused"),
+    [
+        # A ranker, a judge or both beside a group of a part.
+        ("worker-spam", ("spam", "combiner"), "worker", ("combiner",), "combiner"),
+        ("worker-spam", ("spam", "combiner"), "worker", ("spam", "quality"), "spam"),
+        ("worker-spam", ("spam",), "worker", ("spam", "quality", "combiner"), "spam"),
+        ("worker-spam", ("spam",), "worker", ("combiner",), None),
+        # Groups of other parts, one with the combiner or both.
+        ("worker-spam", ("spam", "combiner"), "worker-quality", ("quality",), None),
+        (
+            "worker-spam",
+            ("spam", "combiner"),
+            "worker-quality",
+            ("quality", "combiner"),
+            "combiner",
+        ),
+        # One group: a judge beside rankers and whole workers.
+        ("worker", ("spam", "quality"), "worker", ("spam", "quality", "combiner"), None),
+        ("worker", ("combiner",), "worker", ("spam", "quality", "combiner"), None),
+    ],
+)
+def test_one_group_runs_a_stage_and_one_ranks(
+    mine: str, stages: tuple[str, ...], other: str, theirs: tuple[str, ...], refused: str | None
+) -> None:
+    groups = OtherGroups(mine, stages)
+    for stage in theirs:
+        groups.heartbeat(beat(stage, other, "i1"), 1000)
+    reason = groups.ready_reason(1000)
+    assert reason == "" if refused is None else f"`{other}` runs the stage {refused}," in reason
+
+
 def test_both_log_it_when_the_other_one_comes(caplog: pytest.LogCaptureFixture) -> None:
     groups = OtherGroups("worker", STAGES)
     with caplog.at_level(logging.ERROR):
