@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from hashlib import blake2b
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from feedmill.events.shards import shard_of
 from feedmill.tables.extendible_hash import HASH_BITS, ExtendibleHash
 from feedmill.tables.mapped_column import MappedColumn, in_chunks
 
-Feeds = npt.NDArray[np.intp]
+Feeds = npt.NDArray[Any]
 
 # Authors are counted until so much of the limit would do: not on and off at every post.
 _PLENTY: Final = 0.9
@@ -239,7 +239,7 @@ class FeedAuthors:
         in_order = contenders[np.argsort(shards, kind="stable")]
         ends = np.cumsum(np.bincount(shards)).tolist()
         for start, end in pairwise((0, *ends)):
-            feeds = in_order[start:end]
+            feeds: Feeds = in_order[start:end]
             if len(feeds) > limit:
                 feeds = yield from self._first(feeds, counts[feeds], limit)
             placed.update([self._names[feed] for feed in feeds.tolist()])

@@ -37,7 +37,8 @@ PATTERNS = ("community:*", "lang:*")
 
 def shard_of(name: str) -> int:
     """The shard of a feed or a post: the partition that Kafka's clients choose, of 64."""
-    return int(murmur2(name.encode("utf-8", "surrogatepass")) & 0x7FFFFFFF) % 64
+    hashed: int = murmur2(name.encode("utf-8", "surrogatepass"))
+    return (hashed & 0x7FFFFFFF) % 64
 
 
 class Oracle:
@@ -277,7 +278,8 @@ class Oracle:
 
     def places(self, pattern: str) -> int:
         """How many feeds on demand a pattern has in a shard."""
-        return ceil(self.spec(pattern).get("max_feeds", 2048) / 64)
+        most: int = self.spec(pattern).get("max_feeds", 2048)
+        return ceil(most / 64)
 
     def _claim(self, feed: str, authors: dict[str, set[str]]) -> tuple[int, bytes]:
         """What feeds of a pattern are ordered by where places are short."""

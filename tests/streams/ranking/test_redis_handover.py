@@ -1,6 +1,7 @@
 """What the combiner ranked reaches a real Redis, in the right order and under the right token."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -290,6 +291,11 @@ def settle_all(*owners: Owner) -> None:
     until(all_settled, every=0.005)
 
 
+def is_looked_at(owner: Owner, since_s: float) -> bool:
+    """Whether the index was counted a second after this time, or later."""
+    return owner.handover._writer._writer._checked_s > since_s + 1
+
+
 def owned(client: RedisClient) -> dict[str, str]:
     """The owner of each feed and post that Redis shows, by name."""
     feeds = {key.split("{")[1].split("}")[0]: key for key in client.keys("feed:*:info")}
@@ -316,9 +322,7 @@ def test_two_owners_leave_each_others_feeds_and_posts_alone(
     # Each looks at the index again, as after a former owner's late write, and finds nothing to do.
     for owner in two:
         owner.handover._writer.request_feeds()
-        seen = owner.handover._writer._writer._checked_s
-        writer = owner.handover._writer
-        owner.cycle_until(lambda writer=writer, seen=seen: writer._writer._checked_s > seen + 1)
+        owner.cycle_until(partial(is_looked_at, owner, owner.handover._writer._writer._checked_s))
     settle_all(*two)
     assert owned(client) == expected
     assert {name: client.hget(KEYS.info(name), "version") for name in names} == before

@@ -23,13 +23,13 @@ from builders.redis_writer import (
     feed_of,
     index,
 )
-from feedmill.events.shards import ALL_SHARDS, shard_of
-from feedmill.streams.redis.write_batch import WriteReport
 from builders.waiting import in_background, now_ms
+from feedmill.events.shards import ALL_SHARDS, shard_of
 from feedmill.streams.redis.batch_writer import FeedIndex
 from feedmill.streams.redis.commands import TOMBSTONE_MS, CommandPipeline, Keys, load_commands
 from feedmill.streams.redis.reader import FeedReader
 from feedmill.streams.redis.round_trip import FIRST_RETRY_S
+from feedmill.streams.redis.write_batch import WriteReport
 
 pytestmark = pytest.mark.stack
 
