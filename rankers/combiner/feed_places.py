@@ -239,11 +239,11 @@ class FeedAuthors:
         in_order = contenders[np.argsort(shards, kind="stable")]
         ends = np.cumsum(np.bincount(shards)).tolist()
         for start, end in pairwise((0, *ends)):
-            feeds: Feeds = in_order[start:end]
-            if len(feeds) > limit:
-                feeds = yield from self._first(feeds, counts[feeds], limit)
-            placed.update([self._names[feed] for feed in feeds.tolist()])
-            fullest = max(fullest, len(feeds))
+            of_shard: Feeds = in_order[start:end]
+            if len(of_shard) > limit:
+                of_shard = yield from self._first(of_shard, counts[of_shard], limit)
+            placed.update([self._names[feed] for feed in of_shard.tolist()])
+            fullest = max(fullest, len(of_shard))
         self.waiting, self.fullest = len(contenders) - len(placed), fullest
         return placed
 
