@@ -153,7 +153,7 @@ def _print(explanation: Explanation) -> None:
 
 
 def _sum_rows(explanation: Explanation) -> list[tuple[str, ...]]:
-    """The rows of the sum: contributions, their sum, and the three terms of the score."""
+    """The rows of the sum: contributions, their sum, and the terms of the score."""
     rows: list[tuple[str, ...]] = [
         (
             one.name,
@@ -164,15 +164,27 @@ def _sum_rows(explanation: Explanation) -> list[tuple[str, ...]]:
             f"{one.contribution:.12g}",
         )
         for one in explanation.objectives
+        if one.weight or one.value is not None
     ]
     logarithm = math.log2(max(explanation.total, LEAST_SUM))
     rows.append(("sum", "", "", "", "", f"{explanation.total:.12g}"))
     rows.append(("log2 of the sum", "", "", "", "", f"{logarithm:.12f}"))
-    factor = f"{math.log2(explanation.factor):+.12f}"
+    factor = _signed(math.log2(explanation.factor))
     rows.append((f"log2 of the factors, {explanation.factor:g}", "", "", "", "", factor))
+    rows += [
+        (
+            f"cost of {one.name}",
+            one.version,
+            _number(one.value),
+            f"x {one.cost:g}",
+            "",
+            _signed(one.contribution),
+        )
+        for one in explanation.costs
+    ]
     half_life = explanation.feed.weights.half_life_hours
     decay = "no decay" if half_life is None else f"half-life {half_life:g} h"
-    rows.append((f"recency, {decay}", "", "", "", "", f"{explanation.recency:+.12f}"))
+    rows.append((f"recency, {decay}", "", "", "", "", _signed(explanation.recency)))
     rows.append(("score", "", "", "", "", f"{explanation.score:.12f}"))
     return rows
 
@@ -189,6 +201,10 @@ def _comparison(explanation: Explanation) -> str:
         f"{place}{where}; the score in Redis is {explanation.in_redis:.12f}, which differs by "
         f"{explanation.in_redis - explanation.score:.3g}, also when read {READINGS} times"
     )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.12f}"
 
 
 def _number(value: float | None) -> str:

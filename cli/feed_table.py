@@ -55,8 +55,14 @@ class FeedTable:
     at_ms: int
 
     @property
-    def objectives(self) -> tuple[str, ...]:
-        return tuple(self.snapshot.weights.objectives)
+    def scored(self) -> tuple[str, ...]:
+        """The objectives and costs that count, or of which some post here has a value."""
+        weights = self.snapshot.weights
+        return tuple(
+            name
+            for name in (*weights.objectives, *weights.costs)
+            if name in weights.signals or any(row.post.signal(name) for row in self.rows)
+        )
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -76,7 +82,10 @@ class FeedTable:
         weights = ", ".join(
             f"{_ALIAS_OF.get(name, name)} {weight:g}"
             for name, weight in self.snapshot.weights.objectives.items()
+            if name in self.scored
         )
+        costs = self.snapshot.weights.costs.items()
+        weights += "".join(f", cost of {name} {cost:g}" for name, cost in costs)
         size = self.snapshot.info.get("size", "?")
         return f"{weights}, config offset {self.snapshot.config_offset}, {size} posts"
 
@@ -104,7 +113,7 @@ class FeedTable:
             "fresh_until_ms": int(info.get("fresh_until_ms", "0")),
             "fresh": self.state == "fresh",
             "state": self.state,
-            "posts": [row.as_dict(self.objectives + self.gates) for row in self.rows],
+            "posts": [row.as_dict(self.scored + self.gates) for row in self.rows],
         }
 
 
@@ -224,12 +233,12 @@ def _arrow(rank_change: int | None) -> str:
 
 def _signal_columns(feed_table: FeedTable) -> tuple[str, ...]:
     gates = "/".join(feed_table.gates)
-    return (*(f"{name}>" for name in feed_table.objectives), f"{gates}>")
+    return (*(f"{name}>" for name in feed_table.scored), f"{gates}>")
 
 
 def _signal_cells(feed_table: FeedTable, row: FeedRow) -> tuple[str, ...]:
-    objectives = (_value(row.post, name, 4) for name in feed_table.objectives)
-    return (*objectives, "/".join(_value(row.post, name, 2) for name in feed_table.gates))
+    scored = (_value(row.post, name, 4) for name in feed_table.scored)
+    return (*scored, "/".join(_value(row.post, name, 2) for name in feed_table.gates))
 
 
 def _value(post: PostSnapshot, name: str, digits: int) -> str:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import click
 
+from feedmill.cli.changed_settings import SettingWords, changed_settings
 from feedmill.cli.duration import Duration
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table
-from feedmill.cli.setting_value import parse_setting_value
-from feedmill.events.errors import BadSetting, UsageError
-from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, read_all
+from feedmill.cli.read_posts import read_for_command, timeout_option
+from feedmill.events.errors import UsageError
+from feedmill.operations.preview.gate_preview import Gates, SourcedView, SourceRow, compare_gates
+from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.config_log import encode_record, fold_log
+from feedmill.streams.settings.config_log import fold_log
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.settings.gate_preview import Gates, RecentSignals, SourceRow
 
 _MOST_SOURCES = 20
 _HOUR_MS = 3_600_000
@@ -41,6 +41,7 @@ def gates() -> None:
     metavar="N",
     help="So many ids of each source and change.",
 )
+@timeout_option
 @json_option
 @with_environment
 def preview_command(
@@ -49,18 +50,20 @@ def preview_command(
     feed: str,
     since_ms: int,
     examples: int,
+    patience_ms: int,
     as_json: bool,
 ) -> None:
     """Show what a change of gates would hide, demote and let through, per source; change nothing.
 
     VALUE is what `feedmill config set gates` takes: `spam.hide_at=0.8 nsfw.demote_at=null`, or
-    JSON.  It decides recent posts by the signals that were recorded of them, without overrides. A
-    source is a community, a language, an author or a linked domain.
+    JSON.  It decides recent posts by the signals that were recorded of them; what moderators
+    decided stays. A source is a community, a language, an author or a linked domain.
     """
     before, after = _policies(environment, value, feed)
     warn_of_gates(feed, after)
-    signals = _recent_signals(environment, now_ms() - since_ms, tuple(before))
-    rows = signals.compare(before, after, now_ms(), examples)
+    view = SourcedView(environment.signals)
+    read_for_command(environment, view, patience_ms / 1000, since_ms=now_ms() - since_ms)
+    rows = compare_gates(view, before, after, now_ms(), examples)
     if as_json:
         print_json([row._asdict() for row in rows])
         return
@@ -84,35 +87,9 @@ def warn_of_gates(feed: str, gates: Gates) -> None:
 def _policies(environment: Environment, value: Sequence[str], feed: str) -> tuple[Gates, Gates]:
     """Return the policies in force, and those with the change."""
     log = fold_log(read_all(environment, "config"), environment.signals)
-    key = f"gates/{feed}" if feed else "gates"
-    try:
-        record = encode_record(parse_setting_value(log, key, tuple(value)))
-        changed = log.settings.fold(key.encode(), record, log.settings.offset + 1)
-    except UsageError as error:
-        raise click.UsageError(str(error)) from None
-    except BadSetting as error:
-        raise BadSetting(f"`{key}` would be refused: {error}") from None
+    change = SettingWords(f"gates/{feed}" if feed else "gates", tuple(value))
+    changed = changed_settings(log, [change])
     return log.settings.gates_of(feed), changed.gates_of(feed)
-
-
-def _recent_signals(environment: Environment, since_ms: int, names: Sequence[str]) -> RecentSignals:
-    """Read posts and signals from a time on, each topic to its end of now."""
-    signals = RecentSignals(environment.signals)
-    with _from(environment, "posts", since_ms) as reader:
-        for record in reader.read_to_end():
-            signals.add_post(record.key, record.value, record.offset, record.at_ms)
-    for name in names:
-        with _from(environment, f"signals.{name}", since_ms) as reader:
-            for record in reader.read_to_end():
-                signals.add_signal(name, record.key, record.value)
-    return signals
-
-
-@contextmanager
-def _from(environment: Environment, topic: str, since_ms: int) -> Iterator[TopicReader]:
-    with open_topic(environment, topic) as reader:
-        reader.seek_to_time(since_ms)
-        yield reader
 
 
 def _as_texts(row: SourceRow) -> tuple[str, ...]:

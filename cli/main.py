@@ -27,6 +27,7 @@ COMMANDS = (
     "latency",
     "doctor",
     "config",
+    "weights",
     "gates",
     "override",
     "audit",

@@ -38,7 +38,7 @@ def health(environment: Environment, as_json: bool) -> None:
     history, lists = ReleaseHistory(MODELS, records), ListHistory(records).last()
     instances = sorted(_running_instances(environment).items())
     rows = [row for name, one in instances for row in _health(history, name, one)]
-    rows += [row for name, one in instances for row in _refused_lists(lists, name, one)]
+    rows += [row for name, one in instances for row in _lists_not_in_force(lists, name, one)]
     drift = [one for _, instance in instances for one in instance.drift]
     if as_json:
         print_json(rows + [_drift_row(one) for one in drift])
@@ -137,17 +137,19 @@ def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[
             }
 
 
-def _refused_lists(
+def _lists_not_in_force(
     lists: Mapping[ListKey, ReleasedList], name: str, instance: Instance
 ) -> Iterator[dict[str, str]]:
-    """Yield a row for each list whose last record an instance of its filter refused."""
-    reasons = {one.offset: one.reason for one in instance.refused_releases}
+    """Yield a row for each list whose last record an instance refused, or cannot read now."""
+    found = ("refused", instance.refused_releases), ("waiting", instance.waiting_releases)
+    states = {one.offset: (state, one.reason) for state, ones in found for one in ones}
     for key, last in sorted(lists.items()):
-        if key.filter in instance.models and last.offset in reasons:
+        if key.filter in instance.models and last.offset in states:
+            state, reason = states[last.offset]
             yield {
                 "model": key.key,
                 "instance": name,
                 "version": "" if last.release is None else last.release.version,
-                "state": "refused",
-                "reason": reasons[last.offset],
+                "state": state,
+                "reason": reason,
             }

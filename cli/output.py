@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -41,7 +42,7 @@ def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
         name, right = _name_and_side(column)
         table.add_column(name, justify="right" if right else "left", no_wrap=right)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table
 
 

@@ -210,7 +210,8 @@ class SettingsDraft:
     def _fields_of(self, kind: str) -> tuple[str, ...]:
         """Return the names that the fields of a setting may have, those of its parts too."""
         if kind == "weights":
-            return (*_weights_decoder(self._names).struct.__struct_fields__, *OBJECTIVE_ALIASES)
+            fields = _weights_decoder(self._names).struct.__struct_fields__
+            return (*fields, *self._names.costs, *OBJECTIVE_ALIASES)
         if kind == "gates":
             return GatePolicyPatch.__struct_fields__
         return (*FeedSpec.__struct_fields__, *FeedMatch.__struct_fields__)

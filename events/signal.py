@@ -16,7 +16,7 @@ from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.gates import GatePolicy
 from feedmill.events.limits import EventId, Offset, Revision, ShortText, TimeMs
 
-Role = Literal["gate", "objective"]
+Role = Literal["gate", "objective", "cost"]
 
 BUILT_IN_GATES = ("spam", "nsfw", "misinformation")
 BUILT_IN_OBJECTIVES = ("quality", "engagement")
@@ -32,6 +32,7 @@ RESERVED_NAMES = frozenset(
         "decided_by",
         "owner",
         "scale",
+        "costs",
         "half_life_hours",
         "max_per_author",
         "explore",
@@ -144,7 +145,7 @@ class SignalNames:
 
     Attributes
     ----------
-    gates, objectives
+    gates, objectives, costs
         The built-in signals, then the declared ones.
     filters
         The gates that a filter of this installation writes; only these take rules.
@@ -156,11 +157,12 @@ class SignalNames:
     objectives: tuple[str, ...] = BUILT_IN_OBJECTIVES
     filters: tuple[str, ...] = BUILT_IN_GATES
     gate_defaults: tuple[tuple[str, GatePolicy], ...] = ()
+    costs: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Gates, then objectives."""
-        return self.gates + self.objectives
+        """Gates, then objectives, then costs."""
+        return self.gates + self.objectives + self.costs
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -192,6 +194,7 @@ class SignalNames:
             more than `MAX_SIGNALS` signals with the built-in ones.
         """
         gates, objectives = list(BUILT_IN_GATES), list(BUILT_IN_OBJECTIVES)
+        costs: list[str] = []
         for item in filter(None, (part.strip() for part in declaration.split(","))):
             name, _, role = item.partition(":")
             if not _DECLARED_NAME.match(name) or name in RESERVED_NAMES:
@@ -200,24 +203,25 @@ class SignalNames:
                     " letters, digits and `_`, a letter first, and none of: "
                     + ", ".join(sorted(RESERVED_NAMES))
                 )
-            if name in gates or name in objectives:
+            if name in (*gates, *objectives, *costs):
                 raise UsageError(f"FEEDMILL_SIGNALS: {name!r} is declared already; remove it")
-            if role not in ("gate", "objective"):
+            if role not in ("gate", "objective", "cost"):
                 raise UsageError(
-                    f"FEEDMILL_SIGNALS: {item!r} needs a role: {name}:gate or {name}:objective"
+                    f"FEEDMILL_SIGNALS: {item!r} needs a role: {name}:gate, {name}:objective or"
+                    f" {name}:cost"
                 )
-            (gates if role == "gate" else objectives).append(name)
-        if len(gates) + len(objectives) > MAX_SIGNALS:
+            {"gate": gates, "objective": objectives, "cost": costs}[role].append(name)
+        if len(gates) + len(objectives) + len(costs) > MAX_SIGNALS:
             raise UsageError(
                 f"FEEDMILL_SIGNALS: expected at most {MAX_SIGNALS} signals with the five built-in"
-                f" ones, got {len(gates) + len(objectives)}; declare fewer"
+                f" ones, got {len(gates) + len(objectives) + len(costs)}; declare fewer"
             )
-        return cls(tuple(gates), tuple(objectives))
+        return cls(tuple(gates), tuple(objectives), costs=tuple(costs))
 
 
 def has_unit_range(name: str, names: SignalNames) -> bool:
     """Return whether the values of a signal are in [0, 1]."""
-    return name in names.gates or name in BUILT_IN_OBJECTIVES
+    return name in (*names.gates, *names.costs, *BUILT_IN_OBJECTIVES)
 
 
 def check_signal(signal: Signal, name: str, *, in_unit_range: bool) -> None:

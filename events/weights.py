@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any
 
 import msgspec
@@ -14,11 +15,13 @@ from feedmill.events.signal import SignalNames
 
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
 Scale = Annotated[float, Meta(gt=0, le=1e6)]
+Cost = Annotated[float, Meta(ge=0, le=10_000)]
 HalfLife = Annotated[float, Meta(ge=0.1, le=87_600)]
 PerAuthor = Annotated[int, Meta(ge=1, le=1_000_000)]
 Explore = Annotated[float, Meta(ge=0, le=1e6)]
 
 DEFAULT_SCALE = {"quality": 1.0, "engagement": 10.0}
+DEFAULT_COSTS: Mapping[str, float] = {}
 # The usual letters for the two weights; the command line takes them for the names.
 OBJECTIVE_ALIASES = {"alpha": "quality", "beta": "engagement"}
 
@@ -31,6 +34,8 @@ class Weights:
     ----------
     objectives, scale
         By objective, every declared one: its weight, and what its signal is multiplied by.
+    costs
+        By cost, those above 0: how many doublings of the score a probability of 1 takes.
     half_life_hours
         After how many hours a post counts half as much; None for no decay.
     max_per_author
@@ -44,12 +49,25 @@ class Weights:
     half_life_hours: float | None = 24.0
     max_per_author: int | None = 3
     explore: float = 0.0
+    costs: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def added(self) -> tuple[tuple[str, float], ...]:
+        """The objectives that count, each with weight times scale."""
+        weights = self.objectives.items()
+        return tuple((name, weight * self.scale[name]) for name, weight in weights if weight)
+
+    @cached_property
+    def signals(self) -> tuple[str, ...]:
+        """The signals on which a score depends: objectives and costs above 0."""
+        return (*(name for name, _ in self.added), *self.costs)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the value of the setting that gives these weights, as `:info` shows it."""
         return {
             **self.objectives,
             "scale": dict(self.scale),
+            **({"costs": dict(self.costs)} if self.costs else {}),
             "half_life_hours": self.half_life_hours,
             "max_per_author": self.max_per_author,
             "explore": self.explore,
@@ -69,9 +87,16 @@ class WeightsDecoder:
 
     def __init__(self, names: SignalNames) -> None:
         self._names = names.objectives
+        self._costs = names.costs
         scale = msgspec.defstruct(
             "Scale",
             [(name, Scale, DEFAULT_SCALE.get(name, 1.0)) for name in self._names],
+            frozen=True,
+            forbid_unknown_fields=True,
+        )
+        costs = msgspec.defstruct(
+            "Costs",
+            [(name, Cost, DEFAULT_COSTS.get(name, 0.0)) for name in self._costs],
             frozen=True,
             forbid_unknown_fields=True,
         )
@@ -83,6 +108,7 @@ class WeightsDecoder:
                 *required,
                 *declared,
                 ("scale", scale, scale()),
+                ("costs", costs, costs()),
                 ("half_life_hours", HalfLife | None, 24.0),
                 ("max_per_author", PerAuthor | None, 3),
                 ("explore", Explore, 0.0),
@@ -100,8 +126,11 @@ class WeightsDecoder:
         msgspec.ValidationError
             The value does not fit `struct`.
         BadSetting
-            No weight is above 0, or exploration is asked for.
+            No weight is above 0, a cost stands among them, or exploration is asked for.
         """
+        for name in self._costs:
+            if name in value:
+                raise BadSetting(f"`{name}` is a cost: set `costs.{name}` - at `$.value.{name}`")
         decoded: Any = msgspec.convert(value, self.struct)
         objectives = {name: float(getattr(decoded, name)) for name in self._names}
         if not any(objectives.values()):
@@ -118,4 +147,7 @@ class WeightsDecoder:
             if decoded.half_life_hours is None
             else float(decoded.half_life_hours),
             max_per_author=decoded.max_per_author,
+            costs={
+                name: cost for name in self._costs if (cost := float(getattr(decoded.costs, name)))
+            },
         )

@@ -1,13 +1,15 @@
-"""The score of one post, in plain float64.
+"""The score of a post, in float64; docs/contracts.md has the formula under "The score".
 
-`FeedScores` computes the same for many posts at once.  `feedmill explain` and tests
-recompute rankings with it; docs/contracts.md has the formula under "The score".
+`score_of` is of one post, `scores_of` of many; the combiner, `feedmill explain`, comparisons of
+models and tests compute scores by these alone.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
 
 from feedmill.events.weights import Weights
 
@@ -17,7 +19,7 @@ HOUR_MS = 3_600_000.0
 
 
 def score_of(
-    weights: Weights, objectives: Mapping[str, float | None], factor: float, created_ms: int
+    weights: Weights, values: Mapping[str, float | None], factor: float, created_ms: int
 ) -> float:
     """Score a post that is shown; higher ranks first.
 
@@ -25,18 +27,45 @@ def score_of(
     ----------
     weights
         The effective weights of the feed.
-    objectives
-        The value of each objective as published (a float32); None or missing counts as 0.
+    values
+        The value of each objective and cost as published (a float32); None or missing counts as 0.
     factor
         The product of the demote factors that apply, 1.0 for none.
     created_ms
         The effective creation time, Unix milliseconds.
     """
-    total = sum(
-        weight * weights.scale[name] * (objectives.get(name) or 0.0)
-        for name, weight in weights.objectives.items()
-    )
-    return math.log2(max(total, LEAST_SUM) * factor) + recency_of(weights, created_ms)
+    total = 0.0
+    for name, weight in weights.added:
+        total += weight * (values.get(name) or 0.0)
+    # Of numpy, as in `scores_of`: `math.log2` may differ in the last bit.
+    score = float(np.log2(max(total, LEAST_SUM) * factor))
+    for name, cost in weights.costs.items():
+        score -= cost * (values.get(name) or 0.0)
+    return score + recency_of(weights, created_ms)
+
+
+def scores_of(
+    weights: Weights,
+    values: Mapping[str, npt.NDArray[np.float32]],
+    factors: npt.NDArray[np.float64],
+    created_ms: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """Return what `score_of` does, of many posts, to the last bit: shape (n,), as all arrays.
+
+    `values` has each signal of `weights.signals`, 0 where a post has none.
+    """
+    total = np.zeros(len(created_ms))
+    for name, weight in weights.added:
+        # A plain float would have numpy compute in float32.
+        total += np.float64(weight) * values[name]
+    np.maximum(total, LEAST_SUM, out=total)
+    total *= factors
+    np.log2(total, out=total)
+    for name, cost in weights.costs.items():
+        total -= np.float64(cost) * values[name]
+    if weights.half_life_hours is not None:
+        total += (created_ms - EPOCH_MS) / (weights.half_life_hours * HOUR_MS)
+    return total
 
 
 def recency_of(weights: Weights, created_ms: int) -> float:

@@ -25,6 +25,7 @@ Load(environment, Watcher(environment)).engagements(rate=1000, seconds=1)
         ("bench_hostile_texts.py", "--length 500 --rounds 1", "the worst"),
         ("bench_lists.py", "--entries 2000 --posts 200 --rounds 1", "all four"),
         ("bench_memory.py", "--posts 500 --combiner-only", "bytes a live post at 500"),
+        ("bench_preview.py", "--sizes 3000", "3,000 posts: a preview of 500"),
         ("bench_ranking.py", "--sizes 300,600 --events 3", "engagement"),
         ("bench_rules.py", "--rounds 1", "re, phrases"),
         ("bench_text.py", "--rounds 1 --texts 512 --history-posts 2048", "counters, 10,000 events"),

@@ -19,11 +19,12 @@ MAY_IMPORT = {
     "filters": _MODELS,
     "rankers": _MODELS | {"tables"},
     "training": _SERVING,
+    "experiments": {"events"},
     "streams": _SERVING,
     "operations": _SERVING | {"streams"},
     "simulation": {"events", "streams"},
     "deploy": _SERVING | {"streams", "simulation"},
-    "cli": _SERVING | {"training", "streams", "operations", "simulation", "deploy"},
+    "cli": _SERVING | {"training", "experiments", "streams", "operations", "simulation", "deploy"},
     # What users write: against the contract alone, or with the helper for their own signals.
     "examples": {"events", "streams"},
     "benchmarks": _SERVING | {"streams", "operations", "simulation", "deploy"},

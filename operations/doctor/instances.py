@@ -165,8 +165,8 @@ def writers(inst: Installation) -> Iterator[Finding]:
     settings = inst.config.settings
     needed: dict[str, list[str]] = {COMBINER: []}
     for feed in ("", *sorted({*settings.weights, *settings.gates} - {""})):
-        weights, gates = settings.weights_of(feed).objectives, settings.gates_of(feed)
-        for name in [n for n, weight in weights.items() if weight > 0]:
+        weights, gates = settings.weights_of(feed), settings.gates_of(feed)
+        for name in weights.signals:
             needed.setdefault(name, []).append(f"weights/{feed}".rstrip("/"))
         for name in [n for n, policy in gates.items() if policy.required]:
             needed.setdefault(name, []).append(f"gates/{feed}".rstrip("/"))

@@ -255,5 +255,5 @@ def read_redis(environment: Environment, now_ms: int) -> RedisState:
 
 def _feed_state(feed: FeedSnapshot, now_ms: int) -> FeedState:
     stages = [name for name, gate in feed.gates.items() if gate.required]
-    stages += [name for name, weight in feed.weights.objectives.items() if weight]
+    stages += feed.weights.signals
     return FeedState(feed.feed, feed.state(now_ms), feed.fresh_for_ms(now_ms), frozenset(stages))

@@ -15,7 +15,7 @@ from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.gating import DEMOTE
 from feedmill.rankers.combiner.signal_columns import RowSelection
-from feedmill.rankers.score import EPOCH_MS, HOUR_MS, LEAST_SUM
+from feedmill.rankers.score import score_of, scores_of
 from feedmill.tables.mapped_column import MappedColumn
 
 if TYPE_CHECKING:
@@ -57,35 +57,20 @@ class FeedScores:
             for row in rows.tolist():
                 score[row] = self._score_of(row)
             return
-        total = np.zeros(len(score[rows]))
-        for name, weight in self.weights.objectives.items():
-            if weight:
-                column = view.signals[name]
-                # A plain float would have numpy compute in float32.
-                total += np.float64(weight * self.weights.scale[name]) * column.value[rows]
-        np.maximum(total, LEAST_SUM, out=total)
-        total *= self.gates.factors(rows)
-        np.log2(total, out=total)
-        half_life = self.weights.half_life_hours
-        if half_life is not None:
-            total += (view.post.created_ms[rows] - EPOCH_MS) / (half_life * HOUR_MS)
+        values = {name: view.signals[name].value[rows] for name in self.weights.signals}
+        created_ms = view.post.created_ms[rows]
+        total = scores_of(self.weights, values, self.gates.factors(rows), created_ms)
         total[self.gates.code[rows] > DEMOTE] = -np.inf
         score[rows] = total
 
     def _score_of(self, row: int) -> float:
-        """What `update` computes for one row, to the last bit: in plain floats but for `log2`."""
-        view, weights = self._view, self.weights
+        """What `update` computes for one row, to the last bit."""
         if self.gates.code.item(row) > DEMOTE:
             return -np.inf
-        total = 0.0
-        for name, weight in weights.objectives.items():
-            if weight:
-                total += weight * weights.scale[name] * view.signals[name].value.item(row)
-        score = float(np.log2(max(total, LEAST_SUM) * self.gates.factor_of(row)))
-        if weights.half_life_hours is not None:
-            since_ms = view.post.created_ms.item(row) - EPOCH_MS
-            score += since_ms / (weights.half_life_hours * HOUR_MS)
-        return score
+        view, weights = self._view, self.weights
+        values = {name: view.signals[name].value.item(row) for name in weights.signals}
+        factor = self.gates.factor_of(row)
+        return score_of(weights, values, factor, view.post.created_ms.item(row))
 
 
 class PolicyCache:

@@ -7,7 +7,8 @@ all codecs, and a bound for what a batch inflates to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from feedmill.streams.kafka.client import ClientHealth, WatchedConsumer, new_log
 from feedmill.streams.kafka.messages import Most, fetch, is_out_of_range
 from feedmill.streams.settings.environment import Environment
 
+# Once it sends nothing for so long, a read to the end fails.
+STALLED_S = 60.0
 _CONNECT_MS = 5_000
 _SEND_S = 30.0
 # A setting ends with the marker of its transaction, and a command waits to hear that this is all.
@@ -148,6 +151,11 @@ class TopicReader:
         """All records up to the ends that the partitions have at the time of the call.
 
         `tell` is told after each fetch how many offsets lie behind it, and how many there are.
+
+        Raises
+        ------
+        UsageError
+            Kafka sent nothing for `STALLED_S`.
         """
         found = self._offsets.end_offsets(self._partitions)
         ends = {at.partition: end for at, end in found.items()}
@@ -155,10 +163,20 @@ class TopicReader:
         def count_left() -> int:
             return sum(max(0, ends[p] - position) for p, position in self._positions.items())
 
-        total = count_left()
+        total = before = count_left()
+        heard_s = time.monotonic()
         while left := count_left():
             if tell is not None:
                 tell(total - left, total)
+            if left < before:
+                before, heard_s = left, time.monotonic()
+            elif time.monotonic() - heard_s > STALLED_S:
+                topic = self._partitions[0].topic
+                raise UsageError(
+                    f"Kafka has sent nothing of `{topic}` for {STALLED_S:g} s, {total - left:,} of"
+                    f" {total:,} offsets are read; look whether its brokers run (`feedmill doctor`)"
+                    " and run the command again"
+                )
             yield from self.read(timeout_ms=200)
 
 
@@ -180,10 +198,7 @@ def open_topic(environment: Environment, topic: str) -> Iterator[TopicReader]:
     try:
         partitions = offsets.partitions_for_topic(name) if name in offsets.topics() else None
         if not partitions:
-            raise UsageError(
-                f"Kafka at {environment.kafka} has no topic `{name}`; create the topics with"
-                " `feedmill topics create`, or give the right --kafka and --prefix"
-            )
+            raise _no_topic(environment, name)
         offsets.assign([TopicPartition(name, partition) for partition in sorted(partitions)])
         health = ClientHealth()
         consumer = new_log_consumer(environment, health, fetch_wait_ms=_FETCH_WAIT_MS)
@@ -195,6 +210,32 @@ def open_topic(environment: Environment, topic: str) -> Iterator[TopicReader]:
             headers.close()
     finally:
         offsets.close()
+
+
+def count_partitions(environment: Environment, topics: Sequence[str]) -> dict[str, int]:
+    """Return of topics, named without the prefix, how many partitions each has.
+
+    Raises what `open_topic` raises.
+    """
+    client = KafkaConsumer(**_settings(environment))
+    try:
+        there, found = client.topics(), {}
+        for topic in topics:
+            name = environment.topic(topic)
+            partitions = client.partitions_for_topic(name) if name in there else None
+            if not partitions:
+                raise _no_topic(environment, name)
+            found[topic] = len(partitions)
+        return found
+    finally:
+        client.close()
+
+
+def _no_topic(environment: Environment, name: str) -> UsageError:
+    return UsageError(
+        f"Kafka at {environment.kafka} has no topic `{name}`; create the topics with"
+        " `feedmill topics create`, or give the right --kafka and --prefix"
+    )
 
 
 def read_all(

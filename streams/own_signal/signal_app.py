@@ -22,7 +22,7 @@ from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.instance import Instance
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
-from feedmill.events.signal import Signal, check_signal
+from feedmill.events.signal import Signal, check_signal, has_unit_range
 from feedmill.streams.own_signal.transport import SignalTransport, broker_credentials
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment, read_environment
@@ -44,7 +44,7 @@ class Answers:
 
     Attributes
     ----------
-    name, is_gate
+    name, in_unit_range
         The signal, and whether its values are probabilities.
     model, version
         What stands in each signal beside its value.
@@ -53,7 +53,7 @@ class Answers:
     """
 
     name: str
-    is_gate: bool
+    in_unit_range: bool
     model: str
     version: str
     score: ScorePost
@@ -82,7 +82,7 @@ class Answers:
 
         try:
             value = float(await maybe_async(self.score(post)))
-            check_signal(signal(value), self.name, in_unit_range=self.is_gate)
+            check_signal(signal(value), self.name, in_unit_range=self.in_unit_range)
         except Exception as error:  # noqa: BLE001 - the error becomes part of the signal
             return signal(None, f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS])
         return signal(float(np.float32(value)))
@@ -210,11 +210,12 @@ class SignalApp(faust.App):
 
         `score` is called on the app's event loop, once for each version of a post and again
         for what a crash left uncommitted.  It returns the value: for a gate the probability in
-        [0, 1] that the post violates, for an objective any finite number, higher is better.  It
-        may be a coroutine function.  An exception becomes a signal with `error`.
+        [0, 1] that the post violates, for a cost a probability too, for an objective any finite
+        number, higher is better.  It may be a coroutine function.  An exception becomes a signal
+        with `error`.
         """
-        is_gate = self.signal_name in self.environment.signals.gates
-        answers = Answers(self.signal_name, is_gate, self.model, self.model_version, score)
+        in_unit_range = has_unit_range(self.signal_name, self.environment.signals)
+        answers = Answers(self.signal_name, in_unit_range, self.model, self.model_version, score)
         posts = self.topic(
             self.environment.topic(POSTS),
             key_type=bytes,

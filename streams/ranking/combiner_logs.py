@@ -63,6 +63,8 @@ class CombinerLogs:
         The signals that steps of this worker write.
     partitions
         How many partitions `posts` and `signals.*` have.
+    since_ms
+        Of `posts` and `signals.*` what came before that time is not read; None: all is.
 
     Attributes
     ----------
@@ -77,11 +79,14 @@ class CombinerLogs:
         names: SignalNames,
         made_here: Collection[str],
         partitions: int,
+        *,
+        since_ms: int | None = None,
     ) -> None:
         self._view = view
         self._names = names
         self._made_here = frozenset(made_here)
         self._partitions = partitions
+        self._since_ms = since_ms
         signals = [SIGNALS + name for name in names.all]
         self._log = LogConsumer(connection, "the combiner's logs")
         # Of what workers write more may wait: no record of theirs is large.
@@ -120,6 +125,13 @@ class CombinerLogs:
         reason = next(filter(None, (one.ready_reason() for one in self._logs)), "")
         reason = reason or next(filter(None, (one.late_reason() for one in self._logs)), "")
         return reason or ("reading posts before signals" if self._after_posts else "")
+
+    def progress(self) -> tuple[str, int, int]:
+        """Return what is being restored, how many offsets of it were read, and of how many."""
+        if self._after_posts:
+            return "posts", *self._log.progress()
+        done, of = zip(self._log.progress(), self._worker_log.progress(), strict=True)
+        return "posts and signals", sum(done), sum(of)
 
     def assigned(self, change: AssignmentChange) -> None:
         """Read what came with an assignment to its end; then leave it to the worker's own steps."""
@@ -203,7 +215,7 @@ class CombinerLogs:
         """Read these partitions, those of signals when the posts have been read to their ends."""
         signals = {at: start for at, start in starts.items() if at.topic.startswith(SIGNALS)}
         others = {at: start for at, start in starts.items() if at not in signals}
-        self._log.add(others)
+        self._begin(self._log, others)
         self._posts_first |= {at for at in others if at.topic == POSTS}
         self._after_posts |= signals
 
@@ -214,8 +226,14 @@ class CombinerLogs:
         if not self._posts_first:
             starts, self._after_posts = self._after_posts, {}
             of_workers = {at: n for at, n in starts.items() if at.topic in self._of_workers}
-            self._worker_log.add(of_workers)
-            self._log.add({at: n for at, n in starts.items() if at not in of_workers})
+            self._begin(self._worker_log, of_workers)
+            self._begin(self._log, {at: n for at, n in starts.items() if at not in of_workers})
+
+    def _begin(self, log_consumer: LogConsumer, starts: Mapping[TopicPartition, int]) -> None:
+        if self._since_ms is None:
+            log_consumer.add(starts)
+        else:
+            log_consumer.add_since(dict.fromkeys(starts, self._since_ms))
 
     def _leave(self) -> None:
         done = {

@@ -88,7 +88,7 @@ class FeedFreshness:
 def stages_behind(change: FeedChange) -> list[str]:
     """Return the stages without which a feed grows stale."""
     gates = [name for name, gate in change.gates.items() if gate.required]
-    return gates + [name for name, weight in change.weights.objectives.items() if weight]
+    return [*gates, *change.weights.signals]
 
 
 class FeedRenewals:

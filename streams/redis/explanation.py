@@ -48,6 +48,20 @@ class ObjectiveTerm:
 
 
 @dataclass(frozen=True)
+class CostTerm:
+    """What one cost takes from the score: `contribution` is 0 or below."""
+
+    name: str
+    value: float | None
+    cost: float
+    version: str
+
+    @property
+    def contribution(self) -> float:
+        return 0.0 - self.cost * (self.value or 0.0)
+
+
+@dataclass(frozen=True)
 class GateTerm:
     """What one gate does to the post, why, and the factor that it applies."""
 
@@ -63,13 +77,14 @@ class GateTerm:
 class Explanation:
     """A post under the weights and gates of one feed.
 
-    `score` adds the logarithms of the sum and of the factor, and the recency.  It is what
-    the post scores if it is shown.
+    `score` adds the logarithms of the sum and of the factor, the costs and the recency.  It is
+    what the post scores if it is shown.
     """
 
     post: PostSnapshot
     feed: FeedSnapshot
     objectives: tuple[ObjectiveTerm, ...]
+    costs: tuple[CostTerm, ...]
     gates: tuple[GateTerm, ...]
     decision: Decision
     total: float
@@ -94,10 +109,10 @@ class Explanation:
         return None if self.in_redis is None else abs(self.in_redis - self.score) <= TOLERANCE
 
     def as_dict(self) -> dict[str, Any]:
-        objectives = [
-            {**msgspec.to_builtins(term), "contribution": term.contribution}
-            for term in self.objectives
-        ]
+        objectives, costs = (
+            [{**msgspec.to_builtins(term), "contribution": term.contribution} for term in terms]
+            for terms in (self.objectives, self.costs)
+        )
         return {
             "post_id": self.post.post_id,
             "feed": self.feed.feed,
@@ -116,6 +131,7 @@ class Explanation:
             "gates": [msgspec.to_builtins(gate) for gate in self.gates],
             "factor": self.factor,
             "log2_factor": math.log2(self.factor),
+            "costs": costs,
             "recency": self.recency,
             "score": self.score,
             "score_in_redis": self.in_redis,
@@ -148,16 +164,22 @@ def explain(
     weights, policies = feed.weights, feed.gates
     outcomes = _outcomes(post, policies, post.overrides(tuple(policies), now_ms), now_ms)
     decision = decide_one(policies, outcomes)
-    values = {name: _value(post.signal(name)) for name in weights.objectives}
+    named = (*weights.objectives, *weights.costs)
+    values = {name: _value(post.signal(name)) for name in named}
     objectives = tuple(
         ObjectiveTerm(name, values[name], weight, weights.scale[name], _version(post, name))
         for name, weight in weights.objectives.items()
+    )
+    costs = tuple(
+        CostTerm(name, values[name], cost, _version(post, name))
+        for name, cost in weights.costs.items()
     )
     gates = tuple(_gate_terms(post, policies, outcomes, reasons))
     return Explanation(
         post=post,
         feed=feed,
         objectives=objectives,
+        costs=costs,
         gates=gates,
         decision=decision,
         total=sum(term.contribution for term in objectives),

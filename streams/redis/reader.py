@@ -29,7 +29,7 @@ State = Literal["fresh", "starting", "stale"]
 # Stages that have not come up by then will not do so by themselves.
 STARTING_MS: Final = 60_000
 
-_NOT_OBJECTIVES = ("scale", "half_life_hours", "max_per_author", "explore")
+_NOT_OBJECTIVES = ("scale", "costs", "half_life_hours", "max_per_author", "explore")
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ class FeedSnapshot:
             half_life_hours=weights["half_life_hours"],
             max_per_author=weights["max_per_author"],
             explore=weights["explore"],
+            costs=weights.get("costs", {}),
         )
 
     @cached_property

@@ -2,8 +2,9 @@
 
     models ─► ReleaseFold ─► a thread: fetch, check, read ─► swap between cycles
 
-Until the new version is there, and for good where it is refused, the old one goes on.  There is no
-trial in another process: a list runs nothing, and its size is checked before it is unpacked.
+Until the new version is there, and for good where it is refused, the old one goes on.  A store that
+does not answer is asked again.  There is no trial in another process: a list runs nothing, and its
+size is checked before it is unpacked.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from feedmill.events.errors import UsageError
+from feedmill.events.errors import StoreAway, UsageError
 from feedmill.filters.list_store import read_list
 from feedmill.filters.lists import ListSet, PostList
 from feedmill.models.store_files import Store
-from feedmill.streams.releases.background_loads import BackgroundLoads
+from feedmill.streams.releases.background_loads import BackgroundLoads, StoreWaits
 from feedmill.streams.releases.loading import failure_reason
 from feedmill.streams.releases.release_log import ListKey, ReleasedList, ReleaseFold
 
@@ -50,11 +51,14 @@ class LoadedList(NamedTuple):
         The list of that version; None where it is withdrawn.
     refusals
         Newer records, and why they were refused.
+    away
+        Why a record cannot be read at present: the server of the store does not answer.
     """
 
     version: ReleasedList | None
     content: PostList | None
     refusals: Sequence[tuple[ReleasedList, str]]
+    away: str = ""
 
 
 Load = Callable[[ListKey, Sequence[ReleasedList]], LoadedList]
@@ -71,6 +75,11 @@ class ListReleases:
         The steps of the worker that take lists, by the name of the filter.
     load
         Reads the newest of some versions that can be read; called on a thread of its own.
+
+    Attributes
+    ----------
+    away
+        The lists that the server of the store does not give at present.
     """
 
     def __init__(self, releases: ReleaseFold, steps: Mapping[str, TakesLists], load: Load) -> None:
@@ -78,6 +87,7 @@ class ListReleases:
         self._steps = steps
         self._load = load
         self._loads = BackgroundLoads[ListKey, LoadedList]("list")
+        self.away = StoreWaits[ListKey]()
         # Lists with records that were not looked at; the offset is that of the last one.
         self._waiting: dict[ListKey, int] = {}
         self._in_force: dict[ListKey, tuple[int, PostList | None]] = {}
@@ -88,12 +98,13 @@ class ListReleases:
         return [content for _, content in self._in_force.values() if content is not None]
 
     def is_settled(self) -> bool:
-        """Return whether every released list is in force or refused."""
+        """Return whether every released list is in force, refused, or waits for the store."""
         return not self._waiting and not self._loads
 
     def dealt_with(self, filter_name: str, offset: int) -> int:
         """Return the last record up to `offset` behind which no list of a filter waits."""
         first = [at for key, at in self._waiting.items() if key.filter == filter_name]
+        first += [at for key, at, _ in self.away.reasons() if key.filter == filter_name]
         before = min([offset, *(at - 1 for at in first)])
         return self._loads.dealt_with(before, lambda key: key.filter == filter_name)
 
@@ -102,7 +113,8 @@ class ListReleases:
 
         Called in every cycle, after the records of `models` were read.
         """
-        for key in self._releases.take_changed_lists():
+        due = self.away.due() - self._loads.keys()
+        for key in (*self._releases.take_changed_lists(), *due):
             if key.filter in self._steps and key not in self._waiting:
                 self._waiting[key] = self._releases.latest_of_list(key)[0].offset
         # In the order of the records: what one list leaves free the next one may take.
@@ -127,6 +139,11 @@ class ListReleases:
     def _take(self, key: ListKey, loaded: LoadedList) -> None:
         for one, reason in loaded.refusals:
             self._refuse(key, one, reason)
+        newest = self._releases.latest_of_list(key)[0].offset
+        if loaded.away and newest > self._refused.get(key, _NEVER):
+            self.away.put(key, newest, loaded.away)
+        else:
+            self.away.end(key)
         if loaded.version is None:
             return
         if reason := self._excess(key, loaded.content):
@@ -136,7 +153,7 @@ class ListReleases:
         lists, last = self._lists_of(key.filter)
         self._steps[key.filter].swap_lists(ListSet(lists), last)
         what = "withdrawn" if loaded.content is None else f"{loaded.content.version} in force"
-        log.info("%s: %s", key.key, what)
+        log.info("%s: %s", key, what)
 
     def _lists_of(self, filter_name: str) -> tuple[list[PostList], int]:
         """Return the lists in force of a filter, and the last record that is in force."""
@@ -163,8 +180,8 @@ class ListReleases:
         return ""
 
     def _refuse(self, key: ListKey, version: ReleasedList, reason: str) -> None:
-        log.error("%s at offset %d is refused: %s", key.key, version.offset, reason)
-        self._releases.refuse(key.key, version.offset, reason)
+        log.error("%s at offset %d is refused: %s", key, version.offset, reason)
+        self._releases.refuse(str(key), version.offset, reason)
         self._refused[key] = max(self._refused.get(key, _NEVER), version.offset)
 
 
@@ -180,6 +197,8 @@ def load_list(store: Store | None, key: ListKey, wanted: Sequence[ReleasedList])
                     "this worker has no store of lists; set FEEDMILL_MODELS where it runs"
                 )
             content = read_list(store, key.filter, key.name, one.release.sha256)
+        except StoreAway as error:
+            return LoadedList(None, None, refusals, failure_reason(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the old version goes on
             refusals.append((one, failure_reason(error)))
         else:

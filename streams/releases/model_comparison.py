@@ -25,7 +25,7 @@ from feedmill.rankers.combiner.gating import (
     gate_effect,
 )
 from feedmill.rankers.combiner.ranked_list import RankedList
-from feedmill.rankers.score import EPOCH_MS, HOUR_MS, LEAST_SUM
+from feedmill.rankers.score import scores_of
 from feedmill.streams.releases.shadow_pairs import Floats, ShadowPairs
 
 Codes = npt.NDArray[np.uint8]
@@ -169,14 +169,10 @@ def _scores(pairs: ShadowPairs, values: Floats, policy: Policy, now_ms: int) -> 
     judged = {**pairs.judged, pairs.model: np.ones(len(pairs), dtype=np.bool_)}
     codes, factor = decide_many(policy.gates, signals, judged, pairs.arrived_ms, now_ms)
     weights = policy.weights
-    total = np.zeros(len(pairs))
-    for name, weight in weights.objectives.items():
-        # A plain float would have numpy compute in float32; an objective without a value is 0.
-        total += np.float64(weight * weights.scale[name]) * np.nan_to_num(signals[name])
-    scores: Scores = np.log2(np.maximum(total, LEAST_SUM) * factor)
-    if weights.half_life_hours is not None:
-        created_ms = np.array([post.created_at_ms for post in pairs.posts], dtype=np.int64)
-        scores += (created_ms - EPOCH_MS) / (weights.half_life_hours * HOUR_MS)
+    # An objective or a cost without a value is 0.
+    named = {name: np.nan_to_num(signals[name]) for name in weights.signals}
+    created_ms = np.array([post.created_at_ms for post in pairs.posts], dtype=np.int64)
+    scores: Scores = scores_of(weights, named, factor, created_ms)
     scores[codes > DEMOTE] = -np.inf
     return scores
 

@@ -12,7 +12,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 
 from feedmill.events.instance import Instance, RefusedRelease
@@ -23,7 +22,12 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.record_sender import RecordSender
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.releases.background_loads import BackgroundLoads, Loaded, load_newest
+from feedmill.streams.releases.background_loads import (
+    BackgroundLoads,
+    Loaded,
+    StoreWaits,
+    load_newest,
+)
 from feedmill.streams.releases.canaries import Canaries, CanaryDecision
 from feedmill.streams.releases.challengers import Challengers, load_challenger
 from feedmill.streams.releases.list_releases import ListReleases, TakesLists, load_list
@@ -37,20 +41,8 @@ log = logging.getLogger(__name__)
 
 _INSTALLED = ReleasedVersion(-1, None)
 _NOTE = "model."
-# Before the store is asked again that did not answer.
-_PAUSE_S, _MOST_PAUSE_S = 5.0, 300.0
 # Releases are rare; a cycle without records should cost little.
 _READ_EVERY_S = 0.05
-
-
-@dataclass
-class _Waiting:
-    """A release that the server of the store does not give at present, and the next try."""
-
-    offset: int
-    reason: str
-    pause_s: float
-    next_at: float
 
 
 class ModelReleases:
@@ -115,7 +107,7 @@ class ModelReleases:
         self._waiting: set[str] = set()
         self._running: dict[str, ReleasedVersion] = {}
         self._refused: dict[str, int] = {}
-        self._away: dict[str, _Waiting] = {}
+        self._away = StoreWaits[str]()
         # The models whose versions are noted: released ones, and those that have had a canary.
         self._noted: set[str] = set()
         self._notes: dict[tuple[int, str], str] = {}
@@ -131,7 +123,8 @@ class ModelReleases:
     @property
     def waiting(self) -> tuple[RefusedRelease, ...]:
         """The releases that the store does not give at present, with the reasons."""
-        return tuple(RefusedRelease(name, o.offset, o.reason) for name, o in self._away.items())
+        away = (*self._away.reasons(), *self.lists.away.reasons())
+        return tuple(RefusedRelease(str(key), offset, reason) for key, offset, reason in away)
 
     @property
     def refused_count(self) -> int:
@@ -210,8 +203,7 @@ class ModelReleases:
             changed.append(name)
         for name, _, loaded in self._again.take_done():
             self._take_again(name, loaded)
-        due = {name for name, one in self._away.items() if now >= one.next_at}
-        self._waiting |= due - self._loads.keys()
+        self._waiting |= self._away.due() - self._loads.keys()
         for name in self._waiting - self._loads.keys():
             self._waiting.discard(name)
             self._begin(name)
@@ -292,20 +284,6 @@ class ModelReleases:
             reason = next(filter(None, reasons), "the store has another version")
             log.error("model %s cannot be loaded anew: %s", name, reason)
 
-    def _wait_for_store(self, name: str, reason: str) -> None:
-        """Have the newest release tried again after a pause, each time a longer one; not for ""."""
-        before = self._away.pop(name, None)
-        offset = self._releases.latest(name)[0].offset
-        if not reason or offset <= self._refused.get(name, -1):
-            return
-        is_same = before is not None and before.offset == offset
-        pause_s = next_pause_s(before.pause_s if before is not None and is_same else 0.0)
-        self._away[name] = _Waiting(offset, reason, pause_s, time.monotonic() + pause_s)
-        log.warning(
-            "release of %s at offset %d waits for the store, next try in %.0f s: %s",
-            name, offset, pause_s, reason,
-        )  # fmt: skip
-
     def _take_promoted(self, name: str) -> None:
         """Take a release of the version that judges the canary: it is warm."""
         released = self._releases.latest(name)
@@ -336,7 +314,11 @@ class ModelReleases:
             )  # fmt: skip
             self._releases.refuse(name, version.offset, reason)
             self._refused[name] = max(self._refused.get(name, -1), version.offset)
-        self._wait_for_store(name, loaded.away)
+        newest = self._releases.latest(name)[0].offset
+        if loaded.away and newest > self._refused.get(name, -1):
+            self._away.put(name, newest, loaded.away)
+        else:
+            self._away.end(name)
         running = self._running.get(name, _INSTALLED)
         if loaded.version is None or loaded.version.offset <= running.offset:
             return
@@ -348,8 +330,3 @@ class ModelReleases:
             step.swap(loaded.model)
             self.swaps += 1
             log.info("model %s: %s instead of %s", name, step.models[name], before)
-
-
-def next_pause_s(before_s: float) -> float:
-    """Return how long to wait until the store is asked again, after a pause of `before_s` or 0."""
-    return min(2 * before_s, _MOST_PAUSE_S) or _PAUSE_S

@@ -69,6 +69,9 @@ class ListKey(NamedTuple):
         """The key of its records."""
         return f"{LIST}{self.filter}/{self.name}"
 
+    def __str__(self) -> str:
+        return self.key
+
 
 class ReleasedList(NamedTuple):
     """A release of a list and the offset of its record; None: the list was withdrawn."""

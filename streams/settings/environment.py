@@ -176,7 +176,8 @@ def _declaration(signals: SignalNames) -> str:
     objectives = [
         f"{name}:objective" for name in signals.objectives if name not in BUILT_IN_OBJECTIVES
     ]
-    return ",".join(gates + objectives)
+    costs = [f"{name}:cost" for name in signals.costs]
+    return ",".join(gates + objectives + costs)
 
 
 def _without_credentials(url: str) -> str:

@@ -16,8 +16,8 @@ from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Post
 from feedmill.events.signal import Signal, SignalNames
 
-NAMES = SignalNames.parse("extreme:gate,novelty:objective")
-GATES, OBJECTIVES = NAMES.gates, NAMES.objectives
+NAMES = SignalNames.parse("extreme:gate,novelty:objective,grumble:cost")
+GATES, OBJECTIVES, COSTS = NAMES.gates, NAMES.objectives, NAMES.costs
 HOUR_MS = 3_600_000
 
 DEFAULT_GATE = {
@@ -31,6 +31,7 @@ DEFAULT_GATE = {
 }
 DEFAULT_WEIGHTS = {"quality": 0.5, "engagement": 0.5}
 DEFAULT_SCALE = {"quality": 1.0, "engagement": 10.0, "novelty": 1.0}
+DEFAULT_COSTS = {"grumble": 0.0}
 DEFAULT_FEED = {"match": {}, "size": 500, "window_hours": 168, "include_replies": False}
 PATTERNS = ("community:*", "lang:*")
 
@@ -123,6 +124,9 @@ class Oracle:
         found: dict[str, Any] = {"half_life_hours": 24, "max_per_author": 3, "novelty": 0}
         found |= own or DEFAULT_WEIGHTS
         found["scale"] = {**DEFAULT_SCALE, **found.get("scale", {})}
+        costs = {**DEFAULT_COSTS, **found.pop("costs", {})}
+        if costs := {name: cost for name, cost in costs.items() if cost}:
+            found["costs"] = costs
         return found
 
     def gates(self, feed: str) -> dict[str, dict[str, Any]]:
@@ -140,7 +144,7 @@ class Oracle:
         found = [s for s in self.signals.get((post_id, name), []) if s.post_offset <= offset]
         return found[-1] if found else None
 
-    def objective(self, post_id: str, name: str) -> float:
+    def last_good(self, post_id: str, name: str) -> float:
         offset = self.posts[post_id]["offset"]
         received = self.signals.get((post_id, name), [])
         good = [s.value for s in received if s.post_offset <= offset and s.value is not None]
@@ -213,7 +217,7 @@ class Oracle:
         return verdicts, factor
 
     def score(self, post_id: str, feed: str, factor: float) -> float:
-        truth = {name: {"value": self.objective(post_id, name)} for name in OBJECTIVES}
+        truth = {name: {"value": self.last_good(post_id, name)} for name in OBJECTIVES + COSTS}
         created_ms = self.posts[post_id]["created_ms"]
         return score({**truth, "created_ms": created_ms}, self.weights(feed), factor)
 
@@ -307,7 +311,7 @@ class Oracle:
                 continue
             value = signal.value if signal.value is None else float(np.float32(signal.value))
             found[name] = {
-                "value": self.objective(post_id, name) if name in OBJECTIVES else value,
+                "value": value if name in GATES else self.last_good(post_id, name),
                 "model": signal.model,
                 "version": signal.version,
                 "post_offset": signal.post_offset,

@@ -131,6 +131,8 @@ def score(truth: Truth, weights: Mapping[str, Any], factor: float = 1.0) -> floa
         for name, scale in weights["scale"].items()
     )
     value = math.log2(max(total, 2.0**-40) * factor)
+    for name, cost in weights.get("costs", {}).items():
+        value -= cost * float(np.float32((truth.get(name) or {}).get("value") or 0.0))
     if weights["half_life_hours"] is not None:
         value += (int(truth["created_ms"]) - EPOCH_MS) / (weights["half_life_hours"] * 3_600_000)
     return value

@@ -78,7 +78,8 @@ FOLLOWING = {"train"}
 CHANGING_NOTHING = {
     *("run", "worker", "replay", "feed", "explain", "latency", "audit", "sample", "score"),
     *("doctor", "health"),
-    *("config get", "config history", "gates preview", "override list", "evaluate", "examination"),
+    *("config get", "config history", "gates preview", "weights preview"),
+    *("override list", "evaluate", "examination"),
     *(
         "dead-letters list",
         "dead-letters show",

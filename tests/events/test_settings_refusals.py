@@ -13,7 +13,7 @@ from feedmill.events import feeds, rules, settings, weights
 from feedmill.events.errors import BadSetting
 from feedmill.events.signal import SignalNames
 
-NAMES = SignalNames.parse("extreme:gate,novelty:objective")
+NAMES = SignalNames.parse("extreme:gate,novelty:objective,grumble:cost")
 WEIGHTS = {"quality": 1, "engagement": 2}
 BAD_WEIGHTS: tuple[object, ...] = (-1, 2e6, 10**30, True, "1", None, [])
 
@@ -38,6 +38,13 @@ VALUES: list[tuple[str, list[Any]]] = [
             {"quality": 0, "engagement": 0},
             {**WEIGHTS, "scale": {"quality": 0}},
             {**WEIGHTS, "scale": {"spam": 1}},
+            {**WEIGHTS, "costs": {"quality": 1}},
+            {**WEIGHTS, "costs": {"grumbel": 1}},
+            {**WEIGHTS, "costs": {"grumble": -1}},
+            {**WEIGHTS, "costs": {"grumble": 10_001}},
+            {**WEIGHTS, "costs": 20},
+            {**WEIGHTS, "grumble": 1},
+            {"quality": 0, "engagement": 0, "costs": {"grumble": 1}},
             {**WEIGHTS, "half_life_hours": 0},
             {**WEIGHTS, "half_life_hours": 1e5},
             {**WEIGHTS, "max_per_author": 0},

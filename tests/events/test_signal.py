@@ -12,10 +12,11 @@ REFUSED = (
 
 
 def test_declared_signals_follow_the_built_in_ones_of_their_role() -> None:
-    names = SignalNames.parse(" extreme:gate , novelty:objective,, toxic:gate")
+    names = SignalNames.parse(" extreme:gate , novelty:objective,, toxic:gate, grumble:cost")
     assert names.gates == ("spam", "nsfw", "misinformation", "extreme", "toxic")
     assert names.objectives == ("quality", "engagement", "novelty")
-    assert names.all == (*names.gates, *names.objectives)
+    assert names.costs == ("grumble",)
+    assert names.all == (*names.gates, *names.objectives, *names.costs)
     assert SignalNames.parse("") == SignalNames()
 
 

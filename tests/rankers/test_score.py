@@ -1,6 +1,7 @@
-"""`score_of` against the contract's formula, and against the combiner's columns."""
+"""`score_of` and `scores_of` against the contract's formula, and each other."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedmill.events.weights import Weights
-from feedmill.rankers.score import EPOCH_MS, LEAST_SUM, recency_of, score_of
+from feedmill.rankers.score import EPOCH_MS, LEAST_SUM, recency_of, score_of, scores_of
 
 HOUR_MS = 3_600_000
 WEIGHTS = Weights(
     objectives={"quality": 0.5, "engagement": 0.25, "novelty": 0.0},
     scale={"quality": 1.0, "engagement": 10.0, "novelty": 1.0},
     half_life_hours=24.0,
+    costs={"report": 20.0, "hide": 0.0},
 )
 
 
@@ -25,6 +27,16 @@ def test_the_score_is_the_logarithm_of_the_demoted_sum_and_the_half_lives_since_
     assert score_of(WEIGHTS, objectives, 0.25, created_ms) == pytest.approx(0.0, abs=1e-12)
     assert score_of(WEIGHTS, objectives, 1.0, created_ms) == pytest.approx(2.0, abs=1e-12)
     assert score_of(WEIGHTS, objectives, 1.0, EPOCH_MS) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_cost_takes_so_many_doublings_of_each_probability() -> None:
+    values = {"quality": 0.5, "engagement": 0.3, "report": 0.125, "hide": 1.0}
+    # 2.5 doublings for `report`, none for `hide`, which costs nothing here.
+    assert score_of(WEIGHTS, values, 1.0, EPOCH_MS) == pytest.approx(-2.5, abs=1e-12)
+    # Nothing is clipped: also a post whose sum is the least loses them, and two posts whose
+    # reports differ never tie.
+    assert score_of(WEIGHTS, {"report": 1.0}, 1.0, EPOCH_MS) == -60.0
+    assert score_of(WEIGHTS, {"report": None}, 1.0, EPOCH_MS) == -40.0
 
 
 def test_a_post_older_than_2020_has_negative_recency() -> None:
@@ -67,3 +79,30 @@ def test_a_half_life_more_of_age_costs_one(
     newer = score_of(WEIGHTS, values, factor, created_ms + 24 * HOUR_MS)
     assert newer - score_of(WEIGHTS, values, factor, created_ms) == pytest.approx(1.0, abs=1e-9)
     assert np.isfinite(newer)
+
+
+@given(
+    drawn=st.lists(
+        st.tuples(*[st.floats(0, 1, width=32)] * 4, st.sampled_from((1.0, 0.5, 0.125))),
+        min_size=1,
+        max_size=40,
+    ),
+    half_life_hours=st.sampled_from((24.0, 0.3, None)),
+    costs=st.fixed_dictionaries(
+        dict.fromkeys(("report", "hide"), st.sampled_from((0.0, 7.3, 1e4)))
+    ),
+)
+def test_many_are_scored_as_one_is(
+    drawn: list[tuple[float, ...]], half_life_hours: float | None, costs: dict[str, float]
+) -> None:
+    weights = replace(WEIGHTS, half_life_hours=half_life_hours, costs=costs)
+    names = ("quality", "engagement", "report", "hide")
+    columns = np.array(drawn).T
+    values = dict(zip(names, columns[:4].astype(np.float32), strict=True))
+    created_ms = EPOCH_MS + np.arange(len(drawn)) * HOUR_MS
+    many = scores_of(weights, values, columns[4], created_ms)
+    one_by_one = [
+        score_of(weights, dict(zip(names, one[:4], strict=True)), one[4], int(at))
+        for one, at in zip(drawn, created_ms, strict=True)
+    ]
+    assert many.tolist() == one_by_one

@@ -18,7 +18,7 @@ SCALE = {"quality": 1.0, "engagement": 10.0}
 @pytest.mark.parametrize("half_life_hours", [24.0, 0.3, None])
 @pytest.mark.parametrize("quality", [0.7, 0.0])
 def test_one_row_is_scored_as_many_are(half_life_hours: float | None, quality: float) -> None:
-    view, rng = PostView(SignalNames()), np.random.default_rng(1)
+    view, rng = PostView(SignalNames(costs=("grumble",))), np.random.default_rng(1)
     for i in range(POSTS):
         created_ms = NOW_MS - int(rng.integers(DAY_MS))
         view.update_post(post(f"p{i}", created_at_ms=created_ms), 1, NOW_MS)
@@ -27,7 +27,8 @@ def test_one_row_is_scored_as_many_are(half_life_hours: float | None, quality: f
                 view.update_signal(name, signal(f"p{i}", 1, float(np.float32(rng.random()))))
     gates = {"spam": GatePolicy(hide_at=0.9, demote_at=0.5, demote_factor=0.3)}
     decisions = GateDecisions(view, gates)
-    weights = Weights({"quality": quality, "engagement": 0.3}, SCALE, half_life_hours)
+    objectives, costs = {"quality": quality, "engagement": 0.3}, {"grumble": 1.3}
+    weights = Weights(objectives, SCALE, half_life_hours, costs=costs)
     together, apart = FeedScores(view, weights, decisions), FeedScores(view, weights, decisions)
     rows = np.arange(POSTS, dtype=np.int32)
     decisions.update(rows, NOW_MS)

@@ -57,8 +57,8 @@ def test_the_page_about_signals_has_a_program_that_works(
 POST = b'{"post_id": "p", "author_id": "a", "created_at_ms": 1700000000005, "text": "four"}'
 
 
-def answer(score: ScorePost, value: bytes | None = POST, *, is_gate: bool = False) -> Any:
-    answers = Answers("mine", is_gate, "m", "v1", score)
+def answer(score: ScorePost, value: bytes | None = POST, *, in_unit_range: bool = False) -> Any:
+    answers = Answers("mine", in_unit_range, "m", "v1", score)
     written = asyncio.run(answers.answer(b"p", value, 7, 99))
     return None if written is None else json.loads(written)
 
@@ -91,18 +91,18 @@ def test_a_deletion_removes_the_signal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "is_gate", "error"),
+    ("value", "in_unit_range", "error"),
     [
-        # A gate is a probability and an objective any number.
+        # A gate and a cost are probabilities, an objective any number.
         (4.5, False, ""),
         (4.5, True, "Expected `mine` in [0, 1]"),
         *((value, False, "Expected a finite float32") for value in (float("nan"), 1e300)),
     ],
 )
 def test_a_value_that_no_reader_takes_becomes_an_error(
-    value: float, error: str, *, is_gate: bool
+    value: float, error: str, *, in_unit_range: bool
 ) -> None:
-    written = answer(lambda post: value, is_gate=is_gate)
+    written = answer(lambda post: value, in_unit_range=in_unit_range)
     assert written["value"] == (None if error else value)
     assert error in written.get("error", "")
 

@@ -1,5 +1,6 @@
 """`explain` reads from Redis what the combiner decided: both must come to the same."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -16,11 +17,11 @@ from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.gate_decisions import decide_row
 from feedmill.rankers.combiner.signal_fields import signal_fields
 from feedmill.rankers.combiner.view import PostView
-from feedmill.rankers.score import score_of
+from feedmill.rankers.score import LEAST_SUM, score_of
 from feedmill.streams.redis.explanation import FeedEntry, explain, why_absent
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
 
-NAMES = SignalNames()
+NAMES = SignalNames.parse("grumble:cost")
 NOW_MS = 1_700_000_100_000
 EVERYTHING = -1
 ARRIVED_MS = NOW_MS - 1000
@@ -62,6 +63,7 @@ WEIGHTS = st.builds(
     ),
     scale=st.just({"quality": 1.0, "engagement": 10.0}),
     half_life_hours=st.sampled_from([None, 24.0]),
+    costs=st.fixed_dictionaries({"grumble": st.sampled_from([0.0, 20.0])}),
 )
 
 
@@ -119,8 +121,11 @@ def test_decision_factor_and_score_are_those_of_the_combiner(
     for gate in explanation.gates:
         factor *= gate.factor
     assert factor == decided.factor
-    objectives = {name: float(view.signals[name].value[row]) for name in NAMES.objectives}
-    assert explanation.score == score_of(weights, objectives, decided.factor, created_ms)
+    values = {name: float(view.signals[name].value[row]) for name in weights.signals}
+    assert explanation.score == score_of(weights, values, decided.factor, created_ms)
+    logarithms = math.log2(max(explanation.total, LEAST_SUM)) + math.log2(explanation.factor)
+    lost = sum(term.contribution for term in explanation.costs)
+    assert explanation.score == pytest.approx(logarithms + lost + explanation.recency, abs=1e-9)
     if decided.name in ("hide", "hold", "demote"):
         assert " because " in explanation.verdict
         assert not explanation.verdict.endswith(" because ")

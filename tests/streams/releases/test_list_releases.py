@@ -11,11 +11,12 @@ import pytest
 from builders.lists import stored_list
 from builders.records import StoredRecord
 from builders.waiting import until
+from feedmill.events.errors import StoreAway
 from feedmill.events.post import Post
-from feedmill.filters.lists import ListSet
+from feedmill.filters.lists import ListSet, PostList
 from feedmill.models.store_files import Store
 from feedmill.streams.filters.filters import FilterStep
-from feedmill.streams.releases import list_releases
+from feedmill.streams.releases import background_loads, list_releases
 from feedmill.streams.releases.list_releases import (
     ListReleases,
     LoadedList,
@@ -157,6 +158,38 @@ def test_the_stage_has_dealt_with_a_record_once_its_list_is_loaded(tmp_path: Pat
     made.settle()
     assert made.lists.dealt_with("spam", 7) == 7
     assert made.in_force == ({}, 1)
+
+
+def test_a_list_waits_for_the_store_and_comes_when_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background_loads, "_PAUSE_S", 0.01)
+    old, new = (stored_list(tmp_path, "authors", [name]) for name in ("ann", "bob"))
+    made = Worker(tmp_path, [(BAD, old)])
+    made.settle()
+    tries = []
+
+    def away(*_: object) -> PostList:
+        tries.append(1)
+        raise StoreAway("the server is not reachable")
+
+    def follow() -> bool:
+        made.lists.follow()
+        return True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(list_releases, "read_list", away)
+        made.write(BAD, new)
+        until(lambda: follow() and len(tries) > 2, every=0.001)
+        # It is neither refused nor dealt with, and holds no partition back.
+        assert made.lists.away.reasons() == [
+            (ListKey("spam", "bad"), 1, "the server is not reachable")
+        ]
+        assert (made.reasons, made.lists.dealt_with("spam", 1)) == ([], 0)
+        assert made.in_force == ({"ann": label(old)}, 0)
+    until(lambda: follow() and not made.lists.away.reasons(), every=0.001)
+    assert made.in_force == ({"bob": label(new)}, 1)
+    assert made.lists.dealt_with("spam", 1) == 1
 
 
 def test_without_a_store_of_its_own_a_worker_refuses_every_list() -> None:

@@ -1,0 +1,1 @@
+"""Experiments on readers: who gets which arm, and what an arm's effect is."""

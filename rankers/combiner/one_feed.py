@@ -1,0 +1,47 @@
+"""One feed, or the decisions about all posts, under settings of the caller's choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from feedmill.events.gates import GatePolicy
+from feedmill.events.settings import Settings
+from feedmill.rankers.combiner.feed_build import FeedBuild
+from feedmill.rankers.combiner.feed_matcher import FeedMatcher
+from feedmill.rankers.combiner.feed_ranking import FeedRanking
+from feedmill.rankers.combiner.feed_scores import PolicyCache
+from feedmill.rankers.combiner.feed_set import FeedSet
+from feedmill.rankers.combiner.gate_decisions import GateDecisions
+from feedmill.rankers.combiner.positions import RowLookup
+from feedmill.rankers.combiner.view import PostView
+
+
+def rank_feed(view: PostView, settings: Settings, feed: str, now_ms: int) -> FeedRanking:
+    """Rank all posts of a view in one feed, as a combiner that follows these settings does.
+
+    A feed on demand is ranked whether it has a place or not.  The settings must know the feed
+    (`Settings.feed_of`).  The view stays as it is, and other rankings of it too.
+    """
+    policies = PolicyCache(view)
+    feeds = _feed_set(view, policies, settings, feed)
+    _go_over_all(FeedBuild(view, policies, feeds, [feed], discovers=False), now_ms)
+    return feeds.feeds[feed]
+
+
+def decide_all(view: PostView, gates: Mapping[str, GatePolicy], now_ms: int) -> GateDecisions:
+    """Decide all posts of a view under a policy, overrides included."""
+    policies = PolicyCache(view)
+    decisions = policies.decisions(gates)
+    feeds = _feed_set(view, policies, Settings(names=view.names), "")
+    _go_over_all(FeedBuild(view, policies, feeds, (), discovers=False), now_ms)
+    return decisions
+
+
+def _feed_set(view: PostView, policies: PolicyCache, settings: Settings, feed: str) -> FeedSet:
+    matcher = FeedMatcher(settings)
+    return FeedSet(view, policies, RowLookup(), settings, matcher, feed.__eq__)
+
+
+def _go_over_all(build: FeedBuild, now_ms: int) -> None:
+    while build.work(now_ms):
+        pass

@@ -1,0 +1,386 @@
+"""A small world of posts, signals, overrides and settings, in the combiner and in the oracle.
+
+A run is a list of numbers, each the seed of one operation, so that failures shrink to few.  What
+`cycle` returns is folded into a model of Redis, which must then equal what the oracle makes of the
+same records from nothing.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+from builders.contract_oracle import GATES, HOUR_MS, NAMES, PATTERNS, Oracle, shard_of
+from builders.redis_model import RedisModel
+from feedmill.events.override import Override, OverrideKey, OverrideVerdict
+from feedmill.events.post import Deletion, Post
+from feedmill.events.shards import ALL_SHARDS
+from feedmill.events.signal import Signal
+from feedmill.rankers.combiner import Combiner
+from feedmill.rankers.combiner.combiner import always
+from feedmill.rankers.combiner.view import PostView
+
+START_MS = 1_700_000_000_000
+# Their order differs by bytes, by UTF-16 and by number.
+POSTS = ("a", "B", "p10", "p9", "é", "\uffee", "\U0001f600", "zz", "b", "c", "d")
+AUTHORS = ("al", "bo", "cy")
+# Of one shard, where there is a place for one or for two, and of two others.
+COMMUNITIES = ("py", "kf", "xy", "go")
+LANGS = (None, "en", "sp", "de")
+PLACES = (1, 64, 128)
+# The operations on `World`, and how often each comes.
+KINDS = {
+    "post": 4,
+    "delete": 1,
+    "signal": 5,
+    "clear": 1,
+    "override": 2,
+    "setting": 2,
+    "time": 1,
+    "tick": 1,
+    "cycle": 2,
+    "part": 3,
+    "restore": 0.5,
+    "rewrite": 1,
+    "all": 1,
+    "move": 1,
+    "check": 2,
+}
+PER_RECORD = 10  # offsets between two records of one post
+
+
+class World:
+    """The same operations on rankers that share the shards, and on the oracle."""
+
+    def __init__(self) -> None:
+        self.rankers = (Combiner(NAMES), Combiner(NAMES, shards=frozenset()))
+        # What Redis had of shards that a ranker got: it must go if it is in none of its lists.
+        self.left: dict[Combiner, set[str]] = {ranker: set() for ranker in self.rankers}
+        self.combiner = self.rankers[0]
+        self.oracle = Oracle()
+        self.redis = RedisModel()
+        self.now_ms = START_MS
+        self.ticked_ms = 0
+        self.records = dict.fromkeys(POSTS, 0)  # how many records of each post there were
+
+    def run_all(self, seeds: Iterable[int]) -> None:
+        for seed in seeds:
+            self.run(seed)
+        self.check(Random(0))
+
+    def run(self, seed: int) -> None:
+        random = Random(seed)
+        [kind] = random.choices(list(KINDS), list(KINDS.values()))
+        getattr(self, kind)(random)
+
+    def post(self, random: Random) -> None:
+        post_id = random.choice(POSTS)
+        age_ms = random.choice((0, 0, 10_000, -HOUR_MS, *(n * HOUR_MS for n in (1, 5, 30, 160))))
+        post = Post(
+            post_id=post_id,
+            author_id=random.choice(AUTHORS),
+            created_at_ms=self.now_ms - age_ms,
+            text="",
+            lang=random.choice(LANGS),
+            communities=tuple(random.choices(COMMUNITIES, k=random.choice((0, 1, 2)))) or None,
+            in_reply_to=random.choice((None, None, None, "x")),
+        )
+        timestamp_ms = self.now_ms - random.choice((0, 0, 3000))
+        if random.random() < 0.05 and self.records[post_id]:  # read again
+            offset = (self.records[post_id] - 1) * PER_RECORD
+        else:
+            offset = self._next(post_id)
+        self._each(lambda view: view.update_post(post, offset, timestamp_ms))
+        self.oracle.post(post, offset, timestamp_ms)
+        if random.random() < 0.6:
+            value = random.choice((0.1, 0.1, 0.1, 0.7, None))
+            written: list[tuple[str, Signal | None]] = [
+                (name, self._signal(post_id, offset, value, random)) for name in GATES
+            ]
+            written += [(name, None) for name in NAMES.all if random.random() < 0.05]
+            random.shuffle(written)
+            self._write_signals(post_id, written)
+
+    def delete(self, random: Random) -> None:
+        post_id = random.choice(POSTS)
+        offset = self._next(post_id)
+        deletion = Deletion(post_id, deleted=True)
+        self._each(lambda view: view.update_post(deletion, offset, self.now_ms))
+        self.oracle.delete(post_id, offset)
+
+    def _next(self, post_id: str) -> int:
+        self.records[post_id] += 1
+        return self.records[post_id] * PER_RECORD
+
+    def signal(self, random: Random) -> None:
+        name, post_id = random.choice(NAMES.all), random.choice(POSTS)
+        version = self.records[post_id] + random.choice((0, 0, 0, 0, -1, 1, 1, 2))
+        grid = (0.0, 0.25, 0.5, 0.6, 0.9, 1.0, None)
+        value = random.choice((*grid, -2.0) if name == "novelty" else grid)
+        signal = self._signal(post_id, max(version, 0) * PER_RECORD, value, random)
+        self._each(lambda view: view.update_signals(name, [signal]))
+        self.oracle.signal(name, signal)
+
+    def _write_signals(self, post_id: str, written: list[tuple[str, Signal | None]]) -> None:
+        """Signals of several names, and withdrawals."""
+        self._each(lambda view: view.update_written((name, post_id, one) for name, one in written))
+        for name, one in written:
+            if one is None:
+                self.oracle.clear(name, post_id)
+            else:
+                self.oracle.signal(name, one)
+
+    def _signal(self, post_id: str, offset: int, value: float | None, random: Random) -> Signal:
+        return Signal(
+            post_id=post_id,
+            post_offset=offset,
+            value=value if value is None else float(np.float32(value)),
+            model="m",
+            version=random.choice("12"),
+            at_ms=self.now_ms,
+            error="failed" if value is None else None,
+            revision=random.choice((0, 0, 0, 1, 2)),
+        )
+
+    def clear(self, random: Random) -> None:
+        name, post_id = random.choice(NAMES.all), random.choice(POSTS)
+        self._each(lambda view: view.update_signals(name, [post_id]))
+        self.oracle.clear(name, post_id)
+
+    def override(self, random: Random) -> None:
+        kind: Literal["post", "author"] = random.choice(("post", "post", "author"))
+        subject = random.choice(POSTS if kind == "post" else AUTHORS)
+        gate = random.choice(("*", "*", "spam", "extreme"))
+        key = OverrideKey(kind, subject, gate)
+        override = None
+        if random.random() < 0.8:
+            verdict: OverrideVerdict = random.choice(("allow", "demote", "hide"))
+            bound = verdict == "allow" and kind == "post" and random.random() < 0.5
+            wait_ms = random.choice((None, None, 10_000, 2 * HOUR_MS, -1000))
+            override = Override(
+                verdict=verdict,
+                by=random.choice(("mo", "jo")),
+                reason="",
+                at_ms=self.now_ms,
+                expires_at_ms=None if wait_ms is None else self.now_ms + wait_ms,
+                post_offset=self.records[subject] * PER_RECORD if bound else None,
+            )
+        self._each(lambda view: view.update_override(key, override))
+        self.oracle.override(key, override)
+
+    def setting(self, random: Random) -> None:
+        key, value = self._draw_setting(random)
+        raw = json.dumps({"value": value}).encode()
+        if value is None:
+            raw = random.choice((b"", raw))
+        for ranker in self.rankers:
+            before = ranker.settings
+            ranker.apply(before.fold(key.encode(), raw, before.offset + 1))
+        self.oracle.settings.pop(key, None)
+        if value is not None:
+            self.oracle.settings[key] = value
+
+    def _draw_setting(self, random: Random) -> tuple[str, dict[str, Any] | None]:
+        feed = random.choice(("", "/global", "/community:py", "/mine", "/lang:en"))
+        kind = random.choice(("weights", "gates", "feeds"))
+        if kind == "feeds":
+            feed = random.choice(("global", "mine", "community:*", "community:py", "lang:*"))
+            if random.random() < 0.25:
+                return "feeds/" + feed, None
+            return "feeds/" + feed, _draw_feed(random, feed)
+        if random.random() < 0.25:
+            return kind + feed, None
+        if kind == "weights":
+            return kind + feed, draw_weights(random)
+        return kind + feed, {name: draw_gate(random) for name in GATES if random.random() < 0.5}
+
+    def time(self, random: Random) -> None:
+        steps = (300, 1000, 30_000, 59_000, 61_000, HOUR_MS, 5 * HOUR_MS, 100 * HOUR_MS)
+        self.now_ms += random.choice(steps)
+
+    def tick(self, _: Random) -> None:
+        for ranker in self.rankers:
+            ranker.work(self.now_ms)  # settings count from when they are followed
+            ranker.tick(self.now_ms)
+        self.oracle.forget(self.now_ms)
+        self.ticked_ms = self.now_ms
+
+    def cycle(self, random: Random) -> None:
+        """A cycle; where Redis fails it, everything is lost and written again."""
+        if random.random() < 0.1:
+            for ranker in self.rankers:
+                ranker.cycle(self.now_ms)
+                self.take_over(ranker)
+        else:
+            self.write()
+
+    def part(self, random: Random) -> None:
+        """Some parts of the work, and some of the changes, as far as time allows."""
+        parts, ranker = random.randrange(6), random.choice(self.rankers)
+        ranker.work(self.now_ms, lambda: random.randrange(6) < parts)
+        self._take(ranker, lambda: random.random() < 0.5)
+
+    def restore(self, random: Random) -> None:
+        """Posts come that are ranked only together."""
+        for ranker in self.rankers:
+            ranker.is_restoring = True
+        for _ in range(random.randrange(1, 10)):
+            random.choice((self.post, self.post, self.signal, self.delete, self.override))(random)
+            for ranker in self.rankers:
+                ranker.follow(self.now_ms)
+        for ranker in self.rankers:
+            ranker.is_restoring = False
+
+    def move(self, random: Random) -> None:
+        """Some shards get other owners, perhaps before these have dealt with what came."""
+        among = random.choice((0.0, 0.5, 0.5, 1.0))
+        mine = frozenset(shard for shard in ALL_SHARDS if random.random() < among)
+        for ranker, shards in zip(self.rankers, (mine, ALL_SHARDS - mine), strict=True):
+            gained = shards - ranker.shards
+            ranker.own(shards)
+            self.left[ranker] |= {feed for feed in self.redis.feeds if shard_of(feed) in gained}
+
+    def take_over(self, ranker: Combiner) -> None:
+        """Write everything; feeds that are in Redis and are not known are removed."""
+        ranker.rewrite_all()
+        self.left[ranker].update(self.redis.feeds)
+
+    def write(self) -> None:
+        for ranker in self.rankers:
+            ranker.work(self.now_ms)
+            self._take(ranker)
+        if self.ticked_ms == self.now_ms:
+            self.check_feeds()
+            self.check_signals()
+
+    def _take(self, ranker: Combiner, has_time: Callable[[], bool] = always) -> None:
+        """Write what a ranker hands out, which is of its shards alone."""
+        changes = ranker.take(self.now_ms, has_time)
+        names = [one.post_id for one in changes.signals] + [one.feed for one in changes.feeds]
+        assert {shard_of(name) for name in (*names, *changes.removed_feeds)} <= ranker.shards
+        self.redis.take(*changes)
+        if ranker.is_complete:
+            left, self.left[ranker] = self.left[ranker].difference(ranker.feeds), set()
+            self.redis.take((), (), [feed for feed in left if shard_of(feed) in ranker.shards])
+
+    def _each(self, update: Callable[[PostView], None]) -> None:
+        for ranker in self.rankers:
+            update(ranker.view)
+
+    def rewrite(self, random: Random) -> None:
+        self.write()
+        feeds = random.sample(sorted(self.redis.feeds), k=min(2, len(self.redis.feeds)))
+        posts = random.sample(sorted(self.redis.hashes), k=min(2, len(self.redis.hashes)))
+        for feed in feeds:
+            self.redis.feeds[feed] = {"junk": 1.0}
+        for post_id in posts:
+            self.redis.hashes.pop(post_id, None)
+        for ranker in self.rankers:
+            ranker.rewrite(feeds, [*posts, "unknown"])
+
+    def all(self, _: Random) -> None:
+        self.redis = RedisModel()
+        for ranker in self.rankers:
+            ranker.rewrite_all()
+
+    def check(self, _: Random) -> None:
+        self.tick(_)
+        self.write()
+        self.check_places()
+        counts = {"show": 0, "demote": 0, "hide": 0, "hold": 0}
+        for post_id in self.oracle.posts:
+            counts[self.oracle.decide(post_id, "", self.now_ms)[0]] += 1
+        for ranker in self.rankers:
+            assert ranker.decisions() == counts
+            assert not ranker.has_changes
+
+    def check_feeds(self) -> None:
+        oracle, now_ms = self.oracle, self.now_ms
+        exist = {feed for ranker in self.rankers for feed in ranker.feeds}
+        assert exist == set(self.redis.feeds)
+        for feed in exist:
+            ranking, expected = self.redis.ranking(feed), oracle.feed(feed, now_ms)
+            assert [one for one, _ in ranking] == [one for one, _ in expected], feed
+            for (_, score), (_, true) in zip(ranking, expected, strict=True):
+                assert score == pytest.approx(true, abs=1e-9, rel=0)
+            info = self.redis.info[feed]
+            assert info["gates"] == oracle.gates(feed)
+            assert {**info["weights"], "explore": 0} == {**oracle.weights(feed), "explore": 0}
+        self._check_which(exist)
+
+    def _check_which(self, exist: set[str]) -> None:
+        declared = {"global", *self.oracle.declared()}
+        assert declared <= exist
+        candidates = self.oracle.candidates(self.now_ms)
+        assert exist - declared <= candidates
+        for pattern in PATTERNS:
+            made = [f for f in exist - declared if f.startswith(pattern.removesuffix("*"))]
+            by_shard = Counter(map(shard_of, made))
+            assert max(by_shard.values(), default=0) <= self.oracle.places(pattern)
+
+    def check_places(self) -> None:
+        """Which feeds exist once places were given, whatever came before in whatever order."""
+        declared = {"global", *self.oracle.declared()}
+        exist = {feed for ranker in self.rankers for feed in ranker.feeds}
+        assert exist == declared | self.oracle.on_demand(self.now_ms)
+
+    def check_signals(self) -> None:
+        shown = {p for p in self.redis.hashes if self.redis.expires[p] >= self.now_ms}
+        cutoff = self.now_ms - self.oracle.longest_ms()
+        assert shown == {p for p, at in self.oracle.posts.items() if at["created_ms"] >= cutoff}
+        for post_id in shown:
+            assert self.redis.fields(post_id) == self.oracle.fields(post_id, self.now_ms), post_id
+            created_ms = self.oracle.posts[post_id]["created_ms"]
+            assert self.redis.expires[post_id] == created_ms + self.oracle.longest_ms()
+
+
+def _draw_feed(random: Random, feed: str) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "size": random.choice((1, 2, 3, 500)),
+        "window_hours": random.choice((1, 24, 168)),
+        "include_replies": random.random() < 0.5,
+    }
+    if "*" in feed and random.random() < 0.4:
+        value["max_feeds"] = random.choice(PLACES)
+    if ":" not in feed:
+        value["match"] = random.choice(
+            (
+                {},
+                {"communities": ["py", "js"]},
+                {"langs": ["en"]},
+                {"authors": ["al", "nobody"]},
+                {"authors": ["bo"], "communities": ["go"]},
+            )
+        )
+    return value
+
+
+def draw_weights(random: Random) -> dict[str, Any]:
+    """A value of the setting `weights`."""
+    return {
+        "quality": random.choice((0, 0.5, 1, 1e6)),
+        "engagement": 0.5,
+        "novelty": random.choice((0, 0.25)),
+        "half_life_hours": random.choice((24, None, 1)),
+        "max_per_author": random.choice((None, 1, 3)),
+        "scale": random.choice(({}, {"engagement": 1})),
+        "costs": random.choice(({}, {"grumble": 0}, {"grumble": 2}, {"grumble": 1e4})),
+    }
+
+
+def draw_gate(random: Random) -> dict[str, Any]:
+    """Some fields of the policy of a gate."""
+    choices: dict[str, tuple[Any, ...]] = {
+        "enabled": (True, False),
+        "shadow": (False, False, True),
+        "hide_at": (0.9, 0.6, None, 0.0),
+        "demote_at": (0.6, 0.25, None),
+        "demote_factor": (0.5, 0.25, 1.0),
+        "on_failure": ("open", "closed"),
+        "grace_s": (0, 30, 60),
+    }
+    return {name: random.choice(of) for name, of in choices.items() if random.random() < 0.5}
