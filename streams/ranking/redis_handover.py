@@ -55,7 +55,7 @@ class RedisHandover:
     arrivals
         The records whose changes are not all submitted yet, for metrics.
     refused_writes
-        How many writes of feeds and posts Redis refused.
+        How many writes of feeds and posts of this worker's shards Redis refused.
     newer_owners
         By shard the highest token under which Redis has what it refused.
     """
@@ -250,9 +250,9 @@ class RedisHandover:
         tokens = self._tokens
         return lambda name: tokens[shard_of(name)]
 
-    def _own(self, feeds: Iterable[str]) -> set[str]:
-        """Those of these feeds that this worker writes; others have the rest."""
-        return {feed for feed in feeds if shard_of(feed) in self._tokens}
+    def _own(self, names: Iterable[str]) -> set[str]:
+        """Those of these feeds, or posts, that this worker writes; others have the rest."""
+        return {name for name in names if shard_of(name) in self._tokens}
 
     def _take_left(self) -> set[str]:
         """The feeds that Redis has, and should not have."""
@@ -288,7 +288,8 @@ class RedisHandover:
             metrics.add("feedmill_redis_errors_total", count)
         for shard, token in report.newer_owners.items():
             self.newer_owners[shard] = max(self.newer_owners.get(shard, 0), token)
-        refused = len(report.refused_feeds) + len(report.refused_posts)
+        # Of a shard that went what was on its way is refused, and nothing is wrong.
+        refused = len(self._own(report.refused_feeds)) + len(self._own(report.refused_posts))
         if refused:
             self.refused_writes += refused
             metrics.add("feedmill_redis_refused_total", refused)
