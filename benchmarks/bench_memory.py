@@ -39,7 +39,7 @@ from feedmill.streams.engagement.packed_states import PostState, encode_state
 from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.batches import FetchedRecord
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.commands import open_writer_client
+from feedmill.streams.redis.cluster import open_pipeline
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.settings.clock import now_ms
 
@@ -225,7 +225,7 @@ def in_redis(posts: int, communities: int) -> None:
         )
     changes = combiner.cycle(at_ms)
     with own_redis() as url, redis.Redis.from_url(url) as client:
-        writer, report = BatchWriter(open_writer_client(url), ""), WriteReport()
+        writer, report = BatchWriter(open_pipeline(url), ""), WriteReport()
         writer.probe(report)
         before = client.info("memory")["used_memory"]
         for start in range(0, posts, _SLICE):

@@ -24,7 +24,8 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import FeedChange, SignalsChange
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.commands import CommandPipeline, Keys, load_commands, open_writer_client
+from feedmill.streams.redis.cluster import open_pipeline
+from feedmill.streams.redis.commands import CommandPipeline, Keys, load_commands
 from feedmill.streams.redis.post_writes import signals_command
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.settings.clock import now_ms
@@ -41,7 +42,7 @@ class Peers:
 
     def __init__(self, url: str) -> None:
         self.client = redis.Redis.from_url(url)
-        self.writer = BatchWriter(open_writer_client(url), "")
+        self.writer = BatchWriter(open_pipeline(url), "")
         self.writer.probe(WriteReport())
         CommandPipeline(self.client).execute(load_commands())
 

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
 from redis.retry import Retry
 
 from feedmill.events.instance import Instance
@@ -30,6 +31,7 @@ from feedmill.operations.worker_groups import Group, read_groups
 from feedmill.streams.kafka.client import ClientHealth, client_settings
 from feedmill.streams.kafka.topic_reader import TopicRecord, open_topic
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, TopicSpec, topic_table
+from feedmill.streams.redis.addresses import is_cluster, open_client
 from feedmill.streams.redis.commands import Keys
 from feedmill.streams.settings.config_log import ConfigLog, fold_log
 from feedmill.streams.settings.environment import Environment
@@ -268,7 +270,18 @@ class Installation:
 
     @property
     def redis(self) -> Any:
-        """A client; raises `Unreachable` where Redis does not answer or refuses it."""
+        """A client of the server, of a cluster of one node, whose kind and settings are examined.
+
+        It raises `Unreachable` where Redis does not answer or refuses it.
+        """
+        client: Any = self.redis_keys
+        if not isinstance(client, RedisCluster):
+            return client
+        return self.once("redis node", lambda: self.redis_keys.get_default_node().redis_connection)
+
+    @property
+    def redis_keys(self) -> Any:
+        """A client that reads every key; raises as `redis` does."""
         return self.once("redis", self._open_redis)
 
     @property
@@ -287,18 +300,19 @@ class Installation:
         return f"`redis-cli -u {self.environment.redis_address} {words}`"
 
     def _open_redis(self) -> Any:
-        client = redis.Redis.from_url(
-            self.environment.redis,
-            socket_timeout=REDIS_ANSWERS_S,
-            socket_connect_timeout=REDIS_ANSWERS_S,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=True,
-            # As the worker's client: what it is refused, this one is.
-            protocol=2,
-        )
         try:
-            # One that takes no writes refuses even a PING.
-            client.echo("feedmill")
+            client = open_client(
+                self.environment.redis,
+                socket_timeout=REDIS_ANSWERS_S,
+                socket_connect_timeout=REDIS_ANSWERS_S,
+                retry=Retry(NoBackoff(), 0),
+                decode_responses=True,
+                # As the worker's client: what it is refused, this one is.
+                protocol=2,
+            )
+            # One that takes no writes refuses even a PING; a cluster has told its nodes by now.
+            if not is_cluster(self.environment.redis):
+                client.echo("feedmill")
         except redis.exceptions.NoPermissionError:
             pass
         except redis.RedisError as error:

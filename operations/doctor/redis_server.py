@@ -9,6 +9,7 @@ import redis
 
 from feedmill.operations.doctor.finding import Finding, Severity
 from feedmill.operations.doctor.installation import Installation
+from feedmill.streams.redis.addresses import is_cluster
 
 # As long as no field is longer, a post is one compact string: docs/contracts.md.
 _MOST_VALUE_BYTES = 64
@@ -29,15 +30,16 @@ _CALLS: dict[str, tuple[str, ...]] = {
 
 
 def redis_kind(inst: Installation) -> Iterator[Finding]:
-    """Redis is one that feedmill can write: a master, no cluster, new enough."""
+    """Redis is one that feedmill can write: a master, or the cluster that is named, new enough."""
     info = inst.redis_info
     version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
     if version < _LEAST_VERSION:
         what = f"Redis {info['redis_version']} has no `SET … XX GET`: no feed is written"
         yield _finding(inst, "redis kind", "wrong", what, "upgrade it to 6.2 or later, or Valkey")
-    if info.get("cluster_enabled"):
-        what = "it is a cluster, which feedmill does not write to yet"
-        way_out = "use a single Redis, with replicas and Sentinel if you like: cluster-enabled no"
+    if info.get("cluster_enabled") and not is_cluster(inst.environment.redis):
+        what = "it is a node of a cluster, and has a part of the keys"
+        address = inst.environment.redis_address.partition("/0")[0]
+        way_out = f"name the cluster: FEEDMILL_REDIS={address.replace('://', '+cluster://')}"
         yield _finding(inst, "redis kind", "wrong", what, way_out)
     if info.get("role") != "master":
         master = f"{info.get('master_host')}:{info.get('master_port')}"
@@ -179,7 +181,7 @@ def redis_scripts(inst: Installation) -> Iterator[Finding]:
 
 def redis_keys(inst: Installation) -> Iterator[Finding]:
     """What stands under the names of our keys has their types."""
-    keys, client = inst.keys, inst.redis
+    keys, client = inst.keys, inst.redis_keys
     wanted = {keys.feed_index: "zset", keys.info("global"): "hash", keys.feed("global"): "zset"}
     feeds: list[Any] = []
     posts: list[Any] = []
@@ -206,7 +208,7 @@ def redis_keys(inst: Installation) -> Iterator[Finding]:
 def redis_prefix(inst: Installation) -> Iterator[Finding]:
     """Where a combiner is ready, its feeds stand under our prefix."""
     ready = [one for one in inst.instances.values() if one.stage == "combiner" and one.ready]
-    if not ready or inst.redis.exists(inst.keys.info("global")):
+    if not ready or inst.redis_keys.exists(inst.keys.info("global")):
         return
     pattern = "*feed:{global}:info"
     found: set[str] = set()

@@ -14,6 +14,7 @@ import redis
 from kafka import TopicPartition
 from kafka.admin import OffsetSpec
 from msgspec import Struct
+from redis.cluster import RedisCluster
 
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
@@ -234,7 +235,7 @@ def read_redis(environment: Environment, now_ms: int) -> RedisState:
     client: Any = open_feed_reader(environment.redis, environment.redis_prefix).client
     prefix = environment.redis_prefix
     try:
-        memory = client.info("memory")
+        memory = _memory(client)
         names = [name.decode("utf-8", "replace") for name in client.zrange(f"{prefix}feeds", 0, -1)]
         with client.pipeline(transaction=False) as pipe:
             for name in names:
@@ -248,9 +249,18 @@ def read_redis(environment: Environment, now_ms: int) -> RedisState:
     feeds = [FeedSnapshot(name, (), info) for name, info in zip(names, found, strict=True) if info]
     return RedisState(
         tuple(_feed_state(feed, now_ms) for feed in feeds),
-        int(memory["used_memory"]),
-        int(memory.get("maxmemory", 0)),
+        *memory,
     )
+
+
+def _memory(client: Any) -> tuple[int, int]:
+    """Return how many bytes are used and how many may be, 0: any; of all servers together."""
+    if not isinstance(client, RedisCluster):
+        found = [client.info("memory")]
+    else:
+        found = list(client.info("memory", target_nodes=RedisCluster.PRIMARIES).values())
+    most = [int(one.get("maxmemory", 0)) for one in found]
+    return sum(int(one["used_memory"]) for one in found), sum(most) if all(most) else 0
 
 
 def _feed_state(feed: FeedSnapshot, now_ms: int) -> FeedState:

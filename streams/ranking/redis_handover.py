@@ -12,7 +12,7 @@ from feedmill.events.shards import ALL_SHARDS, shard_of
 from feedmill.rankers.combiner import Combiner
 from feedmill.streams.observe.legs import PendingArrivals
 from feedmill.streams.ranking.feed_freshness import FeedFreshness, FeedRenewals
-from feedmill.streams.redis.commands import open_writer_client
+from feedmill.streams.redis.cluster import open_pipeline
 from feedmill.streams.redis.write_batch import NO_REPORT, WriteBatch, WriteReport
 from feedmill.streams.redis.writer_thread import WriterThread
 from feedmill.streams.settings.environment import Environment
@@ -80,7 +80,7 @@ class RedisHandover:
         self._not_fresh: set[str] = set()
         self._left_feeds: set[str] = set()  # named by Redis, perhaps of former owners
         self._submitted: deque[_Submitted] = deque()
-        self._writer = WriterThread(open_writer_client(environment.redis), environment.redis_prefix)
+        self._writer = WriterThread(open_pipeline(environment.redis), environment.redis_prefix)
         self._writer.own(frozenset(), ALL_SHARDS)
         self._writer.start()
 

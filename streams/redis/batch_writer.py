@@ -17,8 +17,8 @@ from feedmill.streams.redis.commands import (
     FORGET_FEEDS,
     Argument,
     Command,
-    CommandPipeline,
     Keys,
+    Pipeline,
     load_commands,
 )
 from feedmill.streams.redis.feed_writes import Announcements, FeedWrites
@@ -43,11 +43,12 @@ class FlushMarker:
     """A key of one run of a writer, whose value counts the writer's round trips.
 
     A missing key means a flush; a value below the last that was acknowledged, that another
-    server went on without the last writes.  Each round trip bears one such check.
+    server went on without the last writes.  Each round trip bears one such check of each server
+    that has keys.
     """
 
-    def __init__(self, keys: Keys) -> None:
-        self._key = keys.flush_marker(secrets.token_hex(6))
+    def __init__(self, key: str) -> None:
+        self.key = key
         self._sent = 0
         self._acknowledged = -1  # not there yet
 
@@ -56,8 +57,8 @@ class FlushMarker:
         self._sent += 1
         expiry = ("EX", MARKER_KEPT_S)
         if self._acknowledged < 0:
-            return ["SET", self._key, self._sent, *expiry]
-        return ["SET", self._key, self._sent, "XX", "GET", *expiry]
+            return ["SET", self.key, self._sent, *expiry]
+        return ["SET", self.key, self._sent, "XX", "GET", *expiry]
 
     def shows_flush(self, answer: Any) -> bool:
         """Read the answer to the last `command`: whether what was written may be gone."""
@@ -70,6 +71,29 @@ class FlushMarker:
             self._acknowledged = -1
             return True
         return int(answer) < before
+
+
+class FlushMarkers:
+    """The markers of one run of a writer, one on each server that has keys."""
+
+    def __init__(self, keys: Keys, pipeline: Pipeline) -> None:
+        self._keys, self._pipeline = keys, pipeline
+        self._run = secrets.token_hex(6)
+        self._drawn = 0
+        self._markers: list[FlushMarker] = []
+
+    def all(self) -> Sequence[FlushMarker]:
+        """Return the markers; a server that has keys by now, and had none, has a new one."""
+        missing = self._pipeline.places()
+        missing.difference_update(self._pipeline.place_of(one.key) for one in self._markers)
+        while missing:
+            run = f"{self._run}-{self._drawn}" if self._drawn else self._run
+            self._drawn += 1
+            key = self._keys.flush_marker(run)
+            if (place := self._pipeline.place_of(key)) in missing:
+                missing.discard(place)
+                self._markers.append(FlushMarker(key))
+        return self._markers
 
 
 class FeedIndex:
@@ -176,14 +200,14 @@ class BatchWriter:
     """
 
     def __init__(
-        self, client: redis.Redis, prefix: str, clock_s: Callable[[], float] = time.monotonic
+        self, pipeline: Pipeline, prefix: str, clock_s: Callable[[], float] = time.monotonic
     ) -> None:
         self.trouble = "Redis: not connected yet"
         self.shortage = ""
         self._clock_s = clock_s
         keys = Keys(prefix)
-        self._pipeline = CommandPipeline(client)
-        self._flush_marker = FlushMarker(keys)
+        self._pipeline = pipeline
+        self._markers = FlushMarkers(keys, pipeline)
         self._checked_s = -CHECK_EVERY_S
         self._announcements = Announcements(keys)
         self._posts = PostWrites(keys)
@@ -199,7 +223,9 @@ class BatchWriter:
             self._feeds.add(trip, feeds, batch, now_s)
             self._posts.add(trip, batch, now_s)
         else:
+            # A reader of a feed finds what it shows: also where they are on two servers.
             self._posts.add(trip, batch, now_s)
+            trip.begin_wave()
             self._feeds.add(trip, feeds, batch, now_s)
         self._feeds.add_removals(trip, batch, now_s)
         self._add_announcements(trip, now_s)
@@ -270,29 +296,43 @@ class BatchWriter:
         self._announcements.forget_old(now_s)
 
     def _make(self, trip: RoundTrip) -> None:
-        trip.answered(self._exchange(trip.commands, trip.report))
+        trip.answered(self._exchange(trip.commands, trip.report, trip.waves))
 
-    def _exchange(self, commands: Sequence[Command], report: WriteReport) -> list[Any]:
-        """The answers to these commands; notices trouble, lost scripts and flushes."""
-        marker, *answers = self._pipeline.execute([self._flush_marker.command(), *commands])
-        self._repeat_with_scripts(commands, answers)
-        errors = [one for one in (marker, *answers) if isinstance(one, redis.RedisError)]
+    def _exchange(
+        self, commands: Sequence[Command], report: WriteReport, waves: Sequence[int] = ()
+    ) -> list[Any]:
+        """The answers to these commands; notices trouble, lost scripts and flushes.
+
+        `waves` are where commands begin that are executed after all before them.
+        """
+        markers = self._markers.all()
+        checks = [marker.command() for marker in markers]
+        n = len(checks)
+        found = self._pipeline.execute([*checks, *commands], [n + at for at in waves])
+        marked, answers = found[:n], found[n:]
+        self._repeat_with_scripts(commands, answers, waves)
+        errors = [one for one in (*marked, *answers) if isinstance(one, redis.RedisError)]
         error = next(filter(is_of_the_server, errors), None)
         self.trouble = "" if error is None else f"Redis: {error_text(error)}"
-        self.shortage = f"Redis: {error_text(marker)}" if is_out_of_memory(marker) else ""
-        if self._flush_marker.shows_flush(marker):
+        full = next(filter(is_out_of_memory, marked), None)
+        self.shortage = "" if full is None else f"Redis: {error_text(full)}"
+        flushed = [m.shows_flush(answer) for m, answer in zip(markers, marked, strict=True)]
+        if any(flushed):
             report.flushed = True
             self._posts.forget_all()
             self._feeds.forget_all()
             self._index.forget_all()
         return answers
 
-    def _repeat_with_scripts(self, commands: Sequence[Command], answers: list[Any]) -> None:
+    def _repeat_with_scripts(
+        self, commands: Sequence[Command], answers: list[Any], waves: Sequence[int]
+    ) -> None:
         """Send commands whose script Redis does not know again, with the scripts."""
         missed = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if missed:
             loading = load_commands()
-            again = self._pipeline.execute([*loading, *(commands[i] for i in missed)])
+            begins = [len(loading) + sum(i < at for i in missed) for at in waves]
+            again = self._pipeline.execute([*loading, *(commands[i] for i in missed)], begins)
             for i, answer in zip(missed, again[len(loading) :], strict=True):
                 answers[i] = answer
 

@@ -8,20 +8,40 @@ by itself and keeps the answers that came.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import redis
 
-from feedmill.events.errors import FeedmillError
-
 Argument = str | bytes | int
 Command = Sequence[Argument]
+# A writer's client gives up after seconds.
+WRITER_OPTIONS: Final = {"socket_timeout": 5, "socket_connect_timeout": 2, "protocol": 2}
 # The line before an argument of so many bytes.
 _MOST_SIZES = 256
 _SIZES = tuple(b"$%d" % size for size in range(_MOST_SIZES))
+
+
+class Pipeline(Protocol):
+    """What the writer sends its commands by: to one server, or to the nodes of a cluster."""
+
+    def execute(self, commands: Sequence[Command], waves: Iterable[int] = ()) -> list[Any]:
+        """Send all commands and return their answers, as `CommandPipeline.execute`."""
+        ...
+
+    def place_of(self, key: str) -> str:
+        """Return the server that has a key."""
+        ...
+
+    def places(self) -> set[str]:
+        """Return the servers that have keys, one at least."""
+        ...
+
+    def close(self) -> None:
+        """Disconnect; the next call connects again."""
+        ...
 
 
 class CommandPipeline:
@@ -33,26 +53,46 @@ class CommandPipeline:
     def __init__(self, client: redis.Redis) -> None:
         self._pool = client.connection_pool
         self._connection: Any = None
+        self._broken: redis.RedisError | None = None
 
-    def execute(self, commands: Sequence[Command]) -> list[Any]:
+    def execute(self, commands: Sequence[Command], waves: Iterable[int] = ()) -> list[Any]:
         """Send all commands and return their answers, shape (commands,).
 
         An answer is what Redis replied, a `redis.ResponseError` that concerns this command
         alone, or, for all commands that were not answered, one `redis.ConnectionError` or
-        `redis.TimeoutError`: whether Redis executed those is unknown.  Raises nothing.
+        `redis.TimeoutError`: whether Redis executed those is unknown.  Raises nothing.  One server
+        executes them in their order, so that `waves` say nothing more to it.
         """
-        answers: list[Any] = []
+        self.send(commands)
+        return self.receive(len(commands))
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Send commands; `receive` tells what became of them."""
         try:
             if self._connection is None:
                 self._connection = self._pool.get_connection()
             self._connection.send_packed_command([_pack(commands)], check_health=False)
-            while len(answers) < len(commands):
+            self._broken = None
+        except (redis.RedisError, OSError) as error:
+            self._broken = self._break(error)
+
+    def receive(self, count: int) -> list[Any]:
+        """Return the answers to so many commands, all that were sent, as `execute` does."""
+        answers: list[Any] = []
+        try:
+            while self._broken is None and len(answers) < count:
                 answers.append(self._read())
         except (redis.RedisError, OSError) as error:
-            self.close()
-            broken = error if is_broken(error) else redis.ConnectionError(str(error))
-            answers += [broken] * (len(commands) - len(answers))
-        return answers
+            self._broken = self._break(error)
+        return answers + [self._broken] * (count - len(answers))
+
+    def place_of(self, key: str) -> str:
+        """Return where a key is: in the one place."""
+        return ""
+
+    def places(self) -> set[str]:
+        """Return the places that keys are in: one."""
+        return {""}
 
     def close(self) -> None:
         """Disconnect; the next call connects again."""
@@ -60,6 +100,12 @@ class CommandPipeline:
         if connection is not None:
             connection.disconnect()
             self._pool.release(connection)
+
+    def _break(self, error: Exception) -> redis.RedisError:
+        self.close()
+        if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+            return error
+        return redis.ConnectionError(str(error))
 
     def _read(self) -> Any:
         """The next answer."""
@@ -72,14 +118,6 @@ class CommandPipeline:
 def is_broken(answer: object) -> bool:
     """Whether this answer says that the connection broke, or never was."""
     return isinstance(answer, redis.ConnectionError | redis.TimeoutError)
-
-
-def open_writer_client(url: str) -> redis.Redis:
-    """A client that gives up after seconds and repeats nothing; nothing is sent yet."""
-    try:
-        return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2, protocol=2)
-    except ValueError as error:
-        raise FeedmillError(f"Redis: {error}") from None
 
 
 def _pack(commands: Sequence[Command]) -> bytes:

@@ -15,13 +15,13 @@ import msgspec
 import orjson
 import redis
 
-from feedmill.events.errors import FeedmillError
 from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
 from feedmill.rankers.combiner.signal_columns import StoredSignal
 from feedmill.rankers.combiner.signal_hash import PostVersion, decode_post, decode_signal
+from feedmill.streams.redis.addresses import open_client
 from feedmill.streams.redis.feed_writes import FRESH_MS
 
 State = Literal["fresh", "starting", "stale"]
@@ -204,12 +204,8 @@ class FeedReader:
 
 
 def open_feed_reader(url: str, prefix: str) -> FeedReader:
-    """Connect to Redis; nothing is sent yet."""
-    try:
-        client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=10)
-    except ValueError as error:
-        raise FeedmillError(f"Redis: {error}") from None
-    return FeedReader(client, prefix)
+    """Connect to Redis, as `open_client`."""
+    return FeedReader(open_client(url, socket_connect_timeout=5, socket_timeout=10), prefix)
 
 
 def _hash(fields: Mapping[bytes, bytes]) -> dict[str, str]:

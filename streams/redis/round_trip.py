@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import redis
+from redis.exceptions import MovedError
 
 from feedmill.streams.redis.commands import Command, is_broken
 from feedmill.streams.redis.write_batch import WriteReport
@@ -15,7 +16,10 @@ from feedmill.streams.redis.write_batch import WriteReport
 AnswerHandler = Callable[[Any], None]
 
 # What Redis answers when no key can be written, whichever it is.
-_OF_THE_SERVER: Final = ("LOADING", "READONLY", "MASTERDOWN", "MISCONF", "NOREPLICAS", "BUSY")
+_OF_THE_SERVER: Final = (
+    *("LOADING", "READONLY", "MASTERDOWN", "MISCONF", "NOREPLICAS", "BUSY"),
+    *("CLUSTERDOWN", "MOVED"),
+)
 
 # How it answers a command that needs memory, when it has reached its limit.
 OUT_OF_MEMORY: Final = "OOM"
@@ -35,12 +39,16 @@ class RoundTrip:
         Where the handlers say what happened.
     unwritten
         How many changes Redis does not show afterwards.
+    waves
+        Where commands begin that are executed after all before them, whichever server has their
+        keys.
     """
 
     def __init__(self, report: WriteReport) -> None:
         self.commands: list[Command] = []
         self.report = report
         self.unwritten = 0
+        self.waves: list[int] = []
         self._handlers: list[tuple[int, AnswerHandler]] = []  # 0: of a single command
 
     def add(self, command: Command, handler: AnswerHandler) -> None:
@@ -53,6 +61,11 @@ class RoundTrip:
         if commands:
             self.commands += commands
             self._handlers.append((len(commands), handler))
+
+    def begin_wave(self) -> None:
+        """Have what is added from here on be executed after all that was added before."""
+        if self.commands:
+            self.waves.append(len(self.commands))
 
     def answered(self, answers: Sequence[Any]) -> None:
         """Hand the answers, one for each command, to the handlers, in order; once."""
@@ -86,6 +99,8 @@ def error_code(error: redis.RedisError) -> str:
     """Redis' code of an error, such as OOM; else the kind of the error."""
     if error.status_code:
         return error.status_code
+    if isinstance(error, MovedError):
+        return "MOVED"
     first = str(error).partition(" ")[0]
     return first if first.isupper() else type(error).__name__
 
@@ -93,6 +108,8 @@ def error_code(error: redis.RedisError) -> str:
 def error_text(error: redis.RedisError) -> str:
     """The error as a person reads it, its code first."""
     code, text = error_code(error), str(error)
+    if isinstance(error, MovedError):
+        text = f"MOVED {text}: a node of a cluster; its address is redis+cluster://host:port"
     return text if text.startswith(code) else f"{code} {text}"
 
 

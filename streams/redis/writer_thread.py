@@ -15,9 +15,8 @@ from collections import deque
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-import redis
-
 from feedmill.streams.redis.batch_writer import BatchWriter
+from feedmill.streams.redis.commands import Pipeline
 from feedmill.streams.redis.write_batch import NO_REPORT, FinishedBatch, WriteBatch, WriteReport
 
 log = logging.getLogger(__name__)
@@ -41,14 +40,14 @@ class WriterThread:
 
     Parameters
     ----------
-    client
-        See `open_writer_client`.  Nobody else uses it, until `stop` has returned.
+    pipeline
+        See `open_pipeline`.  Nobody else uses it, until `stop` has returned.
     prefix
         What all keys begin with.
     """
 
-    def __init__(self, client: redis.Redis, prefix: str) -> None:
-        self._writer = BatchWriter(client, prefix)
+    def __init__(self, pipeline: Pipeline, prefix: str) -> None:
+        self._writer = BatchWriter(pipeline, prefix)
         self._changed = threading.Condition()
         self._queue: deque[WriteBatch] = deque()
         self._report: WriteReport | None = None

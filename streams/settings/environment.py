@@ -42,7 +42,8 @@ class Environment:
     kafka
         Bootstrap servers ``host:port[,host:port…]``.
     redis
-        A url ``redis://``, ``rediss://`` or ``unix://``, with user and password if needed.
+        A url ``redis://``, ``rediss://`` or ``unix://``, ``redis+cluster://`` or
+        ``rediss+cluster://``, with user and password if needed.
     topic_prefix, redis_prefix
         Come before every topic and consumer group, and before every key and channel: several
         installations can share servers.
@@ -197,9 +198,11 @@ def _bootstrap_servers(variable: str, text: str) -> str:
 
 
 def _redis_url(variable: str, text: str) -> str:
-    if not text.startswith(("redis://", "rediss://", "unix://")):
+    one_server = ("redis://", "rediss://", "unix://")
+    if not text.startswith((*one_server, "redis+cluster://", "rediss+cluster://")):
         raise UsageError(
-            f"{variable}: expected redis://host:port/db, rediss://host:port/db or unix://path,"
+            f"{variable}: expected redis://host:port/db, rediss://host:port/db, unix://path, or"
+            " redis+cluster://host:port,host:port of a cluster, rediss+cluster:// with TLS,"
             f" got {_without_credentials(text)!r}"
         )
     return text

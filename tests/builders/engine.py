@@ -20,12 +20,12 @@ import pytest
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaTimeoutError
-from redis import Redis
 
 from builders.engine_feeds import EngineFeeds
 from builders.engine_topics import PARTITIONS, EngineTopics
 from builders.waiting import until
 from feedmill.streams.kafka import topics
+from feedmill.streams.redis.addresses import open_client
 from feedmill.streams.settings.environment import read_environment
 
 STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
@@ -87,7 +87,7 @@ class Engine(EngineTopics, EngineFeeds):
         names = read_environment({"FEEDMILL_SIGNALS": self.signals}).signals
         topics.create(self.kafka, self.prefix, PARTITIONS, names.all)
         self.gates, self.objectives = names.gates, names.objectives
-        self.redis = Redis.from_url(self.redis_url, decode_responses=True)
+        self.redis = open_client(self.redis_url, decode_responses=True)
         self.producer = self._new_producer()
         self._heartbeats = self.consumer("instances", beginning=True)
         self._latest = {}

@@ -7,7 +7,8 @@ from builders.contract_oracle import shard_of
 from builders.own_redis import RedisClient
 from feedmill.rankers.combiner import FeedChange, SignalsChange
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.commands import Keys, open_writer_client
+from feedmill.streams.redis.cluster import open_pipeline
+from feedmill.streams.redis.commands import Keys
 from feedmill.streams.redis.write_batch import WriteReport
 
 PREFIX = "test."
@@ -19,7 +20,7 @@ class SteppedWriter:
 
     def __init__(self, url: str) -> None:
         self.now_s = 0.0
-        self.batch_writer = BatchWriter(open_writer_client(url), PREFIX, lambda: self.now_s)
+        self.batch_writer = BatchWriter(open_pipeline(url), PREFIX, lambda: self.now_s)
         self.batch_writer.probe(WriteReport())
 
     def write(

@@ -7,13 +7,11 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-import redis
-
 from builders.changes import whole_feed, whole_post, write_batch
 from builders.own_redis import RedisClient
 from builders.redis_writer import KEYS, PREFIX
 from builders.waiting import until
-from feedmill.streams.redis.commands import open_writer_client
+from feedmill.streams.redis.cluster import open_pipeline
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.redis.writer_thread import WriterThread
 
@@ -39,8 +37,8 @@ class WritingLoop:
         self._token = token
         self._pending_feeds: dict[str, None] = {}
         self._pending_posts: dict[str, None] = {}
-        self._client: redis.Redis = open_writer_client(url)
-        self.writer = WriterThread(self._client, PREFIX)
+        self._pipeline = open_pipeline(url)
+        self.writer = WriterThread(self._pipeline, PREFIX)
 
     def __enter__(self) -> WritingLoop:
         self.writer.start()
@@ -53,7 +51,7 @@ class WritingLoop:
         trace: TracebackType | None,
     ) -> None:
         assert self.writer.stop(20.0)
-        self._client.close()
+        self._pipeline.close()
 
     def set_feed(self, feed: str, scores: Mapping[str, float]) -> None:
         self.feeds[feed] = scores

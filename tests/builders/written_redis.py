@@ -18,7 +18,7 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, FeedChange, SignalsChange
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.commands import open_writer_client
+from feedmill.streams.redis.cluster import open_pipeline
 from feedmill.streams.redis.feed_writes import FRESH_MS
 from feedmill.streams.redis.write_batch import WriteReport
 
@@ -108,7 +108,7 @@ class WrittenRedis:
         self.client.close()
 
     def _write(self, signals: list[SignalsChange], feeds: list[FeedChange], at_ms: int) -> None:
-        writer, report = BatchWriter(open_writer_client(self.url), self.prefix), WriteReport()
+        writer, report = BatchWriter(open_pipeline(self.url), self.prefix), WriteReport()
         fresh = {change.feed for change in feeds}
         batch = write_batch(*signals, *feeds, token=self.token, at_ms=at_ms, fresh_feeds=fresh)
         unwritten = writer.write(batch, report)

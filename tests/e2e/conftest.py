@@ -15,12 +15,12 @@ EngineFactory = Callable[..., Engine]
 def _factory(stack: Any, folder: Path) -> Iterator[EngineFactory]:
     made: list[Engine] = []
 
-    def make(*workers: str, signals: str = "", **variables: str) -> Engine:
+    def make(*workers: str, signals: str = "", redis_url: str = "", **variables: str) -> Engine:
         """Start these workers under fresh prefixes and wait until they are ready."""
         prefix = f"e{uuid.uuid4().hex[:6]}."
         own = folder / prefix.rstrip(".")
         own.mkdir()
-        engine = Engine(stack.kafka, stack.redis, prefix, own, signals, variables)
+        engine = Engine(stack.kafka, redis_url or stack.redis, prefix, own, signals, variables)
         made.append(engine)
         engine.start(*workers)
         engine.wait_ready()

@@ -149,7 +149,7 @@ def test_a_broker_that_is_too_old_is_named() -> None:
     assert "upgrade" in finding.way_out
 
 
-def test_a_redis_cluster_is_named(tmp_path: Path) -> None:
+def test_a_node_of_a_cluster_at_the_address_of_one_server_is_named(tmp_path: Path) -> None:
     port = free_port(set())
     server = Server("redis-cluster", tmp_path)
     program = redis_cli()[0].replace("-cli", "-server")
@@ -161,7 +161,7 @@ def test_a_redis_cluster_is_named(tmp_path: Path) -> None:
         inst = Installation(read_environment(variables), variables, now_ms)
         (finding,) = examine(inst, [redis_server.redis_kind]).findings
         assert "cluster" in finding.what
-        assert "cluster-enabled no" in finding.way_out
+        assert f"FEEDMILL_REDIS=redis+cluster://127.0.0.1:{port}" in finding.way_out
     finally:
         server.stop(10)
 

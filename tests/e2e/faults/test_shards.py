@@ -48,7 +48,8 @@ def everything(engine: FaultEngine, prefix: str) -> dict[str, Any]:
             info: Any = engine.redis.hgetall(key)
             found[name] = {field: info[field] for field in ("weights", "gates", "size")}
         elif name.startswith("feed:"):
-            found[name] = dict(engine.redis.zrange(key, 0, -1, withscores=True))
+            entries: Any = engine.redis.zrange(key, 0, -1, withscores=True)
+            found[name] = dict(entries)
         elif name.startswith("signals:"):
             fields: Any = engine.redis.hgetall(key)
             found[name] = {field: fields[field] for field in fields if field != "owner"}

@@ -19,7 +19,8 @@ from builders.redis_writer import (
     index,
 )
 from feedmill.rankers.combiner import FeedChange, SignalsChange
-from feedmill.streams.redis.batch_writer import FlushMarker
+from feedmill.streams.redis.batch_writer import FlushMarker, FlushMarkers
+from feedmill.streams.redis.cluster import open_pipeline
 from feedmill.streams.redis.commands import Command, Keys
 from feedmill.streams.redis.round_trip import FIRST_RETRY_S
 from feedmill.streams.redis.write_batch import WriteReport
@@ -273,7 +274,7 @@ def test_a_change_of_a_post_that_waits_is_not_tried_before_its_time(
 
 def kept() -> tuple[FlushMarker, list[Command]]:
     """A marker that Redis has, and the round trips so far, the last one not answered."""
-    marker = FlushMarker(Keys("x."))
+    marker = FlushMarker("x.flush-marker")
     commands = [marker.command()]
     assert not marker.shows_flush(b"OK")
     for _ in range(3):
@@ -289,7 +290,12 @@ def value(command: Command) -> bytes:
 def test_an_older_value_shows_that_writes_were_lost() -> None:
     marker, commands = kept()
     assert marker.shows_flush(value(commands[-3]))  # a replica without the last round trip
-    assert {command[1] for command in commands} != {kept()[1][0][1]}, "two runs have two keys"
+
+
+def test_two_runs_have_two_markers() -> None:
+    pipeline = open_pipeline("redis://127.0.0.1:1")
+    (one,), (other,) = (FlushMarkers(Keys("x."), pipeline).all() for _ in range(2))
+    assert one.key != other.key
 
 
 def test_an_error_shows_nothing_and_is_no_acknowledgement() -> None:

@@ -10,16 +10,16 @@ import redis
 
 from builders.own_redis import OwnRedis
 from feedmill.events.errors import FeedmillError
+from feedmill.streams.redis.cluster import open_pipeline
 from feedmill.streams.redis.commands import (
     CommandPipeline,
     is_broken,
-    open_writer_client,
 )
 
 
 @pytest.mark.stack
 def test_each_command_has_its_own_answer(own_redis: OwnRedis) -> None:
-    pipeline = CommandPipeline(open_writer_client(own_redis.url))
+    pipeline = open_pipeline(own_redis.url)
     answers = pipeline.execute(
         [
             ["SET", "a", "späße"],
@@ -75,4 +75,4 @@ def test_answers_that_came_before_the_end_are_kept(said: bytes, answered: list[o
 
 def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(FeedmillError, match="Redis: "):
-        open_writer_client("http://127.0.0.1")
+        open_pipeline("http://127.0.0.1")

@@ -14,7 +14,7 @@ from builders.waiting import until
 from builders.writing_loop import WritingLoop, expected, shown, started_loop
 from feedmill.events.shards import ALL_SHARDS, shard_of
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.commands import open_writer_client
+from feedmill.streams.redis.cluster import open_pipeline
 from feedmill.streams.redis.writer_thread import MOST_WAITING, WriterThread
 
 pytestmark = pytest.mark.stack
@@ -83,7 +83,7 @@ def test_a_thread_that_sleeps_begins_when_the_loop_says_so(
 ) -> None:
     # Else it wakes by itself, to look for a flush.
     monkeypatch.setattr(BatchWriter, "next_s", lambda _: time.monotonic() + 600.0)
-    writer = WriterThread(open_writer_client(own_redis.url), PREFIX)
+    writer = WriterThread(open_pipeline(own_redis.url), PREFIX)
     writer.start()
     until(lambda: not writer.trouble)
     starts: list[Callable[[], Any]] = [
@@ -165,7 +165,7 @@ def test_a_former_owners_feeds_are_listed_on_request(
 
 
 def test_stopping_writes_what_is_queued(own_redis: OwnRedis, client: RedisClient) -> None:
-    writer = WriterThread(open_writer_client(own_redis.url), PREFIX)
+    writer = WriterThread(open_pipeline(own_redis.url), PREFIX)
     for i in range(MOST_WAITING):
         assert writer.submit(write_batch(whole_post(f"p{i}"), whole_feed("global", {f"p{i}": 1.0})))
     writer.start()
@@ -177,7 +177,7 @@ def test_stopping_writes_what_is_queued(own_redis: OwnRedis, client: RedisClient
 
 def test_stopping_does_not_wait_for_a_redis_that_is_away(own_redis: OwnRedis) -> None:
     own_redis.stop()
-    writer = WriterThread(open_writer_client(own_redis.url), PREFIX)
+    writer = WriterThread(open_pipeline(own_redis.url), PREFIX)
     writer.start()
     writer.submit(write_batch(whole_post("p")))
     until(lambda: "not connected" not in writer.trouble)
@@ -191,7 +191,7 @@ def test_an_error_in_the_writer_is_not_silent(
         raise KeyError("a fault of ours")
 
     monkeypatch.setattr(BatchWriter, "write", fail)
-    writer = WriterThread(open_writer_client(own_redis.url), PREFIX)
+    writer = WriterThread(open_pipeline(own_redis.url), PREFIX)
     writer.submit(write_batch(whole_post("p")))
     writer.start()
     writer._thread.join(20.0)

@@ -1,0 +1,154 @@
+"""Redis Cluster as the writer sees it: each command goes to the node that has the slot of its key.
+
+redis-py finds the nodes and their slots; what is sent, and how, is as to a single server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import redis
+from redis.cluster import RedisCluster
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError, RedisClusterException
+
+from feedmill.streams.redis.addresses import is_cluster, open_client
+from feedmill.streams.redis.commands import (
+    WRITER_OPTIONS,
+    Command,
+    CommandPipeline,
+    is_broken,
+)
+
+_SLOTS: Final = 16_384
+# A command without a key, which every node must execute.
+_OF_EVERY_NODE: Final = "SCRIPT"
+# Of a script the number of keys stands before the first.
+_FIRST_KEY: Final = {"EVALSHA": 3}
+
+
+def open_pipeline(url: str) -> CommandPipeline | ClusterPipeline:
+    """Return the writer's way to a server or a cluster; nothing is sent yet.
+
+    Raises
+    ------
+    FeedmillError
+        The address of a server is none.
+    """
+    if is_cluster(url):
+        return ClusterPipeline(url)
+    return CommandPipeline(open_client(url, **WRITER_OPTIONS))
+
+
+class ClusterPipeline:
+    """One connection to each node that has slots; finds them anew after an error or a redirection.
+
+    Used by one thread; a call blocks for as long as the client's timeouts allow, for each node.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._cluster: RedisCluster | None = None
+        self._nodes: dict[str, CommandPipeline] = {}
+        self._owners: list[str] = []  # by slot the node
+        self._is_stale = True
+        self._failure: redis.RedisError = redis.ConnectionError("not connected yet")
+
+    def execute(self, commands: Sequence[Command], waves: Iterable[int] = ()) -> list[Any]:
+        """Send all commands and return their answers, as `CommandPipeline.execute`.
+
+        A wave of commands is executed after all of the one before were answered; `waves` are where
+        the second and later ones begin.
+        """
+        answers: list[Any] = []
+        for end in (*waves, len(commands)):
+            answers += self._execute(commands[len(answers) : end])
+        return answers
+
+    def place_of(self, key: str) -> str:
+        """Return the node that has a key; "" where no node is known."""
+        return self._node_of(key) if self._find_nodes() else ""
+
+    def places(self) -> set[str]:
+        """Return the nodes that have slots; "" alone where none is known."""
+        return set(self._nodes) if self._find_nodes() else {""}
+
+    def close(self) -> None:
+        """Disconnect; the next call connects again."""
+        for pipeline in self._nodes.values():
+            pipeline.close()
+        self._nodes, cluster, self._cluster = {}, self._cluster, None
+        self._is_stale = True
+        if cluster is not None:
+            cluster.close()
+
+    def _execute(self, commands: Sequence[Command]) -> list[Any]:
+        answers = self._send(commands)
+        moved = [i for i, answer in enumerate(answers) if isinstance(answer, MovedError)]
+        if moved:
+            self._is_stale = True
+            again = self._send([commands[i] for i in moved])
+            for i, answer in zip(moved, again, strict=True):
+                answers[i] = answer
+        for i, answer in enumerate(answers):
+            if isinstance(answer, AskError) and not isinstance(answer, MovedError):
+                answers[i] = self._ask(answer, commands[i])
+        self._is_stale |= any(isinstance(one, MovedError) or is_broken(one) for one in answers)
+        return answers
+
+    def _send(self, commands: Sequence[Command]) -> list[Any]:
+        if not commands or not self._find_nodes():
+            return [self._failure] * len(commands)
+        answers: list[Any] = [None] * len(commands)
+        sent: dict[str, list[int]] = {}
+        for i, command in enumerate(commands):
+            for node in self._nodes if command[0] == _OF_EVERY_NODE else [self._node_for(command)]:
+                sent.setdefault(node, []).append(i)
+        for node, places in sent.items():
+            self._nodes[node].send([commands[i] for i in places])
+        for node, places in sent.items():
+            for i, answer in zip(places, self._nodes[node].receive(len(places)), strict=True):
+                answers[i] = answer
+        return answers
+
+    def _ask(self, asked: AskError, command: Command) -> Any:
+        """Send a command to the node that a slot moves to, which has the key by now."""
+        node = self._nodes.get(f"{asked.host}:{asked.port}")
+        if node is None:
+            self._is_stale = True
+            return asked
+        return node.execute([["ASKING"], command])[1]
+
+    def _node_for(self, command: Command) -> str:
+        key = command[_FIRST_KEY.get(str(command[0]), 1)]
+        return self._node_of(key if isinstance(key, str) else bytes(key).decode())
+
+    def _node_of(self, key: str) -> str:
+        return self._owners[key_slot(key.encode("utf-8", "surrogatepass"))]
+
+    def _find_nodes(self) -> bool:
+        """Ask for the nodes and their slots where that may have changed; whether they are known."""
+        if not self._is_stale:
+            return True
+        try:
+            if self._cluster is None:
+                self._cluster = open_client(self._url, **WRITER_OPTIONS)
+            else:
+                self._cluster.nodes_manager.initialize()
+        except (RedisClusterException, redis.RedisError, OSError) as error:
+            self._failure = redis.ConnectionError(str(error))
+            return False
+        slots = self._cluster.nodes_manager.slots_cache
+        if not all(slots.get(slot) for slot in range(_SLOTS)):
+            self._failure = redis.ConnectionError("some slots of the cluster have no node")
+            return False
+        self._owners = [slots[slot][0].name for slot in range(_SLOTS)]
+        found = {nodes[0].name: nodes[0] for nodes in slots.values()}
+        for name in self._nodes.keys() - found.keys():
+            self._nodes.pop(name).close()
+        for name, node in found.items():
+            if name not in self._nodes:
+                self._nodes[name] = CommandPipeline(self._cluster.get_redis_connection(node))
+        self._is_stale = False
+        return True

@@ -1,0 +1,61 @@
+"""A whole engine on a Redis Cluster: feeds are right, also after a node was killed and replaced."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders.engine import WORKER, Engine
+from builders.own_cluster import OwnCluster
+from builders.waiting import until
+
+pytestmark = pytest.mark.stack
+COMMUNITIES = [f"community:{name}" for name in "abcdef"]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[OwnCluster]:
+    cluster = OwnCluster(tmp_path / "cluster")
+    try:
+        cluster.wait()
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def test_feeds_and_posts_are_right_on_three_nodes_of_which_one_is_replaced(
+    cluster: OwnCluster, start_engine: Any
+) -> None:
+    engine: Engine = start_engine(WORKER, redis_url=cluster.url)
+    posts = [f"p{i}" for i in range(60)]
+    shown = {feed: set(posts[i::6]) for i, feed in enumerate(COMMUNITIES)}
+    for i, post in enumerate(posts):
+        engine.post(post, communities=["abcdef"[i % 6]])
+    engine.wait_decided(posts)
+
+    def is_right() -> bool:
+        hidden = {post for post, truth in engine.truths().items() if truth["decision"] == "hide"}
+        found = {feed: set(engine.order(feed)) for feed in COMMUNITIES}
+        wanted = {feed: members - hidden for feed, members in shown.items()}
+        return engine.is_right() and found == wanted
+
+    until(is_right)
+    nodes = {feed: cluster.node_of(f"{engine.prefix}feed:{{{feed}}}") for feed in COMMUNITIES}
+    assert len({id(node) for node in nodes.values()}) > 1
+    engine.hide("p7")
+    engine.wait_gone("p7")
+
+    gone = cluster.node_of(f"{engine.prefix}feed:{{global}}")
+    replica = cluster.add_replica(gone)
+    cluster.replace(gone, replica)
+    engine.hide("p8")
+    engine.wait_gone("p8")
+    # Another one is empty at once, as one that was restarted.
+    next(node for node in cluster.nodes if node is not replica).client.flushall()
+    until(is_right)
+    assert set(engine.truths()) == set(posts)
+
+    for line in ("feed community:a", "explain p9", "health", "doctor"):
+        said = engine.feedmill(line)
+        assert said.returncode == 0, said.stdout + said.stderr
