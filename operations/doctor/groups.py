@@ -12,14 +12,15 @@ from feedmill.operations.doctor.finding import Finding, some_of
 from feedmill.operations.doctor.installation import CLOCK_TOLERANCE_MS, Installation
 from feedmill.operations.hanging_transactions import HangingTransaction, find_hanging
 from feedmill.operations.worker_groups import Group
-from feedmill.streams.flow import stages_of
+from feedmill.streams.flow import COMBINER, stages_of
+from feedmill.streams.kafka.assignment import POSTS, SHARDS
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.read_progress import WAY_OUT
 from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.kafka.topic_table import MINUTE_MS
 from feedmill.streams.settings.instances import RECENT_MS
 
-_INPUTS = ("posts", "engagements")
+_INPUTS = (POSTS, "engagements")
 # What people and the product write, and every worker reads committed.
 _COMMITTED = (*_INPUTS, "config", "overrides", "models")
 _LATE_MS = MINUTE_MS
@@ -79,22 +80,27 @@ def strangers(inst: Installation) -> Iterator[Finding]:
 
 
 def owners(inst: Installation) -> Iterator[Finding]:
-    """Every partition of `posts` has an owner."""
+    """Every partition of `posts` has an owner that judges it, every shard one that ranks."""
     for name, group in inst.groups.items():
-        if group.state != "Stable" or "posts" not in inst.topics:
-            continue
-        owned = frozenset[int]().union(*(member.numbers("posts") for member in group.members))
-        free = sorted(set(range(inst.topics["posts"].partitions)) - owned)
-        if free:
-            posts = inst.environment.topic("posts")
-            yield Finding(
-                "owners",
-                "wrong",
-                f"nobody reads {some_of([f'{posts}[{n}]' for n in free])}, though the group has"
-                f" {len(group.members)} members",
-                f"group `{inst.environment.group(name)}`",
-                "stop members that are no workers, and restart the workers of the group",
-            )
+        full = inst.environment.group(name)
+        elsewhere = {one.stage for one in inst.instances.values() if one.group != full}
+        judging = _stages(inst, name) - {COMBINER}
+        for topic, verb, stages in ((POSTS, "judges", judging), (SHARDS, "ranks", {COMBINER})):
+            # A group owns what it has committed, until all of that is another group's.
+            is_own = any(at.topic == topic for at in group.offsets) and not stages <= elsewhere
+            if group.state != "Stable" or topic not in inst.topics or not is_own:
+                continue
+            owned = frozenset[int]().union(*(member.numbers(topic) for member in group.members))
+            free = sorted(set(range(inst.topics[topic].partitions)) - owned)
+            if free:
+                names = some_of([f"{inst.environment.topic(topic)}[{n}]" for n in free])
+                yield Finding(
+                    "owners",
+                    "wrong",
+                    f"nobody {verb} {names}, though the group has {len(group.members)} members",
+                    f"group `{full}`",
+                    "stop members that are no workers, and restart the workers of the group",
+                )
 
 
 def positions(inst: Installation) -> Iterator[Finding]:
@@ -239,9 +245,14 @@ def _rejected(record: TopicRecord) -> tuple[str, str, str]:
 
 
 def _stages(inst: Installation, group: str) -> set[str]:
-    """Return the stages of a group: those after which it is called, else all."""
-    named = set(group.split("-")[1:])
-    return named or set(stages_of(inst.environment.signals))
+    """Return the stages of a group: those after which it is called, else all.
+
+    One that never judged has rankers alone.
+    """
+    if named := set(group.split("-")[1:]):
+        return named
+    has_judged = any(at.topic == POSTS for at in inst.groups[group].offsets)
+    return set(stages_of(inst.environment.signals)) if has_judged else {COMBINER}
 
 
 def _waiting(inst: Installation, group: Group) -> int:

@@ -278,6 +278,16 @@ def _leaves(place: Examined, _: Finding) -> None:
     place.ahead_ms = 0
 
 
+def _shared(topic: str) -> Plant:
+    """Have a group that went through a topic have one member, which gets none of it."""
+    return in_order(lambda place: place.commit("worker", topic, 0, 0), _joins("engagements"))
+
+
+def _leaves_for_good(place: Examined, finding: Finding) -> None:
+    _leaves(place, finding)
+    place.forget("worker")
+
+
 GROUPS = (
     Misconfiguration(
         *("a group of before", groups.members, "warn", "others run its stages"),
@@ -292,8 +302,12 @@ GROUPS = (
         *(_joins("posts"), _leaves),
     ),
     Misconfiguration(
-        *("partitions without an owner", groups.owners, "wrong", "nobody reads"),
-        *(_joins("engagements"), _leaves),
+        *("partitions without an owner", groups.owners, "wrong", "nobody judges"),
+        *(_shared("posts"), _leaves_for_good),
+    ),
+    Misconfiguration(
+        *("shards without an owner", groups.owners, "wrong", "nobody ranks"),
+        *(_shared("feed-shards"), _leaves_for_good),
     ),
     Misconfiguration(
         *("members without heartbeats", groups.silent_instances, "wrong", "a heartbeat"),

@@ -1,0 +1,60 @@
+"""Judges and rankers of one group: who ranks owns no posts, and the combiner moves alone."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from builders.engine import STAGES, WORKER, Engine, Worker
+from builders.waiting import until
+
+pytestmark = pytest.mark.stack
+JUDGE, RANKER = "+".join(STAGES[:-1]), STAGES[-1]
+
+
+def decide(engine: Engine, *names: str) -> None:
+    """Have new posts judged and ranked, and a bad override lettered, once each."""
+    engine.wait_decided({name: engine.post(name) for name in names})
+    until(lambda: set(names) <= set(engine.order()))
+    before = len(engine.dead_letters())
+    engine.send("overrides", names[0], {"value": "nonsense"})
+    until(lambda: len(engine.dead_letters()) == before + 1)
+
+
+def who_ranks(engine: Engine) -> list[Worker]:
+    alive = [one for one in engine.workers.values() if one.process.poll() is None]
+    return [one for one in alive if "ranking, token" in one.log.read_text()]
+
+
+def test_a_ranker_ranks_by_logs_another_takes_over_and_the_combiner_moves_without_offsets(
+    start_engine: Any,
+) -> None:
+    engine: Engine = start_engine(JUDGE, RANKER)
+    engine.start(RANKER, tag="2")
+    engine.wait_ready()
+    decide(engine, *(f"first-{n}" for n in range(20)))
+    (ranker,) = who_ranks(engine)
+    beats = {one["pid"]: one for one in engine.instances().values()}
+    assert {one["group"] for one in beats.values()} == {engine.topic("worker")}
+    assert [bool(beats[one.pid]["partitions"]) for one in engine.workers.values()] == [
+        one.stages == JUDGE for one in engine.workers.values()
+    ]
+
+    # It is killed: its standby has the feeds, and the letters that were written.
+    ranker.kill()
+    decide(engine, *(f"second-{n}" for n in range(20)))
+    assert [one.stages for one in who_ranks(engine)] == [RANKER]
+
+    # A worker that does all comes, and those with one role go: nothing is judged once more.
+    engine.start(WORKER)
+    engine.wait_ready(WORKER)
+    for one in engine.workers.values():
+        if one.stages != WORKER and one.process.poll() is None:
+            one.stop()
+    decide(engine, *(f"third-{n}" for n in range(20)))
+    assert [one.stages for one in who_ranks(engine)] == [WORKER]
+    judged = Counter(one.key for one in engine.read_all("signals.spam"))
+    assert len(judged) == 60
+    assert set(judged.values()) == {1}
+    assert len(engine.lettered()) == 3
+    assert engine.complaints() == []
