@@ -43,11 +43,12 @@ COMMANDS = (
     "train",
     "evaluate",
     "examination",
+    "experiments",
 )
 
 _NO_COMMAND = re.compile(r"No such command '(?P<name>.*)'\.")
 
-# What the extra `train` installs, by the names of its modules.
+# What the extras `train` and `experiments` install, by the names of its modules.
 _TRAIN_MODULES = ("lightgbm", "pyarrow", "scipy", "sklearn")
 
 # What a user can put right, by the number of the error.
@@ -95,9 +96,10 @@ class CommandGroup(click.Group):
         except ModuleNotFoundError as error:
             if str(error.name).partition(".")[0] not in _TRAIN_MODULES:
                 raise
+            extra = "experiments" if ctx.invoked_subcommand == "experiments" else "train"
             raise CommandFailed(
                 f"`{ctx.invoked_subcommand}` needs {error.name}, which is not installed; install"
-                " it with pip install 'feedmill[train]'"
+                f" it with pip install 'feedmill[{extra}]'"
             ) from error
         except OSError as error:
             if error.errno in _OF_THE_DISK and error.filename:

@@ -25,6 +25,7 @@ from feedmill.events.limits import (
     NAME_PATTERN,
     SHA256_PATTERN,
 )
+from feedmill.events.metric import Better, MetricUnit
 from feedmill.events.override import OverrideVerdict
 
 MAX_REASON_CHARACTERS = 1000
@@ -39,13 +40,17 @@ _MEANINGS = {
 _TOO_EARLY = f"Expected `int` >= {FIRST_EVENT_MS}"
 # What fields of a few values can hold; msgspec names only the value that it found.
 _CHOICES = {
+    "better": get_args(Better),
     "kind": ENGAGEMENT_KINDS,
+    "kinds": ENGAGEMENT_KINDS,
     "on_failure": get_args(OnFailure),
+    "per": get_args(MetricUnit),
     "target": get_args(LabelTarget),
+    "unless": ENGAGEMENT_KINDS,
     "verdict": get_args(OverrideVerdict),
 }
 _WRONG_CHOICE = re.compile(
-    r"Invalid enum value (?P<found>.*) - at `(?P<path>.*\.(?P<field>\w+))`\Z"
+    r"Invalid enum value (?P<found>.*) - at `(?P<path>.*\.(?P<field>\w+)(\[.*\])?)`\Z"
 )
 _UNKNOWN_FIELD = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _PATH = " - at `$"

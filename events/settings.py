@@ -109,6 +109,12 @@ class Settings:
             for name in self.names.gates
         }
 
+    @property
+    def weighed(self) -> frozenset[str]:
+        """The signals that count in the score of some feed."""
+        of_feeds = (self.weights_of(""), *self.weights.values())
+        return frozenset(name for weights in of_feeds for name in weights.signals)
+
     def feed_of(self, feed: str) -> FeedSpec | None:
         """Return what goes into a feed: by its own setting, else by its pattern's.
 

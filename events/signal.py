@@ -19,7 +19,10 @@ from feedmill.events.limits import EventId, Offset, Revision, ShortText, TimeMs
 Role = Literal["gate", "objective", "cost"]
 
 BUILT_IN_GATES = ("spam", "nsfw", "misinformation")
-BUILT_IN_OBJECTIVES = ("quality", "engagement")
+BUILT_IN_OBJECTIVES = ("quality", "engagement", "reply", "share", "dwell")
+BUILT_IN_COSTS = ("hide", "report")
+# The stage of engagement writes these beside its own, while some feed weighs them.
+FURTHER_SIGNALS = (*BUILT_IN_OBJECTIVES[2:], *BUILT_IN_COSTS)
 # The `model` of a signal that a rule decided; its `version` is the name of the rule.
 RULE_MODEL = "rule"
 # Names of other fields of `signals:<post_id>` and of settings, which no signal may have.
@@ -38,6 +41,7 @@ RESERVED_NAMES = frozenset(
         "explore",
         "alpha",
         "beta",
+        "costs",
     ]
 )
 # The combiner keeps a bit for each signal of a post, and one for the post, in 63.
@@ -65,7 +69,8 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
         The post, and the offset in `posts` of the version.
     value
         A float32 written in full: for a gate the probability in [0, 1] that the post violates, for
-        an objective how good the post is.  None means that the model failed, see `error`.
+        an objective how good the post is, for a cost the probability in [0, 1] of a harm.  None
+        means that the model failed, see `error`.
     model, version
         Which model; `RULE_MODEL` and the name of the rule, or `list/<name>@<version>`, where a rule
         of an operator or a list decided.
@@ -141,7 +146,7 @@ class RuleVerdict(NamedTuple):
 
 @dataclass(frozen=True)
 class SignalNames:
-    """The signals of an installation: its gates and its objectives, each in their order.
+    """The signals of an installation: its gates, objectives and costs, each in their order.
 
     Attributes
     ----------
@@ -157,7 +162,7 @@ class SignalNames:
     objectives: tuple[str, ...] = BUILT_IN_OBJECTIVES
     filters: tuple[str, ...] = BUILT_IN_GATES
     gate_defaults: tuple[tuple[str, GatePolicy], ...] = ()
-    costs: tuple[str, ...] = ()
+    costs: tuple[str, ...] = BUILT_IN_COSTS
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -167,7 +172,7 @@ class SignalNames:
     @property
     def own(self) -> tuple[str, ...]:
         """The signals that no worker writes: programs of the installation's own do."""
-        of_workers = {*self.filters, *BUILT_IN_OBJECTIVES}
+        of_workers = {*self.filters, *BUILT_IN_OBJECTIVES, *BUILT_IN_COSTS}
         return tuple(name for name in self.all if name not in of_workers)
 
     def default_gate(self, name: str) -> GatePolicy:
@@ -193,8 +198,12 @@ class SignalNames:
             A name is malformed, reserved or declared twice, a role does not exist, or there are
             more than `MAX_SIGNALS` signals with the built-in ones.
         """
-        gates, objectives = list(BUILT_IN_GATES), list(BUILT_IN_OBJECTIVES)
-        costs: list[str] = []
+        of_role: dict[str, list[str]] = {
+            "gate": [*BUILT_IN_GATES],
+            "objective": [*BUILT_IN_OBJECTIVES],
+            "cost": [*BUILT_IN_COSTS],
+        }
+        declared = {name for names in of_role.values() for name in names}
         for item in filter(None, (part.strip() for part in declaration.split(","))):
             name, _, role = item.partition(":")
             if not _DECLARED_NAME.match(name) or name in RESERVED_NAMES:
@@ -203,25 +212,32 @@ class SignalNames:
                     " letters, digits and `_`, a letter first, and none of: "
                     + ", ".join(sorted(RESERVED_NAMES))
                 )
-            if name in (*gates, *objectives, *costs):
+            if name in declared:
                 raise UsageError(f"FEEDMILL_SIGNALS: {name!r} is declared already; remove it")
-            if role not in ("gate", "objective", "cost"):
+            if role not in of_role:
                 raise UsageError(
                     f"FEEDMILL_SIGNALS: {item!r} needs a role: {name}:gate, {name}:objective or"
                     f" {name}:cost"
                 )
-            {"gate": gates, "objective": objectives, "cost": costs}[role].append(name)
-        if len(gates) + len(objectives) + len(costs) > MAX_SIGNALS:
+            of_role[role].append(name)
+            declared.add(name)
+        if len(declared) > MAX_SIGNALS:
             raise UsageError(
-                f"FEEDMILL_SIGNALS: expected at most {MAX_SIGNALS} signals with the five built-in"
-                f" ones, got {len(gates) + len(objectives) + len(costs)}; declare fewer"
+                f"FEEDMILL_SIGNALS: expected at most {MAX_SIGNALS} signals with the ten built-in"
+                f" ones, got {len(declared)}; declare fewer"
             )
-        return cls(tuple(gates), tuple(objectives), costs=tuple(costs))
+        gates, objectives, costs = map(tuple, of_role.values())
+        return cls(gates, objectives, costs=costs)
+
+
+def stage_of(name: str) -> str:
+    """Return the stage that writes a signal: `engagement` writes several, any other its own."""
+    return "engagement" if name in FURTHER_SIGNALS else name
 
 
 def has_unit_range(name: str, names: SignalNames) -> bool:
     """Return whether the values of a signal are in [0, 1]."""
-    return name in (*names.gates, *names.costs, *BUILT_IN_OBJECTIVES)
+    return name in names.gates or name in names.costs or name in BUILT_IN_OBJECTIVES
 
 
 def check_signal(signal: Signal, name: str, *, in_unit_range: bool) -> None:

@@ -33,7 +33,8 @@ class Weights:
     Attributes
     ----------
     objectives, scale
-        By objective, every declared one: its weight, and what its signal is multiplied by.
+        By objective its weight, and what its signal is multiplied by: `quality` and `engagement`,
+        and every other one whose weight is above 0.
     costs
         By cost, those above 0: how many doublings of the score a probability of 1 takes.
     half_life_hours
@@ -87,6 +88,7 @@ class WeightsDecoder:
 
     def __init__(self, names: SignalNames) -> None:
         self._names = names.objectives
+        self._required = ("quality", "engagement")
         self._costs = names.costs
         scale = msgspec.defstruct(
             "Scale",
@@ -100,13 +102,13 @@ class WeightsDecoder:
             frozen=True,
             forbid_unknown_fields=True,
         )
-        required = [(name, Weight) for name in ("quality", "engagement")]
-        declared = [(name, Weight, 0.0) for name in self._names[2:]]
+        required = [(name, Weight) for name in self._required]
+        others = [(name, Weight, 0.0) for name in self._names if name not in self._required]
         self.struct: type[Struct] = msgspec.defstruct(
             "Weights",
             [
                 *required,
-                *declared,
+                *others,
                 ("scale", scale, scale()),
                 ("costs", costs, costs()),
                 ("half_life_hours", HalfLife | None, 24.0),
@@ -132,7 +134,8 @@ class WeightsDecoder:
             if name in value:
                 raise BadSetting(f"`{name}` is a cost: set `costs.{name}` - at `$.value.{name}`")
         decoded: Any = msgspec.convert(value, self.struct)
-        objectives = {name: float(getattr(decoded, name)) for name in self._names}
+        given = {name: float(getattr(decoded, name)) for name in self._names}
+        objectives = {n: weight for n, weight in given.items() if weight or n in self._required}
         if not any(objectives.values()):
             raise BadSetting("Expected at least one weight above 0, got none - at `$.value`")
         if decoded.explore:
@@ -142,7 +145,7 @@ class WeightsDecoder:
             )
         return Weights(
             objectives=objectives,
-            scale={name: float(getattr(decoded.scale, name)) for name in self._names},
+            scale={name: float(getattr(decoded.scale, name)) for name in objectives},
             half_life_hours=None
             if decoded.half_life_hours is None
             else float(decoded.half_life_hours),

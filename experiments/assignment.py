@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
-# Traffic and shares are whole ten-thousandths.
-WHOLE = 10_000
+from feedmill.events.experiment import WHOLE
 
 
 def places(salt: str, experiment: str, user_id: str) -> tuple[int, int]:

@@ -20,6 +20,8 @@ from msgspec import Meta, Struct, field
 from feedmill.events.engagement import ENGAGEMENT_KINDS, EngagementKind
 
 HALF_LIFE_MS = 6 * 3_600_000
+# A dwell time from which on somebody has read; shorter ones weigh nothing.
+LONG_DWELL_MS = 10_000
 KIND_INDEX: dict[str, int] = {kind: index for index, kind in enumerate(ENGAGEMENT_KINDS)}
 
 _KINDS = len(ENGAGEMENT_KINDS)

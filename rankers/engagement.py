@@ -13,7 +13,7 @@ needed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,6 +31,7 @@ from feedmill.models.linear_text import FEATURES, LinearText, read_linear_text, 
 from feedmill.models.text_model import read_array, read_trees
 from feedmill.models.trees import Trees
 from feedmill.rankers.post_effects import PostEffects, read_effects
+from feedmill.rankers.reaction_rates import SHIPPED_RATES, ReactionRate, read_rates
 from feedmill.rankers.spec import RankerSpec
 
 Scores = npt.NDArray[np.float64]
@@ -62,6 +63,11 @@ class EngagementModel(Protocol):
     @property
     def version(self) -> str:
         """The first 12 hexadecimal digits of the artifact's sha256."""
+        ...
+
+    @property
+    def rates(self) -> Mapping[str, ReactionRate]:
+        """What is known of each further reaction before a post has counts, by its signal."""
         ...
 
     def prior_many(self, posts: Sequence[Post]) -> Scores:
@@ -157,6 +163,8 @@ class ExpectedClicks:
         Expected clicks per impression of an average post.
     prior_weight
         How many impressions a prior is worth.
+    rates
+        By further signal, what is known of its reaction before a post has counts.
     """
 
     name: str
@@ -169,6 +177,7 @@ class ExpectedClicks:
     trees: Trees | None
     base: float
     prior_weight: float
+    rates: Mapping[str, ReactionRate] = field(default_factory=lambda: SHIPPED_RATES)
 
     def prior_many(self, posts: Sequence[Post]) -> Scores:
         """Return the base rate lifted or lowered by each post, at most e**1.2 times: (posts,)."""
@@ -260,7 +269,8 @@ class ExpectedClicks:
         if "trees" in artifact.arrays:
             trees = read_trees(artifact, "trees", 1 + len(SHAPE_COLUMNS))
         read = heads, media, lift, media_lift, read_effects(artifact), trees
-        return cls(artifact.name, artifact.version, *read, base, prior_weight)
+        rates = read_rates(artifact)
+        return cls(artifact.name, artifact.version, *read, base, prior_weight, rates)
 
 
 def sum_media(media: Mapping[str, Scores], weights: Mapping[str, float]) -> Scores:

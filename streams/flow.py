@@ -5,7 +5,7 @@
     nsfw             posts                        signals.nsfw         closed: posts are held
     misinformation   posts                        signals.misinfor…    closed: posts are held
     quality          posts                        signals.quality      open: counts as 0
-    engagement       posts, engagements           signals.engagement   open: last good value
+    engagement       posts, engagements           signals.engagement…  open: last good value
     combiner         posts, signals.*, overrides  Redis                feeds stay, marked stale
 
 A gate's `on_failure` can open a closed one.  The filters and rankers are those of the registries.
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from feedmill.events.errors import UsageError
-from feedmill.events.signal import SignalNames
+from feedmill.events.signal import SignalNames, stage_of
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.spec import FilterSpec
 from feedmill.models.store_files import Store
@@ -91,7 +91,8 @@ def steps_of(stages: Sequence[str], environment: Environment) -> list[Step]:
     models = [name for name in _MODELS if name in stages]
     steps = [_MODELS[name](environment.models) for name in models]
     if COMBINER in stages:
-        steps.append(RankingStep(environment, models))
+        made_here = [name for name in environment.signals.all if stage_of(name) in models]
+        steps.append(RankingStep(environment, made_here))
     return steps
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# What only the extra `train` installs, by module.
+# What only the extras `train` and `experiments` install, by module.
 TRAIN_MODULES = {"lightgbm", "pyarrow", "scipy", "sklearn"}
 
 
@@ -97,12 +97,12 @@ def imports_at_import_time(text: str) -> set[str]:
     return found
 
 
-def test_only_training_needs_the_extra_train() -> None:
+def test_only_training_and_experiments_need_their_extras() -> None:
     found = {
         str(name): wrong
         for name in packaged_files()
         if name.suffix == ".py"
-        and name.parts[0] != "training"
+        and name.parts[0] not in ("training", "experiments")
         and (wrong := imports_at_import_time((ROOT / name).read_text("utf-8")) & TRAIN_MODULES)
     }
     assert found == {}
@@ -116,3 +116,5 @@ def test_the_extra_train_installs_what_training_needs(metadata: Message) -> None
     assert not plain & {"pyarrow", "scipy", "scikit-learn"}
     extra = {line.split(">")[0] for line in required if 'extra == "train"' in line}
     assert extra == {"pyarrow", "scikit-learn"}
+    extra = {line.split(">")[0] for line in required if 'extra == "experiments"' in line}
+    assert extra == {"pyarrow"}

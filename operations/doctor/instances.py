@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from feedmill.events.instance import Instance
+from feedmill.events.signal import stage_of
 from feedmill.operations.doctor.finding import Finding
 from feedmill.operations.doctor.installation import Installation
 from feedmill.streams.flow import COMBINER, STAGES
@@ -127,7 +128,7 @@ def model_versions(inst: Installation) -> Iterator[Finding]:
 
 def declared_signals(inst: Installation) -> Iterator[Finding]:
     """Every instance that writes a signal writes one that is declared here."""
-    known = {*inst.environment.signals.all, *_WITHOUT_SIGNAL}
+    known = {*map(stage_of, inst.environment.signals.all), *_WITHOUT_SIGNAL}
     for name, one in sorted(inst.instances.items()):
         if one.stage not in known:
             yield Finding(
@@ -167,7 +168,7 @@ def writers(inst: Installation) -> Iterator[Finding]:
     for feed in ("", *sorted({*settings.weights, *settings.gates} - {""})):
         weights, gates = settings.weights_of(feed), settings.gates_of(feed)
         for name in weights.signals:
-            needed.setdefault(name, []).append(f"weights/{feed}".rstrip("/"))
+            needed.setdefault(stage_of(name), []).append(f"weights/{feed}".rstrip("/"))
         for name in [n for n, policy in gates.items() if policy.required]:
             needed.setdefault(name, []).append(f"gates/{feed}".rstrip("/"))
     for name in [name for name in needed if name not in running]:

@@ -18,6 +18,7 @@ from redis.cluster import RedisCluster
 
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
+from feedmill.events.signal import stage_of
 from feedmill.operations.health.seen import Beat, FeedState, KafkaState, RedisState, Seen, Trouble
 from feedmill.streams.kafka.client import CallIsStuck, bounded
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, send
@@ -265,5 +266,5 @@ def _memory(client: Any) -> tuple[int, int]:
 
 def _feed_state(feed: FeedSnapshot, now_ms: int) -> FeedState:
     stages = [name for name, gate in feed.gates.items() if gate.required]
-    stages += feed.weights.signals
+    stages += map(stage_of, feed.weights.signals)
     return FeedState(feed.feed, feed.state(now_ms), feed.fresh_for_ms(now_ms), frozenset(stages))

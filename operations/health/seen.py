@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from feedmill.events.instance import Instance
-from feedmill.events.signal import SignalNames
+from feedmill.events.signal import SignalNames, stage_of
 from feedmill.streams.ranking.feed_freshness import SEEN_WITHIN_MS
 from feedmill.streams.redis.reader import State
 
@@ -117,5 +117,5 @@ class Seen:
         """The stages without which feeds are not fresh; all, where no feed says so."""
         feeds = () if self.redis is None else self.redis.feeds
         behind = frozenset[str]().union(*(feed.stages for feed in feeds))
-        names = [name for name in self.names.all if name in behind or not feeds]
-        return (*names, "combiner")
+        stages = dict.fromkeys(map(stage_of, self.names.all))
+        return (*(stage for stage in stages if stage in behind or not feeds), "combiner")

@@ -52,7 +52,7 @@ def signal_fields(
     """
     fields: Fields = {}
     post_offset, arrived_ms = int(view.post.offset[row]), int(view.post.arrived_ms[row])
-    for name, bit in view.bits.items():
+    for name, bit in view.written.items():
         if mask & (POST_CHANGED | bit):
             fields |= fields_of_signal(name, view.signal(row, name), post_offset, arrived_ms)
     if mask & POST_CHANGED:
@@ -88,7 +88,7 @@ def _fields_of_rows(
         post.created_ms[rows],
         post.arrived_ms[rows],
     )
-    signals = {name: view.signals[name].get_many(rows, offsets) for name in view.names.all}
+    signals = {name: view.signals[name].get_many(rows, offsets) for name in view.written}
     columns: dict[str, Sequence[str]] = {
         name: encode_signals(name, of_name, offsets, arrived_ms)
         for name, of_name in signals.items()

@@ -52,6 +52,9 @@ class PostView:
         Post id by row; "" where the row is free.
     post, signals, bits
         The columns, and the bit of each signal in a mask of changes.
+    written
+        Of `bits` those of signals that some post ever had: no other column is touched, so that it
+        takes no memory.
     """
 
     def __init__(self, names: SignalNames, most_early: int = MOST_EARLY) -> None:
@@ -70,6 +73,7 @@ class PostView:
         self.early = EarlySignals(most_early)
         self._changed: dict[int, int] = {}  # by row, in the order of their first changes
         self.bits = {name: signal_bit(i) for i, name in enumerate(names.all)}
+        self.written: dict[str, int] = {}
         self._freed: set[int] = set()
         self._old: Rows = np.empty(0, np.int32)  # found and not returned by `expired`
         self._kept = 0
@@ -160,8 +164,9 @@ class PostView:
         if row not in self.early and self.post.offset[row] == NO_POST:
             self.free([row])
             return
-        self.signals[name].clear(np.array([row], np.int32))
-        self._note(row, self.bits[name])
+        if name in self.written:
+            self.signals[name].clear(np.array([row], np.int32))
+            self._note(row, self.bits[name])
 
     def _delete(self, post_id: str, offset: int) -> None:
         row = self.ids.find(post_id)
@@ -178,8 +183,8 @@ class PostView:
     def _follow_version(self, row: int, before: int, offset: int) -> None:
         """Let signals follow a post from one version to the next."""
         if before != NO_POST:
-            for column in self.signals.values():
-                column.supersede(row, before)
+            for name in self.written:
+                self.signals[name].supersede(row, before)
         if row in self.early:
             for name, signals in self.early.take(row).items():
                 for signal in signals:
@@ -188,6 +193,9 @@ class PostView:
 
     def _store(self, row: int, name: str, signal: Signal) -> None:
         """Take a signal about the present or an earlier version."""
+        if name not in self.written:
+            names = {name, *self.written}
+            self.written = {one: bit for one, bit in self.bits.items() if one in names}
         if self.signals[name].update(row, signal, self.post.offset.item(row)):
             self._note(row, self.bits[name])
 
@@ -262,8 +270,8 @@ class PostView:
             self._freed.add(row)
             self._note(row, POST_CHANGED)
         self.post.clear(rows)
-        for column in self.signals.values():
-            column.clear(rows)
+        for name in self.written:
+            self.signals[name].clear(rows)
 
     def recycle(self, rows: Rows | Sequence[int]) -> None:
         """Rows that were freed and that nothing refers to any more may hold other posts."""

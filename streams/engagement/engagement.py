@@ -25,6 +25,7 @@ from feedmill.rankers.engagement import EngagementModel
 from feedmill.streams.engagement.engagement_restore import EngagementRestore
 from feedmill.streams.engagement.feature_row import TOPIC as FEATURES
 from feedmill.streams.engagement.feature_row import encode_row, feature_rows, sample_limit, sampled
+from feedmill.streams.engagement.further_signals import FurtherSignals
 from feedmill.streams.engagement.packed_states import NO_OFFSET, PostState, encode_state
 from feedmill.streams.engagement.partition_state import PartitionState, Uncounted
 from feedmill.streams.kafka.assignment import AssignmentChange
@@ -48,6 +49,8 @@ _EXPIRE_ROWS = 1_000
 class EngagementStep(ModelStep):
     """Folds `engagements` into `counters`, and writes `signals.engagement` and `features`.
 
+    While some feed weighs `FURTHER_SIGNALS`, it writes those too.
+
     A signal's `revision` is the last offset counted, so that an older count never replaces a newer
     one of the same version of a post.
     """
@@ -59,6 +62,7 @@ class EngagementStep(ModelStep):
         super().__init__()
         self._load = load
         self._states: dict[int, PartitionState] = {}
+        self._further = FurtherSignals()
         self._window_ms = WINDOW_MS
         self._expiring: Iterator[bool] = iter(())
         self._expired_at_ms = 0
@@ -84,7 +88,8 @@ class EngagementStep(ModelStep):
     def swap(self, model: EngagementModel) -> None:
         self.model = self.loaded = model
         self.models = {self.name: model.version}
-        self._rescoring.follow(model.version)
+        self._further.take_model(model.version, model.rates)
+        self._rescoring.follow(self._further.version)
         self._rescoring.hold(())
 
     def stop_model(self, stopped: EngagementModel) -> None:
@@ -94,6 +99,8 @@ class EngagementStep(ModelStep):
     def settings_changed(self, settings: Settings) -> None:
         hours = max((spec.window_hours for spec in settings.feeds.values()), default=0)
         self._window_ms = max(WINDOW_MS, int(hours * HOUR_MS) + DAY_MS)
+        self._further.follow(settings)
+        self._rescoring.follow(self._further.version)
 
     def on_assigned(self, change: AssignmentChange) -> None:
         for partition in change.lost:
@@ -137,6 +144,9 @@ class EngagementStep(ModelStep):
             writer.add(SIGNAL, key, None, owner=owner)
             writer.add(COUNTERS, key, None, owner=owner)
             work.signals.append(WrittenSignal(self.name, post_id, None))
+            for name in self._further.names:
+                writer.add(f"signals.{name}", key, None, owner=owner)
+                work.signals.append(WrittenSignal(name, post_id, None))
         self._write(work, writer)
         self._rescoring.note_written(work, writer)
 
@@ -242,6 +252,8 @@ class EngagementStep(ModelStep):
             if signal is not None:
                 writer.add(SIGNAL, key, encode(signal), owner=owner)
                 work.signals.append(WrittenSignal(self.name, one.post_id, signal))
+                if self._further.names:
+                    self._write_further(partition, one, work, writer)
         if self._sample_limit:
             self._log_features(rows, signals, writer)
         for partition, state in self._states.items():
@@ -250,6 +262,15 @@ class EngagementStep(ModelStep):
                 writer.add(COUNTERS, post_id.encode(), None, owner=owner)
             if forgotten:
                 self.context.metrics.add("feedmill_unknown_posts_total", len(forgotten))
+
+    def _write_further(
+        self, partition: int, one: PostState, work: WorkBatch, writer: Writer
+    ) -> None:
+        owner = TopicPartition("posts", partition)
+        before = self._states[partition].before(one.post_id)
+        for name, signal in self._further.changed(one, before, work.now_ms):
+            writer.add(f"signals.{name}", one.post_id.encode(), encode(signal), owner=owner)
+            work.signals.append(WrittenSignal(name, one.post_id, signal))
 
     def _log_features(
         self,

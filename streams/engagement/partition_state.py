@@ -39,6 +39,8 @@ class PartitionState:
     ----------
     changed
         The states that were touched since the last `pack`, in the order of the first touch.
+    retold
+        Those of `changed` of which more than engagements came: a version, or another prior.
     furthest
         The highest `through` that was restored: the last engagement ever counted.
     damped
@@ -54,6 +56,7 @@ class PartitionState:
         most_unknown: int = MOST_UNKNOWN,
     ) -> None:
         self.changed: dict[str, PostState] = {}
+        self.retold: set[str] = set()
         self.furthest = NO_OFFSET
         self.damped: dict[str, dict[EngagementKind, int]] = {}
         self._repeated = RepeatedEngagements(user_window)
@@ -106,6 +109,11 @@ class PartitionState:
         row = self._row_of(post_id)
         return None if row < 0 else self._states.load(row, post_id)
 
+    def before(self, post_id: str) -> PostState | None:
+        """Return the state of a post in `changed` as of the last `pack`; None: it was retold."""
+        row = _NO_ROW if post_id in self.retold else self._row_of(post_id)
+        return None if row < 0 else self._states.load(row, post_id)
+
     def take_post(self, post_id: str, post_offset: int, prior: float, at_ms: int) -> None:
         """Take a new or changed post over, unless a later version of it is there."""
         state = self.find(post_id)
@@ -114,6 +122,7 @@ class PartitionState:
         elif post_offset <= state.post_offset:
             return
         self.changed[post_id] = state
+        self.retold.add(post_id)
         state.post_offset, state.prior = post_offset, prior
         state.at_ms = max(state.at_ms, at_ms)
 
@@ -122,6 +131,7 @@ class PartitionState:
         state = self.find(post_id)
         if state is not None and state.post_offset == post_offset:
             self.changed[post_id] = state
+            self.retold.add(post_id)
             state.prior = prior
 
     def log_needed(self, at_ms: int) -> int:
@@ -198,6 +208,7 @@ class PartitionState:
         self._forget_unknown()
         forgotten, self._forgotten = self._forgotten, []
         self.changed, self.damped, self._rows = {}, {}, {}
+        self.retold.clear()
         return forgotten
 
     def expire(self, cutoff_ms: int, first: int, rows: int) -> int | None:

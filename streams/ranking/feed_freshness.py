@@ -8,6 +8,7 @@ from itertools import islice
 from math import ceil
 
 from feedmill.events.instance import Instance
+from feedmill.events.signal import stage_of
 from feedmill.rankers.combiner import FeedChange
 
 # Two heartbeats, and a while.
@@ -88,7 +89,7 @@ class FeedFreshness:
 def stages_behind(change: FeedChange) -> list[str]:
     """Return the stages without which a feed grows stale."""
     gates = [name for name, gate in change.gates.items() if gate.required]
-    return [*gates, *change.weights.signals]
+    return [*gates, *map(stage_of, change.weights.signals)]
 
 
 class FeedRenewals:

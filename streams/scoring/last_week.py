@@ -53,6 +53,17 @@ class NotedVersion:
         self.of.pop(partition, None)
         self._noted.pop(partition, None)
 
+    def narrow(self) -> None:
+        """Count partitions whose posts are under more parts than are in force as under these.
+
+        A version is words: the model, then the parts that it judges.
+        """
+        first, *parts = self.in_force.split() or [""]
+        for partition, version in self.of.items():
+            was_first, *had = version.split() or [""]
+            if was_first == first and set(parts) <= set(had):
+                self.of[partition] = self.in_force
+
     def behind(self) -> list[int]:
         """Return the partitions with posts that are not under the version in force."""
         return sorted(p for p, version in self.of.items() if version != self.in_force)

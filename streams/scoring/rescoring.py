@@ -140,6 +140,7 @@ class Rescoring:
         """Take the version that judges from now on, and the last changes of rules and lists."""
         if (version, rules) != (self._model.in_force, self._rules.in_force):
             self._model.in_force, self._rules.in_force = version, rules
+            self._model.narrow()
             self._stop()
 
     def hold(self, partitions: Collection[int]) -> None:
@@ -179,6 +180,7 @@ class Rescoring:
             is_new = start == 0 or not self._rules.in_force
             unknown = self._rules.in_force if is_new else NO_RULES
             self._rules.gain(partition, notes.get(self._rules.note, ""), unknown)
+        self._model.narrow()
 
     def note_written(self, work: WorkBatch, writer: Writer) -> None:
         """Take note of a cycle whose signals are written: they are under what is in force."""
@@ -201,8 +203,6 @@ class Rescoring:
             return False
         self._finish_pass()
         self._rules.write(writer)
-        if self._rate:
-            self._model.write(writer)
         if self._pass is None:
             self._note_mixed(writer)
             # What rules decide comes first: it need not be scored, or little of it.
@@ -236,6 +236,8 @@ class Rescoring:
         for partition in self._behind():
             # Also if the version of before comes back: it did not judge all.
             self._model.mark_mixed(partition, writer)
+        if self._rate:
+            self._model.write(writer)
 
     def _begin(self, behind: Sequence[int], *, by_model: bool) -> None:
         sources = tuple(TopicPartition("posts", p) for p in behind)

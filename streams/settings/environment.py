@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from feedmill.events.errors import UsageError
-from feedmill.events.signal import BUILT_IN_GATES, BUILT_IN_OBJECTIVES, SignalNames
+from feedmill.events.signal import SignalNames
 from feedmill.filters.registry import FILTERS
 from feedmill.models.store_files import Store, parse_store
 
@@ -173,12 +173,14 @@ def _generated_instance() -> str:
 
 def _declaration(signals: SignalNames) -> str:
     """The declared signals as FEEDMILL_SIGNALS has them."""
-    gates = [f"{name}:gate" for name in signals.gates if name not in BUILT_IN_GATES]
-    objectives = [
-        f"{name}:objective" for name in signals.objectives if name not in BUILT_IN_OBJECTIVES
-    ]
-    costs = [f"{name}:cost" for name in signals.costs]
-    return ",".join(gates + objectives + costs)
+    built_in = SignalNames().all
+    of_role = {"gate": signals.gates, "objective": signals.objectives, "cost": signals.costs}
+    return ",".join(
+        f"{name}:{role}"
+        for role, names in of_role.items()
+        for name in names
+        if name not in built_in
+    )
 
 
 def _without_credentials(url: str) -> str:

@@ -121,9 +121,13 @@ class Oracle:
 
     def weights(self, feed: str) -> dict[str, Any]:
         own = self.settings.get("weights/" + feed) or self.settings.get("weights")
-        found: dict[str, Any] = {"half_life_hours": 24, "max_per_author": 3, "novelty": 0}
+        found: dict[str, Any] = {"half_life_hours": 24, "max_per_author": 3}
         found |= own or DEFAULT_WEIGHTS
         found["scale"] = {**DEFAULT_SCALE, **found.get("scale", {})}
+        # What weighs nothing is left out, but for the two that every setting names.
+        for name in [n for n in OBJECTIVES[2:] if not found.get(n)]:
+            found.pop(name, None)
+            found["scale"].pop(name, None)
         costs = {**DEFAULT_COSTS, **found.pop("costs", {})}
         if costs := {name: cost for name, cost in costs.items() if cost}:
             found["costs"] = costs

@@ -15,6 +15,7 @@ from feedmill.events.post import Post
 from feedmill.features.counters import Counters
 from feedmill.features.post_batch import PostBatch
 from feedmill.rankers.engagement import EngagementModel
+from feedmill.rankers.reaction_rates import SHIPPED_RATES
 from feedmill.streams.engagement import engagement_restore
 from feedmill.streams.engagement.burst_damping import MINUTE_MS
 from feedmill.streams.engagement.engagement import EngagementStep
@@ -40,7 +41,7 @@ def count_partitions(topic: str, stopping: object) -> int:
 class LikesOverImpressions:
     """A model whose scores are plain to see."""
 
-    name, version = "engagement", "v1"
+    name, version, rates = "engagement", "v1", SHIPPED_RATES
 
     def prior_batch(self, batch: PostBatch) -> np.ndarray:
         return np.full(len(batch), PRIOR)

@@ -79,7 +79,7 @@ CHANGING_NOTHING = {
     *("run", "worker", "replay", "feed", "explain", "latency", "audit", "sample", "score"),
     *("doctor", "health"),
     *("config get", "config history", "gates preview", "weights preview"),
-    *("override list", "evaluate", "examination"),
+    *("override list", "evaluate", "examination", "experiments plan", "experiments analyse"),
     *(
         "dead-letters list",
         "dead-letters show",

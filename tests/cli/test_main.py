@@ -136,6 +136,17 @@ WRONG_LINES = {
         *("", "ham", "quality", "spam --folds 1", "spam --alone", "engagement --folds 2"),
         *("spam --data nowhere.csv", "spam --jobs 0", "spam --rows 1"),
     ),
+    "experiments": (
+        *("", "start", "plan", "plan nowhere.json", "plan broken.jsonl", "plan 'a b.json'"),
+        *("plan good.json", "plan good.json --assume clicks=1", "plan good.json --effect 0"),
+        *("plan good.json --assume take_rate=5%", "plan good.json --before nowhere.csv"),
+        *("plan good.json --assume take_rate=0.05", "plan good.json --assume actions=1:9"),
+        *("plan good.json --users-a-day few", "plan bad.json", "analyse"),
+        *("analyse nowhere.csv", "analyse nowhere.csv --experiment good.json"),
+        *("analyse broken.jsonl --experiment good.json", "analyse x.csv --experiment nowhere.json"),
+        "analyse x.csv --experiment good.json --record nowhere.json",
+        "analyse x.csv --experiment good.json --record broken.jsonl",
+    ),
     "examination": (
         *("nowhere.jsonl", "broken.jsonl", "--positions 1", "--positions many"),
         *("a.jsonl b.jsonl", NO_KAFKA),
@@ -148,6 +159,10 @@ def _empty_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of feedmill, and a folder with nothing but a broken file."""
     monkeypatch.chdir(tmp_path)
     Path("broken.jsonl").write_text("{}\nbroken\n")
+    arms = '[{"name": "a", "share": 5000}, {"name": "b", "share": %d, "weights": {"quality": 2}}]'
+    setting = '{"arms": %s, "feeds": ["global"], "salt": "s", "planned_n": 9000}'
+    Path("good.json").write_text(setting % (arms % 5000))
+    Path("bad.json").write_text(setting % (arms % 4000))
     for variable in [name for name in os.environ if name.startswith("FEEDMILL_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("COLUMNS", "80")

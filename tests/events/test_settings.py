@@ -53,9 +53,10 @@ def test_omitted_fields_take_the_values_of_the_contract() -> None:
 
 def test_a_declared_objective_weighs_nothing_until_told() -> None:
     before = folded(("weights", WEIGHTS)).weights_of("global")
-    assert (before.objectives["novelty"], before.scale["novelty"]) == (0.0, 1.0)
+    assert before.objectives.keys() == before.scale.keys() == {"quality", "engagement"}
     after = folded(("weights", {"quality": 0, "engagement": 0, "novelty": 0.1}))
-    assert after.weights_of("global").objectives["novelty"] == 0.1
+    named = {"quality": 0.0, "engagement": 0.0, "novelty": 0.1}
+    assert after.weights_of("global").objectives == named
 
 
 def test_a_declared_cost_takes_nothing_until_told() -> None:

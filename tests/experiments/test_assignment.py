@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from scipy.stats import chisquare
 
-from feedmill.experiments.assignment import WHOLE, arm_of, places
+from feedmill.events.experiment import WHOLE
+from feedmill.experiments.assignment import arm_of, places
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "assignment"
 DRIVERS = Path(__file__).parent / "drivers"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from feedmill.events.signal import BUILT_IN_OBJECTIVES
+from feedmill.events.signal import SignalNames, stage_of
 from feedmill.models.artifact import read_card
 from feedmill.rankers import registry
 from feedmill.rankers.registry import RANKERS, load
@@ -10,8 +10,9 @@ from feedmill.rankers.spec import STORE
 from feedmill.training.trainers.registry import TRAINERS
 
 
-def test_every_built_in_objective_has_its_ranker() -> None:
-    assert set(BUILT_IN_OBJECTIVES) <= set(RANKERS)
+def test_every_built_in_objective_and_cost_has_the_ranker_that_writes_it() -> None:
+    names = SignalNames()
+    assert {stage_of(name) for name in (*names.objectives, *names.costs)} <= set(RANKERS)
 
 
 @pytest.mark.parametrize("name", RANKERS)

@@ -4,7 +4,7 @@ import pytest
 
 from feedmill.events.errors import UsageError
 from feedmill.events.gates import GatePolicy
-from feedmill.events.signal import BUILT_IN_GATES, SignalNames
+from feedmill.events.signal import BUILT_IN_GATES, FURTHER_SIGNALS, SignalNames
 from feedmill.filters.model import Evidence
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.spec import FilterSpec
@@ -68,7 +68,7 @@ def test_the_combiner_comes_last_and_does_not_read_what_is_made_beside_it() -> N
     steps = flow.steps_of(["combiner", "engagement", "spam"], environment_)
     assert [step.name for step in steps] == ["spam", "engagement", "combiner"]
     (ranking,) = [step for step in steps if isinstance(step, RankingStep)]
-    assert ranking.made_here == {"spam", "engagement"}
+    assert ranking.made_here == {"spam", "engagement", *FURTHER_SIGNALS}
 
 
 def test_the_environment_knows_which_gates_have_filters(monkeypatch: pytest.MonkeyPatch) -> None:

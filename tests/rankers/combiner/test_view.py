@@ -227,3 +227,17 @@ def test_what_posts_lack_that_came_some_time_ago() -> None:
     assert view.lacking(own, NOW_MS + 1) == ["extreme", "novelty"]
     view.update_post(Deletion("p", deleted=True), 3, NOW_MS)
     assert view.lacking(own, NOW_MS + 1) == []
+
+
+def test_a_column_that_nobody_writes_is_never_touched() -> None:
+    view = PostView(NAMES)
+    for i in range(10_000):
+        view.update_post(post(f"p{i}"), 1, NOW_MS)
+        view.update_signal("spam", signal(f"p{i}", 1, 0.1))
+    view.update_post(post("p0", text="edited"), 2, NOW_MS)
+    view.clear_signal("report", "p0")
+    view.free(view.expired(NOW_MS + 1, 5_000))
+    assert [*view.written] == ["spam"]
+    view.update_signal("report", signal("p9999", 1, 0.2))
+    view.update_signal("reply", signal("p9999", 1, 0.3))
+    assert [*view.written] == ["spam", "reply", "report"]

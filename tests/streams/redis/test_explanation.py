@@ -59,9 +59,9 @@ OVERRIDES = st.dictionaries(
 WEIGHTS = st.builds(
     Weights,
     objectives=st.fixed_dictionaries(
-        {n: st.sampled_from([0.0, 0.3, 1.0]) for n in NAMES.objectives}
+        {n: st.sampled_from([0.0, 0.3, 1.0]) for n in ("quality", "engagement", "reply")}
     ),
-    scale=st.just({"quality": 1.0, "engagement": 10.0}),
+    scale=st.just({"quality": 1.0, "engagement": 10.0, "reply": 2.0}),
     half_life_hours=st.sampled_from([None, 24.0]),
     costs=st.fixed_dictionaries({"grumble": st.sampled_from([0.0, 20.0])}),
 )

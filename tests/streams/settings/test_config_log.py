@@ -112,7 +112,7 @@ def test_rules_and_feeds_are_shown_as_plain_objects() -> None:
     assert effective_value(settings, "feeds/mine")["size"] == 7
     assert effective_value(settings, "feeds/nobody") == {}
     declared = log_of(names=SignalNames.parse("extreme:gate,novelty:objective")).settings
-    assert effective_value(declared, "weights")["novelty"] == 0.0
+    assert effective_value(declared, "weights")["quality"] == 0.5
     assert "extreme" in effective_value(declared, "gates")
 
 

@@ -1,0 +1,256 @@
+"""`feedmill experiments`: how many readers an experiment takes, and what came of it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from feedmill.cli.output import json_option, print_json, print_table
+from feedmill.events.errors import BadSetting, FeedmillError, UsageError
+from feedmill.events.experiment import Experiment, decode_experiment
+from feedmill.events.limits import is_name
+from feedmill.events.metric import Metric
+from feedmill.experiments.checks import ExperimentRecord, decode_record
+from feedmill.experiments.page import page_of
+from feedmill.experiments.plan import Baseline, Plan, Size, baselines_of, plan_of
+from feedmill.experiments.report import LIMITS, Report, report_of
+from feedmill.experiments.rows import CHECK_COLUMNS, EFFECT_COLUMNS, check_rows, effect_rows
+from feedmill.experiments.table import read_period, read_table
+from feedmill.streams.settings.environment import read_environment
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_PLAN_COLUMNS = (
+    *("metric", "role", "value>", "to show>", "users an arm>", "planned>", "least shown>", "cap>"),
+)
+
+
+@click.group()
+def experiments() -> None:
+    """Plan experiments on readers, and analyse them by statistics that hold at every look.
+
+    EXPERIMENT is a file of JSON with the value of `experiments/<name>`; its name without the ending
+    is the experiment's. The first arm is the control. Built-in metrics are take_rate, actions,
+    reporters and hiders; `metrics` adds others, or gives these a cap.
+
+    \b
+    {"arms": [{"name": "control", "share": 5000},
+              {"name": "fresher", "share": 5000, "weights": {"half_life_hours": 6}}],
+     "feeds": ["global"], "salt": "s-1", "traffic": 10000, "planned_n": 63000,
+     "window_hours": 168, "primary": "take_rate",
+     "guardrails": {"reporters": 0.25, "actions": 0.05},
+     "metrics": {"likes": {"per": "user", "kinds": ["like"], "cap": 50}}}
+    """  # noqa: D301 - click's mark of lines that stay as they are
+
+
+@experiments.command()
+@click.argument("experiment", type=_FILE)
+@click.option("--before", type=_FILE, help="A table of users in one window before: CSV or Parquet.")
+@click.option(
+    "--assume",
+    multiple=True,
+    metavar="METRIC=VALUE[:SD]",
+    help="A metric's value and the deviation of a user, instead of a table.",
+)
+@click.option(
+    "--effect",
+    type=click.FloatRange(0, 10, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="The relative change of the primary metric that is to be found.",
+)
+@click.option(
+    "--users-a-day",
+    type=click.FloatRange(0, min_open=True),
+    help="How many new users a day come into the experiment.",
+)
+@json_option
+def plan(
+    *,
+    experiment: Path,
+    before: Path | None,
+    assume: tuple[str, ...],
+    effect: float,
+    users_a_day: float | None,
+    as_json: bool,
+) -> None:
+    """Size the primary metric and every guardrail of EXPERIMENT.
+
+    The table before has a row for each user: user, impressions, <metric>, and where they are known
+    pre_impressions and pre_<metric>. The value of a metric per impression is a ratio of sums, and
+    its deviation that of (sum - value x impressions) / mean impressions.
+
+    Exits with 1 where the planned n cannot show the effect or a margin.
+    """
+    wanted = _read_setting(experiment)
+    baselines = _assumed(assume, wanted.all_metrics)
+    if before is not None:
+        baselines = {**baselines_of(read_period(before, wanted), wanted), **baselines}
+    missing = [name for name in (wanted.primary, *wanted.guardrails) if name not in baselines]
+    if missing:
+        raise UsageError(
+            f"nothing says what {', '.join(missing)} is now; give --before TABLE or --assume"
+            f" {missing[0]}=VALUE:SD"
+        )
+    found = plan_of(wanted, baselines, effect=effect, users_a_day=users_a_day)
+    if as_json:
+        print_json(_plan_dict(found))
+    else:
+        print_table(_PLAN_COLUMNS, [_plan_row(found, size) for size in found.sizes])
+        click.echo(f"\n{_time_line(found)}")
+    if found.too_small:
+        raise FeedmillError(
+            f"{found.planned_n:,} users an arm do not show "
+            + "; ".join(_remedy(size) for size in found.too_small)
+        )
+
+
+@experiments.command()
+@click.argument("table", type=_FILE)
+@click.option("--experiment", type=_FILE, required=True, help="What was run, as above.")
+@click.option("--record", type=_FILE, help="JSON of its gaps, overlap of top tens and changes.")
+@click.option("--html", type=_FILE, help="Write a page with pictures to this file.")
+@json_option
+def analyse(
+    *, table: Path, experiment: Path, record: Path | None, html: Path | None, as_json: bool
+) -> None:
+    """Analyse TABLE, CSV or Parquet with one row a user.
+
+    What must hold comes first: data, ratios, arms, dose, controls. If one of them fails, no effect
+    is shown and the exit code is 1.
+
+    \b
+    user                           each once, hashed or not
+    arm, computed_arm              as reported first; by the assignment
+    first_exposure_ms              empty: never exposed
+    complete                       whether the user's window is over
+    served, impressions            positions requested, and impressions, in it
+    <metric>                       what the metric sums in it
+    pre_impressions, pre_<metric>  before the exposure; empty: not seen
+    elsewhere_<metric>             in the window, in other feeds
+
+    The last two may be left out. The record is {"gaps": [], "overlap": {"<arm>": 0.6},
+    "changes": []}: times without data, which part of the control's top ten an arm has, and what
+    changed meanwhile.
+    """  # noqa: D301 - as above
+    wanted = _read_setting(experiment)
+    known = ExperimentRecord() if record is None else decode_record(_bytes_of(record), str(record))
+    report = report_of(experiment.stem, read_table(table, wanted), wanted, known)
+    if html is not None:
+        html.write_text(page_of(report), encoding="utf-8")
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        _print(report)
+    if not report.valid:
+        click.get_current_context().exit(1)
+
+
+def _print(report: Report) -> None:
+    click.echo(
+        f"{report.name}: {report.users:,} users, {report.complete:,} with a complete window, first"
+        f" exposures over {report.days:.1f} days\n"
+    )
+    print_table(CHECK_COLUMNS, check_rows(report.checks))
+    for arm in report.arms:
+        click.echo(f"\n{arm.arm}: {arm.verdict}")
+        print_table(EFFECT_COLUMNS, effect_rows(arm))
+    click.echo(f"\n{report.conclusion}")
+    for line in (*(LIMITS if report.valid else ()), *report.changes):
+        click.echo(f"- {line}")
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist") from None
+
+
+def _read_setting(path: Path) -> Experiment:
+    if not is_name(path.stem):
+        raise UsageError(
+            f"{path}: the file's name without its ending is the experiment's: letters, digits, `.`,"
+            " `_` and `-`"
+        )
+    try:
+        value = orjson.loads(_bytes_of(path))
+        return decode_experiment(value, read_environment().signals)
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"{path}: JSON is malformed: {error}") from None
+    except BadSetting as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _assumed(words: tuple[str, ...], metrics: dict[str, Metric]) -> dict[str, Baseline]:
+    found = {}
+    for word in words:
+        name, _, numbers = word.partition("=")
+        value, _, deviation = numbers.partition(":")
+        try:
+            if name not in metrics:
+                raise ValueError
+            needs_deviation = metrics[name].per != "reader"
+            baseline = Baseline(float(value), float(deviation) if needs_deviation else 0.0)
+            if not (baseline.value > 0 and baseline.deviation >= 0):
+                raise ValueError
+            found[name] = baseline
+        except ValueError:
+            raise UsageError(
+                f"--assume {word}: expected METRIC=VALUE:SD, or METRIC=VALUE of a metric per"
+                f" reader, with one of {', '.join(metrics)}"
+            ) from None
+    return found
+
+
+def _plan_row(found: Plan, size: Size) -> list[str]:
+    enough = "" if size.users <= found.planned_n else "  too few"
+    return [
+        size.metric,
+        size.role,
+        f"{size.value:.4g}",
+        f"{size.change:.1%}",
+        f"{size.users:,.0f}" if size.users < 1e10 else "never",
+        f"{found.planned_n:,}{enough}",
+        f"{size.least_change:.1%}",
+        "" if size.cap is None else f"{size.cap:g}",
+    ]
+
+
+def _remedy(size: Size) -> str:
+    needed = f"plan {math.ceil(size.users):,}" if size.users < 1e10 else "plan more"
+    what = "a margin" if size.role == "guardrail" else "a change"
+    return (
+        f"{what} of {size.change:.1%} in {size.metric}: {needed}, or take {size.least_change:.1%}"
+    )
+
+
+def _time_line(found: Plan) -> str:
+    odds = f"each metric is missed in {found.miss:.1%} of all experiments"
+    if found.days is None:
+        return f"{odds}; run it for two whole weeks at least, and whole weeks after"
+    return f"{odds}; {found.days} days, the windows of the last users included"
+
+
+def _plan_dict(found: Plan) -> dict[str, Any]:
+    return {
+        "planned_n": found.planned_n,
+        "miss": found.miss,
+        "days": found.days,
+        "metrics": [
+            {
+                "metric": size.metric,
+                "role": size.role,
+                "value": size.value,
+                "to_show": size.change,
+                "users": math.ceil(size.users) if size.users < 1e10 else None,
+                "enough": size.users <= found.planned_n,
+                "least_shown": round(size.least_change, 6),
+                "cap": size.cap,
+            }
+            for size in found.sizes
+        ],
+    }

@@ -1,0 +1,251 @@
+"""The setting `experiments/<name>`: arms, who is in it, and by which metrics it is judged."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from feedmill.events.errors import BadSetting
+from feedmill.events.feeds import check_feed_name, pattern_of
+from feedmill.events.gates import GatePolicyPatch
+from feedmill.events.limits import Name
+from feedmill.events.metric import BUILT_IN_METRICS, Metric
+from feedmill.events.reasons import reason_of, with_suggestion
+from feedmill.events.settings import gates_struct, weights_struct
+from feedmill.events.signal import SignalNames
+
+# Traffic and shares are ten-thousandths, so that every language cuts at the same user.
+WHOLE = 10_000
+MAX_ARMS = 8
+# `engagements` live for eight days; a window must be over before they go.
+MAX_WINDOW_HOURS = 168
+
+Share = Annotated[int, Meta(ge=1, le=WHOLE)]
+WindowHours = Annotated[int, Meta(ge=1, le=MAX_WINDOW_HOURS)]
+Users = Annotated[int, Meta(ge=1_000, le=10**9)]
+Margin = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class Arm(Struct, frozen=True, forbid_unknown_fields=True):
+    """One arm: its share of the users, and in what it differs from the feed's own settings.
+
+    Attributes
+    ----------
+    name, share
+        The arm's name, and how many of 10,000 users of the experiment get it.
+    weights, gates
+        The fields of the settings `weights` and `gates` that differ, by name.
+    control_copy
+        Whether it is the control once more, to show that equal arms come out equal.
+    """
+
+    name: Name
+    share: Share
+    weights: dict[str, Any] = {}
+    gates: dict[str, dict[str, Any]] = {}
+    control_copy: bool = False
+
+    @property
+    def differs(self) -> bool:
+        """Whether it has a setting of its own."""
+        return bool(self.weights) or any(self.gates.values())
+
+
+class Experiment(Struct, frozen=True, forbid_unknown_fields=True):
+    """The value of `experiments/<name>`.
+
+    Attributes
+    ----------
+    arms
+        Two to eight; the first is the control.
+    feeds
+        The named feeds that have the arms.
+    salt
+        What makes its assignment independent of other experiments'.
+    traffic
+        How many of 10,000 users are in it.
+    window_hours
+        For how long after a user's first exposure the outcome is summed.
+    primary
+        The metric that decides.
+    guardrails
+        By metric, which part of the control's value an arm may be worse by.
+    planned_n
+        How many users an arm are planned, with complete windows.
+    metrics
+        By name; those of `BUILT_IN_METRICS` exist, and may be replaced.
+    """
+
+    arms: Annotated[tuple[Arm, ...], Meta(min_length=2)]
+    feeds: Annotated[tuple[str, ...], Meta(min_length=1, max_length=100)]
+    salt: Name
+    planned_n: Users
+    traffic: Share = WHOLE
+    window_hours: WindowHours = 168
+    primary: Name = "take_rate"
+    guardrails: dict[Name, Margin] = {}
+    metrics: dict[Name, Metric] = {}
+
+    @property
+    def control(self) -> Arm:
+        """The arm that the others are compared with."""
+        return self.arms[0]
+
+    @property
+    def treatments(self) -> tuple[Arm, ...]:
+        """The arms whose effect is asked for: neither the control nor a copy of it."""
+        return tuple(arm for arm in self.arms[1:] if not arm.control_copy)
+
+    @property
+    def shares(self) -> dict[str, int]:
+        """The share of each arm, in the order of assignment."""
+        return {arm.name: arm.share for arm in self.arms}
+
+    @property
+    def all_metrics(self) -> dict[str, Metric]:
+        """The metrics by name, the built-in ones too."""
+        return {**BUILT_IN_METRICS, **self.metrics}
+
+
+def decode_experiment(value: object, names: SignalNames) -> Experiment:
+    """Return the experiment that the value of a setting describes.
+
+    Whether its feeds exist, and whether its gates are at most stricter than theirs, is not checked.
+
+    Raises
+    ------
+    BadSetting
+        With the path, what was expected and what was found.
+    """
+    try:
+        experiment = msgspec.convert(value, Experiment)
+        for place, arm in enumerate(experiment.arms):
+            _check_differences(arm, f"$.value.arms[{place}]", names)
+    except msgspec.ValidationError as error:
+        known = (*Experiment.__struct_fields__, *Arm.__struct_fields__, *Metric.__struct_fields__)
+        raise BadSetting(with_suggestion(reason_of(error, "$.value"), known)) from None
+    _check_arms(experiment)
+    _check_feeds(experiment.feeds)
+    _check_metrics(experiment)
+    return experiment
+
+
+@cache
+def _weights_patch(names: SignalNames) -> type[Struct]:
+    """The record of `weights`, every field of which may be left out."""
+    fields: list[tuple[str, Any, Any]] = []
+    for field in msgspec.structs.fields(weights_struct(names)):
+        kind = field.type
+        if isinstance(kind, type) and issubclass(kind, Struct):
+            inner = [(f.name, f.type | UnsetType, UNSET) for f in msgspec.structs.fields(kind)]
+            kind = msgspec.defstruct(kind.__name__, inner, frozen=True, forbid_unknown_fields=True)
+        fields.append((field.name, kind | UnsetType, UNSET))
+    return msgspec.defstruct("WeightsPatch", fields, frozen=True, forbid_unknown_fields=True)
+
+
+def _check_differences(arm: Arm, path: str, names: SignalNames) -> None:
+    patch = _weights_patch(names)
+    try:
+        msgspec.convert(arm.weights, patch)
+    except msgspec.ValidationError as error:
+        reason = reason_of(error, f"{path}.weights")
+        raise BadSetting(with_suggestion(reason, patch.__struct_fields__)) from None
+    for gate in arm.gates:
+        if gate not in names.gates:
+            known = ", ".join(names.gates)
+            raise BadSetting(
+                f"Expected a declared gate ({known}), got {gate[:80]!r} - at `{path}.gates`"
+            )
+    try:
+        msgspec.convert(arm.gates, gates_struct(names))
+    except msgspec.ValidationError as error:
+        reason = reason_of(error, f"{path}.gates")
+        raise BadSetting(with_suggestion(reason, GatePolicyPatch.__struct_fields__)) from None
+
+
+def _check_arms(experiment: Experiment) -> None:
+    arms = experiment.arms
+    if len(arms) > MAX_ARMS:
+        raise BadSetting(f"Expected at most {MAX_ARMS} arms, got {len(arms)} - at `$.value.arms`")
+    total = sum(arm.share for arm in arms)
+    if total != WHOLE:
+        raise BadSetting(
+            f"Expected shares that sum to {WHOLE}, got {total} - at `$.value.arms[…].share`"
+        )
+    if arms[0].differs or arms[0].control_copy:
+        raise BadSetting(
+            "Expected the control, which has the feed's settings and is no copy, got"
+            f" {arms[0].name!r} - at `$.value.arms[0]`"
+        )
+    for place, arm in enumerate(arms):
+        path = f"$.value.arms[{place}]"
+        if arm.name in {other.name for other in arms[:place]}:
+            raise BadSetting(f"Expected a name of its own, got {arm.name!r} again - at `{path}`")
+        if arm.control_copy:
+            if arm.differs:
+                raise BadSetting(
+                    f"Expected a copy of the control without `weights` and `gates`, got"
+                    f" {arm.name!r} with some - at `{path}`"
+                )
+            continue
+        settings = (arm.weights, arm.gates)
+        same = [one.name for one in arms[:place] if (one.weights, one.gates) == settings]
+        if same or (place and not arm.differs):
+            raise BadSetting(
+                f"Expected settings of its own, got those of {(same or [arms[0].name])[0]!r} in"
+                f" {arm.name!r} - at `{path}`; a second control has `control_copy`"
+            )
+    if not experiment.treatments:
+        raise BadSetting("Expected an arm that is no control, got none - at `$.value.arms`")
+
+
+def _check_feeds(feeds: tuple[str, ...]) -> None:
+    for place, feed in enumerate(feeds):
+        path = f"$.value.feeds[{place}]"
+        try:
+            check_feed_name(feed)
+        except BadSetting as error:
+            raise BadSetting(f"{error} - at `{path}`") from None
+        if pattern_of(feed):
+            raise BadSetting(
+                f"Expected a feed with a name of its own, got {feed!r}, which a pattern makes - at"
+                f" `{path}`"
+            )
+        if feed in feeds[:place]:
+            raise BadSetting(f"Expected each feed once, got {feed!r} again - at `{path}`")
+
+
+def _check_metrics(experiment: Experiment) -> None:
+    metrics = experiment.all_metrics
+    known = ", ".join(metrics)
+    named = {
+        "$.value.primary": experiment.primary,
+        **{f"$.value.guardrails.{name}": name for name in experiment.guardrails},
+    }
+    for path, name in named.items():
+        if name not in metrics:
+            raise BadSetting(f"Expected a metric ({known}), got {name!r} - at `{path}`")
+    for name, metric in experiment.metrics.items():
+        if metric.per == "reader" and metric.cap is not None:
+            raise BadSetting(
+                f"Expected no cap where users count once, got {metric.cap:g} - at"
+                f" `$.value.metrics.{name}.cap`"
+            )
+        if metric.per == "reader" and metric.better == "more":
+            raise BadSetting(
+                "Expected `less`, because `per` reader is for rare harms, got 'more' - at"
+                f" `$.value.metrics.{name}.better`"
+            )
+    if metrics[experiment.primary].per == "reader":
+        raise BadSetting(
+            "Expected a metric per impression or user, got one per reader, which is for rare harms"
+            " - at `$.value.primary`"
+        )
+    if experiment.primary in experiment.guardrails:
+        raise BadSetting(
+            f"Expected guardrails beside the primary metric, got {experiment.primary!r} - at"
+            " `$.value.guardrails`"
+        )

@@ -1,0 +1,253 @@
+"""What an arm does to a metric, at the end of each day so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedmill.events.experiment import Experiment
+from feedmill.events.metric import Metric
+from feedmill.experiments.moments import Contrast, Moments, contrast
+from feedmill.experiments.sequences import Values, harm_bounds, harm_log_e, radius
+from feedmill.experiments.table import UserTable
+
+# The sequence is asymptotic: below so many users of an arm it is not looked at.
+MIN_USERS = 1_000
+ALPHA = 0.05
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The difference between an arm and the control in one metric.
+
+    Attributes
+    ----------
+    metric, arm, role
+        Which; the role is primary, guardrail or exploratory.
+    control, treated
+        The arms' values.
+    users, estimates, lower, upper
+        (looks,): users of both arms, the difference and the sequence's bounds.
+    saved
+        Which part of the variance the covariates took away.
+    better, worse
+        Whether the sequence was once above, or below, no difference; for a rare harm `worse` is
+        whether its bets say so.
+    first_look
+        The look at which it first was; -1: at none.
+    not_inferior, beyond_margin
+        For a guardrail whether it is shown not to be worse by the margin, and whether to be.
+    """
+
+    metric: str
+    arm: str
+    role: str
+    control: float
+    treated: float
+    users: Values
+    estimates: Values
+    lower: Values
+    upper: Values
+    saved: float
+    better: bool
+    worse: bool
+    first_look: int
+    not_inferior: bool | None = None
+    beyond_margin: bool | None = None
+
+
+def columns_of(table: UserTable, name: str, metric: Metric) -> Values:
+    """Return what users bring to a metric: (users, 2), or 5 with the period before.
+
+    Numerator and denominator, capped; of before the same, 0 where missing, and whether missing.
+    """
+    own = _capped(table.sums[name], table.impressions, metric)
+    before = table.sums_before.get(name)
+    if before is None or table.impressions_before is None:
+        return np.stack(own, axis=1)
+    missing = np.isnan(before) | np.isnan(table.impressions_before)
+    known = [np.where(missing, 0.0, one) for one in (before, table.impressions_before)]
+    sums, below = _capped(known[0], known[1], metric)
+    return np.stack([*own, sums, np.where(missing, 0.0, below), missing], axis=1)
+
+
+def _capped(sums: Values, impressions: Values, metric: Metric) -> tuple[Values, Values]:
+    if metric.per == "impression":
+        kept = np.minimum(1.0, (metric.cap or np.inf) / np.maximum(impressions, 1.0))
+        return sums * kept, impressions * kept
+    if metric.per == "reader":
+        return (sums > 0).astype(np.float64), np.ones(len(sums))
+    return np.minimum(sums, metric.cap or np.inf), np.ones(len(sums))
+
+
+def moments_by_look(columns: Values, arm: NDArray[np.int64], days: NDArray[np.int64]) -> Moments:
+    """Return the moments (arms, looks) of all users whose window is over by the end of each day.
+
+    `days` is -1 for users that do not count.
+    """
+    counted = days >= 0
+    columns, arm, days = columns[counted], arm[counted], days[counted]
+    arms, looks, width = int(arm.max(initial=0)) + 1, int(days.max(initial=0)) + 1, columns.shape[1]
+    cell = arm * looks + days
+    centre = columns.mean(axis=0) if len(columns) else np.zeros(width)
+    away = columns - centre
+
+    def summed(values: Values | None) -> Values:
+        one = np.bincount(cell, values, minlength=arms * looks).astype(np.float64)
+        return np.asarray(one.reshape(arms, looks).cumsum(axis=1))
+
+    products = np.empty((arms, looks, width, width))
+    for i in range(width):
+        for j in range(i + 1):
+            products[..., i, j] = products[..., j, i] = summed(away[:, i] * away[:, j])
+    sums = np.stack([summed(away[:, i]) for i in range(width)], axis=-1)
+    found = Moments.of_sums(summed(None), sums, products)
+    return Moments(found.users, found.means + centre, found.covariances)
+
+
+def arm_moments(moments: Moments, arm: int) -> Moments:
+    """Return the moments (looks,) of one arm."""
+    return Moments(moments.users[arm], moments.means[arm], moments.covariances[arm])
+
+
+def effect_of(
+    table: UserTable,
+    experiment: Experiment,
+    name: str,
+    arm: str,
+    *,
+    users: Flags | None = None,
+) -> Effect:
+    """Return the effect of an arm on a metric, on these users or all whose windows are over."""
+    metric = experiment.all_metrics[name]
+    days = table.look_days(experiment.window_hours)
+    if users is not None:
+        days = np.where(users, days, -1)
+    places = {one: place for place, one in enumerate(experiment.shares)}
+    pair = np.isin(table.arm, (0, places[arm]))
+    moments = moments_by_look(
+        columns_of(table, name, metric), (table.arm > 0).astype(np.int64), np.where(pair, days, -1)
+    )
+    if len(moments.users) < 2:
+        raise ValueError(f"no users of the arm {arm!r}")
+    arms = arm_moments(moments, 0), arm_moments(moments, 1)
+    margin = experiment.guardrails.get(name)
+    look = _rare if metric.per == "reader" else _sequence
+    found, saved = look(*arms, experiment, arm, name)
+    values = [float(one.means[-1, 0] / one.means[-1, 1]) for one in arms]
+    crossed = np.flatnonzero(found.better | found.worse)
+    return Effect(
+        metric=name,
+        arm=arm,
+        role=role_of(experiment, name),
+        control=values[0],
+        treated=values[1],
+        users=arms[0].users + arms[1].users,
+        estimates=found.estimates,
+        lower=found.lower,
+        upper=found.upper,
+        saved=saved,
+        better=bool(found.better.any()),
+        worse=bool(found.worse.any()),
+        first_look=int(crossed[0]) if len(crossed) else -1,
+        not_inferior=None if margin is None else bool(found.spared.any()),
+        beyond_margin=None if margin is None else bool(found.beyond.any()),
+    )
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """What each look found, all (looks,): `spared` is not worse by the margin, `beyond` is."""
+
+    estimates: Values
+    lower: Values
+    upper: Values
+    better: Flags
+    worse: Flags
+    spared: Flags
+    beyond: Flags
+
+
+def role_of(experiment: Experiment, name: str) -> str:
+    """Return what a metric is in an experiment."""
+    if name == experiment.primary:
+        return "primary"
+    return "guardrail" if name in experiment.guardrails else "exploratory"
+
+
+def alpha_of(experiment: Experiment) -> float:
+    """Return the error that each arm's comparison may have."""
+    return ALPHA / len(experiment.treatments)
+
+
+def tuned_at(experiment: Experiment, arm: str) -> float:
+    """Return after how many users of both arms a sequence is tightest, as planned."""
+    shares = experiment.shares
+    least = min(shares.values())
+    return experiment.planned_n * (shares[experiment.control.name] + shares[arm]) / least
+
+
+def share_of(experiment: Experiment, arm: str) -> float:
+    """Return the configured share of an arm among its users and the control's."""
+    shares = experiment.shares
+    return shares[arm] / (shares[arm] + shares[experiment.control.name])
+
+
+def _sequence(
+    control: Moments, treated: Moments, experiment: Experiment, arm: str, name: str
+) -> tuple[_Looks, float]:
+    """Return the looks of a confidence sequence, and which part of the variance was saved."""
+    alpha, tuned = alpha_of(experiment), tuned_at(experiment, arm)
+    sign = 1 if experiment.all_metrics[name].better == "more" else -1
+    early = np.minimum(control.users, treated.users) < MIN_USERS
+
+    def reached(found: Contrast, sides: int) -> Values:
+        reach = radius(found.standard_error, found.users, tuned=tuned, alpha=alpha, sides=sides)
+        return np.where(early | np.isnan(reach), np.inf, reach)
+
+    found, plain = contrast(control, treated), contrast(control, treated, adjusted=False)
+    reach = reached(found, 2)
+    spared = beyond = np.zeros(len(reach), dtype=np.bool_)
+    margin = experiment.guardrails.get(name)
+    if margin is not None:
+        moved = contrast(control, treated, factor=1 - sign * margin)
+        side = reached(moved, 1)
+        spared, beyond = sign * moved.estimate > side, sign * moved.estimate < -side
+    saved = 0.0
+    if plain.standard_error[-1]:
+        saved = float(1 - (found.standard_error[-1] / plain.standard_error[-1]) ** 2)
+    better, worse = sign * found.estimate > reach, sign * found.estimate < -reach
+    bounds = found.estimate - reach, found.estimate + reach
+    return _Looks(found.estimate, *bounds, better, worse, spared, beyond), saved
+
+
+def _rare(
+    control: Moments, treated: Moments, experiment: Experiment, arm: str, name: str
+) -> tuple[_Looks, float]:
+    """Return the looks of the bets on a harm; they use no covariates."""
+    events = [np.rint(one.users * one.means[..., 0]) for one in (control, treated)]
+    alpha, share = alpha_of(experiment), share_of(experiment, arm)
+    rate, other = control.means[..., 0], treated.means[..., 0]
+    low, high = harm_bounds(events[0], events[1], share, alpha)
+    harmed = harm_log_e(events[0], events[1], share) >= -np.log(alpha)
+    margin = experiment.guardrails.get(name)
+    spared = np.zeros(len(rate), dtype=np.bool_) if margin is None else high <= 1 + margin
+    # A harm within its margin is what the margin allows, once that is shown.
+    beyond = harmed & ~spared.any()
+    open_above = np.isinf(high)
+    bounds = rate * (low - 1), rate * (np.where(open_above, 1.0, high) - 1)
+    bounds = bounds[0], np.where(open_above, np.inf, bounds[1])
+    return _Looks(other - rate, *bounds, np.zeros_like(harmed), harmed, spared, beyond), 0.0
+
+
+def segments(table: UserTable) -> Sequence[tuple[str, Flags]]:
+    """Return new and returning readers, by whether they were seen before their exposure."""
+    if table.impressions_before is None:
+        return ()
+    new = ~(table.impressions_before > 0)
+    return (("new readers", new), ("returning readers", ~new))

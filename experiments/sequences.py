@@ -1,0 +1,149 @@
+"""Intervals and tests that hold at every look, however often one looks and whenever one stops.
+
+All are functions of sums so far, of any shape, so that one look and a thousand seeds at a hundred
+looks are the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaln, logsumexp
+
+Values = NDArray[np.float64]
+
+# What a rare harm may be multiplied by: the bets of `harm_e_value` are divided among them.
+HARMS = (1.1, 1.25, 1.5, 2.0)
+_MOST_HARM = 1e3
+
+
+def tuning(users: float, alpha: float) -> float:
+    """Return rho squared with which the two-sided sequence is tightest after so many users.
+
+    Waudby-Smith et al., "Time-uniform central limit theory and asymptotic confidence sequences"
+    (2103.06476), appendix B.2: an approximation to within a thousandth of the width.
+    """
+    bits = -2 * np.log(alpha)
+    return float((bits + np.log(bits + 1)) / users)
+
+
+def radius(
+    standard_error: ArrayLike, users: ArrayLike, *, tuned: float, alpha: float, sides: int = 2
+) -> Values:
+    """Return how far the asymptotic confidence sequence reaches from the estimate.
+
+    2103.06476, theorem 2.2 for two sides, proposition B.1 for one.
+
+    Parameters
+    ----------
+    standard_error
+        Of the estimate, from all users so far.
+    users
+        How many users of all compared arms the estimate has.
+    tuned
+        After how many such users it is tightest; fixed before the first look.
+    alpha, sides
+        With which probability the sequence may ever miss the truth: on either of two sides, or on
+        the one side that is read.
+    """
+    n = np.maximum(1.0, np.asarray(users, dtype=np.float64))
+    scaled = n * (tuning(tuned, alpha) if sides == 2 else tuning(tuned, min(1.0, 2 * alpha)))
+    crossed = np.sqrt(scaled + 1)
+    bits = np.log(crossed / alpha) if sides == 2 else np.log1p(crossed / (2 * alpha))
+    return np.asarray(standard_error) * np.sqrt(2 * (scaled + 1) / scaled * bits)
+
+
+def ratio_log_e(counts: ArrayLike, shares: Sequence[int]) -> Values:
+    """Return the logarithm of the e-value that users came to the arms in other shares.
+
+    The bets are a Dirichlet-multinomial around the configured shares (Lindon and Malek, "Anytime-
+    valid inference for multinomial count data", 2011.03567): valid whatever the order of users.
+
+    Parameters
+    ----------
+    counts
+        (…, arms): the users so far.
+    shares
+        (arms,): what is configured, in any unit.
+    """
+    n = np.asarray(counts, dtype=np.float64)
+    expected = np.asarray(shares, dtype=np.float64) / sum(shares)
+    # As many users before the first as make shares that differ by some percent likely.
+    before = _RATIO_USERS * expected
+    ways = gammaln(before + n) - gammaln(before) - n * np.log(expected)
+    total = gammaln(_RATIO_USERS) - gammaln(_RATIO_USERS + n.sum(axis=-1))
+    return np.asarray(total + ways.sum(axis=-1))
+
+
+_RATIO_USERS = 1_000.0
+
+
+def bet_log_e(
+    control: ArrayLike, treated: ArrayLike, *, share: float, null: float, bet: float
+) -> Values:
+    """Return the logarithm of what a bet on rare events owns.
+
+    Of users with the event each is one of the treated arm with the probability share x / (share x +
+    1 - share), if the arm multiplies the event's rate by x.  The bet is on x = `bet` against
+    x = `null`, and by that valid against every x on the other side of `null`.
+
+    Parameters
+    ----------
+    control, treated
+        How many users of each arm had the event so far.
+    share
+        Of the treated arm's users among both arms', as configured.
+    null, bet
+        What the arm multiplies the rate by if there is nothing to show, and if there is.
+    """
+    against, on = (share * x / (share * x + 1 - share) for x in (null, bet))
+    gained = np.asarray(treated, dtype=np.float64) * np.log(on / against)
+    lost = np.asarray(control, dtype=np.float64) * np.log((1 - on) / (1 - against))
+    return np.asarray(gained + lost)
+
+
+def harm_log_e(control: ArrayLike, treated: ArrayLike, share: float, null: float = 1.0) -> Values:
+    """Return the logarithm of the e-value that an arm multiplies a harm by more than `null`."""
+    bets = [bet_log_e(control, treated, share=share, null=null, bet=null * x) for x in HARMS]
+    return np.asarray(logsumexp(bets, axis=0) - np.log(len(HARMS)))
+
+
+def no_harm_log_e(control: ArrayLike, treated: ArrayLike, share: float, margin: float) -> Values:
+    """Return the logarithm of the e-value that an arm multiplies a harm by less than 1 + margin."""
+    return bet_log_e(control, treated, share=share, null=1 + margin, bet=1.0)
+
+
+def harm_bounds(
+    control: Values, treated: Values, share: float, alpha: float
+) -> tuple[Values, Values]:
+    """Return between which factors an arm multiplies a harm, as of each look: two of (looks,).
+
+    They are those that the bets have not excluded so far, each bound with its own `alpha`; infinity
+    where none above is excluded.  The upper one is never below 1: nothing bets on a gain.
+    """
+    needed = -np.log(alpha)
+
+    def harmed(factor: float, look: int) -> bool:
+        one, other = control[: look + 1], treated[: look + 1]
+        return bool(harm_log_e(one, other, share, factor).max() >= needed)
+
+    def not_spared(factor: float, look: int) -> bool:
+        one, other = control[: look + 1], treated[: look + 1]
+        return bool(no_harm_log_e(one, other, share, factor - 1).max() < needed)
+
+    looks = range(len(control))
+    low = [_edge(partial(harmed, look=look), 1e-3) for look in looks]
+    high = [_edge(partial(not_spared, look=look), 1.0) for look in looks]
+    return np.array(low), np.where(np.array(high) > _MOST_HARM * 0.999, np.inf, high)
+
+
+def _edge(holds: Callable[[float], bool], low: float) -> float:
+    """Return up to which factor something holds, that does not hold above it."""
+    high = _MOST_HARM
+    for _ in range(40):
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low

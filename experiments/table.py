@@ -1,0 +1,216 @@
+"""The table that an analysis reads: one row a user, CSV or Parquet.
+
+| column | what it holds |
+|---|---|
+| `user` | the user, once; hashed or not |
+| `arm` | the arm that the frontend reported first |
+| `computed_arm` | the arm by `arm_of` |
+| `first_exposure_ms` | when a page with the experiment was first requested; empty: never |
+| `complete` | whether the user's window is over, and all of it was counted |
+| `served` | positions of the pages that were requested in the window |
+| `impressions` | impressions in the window |
+| `<metric>` | what the metric sums, in the window |
+| `pre_impressions`, `pre_<metric>` | the same strictly before the first exposure; empty: not seen |
+| `elsewhere_<metric>` | the same in the window, in feeds outside the experiment |
+
+The last two rows may be left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedmill.events.errors import UsageError
+from feedmill.events.experiment import Experiment
+from feedmill.experiments.sequences import Values
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class UserTable:
+    """The users of an experiment; all arrays are (users,), and NaN where the table is empty.
+
+    Attributes
+    ----------
+    arm, computed_arm
+        The place of the arm in the setting.
+    first_exposure_ms
+        Unix milliseconds, NaN without an exposure.
+    complete
+        Whether the window is over; False without an exposure.
+    served, impressions, impressions_before
+        Positions and impressions.
+    sums, sums_before, elsewhere
+        By metric; of the last two those that the table has.
+    """
+
+    arm: NDArray[np.int64]
+    computed_arm: NDArray[np.int64]
+    first_exposure_ms: Values
+    complete: NDArray[np.bool_]
+    served: Values
+    impressions: Values
+    impressions_before: Values | None
+    sums: Mapping[str, Values]
+    sums_before: Mapping[str, Values]
+    elsewhere: Mapping[str, Values]
+
+    def look_days(self, window_hours: int) -> NDArray[np.int64]:
+        """Return the day, from 0, at whose end each user's window is over; -1 if it is not."""
+        if not self.complete.any():
+            return np.full(len(self.arm), -1)
+        over_ms = self.first_exposure_ms + window_hours * 3_600_000
+        first = np.nanmin(self.first_exposure_ms)
+        days = np.floor((np.where(self.complete, over_ms, first) - first) / DAY_MS)
+        return np.where(self.complete, days, -1).astype(np.int64)
+
+
+def read_table(path: Path, experiment: Experiment) -> UserTable:
+    """Read a table of users; a name that ends in `.parquet` is Parquet, any other CSV.
+
+    Raises
+    ------
+    UsageError
+        It is not there, or a column is missing or holds what it cannot.
+    """
+    columns = _Columns(path)
+    columns.check_users()
+    wanted = (experiment.primary, *experiment.guardrails)
+    metrics = [name for name in experiment.all_metrics if name in wanted or name in columns]
+    exposed = columns.numbers("first_exposure_ms", empty=True)
+    return UserTable(
+        arm=columns.arms("arm", experiment),
+        computed_arm=columns.arms("computed_arm", experiment),
+        first_exposure_ms=exposed,
+        complete=columns.flags("complete") & ~np.isnan(exposed),
+        served=columns.numbers("served"),
+        impressions=columns.numbers("impressions"),
+        impressions_before=columns.numbers("pre_impressions", empty=True)
+        if "pre_impressions" in columns
+        else None,
+        sums={name: columns.numbers(name) for name in metrics},
+        sums_before=columns.optional("pre_", metrics) if "pre_impressions" in columns else {},
+        elsewhere=columns.optional("elsewhere_", metrics),
+    )
+
+
+def read_period(path: Path, experiment: Experiment) -> UserTable:
+    """Read a table of users of a time without an experiment: columns of arms are not needed.
+
+    Raises
+    ------
+    UsageError
+        As `read_table`.
+    """
+    columns = _Columns(path)
+    columns.check_users()
+    wanted = (experiment.primary, *experiment.guardrails)
+    impressions = columns.numbers("impressions")
+    users = len(impressions)
+    has_before = "pre_impressions" in columns
+    return UserTable(
+        arm=np.zeros(users, dtype=np.int64),
+        computed_arm=np.zeros(users, dtype=np.int64),
+        first_exposure_ms=np.zeros(users),
+        complete=np.ones(users, dtype=np.bool_),
+        served=impressions,
+        impressions=impressions,
+        impressions_before=columns.numbers("pre_impressions", empty=True) if has_before else None,
+        sums={name: columns.numbers(name) for name in wanted},
+        sums_before=columns.optional("pre_", wanted) if has_before else {},
+        elsewhere={},
+    )
+
+
+class _Columns:
+    """The columns of a file, each checked when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        # Only who analyses needs pyarrow, which takes long to import.
+        import pyarrow as pa  # noqa: PLC0415 - see above
+        import pyarrow.csv as pa_csv  # noqa: PLC0415 - see above
+        import pyarrow.parquet as pa_parquet  # noqa: PLC0415 - see above
+
+        self._path = path
+        try:
+            read = pa_parquet.read_table if path.suffix == ".parquet" else pa_csv.read_csv
+            self._table: Any = read(path)
+        except FileNotFoundError:
+            raise UsageError(f"{path} does not exist; it is a table with one row a user") from None
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UsageError(f"{path} is no table: {str(error).splitlines()[0]}") from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._table.column_names
+
+    def _column(self, name: str) -> Any:
+        if self._table.column_names.count(name) != 1:
+            raise UsageError(
+                f"{self._path}: expected one column `{name}`, got"
+                f" {', '.join(self._table.column_names)}"
+            )
+        return self._table.column(name)
+
+    def check_users(self) -> None:
+        users = self._column("user")
+        if users.null_count or len(users.unique()) != len(users):
+            raise UsageError(
+                f"{self._path}: expected each `user` once, got {len(users.unique()):,} users in"
+                f" {len(users):,} rows; the unit is the user, so add up the rows of each first"
+            )
+
+    def arms(self, name: str, experiment: Experiment) -> NDArray[np.int64]:
+        column = self._column(name).dictionary_encode().combine_chunks()
+        found: Sequence[object] = column.dictionary.to_pylist()
+        known = {arm: place for place, arm in enumerate(experiment.shares)}
+        for value in (*found, *([None] if column.null_count else [])):
+            if value not in known:
+                raise UsageError(
+                    f"{self._path}: expected an arm of the experiment ({', '.join(known)}), got"
+                    f" {value!r} - in column `{name}`"
+                )
+        places = np.array([known[str(value)] for value in found], dtype=np.int64)
+        indices: NDArray[np.int64] = np.asarray(column.indices).astype(np.int64)
+        return places[indices] if len(indices) else indices
+
+    def numbers(self, name: str, *, empty: bool = False) -> Values:
+        column = self._column(name)
+        try:
+            values = np.asarray(column.cast("float64").to_numpy(), dtype=np.float64)
+        except (ValueError, NotImplementedError):
+            raise UsageError(
+                f"{self._path}: expected numbers, got {column.type} - in column `{name}`"
+            ) from None
+        wrong = (values < 0) | np.isinf(values)
+        if not empty:
+            wrong |= np.isnan(values)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise UsageError(
+                f"{self._path}: expected a number from 0 on{' or nothing' if empty else ''}, got"
+                f" {column[row].as_py()} - in column `{name}`, row {row + 1}"
+            )
+        return values
+
+    def flags(self, name: str) -> NDArray[np.bool_]:
+        column = self._column(name)
+        if str(column.type) != "bool" or column.null_count:
+            raise UsageError(
+                f"{self._path}: expected true or false in every row, got {column.type} - in column"
+                f" `{name}`"
+            )
+        return np.asarray(column.to_numpy(), dtype=np.bool_)
+
+    def optional(self, before: str, metrics: Sequence[str]) -> dict[str, Values]:
+        return {
+            name: self.numbers(before + name, empty=True)
+            for name in metrics
+            if before + name in self
+        }
