@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.override import Override, OverrideKey
+from feedmill.events.partition import partitions_of
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.rankers.combiner.columns import (
@@ -70,7 +71,7 @@ class PostView:
         self.signals = {
             name: SignalColumns(self.models, is_gate=name in names.gates) for name in names.all
         }
-        self.early = EarlySignals(most_early)
+        self.early = EarlySignals(most_early, names.own)
         self._changed: dict[int, int] = {}  # by row, in the order of their first changes
         self.bits = {name: signal_bit(i) for i, name in enumerate(names.all)}
         self.written: dict[str, int] = {}
@@ -161,8 +162,8 @@ class PostView:
         if row is None:
             return
         self.early.discard(row, name)
-        if row not in self.early and self.post.offset[row] == NO_POST:
-            self.free([row])
+        if self.post.offset[row] == NO_POST:
+            self._free_empty(row)
             return
         if name in self.written:
             self.signals[name].clear(np.array([row], np.int32))
@@ -210,9 +211,26 @@ class PostView:
         if post_offset == NO_POST:
             self.post.created_ms[row] = max(signal.at_ms, int(self.post.created_ms[row]))
         dropped = self.early.drop_longest()
-        if dropped is not None and self.post.offset[dropped] == NO_POST:
-            self.free([dropped])
+        if dropped is not None:
+            self._free_empty(dropped)
         return True
+
+    def drop_passed(self, ends: Sequence[int], most: int) -> None:
+        """Drop signals that wait for versions of posts that will not come any more.
+
+        `ends` has for each partition up to which offset all of its posts were taken.  So many rows
+        are looked at, other ones at the next call.
+        """
+        rows = self.early.next_rows(most)
+        partitions = partitions_of([self.ids[row].encode() for row in rows], len(ends))
+        for row, partition in zip(rows, partitions.tolist(), strict=True):
+            self.early.drop_before(row, ends[partition])
+            self._free_empty(row)
+
+    def _free_empty(self, row: int) -> None:
+        """Free a row in which no post is and nothing waits."""
+        if row not in self.early and self.post.offset[row] == NO_POST:
+            self.free([row])
 
     def update_override(self, key: OverrideKey, override: Override | None) -> None:
         """Set or withdraw an override; of an author, `find_overridden` finds the posts."""

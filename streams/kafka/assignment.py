@@ -139,7 +139,7 @@ class OffsetQuestions:
 class Membership:
     """How far it is with the partitions that the group gives: asked for, and answered."""
 
-    phase: Literal["waiting", "settling", "settled"] = "waiting"
+    phase: Literal["outside", "waiting", "settling", "settled"] = "waiting"
     since: float = field(default_factory=time.monotonic)
     partitions: frozenset[int] = frozenset()
     shards: frozenset[int] = frozenset()

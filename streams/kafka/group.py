@@ -1,6 +1,8 @@
 """A worker's share of the partitions: membership, positions, and what a rebalance changes.
 
-    waiting --on_assign--> settling --offsets known--> settled --on_revoke/on_lost--> waiting
+    outside --start--> waiting --on_assign--> settling --offsets known--> settled
+                          ▲                                                  │
+                          └──────────────── on_revoke, on_lost ──────────────┘
 
 The client decides when; what the rest of the worker sees is one `AssignmentChange`, between two
 batches, with the committed offsets in it.
@@ -77,7 +79,7 @@ class GroupConsumer:
         self._new_beside = partial(new_log_consumer, environment, health)
         self._consumer = self._new_consumer()
         self._beside = self._new_beside() if beside else None
-        self._membership = Membership()
+        self._membership = Membership("outside")
         self._changes: list[AssignmentChange] = []
         self._last = AssignmentChange(0)
         # What a revocation committed: positions, and 0 of shards.

@@ -102,11 +102,10 @@ class LogConsumer:
             self._asking.append(_Adding(self._connection.offsets, {}, dict(times)))
 
     def restore_again(self) -> None:
-        """Hold `all_restored` back until everything was read that is there now."""
+        """Hold `all_restored` back until all was read that is there now; reading goes on."""
         self._asking = [adding.again(self._connection.offsets) for adding in self._asking]
-        positions = self.positions()
-        self.drop(positions)
-        self.add(positions)
+        self._ends = {}
+        self.add(self.positions())
 
     def drop(self, sources: Iterable[TopicPartition]) -> None:
         """Read these partitions no more; those that are not read are ignored."""
@@ -229,11 +228,11 @@ class LogConsumer:
                 self._connection.health.report(error.args[0])
                 self._asking.append(adding.again(self._connection.offsets))
                 return
-            for source, (start, end) in found.items():
-                self._positions[source], self._ends[source] = start, end
-            self._restoring.incremental_assign(
-                [self._at(source, start) for source, (start, _) in found.items()]
-            )
+            self._ends |= {source: end for source, (_, end) in found.items()}
+            new = {at: start for at, (start, _) in found.items() if at not in self._positions}
+            self._positions |= new
+            if new:
+                self._restoring.incremental_assign([self._at(*one) for one in new.items()])
 
     def _go_live(self) -> None:
         ready = [
@@ -349,7 +348,7 @@ class LogConsumer:
 
     def _known_end(self, at: TopicPartition) -> int:
         consumer = self._live if self._live is not None and at in self._at_live else self._restoring
-        return last_known_end(consumer, self._environment, at, self._ends[at])
+        return last_known_end(consumer, self._environment, at, self._ends.get(at, 0))
 
     def _at(self, source: TopicPartition, offset: int = OFFSET_BEGINNING) -> KafkaPartition:
         return KafkaPartition(self._environment.topic(source.topic), source.partition, offset)

@@ -140,6 +140,10 @@ class Offsets:
         """
         return self._ask(lambda: self._topic_ids(topics))
 
+    def has_others(self, group: str) -> Future[bool]:
+        """Ask whether a group has members but the one by this instance's name."""
+        return self._ask(lambda: self._has_others(self._environment.group(group)))
+
     def partition_count(self, topic: str, stopping: threading.Event) -> int:
         """Wait for a topic and return how many partitions it has; 0 when stopped.
 
@@ -199,14 +203,27 @@ class Offsets:
     def _new_group(self, group: str, *, stable: bool) -> WatchedConsumer:
         return new_log_consumer(self._environment, self._health, group=group, committed=stable)
 
-    def _topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
+    def _has_others(self, name: str) -> bool:
+        asked = self._own_admin().describe_consumer_groups([name], request_timeout=_TIMEOUT_S)
+        try:
+            members = asked[name].result().members
+        except KafkaException:
+            self._admin = None
+            raise
+        mine = self._environment.instance
+        return any(not one.group_instance_id or one.group_instance_id != mine for one in members)
+
+    def _own_admin(self) -> AdminClient:
         if self._admin is None:
             settings = client_settings(self._environment, self._health)
             # It is polled too seldom to tell of errors in time; who asks reports what fails.
             del settings["error_cb"]
             self._admin = AdminClient(settings)
+        return self._admin
+
+    def _topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
         names = TopicCollection([self._environment.topic(topic) for topic in topics])
-        asked = self._admin.describe_topics(names, request_timeout=_TIMEOUT_S)
+        asked = self._own_admin().describe_topics(names, request_timeout=_TIMEOUT_S)
         found = {}
         for name, answer in asked.items():
             try:

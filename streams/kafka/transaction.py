@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.streams.kafka.batches import FetchedRecord, Outgoing, TopicPartition
@@ -60,6 +60,12 @@ class Transaction:
 
     A fatal or fenced producer is replaced; whether its last transaction had been committed is
     then read from the group's offsets, so that nothing is sent twice.
+
+    Attributes
+    ----------
+    written
+        By partition the offset behind the last record that a transaction is known to have
+        committed.  Nobody else had written there since its offsets were sent.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class Transaction:
         stage: str,
         now_ms: Callable[[], int],
     ) -> None:
+        self.written: dict[TopicPartition, int] = {}
         self._now_ms = now_ms
         self._environment = connection.environment
         self._health = connection.health
@@ -81,6 +88,7 @@ class Transaction:
         self._begun: Producer | None = None  # the one whose transaction `begin` began
         self._failure: KafkaError | None = None  # of a `produce` since then
         self._dead_letters = 0  # made since then
+        self._ends: dict[TopicPartition, int] = {}  # of what was sent since then, as it arrives
         self._discarded = False
         self._careful = False
         self._closed = threading.Event()
@@ -118,6 +126,7 @@ class Transaction:
         except KafkaException:
             return False
         self._begun, self._failure, self._discarded = producer, None, False
+        self._ends = {}
         return True
 
     def produce(self, records: list[Outgoing]) -> None:
@@ -167,6 +176,7 @@ class Transaction:
                 self._finish(producer.abort_transaction, deadline)
                 is_filled = False
             if not is_filled:
+                self._ends = {}
                 producer.begin_transaction()
                 dead_letters += self._produce(producer, records, refused)
             # For the client's reports.
@@ -184,6 +194,8 @@ class Transaction:
         except CallIsStuck:
             return self._stuck(records)
         self._unsure, self._careful = None, False
+        # The commit flushed, so all reports have come.
+        self.written.update(self._ends)
         return Outcome(True, dead_letters=dead_letters)
 
     def close(self) -> None:
@@ -196,17 +208,24 @@ class Transaction:
         """Hand everything to the client; what it refuses for its size becomes a dead letter."""
         dead_letters, produce, is_careful = 0, producer.produce, self._careful
         names = {topic: self._environment.topic(topic) for topic in {one.topic for one in records}}
+        # Where the last record of a partition came to is where all came to.
+        last = {(one.topic, one.partition): i for i, one in enumerate(records)}
+        reported, ends = set(last.values()), self._ends
         for i, one in enumerate(records):
             topic = names[one.topic]
             try:
-                if not (is_careful or one.headers):
+                if not (is_careful or one.headers or i in reported):
                     try:
                         # As nearly always; in a backlog this call is most of a transaction.
                         produce(topic, one.value, one.key, one.partition)
                         continue
                     except BufferError:
                         pass  # `_send` waits for room.
-                self._send(producer, topic, one, self._watch(i, refused) if is_careful else None)
+                report = None
+                if is_careful or i in reported:
+                    # Of a refused batch the guilty one is known only where all are reported.
+                    report = _report(i, one, refused if is_careful else [], ends)
+                self._send(producer, topic, one, report)
             except KafkaException as error:
                 if error.args[0].code() not in _REFUSED:
                     raise
@@ -227,14 +246,6 @@ class Transaction:
                 return
             except BufferError:
                 producer.poll(0.05)
-
-    @staticmethod
-    def _watch(i: int, refused: list[int]) -> Callable[..., None]:
-        def delivered(error: KafkaError | None, _: object) -> None:
-            if error is not None and error.code() in _REFUSED:
-                refused.append(i)
-
-        return delivered
 
     def _dead_letter(self, one: Outgoing, error: KafkaError) -> Outgoing:
         """A dead letter instead of a record that Kafka does not take."""
@@ -359,3 +370,17 @@ class Transaction:
         """Take the client's reports; to be called every second or so without a transaction."""
         if self._producer is not None:
             self._producer.poll(0)
+
+
+def _report(
+    i: int, one: Outgoing, refused: list[int], ends: dict[TopicPartition, int]
+) -> Callable[[KafkaError | None, Message], None]:
+    """Return what takes the report of the `i`-th record: it is refused, or where it came to."""
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            ends[TopicPartition(one.topic, one.partition)] = (message.offset() or 0) + 1
+        elif error.code() in _REFUSED:
+            refused.append(i)
+
+    return delivered

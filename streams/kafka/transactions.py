@@ -237,6 +237,10 @@ class TransactionalWriter:
             found.shared, self._rejections.shared_count = self._rejections.shared_count, 0
         return found
 
+    def written(self) -> Mapping[TopicPartition, int]:
+        """Return by partition the offset behind what was committed last, see `Transaction`."""
+        return self._transaction.written.copy()
+
     def is_committed(self) -> bool:
         """Whether nothing waits."""
         with self._changed:

@@ -366,8 +366,8 @@ METRICS = (
     counter(
         "feedmill_signals_dropped_total",
         "signals",
-        "Signals dropped because too many waited for a version of a post that had not come.",
-        "A stage of other posts writes `signals.*`, or `posts` is far behind; write them again.",
+        "Signals of your own dropped because too many waited for a version of a post to come.",
+        "A program writes a wrong `post_offset`, or `posts` is far behind; write them again.",
     ),
     histogram(
         "feedmill_cycle_seconds",

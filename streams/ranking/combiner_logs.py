@@ -1,10 +1,10 @@
 """What the combiner reads from Kafka: everything that this worker does not make itself.
 
-At a start, and when partitions come, it reads committed records to their ends, signals after posts:
-few signals may wait for their post.  After that it follows what others write, signals of workers
-uncommitted; a step of the same worker hands its signals over in memory instead.  Overrides have a
-client of their own: in one client's queue they would wait behind all signals that were fetched
-before them.
+At a start it reads committed records to their ends, signals after posts: few signals may wait for
+their post.  After that it follows what others write, signals of workers uncommitted; a step of the
+same worker hands its signals over in memory instead.  Partitions that come are read to their ends,
+those that go are read on from where the view has them.  Overrides have a client of their own: in
+one client's queue they would wait behind all signals that were fetched before them.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ _SLICE_OVERRIDES = 200
 _OVERRIDES_EVERY_S = 0.005
 # While posts of authors are searched for: the next search is for all authors that come meanwhile.
 _SEARCH_EVERY_S = 0.05
+# While too many signals wait, so many rows of them are looked at, so often.
+_DROP_ROWS, _DROP_EVERY_S = 2_000, 0.05
 
 
 class CombinerLogs:
@@ -70,6 +72,8 @@ class CombinerLogs:
     ----------
     is_restored
         Whether everything was read that stood there at the start, or at the last assignment.
+    was_restored
+        Whether it was once: since then the view is whole but for what others write.
     """
 
     def __init__(
@@ -110,15 +114,16 @@ class CombinerLogs:
         }
         # What is read to its end once more, and then no longer: this worker makes it now.
         self._leaving: set[TopicPartition] = set()
-        topics = (POSTS, *signals)
-        everything = {TopicPartition(t, p): BEGINNING for t in topics for p in range(partitions)}
-        self._posts_first: set[TopicPartition] = set()
-        self._after_posts: dict[TopicPartition, int] = {}
-        self._add(everything)
-        self._everything = frozenset(everything)
+        # What is not read, and up to where the view has all of it.
+        self._left: dict[TopicPartition, int] = {}
+        self._posts = [TopicPartition(POSTS, p) for p in range(partitions)]
+        self._after_posts = {
+            TopicPartition(topic, p): BEGINNING for topic in signals for p in range(partitions)
+        }
+        self._begin(self._log, dict.fromkeys(self._posts, BEGINNING))
         self._overrides.add({TopicPartition(OVERRIDES, 0): BEGINNING})
-        self._overrides_at = 0.0
-        self.is_restored = False
+        self._overrides_at = self._drop_at = 0.0
+        self.is_restored = self.was_restored = False
 
     def ready_reason(self) -> str:
         """Say what is still to be read; "" if nothing is."""
@@ -133,23 +138,28 @@ class CombinerLogs:
         done, of = zip(self._log.progress(), self._worker_log.progress(), strict=True)
         return "posts and signals", sum(done), sum(of)
 
-    def assigned(self, change: AssignmentChange) -> None:
-        """Read what came with an assignment to its end; then leave it to the worker's own steps."""
-        made = set(self._own(change.owned))
-        positions = {
-            **self._log.positions(),
-            **self._worker_log.positions(),
-            **self._after_posts,
-        }
-        again = {at: positions.get(at, BEGINNING) for at in self._everything - made}
-        once = {at: positions.get(at, BEGINNING) for at in self._own(change.gained)}
+    def assigned(self, change: AssignmentChange, written: Mapping[TopicPartition, int]) -> None:
+        """Read on what is another worker's now, and to its end what became this worker's.
+
+        `written` are the offsets behind what this worker is known to have committed.  The view has
+        all before them, and all posts that were `judged`: nothing of that is read again.
+        """
+        for at in written.keys() & self._left.keys():
+            self._left[at] = max(self._left[at], written[at])
+        kept = self._left.keys() & self._own(change.kept)
+        # One that was lost in between may have records of others.
+        self._add({at: self._left.pop(at) for at in self._left.keys() - kept})
+        self._leaving = self._own(change.owned) - kept
         # What others wrote must be read as of now before anything is ranked as the owner.
-        moving = {**again, **once}
-        self._drop(moving)
-        self._add(moving)
-        self._overrides.restore_again()
-        self._leaving = (self._leaving | set(once)) & made
+        for one in self._logs:
+            one.restore_again()
         self._look_whether_restored()
+
+    def judged(self, partition: int, end: int) -> None:
+        """Note up to where the view has the posts of a partition, which did not come by its log."""
+        source = TopicPartition(POSTS, partition)
+        if source in self._left:
+            self._left[source] = end
 
     def read(
         self, most: int, has_time: Callable[[], bool] = always
@@ -169,12 +179,21 @@ class CombinerLogs:
         share = _SIGNALS_A_POST if self._after_posts else 1
         most = max(1, most // share)
         count += self._read(self._log, most, _SLICE_RECORDS // share, has_time, rejected)
-        if not self._after_posts:
+        if not self._after_posts and self._has_room():
             count += self._read(self._worker_log, most, _SLICE_RECORDS, has_time, rejected)
         self._follow_posts()
         self._leave()
         self._look_whether_restored()
         return count, rejected
+
+    def _has_room(self) -> bool:
+        """Whether not too many signals wait for their posts; those read meanwhile come first."""
+        early = self._view.early
+        if early.is_full and time.monotonic() >= self._drop_at:
+            self._drop_at = time.monotonic() + _DROP_EVERY_S
+            positions = self._log.positions() | self._left
+            self._view.drop_passed([positions.get(at, 0) for at in self._posts], _DROP_ROWS)
+        return not early.is_full
 
     def _read(
         self,
@@ -204,34 +223,28 @@ class CombinerLogs:
     def _look_whether_restored(self) -> None:
         is_read = all(one.all_restored() for one in self._logs)
         self.is_restored = is_read and not self._after_posts
+        self.was_restored |= self.is_restored
 
-    def _own(self, partitions: Iterable[int]) -> Iterable[TopicPartition]:
-        for partition in partitions:
-            yield TopicPartition(POSTS, partition)
-            for name in self._made_here:
-                yield TopicPartition(SIGNALS + name, partition)
+    def _own(self, partitions: Iterable[int]) -> set[TopicPartition]:
+        topics = (POSTS, *(SIGNALS + name for name in self._made_here))
+        return {TopicPartition(topic, partition) for partition in partitions for topic in topics}
 
     def _add(self, starts: Mapping[TopicPartition, int]) -> None:
-        """Read these partitions, those of signals when the posts have been read to their ends."""
-        signals = {at: start for at, start in starts.items() if at.topic.startswith(SIGNALS)}
-        others = {at: start for at, start in starts.items() if at not in signals}
-        self._begin(self._log, others)
-        self._posts_first |= {at for at in others if at.topic == POSTS}
-        self._after_posts |= signals
+        of_workers = {at: n for at, n in starts.items() if at.topic in self._of_workers}
+        self._begin(self._worker_log, of_workers)
+        self._begin(self._log, {at: n for at, n in starts.items() if at not in of_workers})
 
     def _follow_posts(self) -> None:
-        if not self._after_posts:
-            return
-        self._posts_first = {at for at in self._posts_first if not self._log.restored(at)}
-        if not self._posts_first:
+        """Begin with signals when the posts have been read to their ends."""
+        are_read = (at in self._left or self._log.restored(at) for at in self._posts)
+        if self._after_posts and all(are_read):
             starts, self._after_posts = self._after_posts, {}
-            of_workers = {at: n for at, n in starts.items() if at.topic in self._of_workers}
-            self._begin(self._worker_log, of_workers)
-            self._begin(self._log, {at: n for at, n in starts.items() if at not in of_workers})
+            self._add(starts)
 
     def _begin(self, log_consumer: LogConsumer, starts: Mapping[TopicPartition, int]) -> None:
         if self._since_ms is None:
-            log_consumer.add(starts)
+            # What was removed before such an offset meanwhile is in the view.
+            log_consumer.add(starts, or_first=True)
         else:
             log_consumer.add_since(dict.fromkeys(starts, self._since_ms))
 
@@ -240,12 +253,11 @@ class CombinerLogs:
             at for at in self._leaving if self._log.restored(at) or self._worker_log.restored(at)
         }
         if done:
-            self._drop(done)
+            positions = {**self._log.positions(), **self._worker_log.positions()}
+            self._left |= {at: positions[at] for at in done}
             self._leaving -= done
-
-    def _drop(self, sources: Collection[TopicPartition]) -> None:
-        self._log.drop(sources)
-        self._worker_log.drop(sources)
+            self._log.drop(done)
+            self._worker_log.drop(done)
 
     def _take(self, batch: RecordBatch) -> list[RejectedRecord]:
         topic = batch.source.topic

@@ -89,7 +89,7 @@ class RankingStep(Step):
         self._claim = RankingClaim(context.connection)
         self._letters = RankingLetters(self.name, context)
         self._handover = RedisHandover(environment, self.combiner, self._freshness, context)
-        self._begin_restore()
+        self.combiner.is_restoring = True
 
     def settings_changed(self, settings: Settings) -> None:
         self._follow(settings)
@@ -98,16 +98,20 @@ class RankingStep(Step):
         # Each says it of its shards; one without any has nothing to show.
         return self._handover.shown_offset if self._claim.is_wanted else None
 
+    @property
+    def may_join(self) -> bool:
+        return self._logs.was_restored and self._has_ranked
+
     def on_assigned(self, change: AssignmentChange) -> None:
-        self._logs.assigned(change)
-        self._begin_restore()
+        self._logs.assigned(change, self.context.written())
         self._claim.assigned(change)
         self._letters.assigned(change)
         self._handover.set_tokens(self._claim.tokens)
         self._is_settled = False
 
     def ready_for(self, partition: int) -> bool:
-        return self._logs.is_restored and not self.is_urgent
+        # Behind others, as after a pause, it waits with ranking as their successor alone.
+        return self._logs.was_restored and not self.is_urgent
 
     @property
     def is_urgent(self) -> bool:
@@ -127,7 +131,7 @@ class RankingStep(Step):
         self._freshness.heartbeat(instance, at_ms)
 
     def poll(self, writer: Writer) -> bool:
-        restoring = not self._logs.is_restored
+        restoring = not self._logs.was_restored
         # Now that the loop is about to wait; before, it would share the interpreter.
         self._handover.begin_writing()
         self._letters.follow(writer)
@@ -161,6 +165,8 @@ class RankingStep(Step):
             [record.offset for record, _ in events],
             [record.timestamp for record, _ in events],
         )
+        for part in work.partitions:
+            self._logs.judged(part.source.partition, part.events[-1][0].offset + 1)
         view.update_written(work.signals)
         changed = len(events) + sum(len(part.events) for part in work.engagements)
         self._has_more = self._work(WORK_S + len(events) * _POST_S, changed)
@@ -187,10 +193,6 @@ class RankingStep(Step):
         if not has_worked:
             self._has_more = self._work(min(budget_s, WORK_S))
         return self._has_more or self._handover.has_work
-
-    def _begin_restore(self) -> None:
-        if not self._logs.is_restored:
-            self.combiner.is_restoring = True
 
     def ready_reason(self) -> str:
         reason = self._logs.ready_reason() or self._claim.ready_reason()

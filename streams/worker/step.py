@@ -209,7 +209,8 @@ class StepContext:
     worker reads all its partitions, and took what had waited in them.  `poisoned` says which posts
     must not be judged, since they would end the worker; `try_posts` has posts tried that are scored
     again, where that ended a worker before.  `window_turn` is of the steps that read windows of
-    posts at a start: side by side their clients would hold several times as much.
+    posts at a start: side by side their clients would hold several times as much.  `written` says
+    by partition the offset behind what this worker is known to have committed there last.
     """
 
     connection: Connection
@@ -224,6 +225,7 @@ class StepContext:
     poisoned: Poisoned = no_poison
     try_posts: Callable[[TopicPartition, Sequence[Record]], Trial | None] = lambda *_: None
     window_turn: Turn = field(default_factory=Turn)
+    written: Callable[[], Mapping[TopicPartition, int]] = dict
 
 
 class Step(ABC):
@@ -270,6 +272,14 @@ class Step(ABC):
     def applied_offset(self) -> int | None:
         """Return the last record of `config` whose effect can be seen; None: all that came."""
         return None
+
+    @property
+    def may_join(self) -> bool:
+        """Whether it has restored what it needs whatever its partitions will be.
+
+        Beside others a worker joins its group only then: they go on with all partitions meanwhile.
+        """
+        return True
 
     def on_assigned(self, change: AssignmentChange) -> None:  # noqa: B027 - not every step needs it
         """Drop the state of `change.lost`, begin to restore that of `change.gained`.

@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import Future
 from functools import partial
 
 from feedmill.events.decode import decode_instance
@@ -110,6 +111,9 @@ class Worker:
             self.group, self.writer, environment.batch_records, self._has_new_settings
         )
         self._started_steps: list[Step] = []
+        self._group_name = group
+        # Before it joins its group: whether others are members of it.
+        self._has_others: Future[bool] | None = None
         self._followed: Settings | None = None  # by all steps, once they have begun
         self._is_busy = False
         self._next_step = 0
@@ -164,6 +168,7 @@ class Worker:
                     poisoned=self.poison.log.of,
                     try_posts=self.poison.try_posts,
                     window_turn=turn,
+                    written=self.writer.written,
                 )
             )
             self._started_steps.append(step)
@@ -180,7 +185,7 @@ class Worker:
         for step in self.steps:
             step.settings_changed(self._followed)
         settle_memory()
-        self.group.start()
+        self._has_others = self.connection.offsets.has_others(self._group_name)
 
     def _stop(self) -> None:
         self.poison.ends.is_failed = failed = sys.exc_info()[1] is not None
@@ -200,6 +205,7 @@ class Worker:
         start, cpu_start = time.perf_counter(), time.thread_time()
         self.status.watchdog.turn()
         self._follow_logs()
+        self._join()
         self._follow_assignment()
         moved = False
         urgent = [step for step in self.steps if step.is_urgent]
@@ -261,6 +267,17 @@ class Worker:
         takers = [self.releases.heartbeat, self.status.heartbeat]
         for take in (*takers, *(step.heartbeat for step in self.steps)):
             take(instance, at_ms)
+
+    def _join(self) -> None:
+        """Join the group; beside others only once all is restored that needs no partitions."""
+        asked = self._has_others
+        if asked is None or not asked.done():
+            return
+        has_others = asked.exception() is None and asked.result()
+        may_join = self._knows_what_to_run() and all(step.may_join for step in self.steps)
+        if may_join or not has_others:
+            self._has_others = None
+            self.group.start()
 
     def _follow_assignment(self) -> None:
         while (taken := self.group.take_change()) is not None:

@@ -34,6 +34,7 @@ class FakeLog:
         self.stopped: dict[TopicPartition, str] = {}
         self.reads: list[tuple[TopicPartition, int]] = []
         self._asking: dict[TopicPartition, int] = {}
+        self._again: set[TopicPartition] = set()
         self._positions: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
 
@@ -61,14 +62,14 @@ class FakeLog:
         self.add(found)
 
     def restore_again(self) -> None:
-        positions = self.positions()
-        self.drop(positions)
-        self._asking |= positions
+        self._again |= self._positions.keys()
+        self._ends = {}
 
     def drop(self, sources: Iterable[TopicPartition]) -> None:
         for source in sources:
             for known in (self._asking, self._positions, self._ends):
                 known.pop(source, None)
+            self._again.discard(source)
 
     def read(
         self, most: int, wait_s: float = 0.0, *, most_bytes: int = 1 << 60
@@ -77,6 +78,8 @@ class FakeLog:
             self._positions[source], self._ends[source] = start, self.end(source)
             self.reads.append((source, start))
         self._asking = {}
+        self._ends |= {source: self.end(source) for source in self._again}
+        self._again = set()
         batches = []
         for source, position in self._positions.items():
             until = self.held.get(source, 1 << 60)
@@ -99,7 +102,7 @@ class FakeLog:
         return source in self._ends and self._positions[source] >= self._ends[source]
 
     def all_restored(self) -> bool:
-        return not self._asking and all(map(self.restored, self._positions))
+        return not (self._asking or self._again) and all(map(self.restored, self._positions))
 
     def all_live(self) -> bool:
         return self.is_live and self.all_restored()

@@ -35,23 +35,48 @@ def test_what_its_stage_withdrew_is_discarded() -> None:
     early.add(7, "nsfw", signal("p", 5, 0.1))
     early.add(7, "nsfw", signal("p", 6, 0.1))
     early.discard(7, "spam")
-    assert (len(early), list(early._by_row)) == (2, [7])
+    assert (len(early), 7 in early) == (2, True)
     early.discard(7, "nsfw")
     early.discard(8, "nsfw")
-    assert (len(early), list(early._by_row)) == (0, [])
+    assert (len(early), 7 in early) == (0, False)
 
 
-def test_beyond_the_bound_the_row_that_waited_longest_goes_and_is_counted() -> None:
-    early = EarlySignals(4)
+def test_beyond_the_bound_own_signals_of_the_row_that_waited_longest_go_and_are_counted() -> None:
+    early = EarlySignals(4, own=["novelty", "topic"])
     for row in (3, 1, 2):
+        early.add(row, "novelty", signal("p", 5, 0.1))
+        early.add(row, "topic", signal("p", 5, 0.1)) if row == 3 else None
         early.add(row, "spam", signal("p", 5, 0.1))
-        early.add(row, "nsfw", signal("p", 5, 0.1)) if row == 3 else None
         assert early.drop_longest() is None
-    early.add(1, "nsfw", signal("p", 5, 0.1))
+    early.add(1, "topic", signal("p", 5, 0.1))
     assert early.drop_longest() == 3
-    assert (early.dropped, len(early), list(early._by_row)) == (2, 3, [1, 2])
-    for _ in range(2):
-        early.add(9, "spam", signal("p", 5 + len(early), 0.1))
+    assert (early.dropped, len(early), [row in early for row in (3, 1, 2)]) == (2, 6, [True] * 3)
+    assert early.take(3).keys() == {"spam"}
+    for offset in (6, 7):
+        early.add(9, "novelty", signal("p", offset, 0.1))
     assert early.drop_longest() == 1
-    assert (early.dropped, len(early)) == (4, 3)
-    assert [row in early for row in (3, 1, 2)] == [False, False, True]
+    assert (early.dropped, len(early), early.drop_longest()) == (4, 5, None)
+
+
+def test_of_workers_no_more_are_to_be_taken_while_too_many_wait() -> None:
+    early = EarlySignals(2, own=["novelty"])
+    for row in range(3):
+        assert not early.is_full
+        early.add(row, "spam", signal("p", 5, 0.1))
+        early.add(row, "novelty", signal("p", 5, 0.1)) if row < 2 else None
+    assert early.is_full
+    assert early.drop_longest() is None
+    early.discard(0, "spam")
+    assert (early.is_full, len(early), early.dropped) == (False, 4, 0)
+
+
+def test_what_waits_for_a_version_that_was_passed_goes_row_by_row() -> None:
+    early = EarlySignals(10)
+    for row in range(4):
+        for offset in (5, 6):
+            early.add(row, "spam", signal("p", offset, 0.1))
+    assert [early.next_rows(3), early.next_rows(3)] == [[0, 1, 2], [3, 0, 1]]
+    early.drop_before(0, 6)
+    early.drop_before(1, 7)
+    assert (len(early), [row in early for row in range(4)]) == (5, [True, False, True, True])
+    assert [one.post_offset for one in early.take(0)["spam"]] == [6]

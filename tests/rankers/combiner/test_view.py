@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from builders.events import NOW_MS, post, signal
+from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import signal_columns
@@ -32,21 +33,22 @@ def take_all(view: PostView) -> dict[int, int]:
     return dict(zip(rows.tolist(), masks.tolist(), strict=True))
 
 
-def test_beyond_the_bound_of_early_signals_their_posts_are_forgotten_too() -> None:
+def test_beyond_the_bound_of_early_signals_of_programs_their_posts_are_forgotten_too() -> None:
     view = PostView(NAMES, most_early=10)
     for i in range(40):
-        view.update_signal("spam", signal(f"p{i}", 5, 0.1))
+        view.update_signal("novelty", signal(f"p{i}", 5, 0.1))
     assert (len(view), len(view.early), view.early.dropped) == (10, 10, 30)
     take_all(view)
     view.update_posts([post(f"p{i}") for i in range(40)], [5] * 40, [NOW_MS] * 40)
-    have = [p for p in (f"p{i}" for i in range(40)) if view.signal(row_of(view, p), "spam")]
+    have = [p for p in (f"p{i}" for i in range(40)) if view.signal(row_of(view, p), "novelty")]
     assert have == [f"p{i}" for i in range(30, 40)]
     assert (len(view), len(view.early)) == (40, 0)
 
 
 def test_a_signal_after_one_that_dropped_its_own_row_waits_in_another() -> None:
     view = PostView(NAMES, most_early=1)
-    view.update_written([(name, "p", signal("p", 5, 0.1)) for name in ("spam", "nsfw", "quality")])
+    written = [(name, "p", signal("p", 5, 0.1)) for name in ("extreme", "novelty", "quality")]
+    view.update_written(written)
     assert (len(view), len(view.early), row_of(view, "p") in view.early) == (1, 1, True)
     take_all(view)
     view.update_post(post("p"), 5, NOW_MS)
@@ -57,9 +59,29 @@ def test_a_signal_after_one_that_dropped_its_own_row_waits_in_another() -> None:
 def test_a_dropped_signal_of_a_coming_version_leaves_the_post() -> None:
     view = PostView(NAMES, most_early=1)
     view.update_post(post("p"), 5, NOW_MS)
-    view.update_signal("spam", signal("p", 6, 0.1))
-    view.update_signal("spam", signal("q", 6, 0.1))
+    view.update_signal("novelty", signal("p", 6, 0.1))
+    view.update_signal("novelty", signal("q", 6, 0.1))
     assert [view.ids[row] for row in view.live_rows().tolist()] == ["p"]
+
+
+def test_signals_of_workers_wait_until_their_version_came_or_was_passed() -> None:
+    """However many: whoever reads them takes no more meanwhile."""
+    view, partitions, ids = PostView(NAMES, most_early=3), 2, [f"p{i}" for i in range(30)]
+    for post_id in ids:
+        view.update_signal("spam", signal(post_id, 5, 0.1))
+        view.update_signal("spam", signal(post_id, 8, 0.2))
+    assert (len(view.early), view.early.is_full, view.early.dropped) == (60, True, 0)
+    # Of one partition all posts up to 7 are known, of the other none.
+    gone = {post_id for post_id in ids if partition_of(post_id.encode(), partitions)}
+    for _ in range(3):
+        view.drop_passed([0, 7], 10)
+    assert len(view.early) == 60 - len(gone)
+    view.drop_passed([0, 9], 30)
+    assert (len(view.early), len(view)) == (60 - 2 * len(gone), 30 - len(gone))
+    take_all(view)
+    view.update_posts([post(post_id) for post_id in ids], [5] * 30, [NOW_MS] * 30)
+    have = {post_id for post_id in ids if view.signal(row_of(view, post_id), "spam")}
+    assert have == set(ids) - gone
 
 
 def test_rows_are_taken_once_in_the_order_of_their_changes_with_all_that_changed() -> None:

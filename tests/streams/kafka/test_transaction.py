@@ -48,7 +48,7 @@ class FullProducer:
         if self.calls in FULL_AT:
             raise BufferError
         self.sent.append((topic, value, key, partition))
-        if more:
+        if "headers" in more:
             self.headers[key] = more["headers"]
 
 
@@ -65,8 +65,8 @@ def test_a_full_queue_loses_no_record_and_keeps_their_order(
     name = Environment().topic
     assert producer.sent == [(name(r.topic), r.value, r.key, r.partition) for r in records]
     assert producer.headers == {b"4": [*headers]}
-    # Once where it was full twice in a row, and once for the client's reports.
-    assert producer.polls == 2
+    # Where it was full, and once for the client's reports.
+    assert producer.polls == 1 + len(FULL_AT)
 
 
 class StrictProducer(FullProducer):
@@ -98,6 +98,54 @@ class StrictProducer(FullProducer):
         assert self.open is not None
         self.aborted.append(self.open)
         self.open = None
+
+
+class ReportingProducer(FullProducer):
+    """A client whose records come to the offset that is their key, reported at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails = False
+        self.reports: list[Any] = []
+
+    def produce(self, topic: str, value: bytes, key: bytes, partition: int, **more: Any) -> None:
+        if report := more.get("on_delivery"):
+            self.reports.append(lambda: report(None, SimpleNamespace(offset=lambda: int(key))))
+
+    def commit_transaction(self, _: float) -> None:
+        for report in self.reports:
+            report()
+        self.reports = []
+        if self.fails:
+            raise KafkaException(KafkaError(KafkaError.INVALID_PRODUCER_EPOCH))
+
+    def abort_transaction(self, _: float) -> None: ...
+
+
+def test_where_its_records_came_to_is_known_of_what_was_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    producer = ReportingProducer()
+    monkeypatch.setattr(transaction, "new_producer", lambda *_, **__: producer)
+    one = transaction_of()
+    places = {0: TopicPartition("signals.spam", 0), 1: TopicPartition("signals.spam", 1)}
+
+    def run(*records: tuple[int, int]) -> dict[TopicPartition, int]:
+        sent = [Outgoing("signals.spam", p, b"%d" % at, b"value", p) for p, at in records]
+        one.run(sent, {}, None, ("owner", 1))
+        return one.written
+
+    assert run((0, 3), (1, 7), (0, 4)) == {places[0]: 5, places[1]: 8}
+    producer.fails = True
+    # Others may have written before these: the member may own nothing any more.
+    assert run((0, 90), (1, 90)) == {places[0]: 5, places[1]: 8}
+    producer.fails = False
+    assert run((1, 12)) == {places[0]: 5, places[1]: 13}
+    # What has begun is filled by and by, and none of what is discarded counts.
+    assert one.begin()
+    one.produce(quality(b"1"))
+    one.discard()
+    assert run((1, 14)) == {places[0]: 5, places[1]: 15}
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_signals_are_restored_after_posts_so_that_hardly_any_waits(kafka: KafkaL
     # The same where an assignment has them read on: all that another worker wrote meanwhile.
     offsets = produce_posts(kafka, COUNT)
     produce_signals(kafka, offsets)
-    logs.assigned(AssignmentChange(1, gained=(0, 1)))
+    logs.assigned(AssignmentChange(1, gained=(0, 1)), {})
     until(lambda: logs.is_restored and has_all(view, 2 * COUNT), lambda: follow(logs))
     assert view.early.dropped == 0
 
@@ -76,7 +76,7 @@ def test_a_start_that_is_assigned_partitions_before_it_has_read_anything(kafka: 
     produce_signals(kafka, produce_posts(kafka, 0))
     view = PostView(NAMES, most_early=0)
     logs = CombinerLogs(Connection(kafka.environment), view, NAMES, ("spam",), kafka.partitions)
-    logs.assigned(AssignmentChange(1, gained=(0,)))
+    logs.assigned(AssignmentChange(1, gained=(0,)), {})
     until(lambda: logs.is_restored, lambda: follow(logs))
     assert has_all(view, COUNT)
     assert view.early.dropped == 0
@@ -89,7 +89,7 @@ def test_an_owner_that_comes_back_knows_every_override_before_it_ranks(kafka: Ka
     until(lambda: logs.is_restored, lambda: follow(logs))
     hide = encode(Override(verdict="hide", by="mod", reason="r", at_ms=NOW_MS))
     kafka.produce("overrides", [(f"post:p{i}|*".encode(), hide) for i in range(20_000)])
-    logs.assigned(AssignmentChange(1, gained=(0, 1)))
+    logs.assigned(AssignmentChange(1, gained=(0, 1)), {})
     # One at a time: they are not read in passing while the rest is.
     until(lambda: logs.is_restored, lambda: logs.read(1))
     assert len(view.overrides) == 20_000

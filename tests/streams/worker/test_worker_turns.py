@@ -33,12 +33,17 @@ class CountedStep(Step):
         super().__init__()
         self.name = name
         self.restores = is_urgent
+        self.may_take_partitions = True
         self.polls = self.backgrounds = 0
         self.budgets: list[float] = []
 
     @property
     def is_urgent(self) -> bool:
         return self.restores
+
+    @property
+    def may_join(self) -> bool:
+        return self.may_take_partitions
 
     def poll(self, writer: Writer) -> bool:
         self.polls += 1
@@ -64,6 +69,22 @@ def looping(worker: Worker) -> Iterator[None]:
         worker.stopping.set()
         loop.join(20)
     assert not loop.is_alive()
+
+
+def test_beside_others_a_worker_joins_once_it_could_go_on(kafka: KafkaLog) -> None:
+    steps = [CountedStep(name) for name in ("first", "second")]
+    for step in steps:
+        step.may_take_partitions = False
+    first, second = (Worker(kafka.named(step.name), [step]) for step in steps)
+    with looping(first):
+        until(lambda: first.group.owned == (0, 1))
+        with looping(second):
+            until(lambda: steps[1].polls > 50 and steps[1].backgrounds > 50)
+            assert (first.group.owned, second.group.owned) == ((0, 1), ())
+            assert second.status.ready_reason() == "waiting for partitions"
+            steps[1].may_take_partitions = True
+            until(lambda: len(second.group.owned) == len(first.group.owned) == 1)
+        until(lambda: first.group.owned == (0, 1))
 
 
 def test_nobody_has_a_turn_before_an_urgent_step_is_done(kafka: KafkaLog) -> None:
