@@ -21,7 +21,7 @@ Hours = Annotated[float, Meta(ge=0.01, le=87_600)]
 MaxFeeds = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
-class FeedMatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class FeedMatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """Which posts match: those with an entry of every list that is not empty."""
 
     communities: tuple[Name, ...] = ()
@@ -34,7 +34,7 @@ class FeedMatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
         return bool(self.communities or self.langs or self.authors)
 
 
-class FeedSpec(Struct, frozen=True, forbid_unknown_fields=True):
+class FeedSpec(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """The setting `feeds/<name>`.
 
     Attributes

@@ -19,6 +19,7 @@ Load(environment, Watcher(environment)).engagements(rate=1000, seconds=1)
 @pytest.mark.parametrize(
     ("script", "options", "shown"),
     [
+        ("bench_calls.py", "--posts 3000 --feeds 40", "posts expires"),
         ("bench_combine.py", "--sizes 2000", "2,000  gates"),
         ("bench_history.py", "--posts 800 --rounds 1", "µs"),
         ("bench_hostile_feeds.py", "--posts 300 --invented 30 --overrides 20", "ties"),
@@ -26,6 +27,7 @@ Load(environment, Watcher(environment)).engagements(rate=1000, seconds=1)
         ("bench_lists.py", "--entries 2000 --posts 200 --rounds 1", "all four"),
         ("bench_memory.py", "--posts 500 --combiner-only", "bytes a live post at 500"),
         ("bench_preview.py", "--sizes 3000", "3,000 posts: a preview of 500"),
+        ("bench_ranker.py", "--posts 3000 --feeds 40 --changes 500 --records 100", "commands"),
         ("bench_ranking.py", "--sizes 300,600 --events 3", "engagement"),
         ("bench_rules.py", "--rounds 1", "re, phrases"),
         ("bench_text.py", "--rounds 1 --texts 512 --history-posts 2048", "counters, 10,000 events"),

@@ -9,16 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.settings import Settings
-from feedmill.events.shards import ALL_SHARDS, shard_of
+from feedmill.events.shards import ALL_SHARDS
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.changes import Changes, FeedChange, SignalsChange
 from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import PolicyCache
-from feedmill.rankers.combiner.gating import DECISIONS, SHOW
+from feedmill.rankers.combiner.gating import DECISIONS
 from feedmill.rankers.combiner.live_feeds import LiveFeeds
 from feedmill.rankers.combiner.pending_writes import PendingWrites
+from feedmill.rankers.combiner.row_passes import RowPasses, is_other
 from feedmill.rankers.combiner.signal_fields import (
     Fields,
     deciding_bits,
@@ -85,6 +86,8 @@ class Combiner:
         self._last_tick_ms = 0
         self._is_prune_due = False
         self._is_restoring = False
+        # They go before anything is ranked that follows from them.
+        self._passes = RowPasses(self.view, self._pending)
 
     @property
     def feeds(self) -> tuple[str, ...]:
@@ -110,18 +113,13 @@ class Combiner:
     @property
     def has_feed_changes(self) -> bool:
         """Whether some feed is not taken yet, or not made yet, under the newest settings."""
-        pending, is_made = self._pending, self._live.is_complete
-        has_taken_all = not (pending.feeds or pending.removed_feeds)
-        return not (has_taken_all and is_made and self.followed is self.settings)
+        is_taken = not (self._pending.feeds or self._pending.removed_feeds)
+        return not (is_taken and self.is_complete and self.followed is self.settings)
 
     @property
     def is_complete(self) -> bool:
         """Whether there are lists of all shards."""
         return self._live.is_complete
-
-    def may_have(self, feed: str) -> bool:
-        """Whether there can be a feed of this name, under the newest settings."""
-        return shard_of(feed) in self.shards and self.settings.feed_of(feed) is not None
 
     @property
     def is_rewriting(self) -> bool:
@@ -151,8 +149,7 @@ class Combiner:
     def is_restoring(self, is_restoring: bool) -> None:
         if self._is_restoring and not is_restoring:
             self._live.make_all()
-            self._ranked_group.grow(self.view.capacity)
-            self._ranked_group.values[:] = np.where(self._is_live(), self.view.post.group, -1)
+            self._passes.note_groups(self._ranked_group)
         self._is_restoring = is_restoring
 
     # --- following what was read ----------------------------------------------------------
@@ -163,9 +160,11 @@ class Combiner:
         Of a shard that goes all that was written is forgotten, and nothing is removed.  Of one that
         is new `work` makes the feeds, and all is taken whole: the feeds first.
         """
-        self.shards = shards
+        gained, self.shards = shards - self.shards, shards
         self._live.own(shards)
-        self._pending.own(shards, self._is_live())
+        self._pending.own(shards)
+        if gained:
+            self._passes.mark_later(among=self._pending.is_among(gained))
 
     def apply(self, settings: Settings) -> None:
         """Have `work` make the feeds follow new settings."""
@@ -189,13 +188,22 @@ class Combiner:
         while True:
             if self.follow(now_ms, has_time):
                 return True
+            if self._passes:
+                self._passes.go_on()
+                if not has_time():
+                    return True
+                continue
             more = self._live.work(now_ms, has_time)
             self._follow_settings()
             if more:
                 return True
+            if self._passes:
+                continue
             if not self.view.has_expired:
                 break
             self._expire(now_ms)
+            if not has_time():
+                return True
         if self._is_prune_due:
             self._live.forget(self.view.prune())
             self._is_prune_due = self.view.is_pruning
@@ -209,10 +217,9 @@ class Combiner:
         if now_ms < self._last_tick_ms:
             # The broker's clock was set back: what had expired is in force again.
             self.view.overrides.collect_ends()
-            self.view.touch(self.view.live_rows())
+            self._passes.touch_all()
         self._live.tick(now_ms)
-        for key in self.view.overrides.take_expired(now_ms):
-            self.view.touch(self.view.overridden.follow(key))
+        self._passes.end_overrides(now_ms)
         for decisions in self._policies.all_decisions():
             if decisions.has_open_gate:
                 self.view.touch(decisions.grace_ended(self._last_tick_ms, now_ms))
@@ -260,18 +267,12 @@ class Combiner:
             self._default = now
             before.grow()
             now.grow()
-            not_shown = (before.code != SHOW) | (now.code != SHOW)
-            self._pending.mark_later(not_shown & self._is_live(), POST_CHANGED)
+            codes = before.code, now.code
+            self._passes.mark_later(POST_CHANGED, lambda part: is_other(*codes, part))
         if self._live.longest_window_ms != self._window_ms:
             self._window_ms = self._live.longest_window_ms
             self._kept_ms = max(self._kept_ms, self._window_ms)
-            self._pending.mark_later(self._is_live(), POST_CHANGED)
-
-    def _is_live(self) -> npt.NDArray[np.bool_]:
-        """For every row whether it holds a post; what is written of them has room for all."""
-        self._pending.grow(self.view.capacity)
-        is_live: npt.NDArray[np.bool_] = self.view.post.offset != NO_POST
-        return is_live
+            self._passes.mark_later(POST_CHANGED)
 
     # --- what is to be written ------------------------------------------------------------
 
@@ -325,10 +326,14 @@ class Combiner:
         self._pending.mark_whole(rows)
 
     def rewrite_all(self) -> None:
-        """Forget all that was written, and what was removed: Redis may hold anything."""
+        """Forget all that was written, and what was removed: Redis may hold anything.
+
+        `work` marks the posts.
+        """
         self._pending.remove_again()
         self.rewrite(self._live.feeds)
-        self._pending.mark_all(self._is_live())
+        self._pending.drop_queue()
+        self._passes.mark_later()
 
     def renewals(self, feeds: Iterable[str]) -> list[FeedChange]:
         """A change without entries for each feed: it renews the feed, if Redis still has it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from feedmill.rankers.combiner.view import PostView
 
 Rows = npt.NDArray[np.int32]
 Positions = npt.NDArray[np.intp]
+Flags = npt.NDArray[np.bool_]
 
 # Rows that are scored at once, and rows whose feeds are ranked together: with more of them each
 # feed has more to do at once, which numpy does better.
@@ -26,6 +27,7 @@ _MADE_FEEDS = 32
 _COUNTED_ROWS = 512
 _ASKED_GROUPS = 256
 _GROUPS_AT_ONCE = 512
+_LOOKED_AT_GROUPS = 2048
 # So few feeds each look for their posts, instead of each group of posts for its feeds.
 _FEW_FEEDS = 8
 
@@ -74,7 +76,14 @@ class FeedBuild:
         self._now_ms = now_ms
         return next(self._parts, self) is not self
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether posts that change must be given to `next`: before, it has none."""
+        return self.next.matcher.is_prepared
+
     def _run(self, names: Sequence[str]) -> Iterator[None]:
+        while self.next.matcher.prepare():
+            yield
         for start in range(0, len(names), _MADE_FEEDS):
             for name in names[start : start + _MADE_FEEDS]:
                 self.next.put(self.next.new(name))
@@ -86,12 +95,14 @@ class FeedBuild:
             yield from self._fill_overridden(part)
         if self._discovers:
             yield from self._give_places()
+        is_few = not self._discovers and len(names) <= _FEW_FEEDS
+        taken = (yield from self._groups_taken(names)) if is_few else {}
         for start in range(0, self._view.capacity, _RANKED_ROWS):
             end = min(start + _RANKED_ROWS, self._view.capacity)
-            if self._discovers or len(names) > _FEW_FEEDS:
-                yield from self._rank(start, end)
+            if is_few:
+                yield from self._rank_few(taken, slice(start, end))
             else:
-                yield from self._rank_few(names, slice(start, end))
+                yield from self._rank(start, end)
         self._policies.finish()
 
     def _fill_overridden(self, part: slice) -> Iterator[None]:
@@ -156,18 +167,31 @@ class FeedBuild:
             self.next.rank(name, rows[positions[same]], self._now_ms)
             yield
 
-    def _rank_few(self, names: Sequence[str], part: slice) -> Iterator[None]:
-        """As `_rank`, where each of a few feeds looks for its posts."""
-        made = self.next
+    def _groups_taken(self, names: Sequence[str]) -> Generator[None, None, dict[str, Flags]]:
+        """For each of a few feeds which groups it takes, by number; the last one is that of -1."""
+        made, groups = self.next, self._view.groups.values
+        taken: dict[str, Flags] = {}
         for name in names:
-            # By number of a group, some of which stand for none; the last one is that of -1.
-            takes = [
-                group is not None and name in made.feeds_of(number)
-                for number, group in enumerate(self._view.groups.values)
-            ]
-            is_taken = np.array([*takes, False])[self._view.post.group[part]]
+            takes: list[bool] = []
+            while len(takes) < len(groups):
+                start = len(takes)
+                numbered = enumerate(groups[start : start + _LOOKED_AT_GROUPS], start)
+                takes += [
+                    group is not None and name in made.feeds_of(number)
+                    for number, group in numbered
+                ]
+                yield
+            taken[name] = np.array([*takes, False])
+        return taken
+
+    def _rank_few(self, taken: Mapping[str, Flags], part: slice) -> Iterator[None]:
+        """As `_rank`, where each of a few feeds looks for its posts."""
+        groups = self._view.post.group[part]
+        for name, takes in taken.items():
+            # A group that is newer is of a post that changed, which `next` was given.
+            is_taken = takes[np.minimum(groups, len(takes) - 1)]
             rows = (np.flatnonzero(is_taken) + part.start).astype(np.int32)
-            made.rank(name, rows, self._now_ms)
+            self.next.rank(name, rows, self._now_ms)
             yield
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any
+
+from msgspec import Struct
 
 from feedmill.events.feeds import FEED_PATTERNS, FeedSpec, pattern_of
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
-from feedmill.events.shards import ALL_SHARDS, shard_of
+from feedmill.events.shards import ALL_SHARDS, SHARDS, shard_of
 from feedmill.rankers.score import HOUR_MS
 
+_INDEXED_FEEDS = 256
 
-class PostGroup(NamedTuple):
+
+class PostGroup(Struct, frozen=True, gc=False):
     """What decides which feeds a post may be in, but its author; posts share few of these."""
 
     communities: tuple[str, ...]
@@ -44,14 +49,25 @@ class FeedMatcher:
     """
 
     def __init__(self, settings: Settings, shards: AbstractSet[int] = ALL_SHARDS) -> None:
-        specs = {name: _spec(settings, name) for name in settings.named_feeds}
+        declared = {name: spec for name, spec in settings.feeds.items() if "*" not in name}
+        specs = {"global": _spec(settings, "global"), **declared}
         self.shards = shards
-        self.named: Mapping[str, FeedSpec] = {n: specs[n] for n in specs if shard_of(n) in shards}
+        self.named: Mapping[str, FeedSpec] = _of(shards, specs)
         self._index = _FeedIndex(self.named)
         self._patterns = {pattern: _spec(settings, pattern) for pattern in FEED_PATTERNS}
         self._by_group: dict[int, tuple[str, ...]] = {}
         windows = [spec.window_hours for spec in (*specs.values(), *self._patterns.values())]
         self.longest_window_ms = int(max(windows) * HOUR_MS)
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether `feeds_of` answers at once."""
+        return self._index.is_complete
+
+    def prepare(self) -> bool:
+        """Prepare `feeds_of` for some of the feeds, which takes a millisecond; whether more is."""
+        self._index.add_some()
+        return not self._index.is_complete
 
     def feeds_of(self, number: int, groups: Any) -> tuple[str, ...]:
         """The names of all feeds that take posts of this group, whoever their authors are.
@@ -72,8 +88,7 @@ class FeedMatcher:
     def lose(self, shards: AbstractSet[int]) -> None:
         """There are no feeds of these shards any more."""
         self.shards = self.shards - shards
-        self.named = {n: spec for n, spec in self.named.items() if shard_of(n) in self.shards}
-        self._index = _FeedIndex(self.named)
+        self.named = _of(self.shards, self.named)
         self._by_group.clear()
 
     def may_have(self, feed: str) -> bool:
@@ -104,8 +119,11 @@ class FeedMatcher:
         return tuple(n for n in names if n not in self.named and pattern_of(n) == pattern)
 
     def _match(self, group: PostGroup) -> Iterator[str]:
+        while self.prepare():
+            pass
         for name in self._index.candidates(group):
-            if _accepts(name, self.named[name], group):
+            spec = self.named.get(name)  # None since its shard was lost
+            if spec is not None and _accepts(name, spec, group):
                 yield name
         communities = (f"community:{name}" for name in group.communities)
         langs = () if group.lang is None else (f"lang:{group.lang}",)
@@ -119,15 +137,29 @@ class FeedMatcher:
                 )
 
 
+def _of(shards: AbstractSet[int], specs: Mapping[str, FeedSpec]) -> Mapping[str, FeedSpec]:
+    """Those of these feeds that are of some shards."""
+    if len(shards) == SHARDS:
+        return specs
+    return {name: specs[name] for name in specs if shard_of(name) in shards}
+
+
 class _FeedIndex:
     """Finds named feeds by what they ask for: of many feeds few are about the posts of a group."""
 
     def __init__(self, named: Mapping[str, FeedSpec]) -> None:
+        self.is_complete = False
         self._order = {name: i for i, name in enumerate(named)}
         self._by_community: dict[str, list[str]] = {}
         self._by_lang: dict[str | None, list[str]] = {}
         self._others: list[str] = []
-        for name, spec in named.items():
+        self._coming = iter(named.items())
+
+    def add_some(self) -> None:
+        """Take up some of the feeds."""
+        count = 0
+        for name, spec in islice(self._coming, _INDEXED_FEEDS):
+            count += 1
             communities, langs = _asked_for(name, spec)
             for community in set(communities):
                 self._by_community.setdefault(community, []).append(name)
@@ -136,6 +168,7 @@ class _FeedIndex:
                     self._by_lang.setdefault(lang, []).append(name)
                 if not langs:
                     self._others.append(name)
+        self.is_complete = count < _INDEXED_FEEDS
 
     def candidates(self, group: PostGroup) -> list[str]:
         """Return all feeds that may take posts of a group, in the order of the settings."""

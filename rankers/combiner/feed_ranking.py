@@ -43,11 +43,12 @@ class FeedRanking:
         self._window_ms = int(spec.window_hours * HOUR_MS)
         self._view = view
         self._lookup = lookup
-        self._authors = frozenset(spec.match.authors)
+        # None of the thousands of feeds brings a set or list that the collector would look through.
+        self._authors = frozenset(spec.match.authors) if spec.match.authors else None
         self._oldest_ms: float = np.inf  # no post of the list was created before this
         self._written_rows: Rows = np.empty(0, np.int32)
         self._written_scores: npt.NDArray[np.float64] = np.empty(0)
-        self._written_gone: list[str] = []  # written posts whose rows stand for nothing now
+        self._written_gone: tuple[str, ...] = ()  # written posts whose rows stand for nothing now
 
     # --- posts come, change and leave -----------------------------------------------------
 
@@ -60,7 +61,7 @@ class FeedRanking:
         created_ms = view.post.created_ms[rows]
         scores[created_ms < self._cutoff_ms(now_ms)] = -np.inf
         if self._authors:
-            scores[~self._is_of_its_authors(rows)] = -np.inf
+            scores[~self._is_of_its(self._authors, rows)] = -np.inf
         entering = scores > -np.inf
         if entering.any():
             self._oldest_ms = min(self._oldest_ms, int(created_ms[entering].min()))
@@ -84,7 +85,7 @@ class FeedRanking:
         """
         for at in self._lookup.find(rows, self._written_rows).tolist():
             if at >= 0:
-                self._written_gone.append(self._view.ids[int(self._written_rows[at])])
+                self._written_gone += (self._view.ids[int(self._written_rows[at])],)
                 self._written_rows[at] = -1
         none = np.full(len(rows), -np.inf)
         return self.list.update(rows, none, np.full(len(rows), -1, np.int32))
@@ -117,13 +118,13 @@ class FeedRanking:
         """Posts created before this are out of the window."""
         return now_ms - self._window_ms
 
-    def _is_of_its_authors(self, rows: Rows) -> npt.NDArray[np.bool_]:
+    def _is_of_its(self, authors: frozenset[str], rows: Rows) -> npt.NDArray[np.bool_]:
         view = self._view
-        if len(rows) > len(self._authors):
-            known = [view.authors.find(author) for author in self._authors]
+        if len(rows) > len(authors):
+            known = [view.authors.find(author) for author in authors]
             numbers = [number for number in known if number is not None]
             return np.isin(view.post.author[rows], np.array(numbers, np.int32))
-        return np.array([view.author_of(row) in self._authors for row in rows.tolist()], bool)
+        return np.array([view.author_of(row) in authors for row in rows.tolist()], bool)
 
     # --- what is written ------------------------------------------------------------------
 
@@ -144,7 +145,7 @@ class FeedRanking:
         move = self.list.take_move()
         rows, scores = self.list.best()
         before, before_scores, gone = self._written_rows, self._written_scores, self._written_gone
-        self._written_rows, self._written_scores, self._written_gone = rows.copy(), scores, []
+        self._written_rows, self._written_scores, self._written_gone = rows.copy(), scores, ()
         whole, self.whole = self.whole, False
         if whole:
             return self._feed_change(config_offset, self._entries(rows, scores), whole=True)

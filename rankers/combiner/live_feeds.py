@@ -117,7 +117,7 @@ class LiveFeeds:
         """Rank rows that changed; see `FeedSet.update`."""
         for feed in self._set.update(rows, before, groups, now_ms):
             self._changed(feed)
-        if self._build is not None:
+        if self._build is not None and self._build.is_begun:
             for _ in self._build.next.update(rows, before, groups, now_ms):
                 pass
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any, Final
@@ -68,6 +68,8 @@ class PendingWrites:
         self._swept: deque[int] = deque()
         self._next_sweep = 0
         self._is_sweeping = False
+        # Of the calls of `mark_later` whose steps are not done how many, and their masks.
+        self._unmarked = self._coming = 0
         self._removed: dict[str, None] = {}
         self._tombstones: dict[str, int] = {}
         self._kept_tombstones = 0
@@ -75,12 +77,12 @@ class PendingWrites:
     @property
     def has_posts(self) -> bool:
         """Whether any post is to be written or removed."""
-        return bool(self._queue or self._removed or self._swept) or self._is_sweeping
+        return bool(self._queue or self._removed) or self.is_sweeping
 
     @property
     def is_sweeping(self) -> bool:
         """Whether many rows are still to be written that did not just change."""
-        return self._is_sweeping or bool(self._swept)
+        return self._is_sweeping or bool(self._swept or self._unmarked)
 
     def grow(self, capacity: int) -> None:
         """Make room for all rows of the view."""
@@ -89,22 +91,21 @@ class PendingWrites:
 
     # --- shards ---------------------------------------------------------------------------
 
-    def own(self, shards: AbstractSet[int], is_live: Flags) -> None:
-        """From here on write what is of these shards; of those that are new, all that is live.
+    def own(self, shards: AbstractSet[int]) -> None:
+        """From here on write what is of these shards alone.
 
-        Feeds of shards that are not among them are forgotten; new ones are marked by who makes
-        them.  Posts that were removed meanwhile from new shards are removed again.
+        Posts and feeds of shards that are not among them are forgotten; those of new ones are
+        marked by the caller.  Posts of new shards that were removed meanwhile are removed again.
         """
         gained, self._shards, self._is_owned = shards - self._shards, shards, _is_among(shards)
-        masks, shard = self._masks.values, self._shard.values
-        masks[~self._is_owned[shard]] = 0
         self.feeds = {feed: None for feed in self.feeds if shard_of(feed) in shards}
         self.removed_feeds = {feed for feed in self.removed_feeds if shard_of(feed) in shards}
         self._removed = self._of(shards, self._removed) | self._of(gained, self._tombstones)
-        if gained:
-            unknown = np.flatnonzero((shard[: len(is_live)] == _UNKNOWN) & is_live)
-            self._shards_of(unknown.astype(np.int32))
-            self.mark_later(is_live & _is_among(gained)[shard[: len(is_live)]])
+
+    def is_among(self, shards: AbstractSet[int]) -> Callable[[slice], Flags]:
+        """What says of rows which of them hold posts of some shards, up to their last change."""
+        flags = _is_among(shards)
+        return lambda part: flags[self._shard.values[part]]
 
     def _of(self, shards: AbstractSet[int], post_ids: Collection[str]) -> dict[str, None]:
         """Those of these posts that belong to some shards."""
@@ -134,6 +135,8 @@ class PendingWrites:
         before = self._masks.values[rows]
         added = masks.astype(before.dtype)
         added[whole] |= before.dtype.type(self._whole)
+        if self._coming:
+            added |= before.dtype.type(self._coming)
         self._masks.values[rows] = before | added
         self._queue.extend(rows[before == 0].tolist())
         if len(self._queue) > _MAX_QUEUED:
@@ -144,22 +147,32 @@ class PendingWrites:
         """Redis may hold nothing of these rows, or anything."""
         self.mark(rows, np.zeros(len(rows), np.int64), np.ones(len(rows), bool))
 
-    def mark_later(self, is_marked: Flags, mask: int | None = None) -> None:
+    def mark_later(
+        self, is_marked: Iterable[tuple[slice, Flags]], mask: int | None = None
+    ) -> Iterator[None]:
         """Have many rows written again after all that just changed; without a mask, whole.
 
-        `is_marked` has all rows, which takes a tenth of the time of naming most of them.
+        `is_marked` has parts of all rows.  It is done in as many steps, by whoever asks for them;
+        from here on it `is_sweeping`.
         """
-        masks = self._masks.values
-        if len(self._shards) < SHARDS:
-            is_marked = is_marked & self._is_owned[self._shard.values[: len(is_marked)]]
-        given = masks.dtype.type(self._whole if mask is None else mask)
-        masks[: len(is_marked)] |= is_marked * given
+        given = self._whole if mask is None else mask
+        self._unmarked += 1
+        self._coming |= given
+        return self._mark_parts(is_marked, given)
+
+    def _mark_parts(self, is_marked: Iterable[tuple[slice, Flags]], mask: int) -> Iterator[None]:
+        for part, flags in is_marked:
+            masks, is_owned = self._masks.values, self._is_owned[self._shard.values[part]]
+            masks[part] |= (flags & is_owned) * masks.dtype.type(mask)
+            yield
+        self._unmarked -= 1
+        if not self._unmarked:
+            self._coming = 0
         self._sweep()
 
-    def mark_all(self, is_marked: Flags) -> None:
-        """Have all these rows written again, whole: none of them before the feeds."""
+    def drop_queue(self) -> None:
+        """All rows are to be written again, none of them before the feeds."""
         self._queue.clear()
-        self.mark_later(is_marked)
 
     def take_rows(self, most: int) -> list[tuple[int, int, bool]]:
         """At most so many rows with their masks, and whether they are to be written whole.
@@ -167,18 +180,19 @@ class PendingWrites:
         While feeds are still to be taken, only rows that just changed.
         """
         taken: list[tuple[int, int, bool]] = []
-        masks = self._masks.cells
+        masks, shard, shards = self._masks.cells, self._shard.cells, self._shards
         while len(taken) < most and (row := self._next_row()) is not None:
             mask = masks[row]
             if mask:
                 masks[row] = 0
-                taken.append((row, mask & ~self._whole, mask >= self._whole))
+                if shard[row] in shards:  # or it was lost meanwhile
+                    taken.append((row, mask & ~self._whole, mask >= self._whole))
         return taken
 
     def take_among(self, rows: Rows) -> list[tuple[int, int, bool]]:
         """Those of these rows that are to be written, as `take_rows` gives them; -1 is no row."""
         masks = self._masks.values
-        found = rows[(rows >= 0) & (masks[rows] != 0)]
+        found = rows[(rows >= 0) & (masks[rows] != 0) & self._is_owned[self._shard.values[rows]]]
         taken = [
             (row, mask & ~self._whole, mask >= self._whole)
             for row, mask in zip(found.tolist(), masks[found].tolist(), strict=True)

@@ -78,11 +78,10 @@ def runs(ordered: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[n
 
 def place_of(ids: PostIds, row: int, score: float, rows: Rows, scores: Floats) -> int:
     """Where a post that is not among these, best first, goes: it takes the logarithm of ties."""
-    worst_first = scores[::-1]
-    start = len(scores) - int(worst_first.searchsorted(score, "right"))
-    end = len(scores) - int(worst_first.searchsorted(score))
-    if start == end:
-        return start
+    end = len(scores) - int(scores[::-1].searchsorted(score))
+    if not end or scores.item(end - 1) != score:
+        return end
+    start = len(scores) - int(scores[::-1].searchsorted(score, "right"))
     post_id = ids[row]
     at = bisect_left(range(start, end), True, key=lambda at: ids[rows.item(at)] < post_id)
     return start + at

@@ -263,13 +263,13 @@ class RankedList:
         at = place_of(self._ids, self.rows.item(from_at), score, self.rows, self.scores)
         at -= at > from_at
         self.scores = self.scores.copy()
-        for values in (self.rows, self.authors, self.scores):
-            _shift(values, from_at, at)
+        if at != from_at:
+            for values in (self.rows, self.authors, self.scores):
+                _shift(values, from_at, at)
         self.scores[at] = score
         # Its author has as many posts as before.
         if not isinstance(self._shown, slice):
             self._shown = None
-        self._may_be_short = self._floor is not None or bool(self._author_floors)
         is_within_cap = self._most is None or self._shown is not None
         self._note(Move(from_at, at) if is_within_cap else None)
 

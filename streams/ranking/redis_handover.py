@@ -263,7 +263,7 @@ class RedisHandover:
             gone, self._left_feeds = left.difference(combiner.feeds), set()
         else:
             # Of the others it is not known yet whether posts are in them.
-            gone = {feed for feed in left if not combiner.may_have(feed)}
+            gone = {feed for feed in left if combiner.settings.feed_of(feed) is None}
             self._left_feeds = left - gone
         return gone
 

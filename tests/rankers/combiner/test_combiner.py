@@ -194,4 +194,5 @@ def test_feeds_taken_as_a_whole_go_alone_while_all_posts_are_written_again(bench
     bench.combiner.rewrite_all()
     changes = bench.combiner.take(NOW_MS, only_whole=True)
     assert ([change.feed for change in changes.feeds], changes.signals) == (["global"], [])
+    bench.combiner.work(NOW_MS)
     assert [change.post_id for change in bench.combiner.take(NOW_MS).signals] == ["p"]

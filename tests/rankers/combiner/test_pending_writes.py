@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from feedmill.events.shards import ALL_SHARDS, shard_of
 from feedmill.rankers.combiner import pending_writes
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.tables.id_table import IdTable
@@ -23,10 +24,23 @@ def marked(pending: PendingWrites, *rows: int, mask: int = 1, whole: bool = Fals
     pending.mark(rows_of(*rows), np.full(count, mask, np.int64), np.full(count, whole))
 
 
+def mark_later(
+    pending: PendingWrites, is_marked: npt.NDArray[np.bool_], mask: int | None = None
+) -> None:
+    """Mark in two steps."""
+    middle, end = len(is_marked) // 2, len(is_marked)
+    parts = ((part, is_marked[part]) for part in (slice(0, middle), slice(middle, end)))
+    for _ in pending.mark_later(parts, mask):
+        assert pending.is_sweeping
+
+
 @pytest.fixture(params=[6, 12, 63])
 def pending(request: pytest.FixtureRequest) -> PendingWrites:
     writes = PendingWrites(request.param, POSTS)
     writes.grow(50_000)
+    # Each of the posts changed once.
+    writes.mark_whole(np.arange(50_000, dtype=np.int32))
+    writes.take_rows(50_000)
     return writes
 
 
@@ -45,7 +59,7 @@ def test_changes_of_a_row_are_merged_and_taken_once(pending: PendingWrites) -> N
 def test_many_rows_come_after_what_just_changed_and_wait_for_feeds(pending: PendingWrites) -> None:
     is_marked = np.zeros(50_000, bool)
     is_marked[[5, 20_000, 49_999]] = True
-    pending.mark_later(is_marked)
+    mark_later(pending, is_marked)
     marked(pending, 30_000)
     assert pending.is_sweeping
     assert [row for row, _, _ in pending.take_rows(2)] == [30_000, 5]
@@ -60,7 +74,8 @@ def test_many_rows_come_after_what_just_changed_and_wait_for_feeds(pending: Pend
 
 def test_where_all_is_written_again_nothing_goes_before_the_feeds(pending: PendingWrites) -> None:
     marked(pending, 9)
-    pending.mark_all(np.arange(50_000) == 9)
+    pending.drop_queue()
+    mark_later(pending, np.arange(50_000) == 9)
     pending.mark_feed("global")
     assert pending.take_rows(NONE) == []
     del pending.feeds["global"]
@@ -68,9 +83,9 @@ def test_where_all_is_written_again_nothing_goes_before_the_feeds(pending: Pendi
 
 
 def test_a_second_sweep_begins_anew(pending: PendingWrites) -> None:
-    pending.mark_later(np.arange(50_000) < 3, 1)
+    mark_later(pending, np.arange(50_000) < 3, 1)
     assert [row for row, _, _ in pending.take_rows(2)] == [0, 1]
-    pending.mark_later(np.arange(50_000) < 2, 2)
+    mark_later(pending, np.arange(50_000) < 2, 2)
     assert pending.take_rows(NONE) == [(0, 2, False), (1, 2, False), (2, 1, False)]
 
 
@@ -120,3 +135,29 @@ def test_rows_that_are_asked_for_are_taken_before_their_turn_and_once(
     assert pending.take_among(rows_of(3, 7)) == [(3, 2, True), (7, 4, False)]
     assert not pending.has_posts
     assert pending.take_rows(NONE) == []
+
+
+def test_only_what_is_of_its_shards_is_to_be_written(pending: PendingWrites) -> None:
+    mine = frozenset(shard for shard in ALL_SHARDS if shard % 3 == 0)
+    rows = range(0, 300)
+    owned = [row for row in rows if shard_of(f"p{row}") in mine]
+    other = next(row for row in rows if row not in owned)
+    marked(pending, *rows)
+    pending.mark_feed("global")
+    pending.mark_feed("lang:en")
+    pending.remove(rows_of(other), {f"p{other}": 100}, 50)
+    # What waited of shards that go is forgotten; a removal is remembered.
+    pending.own(mine)
+    assert set(pending.feeds) == {f for f in ("global", "lang:en") if shard_of(f) in mine}
+    assert pending.take_removed() == []
+    pending.feeds.clear()
+    assert [row for row, _, _ in pending.take_rows(NONE)] == owned
+    assert not pending.has_posts
+    # Nor does it wait when it changes from then on.
+    marked(pending, *(row for row in rows if row not in owned))
+    for _ in pending.mark_later([(slice(0, 300), np.arange(300) != other)]):
+        pass
+    assert [row for row, _, _ in pending.take_rows(NONE)] == owned
+    assert not pending.has_posts
+    pending.own(ALL_SHARDS)
+    assert pending.take_removed() == [f"p{other}"]

@@ -1,0 +1,122 @@
+"""What concerns all rows is done in parts, and comes to what doing it at once comes to."""
+
+import pytest
+
+from builders.events import HOUR_MS, NOW_MS, override
+from builders.ranked_posts import HIDDEN, Posts
+from builders.redis_model import RedisModel
+from feedmill.events.override import OverrideKey
+from feedmill.rankers.combiner import combiner, row_passes
+
+POSTS = 40
+LATER_MS = NOW_MS + 300 * HOUR_MS
+
+
+class World:
+    """Posts that Redis shows, and an event after which all or many of them are looked at."""
+
+    def __init__(self, event: str) -> None:
+        self.posts = Posts()
+        self.redis = RedisModel()
+        self.now_ms = NOW_MS
+        for i in range(POSTS):
+            self.posts.add(f"p{i}", quality=i / POSTS, spam=HIDDEN if i % 5 == 0 else i / 50)
+            if i % 2:
+                short = override("hide", expires_at_ms=NOW_MS + 1000)
+                self.posts.combiner.view.update_override(OverrideKey("post", f"p{i}", "*"), short)
+        self.posts.combiner.tick(NOW_MS)
+        self.posts.combiner.work(NOW_MS)
+        self.take()
+        getattr(self, event)()
+
+    def take(self) -> None:
+        while self.posts.combiner.has_changes:
+            before = len(self.redis.hashes)
+            changes = self.posts.combiner.take(self.now_ms, lambda: False)
+            self.redis.take(*changes)
+            if not (changes.signals or changes.feeds or changes.removed_feeds):
+                assert before == len(self.redis.hashes)
+                return
+
+    # --- events -----------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        self.redis = RedisModel()
+        self.posts.combiner.rewrite_all()
+
+    def end_of_a_restore(self) -> None:
+        self.posts.combiner.is_restoring = True
+        for i in range(POSTS, 2 * POSTS):
+            self.posts.add(f"p{i}", quality=i / POSTS / 2)
+        self.posts.combiner.follow(NOW_MS)
+        self.posts.combiner.is_restoring = False
+
+    def gates(self) -> None:
+        self.posts.set("gates", {"spam": {"hide_at": 0.3}})
+
+    def longer_window(self) -> None:
+        self.posts.set("feeds/global", {"window_hours": 400})
+
+    def clock_goes_back(self) -> None:
+        combiner = self.posts.combiner
+        combiner.tick(NOW_MS + 2000)
+        combiner.work(NOW_MS + 2000)
+        self.take()
+        combiner.tick(NOW_MS)
+
+    def overrides_run_out(self) -> None:
+        self.now_ms += 2000
+        self.posts.combiner.tick(self.now_ms)
+
+    def posts_expire(self) -> None:
+        self.now_ms = LATER_MS
+        self.posts.combiner.tick(self.now_ms)
+
+
+@pytest.mark.parametrize(
+    ("event", "parts"),
+    [
+        ("flush", 8),
+        ("end_of_a_restore", 8),
+        ("gates", 8),
+        ("longer_window", 8),
+        ("clock_goes_back", 8),
+        ("overrides_run_out", POSTS // 2 // 4),
+        ("posts_expire", POSTS // 8),
+    ],
+)
+def test_in_parts_between_which_is_written_it_comes_to_the_same(
+    monkeypatch: pytest.MonkeyPatch, event: str, parts: int
+) -> None:
+    monkeypatch.setattr(row_passes, "_PASSED_ROWS", 1024)  # an eighth of the rows that there are
+    monkeypatch.setattr(row_passes, "_TOUCHED_ROWS", 1024)
+    monkeypatch.setattr(row_passes, "_ENDED_OVERRIDES", 4)
+    monkeypatch.setattr(combiner, "_FOLLOWED_ROWS", 8)
+    whole, parted = World(event), World(event)
+    whole.posts.combiner.work(whole.now_ms)
+    whole.take()
+    count = 1
+    while parted.posts.combiner.work(parted.now_ms, lambda: False):
+        parted.redis.take(*parted.posts.combiner.take(parted.now_ms, lambda: False))
+        count += 1
+    parted.take()
+    assert count >= parts
+    for one in (whole, parted):
+        assert not one.posts.combiner.has_changes
+    assert parted.redis.feeds == whole.redis.feeds
+    assert parted.redis.hashes == whole.redis.hashes
+    assert parted.redis.expires == whole.redis.expires
+
+
+def test_a_post_that_changes_while_all_are_marked_is_written_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(row_passes, "_PASSED_ROWS", 1024)
+    world = World("flush")
+    combiner_ = world.posts.combiner
+    world.posts.signal("quality", "p3", 0.9)
+    combiner_.follow(NOW_MS)
+    assert [one.whole for one in combiner_.take(NOW_MS).signals if one.post_id == "p3"] == [True]
+    combiner_.work(NOW_MS)
+    world.take()
+    assert len(world.redis.hashes) == POSTS
