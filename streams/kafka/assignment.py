@@ -72,6 +72,10 @@ class AssignmentChange:
         """All shards of this worker now, in order."""
         return tuple(sorted((*self.shards_gained, *self.shards_kept)))
 
+    def all_lost(self, epoch: int) -> AssignmentChange:
+        """Return the change that takes all of it away."""
+        return AssignmentChange(epoch, lost=self.owned, shards_lost=self.shards)
+
     @property
     def places(self) -> list[TopicPartition]:
         """What is this worker's now, each as what `Outgoing.owner` names."""

@@ -80,8 +80,7 @@ class GroupConsumer:
         self._membership = Membership("outside")
         self._changes: list[AssignmentChange] = []
         self._last = AssignmentChange(0)
-        # What a revocation committed: positions, and 0 of shards.
-        self._clean: dict[TopicPartition, int] = {}
+        self._clean: dict[TopicPartition, int] = {}  # what a revocation committed; 0 of shards
         self._reading = Reading()
 
     def start(self) -> None:
@@ -281,8 +280,7 @@ class GroupConsumer:
         self._clean = {}
         self._stop_reading(consumer)
         self.epoch += 1
-        last = self._last
-        self._last = AssignmentChange(self.epoch, lost=last.owned, shards_lost=last.shards)
+        self._last = self._last.all_lost(self.epoch)
         self._changes.append(self._last)
 
     def _stop_reading(self, consumer: Consumer) -> None:
@@ -297,9 +295,8 @@ class GroupConsumer:
         if membership.asked is None:
             mine, shards = sorted(membership.partitions), membership.shards
             sources = [TopicPartition(topic, p) for topic in self._topics for p in mine]
-            membership.asked = OffsetQuestions(
-                self._connection.offsets, self._group, sources, shards
-            )
+            ask = self._connection.offsets
+            membership.asked = OffsetQuestions(ask, self._group, sources, shards)
         if not membership.asked.done():
             return
         try:

@@ -10,10 +10,11 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
+from feedmill.events.signal import SignalNames
 from feedmill.streams.kafka.topics import create
 from feedmill.streams.settings.environment import Environment
 
-SIGNALS = ("spam", "nsfw", "misinformation", "quality", "engagement")
+SIGNALS = SignalNames().all
 
 
 @dataclass

@@ -131,8 +131,7 @@ def test_where_its_records_came_to_is_known_of_what_was_committed(
     places = {0: TopicPartition("signals.spam", 0), 1: TopicPartition("signals.spam", 1)}
 
     def run(*records: tuple[int, int]) -> dict[TopicPartition, int]:
-        owner = TopicPartition("posts", 0)
-        sent = [Outgoing("signals.spam", p, b"%d" % at, b"value", owner) for p, at in records]
+        sent = [Outgoing("signals.spam", p, b"%d" % at, b"value", SOURCE) for p, at in records]
         one.run(sent, {}, None, ("owner", 1))
         return one.written
 
