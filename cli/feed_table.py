@@ -207,7 +207,7 @@ def _add_row(table: Table, feed_table: FeedTable, row: FeedRow, rank_change: int
         str(row.rank),
         _arrow(rank_change),
         f"{row.score:.4f}",
-        escape(_shortened(row.post.post_id)),
+        escape(shortened(row.post.post_id)),
         age_text(feed_table.at_ms - row.post.created_ms) if row.post.known else "",
         escape(row.post.author_id),
         f"[{_STYLES.get(decision, 'white')}]{escape(decision)}[/]",
@@ -216,7 +216,7 @@ def _add_row(table: Table, feed_table: FeedTable, row: FeedRow, rank_change: int
     )
 
 
-def _shortened(post_id: str, max_length: int = 28) -> str:
+def shortened(post_id: str, max_length: int = 28) -> str:
     """An id without its middle: the uris of one network differ at their ends."""
     if len(post_id) <= max_length:
         return post_id

@@ -23,6 +23,10 @@ MAX_ARMS = 8
 # `engagements` live for eight days; a window must be over before they go.
 MAX_WINDOW_HOURS = 168
 
+# The other columns of a table of users, and what stands before a metric's name in some.
+_COLUMNS = ("user", "arm", "computed_arm", "first_exposure_ms", "complete", "served", "impressions")
+_PREFIXES = ("pre_", "elsewhere_")
+
 Share = Annotated[int, Meta(ge=1, le=WHOLE)]
 WindowHours = Annotated[int, Meta(ge=1, le=MAX_WINDOW_HOURS)]
 Users = Annotated[int, Meta(ge=1_000, le=10**9)]
@@ -229,6 +233,11 @@ def _check_metrics(experiment: Experiment) -> None:
         if name not in metrics:
             raise BadSetting(f"Expected a metric ({known}), got {name!r} - at `{path}`")
     for name, metric in experiment.metrics.items():
+        if name in _COLUMNS or name.startswith(_PREFIXES):
+            raise BadSetting(
+                f"Expected a name that no other column has, and without {' and '.join(_PREFIXES)}"
+                f" before it, got {name!r} - at `$.value.metrics`"
+            )
         if metric.per == "reader" and metric.cap is not None:
             raise BadSetting(
                 f"Expected no cap where users count once, got {metric.cap:g} - at"

@@ -20,7 +20,7 @@ HalfLife = Annotated[float, Meta(ge=0.1, le=87_600)]
 PerAuthor = Annotated[int, Meta(ge=1, le=1_000_000)]
 Explore = Annotated[float, Meta(ge=0, le=1e6)]
 
-DEFAULT_SCALE = {"quality": 1.0, "engagement": 10.0}
+DEFAULT_SCALE = {"quality": 1.0, "engagement": 36.0}
 DEFAULT_COSTS: Mapping[str, float] = {}
 # The usual letters for the two weights; the command line takes them for the names.
 OBJECTIVE_ALIASES = {"alpha": "quality", "beta": "engagement"}

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from feedmill.events.experiment import Experiment
 from feedmill.events.metric import Metric
+from feedmill.experiments.blocks import MIN_BLOCKS, block_interval
 from feedmill.experiments.moments import Contrast, Moments, contrast
 from feedmill.experiments.sequences import Values, harm_bounds, harm_log_e, radius
-from feedmill.experiments.table import UserTable
+from feedmill.experiments.table import DAY_MS, UserTable
 
 # The sequence is asymptotic: below so many users of an arm it is not looked at.
 MIN_USERS = 1_000
@@ -32,7 +33,8 @@ class Effect:
     control, treated
         The arms' values.
     users, estimates, lower, upper
-        (looks,): users of both arms, the difference and the sequence's bounds.
+        (looks,): users of both arms, the difference, and what no look so far has excluded; a lower
+        bound above the upper one says that the difference moved over time.
     saved
         Which part of the variance the covariates took away.
     better, worse
@@ -149,8 +151,8 @@ def effect_of(
         treated=values[1],
         users=arms[0].users + arms[1].users,
         estimates=found.estimates,
-        lower=found.lower,
-        upper=found.upper,
+        lower=np.maximum.accumulate(found.lower),
+        upper=np.minimum.accumulate(found.upper),
         saved=saved,
         better=bool(found.better.any()),
         worse=bool(found.worse.any()),
@@ -243,6 +245,32 @@ def _rare(
     bounds = rate * (low - 1), rate * (np.where(open_above, 1.0, high) - 1)
     bounds = bounds[0], np.where(open_above, np.inf, bounds[1])
     return _Looks(other - rate, *bounds, np.zeros_like(harmed), harmed, spared, beyond), 0.0
+
+
+def between_days(
+    table: UserTable, experiment: Experiment, arm: str
+) -> tuple[float, float, float] | None:
+    """Return the primary difference and its interval over days of entry; None for too few days."""
+    name = experiment.primary
+    columns = columns_of(table, name, experiment.all_metrics[name])
+    place = list(experiment.shares).index(arm)
+    users = table.complete & np.isin(table.arm, (0, place))
+    if not users.any():
+        return None
+    days = table.first_exposure_ms[users] // DAY_MS
+    blocks = (days - days.min()).astype(np.int64)
+    count = int(blocks.max()) + 1
+    cells = (table.arm[users] > 0) * count + blocks
+    sums, below = (
+        np.bincount(cells, columns[users, one], 2 * count).astype(np.float64).reshape(2, count)
+        for one in (0, 1)
+    )
+    filled = (below > 0).all(axis=0)
+    if filled.sum() < MIN_BLOCKS:
+        return None
+    found = block_interval(sums[:, filled], below[:, filled], alpha_of(experiment))
+    difference, lower, upper = (float(one) for one in found)
+    return difference, lower, upper
 
 
 def segments(table: UserTable) -> Sequence[tuple[str, Flags]]:

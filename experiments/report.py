@@ -10,7 +10,13 @@ import numpy as np
 
 from feedmill.events.experiment import Experiment
 from feedmill.experiments.checks import Check, ExperimentRecord, checks_of
-from feedmill.experiments.effects import Effect, effect_of, segments, tuned_at
+from feedmill.experiments.effects import (
+    Effect,
+    between_days,
+    effect_of,
+    segments,
+    tuned_at,
+)
 from feedmill.experiments.table import DAY_MS, UserTable
 
 # Readers of Sundays are others than those of Mondays.
@@ -35,6 +41,8 @@ class ArmReport:
         worse, or a guardrail by its margin.  Else `go on`, or `not shown` at the planned n.
     reason
         Why, in a sentence.
+    other_lists
+        The primary difference with its interval over days, once the planned n is reached.
     """
 
     arm: str
@@ -42,6 +50,7 @@ class ArmReport:
     reason: str
     effects: tuple[Effect, ...]
     segments: tuple[tuple[str, Effect], ...]
+    other_lists: tuple[float, float, float] | None
 
 
 @dataclass(frozen=True)
@@ -116,7 +125,9 @@ def _arm(table: UserTable, experiment: Experiment, arm: str, days: float) -> Arm
         for segment, users in segments(table)
         if all((table.complete & users & (table.arm == a)).any() for a in _pair(experiment, arm))
     )
-    return ArmReport(arm, verdict, reason, effects, divided)
+    ended = effects[0].users[-1] >= tuned_at(experiment, arm)
+    blocks = between_days(table, experiment, arm) if ended else None
+    return ArmReport(arm, verdict, reason, effects, divided, blocks)
 
 
 def _pair(experiment: Experiment, arm: str) -> tuple[int, int]:
@@ -129,6 +140,9 @@ def _verdict(effects: Sequence[Effect], experiment: Experiment, days: float) -> 
     beyond = [effect.metric for effect in guardrails if effect.beyond_margin]
     open_ones = [effect.metric for effect in guardrails if not effect.not_inferior]
     size = f"{primary.metric} {change_text(primary)}"
+    if primary.lower[-1] > primary.upper[-1]:
+        moved = f"the intervals of some days exclude those of others in {primary.metric}"
+        return "not shown", f"its effect moved over time: {moved}"
     if primary.worse or beyond:
         what = size if primary.worse else ", ".join(beyond)
         return "stop", f"it is worse for its readers than the control, in {what}"
@@ -174,6 +188,7 @@ def _arm_dict(arm: ArmReport) -> dict[str, Any]:
         "arm": arm.arm,
         "verdict": arm.verdict,
         "reason": arm.reason,
+        "other_lists": None if arm.other_lists is None else [*map(_number, arm.other_lists)],
         "metrics": [_effect_dict(effect) for effect in arm.effects],
         "segments": [
             {"segment": segment, **_effect_dict(effect), "role": "exploratory"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from feedmill.experiments.checks import Check
 from feedmill.experiments.effects import Effect
 from feedmill.experiments.report import ArmReport, relative
@@ -23,13 +25,24 @@ def effect_rows(arm: ArmReport) -> list[list[str]]:
     for segment, effect in arm.segments:
         _, _, *others = _row("", effect)
         rows.append([segment, "exploratory", *others])
+    if arm.other_lists is not None:
+        primary, found = arm.effects[0], arm.other_lists
+        shown = [f"{one / primary.control:+.1%}" if primary.control else "" for one in found]
+        contains = found[1] <= 0 <= found[2]
+        rows.append(
+            [
+                *(f"{primary.metric}, other lists", "at the end", "", "", *shown),
+                "no difference shown" if contains else "differs over days too",
+            ]
+        )
     return rows
 
 
 def _row(name: str, effect: Effect) -> list[str]:
     change = relative(effect)
     parts = ("", "", "") if change is None else tuple(f"{part:+.1%}" for part in change)
-    values = (f"{effect.control:.4g}", f"{effect.treated:.4g}")
+    # Where nobody had an impression there is no value.
+    values = (f"{one:.4g}" if np.isfinite(one) else "" for one in (effect.control, effect.treated))
     return [name, effect.role, *values, *parts, says(effect)]
 
 

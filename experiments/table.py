@@ -31,6 +31,7 @@ from feedmill.events.experiment import Experiment
 from feedmill.experiments.sequences import Values
 
 DAY_MS = 86_400_000
+MAX_DAYS = 1_000
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,12 @@ def read_table(path: Path, experiment: Experiment) -> UserTable:
     wanted = (experiment.primary, *experiment.guardrails)
     metrics = [name for name in experiment.all_metrics if name in wanted or name in columns]
     exposed = columns.numbers("first_exposure_ms", empty=True)
+    known = exposed[~np.isnan(exposed)]
+    if len(known) and known.max() - known.min() > MAX_DAYS * DAY_MS:
+        raise UsageError(
+            f"{path}: expected first exposures within {MAX_DAYS:,} days, got {known.min():.0f} to"
+            f" {known.max():.0f} - in column `first_exposure_ms`, Unix milliseconds"
+        )
     return UserTable(
         arm=columns.arms("arm", experiment),
         computed_arm=columns.arms("computed_arm", experiment),
@@ -142,19 +149,19 @@ class _Columns:
         try:
             read = pa_parquet.read_table if path.suffix == ".parquet" else pa_csv.read_csv
             self._table: Any = read(path)
+            self._names: list[str] = self._table.column_names
         except FileNotFoundError:
             raise UsageError(f"{path} does not exist; it is a table with one row a user") from None
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UsageError(f"{path} is no table: {str(error).splitlines()[0]}") from None
+        except (pa.ArrowException, OSError, UnicodeError) as error:
+            raise UsageError(f"{path} is no table: {str(error).splitlines()[0][:200]}") from None
 
     def __contains__(self, name: str) -> bool:
-        return name in self._table.column_names
+        return name in self._names
 
     def _column(self, name: str) -> Any:
-        if self._table.column_names.count(name) != 1:
+        if self._names.count(name) != 1:
             raise UsageError(
-                f"{self._path}: expected one column `{name}`, got"
-                f" {', '.join(self._table.column_names)}"
+                f"{self._path}: expected one column `{name}`, got {', '.join(self._names)[:400]}"
             )
         return self._table.column(name)
 
@@ -167,14 +174,19 @@ class _Columns:
             )
 
     def arms(self, name: str, experiment: Experiment) -> NDArray[np.int64]:
-        column = self._column(name).dictionary_encode().combine_chunks()
+        try:
+            column = self._column(name).cast("string").dictionary_encode().combine_chunks()
+        except (ValueError, NotImplementedError):
+            raise UsageError(
+                f"{self._path}: expected names, got {self._column(name).type} - in column `{name}`"
+            ) from None
         found: Sequence[object] = column.dictionary.to_pylist()
         known = {arm: place for place, arm in enumerate(experiment.shares)}
         for value in (*found, *([None] if column.null_count else [])):
             if value not in known:
                 raise UsageError(
                     f"{self._path}: expected an arm of the experiment ({', '.join(known)}), got"
-                    f" {value!r} - in column `{name}`"
+                    f" {str(value)[:80]!r} - in column `{name}`"
                 )
         places = np.array([known[str(value)] for value in found], dtype=np.int64)
         indices: NDArray[np.int64] = np.asarray(column.indices).astype(np.int64)

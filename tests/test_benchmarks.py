@@ -1,5 +1,7 @@
 """The benchmarks that need no servers still run, on little; each proves its answers first."""
 
+import csv
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +41,22 @@ def test_a_benchmark_runs(script: str, options: str, shown: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert shown in done.stdout
+
+
+def test_scales_are_chosen_on_one_half_of_the_communities(tmp_path: Path) -> None:
+    columns = ("subreddit", "page_id", "label", "text", "title", "selftext", "message")
+    for file in ("nsfw_reddit_over18", "engagement_reddit_top", "engagement_facebook_news"):
+        with gzip.open(tmp_path / f"{file}.csv.gz", "wt", encoding="utf-8", newline="") as opened:
+            writer = csv.writer(opened)
+            writer.writerow(columns)
+            for number in range(600):
+                text = f"{'why ' * (number % 5)}you will not believe {number} of {number % 13} news"
+                writer.writerow((f"g{number % 12}", f"g{number % 12}", "0", *[text] * 4))
+    command = [sys.executable, str(BENCHMARKS / "objective_scales.py"), "--data", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("chosen by one half: ")
+    assert len(done.stdout.splitlines()) == 2 + 2 * 4
 
 
 def test_no_delay_of_an_engagement_is_told_where_another_on_its_post_may_be_seen() -> None:

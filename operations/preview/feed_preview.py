@@ -32,7 +32,7 @@ class FeedSide(NamedTuple):
     top_authors, top_demoted
         Authors, and demoted posts, among its best `top`.
     top_means
-        By objective the mean of its signal among these; empty without posts.
+        By objective and cost the mean of its signal among these, of signals that some post has.
     top_age_ms
         Their median age, None without posts.
     """
@@ -58,7 +58,7 @@ class PreviewedPost(NamedTuple):
     """A post of the feed, now or under the changed settings.
 
     Ranks start at 1; rank and score are None where the post is not in the feed.  `signals` has the
-    value of every signal about the post, None without one.
+    value of every signal that some post has, None where this one has none.
     """
 
     post_id: str
@@ -162,7 +162,7 @@ def preview_feed(
 def _side(view: PostView, ranking: FeedRanking, now_ms: int, top: int) -> FeedSide:
     rows, _ = ranking.list.best()
     authors, best = view.post.author, rows[:top]
-    names = view.names.objectives if len(best) else ()
+    scored = (*view.names.objectives, *view.names.costs) if len(best) else ()
     ages_ms = now_ms - view.post.created_ms[best]
     return FeedSide(
         weights=ranking.scores.weights,
@@ -171,7 +171,7 @@ def _side(view: PostView, ranking: FeedRanking, now_ms: int, top: int) -> FeedSi
         authors=len(np.unique(authors[rows])),
         top_authors=len(np.unique(authors[best])),
         top_demoted=int((ranking.scores.gates.factors(best) < 1).sum()),
-        top_means={name: float(view.signals[name].value[best].mean(dtype=float)) for name in names},
+        top_means={name: _mean(view, best, name) for name in scored if name in view.written},
         top_age_ms=int(np.median(ages_ms)) if len(best) else None,
     )
 
@@ -196,7 +196,7 @@ def _posts(view: PostView, before: FeedRanking, after: FeedRanking) -> list[Prev
                 decision=DECISIONS[code.item(row)],
                 rank_now=rank_now,
                 score_now=score_now,
-                signals={name: _value(view, row, name) for name in view.names.all},
+                signals={name: _value(view, row, name) for name in view.written},
             )
         )
     return found
@@ -206,6 +206,10 @@ def _places(rows: Rows, scores: npt.NDArray[np.float64]) -> dict[int, tuple[int,
     """By row the rank, from 1 on, and the score."""
     pairs = zip(rows.tolist(), scores.tolist(), strict=True)
     return {row: (rank, score) for rank, (row, score) in enumerate(pairs, 1)}
+
+
+def _mean(view: PostView, rows: Rows, name: str) -> float:
+    return float(view.signals[name].value[rows].mean(dtype=float))
 
 
 def _value(view: PostView, row: int, name: str) -> float | None:

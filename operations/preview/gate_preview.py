@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -67,8 +68,7 @@ class SourcedView(PostView):
     """
 
     def __init__(self, names: SignalNames) -> None:
-        of_gates = SignalNames(names.gates, (), names.filters, names.gate_defaults)
-        super().__init__(of_gates, most_early=0)
+        super().__init__(replace(names, objectives=(), costs=()), most_early=0)
         self._domains = InternTable()
         self._domains_of = MappedColumn(np.int32, -1)
 

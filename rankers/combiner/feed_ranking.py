@@ -114,6 +114,13 @@ class FeedRanking:
         """Which of these posts are not too old for the feed."""
         return self._view.post.created_ms[rows] >= self._cutoff_ms(now_ms)
 
+    def candidates(self, rows: Rows, now_ms: int) -> Rows:
+        """Which of these posts, of groups that the feed takes, it would show if it had the room."""
+        is_candidate = (self.scores.score[rows] > -np.inf) & self.in_window(rows, now_ms)
+        if self._authors:
+            is_candidate &= self._is_of_its(self._authors, rows)
+        return rows[is_candidate]
+
     def _cutoff_ms(self, now_ms: int) -> int:
         """Posts created before this are out of the window."""
         return now_ms - self._window_ms

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
+
 from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner.feed_build import FeedBuild
@@ -14,6 +17,8 @@ from feedmill.rankers.combiner.feed_set import FeedSet
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.view import PostView
+
+Rows = npt.NDArray[np.int32]
 
 
 def rank_feed(view: PostView, settings: Settings, feed: str, now_ms: int) -> FeedRanking:
@@ -26,6 +31,17 @@ def rank_feed(view: PostView, settings: Settings, feed: str, now_ms: int) -> Fee
     feeds = _feed_set(view, policies, settings, feed)
     _go_over_all(FeedBuild(view, policies, feeds, [feed], discovers=False), now_ms)
     return feeds.feeds[feed]
+
+
+def candidates(view: PostView, settings: Settings, feed: str, now_ms: int) -> Rows:
+    """The rows of all posts that a feed would show if it had the room and no author had a cap."""
+    ranking = rank_feed(view, settings, feed, now_ms)
+    matcher, groups, rows = FeedMatcher(settings), view.groups.values, view.live_rows()
+    takes = [
+        group is not None and feed in matcher.feeds_of(number, groups)
+        for number, group in enumerate(groups)
+    ]
+    return ranking.candidates(rows[np.array(takes, bool)[view.post.group[rows]]], now_ms)
 
 
 def decide_all(view: PostView, gates: Mapping[str, GatePolicy], now_ms: int) -> GateDecisions:

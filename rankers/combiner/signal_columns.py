@@ -93,6 +93,11 @@ class SignalColumns:
         """Shape (n,): a gate without a verdict is NaN, an objective without one 0."""
         return self._value.values
 
+    @property
+    def revision(self) -> npt.NDArray[np.int64]:
+        """Shape (n,): the revisions of the signals, 0 where there is none."""
+        return self._revision.values
+
     def grow(self, capacity: int) -> None:
         """Make room for `capacity` rows."""
         for column in (self._value, self._state, self._at_ms, self._revision):

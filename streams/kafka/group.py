@@ -384,11 +384,9 @@ class GroupConsumer:
 
     def _starts(self, topic: str) -> list[KafkaPartition]:
         name, reading = self._environment.topic(topic), self._reading
-        return [
-            KafkaPartition(name, p, reading.positions[TopicPartition(topic, p)])
-            for p in sorted(reading.begun_of(topic))
-            if TopicPartition(topic, p) not in reading.stopped
-        ]
+        begun = (TopicPartition(topic, p) for p in sorted(reading.begun_of(topic)))
+        read = (at for at in begun if at not in reading.stopped)
+        return [KafkaPartition(name, at.partition, reading.positions[at]) for at in read]
 
     def _known_end(self, at: TopicPartition) -> int:
         consumer = self._consumer if at.topic == "posts" or self._beside is None else self._beside

@@ -30,7 +30,7 @@ DEFAULT_GATE = {
     "grace_s": 60,
 }
 DEFAULT_WEIGHTS = {"quality": 0.5, "engagement": 0.5}
-DEFAULT_SCALE = {"quality": 1.0, "engagement": 10.0, "novelty": 1.0}
+DEFAULT_SCALE = {"quality": 1.0, "engagement": 36.0, "novelty": 1.0}
 DEFAULT_COSTS = {"grumble": 0.0}
 DEFAULT_FEED = {"match": {}, "size": 500, "window_hours": 168, "include_replies": False}
 PATTERNS = ("community:*", "lang:*")

@@ -15,16 +15,22 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from builders.experiment_tables import experiment_of
 from builders.lists import entries_of
 from builders.records import StoredRecord
 from feedmill.cli.post_lines import read_posts
 from feedmill.events.decode import decode_instance, decode_label, decoder_of, encode
 from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadArtifact, BadEvent, BadSetting, FeedmillError, UsageError
+from feedmill.events.experiment import WHOLE, decode_experiment
 from feedmill.events.post import Deletion, Post
-from feedmill.events.reasons import MAX_REASON_CHARACTERS
+from feedmill.events.reasons import DECODE_ERRORS, MAX_REASON_CHARACTERS
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
+from feedmill.experiments.checks import ExperimentRecord, decode_record
+from feedmill.experiments.page import page_of
+from feedmill.experiments.report import report_of
+from feedmill.experiments.table import read_table
 from feedmill.features.text.ngrams import BUCKETS, TextBatch
 from feedmill.features.text.shape import SHAPE_COLUMNS
 from feedmill.filters.filter_rules import FilterRules
@@ -124,6 +130,40 @@ def config(content: bytes) -> bool:
             rules.verdicts([_POST], [1])
 
     return accepted(fold, BadSetting)
+
+
+def experiments(content: bytes) -> bool:
+    """The setting of an experiment, and beside it a record of what is known of one."""
+    accepted(lambda: decode_record(content, "record.json"), UsageError)
+
+    def decode() -> None:
+        experiment = decode_experiment(msgspec.json.decode(content), NAMES)
+        assert sum(experiment.shares.values()) == WHOLE
+        assert experiment.treatments
+
+    try:
+        return accepted(decode, BadSetting)
+    except DECODE_ERRORS:
+        return False
+
+
+def experiment_table(content: bytes) -> bool:
+    """A table of an experiment's users as CSV."""
+    with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+        file.write(content)
+        file.flush()
+
+        def analyse() -> None:
+            table = read_table(Path(file.name), experiment_of())
+            report = report_of("drawn", table, experiment_of(), ExperimentRecord())
+            assert page_of(report)
+
+        try:
+            analyse()
+        except UsageError as error:
+            assert len(str(error)) <= _MAX_REASON
+            return False
+        return True
 
 
 def post_lines(content: bytes) -> bool:
@@ -276,6 +316,8 @@ TARGETS: Mapping[str, Target] = {
     "counters": counters,
     "commit_mark": commit_mark,
     "config": config,
+    "experiments": experiments,
+    "experiment_table": experiment_table,
     "post_lines": post_lines,
     "environment": environment,
     "artifact": artifact,

@@ -78,7 +78,7 @@ FOLLOWING = {"train"}
 CHANGING_NOTHING = {
     *("run", "worker", "replay", "feed", "explain", "latency", "audit", "sample", "score"),
     *("doctor", "health"),
-    *("config get", "config history", "gates preview", "weights preview"),
+    *("config get", "config history", "gates preview", "weights preview", "weights suggest"),
     *("override list", "evaluate", "examination", "experiments plan", "experiments analyse"),
     *(
         "dead-letters list",

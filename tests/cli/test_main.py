@@ -119,6 +119,7 @@ WRONG_LINES = {
     "weights": (
         *("", "preview", "show", "preview global", "preview global beta=1 --top 0"),
         *("preview global beta=1 --timeout soon", f"preview global beta=1 {NO_KAFKA}"),
+        *("suggest global now", f"suggest {NO_KAFKA}"),
     ),
     "train": (
         *("spam --every 5m", "spam --follow --every soon", "spam --follow --most-starts 0"),

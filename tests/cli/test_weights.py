@@ -11,6 +11,7 @@ from builders.golden import Golden
 from builders.kafka_log import KafkaLog
 from builders.transcript import transcript
 from feedmill.deploy.local import StackAddress
+from feedmill.events.signal import SignalNames
 from feedmill.streams.kafka import topic_reader
 from feedmill.streams.settings.environment import Environment
 
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.stack
 
 GATES = ("spam", "nsfw", "misinformation")
 SIGNALS = (*GATES, "quality", "engagement")
+TOPICS = ("config", "posts", *(f"signals.{name}" for name in SignalNames().all))
 HOUR_MS = 3_600_000
 # By post: author, quality, engagement, spam.
 POSTS = {
@@ -32,7 +34,7 @@ HOSTILE = "[bold]"  # markup of the library that draws tables
 
 
 def write(topics: CommandTopics) -> None:
-    topics.make("config", "posts", "overrides", *(f"signals.{name}" for name in SIGNALS))
+    topics.make(*TOPICS, "overrides")
     at_ms = int(time.time() * 1000) - 50 * HOUR_MS
     topics.send("config", "weights", {"value": {"quality": 1, "engagement": 1, **FLAT}})
     topics.send("config", "feeds/small", {"value": {"size": 3}})
@@ -60,10 +62,11 @@ def test_a_change_is_seen_before_it_is_made(
         "preview small beta=3 spam.hide_at=0.8",
         "preview small max_per_author=1 --top 2",
         f"""preview global '{WHOLE}' '{{"spam": {{"hide_at": 0.5}}}}'""",
-        "preview global beta=1",
+        "preview global beta=1 costs.report=20",
         "preview small beta=3 --json --top 2",
         *("preview small alfa=1", "preview small alpha=-1", "preview small spam.hide=1"),
         *("preview smal beta=3", "preview community:nobody beta=3", "preview small beta"),
+        *("suggest", "suggest smal"),
     )
     # Nothing is set.
     said = transcript(run, [*(f"weights {line}" for line in lines), "config history weights/small"])
@@ -71,7 +74,7 @@ def test_a_change_is_seen_before_it_is_made(
 
 
 def test_a_topic_that_is_missing_is_named(run: Run, topics: CommandTopics) -> None:
-    topics.make("config", "posts", *(f"signals.{name}" for name in SIGNALS))
+    topics.make(*TOPICS)
     result = run("weights preview global beta=1")
     assert result.exit_code == 1
     assert "overrides`; create the topics with `feedmill topics create`" in result.stderr

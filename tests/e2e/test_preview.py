@@ -19,6 +19,7 @@ CHANGES = (
     ("global", "alpha=0 beta=1"),
     ("global", "max_per_author=1 half_life_hours=1000"),
     ("global", "scale.beta=2 half_life_hours=null spam.hide_at=0.5 nsfw.demote_factor=0.1"),
+    ("global", "costs.grumble=3"),
     ("community:one", "alpha=0.1 beta=1 max_per_author=null spam.hide_at=null"),
 )
 
@@ -40,6 +41,7 @@ def write_posts(engine: Engine) -> None:
         values = {"quality": random.random(), "engagement": random.random() / 10}
         values |= {gate: random.random() ** 3 for gate in engine.gates}
         engine.write_signals({post_id: offset}, **values)
+        engine.signal("grumble", post_id, offset, random.random())
     override = {"verdict": "hide", "by": "mo", "reason": "", "at_ms": now}
     for number in range(0, POSTS, 50):
         engine.send("overrides", f"post:p{number}|*", override).get(30)
@@ -50,7 +52,7 @@ def shows(engine: Engine, feed: str, order: list[str]) -> bool:
 
 
 def test_a_feed_becomes_what_its_preview_said(start_engine: object) -> None:
-    engine: Engine = start_engine("combiner")  # type: ignore[operator]  # a fixture's function
+    engine: Engine = start_engine("combiner", signals="grumble:cost")  # type: ignore[operator]  # a fixture's function
     write_posts(engine)
     until(lambda: len(engine.order()) == SIZE and len(engine.order("community:one")) > SIZE)
     for feed, words in CHANGES:
@@ -78,4 +80,18 @@ def test_a_feed_becomes_what_its_preview_said(start_engine: object) -> None:
         assert [score for _, score in engine.feed(feed)[0]] == pytest.approx(
             scores, abs=1e-9, rel=0
         )
+    check_suggestion(engine)
     assert engine.complaints() == []
+
+
+def check_suggestion(engine: Engine) -> None:
+    """At the suggested scale engagement wins half of the pairs that quality orders otherwise."""
+    wins = []
+    for _ in range(2):
+        done = engine.feedmill("weights suggest community:one --json")
+        assert done.returncode == 0, done.stderr
+        said = json.loads(done.stdout)
+        [engagement] = (one for one in said["scales"] if one["objective"] == "engagement")
+        wins.append(engagement["kinds"]["without engagements"]["wins_now"])
+        assert engine.feedmill(said["command"].removeprefix("feedmill ")).returncode == 0
+    assert wins[1] == pytest.approx(0.5, abs=0.02)

@@ -68,6 +68,8 @@ BAD: list[dict[str, Any]] = [
     {"guardrails": {"take_rate": 0.1}},
     {"guardrails": {"reporters": 0}},
     {"guardrail": {"reporters": 0.1}},
+    {"metrics": {"arm": {"per": "user"}}},
+    {"metrics": {"pre_likes": {"per": "user"}}},
     metrics(per="reader"),
     metrics(per="reader", better="less", cap=3),
     metrics(per="click"),

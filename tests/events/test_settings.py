@@ -44,7 +44,7 @@ def test_omitted_fields_take_the_values_of_the_contract() -> None:
     assert weights == {
         "quality": 1.0,
         "engagement": 2.0,
-        "scale": {"quality": 1.0, "engagement": 10.0},
+        "scale": {"quality": 1.0, "engagement": 36.0},
         "half_life_hours": 24.0,
         "max_per_author": 3,
         "explore": 0.0,

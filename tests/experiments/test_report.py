@@ -11,6 +11,7 @@ from feedmill.experiments.checks import ExperimentRecord
 from feedmill.experiments.effects import Effect, effect_of
 from feedmill.experiments.page import page_of
 from feedmill.experiments.report import Report, report_of
+from feedmill.experiments.rows import effect_rows
 from feedmill.experiments.table import DAY_MS, UserTable, read_table
 
 RECORD = ExperimentRecord(gaps=(), overlap={"fresher": 0.6}, changes=("weights, offset <17>",))
@@ -70,6 +71,34 @@ def test_new_and_returning_readers_are_all_readers(tmp_path: Any) -> None:
     assert 0.15 < users[0] / sum(users) < 0.4
 
 
+def test_other_lists_have_an_interval_over_days_once_the_plan_is_reached(tmp_path: Any) -> None:
+    columns = user_columns(26, 30_000, uplift=0.3)
+    (early,) = analysed(tmp_path, columns).arms
+    (ended,) = analysed(tmp_path, columns, planned_n=10_000).arms
+    assert early.other_lists is None
+    assert ended.other_lists is not None
+    difference, lower, upper = ended.other_lists
+    assert 0 < lower < difference < upper
+    assert any("other lists" in row[0] for row in effect_rows(ended))
+
+
+def test_an_effect_that_turns_is_not_called_better(tmp_path: Any) -> None:
+    """The first ten days are good for one arm, the next ten much better for the other."""
+    good, bad = user_columns(27, 30_000, uplift=0.5), user_columns(28, 120_000, uplift=0.5)
+    later = {"control": "fresher", "fresher": "control"}
+    for name in ("arm", "computed_arm"):
+        bad[name] = np.array([later[str(arm)] for arm in bad[name]])
+    bad["user"] = [f"later-{user}" for user in bad["user"]]
+    bad["first_exposure_ms"] = bad["first_exposure_ms"] + 20 * DAY_MS
+    for name in ("pre_impressions", "pre_take_rate"):
+        del good[name], bad[name]
+    both = {name: np.concatenate([good[name], bad[name]]) for name in good}
+    (arm,) = analysed(tmp_path, both).arms
+    assert arm.effects[0].lower[-1] > arm.effects[0].upper[-1]
+    assert arm.verdict == "not shown"
+    assert "moved over time" in arm.reason
+
+
 def table_of(seed: int, users: int) -> UserTable:
     """Equal arms in memory: one user enters after the other over 12 days, windows of three days."""
     rng = np.random.default_rng(seed)
@@ -114,9 +143,10 @@ def test_a_cap_bounds_what_one_user_adds() -> None:
 def test_the_page_has_the_report_and_pictures_and_is_the_same_twice(tmp_path: Any) -> None:
     columns = user_columns(25, 40_000, uplift=0.2)
     columns["hiders"] = np.zeros(40_000)
-    report = analysed(tmp_path, columns)
+    columns["never"] = np.zeros(40_000)
+    report = analysed(tmp_path, columns, metrics={"never": {"per": "user"}})
     page = page_of(report)
-    assert page == page_of(analysed(tmp_path, columns))
+    assert page == page_of(analysed(tmp_path, columns, metrics={"never": {"per": "user"}}))
     assert page.count("<svg") == 2
     assert report.conclusion.replace("'", "&#x27;") in page
     assert "weights, offset &lt;17&gt;" in page

@@ -53,11 +53,14 @@ def test_wrong_tables_are_refused(tmp_path: Path, golden: Golden) -> None:
         "without impressions": changed("impressions", None),
         "without a guardrail": changed("reporters", None),
         "another arm": changed("arm", ["control"] * 19 + ["b"]),
+        "no arm at all": changed("arm", [None] * 20),
+        "no text": changed("arm", [b"\xff"] * 20),
         "no arm": changed("computed_arm", ["control"] * 19 + [None]),
         "a text": changed("served", ["many"] * 20),
         "a negative sum": changed("take_rate", [1.0] * 19 + [-1.0]),
         "an empty sum": changed("take_rate", [1.0] * 19 + [None]),
         "an infinite period before": changed("pre_take_rate", [1.0] * 19 + [np.inf]),
+        "years of exposures": changed("first_exposure_ms", [1e12] * 19 + [9e15]),
         "no flag": changed("complete", [1] * 20),
     }
     for title, columns in tables.items():

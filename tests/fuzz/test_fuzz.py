@@ -11,7 +11,7 @@ from builders.mutations import mutated
 
 # A target that takes milliseconds gets fewer draws.
 DRAWS = {"artifact": 150, "artifact_member": 150, "config": 1000, "post_lines": 300, "card": 600}
-DRAWS |= {"list_member": 150, "list_lines": 300}
+DRAWS |= {"list_member": 150, "list_lines": 300, "experiment_table": 300}
 
 
 @pytest.mark.parametrize("name", TARGETS)
