@@ -2,6 +2,7 @@
 
     python benchmarks/bench_ranker.py [--posts 1000000] [--feeds 0,10000] [--changes 50000]
     python benchmarks/bench_ranker.py --redis       # writes to a Redis of its own, else to none
+    python benchmarks/bench_ranker.py --rankers 2   # the one of two that has `global`
 
 The log in memory has what judges write: signals of engagement of posts drawn by Zipf's law, those
 that feeds show first most often, and a new post with its first signals for every 40 of them.  It is
@@ -30,6 +31,7 @@ from own_redis import own_redis
 
 from feedmill.events.decode import encode
 from feedmill.events.decode_many import decode_posts, decode_signals
+from feedmill.events.shards import ALL_SHARDS, SHARDS, shard_of
 from feedmill.events.signal import Signal
 from feedmill.rankers.combiner import Combiner
 from feedmill.streams.kafka.batches import FetchedRecords, RecordBatch, TopicPartition
@@ -208,10 +210,14 @@ class Ranker:
         self.changed_feeds += len(changes.feeds)
 
 
-def measure(posts: int, feeds: int, changes: int, records: int, pipeline: Pipeline) -> None:
+def measure(
+    posts: int, feeds: int, changes: int, records: int, pipeline: Pipeline, rankers: int
+) -> None:
     """Print a line of one size."""
     combiner, values = filled(posts, found=posts)
     combiner.apply(settings_of(feeds))
+    part = shard_of("global") * rankers // SHARDS
+    combiner.own({shard for shard in ALL_SHARDS if shard * rankers // SHARDS == part})
     ranker = Ranker(combiner, pipeline)
     combiner.work(NOW_MS)
     check(combiner, NOW_MS)
@@ -253,6 +259,7 @@ def main() -> None:
     parser.add_argument("--feeds", default="0,10000", help="declared beside the others")
     parser.add_argument("--changes", type=int, default=50_000, help="records that are read")
     parser.add_argument("--records", default="1000", help="in a slice")
+    parser.add_argument("--rankers", type=int, default=1, help="which share the shards")
     parser.add_argument("--redis", action="store_true", help="write to a Redis of its own")
     given = parser.parse_args()
     print(describe())
@@ -266,10 +273,10 @@ def main() -> None:
                 if given.redis:
                     with own_redis() as url:
                         pipeline = open_pipeline(url)
-                        measure(posts, feeds, given.changes, records, pipeline)
+                        measure(posts, feeds, given.changes, records, pipeline, given.rankers)
                         pipeline.close()
                 else:
-                    measure(posts, feeds, given.changes, records, NoRedis())
+                    measure(posts, feeds, given.changes, records, NoRedis(), given.rankers)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from feedmill.events.errors import BadSetting
 from feedmill.events.limits import NAME_PATTERN, Id, Name
+from feedmill.events.shards import SHARDS
 
-DEFAULT_MAX_FEEDS = 1000
+DEFAULT_MAX_FEEDS = 2048
 FEED_PATTERNS = ("community:*", "lang:*")
 _NAME = re.compile(NAME_PATTERN)
 
@@ -47,7 +48,7 @@ class FeedSpec(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     include_replies
         Whether replies belong to it.
     max_feeds
-        For a pattern, how many feeds it makes at most; see `feed_limit`.
+        For a pattern, how many feeds it makes; see `places`.
     """
 
     match: FeedMatch = msgspec.field(default_factory=FeedMatch)
@@ -57,9 +58,10 @@ class FeedSpec(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     max_feeds: MaxFeeds | UnsetType = UNSET
 
     @property
-    def feed_limit(self) -> int:
-        """How many feeds a pattern makes at most."""
-        return DEFAULT_MAX_FEEDS if self.max_feeds is UNSET else self.max_feeds
+    def places(self) -> int:
+        """How many feeds a pattern makes at most in each shard: its share, rounded up."""
+        most = DEFAULT_MAX_FEEDS if self.max_feeds is UNSET else self.max_feeds
+        return -(-most // SHARDS)
 
 
 BUILT_IN_FEEDS = {name: FeedSpec() for name in ("global", *FEED_PATTERNS)}

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.settings import Settings
+from feedmill.events.shards import ALL_SHARDS
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.changes import Changes, FeedChange, SignalsChange
 from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import PolicyCache
-from feedmill.rankers.combiner.gating import DECISIONS, SHOW
+from feedmill.rankers.combiner.gating import DECISIONS
 from feedmill.rankers.combiner.live_feeds import LiveFeeds
 from feedmill.rankers.combiner.pending_writes import PendingWrites
-from feedmill.rankers.combiner.row_passes import RowPasses
+from feedmill.rankers.combiner.row_passes import RowPasses, is_other
 from feedmill.rankers.combiner.signal_fields import (
     Fields,
     signal_fields,
@@ -56,16 +58,24 @@ class Combiner:
     ----------
     settings
         The newest ones; `followed` are those that all feeds follow.
+    shards
+        Of which shards there are feeds; nothing else is ranked, or taken to be written.
     view
         Everything that was read.
     """
 
-    def __init__(self, names: SignalNames, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        names: SignalNames,
+        settings: Settings | None = None,
+        shards: AbstractSet[int] = ALL_SHARDS,
+    ) -> None:
         self.settings = settings or Settings(names)
+        self.shards = shards
         self.view = PostView(names)
         self._policies = PolicyCache(self.view)
-        self._pending = PendingWrites(len(names.all) + 1)
-        self._live = LiveFeeds(self.view, self._policies, self._pending, self.settings)
+        self._pending = PendingWrites(len(names.all) + 1, self.view.ids, shards)
+        self._live = LiveFeeds(self.view, self._policies, self._pending, self.settings, shards)
         self._policies.finish()  # there are no posts
         self._default = self._live.default
         self._window_ms = self._live.longest_window_ms
@@ -102,9 +112,14 @@ class Combiner:
 
     @property
     def has_feed_changes(self) -> bool:
-        """Whether some feed is not taken yet, or does not follow the settings yet."""
-        pending = self._pending
-        return bool(pending.feeds or pending.removed_feeds) or self.followed is not self.settings
+        """Whether some feed is not taken yet, or not made yet, under the newest settings."""
+        is_taken = not (self._pending.feeds or self._pending.removed_feeds)
+        return not (is_taken and self.is_complete and self.followed is self.settings)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there are lists of all shards."""
+        return self._live.is_complete
 
     @property
     def is_rewriting(self) -> bool:
@@ -138,6 +153,18 @@ class Combiner:
         self._is_restoring = is_restoring
 
     # --- following what was read ----------------------------------------------------------
+
+    def own(self, shards: AbstractSet[int]) -> None:
+        """Rank and write the feeds of these shards alone, and what is true of their posts.
+
+        Of a shard that goes all that was written is forgotten, and nothing is removed.  Of one that
+        is new `work` makes the feeds, and all is taken whole: the feeds first.
+        """
+        gained, self.shards = shards - self.shards, shards
+        self._live.own(shards)
+        self._pending.own(shards)
+        if gained:
+            self._passes.mark_later(among=self._pending.is_among(gained))
 
     def apply(self, settings: Settings) -> None:
         """Have `work` make the feeds follow new settings."""
@@ -241,7 +268,7 @@ class Combiner:
             before.grow()
             now.grow()
             codes = before.code, now.code
-            self._passes.mark_later(POST_CHANGED, lambda part: _is_other(*codes, part))
+            self._passes.mark_later(POST_CHANGED, lambda part: is_other(*codes, part))
         if self._live.longest_window_ms != self._window_ms:
             self._window_ms = self._live.longest_window_ms
             self._kept_ms = max(self._kept_ms, self._window_ms)
@@ -255,6 +282,7 @@ class Combiner:
         With `only_whole`, of the feeds that are there only those that are replaced as a whole, and
         of the posts only those that these feeds show.
         """
+        self._pending.are_feeds_due = not self._live.is_complete
         feeds = self._take_feeds(has_time, only_whole=only_whole)
         removed_feeds = self._pending.take_removed_feeds()
         if only_whole:
@@ -370,11 +398,3 @@ class Combiner:
         for row, of_post in zip(rows, fields, strict=True):
             end_ms = post.created_ms.item(row) + kept_ms
             yield SignalsChange(ids[row], end_ms, whole, of_post, post.offset.item(row))
-
-
-def _is_other(
-    before: npt.NDArray[np.uint8], now: npt.NDArray[np.uint8], part: slice
-) -> npt.NDArray[np.bool_]:
-    """Of which posts the written decision may be another: those that are or were not shown."""
-    is_other: npt.NDArray[np.bool_] = (before[part] != SHOW) | (now[part] != SHOW)
-    return is_other

@@ -86,7 +86,7 @@ class FeedBuild:
             yield
         for start in range(0, len(names), _MADE_FEEDS):
             for name in names[start : start + _MADE_FEEDS]:
-                self.next.feeds[name] = self.next.new(name)
+                self.next.put(self.next.new(name))
             yield
         for first in range(0, self._view.capacity, _SCORED_ROWS):
             part = slice(first, first + _SCORED_ROWS)
@@ -123,7 +123,7 @@ class FeedBuild:
         found: dict[str, set[str]] = {}
         yield from self._find(found)
         for pattern, names in found.items():
-            if len(names) > made.places.limit(pattern):
+            if made.places.would_be_short(pattern, names):
                 made.begin_count(pattern)
         if not made.places.counts:
             return
@@ -134,7 +134,7 @@ class FeedBuild:
             yield
         for name in (yield from made.places.give()):
             if made.takes(name) and name not in made.feeds:
-                made.feeds[name] = made.new(name)
+                made.put(made.new(name))
         yield
 
     def _find(self, found: dict[str, set[str]]) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any
 
@@ -12,6 +13,7 @@ from msgspec import Struct
 from feedmill.events.feeds import FEED_PATTERNS, FeedSpec, pattern_of
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
+from feedmill.events.shards import ALL_SHARDS, SHARDS, shard_of
 from feedmill.rankers.score import HOUR_MS
 
 _INDEXED_FEEDS = 256
@@ -34,23 +36,27 @@ class PostGroup(Struct, frozen=True, gc=False):
 
 
 class FeedMatcher:
-    """The feeds of each group, each computed once.
+    """The feeds of each group, each computed once; of some shards alone.
 
     Attributes
     ----------
+    shards
+        Of which shards; there are no feeds of others.
     named
         By name the feeds that exist whether they have posts or not.
     longest_window_ms
-        The longest window of any feed, or feed that may yet be made.
+        The longest window of any feed of any shard, or feed that may yet be made.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, shards: AbstractSet[int] = ALL_SHARDS) -> None:
         declared = {name: spec for name, spec in settings.feeds.items() if "*" not in name}
-        self.named: Mapping[str, FeedSpec] = {"global": _spec(settings, "global"), **declared}
+        specs = {"global": _spec(settings, "global"), **declared}
+        self.shards = shards
+        self.named: Mapping[str, FeedSpec] = _of(shards, specs)
         self._index = _FeedIndex(self.named)
         self._patterns = {pattern: _spec(settings, pattern) for pattern in FEED_PATTERNS}
         self._by_group: dict[int, tuple[str, ...]] = {}
-        windows = [spec.window_hours for spec in (*self.named.values(), *self._patterns.values())]
+        windows = [spec.window_hours for spec in (*specs.values(), *self._patterns.values())]
         self.longest_window_ms = int(max(windows) * HOUR_MS)
 
     @property
@@ -79,6 +85,17 @@ class FeedMatcher:
         spec = self.named.get(feed)
         return self._patterns[pattern_of(feed) or ""] if spec is None else spec
 
+    def lose(self, shards: AbstractSet[int]) -> None:
+        """There are no feeds of these shards any more."""
+        self.shards = self.shards - shards
+        self.named = _of(self.shards, self.named)
+        self._by_group.clear()
+
+    def may_have(self, feed: str) -> bool:
+        """Whether there can be a feed of this name."""
+        is_known = feed in self.named or pattern_of(feed) is not None
+        return is_known and shard_of(feed) in self.shards
+
     def forget(self, numbers: Iterable[int]) -> None:
         """These numbers will stand for other groups."""
         for number in numbers:
@@ -88,9 +105,9 @@ class FeedMatcher:
         """Whether a feed exists only while a post is shown in it."""
         return feed not in self.named
 
-    def limits(self) -> dict[str, int]:
-        """By pattern, how many feeds it makes at most."""
-        return {pattern: spec.feed_limit for pattern, spec in self._patterns.items()}
+    def places(self) -> dict[str, int]:
+        """By pattern, how many feeds it makes at most in a shard."""
+        return {pattern: spec.places for pattern, spec in self._patterns.items()}
 
     def window_ms(self, pattern: str) -> int:
         """The window of all feeds that a pattern makes."""
@@ -105,14 +122,26 @@ class FeedMatcher:
         while self.prepare():
             pass
         for name in self._index.candidates(group):
-            if _accepts(name, self.named[name], group):
+            spec = self.named.get(name)  # None since its shard was lost
+            if spec is not None and _accepts(name, spec, group):
                 yield name
         communities = (f"community:{name}" for name in group.communities)
         langs = () if group.lang is None else (f"lang:{group.lang}",)
         for pattern, names in zip(FEED_PATTERNS, (communities, langs), strict=True):
             if self._patterns[pattern].include_replies or not group.is_reply:
                 # One text for the many groups that have it.
-                yield from (sys.intern(name) for name in names if name not in self.named)
+                yield from (
+                    sys.intern(name)
+                    for name in names
+                    if shard_of(name) in self.shards and name not in self.named
+                )
+
+
+def _of(shards: AbstractSet[int], specs: Mapping[str, FeedSpec]) -> Mapping[str, FeedSpec]:
+    """Those of these feeds that are of some shards."""
+    if len(shards) == SHARDS:
+        return specs
+    return {name: specs[name] for name in specs if shard_of(name) in shards}
 
 
 class _FeedIndex:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from hashlib import blake2b
-from typing import Final
+from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.feeds import pattern_of
+from feedmill.events.shards import shard_of
 from feedmill.tables.extendible_hash import HASH_BITS, ExtendibleHash
 from feedmill.tables.mapped_column import MappedColumn, in_chunks
+
+Feeds = npt.NDArray[Any]
 
 # Authors are counted until so much of the limit would do: not on and off at every post.
 _PLENTY: Final = 0.9
@@ -26,17 +31,15 @@ _HIGHEST_LEVEL = 63
 
 
 class FeedPlaces:
-    """The places of each pattern: all feeds have one until they are short.
+    """The places of each pattern, so many in each shard: all feeds have one until they are short.
 
     Then the authors of each feed are counted, and those have places that `FeedAuthors.placed`
-    puts first.
+    puts first in their shard.
 
     Parameters
     ----------
     limits
-        How many feeds each pattern makes at most.
-    declared
-        The feeds with settings of their own, which take no place.
+        How many feeds each pattern makes at most in a shard.
 
     Attributes
     ----------
@@ -46,11 +49,10 @@ class FeedPlaces:
         Patterns whose places became short: their authors are to be counted.
     """
 
-    def __init__(self, limits: Mapping[str, int], declared: Collection[str] = ()) -> None:
+    def __init__(self, limits: Mapping[str, int]) -> None:
         self.counts: dict[str, FeedAuthors] = {}
         self.uncounted: set[str] = set()
         self._limits = limits
-        self._declared = declared
         self._placed: dict[str, set[str]] = {}
         self._refused = 0
 
@@ -65,23 +67,20 @@ class FeedPlaces:
         none = dict.fromkeys(self._limits, 0)
         return none | {pattern: authors.waiting for pattern, authors in self.counts.items()}
 
-    def limit(self, pattern: str) -> int:
-        """How many feeds a pattern makes at most."""
-        return self._limits[pattern]
+    def would_be_short(self, pattern: str, feeds: Iterable[str]) -> bool:
+        """Whether some of these feeds of a pattern would have no place."""
+        by_shard = Counter(map(shard_of, feeds))
+        return max(by_shard.values(), default=0) > self._limits[pattern]
 
     def are_short(self, feed: str) -> bool:
         """Whether a feed does not get a place by its first post alone."""
         pattern = pattern_of(feed)
         return pattern in self.counts or pattern in self.uncounted
 
-    def has_room(self, feed: str, among: Collection[str]) -> bool:
-        """Whether a feed gets a place beside these, which it does until they are short."""
+    def has_room(self, feed: str, beside: int) -> bool:
+        """Whether a feed gets a place beside so many of its kind, until places are short."""
         pattern = pattern_of(feed) or ""
-        limit = self._limits[pattern]
-        if len(among) < limit:
-            return True
-        of_pattern = [feed for feed in among if pattern_of(feed) == pattern]
-        if sum(feed not in self._declared for feed in of_pattern) < limit:
+        if beside < self._limits[pattern]:
             return True
         self.uncounted.add(pattern)
         return False
@@ -107,7 +106,7 @@ class FeedPlaces:
         """Count no more where there are plenty of places, and these feeds are all there are."""
         for pattern in tuple(self.counts):
             placed, authors = self._placed[pattern], self.counts[pattern]
-            is_plenty = not authors.waiting and len(placed) < _PLENTY * self._limits[pattern]
+            is_plenty = not authors.waiting and authors.fullest < _PLENTY * self._limits[pattern]
             if is_plenty and not authors.has_moved and all(name in feeds for name in placed):
                 self._refused += authors.refused
                 del self.counts[pattern], self._placed[pattern]
@@ -137,23 +136,24 @@ class FeedAuthors:
     ----------
     has_moved
         Whether some feed got or lost an author since `placed` was called.
-    waiting
-        How many feeds had no place then.
+    waiting, fullest
+        How many feeds had no place then, and how many had one in the shard with most of them.
     refused
         How often a feed had none for the first time.
     """
 
     def __init__(self, feeds_of: Callable[[int], tuple[str, ...]]) -> None:
         self.has_moved = True
-        self.waiting = self.refused = 0
+        self.waiting = self.fullest = self.refused = 0
         self._feeds_of = feeds_of
         self._names_of_group: dict[int, tuple[str, ...]] = {}
         self._feeds_of_group: dict[int, tuple[int, ...]] = {}
-        # By feed its name, its order, how many groups have it, and whether it was refused.
+        # By feed its name, its order, its shard, how many groups have it, whether it was refused.
         self._names: list[str] = []
         self._numbers: dict[str, int] = {}
         self._spare_feeds = array("i")
         self._order: MappedColumn[np.uint64] = MappedColumn(np.uint64)
+        self._shard: MappedColumn[np.uint8] = MappedColumn(np.uint8)
         self._groups: MappedColumn[np.int32] = MappedColumn(np.int32)
         self._was_refused: MappedColumn[np.bool_] = MappedColumn(np.bool_)
         # By pair its feed, its author, and how many shown posts it has, 0 where it is free.
@@ -217,7 +217,7 @@ class FeedAuthors:
                     self._spare_feeds.append(feed)
 
     def placed(self, limit: int) -> Generator[None, None, set[str]]:
-        """Find the feeds with a shown post that have places, at most `limit`.
+        """Find the feeds with a shown post that have places, at most `limit` in each shard.
 
         Those of higher levels go first: the level is how many binary digits the number of authors
         has, without those who count in no feed.  Yields every few milliseconds, some 20 a million
@@ -234,18 +234,32 @@ class FeedAuthors:
             posts += np.bincount(feeds[is_used], minlength=size)
             counts += np.bincount(feeds[is_counted], minlength=size)
             yield
-        contenders = np.flatnonzero(posts)
-        self.waiting = max(0, len(contenders) - limit)
-        if not self.waiting:
-            return {self._names[feed] for feed in contenders.tolist()}
-        levels = np.frexp(counts[contenders].astype(np.float64))[1].astype(np.uint64)
-        key = (np.uint64(_HIGHEST_LEVEL) - levels) << _LEVEL_SHIFT
-        key |= self._order.values[contenders]
-        by_claim = np.argpartition(key, limit)
-        self._refuse(contenders[by_claim[limit:]])
-        return {self._names[feed] for feed in contenders[by_claim[:limit]].tolist()}
+        contenders, placed, fullest = np.flatnonzero(posts), set[str](), 0
+        shards = self._shard.values[contenders]
+        in_order = contenders[np.argsort(shards, kind="stable")]
+        ends = np.cumsum(np.bincount(shards)).tolist()
+        for start, end in pairwise((0, *ends)):
+            of_shard: Feeds = in_order[start:end]
+            if len(of_shard) > limit:
+                of_shard = yield from self._first(of_shard, counts[of_shard], limit)
+            placed.update([self._names[feed] for feed in of_shard.tolist()])
+            fullest = max(fullest, len(of_shard))
+        self.waiting, self.fullest = len(contenders) - len(placed), fullest
+        return placed
 
-    def _refuse(self, feeds: npt.NDArray[np.intp]) -> None:
+    def _first(
+        self, feeds: Feeds, counts: npt.NDArray[np.int64], limit: int
+    ) -> Generator[None, None, Feeds]:
+        """Those of these feeds of a shard, so many, whose claims are first; refuse the others."""
+        levels = np.frexp(counts.astype(np.float64))[1].astype(np.uint64)
+        key = (np.uint64(_HIGHEST_LEVEL) - levels) << _LEVEL_SHIFT
+        key |= self._order.values[feeds]
+        by_claim = np.argpartition(key, limit)
+        self._refuse(feeds[by_claim[limit:]])
+        yield
+        return feeds[by_claim[:limit]]
+
+    def _refuse(self, feeds: Feeds) -> None:
         was_refused = self._was_refused.values
         self.refused += int(np.count_nonzero(~was_refused[feeds]))
         was_refused[feeds] = True
@@ -309,10 +323,11 @@ class FeedAuthors:
             feed = len(self._names)
             self._names.append(name)
             if len(self._names) > len(self._order):
-                for column in (self._order, self._groups, self._was_refused):
+                for column in (self._order, self._shard, self._groups, self._was_refused):
                     column.grow(in_chunks(len(self._names)))
         self._numbers[name] = feed
         self._order.cells[feed] = claim_order(name)
+        self._shard.cells[feed] = shard_of(name)
         self._was_refused.cells[feed] = False
         return feed
 

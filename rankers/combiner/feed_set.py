@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from feedmill.events.feeds import pattern_of
 from feedmill.events.settings import Settings
+from feedmill.events.shards import shard_of
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.feed_places import FeedAuthors, FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
@@ -58,18 +60,43 @@ class FeedSet:
         self.settings = settings
         self.matcher = matcher
         self.feeds: dict[str, FeedRanking] = {}
-        self.places = FeedPlaces(matcher.limits(), matcher.named)
+        self.places = FeedPlaces(matcher.places())
         self.is_closed = False
         self._view = view
         self._policies = policies
         self._lookup = lookup
         self._concerns = concerns
         self._of_group: dict[int, tuple[str, ...]] = {}
+        # How many feeds on demand there are of a pattern in a shard.
+        self._beside: Counter[tuple[str | None, int]] = Counter()
 
     def new(self, name: str) -> FeedRanking:
         """A ranking without posts."""
         scores = self._policies.scores(self.settings, name)
         return FeedRanking(self._view, name, self.matcher.spec_of(name), scores, self._lookup)
+
+    def put(self, feed: FeedRanking) -> None:
+        """Have a feed in the set, in the place of one of its name."""
+        if feed.name not in self.feeds and self.matcher.is_on_demand(feed.name):
+            self._beside[_kind(feed.name)] += 1
+        self.feeds[feed.name] = feed
+
+    def remove(self, name: str) -> bool:
+        """Have a feed in the set no more; whether it was there."""
+        if self.feeds.pop(name, None) is None:
+            return False
+        if self.matcher.is_on_demand(name):
+            self._beside[_kind(name)] -= 1
+        return True
+
+    def follow(self, settings: Settings, matcher: FeedMatcher) -> None:
+        """From here on these settings count, whose feeds are there already."""
+        self.settings, self.matcher = settings, matcher
+        self._beside = Counter(_kind(name) for name in self.feeds if matcher.is_on_demand(name))
+
+    def has_room(self, name: str) -> bool:
+        """Whether a feed on demand gets a place by its first post, which makes places short."""
+        return self.places.has_room(name, self._beside[_kind(name)])
 
     def takes(self, name: str) -> bool:
         """Whether a feed of this name may be in the set."""
@@ -137,9 +164,9 @@ class FeedSet:
             return None
         # A list that begins with the first post that is shown has them all.
         made = self.new(name)
-        if not made.in_window(shown, now_ms).any() or not self.places.has_room(name, self.feeds):
+        if not made.in_window(shown, now_ms).any() or not self.has_room(name):
             return None
-        self.feeds[name] = made
+        self.put(made)
         return made
 
     # --- where places are short ---------------------------------------------------------------
@@ -155,7 +182,7 @@ class FeedSet:
         All posts must be up to date in scores.
         """
         rows = np.flatnonzero(self._view.post.group[part] >= 0) + part.start
-        names = own_policies(self.settings)
+        names = own_policies(self.settings, self.matcher)
         shown = [self._policies.scores(self.settings, n).score[rows] > -np.inf for n in names]
         shown_rows: Rows = rows[np.logical_or.reduce(shown)].astype(np.int32)
         return shown_rows
@@ -189,6 +216,12 @@ class FeedSet:
                 authors.count(row, -1, -1, 0)
 
 
-def own_policies(settings: Settings) -> list[str]:
+def own_policies(settings: Settings, matcher: FeedMatcher) -> list[str]:
     """The feeds on demand with weights or gates of their own, and "" for the others."""
-    return ["", *{n for n in (*settings.weights, *settings.gates) if pattern_of(n) is not None}]
+    own = {*settings.weights, *settings.gates}
+    return ["", *(n for n in own if pattern_of(n) is not None and matcher.may_have(n))]
+
+
+def _kind(feed: str) -> tuple[str | None, int]:
+    """The pattern and the shard of a feed: those of a kind share places."""
+    return pattern_of(feed), shard_of(feed)

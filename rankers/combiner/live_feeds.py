@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.feeds import FeedSpec, pattern_of
 from feedmill.events.settings import Settings
+from feedmill.events.shards import ALL_SHARDS, shard_of
 from feedmill.rankers.combiner.feed_build import FeedBuild
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.feed_places import FeedPlaces
@@ -39,24 +41,30 @@ class LiveFeeds:
     """
 
     def __init__(
-        self, view: PostView, policies: PolicyCache, pending: PendingWrites, settings: Settings
+        self,
+        view: PostView,
+        policies: PolicyCache,
+        pending: PendingWrites,
+        settings: Settings,
+        shards: AbstractSet[int] = ALL_SHARDS,
     ) -> None:
         self._view = view
         self._policies = policies
         self._pending = pending
         self._lookup = RowLookup()
-        self._target = settings
+        self._target, self._shards = settings, shards
         self._short: set[str] = set()
         self._is_all_due = self._are_places_due = False
         self._giving: Iterator[None] = iter(())
         self._dropping: Iterator[None] = iter(())
         self._got_place: set[str] = set()
         self._build: FeedBuild | None = None
-        self._set = FeedSet(view, policies, self._lookup, settings, FeedMatcher(settings))
+        matcher = FeedMatcher(settings, shards)
+        self._set = FeedSet(view, policies, self._lookup, settings, matcher)
         self._policies.scores(settings, "")
         self.default = self._default_decisions()
         for name in self._set.matcher.named:
-            self._set.feeds[name] = self._set.new(name)
+            self._set.put(self._set.new(name))
             self._pending.mark_feed(name)
 
     @property
@@ -78,6 +86,27 @@ class LiveFeeds:
     def places(self) -> FeedPlaces:
         """The places of the feeds on demand."""
         return self._set.places
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there are lists of all shards that were asked for."""
+        return self._set.matcher.shards == self._shards
+
+    def own(self, shards: AbstractSet[int]) -> None:
+        """Forget the feeds of all other shards, and have `work` make those that are not there."""
+        self._shards, live = shards, self._set
+        if self._build is not None:
+            # What it made was for other shards.
+            self._build, self._is_all_due = None, True
+        self._giving = iter(())
+        self._got_place.clear()
+        if lost := live.matcher.shards - shards:
+            for name in [name for name in self.feeds if shard_of(name) in lost]:
+                live.remove(name)
+                self._short.discard(name)
+            live.matcher.lose(lost)
+            # Authors are counted again, in feeds of these shards alone.
+            live.places.uncounted.update(live.places.counts)
 
     def apply(self, settings: Settings) -> None:
         """Have `work` make the feeds follow these settings."""
@@ -146,7 +175,7 @@ class LiveFeeds:
         self._pending.mark_feed(feed.name)
 
     def _remove(self, name: str) -> None:
-        if self.feeds.pop(name, None) is not None:
+        if self._set.remove(name):
             self._pending.remove_feed(name)
         self._short.discard(name)
 
@@ -157,21 +186,22 @@ class LiveFeeds:
         got_place, self._got_place = self._got_place, set[str]()
         is_all, self._is_all_due = self._is_all_due, False
         is_uncounted = bool(self._set.places.uncounted)
-        is_settled = self._target is self.settings and not (is_all or is_uncounted)
+        is_followed = self._target is self.settings and self.is_complete
+        is_settled = is_followed and not (is_all or is_uncounted)
         if is_settled and not (got_place or self._short):
             return None
         settings, live = self._target, self._set
         matcher = live.matcher
-        if settings.feeds != live.settings.feeds:
-            matcher = FeedMatcher(settings)
+        if settings.feeds != live.settings.feeds or not self.is_complete:
+            matcher = FeedMatcher(settings, self._shards)
         names = (self._short & self.feeds.keys()) | got_place
         names.update(name for name in matcher.named if name not in self.feeds)
-        for name in own_policies(settings):
+        for name in own_policies(settings, matcher):
             # Feeds on demand that may yet be made have scores, too.
             self._policies.scores(settings, name)
         names.update(self._outdated(settings, matcher) if not is_all else self._going_on(matcher))
         # Feeds that are made meanwhile follow the settings before; they are made here, too.
-        discovers = (
+        discovers = bool(self._shards) and (
             is_all
             or is_uncounted
             or matcher is not live.matcher
@@ -185,7 +215,7 @@ class LiveFeeds:
 
     def _going_on(self, matcher: FeedMatcher) -> Iterator[str]:
         """The feeds that will still exist."""
-        return (name for name in self.feeds if _exists(name, matcher))
+        return filter(matcher.may_have, self.feeds)
 
     def _outdated(self, settings: Settings, matcher: FeedMatcher) -> Iterator[str]:
         """The feeds that must be made anew under these settings."""
@@ -196,7 +226,7 @@ class LiveFeeds:
         for name, feed in self.feeds.items():
             scores = self._policies.scores(settings, name) if name in own else general
             if scores is not feed.scores:
-                if _exists(name, matcher):
+                if matcher.may_have(name):
                     yield name
             elif feed.spec is not spec_of(name) and self._differs(feed, matcher):
                 yield name
@@ -204,7 +234,7 @@ class LiveFeeds:
     def _differs(self, feed: FeedRanking, matcher: FeedMatcher) -> bool:
         """Whether other posts are in a feed, or it is on demand no more, or now."""
         name = feed.name
-        return _exists(name, matcher) and (
+        return matcher.may_have(name) and (
             _content(feed.spec) != _content(matcher.spec_of(name))
             or self._set.matcher.is_on_demand(name) != matcher.is_on_demand(name)
         )
@@ -215,7 +245,7 @@ class LiveFeeds:
         given = yield from places.give()
         self._drop_displaced()
         places.end_counts(self.feeds)
-        self._got_place = given - self.feeds.keys()
+        self._got_place = set(filter(self._set.matcher.may_have, given - self.feeds.keys()))
 
     def _drop_displaced(self) -> None:
         """Remove feeds on demand that have no place."""
@@ -236,7 +266,7 @@ class LiveFeeds:
 
     def _finish(self, made: FeedSet, now_ms: int, has_time: HasTime) -> bool:
         """Put the new rankings in the place of the old ones; whether some are left."""
-        if made.settings is not self.settings:
+        if made.settings is not self.settings or made.matcher is not self._set.matcher:
             self._retire_outdated(made)
             self._follow(made.settings, made.matcher)
         if not made.is_closed:
@@ -261,7 +291,7 @@ class LiveFeeds:
     def _has_place(self, name: str) -> bool:
         places = self._set.places
         is_there = name in self.feeds or places.are_short(name)
-        return places.keeps(name) and (is_there or places.has_room(name, self.feeds))
+        return places.keeps(name) and (is_there or self._set.has_room(name))
 
     def _retire_outdated(self, made: FeedSet) -> None:
         """Retire feeds that were made meanwhile, and show no post under the new settings."""
@@ -273,30 +303,25 @@ class LiveFeeds:
         before = self.feeds.get(feed.name)
         if before is not None:
             feed.replace(before)
-        self.feeds[feed.name] = feed
+        self._set.put(feed)
         self._changed(feed)
 
     def _follow(self, settings: Settings, matcher: FeedMatcher) -> None:
         """From here on these settings count."""
-        is_other = matcher is not self._set.matcher
-        self._set.settings, self._set.matcher = settings, matcher
-        if is_other:
+        if matcher is not self._set.matcher:
             for name in self.feeds.keys() - self._going_on(matcher):
                 self._remove(name)
+        self._set.follow(settings, matcher)
         self.default = self._default_decisions()
 
     def _scores_in_use(self) -> list[FeedScores]:
         # A list: there may be thousands of feeds, and each generator on the way takes its time.
         in_use = [feed.scores for feed in self.feeds.values()]
-        settings = self.settings
-        return in_use + [self._policies.scores(settings, name) for name in own_policies(settings)]
+        settings, own = self.settings, own_policies(self.settings, self._set.matcher)
+        return in_use + [self._policies.scores(settings, name) for name in own]
 
     def _default_decisions(self) -> GateDecisions:
         return self._policies.decisions(self.settings.gates_of(""))
-
-
-def _exists(name: str, matcher: FeedMatcher) -> bool:
-    return name in matcher.named or pattern_of(name) is not None
 
 
 def _content(spec: FeedSpec) -> tuple[object, ...]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.shards import ALL_SHARDS, SHARDS, shard_of, shards_of
+from feedmill.tables.id_table import IdTable
 from feedmill.tables.mapped_column import MappedColumn
 
 Rows = npt.NDArray[np.int32]
@@ -21,10 +24,12 @@ _SWEEP_ROWS: Final = 16_384
 _MOST_REMOVED: Final = 5_000
 # How many removed posts are remembered, to be removed again.
 MAX_TOMBSTONES: Final = 100_000
+# The shard of a row that holds no post, or one that never changed.
+_UNKNOWN: Final = SHARDS
 
 
 class PendingWrites:
-    """The one place that knows what is still to be written.
+    """The one place that knows what is still to be written, of some shards alone.
 
     Rows that change are taken in the order of their changes; where all rows are to be written,
     they come last, in the order of their numbers.
@@ -33,6 +38,10 @@ class PendingWrites:
     ----------
     bits
         How many bits a mask of changes has.
+    ids
+        The post of each row.
+    shards
+        Of which shards posts and feeds are written.
 
     Attributes
     ----------
@@ -40,11 +49,18 @@ class PendingWrites:
         Names of feeds that changed, in order.
     removed_feeds
         Names of feeds that exist no more.
+    are_feeds_due
+        Whether there will be more of them, before which no row is taken that did not just change.
     """
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, ids: IdTable, shards: AbstractSet[int] = ALL_SHARDS) -> None:
         self.feeds: dict[str, None] = {}
         self.removed_feeds: set[str] = set()
+        self.are_feeds_due = False
+        self._ids = ids
+        self._shards = shards
+        self._is_owned = _is_among(shards)
+        self._shard: MappedColumn[np.uint8] = MappedColumn(np.uint8, _UNKNOWN)
         self._whole = 1 << bits
         dtype: Any = np.uint8 if bits < 8 else np.uint16 if bits < 16 else np.uint64
         self._masks: MappedColumn[Any] = MappedColumn(dtype)
@@ -71,11 +87,51 @@ class PendingWrites:
     def grow(self, capacity: int) -> None:
         """Make room for all rows of the view."""
         self._masks.grow(capacity)
+        self._shard.grow(capacity)
+
+    # --- shards ---------------------------------------------------------------------------
+
+    def own(self, shards: AbstractSet[int]) -> None:
+        """From here on write what is of these shards alone.
+
+        Posts and feeds of shards that are not among them are forgotten; those of new ones are
+        marked by the caller.  Posts of new shards that were removed meanwhile are removed again.
+        """
+        gained, self._shards, self._is_owned = shards - self._shards, shards, _is_among(shards)
+        self.feeds = {feed: None for feed in self.feeds if shard_of(feed) in shards}
+        self.removed_feeds = {feed for feed in self.removed_feeds if shard_of(feed) in shards}
+        self._removed = self._of(shards, self._removed) | self._of(gained, self._tombstones)
+
+    def is_among(self, shards: AbstractSet[int]) -> Callable[[slice], Flags]:
+        """What says of rows which of them hold posts of some shards, up to their last change."""
+        flags = _is_among(shards)
+        return lambda part: flags[self._shard.values[part]]
+
+    def _of(self, shards: AbstractSet[int], post_ids: Collection[str]) -> dict[str, None]:
+        """Those of these posts that belong to some shards."""
+        if len(shards) == SHARDS:
+            return dict.fromkeys(post_ids)
+        if not (shards and post_ids):
+            return {}
+        found = zip(post_ids, shards_of(post_ids), strict=True)
+        return {post_id: None for post_id, shard in found if shard in shards}
+
+    def _shards_of(self, rows: Rows) -> npt.NDArray[np.uint8]:
+        """The shard of each of these rows."""
+        shards = self._shard.values[rows]
+        unknown = rows[shards == _UNKNOWN]
+        if len(unknown):
+            self._shard.values[unknown] = shards_of(self._ids.read_many(unknown))
+            shards = self._shard.values[rows]
+        return shards
 
     # --- posts ----------------------------------------------------------------------------
 
     def mark(self, rows: Rows, masks: npt.NDArray[Any], whole: Flags) -> None:
         """These rows changed; `whole` where Redis has nothing of the post."""
+        is_owned = self._is_owned[self._shards_of(rows)]
+        if not is_owned.all():
+            rows, masks, whole = rows[is_owned], masks[is_owned], whole[is_owned]
         before = self._masks.values[rows]
         added = masks.astype(before.dtype)
         added[whole] |= before.dtype.type(self._whole)
@@ -106,8 +162,8 @@ class PendingWrites:
 
     def _mark_parts(self, is_marked: Iterable[tuple[slice, Flags]], mask: int) -> Iterator[None]:
         for part, flags in is_marked:
-            masks = self._masks.values
-            masks[part] |= flags * masks.dtype.type(mask)
+            masks, is_owned = self._masks.values, self._is_owned[self._shard.values[part]]
+            masks[part] |= (flags & is_owned) * masks.dtype.type(mask)
             yield
         self._unmarked -= 1
         if not self._unmarked:
@@ -124,18 +180,19 @@ class PendingWrites:
         While feeds are still to be taken, only rows that just changed.
         """
         taken: list[tuple[int, int, bool]] = []
-        masks = self._masks.cells
+        masks, shard, shards = self._masks.cells, self._shard.cells, self._shards
         while len(taken) < most and (row := self._next_row()) is not None:
             mask = masks[row]
             if mask:
                 masks[row] = 0
-                taken.append((row, mask & ~self._whole, mask >= self._whole))
+                if shard[row] in shards:  # or it was lost meanwhile
+                    taken.append((row, mask & ~self._whole, mask >= self._whole))
         return taken
 
     def take_among(self, rows: Rows) -> list[tuple[int, int, bool]]:
         """Those of these rows that are to be written, as `take_rows` gives them; -1 is no row."""
         masks = self._masks.values
-        found = rows[(rows >= 0) & (masks[rows] != 0)]
+        found = rows[(rows >= 0) & (masks[rows] != 0) & self._is_owned[self._shard.values[rows]]]
         taken = [
             (row, mask & ~self._whole, mask >= self._whole)
             for row, mask in zip(found.tolist(), masks[found].tolist(), strict=True)
@@ -148,7 +205,8 @@ class PendingWrites:
     def remove(self, rows: Rows, ends_ms: Mapping[str, int], now_ms: int) -> None:
         """Have posts removed; by id, when Redis drops what it has of each by itself."""
         self._masks.values[rows] = 0
-        self._removed.update(dict.fromkeys(ends_ms))
+        self._shard.values[rows] = _UNKNOWN
+        self._removed.update(self._of(self._shards, ends_ms))
         for post_id, end_ms in ends_ms.items():
             self._tombstones.pop(post_id, None)
             if end_ms > now_ms:
@@ -167,7 +225,7 @@ class PendingWrites:
 
     def remove_again(self) -> None:
         """Have posts removed that an earlier owner, or a replica that lagged, may have left."""
-        self._removed = dict.fromkeys(self._tombstones)
+        self._removed = self._of(self._shards, self._tombstones)
 
     def drop_old_tombstones(self, now_ms: int) -> None:
         """Forget removed posts that Redis has dropped by itself; once they are many."""
@@ -182,7 +240,7 @@ class PendingWrites:
     def _next_row(self) -> int | None:
         if self._queue:
             return self._queue.popleft()
-        if self.feeds:
+        if self.feeds or self.are_feeds_due:
             return None
         while self._is_sweeping and not self._swept:
             start, masks = self._next_sweep, self._masks.values
@@ -208,3 +266,8 @@ class PendingWrites:
         """The feeds to remove, in the order of their names."""
         taken, self.removed_feeds = sorted(self.removed_feeds), set()
         return taken
+
+
+def _is_among(shards: AbstractSet[int]) -> Flags:
+    """By shard whether it is one of these; the last stands for an unknown one."""
+    return np.array([shard in shards for shard in range(SHARDS + 1)])

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.rankers.combiner.columns import NO_POST
+from feedmill.rankers.combiner.gating import SHOW
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.view import PostView
 from feedmill.tables.mapped_column import MappedColumn
@@ -20,6 +21,12 @@ Flags = npt.NDArray[np.bool_]
 _PASSED_ROWS = 1 << 19
 _TOUCHED_ROWS = 512
 _ENDED_OVERRIDES = 256
+
+
+def is_other(before: npt.NDArray[np.uint8], now: npt.NDArray[np.uint8], part: slice) -> Flags:
+    """Of which posts the written decision may be another: those that are or were not shown."""
+    flags: Flags = (before[part] != SHOW) | (now[part] != SHOW)
+    return flags
 
 
 class RowPasses:

@@ -68,9 +68,7 @@ class GroupConsumer:
         environment, health = connection.environment, connection.health
         self._environment = environment
         self._connection = connection
-        self._group = group
-        self._owner = owner
-        self._on_revoked = on_revoked
+        self._group, self._owner, self._on_revoked = group, owner, on_revoked
         self._topics, self._shares = (POSTS, *beside), tuple(shares)
         name = environment.instance if environment.instance_is_given else ""
         self._new_consumer = partial(new_group_consumer, environment, group, health, instance=name)

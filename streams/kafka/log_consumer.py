@@ -317,7 +317,8 @@ class LogConsumer:
 
     def _note_end(self, source: TopicPartition) -> None:
         """What can be read committed ends here: find out what holds the rest back, if any."""
-        if self.restored(source) or source in self._hanging:
+        # A live one is read uncommitted: nothing holds it back, whatever is known of its end.
+        if source in self._at_live or self.restored(source) or source in self._hanging:
             self._held.forget(source)
         elif self._held.note(source):
             self._held.forget(source)

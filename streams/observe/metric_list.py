@@ -337,20 +337,20 @@ METRICS = (
     gauge(
         "feedmill_posts",
         "posts",
-        "Posts in the combiner's view by decision under the default gates.",
+        "Posts by decision under the default gates; each combiner has all: take the largest.",
         "`hold`: a filter is behind or down. `hide`: an attack, or a filter gone wrong.",
         ("decision",),
     ),
     gauge(
         "feedmill_feeds",
         "feeds",
-        "Feeds that exist.",
+        "Feeds of the worker's shards; add the workers up.",
         "New communities; `max_feeds` of their pattern bounds them.",
     ),
     gauge(
         "feedmill_stale_feeds",
         "feeds",
-        "Feeds that the worker that ranks does not call fresh: they grow stale within 15 s.",
+        "Of these, those that it does not call fresh: they grow stale within 15 s.",
         "`feedmill health` says what is not read or not judged.",
     ),
     counter(

@@ -11,7 +11,7 @@ from feedmill.rankers.combiner import Combiner
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.ranking.combiner_logs import CombinerLogs
 from feedmill.streams.ranking.feed_freshness import LOOK_EVERY_S, FeedFreshness
-from feedmill.streams.ranking.ranking_claim import RankingClaim
+from feedmill.streams.ranking.ranking_claim import FIRST_SHARD, RankingClaim
 from feedmill.streams.ranking.ranking_letters import RankingLetters
 from feedmill.streams.ranking.redis_handover import RedisHandover
 from feedmill.streams.settings.environment import Environment
@@ -45,7 +45,7 @@ _POST_CHANGES_S = 100e-6
 class RankingStep(Step):
     """Ranks what changed in each cycle; Redis gets it from a thread that never holds the loop.
 
-    Every worker with this step keeps the whole view; the owner of `feed-shards[0]` writes Redis.
+    Every worker with this step keeps the whole view; it ranks and writes the shards that are its.
     What concerns many posts (a start, new settings, a flush of Redis) is done in slices.
 
     Parameters
@@ -63,7 +63,7 @@ class RankingStep(Step):
         super().__init__()
         self._environment = environment
         self.made_here = frozenset(made_here)
-        self.combiner = Combiner(environment.signals)
+        self.combiner = Combiner(environment.signals, shards=frozenset())
         self._has_ranked = False
         # The worker does not read posts yet: at its first claim, feeds go before all restores.
         self._is_starting = True
@@ -95,7 +95,7 @@ class RankingStep(Step):
         self._follow(settings)
 
     def applied_offset(self) -> int | None:
-        # Where another worker ranks, it alone says what Redis shows.
+        # Each says it of its shards; one without any has nothing to show.
         return self._handover.shown_offset if self._claim.is_wanted else None
 
     @property
@@ -106,7 +106,7 @@ class RankingStep(Step):
         self._logs.assigned(change, self.context.written())
         self._claim.assigned(change)
         self._letters.assigned(change)
-        self._handover.set_token(self._claim.token)
+        self._handover.set_tokens(self._claim.tokens)
         self._is_settled = False
 
     def ready_for(self, partition: int) -> bool:
@@ -116,7 +116,7 @@ class RankingStep(Step):
     @property
     def is_urgent(self) -> bool:
         if self._is_starting and time.monotonic() < self._feeds_first_until:
-            return not self._has_ranked or self._handover.has_feeds
+            return not self._claim.is_whole or self._handover.has_feeds
         return not self._has_ranked
 
     @property
@@ -139,17 +139,19 @@ class RankingStep(Step):
         count, rejected = self._logs.read(most, _for_slices(_READ_S))
         if rejected:
             self._letters.reject(rejected, writer)
-        # With a token it has claimed, and whether all is known matters no more.
-        may_claim = self._claim.token is None and self._logs.is_restored
-        if self._claim.follow(writer, is_restored=may_claim and self.context.settings_complete()):
-            self._handover.set_token(self._claim.token)
+        # With its tokens it has claimed, and whether all is known matters no more.
+        may_claim = not self._claim.is_whole and self._logs.is_restored
+        may_claim = may_claim and self.context.settings_complete()
+        if self._claim.follow(writer, is_restored=may_claim) and self._claim.is_whole:
+            self._handover.set_tokens(self._claim.tokens)
             self._feeds_first_until = time.monotonic() + FEEDS_FIRST_S
-            self._letters.claimed(writer)
+            if FIRST_SHARD.partition in self._claim.tokens:
+                self._letters.claimed(writer)
             self._is_settled = False
         if self._handover.follow() or count:
             self._is_settled = False
-        if self._claim.outdone(self._handover.newer_owner):
-            self._handover.set_token(None)
+        if self._claim.outdone(self._handover.newer_owners):
+            self._handover.set_tokens(self._claim.tokens)
         return count > 0
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
@@ -184,7 +186,7 @@ class RankingStep(Step):
                 self._handover.renew_all()
             self._measure()
             self._is_settled = False
-        if now >= self._renew_at and self._claim.token is not None:
+        if now >= self._renew_at and self._claim.tokens:
             self._renew_at = 0.0 if self._handover.renew() else now + LOOK_EVERY_S
         has_worked, self._has_worked = self._has_worked, False
         if self._is_settled:
@@ -249,7 +251,9 @@ class RankingStep(Step):
         """Hand over what Redis does not show; `caught_up` if all that was read is ranked."""
         combiner = self.combiner
         caught_up = caught_up and self._logs.is_restored
-        self._has_ranked |= caught_up
+        if caught_up and not self._has_ranked:
+            self._has_ranked = True
+            self._feeds_first_until = time.monotonic() + FEEDS_FIRST_S
         self._handover.write(_for(budget_s), caught_up=caught_up, only_whole=only_whole)
         is_busy = combiner.is_restoring or combiner.is_pruning or self._handover.is_behind
         self._is_settled = caught_up and not is_busy

@@ -1,33 +1,34 @@
-"""Who ranks: the owner of `feed-shards[0]`, under the token of its latest claim there.
+"""Who ranks: the owner of a shard of `feed-shards`, under the token of its latest claim there.
 
 A claim is written in the owner's transaction, so no former owner can write one any more.  Its token
 is the broker's timestamp of it, or one more than the highest token that its owner knew, whichever
-is higher.  So it is above that of every former owner, a combiner in a process of its own included,
-and neither a flush of Redis, nor a lagging replica, nor a clock of the broker that is put back
-lowers it.  Where Redis still has a higher one, as after a topic was made anew, its owner claims
-again.
+is higher.  So it is above that of every former owner of the shard, and neither a flush of Redis,
+nor a lagging replica, nor a clock of the broker that is put back lowers it.  Where Redis still has
+a higher one, as after a topic was made anew, its owner claims again.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from feedmill.streams.kafka.assignment import SHARDS, AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
+from feedmill.streams.kafka.log_consumer import BEGINNING, WAITING, LogConsumer
 from feedmill.streams.worker.step import Writer
 
-# Where no claim is on its way, nothing of interest comes; but a client must be polled.
-_READ_EVERY_S = 0.05
-RANKING = TopicPartition(SHARDS, 0)
+# Who ranks this shard writes the dead letters of what all who rank read.
+FIRST_SHARD = TopicPartition(SHARDS, 0)
+# Where no claim is on its way, nothing is read; but a client must be polled.
+_POLL_EVERY_S = 0.5
 # So seldom a claim is repeated: two owners that do not know of each other would do nothing else.
 _AGAIN_AFTER_S = 5.0
-# Lua's numbers are exact so far.
-_MOST_TOKEN = 1 << 53
+# Redis' index of feeds has no room for more.
+_MOST_TOKEN = 1 << 47
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -51,74 +52,99 @@ def token_of(record: Record) -> int:
 
 
 class RankingClaim:
-    """Claims the ranking after an assignment, and knows the token while it holds.
+    """Claims the shards of an assignment, and knows their tokens while it holds them.
+
+    The log of a shard is read from when it is gained until the claim on it was read.
 
     Attributes
     ----------
-    token
-        That of the claim; None while this worker must not write Redis.
+    tokens
+        By shard that of the claim; this worker must not write the others.  Not to be changed.
     """
 
     def __init__(self, connection: Connection) -> None:
-        self.token: int | None = None
+        self.tokens: dict[int, int] = {}
         self._instance = connection.environment.instance
-        self._log = LogConsumer(connection, "claims on the ranking")
-        self._log.add({RANKING: BEGINNING})
-        self._claim = b""
-        self._highest = 0
-        self._is_wanted = False
-        self._read_at = 0.0
+        self._log = LogConsumer(connection, "claims of shards", waiting=WAITING)
+        self._wanted: frozenset[int] = frozenset()
+        self._highest: dict[int, int] = {}
+        self._claims: dict[int, bytes] = {}  # the keys of those on their way
+        self._poll_at = 0.0
         self._outdone_at = -_AGAIN_AFTER_S
 
     @property
     def is_wanted(self) -> bool:
-        """Whether this worker is the one to rank."""
-        return self._is_wanted
+        """Whether this worker is to rank anything."""
+        return bool(self._wanted)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has a token of each shard that it is to rank."""
+        return len(self.tokens) == len(self._wanted)
 
     def assigned(self, change: AssignmentChange) -> None:
-        """Give the ranking up, or get ready to claim it, as the assignment has it."""
-        if RANKING.partition in change.shards_kept:
-            return
-        self.token, self._claim = None, b""
-        self._is_wanted = RANKING.partition in change.shards_gained
+        """Give shards up, and get ready to claim others, as the assignment has it."""
+        kept = set(change.shards_kept)
+        self._wanted = frozenset(change.shards)
+        self.tokens = {shard: token for shard, token in self.tokens.items() if shard in kept}
+        self._claims = {shard: key for shard, key in self._claims.items() if shard in kept}
+        self._drop({*change.shards_lost, *change.shards_gained})
+        self._add(change.shards_gained)
 
-    def outdone(self, token: int) -> bool:
-        """Give the token up where Redis has a higher one, to claim again; return whether it did."""
+    def outdone(self, tokens: Mapping[int, int]) -> bool:
+        """Give up what Redis has under higher tokens, to claim it again; whether there is such."""
         now_s = time.monotonic()
-        is_due = now_s >= self._outdone_at + _AGAIN_AFTER_S
-        if self.token is None or token <= self.token or not is_due:
+        if not tokens or now_s < self._outdone_at + _AGAIN_AFTER_S:
             return False
-        self._outdone_at, self._highest = now_s, max(self._highest, token)
-        self.token, self._claim = None, b""
-        return True
+        lower = {s for s, token in tokens.items() if self.tokens.get(s, token) < token}
+        if lower:
+            self._outdone_at = now_s
+            self._highest |= {shard: tokens[shard] for shard in lower}
+            self.tokens = {s: token for s, token in self.tokens.items() if s not in lower}
+            self._add(lower)
+        return bool(lower)
 
     def follow(self, writer: Writer, *, is_restored: bool) -> bool:
-        """Claim once everything is read; return whether the token is new.  Never waits."""
+        """Claim once everything is read; return whether tokens are new.  Never waits."""
         now_s = time.monotonic()
-        if (self._is_wanted and self.token is None) or now_s >= self._read_at:
-            self._read_at = now_s + _READ_EVERY_S
-            if self._read():
-                return True
-        if self._is_wanted and is_restored and not self._claim and self._log.all_restored():
-            self._claim = f"{self._instance}/{uuid.uuid4().hex}".encode()
-            claim = _encode(Claim(self._instance, self._highest))
-            writer.add(RANKING.topic, self._claim, claim, owner=RANKING)
-        return False
+        if self.is_whole and now_s < self._poll_at:
+            return False
+        self._poll_at = now_s + _POLL_EVERY_S
+        is_new = self._read()
+        unclaimed = self._wanted.difference(self.tokens, self._claims)
+        if unclaimed and is_restored and self._log.all_restored():
+            key = f"{self._instance}/{uuid.uuid4().hex}".encode()
+            for shard in sorted(unclaimed):
+                claim = _encode(Claim(self._instance, self._highest.get(shard, 0)))
+                writer.add(SHARDS, key, claim, owner=TopicPartition(SHARDS, shard))
+                self._claims[shard] = key
+        return is_new
 
     def _read(self) -> bool:
-        """Take what came; return whether this worker's claim is among it."""
-        before = self.token
+        """Take what came; return whether claims of this worker are among it."""
+        found: dict[int, int] = {}
         for batch in self._log.read(1000):
+            shard = batch.source.partition
             for record in batch.records:
                 token = token_of(record)
-                self._highest = max(self._highest, token)
-                if self._claim and record.key == self._claim:
-                    self.token = token
-        return self.token != before
+                self._highest[shard] = max(self._highest.get(shard, 0), token)
+                if record.key == self._claims.get(shard, b""):
+                    found[shard] = token
+        if found:
+            self.tokens = self.tokens | found
+            self._drop(found)
+        return bool(found)
+
+    def _add(self, shards: Iterable[int]) -> None:
+        self._log.add({TopicPartition(SHARDS, shard): BEGINNING for shard in shards})
+
+    def _drop(self, shards: Collection[int]) -> None:
+        self._log.drop(TopicPartition(SHARDS, shard) for shard in shards)
+        self._claims = {s: key for s, key in self._claims.items() if s not in shards}
 
     def ready_reason(self) -> str:
-        """Say what is waited for; "" where another worker ranks, or this one does."""
-        return "claiming the ranking" if self._is_wanted and self.token is None else ""
+        """Say what is waited for; "" where this worker ranks all that it is to rank."""
+        return "" if self.is_whole else "claiming shards of feeds"
 
     def close(self) -> None:
         self._log.close()

@@ -19,7 +19,7 @@ from feedmill.streams.kafka.batch_headers import PassedBatch
 from feedmill.streams.kafka.batches import RECORD_BYTES, FetchedRecord
 from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.kafka.validation import RejectedRecord
-from feedmill.streams.ranking.ranking_claim import RANKING
+from feedmill.streams.ranking.ranking_claim import FIRST_SHARD
 from feedmill.streams.worker.step import StepContext, Writer
 
 log = logging.getLogger(__name__)
@@ -58,11 +58,11 @@ class RankingLetters:
 
     def assigned(self, change: AssignmentChange) -> None:
         """Learn which records have dead letters, where the ranking comes to this worker."""
-        if RANKING.partition in change.shards_kept:
+        if FIRST_SHARD.partition in change.shards_kept:
             return
         self._ranks = False
-        if RANKING.partition in change.shards_gained:
-            found = change.notes.get(RANKING, {})
+        if FIRST_SHARD.partition in change.shards_gained:
+            found = change.notes.get(FIRST_SHARD, {})
             self._until_ms = {
                 note: int(found[note])
                 for note in (self._note, self._note_of_overrides)
@@ -106,12 +106,12 @@ class RankingLetters:
         for note, at_ms in self._until_ms.items():
             if at_ms > self._noted_ms.get(note, _NEVER):
                 self._noted_ms[note] = at_ms
-                writer.note(RANKING, note, str(at_ms))
+                writer.note(FIRST_SHARD, note, str(at_ms))
 
     def _write(self, note: str, one: RejectedRecord, writer: Writer) -> None:
         self._until_ms[note] = max(self._until_ms.get(note, _NEVER), one.record.timestamp)
         now_ms, is_whole = self._context.clock.now_ms(), not isinstance(one.record, _Place)
-        if writer.reject(one, self._stage, now_ms, owner=RANKING, is_whole=is_whole):
+        if writer.reject(one, self._stage, now_ms, owner=FIRST_SHARD, is_whole=is_whole):
             self._context.metrics.add("feedmill_letters_total")
 
     def _count_lost(self, topic: str, count: int) -> None:

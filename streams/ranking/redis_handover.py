@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from feedmill.events.shards import ALL_SHARDS, shard_of
 from feedmill.rankers.combiner import Combiner
 from feedmill.streams.observe.legs import PendingArrivals
 from feedmill.streams.ranking.feed_freshness import FeedFreshness, FeedRenewals
@@ -31,7 +32,7 @@ class _Submitted:
 
 
 class RedisHandover:
-    """Submits batches while there is room, under the token of this worker's claim.
+    """Submits batches while there is room, of each shard under the token of this worker's claim.
 
     It never waits: what does not fit stays pending in the combiner, one change of each feed and
     post however often it changes.
@@ -54,9 +55,9 @@ class RedisHandover:
     arrivals
         The records whose changes are not all submitted yet, for metrics.
     refused_writes
-        How many writes of feeds and posts Redis refused.
-    newer_owner
-        The highest token under which Redis has what it refused; 0 where it refused nothing.
+        How many writes of feeds and posts of this worker's shards Redis refused.
+    newer_owners
+        By shard the highest token under which Redis has what it refused.
     """
 
     def __init__(
@@ -67,18 +68,20 @@ class RedisHandover:
         context: StepContext,
     ) -> None:
         self.shown_offset = -1
-        self.newer_owner = self.refused_writes = 0
+        self.refused_writes = 0
+        self.newer_owners: dict[int, int] = {}
         self.arrivals = PendingArrivals()
         self._combiner = combiner
         self._freshness = freshness
         self._context = context
-        self._token: int | None = None
+        self._tokens: Mapping[int, int] = {}
         self._has_caught_up = False
         self._renewals = FeedRenewals()
         self._not_fresh: set[str] = set()
         self._left_feeds: set[str] = set()  # named by Redis, perhaps of former owners
         self._submitted: deque[_Submitted] = deque()
         self._writer = WriterThread(open_pipeline(environment.redis), environment.redis_prefix)
+        self._writer.own(frozenset(), ALL_SHARDS)
         self._writer.start()
 
     @property
@@ -94,29 +97,39 @@ class RedisHandover:
     @property
     def has_feeds(self) -> bool:
         """Whether feeds are still to be submitted to a Redis that takes writes."""
-        is_waiting = self._token is not None and self._combiner.has_feed_changes
+        is_waiting = bool(self._tokens) and self._combiner.has_feed_changes
         return is_waiting and not self._writer.trouble
 
     @property
     def stale_feeds(self) -> int:
-        """How many feeds were not fresh when they were last renewed; 0 where another one ranks."""
-        return 0 if self._token is None else len(self._not_fresh.intersection(self._combiner.feeds))
+        """How many feeds of this worker were not fresh when they were last renewed."""
+        return len(self._not_fresh.intersection(self._combiner.feeds)) if self._tokens else 0
 
     @property
     def is_behind(self) -> bool:
         """Whether something is still to be submitted, now or when there is room."""
         is_complete = not (self._combiner.has_changes or self._left_feeds)
-        return self._token is not None and not is_complete
+        return bool(self._tokens) and not is_complete
 
-    def set_token(self, token: int | None) -> None:
-        """Write under this token from now on; None: another worker writes."""
-        if token == self._token:
+    def set_tokens(self, tokens: Mapping[int, int]) -> None:
+        """Write the shards that have tokens from now on; other workers write the others.
+
+        A shard that keeps its token goes on.  Of one that gets another everything is made and
+        written anew, as of one that is new.
+        """
+        kept = {s for s, token in tokens.items() if self._tokens.get(s) == token}
+        gained, lost = tokens.keys() - kept, self._tokens.keys() - kept
+        if not (gained or lost):
             return
-        self._token, self._has_caught_up = token, False
-        self._writer.give_up_feeds(give_up=token is None)
-        if token is not None:
-            log.info("ranking, token %d", token)
-            self._combiner.rewrite_all()
+        self._tokens = dict(tokens)
+        self._has_caught_up = self._has_caught_up and bool(kept)
+        self._writer.own(frozenset(tokens), lost)
+        if lost:
+            self._combiner.own(frozenset(kept))
+        if gained:
+            log.info("ranking %d shards, %d of them new", len(tokens), len(gained))
+            self._combiner.own(frozenset(tokens))
+            self.shown_offset = -1
             self._writer.request_feeds()
 
     def write(
@@ -130,20 +143,17 @@ class RedisHandover:
         leaves feeds to the next call that are not replaced as a whole, and posts that are in none.
         """
         self._has_caught_up |= caught_up
-        token, combiner = self._token, self._combiner
-        if token is None:
+        combiner = self._combiner
+        if not self._tokens:
             self.arrivals.drop()
-        if token is None or not self._may_write:
+        if not self._may_write:
             return
         if not (combiner.has_changes or self._left_feeds):
             self._nothing_to_write(caught_up=caught_up)
             return
         start, now_ms = time.perf_counter(), self._context.clock.now_ms()
         signals, feeds, removed_feeds = combiner.take(now_ms, has_time, only_whole=only_whole)
-        removed = set(removed_feeds)
-        if self._left_feeds:
-            removed |= self._left_feeds.difference(combiner.feeds)
-            self._left_feeds = set()
+        removed = self._take_left().union(removed_feeds)
         is_all = caught_up and not combiner.has_changes
         if not (signals or feeds or removed):
             self._nothing_to_write(caught_up=is_all)
@@ -154,7 +164,7 @@ class RedisHandover:
         self._renewals.written(fresh, time.monotonic())
         batch = WriteBatch(
             now_ms,
-            lambda _: token,
+            self._token_of(),
             signals,
             feeds,
             sorted(removed),
@@ -177,20 +187,20 @@ class RedisHandover:
 
     def wait_written(self, timeout_s: float) -> None:
         """Leave the interpreter to the writer until it wrote what was submitted, or for so long."""
-        if self._token is not None and not self._writer.trouble:
+        if self._tokens and not self._writer.trouble:
             self._writer.wait_idle(timeout_s)
 
     def renew(self) -> bool:
         """Renew feeds that were not written for some seconds; whether to look again at once."""
-        token, now_ms, now_s = self._token, self._context.clock.now_ms(), time.monotonic()
-        if token is None:
+        now_ms, now_s = self._context.clock.now_ms(), time.monotonic()
+        if not self._tokens:
             return False
         due = self._renewals.due(self._combiner.feeds, now_s)
         renewals = self._combiner.renewals(due)
         if renewals:
             fresh = {f.feed for f in renewals if self._freshness.is_fresh(f)}
             self._not_fresh = self._not_fresh.union(due) - fresh
-            batch = WriteBatch(now_ms, lambda _: token, (), renewals, (), fresh)
+            batch = WriteBatch(now_ms, self._token_of(), (), renewals, (), fresh)
             if not self._writer.submit(batch):
                 return True
             self._submitted.append(_Submitted(batch, -1))
@@ -216,8 +226,8 @@ class RedisHandover:
             self._combiner.rewrite_all()
         if report.rewrite_feeds or report.rewrite_posts:
             self._combiner.rewrite(report.rewrite_feeds, report.rewrite_posts)
-        if self._token is not None:
-            self._left_feeds.update(report.existing_feeds or ())
+        if report.existing_feeds:
+            self._left_feeds |= self._own(report.existing_feeds)
         self._count(report)
         return not report.is_plain
 
@@ -227,13 +237,35 @@ class RedisHandover:
 
     @property
     def _may_write(self) -> bool:
-        return self._token is not None and self._has_caught_up and self._writer.has_room
+        return bool(self._tokens) and self._has_caught_up and self._writer.has_room
 
     @property
     def _followed_offset(self) -> int:
         """The last record of `config` that all feeds taken so far follow; -1: some do not yet."""
         combiner = self._combiner
         return -1 if combiner.has_feed_changes else combiner.followed.offset
+
+    def _token_of(self) -> Callable[[str], int]:
+        """By feed or post the token of its shard, for a batch."""
+        tokens = self._tokens
+        return lambda name: tokens[shard_of(name)]
+
+    def _own(self, names: Iterable[str]) -> set[str]:
+        """Those of these feeds, or posts, that this worker writes; others have the rest."""
+        return {name for name in names if shard_of(name) in self._tokens}
+
+    def _take_left(self) -> set[str]:
+        """The feeds that Redis has, and should not have."""
+        if not self._left_feeds:
+            return set()
+        combiner, left = self._combiner, self._own(self._left_feeds)
+        if combiner.is_complete:
+            gone, self._left_feeds = left.difference(combiner.feeds), set()
+        else:
+            # Of the others it is not known yet whether posts are in them.
+            gone = {feed for feed in left if combiner.settings.feed_of(feed) is None}
+            self._left_feeds = left - gone
+        return gone
 
     def _nothing_to_write(self, *, caught_up: bool) -> None:
         """What is on its way, if anything, is all that Redis does not show."""
@@ -254,8 +286,10 @@ class RedisHandover:
         metrics = self._context.metrics
         for count in report.errors.values():
             metrics.add("feedmill_redis_errors_total", count)
-        self.newer_owner = max(self.newer_owner, report.newer_owner)
-        refused = len(report.refused_feeds) + len(report.refused_posts)
+        for shard, token in report.newer_owners.items():
+            self.newer_owners[shard] = max(self.newer_owners.get(shard, 0), token)
+        # Of a shard that went what was on its way is refused, and nothing is wrong.
+        refused = len(self._own(report.refused_feeds)) + len(self._own(report.refused_posts))
         if refused:
             self.refused_writes += refused
             metrics.add("feedmill_redis_refused_total", refused)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import redis
 from redis.exceptions import NoScriptError
 
+from feedmill.events.shards import ALL_SHARDS, SHARDS, shard_of
 from feedmill.rankers.combiner import FeedChange
 from feedmill.streams.redis.commands import (
     FORGET_FEEDS,
@@ -33,6 +35,8 @@ from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 CHECK_EVERY_S: Final = 0.4
 # A marker outlives the process that kept it by so long.
 MARKER_KEPT_S: Final = 3600
+# A token is a time in ms, or little more; Redis' scores are exact up to 53 bits.
+TOKEN_BITS: Final = 47
 
 
 class FlushMarker:
@@ -97,19 +101,23 @@ class FeedIndex:
 
     A feed is put on it before it is written, and taken off after it was removed, so that the
     index is a superset at any moment: its slot is not that of the feeds, one script cannot do it.
+    It is in the order of shards, so that a writer counts and lists its own without the others'.
 
     Attributes
     ----------
     own
         By feed the token of those that this writer has put there.
+    shards
+        Those of this writer.
     is_short
         Whether Redis has fewer than these: somebody else removed the index, or a part of it.
     is_long
         Whether Redis has more than these: a former owner that was paused put a feed there.
     """
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, shards: AbstractSet[int] = ALL_SHARDS) -> None:
         self.own: dict[str, int] = {}
+        self.shards = shards
         self.is_short = self.is_long = False
         self._key = keys.feed_index
 
@@ -135,29 +143,46 @@ class FeedIndex:
         for feed in feeds:
             self.own.pop(feed, None)
 
+    def give_up(self, shards: AbstractSet[int]) -> None:
+        """Leave the feeds of these shards to others, who may have removed some."""
+        self.own = {feed: at for feed, at in self.own.items() if shard_of(feed) not in shards}
+        self.is_short = self.is_long = False
+
     def forget_all(self) -> None:
-        """Redis was flushed and each feed will be written again, or another owns all feeds."""
+        """Redis was flushed, and each feed will be written again."""
         self.own.clear()
 
-    def list_command(self) -> Command:
-        """All names on it."""
-        return ["ZRANGE", self._key, 0, -1]
+    def list_commands(self) -> list[Command]:
+        """All names of this writer's shards on it, in parts."""
+        return [["ZRANGEBYSCORE", self._key, *part] for part in self._parts()]
 
-    def size_command(self) -> Command:
-        """How many names are on it, for `counted`."""
-        return ["ZCARD", self._key]
+    def size_commands(self) -> list[Command]:
+        """How many names there are of these, in parts, for `counted`."""
+        return [["ZCOUNT", self._key, *part] for part in self._parts()]
 
-    def counted(self, answer: Any) -> None:
+    def counted(self, answers: Sequence[Any]) -> None:
         """Redis has so many."""
-        own = len(self.own)
-        self.is_short = isinstance(answer, int) and answer < own
-        self.is_long = isinstance(answer, int) and answer > own > 0
+        own, is_known = len(self.own), all(isinstance(answer, int) for answer in answers)
+        count = sum(answers) if is_known else own
+        self.is_short, self.is_long = count < own, count > own > 0
+
+    def _parts(self) -> Iterator[tuple[int, Argument]]:
+        """The scores of this writer's shards: from where, up to below where."""
+        for shard in sorted(self.shards):
+            if shard - 1 not in self.shards:
+                last = next(at for at in range(shard, SHARDS) if at + 1 not in self.shards)
+                yield _place(shard, 0), f"({_place(last + 1, 0)}"
+
+
+def _place(shard: int, token: int) -> int:
+    """Where a feed of a shard stands on the index; a number that Redis keeps exactly."""
+    return shard << TOKEN_BITS | token
 
 
 def _pairs(tokens: Mapping[str, int]) -> list[Argument]:
     arguments: list[Argument] = []
     for feed, token in tokens.items():
-        arguments += (token, feed)
+        arguments += (_place(shard_of(feed), token), feed)
     return arguments
 
 
@@ -217,7 +242,7 @@ class BatchWriter:
         is_check_due = now_s >= self._checked_s + CHECK_EVERY_S
         if is_check_due:
             self._checked_s = now_s
-            trip.add(self._index.size_command(), self._index.counted)
+            trip.add_many(self._index.size_commands(), self._index.counted)
         self._add_announcements(trip, now_s)
         if trip.commands:
             self._make(trip)
@@ -237,17 +262,20 @@ class BatchWriter:
         """Report which feeds exist; where Redis does not answer, nothing is reported."""
         trip = RoundTrip(report)
 
-        def listed(answer: Any) -> None:
-            trip.count_error(answer)
-            if not isinstance(answer, redis.RedisError):
-                report.existing_feeds = tuple(feed.decode() for feed in answer)
+        def listed(answers: Sequence[Any]) -> None:
+            for answer in answers:
+                trip.count_error(answer)
+            if not any(isinstance(answer, redis.RedisError) for answer in answers):
+                names = [feed.decode() for answer in answers for feed in answer]
+                report.existing_feeds = tuple(names)
 
-        trip.add(self._index.list_command(), listed)
+        trip.add_many(self._index.list_commands(), listed)
         self._make(trip)
 
-    def give_up_feeds(self) -> None:
-        """Leave the index to another owner, who may have removed feeds of this one."""
-        self._index.forget_all()
+    def own(self, shards: AbstractSet[int], given_up: AbstractSet[int]) -> None:
+        """Look after the feeds of these shards, and leave to others what was given up."""
+        self._index.shards = shards
+        self._index.give_up(given_up)
 
     def next_s(self) -> float:
         """When to call `tend` again, in seconds of the clock."""

@@ -189,7 +189,7 @@ class Keys:
 
     @property
     def feed_index(self) -> str:
-        """The sorted set of all feeds that exist, scored by the token of their owner."""
+        """The sorted set of all feeds that exist, in the order of their shards."""
         return f"{self.prefix}feeds"
 
     @property

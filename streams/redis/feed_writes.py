@@ -246,8 +246,7 @@ class FeedWrites:
         if status == _NOT_THERE:
             report.rewrite_feeds.add(feed)
         else:
-            report.refused_feeds.add(feed)
-            report.newer_owner = max(report.newer_owner, -status)
+            report.refuse_feed(feed, -status)
 
     def _shrunk(self, trip: RoundTrip, change: FeedChange, now_s: float) -> None:
         was_asked_for = change.feed in self.retries and not change.whole
@@ -276,8 +275,7 @@ class FeedWrites:
         status, version, config_offset = answer
         if status < 0:
             trip.unwritten += 1
-            trip.report.refused_feeds.add(feed)
-            trip.report.newer_owner = max(trip.report.newer_owner, -status)
+            trip.report.refuse_feed(feed, -status)
             return
         self.removed[feed] = removal.token
         self._announcements.add(feed, FeedVersion(version, config_offset, removal.now_ms), now_s)

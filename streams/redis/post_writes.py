@@ -98,8 +98,7 @@ class PostWrites:
         if answer == _NOT_THERE:
             report.rewrite_posts.add(post_id)
         else:
-            report.refused_posts.add(post_id)
-            report.newer_owner = max(report.newer_owner, -answer)
+            report.refuse_post(post_id, -answer)
 
 
 def signals_command(keys: Keys, change: SignalsChange, token: int) -> Command:

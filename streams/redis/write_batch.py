@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from feedmill.events.shards import shard_of
 from feedmill.rankers.combiner import FeedChange, SignalsChange
 from feedmill.streams.observe.legs import Arrivals
 
@@ -22,7 +23,7 @@ class WriteBatch:
         The log's time, Unix milliseconds: for versions, and for how long feeds count as fresh.
     token_of
         The token of this owner by the name of a feed or the id of a post: an integer that grows
-        with every owner.  Called on the writer's thread, so it must not change.
+        with every owner of their shard.  Called on the writer's thread, so it must not change.
     signals
         At most one for each post.  A change of a post's record is written whole.
     feeds
@@ -85,8 +86,8 @@ class WriteReport:
         know, or does not own any more, is ignored; removals that failed are repeated here.
     refused_feeds, refused_posts
         Not written, since a newer owner holds them.
-    newer_owner
-        The highest token of those owners; 0 where nothing was refused.
+    newer_owners
+        By shard the highest token of those owners.
     existing_feeds
         The answer to `WriterThread.request_feeds`: every feed in Redis, and perhaps some that
         are gone.  None where there is no answer.
@@ -103,7 +104,7 @@ class WriteReport:
     rewrite_posts: set[str] = field(default_factory=set)
     refused_feeds: set[str] = field(default_factory=set)
     refused_posts: set[str] = field(default_factory=set)
-    newer_owner: int = 0
+    newer_owners: dict[int, int] = field(default_factory=dict)
     existing_feeds: tuple[str, ...] | None = None
     errors: Counter[str] = field(default_factory=Counter)
 
@@ -121,6 +122,19 @@ class WriteReport:
             return False
         return not any(one.unwritten for one in self.finished)
 
+    def refuse_feed(self, feed: str, token: int) -> None:
+        """A newer owner has the feed, under this token."""
+        self.refused_feeds.add(feed)
+        self._note_newer(shard_of(feed), token)
+
+    def refuse_post(self, post_id: str, token: int) -> None:
+        """A newer owner has the post, under this token."""
+        self.refused_posts.add(post_id)
+        self._note_newer(shard_of(post_id), token)
+
+    def _note_newer(self, shard: int, token: int) -> None:
+        self.newer_owners[shard] = max(self.newer_owners.get(shard, 0), token)
+
     def add(self, later: WriteReport) -> None:
         """Take up what a later report says."""
         self.finished += later.finished
@@ -131,7 +145,8 @@ class WriteReport:
         self.rewrite_posts |= later.rewrite_posts
         self.refused_feeds |= later.refused_feeds
         self.refused_posts |= later.refused_posts
-        self.newer_owner = max(self.newer_owner, later.newer_owner)
+        for shard, token in later.newer_owners.items():
+            self._note_newer(shard, token)
         if later.existing_feeds is not None:
             self.existing_feeds = later.existing_feeds
         if later.errors:

@@ -12,6 +12,7 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from feedmill.streams.redis.batch_writer import BatchWriter
@@ -52,7 +53,8 @@ class WriterThread:
         self._report: WriteReport | None = None
         self._is_busy = False
         self._feeds_wanted_s = math.inf  # when to ask which feeds exist
-        self._is_giving_up = False
+        self._shards: AbstractSet[int] | None = None  # to look after from now on
+        self._given_up: set[int] = set()
         self._is_stopping = False
         self._failure: BaseException | None = None
         self._probe_s = 0.0
@@ -102,10 +104,14 @@ class WriterThread:
             self._feeds_wanted_s = -math.inf
             self._changed.notify_all()
 
-    def give_up_feeds(self, *, give_up: bool = True) -> None:
-        """Write what is queued, then leave the index of feeds to another owner; or rather not."""
+    def own(self, shards: AbstractSet[int], given_up: AbstractSet[int]) -> None:
+        """Write what is queued, then look after the index of the feeds of these shards.
+
+        `given_up` are those that another owner may have had since the last call.
+        """
         with self._changed:
-            self._is_giving_up = give_up
+            self._shards = shards
+            self._given_up |= given_up
             self._changed.notify_all()
 
     @property
@@ -177,8 +183,8 @@ class WriterThread:
         if batch is not None:
             unwritten = self._writer.write(batch, report)
             report.finished.append(FinishedBatch(batch, time.monotonic(), unwritten))
-        elif self._gives_up():
-            self._writer.give_up_feeds()
+        else:
+            self._own()
         if not self._writer.trouble and self._feeds_wanted_s <= time.monotonic():
             self._read_index(report)
         if not self._writer.trouble and self._writer.next_s() <= time.monotonic():
@@ -194,7 +200,7 @@ class WriterThread:
                 lambda: (
                     self._queue
                     or self._is_stopping
-                    or self._is_giving_up
+                    or self._shards is not None
                     or self._feeds_wanted_s <= now_s
                 ),
                 max(due_s - now_s, 0.0),
@@ -202,10 +208,12 @@ class WriterThread:
             self._is_busy = bool(self._queue)
             return self._queue.popleft() if self._queue else None
 
-    def _gives_up(self) -> bool:
+    def _own(self) -> None:
         with self._changed:
-            is_giving_up, self._is_giving_up = self._is_giving_up, False
-            return is_giving_up
+            (shards, self._shards), given_up = (self._shards, None), self._given_up
+            self._given_up = set()
+        if shards is not None:
+            self._writer.own(shards, given_up)
 
     def _read_index(self, report: WriteReport) -> None:
         with self._changed:

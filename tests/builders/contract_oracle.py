@@ -5,9 +5,11 @@ Written from the contract alone, to be compared with the combiner.
 
 from collections import Counter
 from hashlib import blake2b
+from math import ceil
 from typing import Any
 
 import numpy as np
+from kafka.partitioner.default import murmur2
 
 from builders.contract_score import score
 from feedmill.events.override import Override, OverrideKey
@@ -32,6 +34,12 @@ DEFAULT_SCALE = {"quality": 1.0, "engagement": 36.0, "novelty": 1.0}
 DEFAULT_COSTS = {"hide": 4.0, "report": 18.0, "grumble": 0.0}
 DEFAULT_FEED = {"match": {}, "size": 500, "window_hours": 168, "include_replies": False}
 PATTERNS = ("community:*", "lang:*")
+
+
+def shard_of(name: str) -> int:
+    """The shard of a feed or a post: the partition that Kafka's clients choose, of 64."""
+    hashed: int = murmur2(name.encode("utf-8", "surrogatepass"))
+    return (hashed & 0x7FFFFFFF) % 64
 
 
 class Oracle:
@@ -271,8 +279,15 @@ class Oracle:
                     shown = [p for p in self.posts if self._is_shown(p, feed, now_ms)]
                     authors[feed] = {self.posts[p]["post"].author_id for p in shown}
             order = sorted(authors, key=lambda feed: self._claim(feed, authors))
-            exist |= {*order[: self.spec(pattern).get("max_feeds", 1000)]}
+            for shard in range(64):
+                of_shard = [feed for feed in order if shard_of(feed) == shard]
+                exist |= {*of_shard[: self.places(pattern)]}
         return exist
+
+    def places(self, pattern: str) -> int:
+        """How many feeds on demand a pattern has in a shard."""
+        most: int = self.spec(pattern).get("max_feeds", 2048)
+        return ceil(most / 64)
 
     def _claim(self, feed: str, authors: dict[str, set[str]]) -> tuple[int, bytes]:
         """What feeds of a pattern are ordered by where places are short."""

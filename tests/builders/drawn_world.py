@@ -6,25 +6,32 @@ same records from nothing.
 """
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 
-from builders.contract_oracle import GATES, HOUR_MS, NAMES, PATTERNS, Oracle
+from builders.contract_oracle import GATES, HOUR_MS, NAMES, PATTERNS, Oracle, shard_of
 from builders.redis_model import RedisModel
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict
 from feedmill.events.post import Deletion, Post
+from feedmill.events.shards import ALL_SHARDS
 from feedmill.events.signal import Signal
 from feedmill.rankers.combiner import Combiner
+from feedmill.rankers.combiner.combiner import always
+from feedmill.rankers.combiner.view import PostView
 
 START_MS = 1_700_000_000_000
 # Their order differs by bytes, by UTF-16 and by number.
 POSTS = ("a", "B", "p10", "p9", "é", "\uffee", "\U0001f600", "zz", "b", "c", "d")
 AUTHORS = ("al", "bo", "cy")
-COMMUNITIES = ("py", "go", "js")
+# Of one shard, where there is a place for one or for two, and of two others.
+COMMUNITIES = ("py", "kf", "xy", "go")
+LANGS = (None, "en", "sp", "de")
+PLACES = (1, 64, 128)
 # The operations on `World`, and how often each comes.
 KINDS = {
     "post": 4,
@@ -40,16 +47,20 @@ KINDS = {
     "restore": 0.5,
     "rewrite": 1,
     "all": 1,
+    "move": 1,
     "check": 2,
 }
 PER_RECORD = 10  # offsets between two records of one post
 
 
 class World:
-    """The same operations on the combiner and on the oracle."""
+    """The same operations on rankers that share the shards, and on the oracle."""
 
     def __init__(self) -> None:
-        self.combiner = Combiner(NAMES)
+        self.rankers = (Combiner(NAMES), Combiner(NAMES, shards=frozenset()))
+        # What Redis had of shards that a ranker got: it must go if it is in none of its lists.
+        self.left: dict[Combiner, set[str]] = {ranker: set() for ranker in self.rankers}
+        self.combiner = self.rankers[0]
         self.oracle = Oracle()
         self.redis = RedisModel()
         self.now_ms = START_MS
@@ -74,7 +85,7 @@ class World:
             author_id=random.choice(AUTHORS),
             created_at_ms=self.now_ms - age_ms,
             text="",
-            lang=random.choice((None, "en", "de")),
+            lang=random.choice(LANGS),
             communities=tuple(random.choices(COMMUNITIES, k=random.choice((0, 1, 2)))) or None,
             in_reply_to=random.choice((None, None, None, "x")),
         )
@@ -83,7 +94,7 @@ class World:
             offset = (self.records[post_id] - 1) * PER_RECORD
         else:
             offset = self._next(post_id)
-        self.combiner.view.update_post(post, offset, timestamp_ms)
+        self._each(lambda view: view.update_post(post, offset, timestamp_ms))
         self.oracle.post(post, offset, timestamp_ms)
         if random.random() < 0.6:
             value = random.choice((0.1, 0.1, 0.1, 0.7, None))
@@ -97,7 +108,8 @@ class World:
     def delete(self, random: Random) -> None:
         post_id = random.choice(POSTS)
         offset = self._next(post_id)
-        self.combiner.view.update_post(Deletion(post_id, deleted=True), offset, self.now_ms)
+        deletion = Deletion(post_id, deleted=True)
+        self._each(lambda view: view.update_post(deletion, offset, self.now_ms))
         self.oracle.delete(post_id, offset)
 
     def _next(self, post_id: str) -> int:
@@ -110,12 +122,12 @@ class World:
         grid = (0.0, 0.25, 0.5, 0.6, 0.9, 1.0, None)
         value = random.choice((*grid, -2.0) if name == "novelty" else grid)
         signal = self._signal(post_id, max(version, 0) * PER_RECORD, value, random)
-        self.combiner.view.update_signals(name, [signal])
+        self._each(lambda view: view.update_signals(name, [signal]))
         self.oracle.signal(name, signal)
 
     def _write_signals(self, post_id: str, written: list[tuple[str, Signal | None]]) -> None:
         """Signals of several names, and withdrawals."""
-        self.combiner.view.update_written((name, post_id, one) for name, one in written)
+        self._each(lambda view: view.update_written((name, post_id, one) for name, one in written))
         for name, one in written:
             if one is None:
                 self.oracle.clear(name, post_id)
@@ -136,7 +148,7 @@ class World:
 
     def clear(self, random: Random) -> None:
         name, post_id = random.choice(NAMES.all), random.choice(POSTS)
-        self.combiner.view.update_signals(name, [post_id])
+        self._each(lambda view: view.update_signals(name, [post_id]))
         self.oracle.clear(name, post_id)
 
     def override(self, random: Random) -> None:
@@ -157,7 +169,7 @@ class World:
                 expires_at_ms=None if wait_ms is None else self.now_ms + wait_ms,
                 post_offset=self.records[subject] * PER_RECORD if bound else None,
             )
-        self.combiner.view.update_override(key, override)
+        self._each(lambda view: view.update_override(key, override))
         self.oracle.override(key, override)
 
     def setting(self, random: Random) -> None:
@@ -165,8 +177,9 @@ class World:
         raw = json.dumps({"value": value}).encode()
         if value is None:
             raw = random.choice((b"", raw))
-        before = self.combiner.settings
-        self.combiner.apply(before.fold(key.encode(), raw, before.offset + 1))
+        for ranker in self.rankers:
+            before = ranker.settings
+            ranker.apply(before.fold(key.encode(), raw, before.offset + 1))
         self.oracle.settings.pop(key, None)
         if value is not None:
             self.oracle.settings[key] = value
@@ -190,44 +203,73 @@ class World:
         self.now_ms += random.choice(steps)
 
     def tick(self, _: Random) -> None:
-        self.combiner.work(self.now_ms)  # settings count from when they are followed
-        self.combiner.tick(self.now_ms)
+        for ranker in self.rankers:
+            ranker.work(self.now_ms)  # settings count from when they are followed
+            ranker.tick(self.now_ms)
         self.oracle.forget(self.now_ms)
         self.ticked_ms = self.now_ms
 
     def cycle(self, random: Random) -> None:
         """A cycle; where Redis fails it, everything is lost and written again."""
         if random.random() < 0.1:
-            self.combiner.cycle(self.now_ms)
-            self.take_over()
+            for ranker in self.rankers:
+                ranker.cycle(self.now_ms)
+                self.take_over(ranker)
         else:
             self.write()
 
     def part(self, random: Random) -> None:
         """Some parts of the work, and some of the changes, as far as time allows."""
-        parts = random.randrange(6)
-        self.combiner.work(self.now_ms, lambda: random.randrange(6) < parts)
-        self.redis.take(*self.combiner.take(self.now_ms, lambda: random.random() < 0.5))
+        parts, ranker = random.randrange(6), random.choice(self.rankers)
+        ranker.work(self.now_ms, lambda: random.randrange(6) < parts)
+        self._take(ranker, lambda: random.random() < 0.5)
 
     def restore(self, random: Random) -> None:
         """Posts come that are ranked only together."""
-        self.combiner.is_restoring = True
+        for ranker in self.rankers:
+            ranker.is_restoring = True
         for _ in range(random.randrange(1, 10)):
             random.choice((self.post, self.post, self.signal, self.delete, self.override))(random)
-            self.combiner.follow(self.now_ms)
-        self.combiner.is_restoring = False
+            for ranker in self.rankers:
+                ranker.follow(self.now_ms)
+        for ranker in self.rankers:
+            ranker.is_restoring = False
 
-    def take_over(self) -> None:
+    def move(self, random: Random) -> None:
+        """Some shards get other owners, perhaps before these have dealt with what came."""
+        among = random.choice((0.0, 0.5, 0.5, 1.0))
+        mine = frozenset(shard for shard in ALL_SHARDS if random.random() < among)
+        for ranker, shards in zip(self.rankers, (mine, ALL_SHARDS - mine), strict=True):
+            gained = shards - ranker.shards
+            ranker.own(shards)
+            self.left[ranker] |= {feed for feed in self.redis.feeds if shard_of(feed) in gained}
+
+    def take_over(self, ranker: Combiner) -> None:
         """Write everything; feeds that are in Redis and are not known are removed."""
-        self.combiner.rewrite_all()
-        for feed in set(self.redis.feeds).difference(self.combiner.feeds):
-            del self.redis.feeds[feed]
+        ranker.rewrite_all()
+        self.left[ranker].update(self.redis.feeds)
 
     def write(self) -> None:
-        self.redis.take(*self.combiner.cycle(self.now_ms))
+        for ranker in self.rankers:
+            ranker.work(self.now_ms)
+            self._take(ranker)
         if self.ticked_ms == self.now_ms:
             self.check_feeds()
             self.check_signals()
+
+    def _take(self, ranker: Combiner, has_time: Callable[[], bool] = always) -> None:
+        """Write what a ranker hands out, which is of its shards alone."""
+        changes = ranker.take(self.now_ms, has_time)
+        names = [one.post_id for one in changes.signals] + [one.feed for one in changes.feeds]
+        assert {shard_of(name) for name in (*names, *changes.removed_feeds)} <= ranker.shards
+        self.redis.take(*changes)
+        if ranker.is_complete:
+            left, self.left[ranker] = self.left[ranker].difference(ranker.feeds), set()
+            self.redis.take((), (), [feed for feed in left if shard_of(feed) in ranker.shards])
+
+    def _each(self, update: Callable[[PostView], None]) -> None:
+        for ranker in self.rankers:
+            update(ranker.view)
 
     def rewrite(self, random: Random) -> None:
         self.write()
@@ -237,11 +279,13 @@ class World:
             self.redis.feeds[feed] = {"junk": 1.0}
         for post_id in posts:
             self.redis.hashes.pop(post_id, None)
-        self.combiner.rewrite(feeds, [*posts, "unknown"])
+        for ranker in self.rankers:
+            ranker.rewrite(feeds, [*posts, "unknown"])
 
     def all(self, _: Random) -> None:
         self.redis = RedisModel()
-        self.combiner.rewrite_all()
+        for ranker in self.rankers:
+            ranker.rewrite_all()
 
     def check(self, _: Random) -> None:
         self.tick(_)
@@ -250,11 +294,13 @@ class World:
         counts = {"show": 0, "demote": 0, "hide": 0, "hold": 0}
         for post_id in self.oracle.posts:
             counts[self.oracle.decide(post_id, "", self.now_ms)[0]] += 1
-        assert self.combiner.decisions() == counts
+        for ranker in self.rankers:
+            assert ranker.decisions() == counts
+            assert not ranker.has_changes
 
     def check_feeds(self) -> None:
         oracle, now_ms = self.oracle, self.now_ms
-        exist = set(self.combiner.feeds)
+        exist = {feed for ranker in self.rankers for feed in ranker.feeds}
         assert exist == set(self.redis.feeds)
         for feed in exist:
             ranking, expected = self.redis.ranking(feed), oracle.feed(feed, now_ms)
@@ -272,14 +318,15 @@ class World:
         candidates = self.oracle.candidates(self.now_ms)
         assert exist - declared <= candidates
         for pattern in PATTERNS:
-            limit = self.oracle.spec(pattern).get("max_feeds", 1000)
-            kind = pattern.removesuffix("*")
-            assert sum(feed.startswith(kind) for feed in exist - declared) <= limit
+            made = [f for f in exist - declared if f.startswith(pattern.removesuffix("*"))]
+            by_shard = Counter(map(shard_of, made))
+            assert max(by_shard.values(), default=0) <= self.oracle.places(pattern)
 
     def check_places(self) -> None:
         """Which feeds exist once places were given, whatever came before in whatever order."""
         declared = {"global", *self.oracle.declared()}
-        assert set(self.combiner.feeds) == declared | self.oracle.on_demand(self.now_ms)
+        exist = {feed for ranker in self.rankers for feed in ranker.feeds}
+        assert exist == declared | self.oracle.on_demand(self.now_ms)
 
     def check_signals(self) -> None:
         shown = {p for p in self.redis.hashes if self.redis.expires[p] >= self.now_ms}
@@ -298,7 +345,7 @@ def _draw_feed(random: Random, feed: str) -> dict[str, Any]:
         "include_replies": random.random() < 0.5,
     }
     if "*" in feed and random.random() < 0.4:
-        value["max_feeds"] = random.choice((1, 2))
+        value["max_feeds"] = random.choice(PLACES)
     if ":" not in feed:
         value["match"] = random.choice(
             (

@@ -3,6 +3,7 @@
 from typing import Any
 
 from builders.changes import write_batch
+from builders.contract_oracle import shard_of
 from builders.own_redis import RedisClient
 from feedmill.rankers.combiner import FeedChange, SignalsChange
 from feedmill.streams.redis.batch_writer import BatchWriter
@@ -51,8 +52,10 @@ def feed_of(client: RedisClient, feed: str = "global") -> dict[str, float]:
 
 
 def index(client: RedisClient) -> dict[str, float]:
-    """Return the tokens on the index of feeds."""
-    return dict(client.zrange(KEYS.feed_index, 0, -1, withscores=True))
+    """Return the tokens on the index of feeds, each of which stands under its shard there."""
+    scores = client.zrange(KEYS.feed_index, 0, -1, withscores=True)
+    assert all(int(score) >> 47 == shard_of(feed) for feed, score in scores)
+    return {feed: int(score) % 2**47 for feed, score in scores}
 
 
 def everything(client: RedisClient) -> dict[str, object]:

@@ -30,5 +30,7 @@ def test_a_pattern_is_a_name_only_where_patterns_are_asked_for() -> None:
 
 
 def test_a_pattern_makes_a_thousand_feeds_unless_told() -> None:
-    assert FeedSpec().feed_limit == 1000
-    assert FeedSpec(max_feeds=5).feed_limit == 5
+    assert FeedSpec().places == 32
+    assert FeedSpec(max_feeds=1).places == 1
+    assert FeedSpec(max_feeds=64).places == 1
+    assert FeedSpec(max_feeds=65).places == 2

@@ -111,7 +111,6 @@ def test_a_feed_without_a_setting_of_its_own_follows_its_pattern() -> None:
 def test_a_pattern_may_limit_how_many_feeds_it_makes() -> None:
     spec = folded(("feeds/lang:*", {"max_feeds": 5})).feed_of("lang:en")
     assert spec == FeedSpec(max_feeds=5)
-    assert spec.feed_limit == 5
 
 
 @pytest.mark.parametrize("empty", [None, b""])

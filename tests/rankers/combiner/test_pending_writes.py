@@ -4,10 +4,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from feedmill.events.shards import ALL_SHARDS, shard_of
 from feedmill.rankers.combiner import pending_writes
 from feedmill.rankers.combiner.pending_writes import PendingWrites
+from feedmill.tables.id_table import IdTable
 
 NONE = 1000
+POSTS = IdTable()
+for number in range(50_000):
+    POSTS.add(f"p{number}")
 
 
 def rows_of(*rows: int) -> npt.NDArray[np.int32]:
@@ -31,8 +36,11 @@ def mark_later(
 
 @pytest.fixture(params=[6, 12, 63])
 def pending(request: pytest.FixtureRequest) -> PendingWrites:
-    writes = PendingWrites(request.param)
+    writes = PendingWrites(request.param, POSTS)
     writes.grow(50_000)
+    # Each of the posts changed once.
+    writes.mark_whole(np.arange(50_000, dtype=np.int32))
+    writes.take_rows(50_000)
     return writes
 
 
@@ -127,3 +135,29 @@ def test_rows_that_are_asked_for_are_taken_before_their_turn_and_once(
     assert pending.take_among(rows_of(3, 7)) == [(3, 2, True), (7, 4, False)]
     assert not pending.has_posts
     assert pending.take_rows(NONE) == []
+
+
+def test_only_what_is_of_its_shards_is_to_be_written(pending: PendingWrites) -> None:
+    mine = frozenset(shard for shard in ALL_SHARDS if shard % 3 == 0)
+    rows = range(0, 300)
+    owned = [row for row in rows if shard_of(f"p{row}") in mine]
+    other = next(row for row in rows if row not in owned)
+    marked(pending, *rows)
+    pending.mark_feed("global")
+    pending.mark_feed("lang:en")
+    pending.remove(rows_of(other), {f"p{other}": 100}, 50)
+    # What waited of shards that go is forgotten; a removal is remembered.
+    pending.own(mine)
+    assert set(pending.feeds) == {f for f in ("global", "lang:en") if shard_of(f) in mine}
+    assert pending.take_removed() == []
+    pending.feeds.clear()
+    assert [row for row, _, _ in pending.take_rows(NONE)] == owned
+    assert not pending.has_posts
+    # Nor does it wait when it changes from then on.
+    marked(pending, *(row for row in rows if row not in owned))
+    for _ in pending.mark_later([(slice(0, 300), np.arange(300) != other)]):
+        pass
+    assert [row for row, _, _ in pending.take_rows(NONE)] == owned
+    assert not pending.has_posts
+    pending.own(ALL_SHARDS)
+    assert pending.take_removed() == [f"p{other}"]

@@ -1,6 +1,7 @@
 """When the combiner's step has something to do, without Kafka and Redis."""
 
 import time
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from builders.fake_log import FakeLog, KeptWriter
 from feedmill.events.instance import Instance
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
+from feedmill.events.shards import ALL_SHARDS
 from feedmill.events.signal import SignalNames
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition
@@ -40,7 +42,7 @@ class FakeWriterThread:
 
     def start(self) -> None: ...
 
-    def give_up_feeds(self, *, give_up: bool) -> None: ...
+    def own(self, shards: AbstractSet[int], given_up: AbstractSet[int]) -> None: ...
 
     def request_feeds(self) -> None: ...
 
@@ -80,7 +82,7 @@ def step(monkeypatch: pytest.MonkeyPatch) -> RankingStep:
     """Restored, and under a token."""
     made = started(monkeypatch)
     made.settings_changed(Settings(NAMES))
-    made._handover.set_token(1)
+    made._handover.set_tokens(dict.fromkeys(ALL_SHARDS, 1))
     turn_until_idle(made)
     return made
 
@@ -162,8 +164,9 @@ def test_the_redis_writer_begins_at_once_with_many_posts_and_with_few_when_the_l
 
 
 def claim(step: RankingStep, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the step's next turn find that its claim stands."""
-    step._claim.token = 1
+    """Have the step's next turn find that its claims stand."""
+    step._claim._wanted = ALL_SHARDS
+    step._claim.tokens = dict.fromkeys(ALL_SHARDS, 1)
     monkeypatch.setattr(step._claim, "follow", lambda *_, **__: True)
     step.poll(KeptWriter())
     monkeypatch.undo()

@@ -13,13 +13,13 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.ranking import ranking_letters
-from feedmill.streams.ranking.ranking_claim import RANKING
+from feedmill.streams.ranking.ranking_claim import FIRST_SHARD
 from feedmill.streams.ranking.ranking_letters import RankingLetters
 from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.step import StepContext
 
-NOTE = (RANKING, "combiner.letters_of_overrides")
+NOTE = (FIRST_SHARD, "combiner.letters_of_overrides")
 
 
 def bad(*at_ms: int, topic: str = "overrides", value: bytes = b"{") -> list[RejectedRecord]:
@@ -41,7 +41,7 @@ class Ranking:
         self.writer = KeptWriter()
 
     def gain(self, note: str | None = None) -> None:
-        notes = {} if note is None else {RANKING: {"combiner.letters_of_overrides": note}}
+        notes = {} if note is None else {FIRST_SHARD: {"combiner.letters_of_overrides": note}}
         self.letters.assigned(AssignmentChange(1, shards_gained=(0, 1), notes=notes))
 
     def rank(self, note: str | None = None) -> None:
@@ -96,11 +96,11 @@ def test_signals_that_are_read_later_than_overrides_have_their_letters_too() -> 
     first.reject(bad(3, topic="signals.spam"))
     first.reject(bad(9))
     first.letters.follow(first.writer)
-    assert first.writer.notes == {NOTE: "9", (RANKING, "combiner.letters"): "3"}
+    assert first.writer.notes == {NOTE: "9", (FIRST_SHARD, "combiner.letters"): "3"}
     # It ends before it reads the signal of the time 5.
     second.reject([*bad(3, 9), *bad(3, 5, topic="signals.spam")])
     notes = {name: text for (_, name), text in first.writer.notes.items()}
-    second.letters.assigned(AssignmentChange(1, shards_gained=(0,), notes={RANKING: notes}))
+    second.letters.assigned(AssignmentChange(1, shards_gained=(0,), notes={FIRST_SHARD: notes}))
     second.letters.claimed(second.writer)
     assert second.written == [5]
 

@@ -1,6 +1,7 @@
 """What the combiner ranked reaches a real Redis, in the right order and under the right token."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from builders.events import post, settings_of, signal
 from builders.own_redis import OwnRedis, RedisClient
 from builders.waiting import until
 from feedmill.events.post import Deletion
+from feedmill.events.shards import ALL_SHARDS, shard_of
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner
 from feedmill.streams.observe.metrics import Metrics
@@ -27,6 +29,11 @@ NOW_MS = now_ms()  # Redis drops by its own clock what is out of the window
 KEYS = Keys("")
 
 
+def tokens(token: int | None, shards: Iterable[int] = ALL_SHARDS) -> dict[int, int]:
+    """By shard the token of an owner, which has none if it has no token."""
+    return {} if token is None else dict.fromkeys(shards, token)
+
+
 def always() -> bool:
     return True
 
@@ -41,13 +48,13 @@ class Owner:
     def __init__(self, url: str, token: int | None) -> None:
         clock = LogClock(lambda: 0.0)
         clock.stamp(NOW_MS)
-        self.combiner = Combiner(NAMES)
+        self.combiner = Combiner(NAMES, shards=frozenset())
         self.hurries = 0
         connection: Any = SimpleNamespace()
         context = StepContext(connection, clock, Metrics("combiner", "one"), 1, self._hurry)
         environment = Environment(redis=url)
         self.handover = RedisHandover(environment, self.combiner, FeedFreshness(1, "one"), context)
-        self.handover.set_token(token)
+        self.handover.set_tokens(tokens(token))
 
     def _hurry(self) -> None:
         self.hurries += 1
@@ -247,7 +254,7 @@ def test_it_is_behind_while_the_owner_has_something_to_submit(
     # Another worker writes.
     assert not (owner.handover.is_behind or owner.handover.has_work)
     assert client.keys("feed:*") == []
-    owner.handover.set_token(10)
+    owner.handover.set_tokens(tokens(10))
     owner.cycle(never)
     assert owner.handover.is_behind
     owner.settle()
@@ -263,4 +270,122 @@ def test_writes_that_a_newer_owner_has_refused_are_counted(
     assert newer.handover.refused_writes == 0
     older.add("p")
     older.cycle_until(lambda: older.handover.refused_writes > 0)
-    assert older.handover.newer_owner == 20
+    assert set(older.handover.newer_owners.values()) == {20}
+
+
+# --- several owners, each of some shards ----------------------------------------------------
+
+SHARDS = (frozenset(range(0, 64, 2)), frozenset(range(1, 64, 2)))
+COMMUNITIES = [f"c{n}" for n in range(12)]
+
+
+def settle_all(*owners: Owner) -> None:
+    """Let all go on in turns until each has written everything."""
+
+    def all_settled() -> bool:
+        for owner in owners:
+            owner.cycle()
+        settled = [o.is_idle() and not o.combiner.has_changes for o in owners]
+        return all(settled) and not any(o.handover.is_behind for o in owners)
+
+    until(all_settled, every=0.005)
+
+
+def is_looked_at(owner: Owner, since_s: float) -> bool:
+    """Whether the index was counted a second after this time, or later."""
+    return owner.handover._writer._writer._checked_s > since_s + 1
+
+
+def owned(client: RedisClient) -> dict[str, str]:
+    """The owner of each feed and post that Redis shows, by name."""
+    feeds = {key.split("{")[1].split("}")[0]: key for key in client.keys("feed:*:info")}
+    posts = {key.removeprefix("signals:"): key for key in client.keys("signals:*")}
+    found = {name: client.hget(key, "owner") for name, key in {**feeds, **posts}.items()}
+    return {name: owner for name, owner in found.items() if owner is not None}
+
+
+def test_two_owners_leave_each_others_feeds_and_posts_alone(
+    owners: Callable[[int | None], Owner], client: RedisClient
+) -> None:
+    two = owners(None), owners(None)
+    for owner, shards, token in zip(two, SHARDS, (10, 20), strict=True):
+        for name in COMMUNITIES:
+            owner.add(f"p-{name}", name)
+        owner.handover.set_tokens(tokens(token, shards))
+    settle_all(*two)
+    names = ["global", *(f"community:{name}" for name in COMMUNITIES)]
+    names += [f"p-{name}" for name in COMMUNITIES]
+    expected = {name: "10" if shard_of(name) % 2 == 0 else "20" for name in names}
+    assert owned(client) == expected
+    before = {name: client.hget(KEYS.info(name), "version") for name in names}
+
+    # Each looks at the index again, as after a former owner's late write, and finds nothing to do.
+    for owner in two:
+        owner.handover._writer.request_feeds()
+        owner.cycle_until(partial(is_looked_at, owner, owner.handover._writer._writer._checked_s))
+    settle_all(*two)
+    assert owned(client) == expected
+    assert {name: client.hget(KEYS.info(name), "version") for name in names} == before
+    assert not any(owner.combiner.has_changes for owner in two)
+    assert sum(owner.handover.refused_writes for owner in two) == 0
+
+
+def test_a_shard_that_goes_is_forgotten_and_one_that_stays_is_not_written_again(
+    owners: Callable[[int | None], Owner], client: RedisClient
+) -> None:
+    former, next_one = owners(10), owners(None)
+    for owner in (former, next_one):
+        for name in COMMUNITIES:
+            owner.add(f"p-{name}", name)
+    settle_all(former)
+    all_feeds = set(former.combiner.feeds)
+    versions = {feed: client.hget(KEYS.info(feed), "version") for feed in all_feeds}
+
+    former.handover.set_tokens(tokens(10, SHARDS[0]))
+    assert {shard_of(feed) for feed in former.combiner.feeds} <= SHARDS[0]
+    settle_all(former)
+    # Nobody has them yet, and readers have them all the same.
+    assert owned(client) == dict.fromkeys(owned(client), "10")
+    assert all_feeds <= owned(client).keys()
+    next_one.handover.set_tokens(tokens(20, SHARDS[1]))
+    settle_all(former, next_one)
+    for feed in all_feeds:
+        is_kept = shard_of(feed) in SHARDS[0]
+        assert (client.hget(KEYS.info(feed), "version") == versions[feed]) == is_kept
+    assert set(owned(client).values()) == {"10", "20"}
+    assert former.handover.refused_writes == next_one.handover.refused_writes == 0
+
+
+def test_of_a_shard_that_comes_what_must_go_goes_first_and_feeds_stay_until_they_are_made(
+    owners: Callable[[int | None], Owner], client: RedisClient
+) -> None:
+    former = owners(10)
+    for name in COMMUNITIES:
+        former.add(f"p-{name}", name)
+    former.combiner.apply(settings_of(("feeds/declared", {}), before=former.combiner.settings))
+    settle_all(former)
+    shown = {f"community:{name}" for name in COMMUNITIES}
+    assert {*shown, "declared"} <= owned(client).keys()
+
+    next_one = owners(None)
+    next_one.handover.set_tokens(tokens(20, SHARDS[shard_of("global") % 2]))
+    for name in COMMUNITIES[1:]:
+        next_one.add(f"p-{name}", name)
+    settle_all(next_one)
+    next_one.handover.set_tokens(tokens(20))
+
+    def follow() -> set[str]:
+        next_one.handover.follow()
+        return next_one.handover._left_feeds
+
+    # Its lists of the new shards are not made yet: it does not rank meanwhile.
+    until(follow)
+    next_one.handover.write(always, caught_up=False)
+    next_one.handover.wait_written(10.0)
+    assert not client.exists(KEYS.info("declared"))
+    assert {feed for feed in shown if client.exists(KEYS.info(feed))} >= shown - {"community:c0"}
+    settle_all(next_one)
+    assert set(next_one.combiner.feeds) == {"global", *shown} - {"community:c0"}
+    feeds = {name for name in owned(client) if client.exists(KEYS.info(name))}
+    assert feeds == set(next_one.combiner.feeds)
+    assert {owner for name, owner in owned(client).items() if name != "p-c0"} == {"20"}

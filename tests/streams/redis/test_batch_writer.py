@@ -24,10 +24,12 @@ from builders.redis_writer import (
     index,
 )
 from builders.waiting import in_background, now_ms
+from feedmill.events.shards import ALL_SHARDS, shard_of
 from feedmill.streams.redis.batch_writer import FeedIndex
 from feedmill.streams.redis.commands import TOMBSTONE_MS, CommandPipeline, Keys, load_commands
 from feedmill.streams.redis.reader import FeedReader
 from feedmill.streams.redis.round_trip import FIRST_RETRY_S
+from feedmill.streams.redis.write_batch import WriteReport
 
 pytestmark = pytest.mark.stack
 
@@ -327,7 +329,32 @@ def test_a_feed_that_a_former_owner_put_there_later_is_noticed(
     # The former owner takes the shorter index for a broken one, until it gives its feeds up.
     former.tend_after(1.0)
     assert index(client) == {"community:a": 10, "global": 11}
-    former.batch_writer.give_up_feeds()
+    former.batch_writer.own(frozenset(), ALL_SHARDS)
     writer.write(removed_feeds=["community:a"], token=11)
     assert former.tend_after(1.0).existing_feeds is None
     assert index(client) == {"global": 11}
+
+
+def test_a_writer_counts_and_lists_the_feeds_of_its_own_shards_alone(
+    own_redis: OwnRedis, writer: SteppedWriter, client: RedisClient
+) -> None:
+    feeds = [f"community:{n}" for n in range(40)]
+    # Several runs of shards, one at either end.
+    shards = frozenset(shard for shard in ALL_SHARDS if shard % 5 < 3)
+    mine = {feed for feed in feeds if shard_of(feed) in shards}
+    other = SteppedWriter(own_redis.url)
+    for one, of_one in ((writer, shards), (other, ALL_SHARDS - shards)):
+        one.batch_writer.own(of_one, ALL_SHARDS)
+        names = [feed for feed in feeds if shard_of(feed) in of_one]
+        one.write(*(whole_feed(feed, {"p": 1.0}) for feed in names))
+    assert writer.tend_after(1.0).existing_feeds is None
+    assert other.tend_after(1.0).existing_feeds is None
+    report = WriteReport()
+    writer.batch_writer.read_index(report)
+    assert sorted(report.existing_feeds or ()) == sorted(mine)
+
+    client.zrem(KEYS.feed_index, *feeds)
+    writer.tend_after(1.0)
+    assert index(client).keys() == mine
+    other.tend_after(1.0)
+    assert sorted(index(client)) == sorted(feeds)

@@ -12,6 +12,7 @@ from builders.own_redis import OwnRedis, RedisClient
 from builders.redis_writer import KEYS, PREFIX
 from builders.waiting import until
 from builders.writing_loop import WritingLoop, expected, shown, started_loop
+from feedmill.events.shards import ALL_SHARDS, shard_of
 from feedmill.streams.redis.batch_writer import BatchWriter
 from feedmill.streams.redis.cluster import open_pipeline
 from feedmill.streams.redis.writer_thread import MOST_WAITING, WriterThread
@@ -203,9 +204,8 @@ def test_an_error_in_the_writer_is_not_silent(
 def test_an_owner_that_gave_its_feeds_up_puts_none_on_the_index_again(
     loop: WritingLoop, client: RedisClient
 ) -> None:
-    loop.writer.give_up_feeds()
-    until(lambda: not loop.writer._is_giving_up)
-    client.zrem(KEYS.feed_index, "community:a")
-    seen = client.info("commandstats")["cmdstat_zcard"]["calls"]
-    until(lambda: client.info("commandstats")["cmdstat_zcard"]["calls"] > seen + 1)
-    assert client.zrange(KEYS.feed_index, 0, -1) == ["global"]
+    given_up = frozenset({shard_of("community:a")})
+    loop.writer.own(ALL_SHARDS - given_up, given_up)
+    until(lambda: loop.writer._shards is None)
+    client.delete(KEYS.feed_index)
+    until(lambda: client.zrange(KEYS.feed_index, 0, -1) == ["global"])
