@@ -144,7 +144,8 @@ def _send_engagements(engine: Engine, random: Random, sent: Sent) -> None:
             "event_id": f"event-{event}",
             "dwell_ms": 1500.5,
         }
-        if (post_id, event) not in seen:
+        # A user who saw no impression hides and reports in vain.
+        if (post_id, event) not in seen and given["kind"] not in ("hide", "report"):
             sent.counted[post_id] = sent.counted.get(post_id, 0) + 1
         seen.add((post_id, event))
         futures.append(engine.send("engagements", post_id, given))
