@@ -24,6 +24,7 @@ _SAMPLED_FEEDS = 50
 # What the worker and its scripts call, with what stands behind the key.
 _CALLS: dict[str, tuple[str, ...]] = {
     **{"ZADD": ("1", "x"), "ZREM": ("x",), "ZCARD": (), "ZSCORE": ("x",), "ZRANGE": ("0", "1")},
+    **{"ZCOUNT": ("0", "1"), "ZRANGEBYSCORE": ("0", "1")},
     **{"HSET": ("f", "x"), "HSETNX": ("f", "x"), "HDEL": ("f",), "HKEYS": (), "HLEN": ()},
     **{"HMGET": ("f",), "SET": ("x",), "GET": (), "EXISTS": (), "DEL": (), "PEXPIREAT": ("1",)},
 }

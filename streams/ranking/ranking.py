@@ -141,7 +141,7 @@ class RankingStep(Step):
             self._letters.reject(rejected, writer)
         # With its tokens it has claimed, and whether all is known matters no more.
         may_claim = not self._claim.is_whole and self._logs.is_restored
-        may_claim = may_claim and self.context.settings_complete()
+        may_claim = may_claim and self.context.settings_complete() and not self.context.is_second()
         if self._claim.follow(writer, is_restored=may_claim) and self._claim.is_whole:
             self._handover.set_tokens(self._claim.tokens)
             self._feeds_first_until = time.monotonic() + FEEDS_FIRST_S

@@ -211,6 +211,7 @@ class StepContext:
     again, where that ended a worker before.  `window_turn` is of the steps that read windows of
     posts at a start: side by side their clients would hold several times as much.  `written` says
     by partition the offset behind what this worker is known to have committed there last.
+    `is_second` says whether another group runs the stage, too, and has the right of way.
     """
 
     connection: Connection
@@ -226,6 +227,7 @@ class StepContext:
     try_posts: Callable[[TopicPartition, Sequence[Record]], Trial | None] = lambda *_: None
     window_turn: Turn = field(default_factory=Turn)
     written: Callable[[], Mapping[TopicPartition, int]] = dict
+    is_second: Callable[[], bool] = lambda: False
 
 
 class Step(ABC):

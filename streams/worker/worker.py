@@ -170,6 +170,7 @@ class Worker:
                     try_posts=self.poison.try_posts,
                     window_turn=turn,
                     written=self.writer.written,
+                    is_second=partial(self._is_second, step.name),
                 )
             )
             self._started_steps.append(step)
@@ -268,6 +269,9 @@ class Worker:
         takers = [self.releases.heartbeat, self.status.heartbeat]
         for take in (*takers, *(step.heartbeat for step in self.steps)):
             take(instance, at_ms)
+
+    def _is_second(self, stage: str) -> bool:
+        return self.status.others.are_first(stage, self.time.clock.now_ms())
 
     def _join(self) -> None:
         """Join the group; beside others only once all is restored that needs no partitions."""

@@ -41,29 +41,36 @@ class OtherGroups:
     """Knows by the heartbeats on `instances` which groups run the stages of this one, too.
 
     Of two such groups the one whose name comes first goes on as if it were alone, and the other
-    is not ready: so a process that somebody started by mistake takes no feed down.
+    is not ready, and claims no feeds: so a process that somebody started by mistake takes none
+    down.
     """
 
     def __init__(self, group: str, stages: Collection[str]) -> None:
         self._group, self._stages = group, frozenset(stages)
-        # By group the instance that was seen last, and when.
-        self._seen: dict[str, tuple[int, Instance]] = {}
+        # By group and stage the instance that was seen last, and when.
+        self._seen: dict[tuple[str, str], tuple[int, Instance]] = {}
 
     def heartbeat(self, instance: Instance, at_ms: int) -> None:
         """Take a heartbeat of any instance, stamped by the broker at `at_ms`."""
         if instance.stage not in self._stages or instance.group in ("", self._group):
             return
-        last_ms, _ = self._seen.get(instance.group, (0, instance))
-        if at_ms - last_ms > RECENT_MS:
+        of_group = (at for (group, _), (at, _) in self._seen.items() if group == instance.group)
+        if at_ms - max(of_group, default=0) > RECENT_MS:
             log.error("%s", self._complaint(instance))
-        self._seen[instance.group] = at_ms, instance
+        self._seen[instance.group, instance.stage] = at_ms, instance
 
     def ready_reason(self, now_ms: int) -> str:
         """Say which group has the right of way; "" if none has."""
-        for group, (at_ms, instance) in self._seen.items():
+        return next(map(self._complaint, self._first(now_ms)), "")
+
+    def are_first(self, stage: str, now_ms: int) -> bool:
+        """Return whether another group that runs a stage has the right of way."""
+        return any(one.stage == stage for one in self._first(now_ms))
+
+    def _first(self, now_ms: int) -> Iterator[Instance]:
+        for (group, _), (at_ms, instance) in self._seen.items():
             if group < self._group and now_ms - at_ms <= RECENT_MS:
-                return self._complaint(instance)
-        return ""
+                yield instance
 
     def _complaint(self, other: Instance) -> str:
         return (
@@ -111,7 +118,7 @@ class WorkerStatus:
         self._legs = RecentLegs(worker.legs)
         self._pipe = status_pipe(os.environ)
         self._web = StatusThread(self.ready_reason, self._metrics_text)
-        self._others = OtherGroups(worker.group.name, {step.name for step in worker.steps})
+        self.others = OtherGroups(worker.group.name, {step.name for step in worker.steps})
 
     @property
     def port(self) -> int:
@@ -152,7 +159,7 @@ class WorkerStatus:
 
     def heartbeat(self, instance: Instance, at_ms: int) -> None:
         """Take a heartbeat of any instance, stamped by the broker at `at_ms`."""
-        self._others.heartbeat(instance, at_ms)
+        self.others.heartbeat(instance, at_ms)
 
     def instances(self) -> Iterator[Instance]:
         """Yield a heartbeat for each stage of the worker."""
@@ -212,7 +219,7 @@ class WorkerStatus:
             worker.poison.ready_reason(),
             *(step.ready_reason() for step in worker.steps),
             worker.connection.health.reason(),
-            self._others.ready_reason(worker.time.clock.now_ms()),
+            self.others.ready_reason(worker.time.clock.now_ms()),
         )
         return next((part for part in parts if part), "")
 

@@ -69,6 +69,8 @@ def test_one_group_runs_a_stage_and_one_ranks(
         groups.heartbeat(beat(stage, other, "i1"), 1000)
     reason = groups.ready_reason(1000)
     assert reason == "" if refused is None else f"`{other}` runs the stage {refused}," in reason
+    both_rank = other != mine and "combiner" in stages and "combiner" in theirs
+    assert groups.are_first("combiner", 1000) == (both_rank and other < mine)
 
 
 def test_both_log_it_when_the_other_one_comes(caplog: pytest.LogCaptureFixture) -> None:
