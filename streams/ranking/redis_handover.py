@@ -288,8 +288,8 @@ class RedisHandover:
             metrics.add("feedmill_redis_errors_total", count)
         for shard, token in report.newer_owners.items():
             self.newer_owners[shard] = max(self.newer_owners.get(shard, 0), token)
-        # Of a shard that went what was on its way is refused, and nothing is wrong.
-        refused = len(self._own(report.refused_feeds)) + len(self._own(report.refused_posts))
+        refused = [*report.refused_feeds, *report.refused_posts]
         if refused:
-            self.refused_writes += refused
-            metrics.add("feedmill_redis_refused_total", refused)
+            # Of a shard that went what was on its way is refused, and nothing is wrong.
+            self.refused_writes += len(self._own(refused))
+            metrics.add("feedmill_redis_refused_total", len(refused))

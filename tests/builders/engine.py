@@ -24,6 +24,7 @@ from kafka.errors import KafkaTimeoutError
 from builders.engine_feeds import EngineFeeds
 from builders.engine_topics import PARTITIONS, EngineTopics
 from builders.waiting import until
+from feedmill.events.signal import BUILT_IN_OBJECTIVES
 from feedmill.streams.kafka import topics
 from feedmill.streams.redis.addresses import open_client
 from feedmill.streams.settings.environment import read_environment
@@ -86,7 +87,9 @@ class Engine(EngineTopics, EngineFeeds):
     def __post_init__(self) -> None:
         names = read_environment({"FEEDMILL_SIGNALS": self.signals}).signals
         topics.create(self.kafka, self.prefix, PARTITIONS, names.all)
-        self.gates, self.objectives = names.gates, names.objectives
+        self.gates = names.gates
+        # Those that every post has: by default no feed weighs the other objectives.
+        self.written = tuple(n for n in names.all if n not in BUILT_IN_OBJECTIVES[2:])
         self.redis = open_client(self.redis_url, decode_responses=True)
         self.producer = self._new_producer()
         self._heartbeats = self.consumer("instances", beginning=True)

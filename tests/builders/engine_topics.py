@@ -21,6 +21,9 @@ from kafka import KafkaConsumer, KafkaProducer
 from kafka.partitioner.default import murmur2
 
 from builders.waiting import now_ms
+from feedmill.events.engagement import ENGAGEMENT_KINDS
+from feedmill.features.counters import KIND_INDEX
+from feedmill.streams.engagement.repeated_engagements import COMPLAINTS
 
 PARTITIONS = 4
 Json = dict[str, Any]
@@ -172,12 +175,11 @@ class EngineTopics:
         return self.send(f"signals.{name}", post_id, {**fields, **more})
 
     def write_signals(self, offsets: Mapping[str, int], **values: float) -> None:
-        """Write constant signals for posts: gates 0 unless given, objectives as given."""
+        """Write constant signals for posts: gates 0 unless given, others as given."""
         futures = [
             self.signal(name, post_id, offset, values.get(name, 0.0))
             for post_id, offset in offsets.items()
-            for name in (*self.gates, *self.objectives)
-            if name in values or name in self.gates
+            for name in dict.fromkeys((*self.gates, *values))
         ]
         for future in futures:
             future.get(60)
@@ -268,7 +270,16 @@ class EngineTopics:
     def last_counts(self) -> dict[str, list[int]]:
         """The counts of every post, in the order of kinds."""
         last = {record.key.decode(): record.value for record in self.records("counters")}
-        return {p: json.loads(value)["counters"]["counts"] for p, value in last.items() if value}
+        return {p: counts_of(json.loads(value)) for p, value in last.items() if value}
+
+
+def counts_of(state: Json) -> list[int]:
+    """The events of each kind that were counted for a post, whoever they were of."""
+    counts = state["counters"]["counts"]
+    found = [*counts[: len(ENGAGEMENT_KINDS)]]
+    for kind in COMPLAINTS:
+        found[ENGAGEMENT_KINDS.index(kind)] += counts[KIND_INDEX[f"stranger {kind}"]]
+    return found
 
 
 def letter_positions(headers: Iterable[tuple[str, bytes]], value: bytes | None) -> list[Position]:

@@ -10,6 +10,7 @@ from kafka.admin import KafkaAdminClient
 from builders.engine import Engine
 from builders.engine_topics import PARTITIONS
 from builders.waiting import until
+from feedmill.events.signal import SignalNames
 from feedmill.streams.kafka import topics
 
 _COMMAND = re.compile(
@@ -35,7 +36,7 @@ def run_named(engine: Engine, reason: str) -> None:
 
 def create_topics(engine: Engine) -> None:
     """Create the topics of an engine that are missing."""
-    topics.create(engine.kafka, engine.prefix, PARTITIONS, (*engine.gates, *engine.objectives))
+    topics.create(engine.kafka, engine.prefix, PARTITIONS, SignalNames().all)
 
 
 def delete_topic(engine: Engine, name: str) -> None:

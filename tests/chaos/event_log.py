@@ -4,8 +4,9 @@ import json
 from collections.abc import Collection, Sequence
 
 from builders.engine import KINDS, Engine
-from builders.engine_topics import Record
+from builders.engine_topics import Record, counts_of
 from chaos.verdict import Expected, Found, Json, LivePost, Position
+from feedmill.streams.engagement.repeated_engagements import COMPLAINTS
 
 REPEATED_WITHIN_MS = 10 * 60_000
 DAY_MS = 24 * 3_600_000
@@ -15,7 +16,8 @@ def expected_of(engine: Engine, counted: Sequence[Record] = ()) -> Expected:
     """Fold `posts`, `overrides` and `engagements` in the order of their offsets.
 
     `counted` are records of `engagements` that are no longer there, but were once read.
-    A user counts once a post, kind and day.
+    A user counts once a post, kind and day; a hide or report only of a user with an impression of
+    the post on that day or the day before.
     Engagements of an unknown kind are bad records.
     Overrides are only read where they hide a post.  Counts are of posts that were never deleted:
     whether an event of another came before its deletion, no order tells.
@@ -47,9 +49,13 @@ def expected_of(engine: Engine, counted: Sequence[Record] = ()) -> Expected:
         before_ms = seen_ms.get(key, -REPEATED_WITHIN_MS - 1)
         seen_ms[key] = record.timestamp
         is_repeated = record.timestamp - before_ms <= REPEATED_WITHIN_MS
-        user = value["post_id"], value["user_id"], value["kind"], record.timestamp // DAY_MS
+        post_id, user_id, day = value["post_id"], value["user_id"], record.timestamp // DAY_MS
+        user = post_id, user_id, value["kind"], day
         is_repeated = is_repeated or user in users
         users.add(user)
+        seen = {(post_id, user_id, "impression", day - back) for back in (0, 1)}
+        if value["kind"] in COMPLAINTS and users.isdisjoint(seen):
+            continue
         if value["post_id"] in counts and not is_repeated:
             counts[value["post_id"]][KINDS.index(value["kind"])] += 1
     return Expected(posts, counts, frozenset(bad))
@@ -76,9 +82,7 @@ def found_of(engine: Engine, expected: Expected, letters_before: int = 0) -> Fou
     return Found(
         truths=engine.truths(),
         feeds={name: engine.feed(name) for name in names},
-        signals={
-            name: engine.latest(f"signals.{name}") for name in (*engine.gates, *engine.objectives)
-        },
-        counts={p: state["counters"]["counts"] for p, state in engine.latest("counters").items()},
+        signals={name: engine.latest(f"signals.{name}") for name in engine.written},
+        counts={p: counts_of(state) for p, state in engine.latest("counters").items()},
         dead_letters=engine.lettered(letters_before),
     )

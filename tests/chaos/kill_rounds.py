@@ -120,7 +120,7 @@ def compacted_topics(engine: FaultEngine) -> list[str]:
     return [
         "posts",
         "counters",
-        *(f"signals.{name}" for name in (*engine.gates, *engine.objectives)),
+        *(f"signals.{name}" for name in engine.written),
     ]
 
 

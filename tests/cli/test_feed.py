@@ -23,20 +23,22 @@ GATES = {"spam": 0.01, "nsfw": 0.02, "misinformation": 0.03}
 def test_a_feed_is_shown_with_its_version_weights_and_signals(
     run: Run, writer: WrittenRedis
 ) -> None:
-    writer.signals("p1", {**GATES, "quality": 0.25, "engagement": 0.5})
+    writer.signals("p1", {**GATES, "quality": 0.25, "engagement": 0.5, "report": 0.125})
     writer.set("weights", {"quality": 0.25, "engagement": 0.75})
     version = writer.feed("global", {"p1": 2500.5, "p2": 2400.25})
     lines = run("feed global").stdout.splitlines()
     assert lines[0] == f"global version {version}"
-    assert lines[1].startswith("alpha 0.25, beta 0.75, config offset 0, 2 posts, fresh for ")
+    weights = "alpha 0.25, beta 0.75, cost of hide 4, cost of report 18"
+    assert lines[1].startswith(f"{weights}, config offset 0, 2 posts, fresh for ")
     assert lines[2].split() == [
         *("rank", "score", "post", "age", "author", "decision", "quality", "engagement"),
-        "spam/nsfw/misinformation",
+        *("hide", "report", "spam/nsfw/misinformation"),
     ]
     first, second = lines[3].split(), lines[4].split()
     assert first[:3] == ["1", "2500.500000", "p1"]
-    assert first[-5:] == ["ann", "show", "0.2500", "0.5000", "0.01/0.02/0.03"]
-    assert second == ["2", "2400.250000", "p2", "-", "-", "-/-/-"]
+    shown = ["ann", "show", "0.2500", "0.5000", "-", "0.1250", "0.01/0.02/0.03"]
+    assert first[-7:] == shown
+    assert second == ["2", "2400.250000", "p2", "-", "-", "-", "-", "-/-/-"]
 
 
 def test_json_says_all_of_it_and_top_cuts(run: Run, writer: WrittenRedis) -> None:
@@ -129,7 +131,7 @@ def test_follow_tells_when_a_feed_has_grown_stale(
     follow(ScriptedReader(writer, nothing, grow_stale, nothing), "global", 5, 60)
     output = capsys.readouterr().out
     assert versions_in(output) == [version] * 2
-    states = [line.split(", ")[4] for line in output.splitlines() if line.startswith("alpha")]
+    states = [line.split(", ")[-1] for line in output.splitlines() if line.startswith("alpha")]
     assert states[0].startswith("fresh for")
     assert states[1].startswith("STALE for")
 

@@ -60,7 +60,8 @@ def test_a_healthy_engine_is_one_screen(run: Run, engine: CommandTopics) -> None
     assert lines[0].startswith("feedmill: healthy  ")
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
-    assert [line.split()[:3] for line in lines[3:5]] == [["one", "all", "1"], ["two", "all", "1"]]
+    roles = [[name, "worker", "all", "1"] for name in ("one", "two")]
+    assert [line.split()[:4] for line in lines[3:5]] == roles
     assert lines[-2] == "posts   24.0/s  in all 9/46"
     assert lines[-1].startswith("feeds   1 fresh, 0 starting, 0 stale   redis ")
 

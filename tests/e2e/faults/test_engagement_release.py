@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from builders.engine_topics import counts_of
 from builders.fault_engine import FaultEngine
 from builders.model_store import add_version, shipped_store
 from builders.waiting import until
@@ -48,7 +49,7 @@ def test_engagement_of_earlier_posts_is_that_of_the_released_version_alone(
     engine.producer.flush()
 
     def counted() -> int:
-        return sum(sum(one["counters"]["counts"]) for one in engine.latest("counters").values())
+        return sum(sum(counts_of(one)) for one in engine.latest("counters").values())
 
     def values() -> dict[str, tuple[str, float]]:
         written = engine.latest("signals.engagement")

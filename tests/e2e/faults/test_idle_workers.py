@@ -19,7 +19,8 @@ def test_a_worker_without_partitions_neither_flaps_nor_ends(engine: FaultEngine)
 
     def owned() -> list[str]:
         """The last assignment that each worker logged."""
-        return [one.log.read_text().rpartition("assigned: ")[2].split("\n")[0] for one in workers]
+        logs = [one.log.read_text() for one in workers]
+        return [log.rpartition("assigned: ")[2].split(", shards")[0] for log in logs]
 
     until(lambda: sorted(map(len, owned())) == [2, *[4] * PARTITIONS])  # "()" and "(3,)"
     engine.wait_ready()
