@@ -18,9 +18,9 @@ SLOTS = 16_384
 class ClusterServer:
     """One node: a process of its own, and a client of it alone."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, bus_port: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.port = port
+        self.port, self.bus_port = port, bus_port
         self.server = Server("redis", folder)
         cli = Path(redis_cli()[0])
         options = {
@@ -29,6 +29,8 @@ class ClusterServer:
             "dir": str(folder),
             "save": "",
             "cluster-enabled": "yes",
+            # Its default, ten thousand above, is among the ports of outgoing connections.
+            "cluster-port": str(bus_port),
             "cluster-node-timeout": "2000",
             "cluster-require-full-coverage": "no",
             "enable-debug-command": "local",
@@ -37,8 +39,8 @@ class ClusterServer:
         for name, value in options.items():
             command += [f"--{name}", value]
         self.server.start(command)
-        until(lambda: redis_serves(port))
-        self.client: Any = redis.Redis(HOST, port, decode_responses=True)
+        until(lambda: redis_serves(port), 60)
+        self.client: Any = redis.Redis(HOST, port, decode_responses=True, socket_timeout=10)
 
     @property
     def node_id(self) -> str:
@@ -66,11 +68,11 @@ class OwnCluster:
 
     def wait(self) -> None:
         """Wait until every node knows all others, and who has which slots."""
-        until(lambda: all(self._is_complete(node) for node in self.nodes))
+        until(lambda: all(self._is_complete(node) for node in self.nodes), 60)
 
     def client(self) -> Any:
         """A client of the cluster that decodes to str."""
-        return RedisCluster(HOST, self.nodes[-1].port, decode_responses=True)
+        return RedisCluster(HOST, self.nodes[-1].port, decode_responses=True, socket_timeout=10)
 
     def node_of(self, key: str) -> ClusterServer:
         """Return the node that has a key."""
@@ -111,12 +113,15 @@ class OwnCluster:
             node.kill()
 
     def _new_node(self) -> ClusterServer:
-        port = free_port(self._used)
-        self._used.add(port)
-        return ClusterServer(self._folder / str(port), port)
+        port, bus_port = free_port(self._used), free_port(self._used)
+        while bus_port == port:
+            bus_port = free_port(self._used)
+        self._used.update((port, bus_port))
+        return ClusterServer(self._folder / str(port), port, bus_port)
 
     def _meet(self, node: ClusterServer) -> None:
-        node.client.execute_command("CLUSTER", "MEET", HOST, self.nodes[0].port)
+        first = self.nodes[0]
+        node.client.execute_command("CLUSTER", "MEET", HOST, first.port, first.bus_port)
 
     def _is_complete(self, node: ClusterServer) -> bool:
         info = node.client.cluster("info")
