@@ -46,8 +46,7 @@ class Load:
             if len(self._posts) < 20 or (chance < 0.1 and len(self._posts) < _LIVE_POSTS):
                 self._send_post()
             elif chance < 0.12:
-                post = self._drawn.choice(self._posts)
-                self._post({**post, "text": random_text(self._drawn)})
+                self._edit(self._drawn.choice(self._posts))
             elif chance < 0.13:
                 post = self._posts.pop(self._drawn.randrange(len(self._posts)))
                 self._send("posts", post["post_id"], None)
@@ -71,6 +70,15 @@ class Load:
         }
         self._posts.append(post)
         self._post(post)
+
+    def _edit(self, post: Json) -> None:
+        """Add a word to a post, unless its copies matter.
+
+        An edit that changes much divides the counts from before it: which ones these are depends
+        on when an engine read it, and no log says that.
+        """
+        if post["text"] != SPAM:
+            self._post({**post, "text": f"{post['text']} {self._drawn.choice(_SYLLABLES)}"})
 
     def _post(self, post: Json) -> None:
         self._send("posts", post["post_id"], post)

@@ -144,7 +144,7 @@ class EventOrder:
             self._click(post_id, now_ms())
         self._wait_clicks({post_id: 5})
         self.engine.send("posts", post_id, None).get(30)
-        until(lambda: post_id not in self.engine.latest("counters"))
+        until(lambda: not self.engine.clicks()[post_id])
         self._posts(post_id)
         for _ in range(2):
             self._click(post_id, now_ms())
