@@ -23,7 +23,7 @@ from ranker_prior import evaluate_prior
 
 from feedmill.features.counters import KIND_INDEX, Counters
 from feedmill.rankers.engagement import ExpectedClicks
-from feedmill.rankers.post_ranker import EngagementRanker, MostClicked, SmoothedRate
+from feedmill.rankers.post_ranker import EngagementRanker, MostClicked, PostRanker, SmoothedRate
 from feedmill.training.arrays import Values
 from feedmill.training.datasets.headline_tests import (
     Arms,
@@ -132,7 +132,11 @@ def _evaluate_rates(
     posts = posts_of_arms(test)
     priors = model.prior_many(posts)
     text: dict[str, Values] = {"text alone": priors}
-    rankers = [EngagementRanker(model), MostClicked(), SmoothedRate(base, weight)]
+    rankers: list[PostRanker] = [
+        EngagementRanker(model),
+        MostClicked(),
+        SmoothedRate(base, weight),
+    ]
     random = np.random.default_rng(SEED + 3)
     table: list[tuple[str, ...]] = []
     truth = []
