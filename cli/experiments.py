@@ -9,6 +9,7 @@ from typing import Any
 import click
 import orjson
 
+from feedmill.cli.experiment_record import export, forget, join
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import BadSetting, FeedmillError, UsageError
 from feedmill.events.experiment import Experiment, decode_experiment
@@ -44,6 +45,10 @@ def experiments() -> None:
      "guardrails": {"reporters": 0.25, "actions": 0.05},
      "metrics": {"likes": {"per": "user", "kinds": ["like"], "cap": 50}}}
     """  # noqa: D301 - click's mark of lines that stay as they are
+
+
+for _command in (export, join, forget):
+    experiments.add_command(_command)
 
 
 @experiments.command()

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "training": _SERVING,
     "experiments": {"events"},
     "streams": _SERVING,
-    "operations": _SERVING | {"streams"},
+    "operations": _SERVING | {"experiments", "streams"},
     "simulation": {"events", "streams"},
     "deploy": _SERVING | {"streams", "simulation"},
     "cli": _SERVING | {"training", "experiments", "streams", "operations", "simulation", "deploy"},
