@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from feedmill.events.audit import AuditRecord
 from feedmill.events.engagement import Engagement
+from feedmill.events.exposure import Exposure
 from feedmill.events.feeds import FeedSpec
 from feedmill.events.instance import Instance
 from feedmill.events.label import Label
@@ -38,6 +39,7 @@ def schemas() -> Mapping[str, dict[str, Any]]:
         "post": Post,
         "deletion": Deletion,
         "engagement": Engagement,
+        "exposure": Exposure,
         "signal": Signal,
         "override": Override,
         "withdrawal": Withdrawal,
