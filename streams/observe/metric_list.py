@@ -348,6 +348,12 @@ METRICS = (
         "New communities; `max_feeds` of their pattern bounds them.",
     ),
     gauge(
+        "feedmill_shards",
+        "shards",
+        "Shards of feeds that the worker ranks and writes: 64 in all workers together.",
+        "Fewer in all: `feedmill health` names those that nobody ranks. Their feeds are stale.",
+    ),
+    gauge(
         "feedmill_stale_feeds",
         "feeds",
         "Of these, those that it does not call fresh: they grow stale within 15 s.",
