@@ -76,7 +76,7 @@ def test_an_experiment_from_its_start_to_its_stop(
     )
     text = transcript(lambda line: run(f"{line}{timeout_of(line)}"), lines)
     text = re.sub(r"\b\d{13}\b", "<version>", re.sub(r"\b[0-9]+[sm]( ago|,|  )", r"<age>\1", text))
-    golden.check("experiment_runs.txt", text)
+    golden.check("experiment_status.txt", text)
 
 
 def timeout_of(line: str) -> str:
