@@ -52,7 +52,7 @@ def export(
     every: int,
     as_json: bool,
 ) -> None:
-    """Keep exposures, engagements and quality as Parquet, each record once.
+    """Keep exposures and engagements as Parquet, each once.
 
     Kafka drops them after eight days, so begin it 14 days before an experiment, for what readers
     did before. End it at any moment, and start it again: it goes on where it was. What Kafka
@@ -97,7 +97,9 @@ def join(
     setting: Path | None,
     as_json: bool,
 ) -> None:
-    """Join the export in DIR to one row a user of the experiment NAME, for `analyse`.
+    """Join an export to one row a user, for `analyse`.
+
+    DIR is the folder of the export, NAME the experiment.
 
     A repeated event, the same event_id, else user, post, kind and day, counts once. A window is
     complete an hour after its end. The same export gives the same bytes.
@@ -108,17 +110,18 @@ def join(
     feedmill experiments analyse users.parquet --experiment fresher.json --record record.json
     """  # noqa: D301 - click's mark of lines that stay as they are
     from feedmill.experiments.join import join as run_join
-    from feedmill.experiments.join_record import record_of, run_of
     from feedmill.experiments.parts import open_export
+    from feedmill.operations.experiment_record import ExportedSettings, record_of, to_join
 
     kept = open_export(folder)
-    run = run_of(kept, name, read_environment().signals)
-    found = run_join(kept, run, out)
-    known = record_of(kept, run, found)
+    settings = ExportedSettings(kept, read_environment().signals)
+    run = settings.run(name)
+    found = run_join(kept, to_join(run), out)
+    known = record_of(kept, settings, run, found)
     if record is not None:
         record.write_bytes(msgspec.json.encode(known))
     if setting is not None:
-        setting.write_bytes(msgspec.json.encode(run.setting))
+        setting.write_bytes(msgspec.json.encode(run.experiment))
     if as_json:
         print_json({**msgspec.to_builtins(found), "gaps": len(known.gaps or ())})
         return
@@ -136,10 +139,10 @@ def join(
 @click.option("--key", type=_FILE, help="The key of the export, if it was given.")
 @json_option
 def forget(*, folder: Path, user: str, key: Path | None, as_json: bool) -> None:
-    """Remove the rows of USER, the id as in events, from the export in DIR.
+    """Remove the rows of a user from an export.
 
-    It may run beside the exporter. Tables that were joined before, and Kafka for eight days, still
-    have the user.
+    DIR is its folder, USER the id as in events. It may run beside the exporter. Tables that were
+    joined before, and Kafka for eight days, still have the user.
     """
     from feedmill.experiments.kept_rows import KeyedHash
     from feedmill.experiments.parts import key_of, open_export

@@ -32,7 +32,7 @@ _BEFORE, _WITHIN, _ELSEWHERE = range(3)
 
 
 @dataclass(frozen=True)
-class ExperimentRun:
+class JoinedExperiment:
     """An experiment with its setting; when it began, and ended or None, Unix milliseconds."""
 
     name: str
@@ -64,7 +64,7 @@ class JoinedUsers:
 
 
 def join(
-    export: ExportFolder, run: ExperimentRun, out: Path, memory_mb: int = MEMORY_MB
+    export: ExportFolder, run: JoinedExperiment, out: Path, memory_mb: int = MEMORY_MB
 ) -> JoinedUsers:
     """Write one row a user to a Parquet file.
 
@@ -96,7 +96,7 @@ def join(
     return found
 
 
-def _expose(db: Any, export: ExportFolder, run: ExperimentRun) -> JoinedUsers:
+def _expose(db: Any, export: ExportFolder, run: JoinedExperiment) -> JoinedUsers:
     """Make tables of each user's first exposure, and of the positions requested in the window."""
     if not export.files("exposures") or export.last is None:
         raise _nobody(export, run)
@@ -142,7 +142,7 @@ def _expose(db: Any, export: ExportFolder, run: ExperimentRun) -> JoinedUsers:
     return JoinedUsers(users, complete, mismatched, first_ms, other_lists)
 
 
-def _nobody(export: ExportFolder, run: ExperimentRun) -> UsageError:
+def _nobody(export: ExportFolder, run: JoinedExperiment) -> UsageError:
     return UsageError(f"{export.path} has no exposure of the experiment {run.name!r}")
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import redis
 
 from feedmill.events.settings import Settings
 from feedmill.experiments.parts import MeasuredOverlap
-from feedmill.streams.redis.addresses import open_client
+from feedmill.streams.redis.reader import FeedReader, open_feed_reader
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 
@@ -24,23 +23,23 @@ def overlaps(environment: Environment, settings: Settings) -> list[MeasuredOverl
     found: list[MeasuredOverlap] = []
     if not running:
         return found
-    client = open_client(environment.redis, socket_connect_timeout=5, socket_timeout=10)
+    reader = open_feed_reader(environment.redis, environment.redis_prefix)
     try:
         for name, experiment in running:
             for feed in experiment.feeds:
-                key = f"{environment.redis_prefix}feed:{{{feed}}}"
-                control = _top(client, key)
+                control = _top(reader, feed)
                 for arm in experiment.arms[1:] if control else ():
-                    top = _top(client, f"{key}:arm:{name}.{arm.name}")
+                    top = _top(reader, feed, f"{name}.{arm.name}")
                     share = len(control & top) / len(control)
                     if top:
                         found.append(MeasuredOverlap(name, arm.name, feed, now_ms(), share))
     except redis.RedisError as error:
         log.warning("the top tens of arms are not measured: Redis: %s", error)
     finally:
-        client.close()
+        reader.client.close()
     return found
 
 
-def _top(client: Any, key: str) -> set[bytes]:
-    return set(client.zrange(key, 0, TOP - 1, desc=True))
+def _top(reader: FeedReader, feed: str, arm: str = "") -> set[str]:
+    found = reader.feed(feed, TOP, arm)
+    return set() if found is None else {post_id for post_id, _ in found.ranking}

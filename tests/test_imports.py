@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "cli": _SERVING | {"training", "experiments", "streams", "operations", "simulation", "deploy"},
     # What users write: against the contract alone, or with the helper for their own signals.
     "examples": {"events", "streams"},
-    "benchmarks": _SERVING | {"streams", "operations", "simulation", "deploy"},
+    "benchmarks": _SERVING | {"experiments", "streams", "operations", "simulation", "deploy"},
     "research": _SERVING | {"training"},
 }
 OUTSIDE = (

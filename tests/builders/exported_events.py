@@ -45,7 +45,7 @@ def drawn_events(
             )
         for _ in range(int(rng.poisson(each))):
             kind = ENGAGEMENT_KINDS[rng.choice(8, p=KIND_RATES)]
-            event = {
+            event: Event = {
                 **{"user_id": user, "post_id": f"p{rng.integers(60)}", "kind": kind},
                 "at_ms": enters_ms - 2 * DAY_MS + int(rng.integers(10 * DAY_MS)),
             }

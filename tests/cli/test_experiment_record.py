@@ -105,6 +105,7 @@ def test_an_experiment_is_analysed_from_kafka(
     with redis.Redis.from_url(stack.redis) as lists:
         for key, posts in (("feed:{global}", 0), (f"feed:{{global}}:arm:{NAME}.fresher", 5)):
             lists.zadd(prefix + key, {f"p{number}": number for number in range(posts, posts + 10)})
+            lists.hset(f"{prefix}{key}:info", "version", "1")
     words = f"experiments join export {NAME} --out users.parquet --record record.json"
     analyse = f"experiments analyse users.parquet --experiment {NAME}.json --record record.json"
 

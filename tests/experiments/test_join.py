@@ -23,14 +23,14 @@ from feedmill.events.errors import UsageError
 from feedmill.events.exposure import Exposure
 from feedmill.events.signal import Signal
 from feedmill.experiments import upkeep
-from feedmill.experiments.join import ExperimentRun, join
+from feedmill.experiments.join import JoinedExperiment, join
 from feedmill.experiments.kept_rows import KeptRows, KeyedHash
 from feedmill.experiments.parts import ExportFolder, Part, open_export
 from feedmill.experiments.table import read_table
 
 KEY = b"k" * 16
 SETTING = experiment_of()
-RUN = ExperimentRun(NAME, SETTING, STARTED_MS)
+RUN = JoinedExperiment(NAME, SETTING, STARTED_MS)
 THROUGH_MS = STARTED_MS + 14 * DAY_MS
 STORED_MS = STARTED_MS + 400 * DAY_MS
 
@@ -67,7 +67,7 @@ def exported(folder: Path, events: tuple[list[Event], list[Event]], parts: int =
     return made
 
 
-def joined(export: ExportFolder, run: ExperimentRun = RUN) -> bytes:
+def joined(export: ExportFolder, run: JoinedExperiment = RUN) -> bytes:
     out = export.path.with_suffix(".parquet")
     join(export, run, out)
     return out.read_bytes()
@@ -235,7 +235,7 @@ def test_quality_is_that_of_the_impression(tmp_path: Path) -> None:
     unrated = Engagement("q", user, "impression", at_ms + 1)
     made.rows.add_engagement(unrated, at_ms + 1)
     made.write()
-    joined(made.folder, ExperimentRun(NAME, setting, STARTED_MS))
+    joined(made.folder, JoinedExperiment(NAME, setting, STARTED_MS))
     (row,) = rows_of(made.folder).values()
     assert (row["impressions"], row["quality"]) == (3, 0.75)
 
@@ -244,10 +244,10 @@ def test_what_cannot_be_joined_is_refused(tmp_path: Path) -> None:
     events = drawn_events(SETTING, 1, 3)
     made = exported(tmp_path / "export", events)
     with pytest.raises(UsageError, match=r"no exposure of the experiment 'other'"):
-        joined(made.folder, ExperimentRun("other", SETTING, STARTED_MS))
+        joined(made.folder, JoinedExperiment("other", SETTING, STARTED_MS))
     with pytest.raises(UsageError, match=r"'depth' has no `kinds`"):
         setting = experiment_of(metrics={"depth": {"per": "user"}})
-        joined(made.folder, ExperimentRun(NAME, setting, STARTED_MS))
+        joined(made.folder, JoinedExperiment(NAME, setting, STARTED_MS))
     with pytest.raises(UsageError, match="has no export"):
         open_export(tmp_path / "nothing")
 
@@ -256,7 +256,7 @@ def test_a_stopped_experiment_takes_no_more_users(tmp_path: Path) -> None:
     events = drawn_events(SETTING, 6, 80)
     made = exported(tmp_path / "export", events)
     middle = int(np.median([one["at_ms"] for one in events[0]]))
-    joined(made.folder, ExperimentRun(NAME, SETTING, STARTED_MS, middle))
+    joined(made.folder, JoinedExperiment(NAME, SETTING, STARTED_MS, middle))
     found = rows_of(made.folder).values()
     assert 20 < len(found) < 80
     assert max(row["first_exposure_ms"] for row in found) < middle
