@@ -1,6 +1,6 @@
 """The way of one post, and of one change of weights, through a real worker, function by function.
 
-    python benchmarks/trace_worker.py [--idle 20] [--only post] [--depth 3]
+    python benchmarks/trace_worker.py [--idle 75] [--only post] [--depth 3]
 
 A worker runs in this process against servers of its own.  What it calls while nothing comes, and
 is noted.  Then comes a post, and after it new weights.  Printed is what each calls beyond idle
@@ -195,7 +195,12 @@ def trace(environment: Environment, idle_s: float) -> tuple[Way, Way]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--idle", type=float, default=20.0, help="seconds of idle cycles")
+    parser.add_argument(
+        "--idle",
+        type=float,
+        default=75.0,
+        help="seconds of idle cycles: a round of checks of models takes 55",
+    )
     parser.add_argument("--only", choices=("post", "weights"), help="print one way")
     parser.add_argument("--depth", type=int, default=100, help="print so many levels of calls")
     arguments = parser.parse_args()
