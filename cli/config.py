@@ -48,7 +48,8 @@ def config() -> None:
 def get_command(environment: Environment, key: str | None, as_json: bool) -> None:
     """Show one setting or all: the values in force, and what was written.
 
-    KEY is weights, weights/<feed>, gates, gates/<feed>, feeds/<name> or rules/<filter>.
+    KEY is weights, weights/<feed>, gates, gates/<feed>, feeds/<name>, rules/<filter> or
+    experiments/<name>.
     """
     log = _read_log(environment)
     keys = [key] if key else _keys_to_show(log)
