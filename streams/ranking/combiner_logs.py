@@ -74,6 +74,8 @@ class CombinerLogs:
         Whether everything was read that stood there at the start, or at the last assignment.
     was_restored
         Whether it was once: since then the view is whole but for what others write.
+    signals_read
+        What the last `read` brought of signals of other workers, once all is restored.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class CombinerLogs:
         self._overrides.add({TopicPartition(OVERRIDES, 0): BEGINNING})
         self._overrides_at = self._drop_at = 0.0
         self.is_restored = self.was_restored = False
+        self.signals_read: list[RecordBatch] = []
 
     def ready_reason(self) -> str:
         """Say what is still to be read; "" if nothing is."""
@@ -174,6 +177,7 @@ class CombinerLogs:
         posts are restored, as long as there is time.
         """
         rejected: list[RejectedRecord] = []
+        self.signals_read = []
         count, now_s = 0, time.monotonic()
         if not self.is_restored or now_s >= self._overrides_at:
             count = self._read(self._overrides, most, _SLICE_OVERRIDES, has_time, rejected)
@@ -215,6 +219,8 @@ class CombinerLogs:
             for batch in log_consumer.read(wanted):
                 taken += len(batch.records)
                 rejected += self._take(batch)
+                if self.is_restored and log_consumer is self._worker_log:
+                    self.signals_read.append(batch)
             count += taken
             if taken < wanted or not has_time():
                 break

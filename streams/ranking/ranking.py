@@ -145,6 +145,7 @@ class RankingStep(Step):
         self._letters.follow(writer)
         most = RESTORE_RECORDS if restoring else LIVE_RECORDS
         count, rejected = self._logs.read(most, _for_slices(_READ_S))
+        self._handover.arrivals.add(self.context.signals_fetched(self._logs.signals_read))
         if rejected:
             self._letters.reject(rejected, writer)
         # With its tokens it has claimed, and whether all is known matters no more.
