@@ -253,11 +253,19 @@ def storm(posts: int) -> None:
                 calm = [reader.hide(one) for one in reader.shown(HIDES)]
             with load_beside(environment, 20, 30_000):
                 time.sleep(10)
+                before, cpu_s = subjects[0].samples(), subjects[0].cpu_seconds()
                 hides = [reader.hide(one) for one in reader.shown(HIDES)]
-                lag = subjects[0].samples().value("feedmill_lag")
+                time.sleep(5)
+                after, cpu_s = subjects[0].samples(), subjects[0].cpu_seconds() - cpu_s
+                lag = after.value("feedmill_lag")
+                counted, before_them = (
+                    one.value("feedmill_events_total", topic="engagements")
+                    for one in (after, before)
+                )
     ratio = median(hides) / median(calm)
     line("a hide, 100 events a second", calm)
     line(f"a hide in a storm, {lag:,.0f} engagements wait", hides, f"{ratio:.2f} times, at most 3")
+    print(f"engagements a second of processor: {(counted - before_them) / cpu_s:,.0f}")
 
 
 def line(what: str, ms: Sequence[float], bar: str = "") -> None:

@@ -22,7 +22,7 @@ SETS = {
     "two judges, one ranker": (JUDGE, JUDGE, RANKER),
     "two judges, two rankers": (JUDGE, JUDGE, RANKER, RANKER),
 }
-ROUNDS = 8
+ROUNDS = 2
 # Of one feed the scores are below 0 by the first of these weights, and above by the second.
 FLIPPED = "community:cooking"
 LOW = {"quality": 0.5, "engagement": 0.0, "half_life_hours": None}
@@ -50,7 +50,7 @@ def _row(chaos: Chaos, name: str, roles: tuple[str, ...], rounds: int) -> Row:
                 faults.round()
         verdict = final_verdict(chaos, engine, undisturbed=chaos.is_long)
     return Row(
-        fault=f"{name}: settings, kills, pauses, joins, leaves",
+        fault=f"{name}: kills, pauses, joins, leaves",
         rounds=rounds,
         events=load.events,
         verdict=verdict,
