@@ -176,14 +176,8 @@ class CombinerLogs:
         At most `most` of overrides, which come first, and as many of the others, half as many while
         posts are restored, as long as there is time.
         """
-        rejected: list[RejectedRecord] = []
+        count, rejected = self.read_overrides(most, has_time)
         self.signals_read = []
-        count, now_s = 0, time.monotonic()
-        if not self.is_restored or now_s >= self._overrides_at:
-            count = self._read(self._overrides, most, _SLICE_OVERRIDES, has_time, rejected)
-            # Posts of authors are searched for among all: not for each override by itself.
-            is_searching = self._view.overridden.is_searching
-            self._overrides_at = now_s + (_SEARCH_EVERY_S if is_searching else _OVERRIDES_EVERY_S)
         share = _SIGNALS_A_POST if self._after_posts else 1
         most = max(1, most // share)
         count += self._read(self._log, most, _SLICE_RECORDS // share, has_time, rejected)
@@ -192,6 +186,20 @@ class CombinerLogs:
         self._follow_posts()
         self._leave()
         self._look_whether_restored()
+        return count, rejected
+
+    def read_overrides(
+        self, most: int, has_time: Callable[[], bool] = always
+    ) -> tuple[int, list[RejectedRecord]]:
+        """Take overrides alone, where it is time to; return as `read`."""
+        rejected: list[RejectedRecord] = []
+        now_s = time.monotonic()
+        if self.is_restored and now_s < self._overrides_at:
+            return 0, rejected
+        count = self._read(self._overrides, most, _SLICE_OVERRIDES, has_time, rejected)
+        # Posts of authors are searched for among all: not for each override by itself.
+        is_searching = self._view.overridden.is_searching
+        self._overrides_at = now_s + (_SEARCH_EVERY_S if is_searching else _OVERRIDES_EVERY_S)
         return count, rejected
 
     def _has_room(self) -> bool:
