@@ -253,19 +253,29 @@ def storm(posts: int) -> None:
                 calm = [reader.hide(one) for one in reader.shown(HIDES)]
             with load_beside(environment, 20, 30_000):
                 time.sleep(10)
-                before, cpu_s = subjects[0].samples(), subjects[0].cpu_seconds()
                 hides = [reader.hide(one) for one in reader.shown(HIDES)]
-                time.sleep(5)
-                after, cpu_s = subjects[0].samples(), subjects[0].cpu_seconds() - cpu_s
-                lag = after.value("feedmill_lag")
-                counted, before_them = (
-                    one.value("feedmill_events_total", topic="engagements")
-                    for one in (after, before)
-                )
+                whole_us = microseconds(subjects[0])
+                lag = subjects[0].samples().value("feedmill_lag")
+        with workers(environment, JUDGE) as subjects, load_beside(environment, 20, 30_000):
+            time.sleep(3)
+            judge_us = microseconds(subjects[0])
     ratio = median(hides) / median(calm)
     line("a hide, 100 events a second", calm)
     line(f"a hide in a storm, {lag:,.0f} engagements wait", hides, f"{ratio:.2f} times, at most 3")
-    print(f"engagements a second of processor: {(counted - before_them) / cpu_s:,.0f}")
+    print(f"processor time of an engagement: {whole_us:.0f} µs, {judge_us:.0f} in a judge alone")
+
+
+def microseconds(subject: Subject) -> float:
+    """Return the processor time of an engagement that it takes within some seconds."""
+
+    def seen() -> tuple[float, float]:
+        counted = subject.samples().value("feedmill_events_total", topic="engagements")
+        return counted, subject.cpu_seconds()
+
+    count, cpu_s = seen()
+    time.sleep(6)
+    count_after, cpu_s_after = seen()
+    return (cpu_s_after - cpu_s) / (count_after - count) * 1e6
 
 
 def line(what: str, ms: Sequence[float], bar: str = "") -> None:

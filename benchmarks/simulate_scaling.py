@@ -44,7 +44,7 @@ class Costs:
     """
 
     judged: float = 80.0
-    engagement: float = 45.0
+    engagement: float = 23.0
     near_copy: float = 10.0
     read: float = 25.0
     changed: float = 8.3
@@ -162,9 +162,9 @@ def simulate(
 
 FEW, MANY = Costs(), Costs(changed=8.6, lists=89.0)
 TABLE = (
-    ("1,011 feeds", FEW, Load(500, 5_000), ((1, 1), (2, 1), (2, 2), (4, 4))),
+    ("1,011 feeds", FEW, Load(500, 5_000), ((1, 1), (2, 2), (4, 4))),
     ("1,011 feeds", FEW, Load(1_000, 20_000), ((1, 1), (2, 1), (2, 2), (4, 2))),
-    ("11,011 feeds", MANY, Load(500, 50_000), ((4, 2), (4, 4), (6, 4), (8, 6))),
+    ("11,011 feeds", MANY, Load(500, 50_000), ((2, 4), (4, 8), (4, 12))),
 )
 
 
