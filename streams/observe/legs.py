@@ -16,8 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from feedmill.events.instance import LegTimes
 from feedmill.streams.kafka.batches import RecordBatch, columns_of
-from feedmill.streams.observe.histogram import Distribution, Histogram
-from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.observe.metrics import Distribution, Histogram, Metrics
 
 # What all topics of signals are called together.
 SIGNALS = "signals"
