@@ -18,6 +18,7 @@ from msgspec import Meta
 from feedmill.events.audit import AuditRecord
 from feedmill.events.engagement import Engagement
 from feedmill.events.experiment import Experiment
+from feedmill.events.exposure import Exposure
 from feedmill.events.feeds import FeedSpec
 from feedmill.events.gates import gates_struct
 from feedmill.events.instance import Instance
@@ -41,6 +42,7 @@ def schemas() -> Mapping[str, dict[str, Any]]:
         "post": Post,
         "deletion": Deletion,
         "engagement": Engagement,
+        "exposure": Exposure,
         "signal": Signal,
         "override": Override,
         "withdrawal": Withdrawal,
