@@ -15,6 +15,7 @@ import msgspec
 import orjson
 import redis
 
+from feedmill.events.errors import UsageError
 from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.weights import Weights
@@ -98,11 +99,20 @@ class PostSnapshot:
 
 @dataclass(frozen=True)
 class FeedSnapshot:
-    """A feed and its `:info`, taken in one MULTI."""
+    """A feed, or the list of one of its arms, and its `:info`, taken in one MULTI.
+
+    `arm` is "" for the feed itself, which the control reads.
+    """
 
     feed: str
     ranking: tuple[tuple[str, float], ...]
     info: Mapping[str, str]
+    arm: str = ""
+
+    @property
+    def name(self) -> str:
+        """The feed, and the arm if it is one."""
+        return f"{self.feed} arm {self.arm}" if self.arm else self.feed
 
     @property
     def version(self) -> int:
@@ -162,9 +172,21 @@ class FeedReader:
         """The channel on which changes of feeds are published."""
         return f"{self.prefix}feed-changes"
 
-    def feed(self, feed: str, top: int) -> FeedSnapshot | None:
-        """The first `top` of a feed, None where there is no such feed."""
+    def feed(self, feed: str, top: int, arm: str = "") -> FeedSnapshot | None:
+        """The first `top` of a feed, or of what an arm's readers read; None without such a feed.
+
+        Raises
+        ------
+        UsageError
+            No experiment in the feed has an arm of this name.
+        """
         key = f"{self.prefix}feed:{{{feed}}}"
+        if arm:
+            info: Any = self.client.hgetall(f"{key}:info")
+            if not info:
+                return None
+            running, arm = _arm_of(feed, arm, _hash(info))
+            key += f":arm:{running}.{arm}" if arm else ""
         with self.client.pipeline(transaction=True) as pipe:
             pipe.zrange(key, 0, top - 1, desc=True, withscores=True)
             pipe.hgetall(f"{key}:info")
@@ -172,7 +194,7 @@ class FeedReader:
         if not info:
             return None
         pairs = tuple((_text(member), float(score)) for member, score in ranking)
-        return FeedSnapshot(feed, pairs, _hash(info))
+        return FeedSnapshot(feed, pairs, _hash(info), arm)
 
     def similar(self, feed: str) -> str:
         """Return a feed that exists and is called much like this one; "" without one."""
@@ -206,6 +228,16 @@ class FeedReader:
 def open_feed_reader(url: str, prefix: str) -> FeedReader:
     """Connect to Redis, as `open_client`."""
     return FeedReader(open_client(url, socket_connect_timeout=5, socket_timeout=10), prefix)
+
+
+def _arm_of(feed: str, arm: str, info: Mapping[str, str]) -> tuple[str, str]:
+    """Return the experiment of an arm, and the arm, "" for the control."""
+    running = orjson.loads(info.get("experiment", '{"name": "", "arms": []}'))
+    arms = [one["name"] for one in running["arms"]]
+    if arm not in arms:
+        there = f"arms {', '.join(arms)} of `{running['name']}`" if arms else "no experiment"
+        raise UsageError(f"the feed `{feed}` has no arm `{arm}`: it has {there}")
+    return running["name"], "" if arm == arms[0] else arm
 
 
 def _hash(fields: Mapping[bytes, bytes]) -> dict[str, str]:

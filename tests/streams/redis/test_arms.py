@@ -39,8 +39,8 @@ class Engine(Posts):
     def write(self) -> WriteReport:
         """Rank what changed, and write it."""
         changes = self.combiner.cycle(NOW_MS)
-        more = {"removed_feeds": changes.removed_feeds, "token": self._token}
-        return self.writer.write(*changes.signals, *changes.feeds, **more)
+        feeds, removed = changes.feeds, changes.removed_feeds
+        return self.writer.write(*changes.signals, *feeds, token=self._token, removed_feeds=removed)
 
     def start(self) -> None:
         self.set("experiments/one", ONE)
