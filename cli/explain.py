@@ -37,6 +37,7 @@ class UnknownPost(Exception):
 def explain(environment: Environment, post_id: str, feed: str, arm: str, as_json: bool) -> None:
     """Show what each signal gives to a post's score, or why it is not shown."""
     shown = open_feed_reader(environment.redis, environment.redis_prefix)
+    arm = shown.arm_named(feed, arm) if arm else ""
     try:
         explanation = read_explanation(environment, shown, post_id, feed, arm)
     except UnknownPost:
@@ -59,7 +60,7 @@ def read_explanation(
     Raises
     ------
     UsageError
-        Redis knows no such feed, or no such arm of it.
+        Redis knows no such feed, or no such arm of it any more.
     UnknownPost
         Redis knows no such post.
     """

@@ -67,6 +67,7 @@ def feed(
     FEED is global, community:<name>, lang:<name> or the name of a declared feed.
     """
     reader = open_feed_reader(environment.redis, environment.redis_prefix)
+    arm = reader.arm_named(feed_name, arm) if arm else ""
     if following:
         follow(reader, feed_name, top, duration_s, as_json=as_json, arm=arm)
         return
@@ -108,7 +109,7 @@ def follow(
     Raises
     ------
     UsageError
-        The feed did not appear within `duration_s`, or has no such arm.
+        The feed did not appear within `duration_s`.
     """
     end = None if duration_s is None else time.monotonic() + duration_s
     live = on_terminal() and not as_json

@@ -121,7 +121,7 @@ class FeedTable:
 def read_feed_table(reader: FeedReader, feed: str, top: int, arm: str = "") -> FeedTable | None:
     """Read the first `top` posts of a feed; None if there is no such feed.
 
-    Raises `redis.RedisError` if Redis cannot be used, and what `FeedReader.feed` raises.
+    Raises `redis.RedisError` if Redis cannot be used.
     """
     snapshot = reader.feed(feed, top, arm)
     if snapshot is None:

@@ -101,7 +101,7 @@ class PostSnapshot:
 class FeedSnapshot:
     """A feed, or the list of one of its arms, and its `:info`, taken in one MULTI.
 
-    `arm` is "" for the feed itself, which the control reads.
+    `arm` is `<experiment>.<arm>`, "" for the feed itself, which the control reads.
     """
 
     feed: str
@@ -173,20 +173,11 @@ class FeedReader:
         return f"{self.prefix}feed-changes"
 
     def feed(self, feed: str, top: int, arm: str = "") -> FeedSnapshot | None:
-        """The first `top` of a feed, or of what an arm's readers read; None without such a feed.
+        """The first `top` of a feed, None where there is no such feed.
 
-        Raises
-        ------
-        UsageError
-            No experiment in the feed has an arm of this name.
+        With `arm`, `<experiment>.<arm>`, those of the list of that arm.
         """
-        key = f"{self.prefix}feed:{{{feed}}}"
-        if arm:
-            info: Any = self.client.hgetall(f"{key}:info")
-            if not info:
-                return None
-            running, arm = _arm_of(feed, arm, _hash(info))
-            key += f":arm:{running}.{arm}" if arm else ""
+        key = f"{self.prefix}feed:{{{feed}}}" + (f":arm:{arm}" if arm else "")
         with self.client.pipeline(transaction=True) as pipe:
             pipe.zrange(key, 0, top - 1, desc=True, withscores=True)
             pipe.hgetall(f"{key}:info")
@@ -195,6 +186,22 @@ class FeedReader:
             return None
         pairs = tuple((_text(member), float(score)) for member, score in ranking)
         return FeedSnapshot(feed, pairs, _hash(info), arm)
+
+    def arm_named(self, feed: str, arm: str) -> str:
+        """Return `<experiment>.<arm>` of an arm of what runs in a feed; "" for the control.
+
+        Raises
+        ------
+        UsageError
+            Nothing runs there, or it has no such arm.
+        """
+        said: Any = self.client.hget(f"{self.prefix}feed:{{{feed}}}:info", "experiment")
+        running = orjson.loads(said or '{"name": "", "arms": []}')
+        arms = [one["name"] for one in running["arms"]]
+        if arm not in arms:
+            there = f"the arms {', '.join(arms)} of `{running['name']}`" if arms else "none"
+            raise UsageError(f"the feed `{feed}` has no arm `{arm}`; Redis has {there}")
+        return "" if arm == arms[0] else f"{running['name']}.{arm}"
 
     def similar(self, feed: str) -> str:
         """Return a feed that exists and is called much like this one; "" without one."""
@@ -228,16 +235,6 @@ class FeedReader:
 def open_feed_reader(url: str, prefix: str) -> FeedReader:
     """Connect to Redis, as `open_client`."""
     return FeedReader(open_client(url, socket_connect_timeout=5, socket_timeout=10), prefix)
-
-
-def _arm_of(feed: str, arm: str, info: Mapping[str, str]) -> tuple[str, str]:
-    """Return the experiment of an arm, and the arm, "" for the control."""
-    running = orjson.loads(info.get("experiment", '{"name": "", "arms": []}'))
-    arms = [one["name"] for one in running["arms"]]
-    if arm not in arms:
-        there = f"arms {', '.join(arms)} of `{running['name']}`" if arms else "no experiment"
-        raise UsageError(f"the feed `{feed}` has no arm `{arm}`: it has {there}")
-    return running["name"], "" if arm == arms[0] else arm
 
 
 def _hash(fields: Mapping[bytes, bytes]) -> dict[str, str]:

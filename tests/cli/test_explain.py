@@ -66,9 +66,9 @@ def test_an_arm_explains_a_post_by_its_own_weights_and_gates(
     score = math.log2(1 * 0.5 + 0.5 * 36 * 0.125) + RECENCY
     writer.feed("global", {"p1": SCORE}, arms={"one.b": {"p1": score}, "one.c": {}})
     said = explained(run, "p1 --arm b")
-    assert (said["arm"], said["agrees"], said["rank"]) == ("b", True, 1)
+    assert (said["arm"], said["agrees"], said["rank"]) == ("one.b", True, 1)
     assert said["score_in_redis"] == pytest.approx(score, abs=1e-9)
-    assert "p1 in global arm b: shown, at rank 1 of 1" in run("explain p1 --arm b").stdout
+    assert "p1 in global arm one.b: shown, at rank 1 of 1" in run("explain p1 --arm b").stdout
     assert "hidden because spam 0.4 ≥ 0.3" in run("explain p1 --arm c").stdout
     assert "arm" not in explained(run, "p1 --arm a")
     assert explained(run, "p1")["agrees"] is True
