@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from feedmill.streams.observe.histogram import Distribution
+from feedmill.streams.observe.metrics import Distribution
 
 # The legs in the order of the way, as rows of a table; see docs/metrics.md.
 LEGS = (
     *("append_to_fetch", "create_to_fetch", "fetch_to_judged", "judged_to_ranked"),
     *("ranked_to_redis", "append_to_redis", "create_to_redis"),
 )
-TOPICS = ("posts", "engagements")
+TOPICS = ("posts", "engagements", "signals")
 # Histograms of a worker as a whole: what a row calls them, and their metric.
 OF_THE_WORKER = {
     "loop": "feedmill_loop_seconds",

@@ -73,7 +73,7 @@ WRONG_LINES = {
     ),
     "topics": (
         *("", "delete", "create --partitions 0", "create --replicas 0", "describe --kafka x"),
-        *("reset posts", f"reset {NO_KAFKA}", "abort-hanging posts"),
+        *("reset posts", f"reset {NO_KAFKA}", "copy", "abort-hanging posts"),
     ),
     "groups": (
         *("", "delete worker", "list --kafka x", f"describe {NO_KAFKA}", "reset-offsets worker"),
@@ -155,6 +155,10 @@ WRONG_LINES = {
         *("plan good.json --users-a-day few", "plan bad.json", "analyse"),
         *("analyse nowhere.csv", "analyse nowhere.csv --experiment good.json"),
         *("analyse broken.jsonl --experiment good.json", "analyse x.csv --experiment nowhere.json"),
+        *("export", "export --out e --keep-days 1", "export --out e --every no"),
+        f"export --out e {NO_KAFKA}",
+        *("join", "join nowhere fresher", "join nowhere fresher --out t.parquet"),
+        *("forget nowhere", "forget nowhere ann"),
         "analyse x.csv --experiment good.json --record nowhere.json",
         "analyse x.csv --experiment good.json --record broken.jsonl",
     ),
