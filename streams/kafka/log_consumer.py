@@ -194,6 +194,10 @@ class LogConsumer:
         """Return how many offsets lie ahead, as last heard of."""
         return sum(max(0, self._known_end(at) - p) for at, p in self._positions.items())
 
+    def behind(self) -> list[TopicPartition]:
+        """Return the partitions of which more is there than was read, as last heard of."""
+        return [at for at, position in self._positions.items() if self._known_end(at) > position]
+
     def ready_reason(self) -> str:
         """Say why not everything is restored; "" when it is."""
         if self.stopped:
