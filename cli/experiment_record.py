@@ -89,7 +89,7 @@ def export(
 @click.argument("name")
 @click.option("--out", type=_FILE, required=True, help="The table to write, Parquet.")
 @click.option("--record", type=_FILE, help="Write gaps, overlap and changes to this file.")
-@click.option("--setting", type=_FILE, help="Write the experiment's setting to this file.")
+@click.option("--experiment", type=_FILE, help="Write the experiment's setting to this file.")
 @json_option
 def join(
     *,
@@ -97,7 +97,7 @@ def join(
     name: str,
     out: Path,
     record: Path | None,
-    setting: Path | None,
+    experiment: Path | None,
     as_json: bool,
 ) -> None:
     """Join an export to one row a user, for `analyse`.
@@ -109,7 +109,7 @@ def join(
 
     \b
     feedmill experiments join DIR fresher --out users.parquet --record record.json \\
-        --setting fresher.json
+        --experiment fresher.json
     feedmill experiments analyse users.parquet --experiment fresher.json --record record.json
     """  # noqa: D301 - click's mark of lines that stay as they are
     from feedmill.experiments.join import join as run_join
@@ -123,8 +123,8 @@ def join(
     known = record_of(kept, settings, run, found)
     if record is not None:
         record.write_bytes(msgspec.json.encode(known))
-    if setting is not None:
-        setting.write_bytes(msgspec.json.encode(run.experiment))
+    if experiment is not None:
+        experiment.write_bytes(msgspec.json.encode(run.experiment))
     if as_json:
         print_json({**msgspec.to_builtins(found), "gaps": len(known.gaps or ())})
         return

@@ -233,11 +233,9 @@ class _Exporter:
 
     def _read_through(self) -> int:
         """Return up to when everything was read: where more waits, to the last record read."""
-        newest = max((ms for by in self._last_ms.values() for ms in by.values()), default=0)
-        behind = (
-            self._last_ms.get(at.topic, {}).get(at.partition, 0) for at in self._events.behind()
-        )
-        return min((newest, *behind))
+        newest_ms = max((ms for by in self._last_ms.values() for ms in by.values()), default=0)
+        behind = [source for source, lag in self._events.lag().items() if lag]
+        return min((newest_ms, *(self._last_ms.get(t, {}).get(p, 0) for t, p in behind)))
 
     def _decode_exposures(self) -> Iterator[RejectedEvent]:
         batches, self._exposures = self._exposures, []

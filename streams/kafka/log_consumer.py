@@ -190,13 +190,9 @@ class LogConsumer:
         """Return the offset that is read next of every partition."""
         return dict(self._positions)
 
-    def lag(self) -> int:
-        """Return how many offsets lie ahead, as last heard of."""
-        return sum(max(0, self._known_end(at) - p) for at, p in self._positions.items())
-
-    def behind(self) -> list[TopicPartition]:
-        """Return the partitions of which more is there than was read, as last heard of."""
-        return [at for at, position in self._positions.items() if self._known_end(at) > position]
+    def lag(self) -> dict[TopicPartition, int]:
+        """Return how many offsets lie ahead in every partition, as last heard of."""
+        return {at: max(0, self._known_end(at) - p) for at, p in self._positions.items()}
 
     def ready_reason(self) -> str:
         """Say why not everything is restored; "" when it is."""
@@ -252,12 +248,13 @@ class LogConsumer:
         self._live.incremental_assign([self._at(s, self._positions[s]) for s in ready])
         for source in ready:
             self._progress.said_end(source, -1)
+            self._held.forget(source)
         self._at_live.update(ready)
         self._unheard.update(ready)
 
     def _ask_again(self) -> None:
         """Have the broker say once more how far what is held back can be read."""
-        for source in set(self._held.unasked(_ASK_AGAIN_S)) - self._at_live:
+        for source in self._held.unasked(_ASK_AGAIN_S):
             self._restoring.incremental_unassign([self._at(source)])
             self._restoring.incremental_assign([self._at(source, self._positions[source])])
 

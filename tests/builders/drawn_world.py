@@ -20,8 +20,8 @@ from builders.drawn_settings import draw_experiment, draw_feed, draw_gate, draw_
 from builders.redis_model import RedisModel
 from feedmill.events.errors import BadSetting
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict
+from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.post import Deletion, Post
-from feedmill.events.shards import ALL_SHARDS
 from feedmill.events.signal import Signal
 from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.combiner.combiner import always

@@ -111,7 +111,7 @@ def test_an_experiment_is_analysed_from_kafka(
 
     def joined() -> dict[str, Any]:
         assert run("experiments export --out export").exit_code == 0
-        found = run(f"{words} --setting {NAME}.json --json")
+        found = run(f"{words} --experiment {NAME}.json --json")
         assert found.exit_code == 0, found.output
         assert json.loads(found.stdout)["mismatched"] == 0
         return dict(json.loads(run(f"{analyse} --json").stdout))
