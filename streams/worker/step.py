@@ -14,7 +14,7 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import Headers, Record, TopicPartition
+from feedmill.streams.kafka.batches import Headers, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.observe.legs import Arrivals
@@ -212,6 +212,7 @@ class StepContext:
     posts at a start: side by side their clients would hold several times as much.  `written` says
     by partition the offset behind what this worker is known to have committed there last.
     `is_second` says whether another group runs the stage, too, and has the right of way.
+    `signals_fetched` observes what came of other workers, for metrics.
     """
 
     connection: Connection
@@ -228,6 +229,7 @@ class StepContext:
     window_turn: Turn = field(default_factory=Turn)
     written: Callable[[], Mapping[TopicPartition, int]] = dict
     is_second: Callable[[], bool] = lambda: False
+    signals_fetched: Callable[[Sequence[RecordBatch]], Sequence[Arrivals]] = lambda _: ()
 
 
 class Step(ABC):

@@ -171,6 +171,7 @@ class Worker:
                     window_turn=turn,
                     written=self.writer.written,
                     is_second=partial(self._is_second, step.name),
+                    signals_fetched=self.legs.signals_fetched,
                 )
             )
             self._started_steps.append(step)
