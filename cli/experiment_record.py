@@ -105,7 +105,8 @@ def join(
     DIR is the folder of the export, NAME the experiment.
 
     A repeated event, the same event_id, else user, post, kind and day, counts once. A window is
-    complete an hour after its end. The same export gives the same bytes.
+    complete an hour after its end, if the experiment ran so long. The same export gives the same
+    bytes.
 
     \b
     feedmill experiments join DIR fresher --out users.parquet --record record.json \\
@@ -117,10 +118,12 @@ def join(
     from feedmill.operations.experiment_record import ExportedSettings, record_of, to_join
 
     kept = open_export(folder)
-    settings = ExportedSettings(kept, read_environment().signals)
-    run = settings.run(name)
-    found = run_join(kept, to_join(run), out)
-    known = record_of(kept, settings, run, found)
+    # An exporter waits meanwhile, which merges parts else.
+    with kept.locked():
+        settings = ExportedSettings(kept, read_environment().signals)
+        run = settings.run(name)
+        found = run_join(kept, to_join(run), out)
+        known = record_of(kept, settings, run, found)
     if record is not None:
         record.write_bytes(msgspec.json.encode(known))
     if experiment is not None:

@@ -128,13 +128,13 @@ def _expose(db: Any, export: ExportFolder, run: JoinedExperiment) -> JoinedUsers
         """
         CREATE TABLE exposed AS
         SELECT "user", first.at_ms AS first_ms, first.arm AS arm, first.computed AS computed_arm,
-            first.at_ms + ? <= ? AS complete
+            first.at_ms + ? <= ? AND first.at_ms + ? <= ? AS complete
         FROM (
             SELECT "user", min({'at_ms': at_ms, 'arm': arm, 'computed': computed_arm}) AS first
             FROM pages GROUP BY "user"
         )
         """,
-        [window_ms + LATE_MS, export.last.through_ms],
+        [window_ms + LATE_MS, export.last.through_ms, window_ms, ends_ms],
     )
     db.execute(
         """

@@ -1,6 +1,6 @@
 """The folder of an export: parts, each with Parquet and with the offsets up to which it was read.
 
-    key                         the key of the hashes, made once unless one is given
+    key, key.check              the key of the hashes, made once; or what checks the one given
     parts/<first>-<last>.json   the record that makes a part count: written last, renamed into place
     <table>/<first>-<last>.parquet
 
@@ -14,6 +14,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,8 @@ class Part(Struct, frozen=True):
         Whether the engagements were replaced by sums, and the exposures dropped.
     rejected_count
         How many exposures were rejected; `rejected` has the first of them.
+    topic_ids
+        By topic the id that Kafka gave it: a topic that is created again has another.
     """
 
     first: int
@@ -112,6 +115,7 @@ class Part(Struct, frozen=True):
     lost: tuple[LostRecords, ...] = ()
     rejected: tuple[RejectedEvent, ...] = ()
     rejected_count: int = 0
+    topic_ids: dict[str, str] = {}
     settings: tuple[KeptSetting, ...] = ()
     overlaps: tuple[MeasuredOverlap, ...] = ()
 
@@ -251,35 +255,41 @@ def open_export(folder: Path) -> ExportFolder:
 
 
 def key_of(folder: Path, given: Path | None) -> bytes:
-    """Return the key of an export: the one that is given or was made; else it is made here.
+    """Return the key of an export: the one that is given, or that was made; else make it.
 
     Raises
     ------
     UsageError
-        The key that is given is none, or it is another than before.
+        What is given is no key, or it is another than before.
     """
     file = folder / "key"
-    if given is not None:
-        try:
-            key = given.read_bytes().strip()
-        except FileNotFoundError:
-            raise UsageError(f"{given} does not exist; it is a file with a key") from None
-        if not 16 <= len(key) <= 64:
-            raise UsageError(f"{given}: expected a key of 16 to 64 bytes, got {len(key)}")
-        if file.exists():
-            raise UsageError(f"{file} is the key of this export; leave --key out")
-        return key
-    if not file.exists():
-        if any(folder.glob("parts/*.json")):
-            raise UsageError(f"{folder} was made under a key that was given; give it by --key")
-        unfinished = file.with_suffix(".unfinished")
-        unfinished.unlink(missing_ok=True)
-        made = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(made, "wb") as stream:
-            stream.write(os.urandom(KEY_BYTES).hex().encode())
-        _sync(unfinished)
-        unfinished.replace(file)
-    return file.read_bytes()
+    if given is None:
+        if not file.exists():
+            if (folder / "key.check").exists():
+                raise UsageError(f"{folder} was made under a key that was given; give it by --key")
+            _make_key(file)
+        return file.read_bytes()
+    try:
+        key = given.read_bytes().strip()
+    except FileNotFoundError:
+        raise UsageError(f"{given} does not exist; it is a file with a key") from None
+    if not 16 <= len(key) <= 64:
+        raise UsageError(f"{given}: expected a key of 16 to 64 bytes, got {len(key)}")
+    check = folder / "key.check"
+    digest = blake2b(digest_size=8, key=key, person=b"check").hexdigest()
+    if file.exists() or (check.exists() and check.read_text() != digest):
+        raise UsageError(f"{given}: {folder} was made under another key")
+    check.write_text(digest)
+    return key
+
+
+def _make_key(file: Path) -> None:
+    unfinished = file.with_suffix(".unfinished")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as made:
+        made.write(os.urandom(KEY_BYTES).hex().encode())
+    _sync(unfinished)
+    unfinished.replace(file)
 
 
 def _place(file: Path) -> tuple[int, int]:

@@ -72,7 +72,7 @@ class ExportOptions:
     key: Path | None = None
     follow: bool = False
     part_s: float = 60.0
-    part_rows: int = 500_000
+    part_rows: int = 200_000
     keep_days: int = 100
 
 
@@ -122,6 +122,7 @@ class _Exporter:
         # Decoded only when the settings are read that they may be about.
         self._exposures: list[RecordBatch] = []
         self._partitions: dict[str, int] = {}
+        self._topic_ids: dict[str, str] = {}
         self._events = LogConsumer(connection, "experiments", waiting=_WAITING)
         self._config = _Settings(connection, self._offsets)
         self._measured_at = -_OVERLAP_EVERY_S
@@ -152,21 +153,29 @@ class _Exporter:
         topics = [*WHOLE_LOGS, *([QUALITY] if "quality" in self._environment.signals.all else [])]
         self._partitions = count_partitions(self._environment, topics)
         sources = [TopicPartition(t, p) for t, n in self._partitions.items() for p in range(n)]
+        self._check_topics()
         starts = {}
-        for source, (first, end) in self._bounds(sources).items():
+        for source, (first, _) in self._bounds(sources).items():
             known = self._offsets.get(source.topic, {}).get(source.partition)
-            if known is not None and known > end:
-                raise UsageError(
-                    f"{self._environment.topic(source.topic)}[{source.partition}] ends at {end},"
-                    f" and was read to {known}: it is another topic than before; export into a new"
-                    " folder"
-                )
             starts[source] = max(known or 0, first)
             if first > (known or 0) and source.topic in WHOLE_LOGS:
                 lost_ms = self._last_ms.get(source.topic, {}).get(source.partition, 0)
                 self._lost.append(LostRecords(*source, known or 0, first, lost_ms, NOT_YET_MS))
         self._events.add(starts, or_first=True)
         self._config.read_to_end()
+
+    def _check_topics(self) -> None:
+        """Refuse topics that were created again: their offsets say nothing of what is kept."""
+        with kafka_errors(self._environment):
+            found = self._connection.offsets.topic_ids([*self._partitions]).result()
+        known = self._folder.last.topic_ids if self._folder.last else found
+        again = [topic for topic in found if known.get(topic, found[topic]) != found[topic]]
+        if again:
+            raise UsageError(
+                f"{', '.join(map(self._environment.topic, again))}: created again since it was"
+                " exported; export into a new folder"
+            )
+        self._topic_ids = found
 
     def _bounds(self, sources: list[TopicPartition]) -> dict[TopicPartition, Bounds]:
         with kafka_errors(self._environment):
@@ -220,6 +229,7 @@ class _Exporter:
             lost=tuple(self._lost),
             rejected=tuple(rejected[:MOST_REJECTED]),
             rejected_count=len(rejected),
+            topic_ids=self._topic_ids,
             settings=tuple(settings),
             overlaps=tuple(measured),
         )

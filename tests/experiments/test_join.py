@@ -260,3 +260,6 @@ def test_a_stopped_experiment_takes_no_more_users(tmp_path: Path) -> None:
     found = rows_of(made.folder).values()
     assert 20 < len(found) < 80
     assert max(row["first_exposure_ms"] for row in found) < middle
+    windows = [row["first_exposure_ms"] + 72 * 3_600_000 for row in found if row["complete"]]
+    assert 0 < len(windows) < len(found)
+    assert max(windows) <= middle

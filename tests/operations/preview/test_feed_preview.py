@@ -29,6 +29,7 @@ def drawn_world(random: Random) -> World:
     world = World()
     for _ in range(random.randrange(2, 6)):
         world.setting(random)
+    world.experiment(random)  # which is of no concern to a preview
     for _ in range(random.randrange(8, 40)):
         kind = random.choice(("post", "post", "signal", "signal", "override", "delete", "time"))
         getattr(world, kind)(random)
