@@ -39,6 +39,10 @@ class Load:
             stop.wait(max(0.0, start + self.events / self._rate - time.monotonic()))
         self._engine.producer.flush(60)
 
+    def user(self, number: int) -> str:
+        """Return who sent the event of this number, if it is an engagement."""
+        return f"user-{self._number}-{number}"
+
     def send_some(self, number: int) -> None:
         """Send so many events."""
         for _ in range(number):
@@ -98,7 +102,7 @@ class Load:
         else:
             event = {
                 "post_id": self._drawn.choice(self._posts)["post_id"],
-                "user_id": f"user-{self._number}-{self.events}",
+                "user_id": self.user(self.events),
                 "kind": self._drawn.choices(KINDS, _KIND_WEIGHTS)[0],
                 "at_ms": now_ms() - self._drawn.choice((0, 0, 0, 3_600_000, 86_400_000)),
             }
