@@ -32,7 +32,7 @@ class Pipeline(Protocol):
         ...
 
     def place_of(self, key: str) -> str:
-        """Return the server that has a key."""
+        """Return the server that has a key, one of those that `places` returned last."""
         ...
 
     def places(self) -> set[str]:
