@@ -205,6 +205,9 @@ class ExportFolder:
         for file in names:
             try:
                 part = _decode(file.read_bytes())
+            except FileNotFoundError:
+                # It was merged meanwhile.
+                return self._read()
             except DECODE_ERRORS as error:
                 raise UsageError(f"{file}: no record of a part: {error}") from None
             # What a merged part, which comes first, has replaced.
