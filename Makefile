@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test check format bench trace chaos alarms mutation fuzz evaluate research wheel lock clean
+.PHONY: help run test check format bench trace chaos alarms mutation fuzz evaluate wheel lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -113,9 +113,6 @@ evaluate: $(STAMP) ## The models' cards and, in minutes, their figures; LOOK='wh
 	$(BIN)/python -m feedmill.models.cards rankers/artifacts --out docs/models
 	$(BIN)/python research/evaluate_filters.py --docs $(EVALUATED) $(ARGS)
 	$(BIN)/python research/evaluate_rankers.py --docs $(EVALUATED) $(ARGS)
-
-research: $(STAMP) ## What more groups and other evidence are worth to the filters, in minutes: docs/learning-curves.md
-	$(BIN)/python research/learning_curves.py $(ARGS)
 
 # Without `build/`, from which setuptools would take files that the tree has no more.
 wheel: $(STAMP) ## Build dist/feedmill-….whl

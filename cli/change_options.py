@@ -55,7 +55,9 @@ class ChangeOptions:
             click.echo(line)
 
 
-def with_change(*options: Option) -> Callable[[Command], Command]:
+def with_change(
+    *options: Option, timeout: Option = _release_timeout
+) -> Callable[[Command], Command]:
     """Give a command an environment and `change: ChangeOptions`.
 
     It has `--timeout`, `--json` and these options, which may be `by_option` and `note_option`.
@@ -74,7 +76,7 @@ def with_change(*options: Option) -> Callable[[Command], Command]:
             change = ChangeOptions(by or user_name(), note, timeout_s, as_json)
             return command(*args, change=change, **others)
 
-        every: Sequence[Option] = (*options, _release_timeout, json_option)
+        every: Sequence[Option] = (*options, timeout, json_option)
         decorated = with_environment(wrapped)
         for option in reversed(every):
             decorated = option(decorated)
@@ -85,3 +87,4 @@ def with_change(*options: Option) -> Callable[[Command], Command]:
 
 with_named_change = with_change(by_option)
 with_noted_change = with_change(by_option, note_option)
+with_setting_change = functools.partial(with_change, timeout=timeout_option(15.0))

@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import click
 
-from feedmill.cli.answers import answer_line, check_answers, instances_topic
-from feedmill.cli.change_options import timeout_option
-from feedmill.cli.gates import warn_of_gates
-from feedmill.cli.made_by import made_by
+from feedmill.cli.change_options import ChangeOptions, note_option, with_setting_change
 from feedmill.cli.options import by_option, with_environment
 from feedmill.cli.output import json_option, print_json, print_table, short_json, time_text
+from feedmill.cli.setting_change import change_setting, read_settings_log
 from feedmill.cli.setting_value import parse_setting_value
-from feedmill.events.errors import BadSetting, UsageError
-from feedmill.operations.changes import Change, MadeBy, write_change
-from feedmill.streams.kafka.topic_reader import read_all
-from feedmill.streams.settings.config_log import (
-    ConfigEntry,
-    ConfigLog,
-    RawValue,
-    effective_value,
-    encode_record,
-    fold_log,
-)
+from feedmill.events.errors import UsageError
+from feedmill.streams.settings.config_log import ConfigEntry, ConfigLog, RawValue, effective_value
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.settings.instances import (
-    RECENT_MS,
-    SettingAnswer,
-    read_recent_instances,
-    setting_answers,
-)
-
-_timeout_option = timeout_option(15.0)
 
 
 @click.group()
@@ -48,9 +30,10 @@ def config() -> None:
 def get_command(environment: Environment, key: str | None, as_json: bool) -> None:
     """Show one setting or all: the values in force, and what was written.
 
-    KEY is weights, weights/<feed>, gates, gates/<feed>, feeds/<name> or rules/<filter>.
+    KEY is weights, weights/<feed>, gates, gates/<feed>, feeds/<name>, rules/<filter> or
+    experiments/<name>.
     """
-    log = _read_log(environment)
+    log = read_settings_log(environment)
     keys = [key] if key else _keys_to_show(log)
     settings = [_setting_as_dict(log, name) for name in keys]
     if as_json:
@@ -113,7 +96,7 @@ def _field_rows(
 @with_environment
 def history_command(environment: Environment, key: str | None, as_json: bool) -> None:
     """List what was written, oldest first, and whether it was applied or refused."""
-    log = _read_log(environment)
+    log = read_settings_log(environment)
     entries = log.history(key)
     if key and not entries:
         # Refuses a key that no setting has.
@@ -143,8 +126,6 @@ def _history_row(entry: ConfigEntry) -> tuple[str, ...]:
 @config.command("set")
 @click.argument("key")
 @click.argument("value", nargs=-1, required=True)
-@by_option
-@click.option("--note", metavar="TEXT", help="Why.")
 @click.option(
     "--if-offset",
     type=int,
@@ -152,19 +133,14 @@ def _history_row(entry: ConfigEntry) -> tuple[str, ...]:
     help="Refuse the change unless the setting's last applied record has this offset; -1: none.",
 )
 @click.option("--force", is_flag=True, help="Send even what this version would refuse.")
-@_timeout_option
-@json_option
-@with_environment
+@with_setting_change(by_option, note_option)
 def set_command(
     environment: Environment,
+    change: ChangeOptions,
     key: str,
     value: tuple[str, ...],
-    by: str | None,
-    note: str | None,
     if_offset: int | None,
     force: bool,
-    timeout_s: float,
-    as_json: bool,
 ) -> None:
     """Change a setting, and wait until every running instance has applied or refused it.
 
@@ -173,19 +149,12 @@ def set_command(
     `spam.hide_at=0.8`. Under `rules/<filter>`, `bad-links.verdict=hide` changes one rule and
     `bad-links=null` removes it.
     """
-    log = _read_log(environment)
+    log = read_settings_log(environment)
     try:
         new_value = parse_setting_value(log, key, value)
     except UsageError as error:
         raise click.UsageError(str(error)) from None
-    if if_offset is None:
-        if_offset = log.settings.offsets.get(key, -1)
-    who = made_by(by, note)
-    record = encode_record(new_value, by=who.by, note=note, if_offset=if_offset)
-    change = SettingChange(key, record, _record_in_force(log, key), who, timeout_s, as_json)
-    if not force:
-        _check_applies(log, change)
-    _send_and_wait(environment, change)
+    change_setting(environment, log, key, new_value, change, if_offset=if_offset, is_forced=force)
 
 
 @config.command("rollback")
@@ -193,96 +162,16 @@ def set_command(
 @click.option(
     "--to", type=int, metavar="OFFSET", help="Go back to the record at this offset instead."
 )
-@by_option
-@_timeout_option
-@json_option
-@with_environment
+@with_setting_change(by_option)
 def rollback_command(
-    environment: Environment,
-    key: str,
-    to: int | None,
-    by: str | None,
-    timeout_s: float,
-    as_json: bool,
+    environment: Environment, change: ChangeOptions, key: str, to: int | None
 ) -> None:
     """Write the previous value of a setting again.
 
     A setting that had no value before is removed, so that it inherits again.
     """
-    log = _read_log(environment)
+    log = read_settings_log(environment)
     target = log.rollback_target(key, to)
-    who = made_by(by, f"rollback to {'no value' if target is None else target.offset}")
-    record = encode_record(
-        None if target is None else target.value,
-        by=who.by,
-        note=who.note,
-        if_offset=log.settings.offsets.get(key, -1),
-    )
-    change = SettingChange(key, record, _record_in_force(log, key), who, timeout_s, as_json)
-    _check_applies(log, change)
-    _send_and_wait(environment, change)
-
-
-class SettingChange(NamedTuple):
-    """A record to write to `config`, and how to report what the instances do with it.
-
-    `before` is the record in force.
-    """
-
-    key: str
-    record: bytes
-    before: bytes | None
-    made_by: MadeBy
-    timeout_s: float
-    as_json: bool
-
-
-def _check_applies(log: ConfigLog, change: SettingChange) -> None:
-    settings = log.settings
-    try:
-        settings = settings.fold(change.key.encode(), change.record, settings.offset + 1)
-    except BadSetting as error:
-        raise BadSetting(f"refused, nothing was sent: {error}") from None
-    kind, _, feed = change.key.partition("/")
-    if kind == "gates":
-        # The feeds that set some gates of their own inherit the others.
-        for name in [feed] if feed else sorted({"", *settings.gates}):
-            warn_of_gates(name, settings.gates_of(name))
-
-
-def _send_and_wait(environment: Environment, change: SettingChange) -> None:
-    with instances_topic(environment, change.timeout_s) as reader:
-        written = Change("config", change.key, change.record, change.before)
-        offset, at_ms = write_change(environment, change.made_by, written)
-        instances = {} if reader is None else read_recent_instances(reader, at_ms)
-        if not change.as_json:
-            click.echo(f"`{change.key}` written at offset {offset}")
-            if reader is not None and not instances:
-                click.echo(
-                    f"no instance has reported in the last {RECENT_MS / 1000:.0f} s; instances"
-                    " apply it when they start"
-                )
-        answers: list[SettingAnswer] = []
-        if reader is not None:
-            for answer in setting_answers(reader, instances, offset, change.timeout_s):
-                answers.append(answer)
-                if not change.as_json:
-                    click.echo(answer_line(answer))
-    if change.as_json:
-        as_dicts = [answer.as_dict() for answer in answers]
-        print_json({"key": change.key, "offset": offset, "instances": as_dicts})
-    check_answers(
-        answers,
-        change.timeout_s,
-        "the setting",
-        "see the log there, the setting is applied once it reads `config` again",
-    )
-
-
-def _record_in_force(log: ConfigLog, key: str) -> bytes | None:
-    entry = log.current(key)
-    return None if entry is None else entry.record
-
-
-def _read_log(environment: Environment) -> ConfigLog:
-    return fold_log(read_all(environment, "config"), environment.signals)
+    value = None if target is None else target.value
+    note = f"rollback to {'no value' if target is None else target.offset}"
+    change_setting(environment, log, key, value, replace(change, note=note))

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import orjson
 
+from feedmill.cli.experiment_file import EXPERIMENT_FILE, bytes_of, read_experiment
+from feedmill.cli.experiment_start import start, stop
+from feedmill.cli.experiment_status import list_command, status
 from feedmill.cli.output import json_option, print_json, print_table
-from feedmill.events.errors import BadSetting, FeedmillError, UsageError
-from feedmill.events.experiment import Experiment, decode_experiment
-from feedmill.events.limits import is_name
+from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.events.metric import Metric
 from feedmill.experiments.checks import ExperimentRecord, decode_record
 from feedmill.experiments.page import page_of
@@ -22,7 +22,6 @@ from feedmill.experiments.rows import CHECK_COLUMNS, EFFECT_COLUMNS, check_rows,
 from feedmill.experiments.table import read_period, read_table
 from feedmill.streams.settings.environment import read_environment
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
 _PLAN_COLUMNS = (
     *("metric", "role", "value>", "to show>", "users an arm>", "planned>", "least shown>", "cap>"),
 )
@@ -47,8 +46,10 @@ def experiments() -> None:
 
 
 @experiments.command()
-@click.argument("experiment", type=_FILE)
-@click.option("--before", type=_FILE, help="A table of users in one window before: CSV or Parquet.")
+@click.argument("experiment", type=EXPERIMENT_FILE)
+@click.option(
+    "--before", type=EXPERIMENT_FILE, help="A table of users in one window before: CSV or Parquet."
+)
 @click.option(
     "--assume",
     multiple=True,
@@ -85,7 +86,7 @@ def plan(
 
     Exits with 1 where the planned n cannot show the effect or a margin.
     """
-    wanted = _read_setting(experiment)
+    wanted = read_experiment(experiment, read_environment().signals).experiment
     baselines = _assumed(assume, wanted.all_metrics)
     if before is not None:
         baselines = {**baselines_of(read_period(before, wanted), wanted), **baselines}
@@ -109,10 +110,12 @@ def plan(
 
 
 @experiments.command()
-@click.argument("table", type=_FILE)
-@click.option("--experiment", type=_FILE, required=True, help="What was run, as above.")
-@click.option("--record", type=_FILE, help="JSON of its gaps, overlap of top tens and changes.")
-@click.option("--html", type=_FILE, help="Write a page with pictures to this file.")
+@click.argument("table", type=EXPERIMENT_FILE)
+@click.option("--experiment", type=EXPERIMENT_FILE, required=True, help="What was run, as above.")
+@click.option(
+    "--record", type=EXPERIMENT_FILE, help="JSON of its gaps, overlap of top tens and changes."
+)
+@click.option("--html", type=EXPERIMENT_FILE, help="Write a page with pictures to this file.")
 @json_option
 def analyse(
     *, table: Path, experiment: Path, record: Path | None, html: Path | None, as_json: bool
@@ -136,8 +139,8 @@ def analyse(
     "changes": []}: times without data, which part of the control's top ten an arm has, and what
     changed meanwhile.
     """  # noqa: D301 - as above
-    wanted = _read_setting(experiment)
-    known = ExperimentRecord() if record is None else decode_record(_bytes_of(record), str(record))
+    wanted = read_experiment(experiment, read_environment().signals).experiment
+    known = ExperimentRecord() if record is None else decode_record(bytes_of(record), str(record))
     report = report_of(experiment.stem, read_table(table, wanted), wanted, known)
     if html is not None:
         html.write_text(page_of(report), encoding="utf-8")
@@ -161,28 +164,6 @@ def _print(report: Report) -> None:
     click.echo(f"\n{report.conclusion}")
     for line in (*(LIMITS if report.valid else ()), *report.changes):
         click.echo(f"- {line}")
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UsageError(f"{path} does not exist") from None
-
-
-def _read_setting(path: Path) -> Experiment:
-    if not is_name(path.stem):
-        raise UsageError(
-            f"{path}: the file's name without its ending is the experiment's: letters, digits, `.`,"
-            " `_` and `-`"
-        )
-    try:
-        value = orjson.loads(_bytes_of(path))
-        return decode_experiment(value, read_environment().signals)
-    except orjson.JSONDecodeError as error:
-        raise UsageError(f"{path}: JSON is malformed: {error}") from None
-    except BadSetting as error:
-        raise UsageError(f"{path}: {error}") from None
 
 
 def _assumed(words: tuple[str, ...], metrics: dict[str, Metric]) -> dict[str, Baseline]:
@@ -254,3 +235,7 @@ def _plan_dict(found: Plan) -> dict[str, Any]:
             for size in found.sizes
         ],
     }
+
+
+for _command in (start, stop, list_command, status):
+    experiments.add_command(_command)

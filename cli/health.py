@@ -23,7 +23,10 @@ from feedmill.streams.flow import COMBINER, RANKER
 from feedmill.streams.settings.environment import Environment
 
 _EVERY_S = 2.0
-_COLUMNS = ("instance", "role", "stages", "partitions>", "state", "lag>", "MiB>", "seen>")
+_COLUMNS = (
+    *("instance", "role", "stages", "partitions>", "shards>"),
+    *("state", "lag>", "MiB>", "seen>"),
+)
 _ALL_STAGES = 6
 # As the screen calls them: short names for a line of 80 characters.
 _SHORT = {
@@ -121,10 +124,12 @@ def _row(worker: RunningWorker) -> tuple[str, ...]:
     stages = "all" if is_all else " ".join(worker.stages)
     judges = worker.role not in ("", RANKER)
     partitions = str(len({at.partition for at in one.partitions})) if judges else ""
+    shards = str(len(worker.shards)) if COMBINER in worker.stages else ""
     memory = "" if one.memory_mib is None else str(one.memory_mib)
     state = "ready" if one.ready else "not ready"
     seen = f"{worker.age_ms / 1000:.0f} s"
-    return one.instance, worker.role, stages, partitions, state, f"{one.lag:,}", memory, seen
+    lag = f"{one.lag + worker.logs_lag:,}"
+    return one.instance, worker.role, stages, partitions, shards, state, lag, memory, seen
 
 
 def _legs_line(topic: str, legs: dict[str, LegTimes]) -> str:

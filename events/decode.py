@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from feedmill.events.engagement import Engagement
-from feedmill.events.errors import BadEvent
+from feedmill.events.errors import BadEvent, BadSetting
+from feedmill.events.exposure import Exposure
+from feedmill.events.feeds import check_feed_name
 from feedmill.events.instance import Instance
 from feedmill.events.label import LABEL_TARGETS, Label
 from feedmill.events.limits import MAX_ID_BYTES, NAME_PATTERN, check_id, check_name, check_names
@@ -38,6 +40,7 @@ T = TypeVar("T")
 _post = msgspec.json.Decoder(Post)
 _deletion = msgspec.json.Decoder(Deletion)
 _engagement = msgspec.json.Decoder(Engagement)
+_exposure = msgspec.json.Decoder(Exposure)
 _signal = msgspec.json.Decoder(Signal)
 _override = msgspec.json.Decoder(Override)
 _withdrawal = msgspec.json.Decoder(Withdrawal)
@@ -94,6 +97,20 @@ def decode_engagement(key: bytes | None, value: bytes | None) -> Engagement:
     check_id(event.user_id, "$.user_id")
     if event.event_id is not None:
         check_id(event.event_id, "$.event_id")
+    return event
+
+
+def decode_exposure(key: bytes | None, value: bytes | None) -> Exposure:
+    """Decode a record of `exposures`; its experiment and arm need not exist."""
+    event = _decode(_exposure.decode, value)
+    _check_key(key, event.user_id, "$.user_id")
+    check_name(event.experiment, "$.experiment")
+    check_name(event.arm, "$.arm")
+    check_name(event.served, "$.served")
+    try:
+        check_feed_name(event.feed)
+    except BadSetting as error:
+        raise BadEvent(f"{error} - at `$.feed`") from None
     return event
 
 
@@ -167,6 +184,8 @@ def decoder_of(
         return decode_post
     if topic == "engagements":
         return decode_engagement
+    if topic == "exposures":
+        return decode_exposure
     if topic == "overrides":
         return partial(decode_override, names)
     name = topic.removeprefix("signals.")
@@ -329,11 +348,11 @@ def _decode(decode: Callable[[bytes], T], value: bytes | None) -> T:
         raise BadEvent(reason_of(error)) from None
 
 
-def _check_key(key: bytes | None, post_id: str) -> None:
-    check_id(post_id, "$.post_id")
-    if key != post_id.encode():
+def _check_key(key: bytes | None, event_id: str, path: str = "$.post_id") -> None:
+    check_id(event_id, path)
+    if key != event_id.encode():
         raise BadEvent(
-            f"Expected the record's key {post_id[:80]!r}, got {_shown(key)} - at `$.post_id`"
+            f"Expected the record's key {event_id[:80]!r}, got {_shown(key)} - at `{path}`"
         )
 
 

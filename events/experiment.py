@@ -10,12 +10,12 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from feedmill.events.errors import BadSetting
 from feedmill.events.feeds import check_feed_name, pattern_of
-from feedmill.events.gates import GatePolicyPatch
+from feedmill.events.gates import GatePolicyPatch, gates_struct
 from feedmill.events.limits import Name
 from feedmill.events.metric import BUILT_IN_METRICS, Metric
 from feedmill.events.reasons import reason_of, with_suggestion
-from feedmill.events.settings import gates_struct, weights_struct
 from feedmill.events.signal import SignalNames
+from feedmill.events.weights import weights_decoder
 
 # Traffic and shares are ten-thousandths, so that every language cuts at the same user.
 WHOLE = 10_000
@@ -81,6 +81,8 @@ class Experiment(Struct, frozen=True, forbid_unknown_fields=True):
         How many users an arm are planned, with complete windows.
     metrics
         By name; those of `BUILT_IN_METRICS` exist, and may be replaced.
+    stopped
+        Whether it is over, for good.
     """
 
     arms: Annotated[tuple[Arm, ...], Meta(min_length=2)]
@@ -92,6 +94,7 @@ class Experiment(Struct, frozen=True, forbid_unknown_fields=True):
     primary: Name = "take_rate"
     guardrails: dict[Name, Margin] = {}
     metrics: dict[Name, Metric] = {}
+    stopped: bool = False
 
     @property
     def control(self) -> Arm:
@@ -141,7 +144,7 @@ def decode_experiment(value: object, names: SignalNames) -> Experiment:
 def _weights_patch(names: SignalNames) -> type[Struct]:
     """The record of `weights`, every field of which may be left out."""
     fields: list[tuple[str, Any, Any]] = []
-    for field in msgspec.structs.fields(weights_struct(names)):
+    for field in msgspec.structs.fields(weights_decoder(names).struct):
         kind = field.type
         if isinstance(kind, type) and issubclass(kind, Struct):
             inner = [(f.name, f.type | UnsetType, UNSET) for f in msgspec.structs.fields(kind)]
@@ -164,7 +167,7 @@ def _check_differences(arm: Arm, path: str, names: SignalNames) -> None:
                 f"Expected a declared gate ({known}), got {gate[:80]!r} - at `{path}.gates`"
             )
     try:
-        msgspec.convert(arm.gates, gates_struct(names))
+        msgspec.convert(arm.gates, gates_struct(names.gates))
     except msgspec.ValidationError as error:
         reason = reason_of(error, f"{path}.gates")
         raise BadSetting(with_suggestion(reason, GatePolicyPatch.__struct_fields__)) from None

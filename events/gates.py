@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -62,6 +63,26 @@ class GatePolicy(Struct, frozen=True):
         """Return the policy with the fields of the patch replaced."""
         return self if patch is None else msgspec.structs.replace(self, **patch.fields_set())
 
+    def at_least(self, other: GatePolicy) -> GatePolicy:
+        """Return this policy, field by field as strict as the other one where that counts."""
+        if not other.required:
+            return self
+        if not self.required:
+            return other
+        is_closed = "closed" in (self.on_failure, other.on_failure)
+        return GatePolicy(
+            hide_at=_lower(self.hide_at, other.hide_at),
+            demote_at=_lower(self.demote_at, other.demote_at),
+            demote_factor=min(self.demote_factor, other.demote_factor),
+            on_failure="closed" if is_closed else "open",
+            grace_s=max(self.grace_s, other.grace_s),
+        )
+
+
+def _lower(one: float | None, other: float | None) -> float | None:
+    """The threshold that is reached first; None is never reached."""
+    return min((at for at in (one, other) if at is not None), default=None)
+
 
 class GatePolicyPatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The part of one gate in the settings `gates` and `gates/<feed>`; unset fields inherit."""
@@ -78,3 +99,10 @@ class GatePolicyPatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         """Return the fields that are set, by name."""
         fields = ((name, getattr(self, name)) for name in self.__struct_fields__)
         return {name: value for name, value in fields if value is not UNSET}
+
+
+@cache
+def gates_struct(gates: tuple[str, ...]) -> type[Struct]:
+    """Return the record that the value of a setting `gates` must fit, where these are declared."""
+    fields = [(name, GatePolicyPatch | UnsetType, UNSET) for name in gates]
+    return msgspec.defstruct("Gates", fields, frozen=True)

@@ -140,6 +140,10 @@ class Instance(Struct, frozen=True, omit_defaults=False):
         that are brigaded: the names of at most `MOST_SOURCES`, and how many there are.
     refused_writes
         How many writes of feeds and posts Redis refused since the start: a newer owner has them.
+    shards
+        Of a combiner the shards of `feed-shards` that it ranks and writes.
+    logs_lag
+        Of a combiner how many records of the topics that it follows it has not read.
     """
 
     stage: str
@@ -167,3 +171,5 @@ class Instance(Struct, frozen=True, omit_defaults=False):
     capped_sources: tuple[str, ...] = ()
     capped_count: int = 0
     refused_writes: int = 0
+    shards: tuple[int, ...] = ()
+    logs_lag: int = 0

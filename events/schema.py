@@ -17,7 +17,10 @@ from msgspec import Meta
 
 from feedmill.events.audit import AuditRecord
 from feedmill.events.engagement import Engagement
+from feedmill.events.experiment import Experiment
+from feedmill.events.exposure import Exposure
 from feedmill.events.feeds import FeedSpec
+from feedmill.events.gates import gates_struct
 from feedmill.events.instance import Instance
 from feedmill.events.label import Label
 from feedmill.events.limits import Name
@@ -25,8 +28,9 @@ from feedmill.events.override import Override, Withdrawal
 from feedmill.events.post import Deletion, Post
 from feedmill.events.release import Canary, Challenger, ListRelease, ModelRelease
 from feedmill.events.rules import MAX_RULES, Rule
-from feedmill.events.settings import SettingRecord, gates_struct, weights_struct
+from feedmill.events.settings import SettingRecord
 from feedmill.events.signal import Signal, SignalNames
+from feedmill.events.weights import weights_decoder
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -38,15 +42,17 @@ def schemas() -> Mapping[str, dict[str, Any]]:
         "post": Post,
         "deletion": Deletion,
         "engagement": Engagement,
+        "exposure": Exposure,
         "signal": Signal,
         "override": Override,
         "withdrawal": Withdrawal,
         "label": Label,
         "setting": SettingRecord,
-        "weights": weights_struct(names),
-        "gates": gates_struct(names),
+        "weights": weights_decoder(names).struct,
+        "gates": gates_struct(names.gates),
         "feed": FeedSpec,
         "rules": Annotated[dict[Name, Rule], Meta(max_length=MAX_RULES)],
+        "experiment": Experiment,
         "instance": Instance,
         "release": ModelRelease,
         "challenger": Challenger,

@@ -6,28 +6,34 @@ them have the same settings after the same records.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cached_property
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct
 
+from feedmill.events.arms import (
+    FeedExperiment,
+    Policy,
+    check_removal,
+    experiment_in,
+    next_experiment,
+)
 from feedmill.events.errors import BadEvent, BadSetting
+from feedmill.events.experiment import Experiment
 from feedmill.events.feeds import BUILT_IN_FEEDS, FeedMatch, FeedSpec, check_feed_name, pattern_of
-from feedmill.events.gates import GatePolicy, GatePolicyPatch
-from feedmill.events.limits import MAX_SETTING_BYTES, check_id
+from feedmill.events.gates import GatePolicy, GatePolicyPatch, gates_struct
+from feedmill.events.limits import MAX_SETTING_BYTES, NAME_MEANING, NAME_PATTERN, check_id
 from feedmill.events.reasons import DECODE_ERRORS, reason_of, with_suggestion
 from feedmill.events.rules import Rule, decode_rules
 from feedmill.events.signal import SignalNames
-from feedmill.events.weights import OBJECTIVE_ALIASES, Weights, WeightsDecoder
+from feedmill.events.weights import OBJECTIVE_ALIASES, Weights, weights_decoder
 
-_KINDS = ("weights", "gates", "feeds", "rules")
-_RESERVED_KINDS = {
-    "rankings": "slates of `rankings` are not published yet",
-    "experiments": "experiments are not supported yet",
-}
+KINDS = ("weights", "gates", "feeds", "rules", "experiments")
+_RESERVED_KINDS = {"rankings": "slates of `rankings` are not published yet"}
 
 
 class SettingRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -39,6 +45,7 @@ class SettingRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     if_offset: int | None = None
 
 
+_NAME = re.compile(NAME_PATTERN)
 _record = msgspec.json.Decoder(SettingRecord)
 
 
@@ -52,9 +59,10 @@ class Settings:
         The signals of this installation.
     offset
         The last record that was applied or skipped; -1 before the first.
-    weights, gates, feeds, rules
-        The settings of each kind by what follows the kind in the key: a feed, or a filter for
-        rules; "" for the general weights and gates.
+    weights, gates, feeds, rules, experiments
+        The settings of each kind by what follows the kind in the key: a feed, a filter for rules,
+        the name of an experiment; "" for the general weights and gates.  Experiments that were
+        stopped are among them.
     offsets
         By whole key, the offset of the record in force.
     change_offsets
@@ -67,6 +75,7 @@ class Settings:
     gates: Mapping[str, Mapping[str, GatePolicyPatch]] = field(default_factory=dict)
     feeds: Mapping[str, FeedSpec] = field(default_factory=dict)
     rules: Mapping[str, Mapping[str, Rule]] = field(default_factory=dict)
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)
     offsets: Mapping[str, int] = field(default_factory=dict)
     change_offsets: Mapping[str, int] = field(default_factory=dict)
 
@@ -90,13 +99,9 @@ class Settings:
         """Whether every record since these earlier settings was skipped."""
         return self.change_offsets is earlier.change_offsets
 
-    @property
-    def _weights_decoder(self) -> WeightsDecoder:
-        return _weights_decoder(self.names)
-
     def weights_of(self, feed: str) -> Weights:
         """Return the weights of a feed: its own, else the general ones, else the built-in ones."""
-        return self.weights.get(feed) or self.weights.get("") or self._weights_decoder.default
+        return self.weights.get(feed) or self.weights.get("") or weights_decoder(self.names).default
 
     def gates_of(self, feed: str) -> Mapping[str, GatePolicy]:
         """Return the policy of each gate in a feed, of the general policy for "".
@@ -109,11 +114,34 @@ class Settings:
             for name in self.names.gates
         }
 
+    @cached_property
+    def running(self) -> Mapping[str, FeedExperiment]:
+        """By feed the experiment that runs in it."""
+        return {
+            feed: experiment_in(name, experiment, policy, self.names)
+            for name, experiment in self.experiments.items()
+            if not experiment.stopped
+            for feed in experiment.feeds
+            if (policy := self.policy_of(feed)) is not None
+        }
+
+    @property
+    def arms(self) -> Iterator[tuple[str, Policy]]:
+        """Every arm of a running experiment in every feed, as `<experiment>.<arm>`."""
+        return (arm for running in self.running.values() for arm in running.arms.items())
+
+    def policy_of(self, feed: str) -> Policy | None:
+        """Return the weights and gates of a feed, None where there is no such feed."""
+        if self.feed_of(feed) is None:
+            return None
+        return Policy(self.weights_of(feed), self.gates_of(feed))
+
     @property
     def weighed(self) -> frozenset[str]:
-        """The signals that count in the score of some feed."""
-        of_feeds = (self.weights_of(""), *self.weights.values())
-        return frozenset(name for weights in of_feeds for name in weights.signals)
+        """The signals that count in the score of some list."""
+        of_arms = (policy.weights for _, policy in self.arms)
+        of_lists = (self.weights_of(""), *self.weights.values(), *of_arms)
+        return frozenset(name for weights in of_lists for name in weights.signals)
 
     def feed_of(self, feed: str) -> FeedSpec | None:
         """Return what goes into a feed: by its own setting, else by its pattern's.
@@ -155,8 +183,10 @@ class SettingsDraft:
         """
         name = _key_text(key)
         kind, _, target = name.partition("/")
-        _check_key(name, self._names)
+        check_key(name, self._names)
         wanted = self._wanted(name, value) if value else None
+        if wanted is None:
+            check_removal(kind, target, self._so_far().experiments)
         setting = None if wanted is None else self._decode(name, wanted)
         of_kind, offsets = self._own(kind), self._own("offsets")
         if setting is None:
@@ -175,6 +205,10 @@ class SettingsDraft:
     def settings(self) -> Settings:
         """Return the settings after all these records; the draft is not used any more."""
         changed: dict[str, Any] = {**self._changed, "offset": self._offset}
+        return replace(self._before, **changed)
+
+    def _so_far(self) -> Settings:
+        changed: dict[str, Any] = dict(self._changed)
         return replace(self._before, **changed)
 
     def _own(self, attribute: str) -> dict[str, Any]:
@@ -203,11 +237,16 @@ class SettingsDraft:
         kind, _, target = name.partition("/")
         try:
             if kind == "weights":
-                return _weights_decoder(self._names).decode(value)
+                return weights_decoder(self._names).decode(value)
             if kind == "gates":
                 return self._decode_gates(value)
             if kind == "rules":
                 return decode_rules(value)
+            if kind == "experiments":
+                there = self._so_far()
+                return next_experiment(
+                    target, value, there.experiments, there.policy_of, self._names
+                )
             return _decode_feed(target, value)
         except msgspec.ValidationError as error:
             reason = reason_of(error, "$.value")
@@ -216,7 +255,7 @@ class SettingsDraft:
     def _fields_of(self, kind: str) -> tuple[str, ...]:
         """Return the names that the fields of a setting may have, those of its parts too."""
         if kind == "weights":
-            fields = _weights_decoder(self._names).struct.__struct_fields__
+            fields = weights_decoder(self._names).struct.__struct_fields__
             return (*fields, *self._names.costs, *OBJECTIVE_ALIASES)
         if kind == "gates":
             return GatePolicyPatch.__struct_fields__
@@ -230,26 +269,8 @@ class SettingsDraft:
                     f"Expected a declared gate ({known}), got {name[:80]!r} - at `$.value`;"
                     " FEEDMILL_SIGNALS declares further ones"
                 )
-        patches = msgspec.convert(value, gates_struct(self._names))
+        patches = msgspec.convert(value, gates_struct(self._names.gates))
         return {name: getattr(patches, name) for name in value}
-
-
-# They depend on the declared signals alone, and making one takes longer than folding a record.
-@cache
-def _weights_decoder(names: SignalNames) -> WeightsDecoder:
-    return WeightsDecoder(names)
-
-
-def weights_struct(names: SignalNames) -> type[Struct]:
-    """Return the record that the value of a setting `weights` must fit."""
-    return _weights_decoder(names).struct
-
-
-@cache
-def gates_struct(names: SignalNames) -> type[Struct]:
-    """Return the record that the value of a setting `gates` must fit."""
-    fields = [(name, GatePolicyPatch | UnsetType, UNSET) for name in names.gates]
-    return msgspec.defstruct("Gates", fields, frozen=True)
 
 
 def _key_text(key: bytes | None) -> str:
@@ -259,26 +280,25 @@ def _key_text(key: bytes | None) -> str:
         raise BadSetting("Expected a key in UTF-8, got " + repr(key)[:80]) from None
 
 
-def _check_key(name: str, names: SignalNames) -> None:
+def check_key(name: str, names: SignalNames) -> None:
+    """Raise `BadSetting` unless a setting may have this key."""
     kind, slash, target = name.partition("/")
     if kind in _RESERVED_KINDS:
         raise BadSetting(f"`{name[:80]}`: {_RESERVED_KINDS[kind]}; remove the record")
-    if kind not in _KINDS:
+    if kind not in KINDS:
         raise BadSetting(
             "Expected one of weights, weights/<feed>, gates, gates/<feed>, feeds/<name>,"
-            f" rules/<filter>, got {name[:80]!r}"
+            f" rules/<filter>, experiments/<name>, got {name[:80]!r}"
         )
     if kind == "rules":
         # A gate without a filter is written from outside: nothing would apply its rules.
         if target not in names.filters:
             filters = ", ".join(names.filters)
             raise BadSetting(f"Expected `rules/<filter>`, one of {filters}, got {name[:80]!r}")
+    elif kind == "experiments":
+        if not _NAME.match(target):
+            raise BadSetting(f"Expected `experiments/<name>`, {NAME_MEANING}, got {name[:80]!r}")
     elif slash:
-        if kind == "weights" and "@" in target:
-            raise BadSetting(
-                f"`weights/{target[:80]}`: weights for an arm of an experiment are not supported"
-                " yet; leave `@…` out"
-            )
         check_feed_name(target, pattern_allowed=kind == "feeds")
     elif kind == "feeds":
         raise BadSetting("Expected `feeds/<name>`, got `feeds`")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Annotated, Any
 
 import msgspec
@@ -155,3 +155,24 @@ class WeightsDecoder:
                 name: cost for name in self._costs if (cost := float(getattr(decoded.costs, name)))
             },
         )
+
+    def patched(self, weights: Weights, patch: Mapping[str, Any]) -> Weights:
+        """Return weights with fields replaced, those of `scale` and `costs` one by one.
+
+        Raises what `decode` raises.
+        """
+        value = weights.as_dict()
+        # `as_dict` leaves costs of 0 out, and one that is left out has its default.
+        before = {
+            "scale": value["scale"],
+            "costs": {name: weights.costs.get(name, 0.0) for name in self._costs},
+        }
+        inner = {name: {**fields, **patch.get(name, {})} for name, fields in before.items()}
+        return self.decode({**value, **patch, **inner})
+
+
+# They depend on the declared signals alone, and making one takes longer than folding a record.
+@cache
+def weights_decoder(names: SignalNames) -> WeightsDecoder:
+    """Return what decodes the setting `weights` for these signals."""
+    return WeightsDecoder(names)

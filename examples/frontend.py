@@ -1,9 +1,11 @@
 """A frontend: reads ranked feeds from Redis, page by page, and follows their changes.
 
 It needs redis-py, and may read the keys `feed:*` and the channel `feed-changes`; it needs nothing
-of feedmill. Copy what you need.
+of feedmill. Where experiments run, readers get the list of their arm, and it says so on Kafka.
+Copy what you need.
 
     python examples/frontend.py --redis redis://127.0.0.1:6379/0 --feed global --follow
+    python examples/frontend.py --feed global --user bob --kafka 127.0.0.1:9092
 """
 
 from __future__ import annotations
@@ -12,19 +14,24 @@ import argparse
 import base64
 import json
 import time
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import redis
+from assignment.assignment import arm_of
 
-WHOLE_FEED = 10_000  # no feed is longer
+HASH_BYTES = 6
+MOST_SHOWN = 1_000  # posts, after which a reader has scrolled to the end: a cursor of 8 kB
 
 
 @dataclass(frozen=True)
 class Feed:
-    """The top of a feed at one version, best first, with the weights that ranked it."""
+    """The top of a list at one version, best first, with the weights that ranked it.
+
+    `experiment` is what runs on the feed: name, salt, traffic and arms, the control first.
+    """
 
     name: str
     version: int
@@ -32,19 +39,22 @@ class Feed:
     weights: dict[str, Any]
     config_offset: int
     fresh_until_ms: int
+    experiment: dict[str, Any] | None = None
 
     def stale(self, now_ms: float) -> bool:
         """Whether the combiner has not confirmed the ranking lately; show it all the same."""
         return now_ms > self.fresh_until_ms
 
 
-def read_feed(client: redis.Redis, name: str, first: int = 50, prefix: str = "") -> Feed | None:
+def read_feed(
+    client: redis.Redis, name: str, first: int = 50, prefix: str = "", arm: str = ""
+) -> Feed | None:
     """Read the first posts of a feed and its `:info`; None if there is no such feed.
 
-    Both are read in one MULTI, so that ranking and weights belong together, whatever is written
-    meanwhile.
+    With `arm`, as in "<experiment>.<arm>", it is the list of that arm.  Both are read in one MULTI,
+    so that ranking and weights belong together, whatever is written meanwhile.
     """
-    key = f"{prefix}feed:{{{name}}}"
+    key = f"{prefix}feed:{{{name}}}" + (f":arm:{arm}" if arm else "")
     with client.pipeline(transaction=True) as multi:
         multi.zrange(key, 0, first - 1, desc=True, withscores=True)
         multi.hgetall(f"{key}:info")
@@ -58,100 +68,157 @@ def read_feed(client: redis.Redis, name: str, first: int = 50, prefix: str = "")
         weights=json.loads(info[b"weights"]),
         config_offset=int(info[b"config_offset"]),
         fresh_until_ms=int(info[b"fresh_until_ms"]),
+        experiment=json.loads(info.get(b"experiment", b"null")),
     )
+
+
+class Exposures:
+    """Says on the topic `exposures` which list a reader asks for; it needs confluent-kafka.
+
+    It never waits: while Kafka is away, records wait in memory, and beyond that they are lost, in
+    every arm alike.
+    """
+
+    def __init__(self, servers: str, topic: str = "exposures") -> None:
+        from confluent_kafka import Producer  # noqa: PLC0415 - reading feeds takes Redis alone
+
+        self._topic, self.lost = topic, 0
+        self._producer = Producer(
+            {
+                "bootstrap.servers": servers,
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "linger.ms": 20,
+            }
+        )
+
+    def __call__(self, exposure: dict[str, Any]) -> None:
+        key, value = exposure["user_id"], json.dumps(exposure)
+        try:
+            self._producer.produce(self._topic, value, key, on_delivery=self._delivered)
+        except BufferError:
+            self.lost += 1
+        self._producer.poll(0)
+
+    def close(self) -> None:
+        """Wait until Kafka has all; call it when the frontend stops."""
+        self._producer.flush(10)
+
+    def _delivered(self, error: Any, message: Any) -> None:
+        self.lost += error is not None
 
 
 @dataclass(frozen=True)
 class Page:
     """Some posts of a feed, and the cursor of the next page; None on the last page.
 
-    A page has fewer posts than it was asked for where some were hidden or deleted meanwhile.
+    `first` is the position of the first post, from 0; an engagement with the n-th post of the page
+    has the position first + n.  `stale`: the ranking was not confirmed lately; say so, show it.
     """
 
     version: int
+    first: int
     post_ids: tuple[str, ...]
     next_cursor: str | None
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a page ended: the version of the ranking, and the last post with its score.
-
-    It is all that a cursor holds, so any replica of the frontend can go on from it.
-    """
-
-    version: int
-    score: float
-    post_id: str
-
-    def cursor(self) -> str:
-        text = json.dumps([self.version, self.score, self.post_id])
-        return base64.urlsafe_b64encode(text.encode()).decode()
-
-    @classmethod
-    def of(cls, cursor: str) -> Place | None:
-        """Read a cursor; None if it is none, as a user may have sent it."""
-        try:
-            version, score, post_id = json.loads(base64.urlsafe_b64decode(cursor))
-            return cls(int(version), float(score), str(post_id))
-        except (ValueError, TypeError, OverflowError, RecursionError):
-            return None
-
-    def is_before(self, post_id: str, score: float) -> bool:
-        """Whether a post comes after this place: by score, then by id, as Redis has it."""
-        return (score, post_id.encode()) < (self.score, self.post_id.encode("utf-8", "replace"))
+    stale: bool
 
 
 class Pages:
-    """Serves feeds page by page; a user who scrolls on stays in the version of the first page.
+    """Serves feeds page by page, each reader the list of their arm where an experiment runs.
 
-    The ranking changes many times per minute. A second page from a newer version would repeat or
-    skip posts. So the last `kept` rankings that were served stay in memory, some kilobytes each.
-    What was hidden or deleted since leaves them: each later page asks once which of its posts the
-    feed still has.
+    The ranking changes many times per minute, and a page of positions 50 to 99 of "now" would
+    repeat or skip posts.  So a page has the best posts of now that the reader was not shown yet,
+    and the cursor holds which those are: 6 bytes of hash a post.  No post comes twice, none that
+    stays in the list is skipped, what was hidden or deleted is gone, and any replica of the
+    frontend goes on, also where an experiment ended meanwhile.
 
-    Where a version is not kept, after a restart or by another replica, the newest ranking goes on
-    behind the place of the cursor. Time changes no score, so only those posts are repeated or
-    skipped that were liked, edited or weighed anew meanwhile; `version` of the page tells.
+    Parameters
+    ----------
+    expose
+        Gets each exposure before the page is rendered; `Exposures` is one.  Without it nobody is in
+        an experiment.
     """
 
-    def __init__(self, client: redis.Redis, prefix: str = "", kept: int = 100) -> None:
-        self._client, self._prefix, self._kept = client, prefix, kept
-        self._rankings: OrderedDict[tuple[str, int], Feed] = OrderedDict()
+    def __init__(
+        self,
+        client: redis.Redis,
+        prefix: str = "",
+        expose: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self._client, self._prefix, self._expose = client, prefix, expose
 
-    def page(self, name: str, size: int = 50, cursor: str | None = None) -> Page | None:
-        """Return the first page, or the page of a cursor; None if there is no such feed."""
-        place = None if cursor is None else Place.of(cursor)
-        kept = None if place is None else self._rankings.get((name, place.version))
-        feed = kept or self._newest(name)
+    def page(
+        self, name: str, size: int = 50, cursor: str | None = None, user_id: str | None = None
+    ) -> Page | None:
+        """Return the first page, or the page of a cursor; None if there is no such feed.
+
+        `user_id` is as in engagements; whoever has none reads the feed itself.
+        """
+        seen = seen_of(cursor)
+        # One more than the page, which tells whether there is another.
+        most = len(seen) + size + 1
+        feed = read_feed(self._client, name, most, self._prefix)
         if feed is None:
             return None
-        start = 0
-        if place is not None:
-            behind = (n for n, post in enumerate(feed.posts) if place.is_before(*post))
-            start = next(behind, len(feed.posts))
-        end = start + size
-        posts = feed.posts[start:end]
-        next_cursor = Place(feed.version, posts[-1][1], posts[-1][0]).cursor() if posts else None
+        if feed.experiment and self._expose and user_id is not None:
+            feed = self._of_arm(feed, user_id, (len(seen), size), most)
+        unseen = [post_id for post_id, _ in feed.posts if hash_of(post_id) not in seen]
+        post_ids = tuple(unseen[:size])
+        goes_on = len(unseen) > size and len(seen) + size < MOST_SHOWN
         return Page(
-            feed.version,
-            self._still_shown(name, posts) if kept else tuple(post_id for post_id, _ in posts),
-            next_cursor if end < len(feed.posts) else None,
+            version=feed.version,
+            first=len(seen),
+            post_ids=post_ids,
+            next_cursor=cursor_of((*seen, *map(hash_of, post_ids))) if goes_on else None,
+            stale=feed.stale(time.time() * 1000),
         )
 
-    def _still_shown(self, name: str, posts: Sequence[tuple[str, float]]) -> tuple[str, ...]:
-        """Return those posts that the feed has now: what is hidden or deleted left it at once."""
-        post_ids = [post_id for post_id, _ in posts]
-        scores = self._client.zmscore(f"{self._prefix}feed:{{{name}}}", post_ids) if posts else []
-        return tuple(one for one, score in zip(post_ids, scores, strict=True) if score is not None)
-
-    def _newest(self, name: str) -> Feed | None:
-        feed = read_feed(self._client, name, WHOLE_FEED, self._prefix)
-        if feed is not None:
-            self._rankings[name, feed.version] = feed
-            while len(self._rankings) > self._kept:
-                self._rankings.popitem(last=False)
+    def _of_arm(self, feed: Feed, user_id: str, asked: tuple[int, int], most: int) -> Feed:
+        """Return the list of the reader's arm, and say that it is asked for."""
+        running: dict[str, Any] = feed.experiment or {}
+        arms = [(arm["name"], arm["share"]) for arm in running["arms"]]
+        arm = arm_of(running["salt"], running["name"], user_id, running["traffic"], arms)
+        if arm is None:
+            return feed
+        exposure = {
+            "user_id": user_id,
+            "experiment": running["name"],
+            "arm": arm,
+            "feed": feed.name,
+            "first": asked[0],
+            "count": asked[1],
+            "at_ms": int(time.time() * 1000),
+        }
+        if arm != (control := arms[0][0]):
+            named = f"{running['name']}.{arm}"
+            found = read_feed(self._client, feed.name, most, self._prefix, named)
+            if found is None:  # the experiment has just begun, or ended
+                exposure["served"] = control
+            feed = found or feed
+        if self._expose:
+            self._expose({**exposure, "version": feed.version})
         return feed
+
+
+def hash_of(post_id: str) -> bytes:
+    """Return what a cursor holds of a post."""
+    return sha256(post_id.encode()).digest()[:HASH_BYTES]
+
+
+def cursor_of(seen: Iterable[bytes]) -> str:
+    """Write a cursor: safe in a URL, of 8 characters a post."""
+    return base64.urlsafe_b64encode(b"".join(seen)).decode()
+
+
+def seen_of(cursor: str | None) -> dict[bytes, None]:
+    """Read a cursor, in the order of the posts; empty if it is none, as a user may have sent it."""
+    try:
+        data = base64.b64decode(cursor or "", b"-_", validate=True)
+    except ValueError:
+        return {}
+    if len(data) % HASH_BYTES or len(data) > MOST_SHOWN * HASH_BYTES:
+        return {}
+    return dict.fromkeys(data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES))
 
 
 def changes(
@@ -203,8 +270,18 @@ def show(feed: Feed | None) -> None:
         print(f"{rank:4} {score:16.6f} {post_id}")
 
 
+def show_page(page: Page | None) -> None:
+    """Print what a reader is shown."""
+    if page is None:
+        print("no such feed yet")
+        return
+    print(f"version {page.version}{', STALE' if page.stale else ''}")
+    for rank, post_id in enumerate(page.post_ids, page.first + 1):
+        print(f"{rank:4} {post_id}")
+
+
 def main() -> None:
-    """Print a feed once, or with `--follow` whenever it changes."""
+    """Print a feed once, whenever it changes with `--follow`, or as a reader gets it."""
     parser = argparse.ArgumentParser(description="Print a ranked feed from Redis.")
     parser.add_argument("--redis", default="redis://127.0.0.1:6379/0")
     parser.add_argument("--redis-prefix", default="")
@@ -212,12 +289,20 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=50)
     parser.add_argument("--follow", action="store_true")
     parser.add_argument("--for", dest="seconds", type=float, help="how long to follow")
+    parser.add_argument("--user", help="the page of this reader, in their arm; with --kafka")
+    parser.add_argument("--kafka", help="where exposures go")
+    parser.add_argument("--topic", default="exposures")
     arguments = parser.parse_args()
     client = redis.Redis.from_url(arguments.redis)
-    if arguments.follow:
-        watch(client, arguments.feed, arguments.top, arguments.redis_prefix, arguments.seconds)
+    name, top, prefix = arguments.feed, arguments.top, arguments.redis_prefix
+    if arguments.user and arguments.kafka:
+        exposures = Exposures(arguments.kafka, arguments.topic)
+        show_page(Pages(client, prefix, exposures).page(name, top, user_id=arguments.user))
+        exposures.close()
+    elif arguments.follow:
+        watch(client, name, top, prefix, arguments.seconds)
     else:
-        show(read_feed(client, arguments.feed, arguments.top, arguments.redis_prefix))
+        show(read_feed(client, name, top, prefix))
 
 
 if __name__ == "__main__":

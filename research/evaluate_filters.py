@@ -8,7 +8,7 @@ from pathlib import Path
 from filters_page import WholeEvaluation, curves, page
 from health_posts import HealthReport, evaluate_health, evaluate_health_left_out
 from local_labels import evaluate_local
-from pages import LOOKS, log_page_look, page_options, write_page
+from pages import log_page_look, page_options, write_page
 
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.spec import FilterSpec
@@ -20,7 +20,6 @@ from feedmill.training.evaluation.cross_validation import (
     report_left_out,
 )
 from feedmill.training.evaluation.evaluation_runs import StoredModel, on_ordinary, stored_model
-from feedmill.training.evaluation.looks import read_looks
 from feedmill.training.evaluation.report import Evaluation, FilterReport
 from feedmill.training.evaluation.stored_models import evaluate_stored, ordinary_rows
 from feedmill.training.training_data import Dataset, TrainingData, read_training_data
@@ -91,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     whole = evaluate_filters(options.data, options.model, budget, look=look)
     evaluation = whole.evaluation
     log_page_look(options, [one.card for one in evaluation.filters], evaluation.rows_by_source)
-    text = page(whole, read_looks(options.docs / LOOKS))
+    text = page(whole)
     write_page(options.docs, "filters", text, curves(evaluation))
 
 

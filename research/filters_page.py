@@ -12,7 +12,6 @@ from local_labels import DRAWS, LocalReport
 from msgspec.structs import replace
 
 from feedmill.models.cards import card_lines, common_lines, own_cards
-from feedmill.training.evaluation.looks import Look
 from feedmill.training.evaluation.markdown import page_text, table
 from feedmill.training.evaluation.ordinary_posts import ALL, MIN_CELL_ROWS, OrdinaryReport
 from feedmill.training.evaluation.report import (
@@ -35,8 +34,8 @@ is made by `make evaluate LOOK=why`; nothing in it is written by hand.
 The value of a filter is the probability that a post violates. By default a post is demoted from 0.6
 and hidden from 0.9; *caught* is demoted or hidden. The rows of a file are split by whole groups
 (video, subreddit, domain, opening words) into train, validation (which chooses the thresholds) and
-test. The test rows are looked at only on purpose (`--look WHY`), and each look is logged
-[below](#looks). The modes of evaluation:
+test. The test rows are looked at only on purpose (`--look WHY`), and each look is logged, with
+what it was for and the models, in [looks.jsonl](looks.jsonl). The modes of evaluation:
 
 - **stored**: the shipped model, at the shipped thresholds, on the test rows of each file;
 - **left out** are *other models*, made by the same recipe with fewer ordinary posts: a set is
@@ -52,7 +51,7 @@ Figures have their interval of 95 % in brackets: by 1,000 draws of whole groups 
 where there are 20 groups or more, else by rows; fractions have at least Wilson's binomial interval.
 The largest group is shown apart if more than 5 % of the violating rows are its own. Where "end" is
 written, a bar holds for that end of the interval, else for the figure itself. Why bars are missed:
-[learning curves](learning-curves.md).
+[the decision](decisions/filter-models.md#where-they-end).
 """
 
 
@@ -61,8 +60,6 @@ _LOCAL = f"""\
 thresholds. Half of the labels violate. The recall at 1 % of the fine posts: the mean of {DRAWS}
 draws, with the lowest and the highest.
 """
-# So many ids of posts that a filter judged worst.
-_WORST = 5
 
 
 @dataclass(frozen=True)
@@ -83,10 +80,10 @@ def curves(evaluation: Evaluation) -> dict[str, str]:
     }
 
 
-def page(whole: WholeEvaluation, looks: Sequence[Look]) -> str:
+def page(whole: WholeEvaluation) -> str:
     """Return the page as Markdown."""
     evaluation = whole.evaluation
-    lines = [*_HEAD.splitlines(), "", *_bar_lines(whole), *_look_lines(looks)]
+    lines = [*_HEAD.splitlines(), "", *_bar_lines(whole)]
     if evaluation.together is not None:
         lines += ["## Ordinary posts, by all filters together", ""]
         lines += [*ordinary_lines(evaluation.together, evaluation.filters), ""]
@@ -110,13 +107,13 @@ def page(whole: WholeEvaluation, looks: Sequence[Look]) -> str:
 
 
 def _shortened(report: FilterReport) -> FilterReport:
-    """Return a report with the largest group and the worst errors of each set alone."""
+    """Return a report with the largest group of each set alone, and no worst errors."""
     datasets = [
         replace(
             dataset,
             large_groups=[one for one in dataset.large_groups[:1] if one.without is not None],
-            worst_fine=dataset.worst_fine[:_WORST],
-            worst_violating=dataset.worst_violating[:_WORST],
+            worst_fine=[],
+            worst_violating=[],
         )
         for dataset in report.datasets
     ]
@@ -127,19 +124,6 @@ def _curves(report: FilterReport) -> list[str]:
     return [
         f"![{report.filter} on {d.name}, {d.mode}](filters/{plot_name(report.filter, d)})"
         for d in report.datasets
-    ]
-
-
-def _look_lines(looks: Sequence[Look]) -> list[str]:
-    rows = [
-        [str(number), look.day, look.why, f"{sum(look.rows.values()):,}"]
-        for number, look in enumerate(looks, 1)
-    ]
-    count = f"The test rows of this split were looked at {len(looks)} times"
-    return [
-        *("## Looks", "", f"{count}; `looks.jsonl` has the models, too.", ""),
-        *(table(["look", "day", "why", "test rows"], rows, left=3) if looks else ()),
-        *([""] if looks else ()),
     ]
 
 

@@ -12,7 +12,6 @@ from ranker_figures import (
     calibration_figure,
     mean_figures,
     slope_figure,
-    worst_ids,
 )
 from ranker_heads import (
     LATER,
@@ -24,7 +23,7 @@ from ranker_prior import evaluate_prior
 
 from feedmill.features.counters import KIND_INDEX, Counters
 from feedmill.rankers.engagement import ExpectedClicks
-from feedmill.rankers.post_ranker import EngagementRanker, baselines
+from feedmill.rankers.post_ranker import EngagementRanker, MostClicked, PostRanker, SmoothedRate
 from feedmill.training.arrays import Values
 from feedmill.training.datasets.headline_tests import (
     Arms,
@@ -133,7 +132,11 @@ def _evaluate_rates(
     posts = posts_of_arms(test)
     priors = model.prior_many(posts)
     text: dict[str, Values] = {"text alone": priors}
-    rankers = [EngagementRanker(model), *baselines(base, weight, SEED)]
+    rankers: list[PostRanker] = [
+        EngagementRanker(model),
+        MostClicked(),
+        SmoothedRate(base, weight),
+    ]
     random = np.random.default_rng(SEED + 3)
     table: list[tuple[str, ...]] = []
     truth = []
@@ -161,15 +164,6 @@ def _evaluate_rates(
         ),
         table,
     )
-    rates = test.clicks / test.impressions
-    errors = np.abs(np.log((rates + 1e-4) / (priors + 1e-4))) * np.sqrt(test.clicks + 1.0)
-    ids = [post.post_id for post in posts]
-    evaluation.add(
-        "Worst errors of the text alone, by arm",
-        "The error is that of the log of the rate, times the root of the clicks.",
-        ("arm", "error"),
-        worst_ids(ids, errors),
-    )
 
 
 def _counters_after(seen: SeenArms) -> list[Counters]:
@@ -192,10 +186,10 @@ def _evaluate_stage(
     evaluation: RankerEvaluation,
 ) -> list[tuple[str, ...]]:
     """Add the bars of a stage, and return the rows of its rankers."""
-    rates = ("engagement", "text alone", "smoothed rate", "constant")
+    rates = ("engagement", "text alone", "smoothed rate")
     bootstrap = Bootstrap(arms.tests)
     losses = {n: log_losses(scores[n], seen.rate) for n in rates}
-    others = list(rates[1:3])
+    others = list(rates[1:])
     gaps = mean_figures(
         bootstrap, [1e4 * (losses["engagement"] - losses[n]) for n in others], seen.rest
     )

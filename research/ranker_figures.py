@@ -141,11 +141,6 @@ def calibration_figure(
     return Figure(figure.value, max(figure.low - excess, 0.0), max(figure.high - excess, 0.0))
 
 
-def worst_ids(ids: Sequence[str], errors: Values, most: int = 5) -> list[tuple[str, str]]:
-    """Return the rows with the largest errors, by id; never their texts."""
-    return [(ids[i], f"{errors[i]:.3f}") for i in np.argsort(-errors, kind="stable")[:most]]
-
-
 def length_slices(texts: Sequence[str]) -> list[tuple[str, Mask]]:
     """Return the rows of each range of lengths, in characters, by its name."""
     lengths = np.array([len(text) for text in texts])

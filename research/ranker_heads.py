@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -11,7 +10,6 @@ import numpy.typing as npt
 from ranker_figures import (
     RankerEvaluation,
     group_figure,
-    length_slices,
     ndcg,
     within_group_correlations,
 )
@@ -21,7 +19,6 @@ from feedmill.features.text.ngrams import TextBatch
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts
-from feedmill.training.evaluation.slices import language_of
 from feedmill.training.fitting.engagement import reaction_rows
 from feedmill.training.fitting.heads import head_scores
 from feedmill.training.fitting.linear_text import TextRows, cross_fitted
@@ -29,11 +26,8 @@ from feedmill.training.fitting.ngram_models import SEED, fit_ridge, folds_of
 from feedmill.training.ranker_recipes import HeadRecipe
 
 LATER = 0.75
-_HOURS = ((0, 6), (6, 12), (12, 18), (18, 24))
-_HOUR_MS = 3_600_000
 # Media may cost so much of a correlation at most: the lower end of the paired difference.
 _MOST_LOST = -0.005
-_DAY_HOURS = 24
 
 
 def evaluate_head(
@@ -94,6 +88,9 @@ def evaluate_stored_head(
     groups = np.array(posts.groups)
     text = model.heads[head.kind].score(batch)
     scores_of_head = text + model.media[head.kind][kinds]
+    each = within_group_correlations(scores_of_head, posts.labels, groups)
+    quantiles = np.quantile(each, (0.0, 0.5, 1.0)) if len(each) else ()
+    of_groups = ", ".join(f"{found:.3f}" for found in quantiles) or "none is large enough"
     columns: list[tuple[str, Values]] = [
         (f"head `{head.kind}`", scores_of_head),
         ("the prior, all heads", model.lift.score(batch) + model.media_lift[kinds]),
@@ -111,50 +108,11 @@ def evaluate_stored_head(
     table.append(("shuffle", "", "", _ndcg(chance, posts, groups)))
     evaluation.add(
         f"Stored model, test groups, {head.kind} ({posts.source})",
-        "nDCG@10 within the group, the gain being log(1 + reactions).",
+        "nDCG@10 within the group, the gain being log(1 + reactions). The head's lowest, median "
+        f"and highest correlation of a group: {of_groups}.",
         ("order", "groups", "correlation", "nDCG@10"),
         table,
     )
-    _add_slices(posts, head, scores_of_head, evaluation)
-
-
-def _add_slices(
-    posts: LabelledPosts, head: HeadRecipe, scores: Values, evaluation: RankerEvaluation
-) -> None:
-    """Add how test groups differ, and the order within groups by hour, length and language."""
-    groups = np.array(posts.groups)
-    each = within_group_correlations(scores, posts.labels, groups)
-    low, middle, high = np.quantile(each, (0.0, 0.5, 1.0)) if len(each) else (np.nan,) * 3
-    table = [
-        (
-            f"{len(each)} communities: lowest, median, highest",
-            f"{len(posts):,}",
-            f"{low:.3f}, {middle:.3f}, {high:.3f}",
-        )
-    ]
-    for name, inside in _slices_of(posts):
-        found = within_group_correlations(scores[inside], posts.labels[inside], groups[inside])
-        if len(found):
-            of_groups = f"{name}, {len(found)} communities"
-            table.append((of_groups, f"{int(inside.sum()):,}", str(group_figure(found))))
-    evaluation.add(
-        f"Slices of head `{head.kind}`, test groups of {posts.source}",
-        "The correlation within a community; by hour, length and language its mean over those "
-        "with 20 posts.",
-        ("slice", "posts", "correlation"),
-        table,
-    )
-
-
-def _slices_of(posts: LabelledPosts) -> Iterator[tuple[str, Mask]]:
-    """Yield the posts of each part of the day, range of lengths, and language or script."""
-    hours = np.array([post.created_at_ms // _HOUR_MS % _DAY_HOURS for post in posts.posts])
-    for first, end in _HOURS:
-        yield f"{first} to {end} h UTC", (hours >= first) & (hours < end)
-    yield from length_slices(posts.texts)
-    languages = np.array([language_of(post) for post in posts.posts], dtype=np.str_)
-    for name in np.unique(languages).tolist():
-        yield name, languages == name
 
 
 def _ndcg(scores: Values, posts: LabelledPosts, groups: npt.NDArray[np.str_]) -> str:

@@ -12,7 +12,6 @@ from ranker_figures import (
     correlation_figures,
     length_slices,
     mean_figures,
-    worst_ids,
 )
 
 from feedmill.features.text.ngrams import TextBatch
@@ -194,9 +193,6 @@ def _evaluate_stored(
         if mask.sum() >= 30
     ]
     evaluation.add(f"{test.source} by length", "", ("length", "texts", "Spearman"), slices)
-    ids = [post.post_id for post in test.posts]
-    worst = worst_ids(ids, np.abs(value - truth))
-    evaluation.add(f"Worst errors on {test.source}, by row", "", ("row", "error"), worst)
     points = [(mean, rate) for _, mean, rate in rate_calibration(value, truth, ones)]
     panel = Panel(test.source, "quality", "mean rating", points, diagonal=True, dots=True)
     evaluation.panels.append(panel)

@@ -171,16 +171,22 @@ def writers(inst: Installation) -> Iterator[Finding]:
             needed.setdefault(stage_of(name), []).append(f"weights/{feed}".rstrip("/"))
         for name in [n for n, policy in gates.items() if policy.required]:
             needed.setdefault(name, []).append(f"gates/{feed}".rstrip("/"))
+    for one in settings.running.values():
+        for policy in one.arms.values():
+            required = [name for name, gate in policy.gates.items() if gate.required]
+            for name in (*map(stage_of, policy.weights.signals), *required):
+                needed.setdefault(name, []).append(f"experiments/{one.name}")
     for name in [name for name in needed if name not in running]:
         setting = needed[name][0] if needed[name] else ""
         start = f"start `feedmill worker {name}`" if name in STAGES else "start its program"
-        field = f"{name}=0" if setting.startswith("weights") else f"{name}.enabled=false"
+        fields = {"weights": f"{name}=0", "gates": f"{name}.enabled=false"}
+        field = fields.get(setting.partition("/")[0], "stopped=true")
         instead = f", or {inst.command(f'config set {setting} {field}')}" if setting else ""
         yield Finding(
             "writers",
             "wrong",
             f"nobody runs {name}: " + ("feeds are stale" if setting else "nobody ranks"),
-            f"settings {', '.join(needed[name])}" if setting else "instances",
+            f"settings {', '.join(dict.fromkeys(needed[name]))}" if setting else "instances",
             start + instead,
         )
 

@@ -8,13 +8,13 @@ from difflib import get_close_matches
 
 from feedmill.events.decode import decode_override
 from feedmill.events.errors import BadEvent
+from feedmill.events.settings import KINDS
 from feedmill.operations.doctor.finding import Finding
 from feedmill.operations.doctor.installation import Installation
 from feedmill.streams.settings.config_log import ConfigEntry
 
 # Overrides may be hundreds of thousands.
 _NEWEST_OVERRIDES = 1_000
-_KINDS = ("weights", "gates", "feeds", "rules")
 
 
 def refused_records(inst: Installation) -> Iterator[Finding]:
@@ -23,10 +23,13 @@ def refused_records(inst: Installation) -> Iterator[Finding]:
     last = {entry.key: entry for entry in entries}
     newest_applied = max((entry.offset for entry in entries if entry.applied), default=-1)
     for key, entry in last.items():
-        is_known = key.partition("/")[0] in _KINDS
+        is_known = key.partition("/")[0] in KINDS
         # Nothing can be written under a key of no setting: whatever is applied since outdates it.
         if entry.applied or (not is_known and entry.offset < newest_applied):
             continue
+        kind, _, name = key.partition("/")
+        if kind == "experiments" and name in inst.config.settings.experiments:
+            continue  # what it began with is in force; the name of one that ended takes no other
         yield Finding(
             "refused records",
             "wrong",
@@ -45,12 +48,14 @@ def _way_out(inst: Installation, entry: ConfigEntry, *, is_known: bool) -> str:
             f"declare the signal to every process: `export FEEDMILL_SIGNALS={name}:{role}`, beside"
             f" the others; or {inst.command(f'config set {entry.key} null')} removes the setting"
         )
+    if entry.key.startswith("experiments/"):
+        return f"start it with what is meant: `feedmill config set {entry.key} …`"
     if is_known:
         return (
             f"set it to what is meant, `feedmill config set {entry.key} …`, or remove it:"
             f" {inst.command(f'config set {entry.key} null')}"
         )
-    close = get_close_matches(entry.key, _KINDS, 1)
+    close = get_close_matches(entry.key, KINDS, 1)
     meant = close[0] if close else "weights"
     return (
         f"no setting is called so, and it has no effect: set what is meant, `feedmill config set"

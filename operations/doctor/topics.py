@@ -26,7 +26,7 @@ _MEANINGS = {
 # Of these more is as good.
 _AT_LEAST = ("retention.ms", "max.message.bytes", "min.compaction.lag.ms", "delete.retention.ms")
 # What no worker reads, and none writes unless there is a challenger.
-_NOT_OF_WORKERS = {"labels", "shadow", "rankings", "follows"}
+_NOT_OF_WORKERS = {"exposures", "labels", "shadow", "rankings", "follows"}
 # What the age of a post in a feed rests on.
 _WINDOWED = ("posts", "engagements", "counters")
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from feedmill.events.instance import Instance, PartitionLag
+from feedmill.events.shards import ALL_SHARDS
 from feedmill.operations.health.seen import Beat, FeedState, KafkaState, RedisState, Seen
+from feedmill.streams.flow import COMBINER
+from feedmill.streams.kafka.assignment import SHARDS
 from feedmill.streams.ranking.feed_freshness import FeedFreshness
 
 Severity = Literal["wrong", "warn"]
@@ -55,6 +58,7 @@ def findings(seen: Seen) -> list[Finding]:
     found += [Finding("wrong", *one) for one in (seen.kafka_trouble, seen.redis_trouble) if one]
     if seen.kafka is not None:
         found += _unread(seen, seen.kafka)
+        found += _unranked(seen.kafka)
         found += _unanswered(seen, seen.kafka, {one.topic for one in found})
         found += _instances(seen.kafka, {one.instance for one in found})
         found += _clock(seen.kafka)
@@ -130,6 +134,38 @@ def _cause(kafka: KafkaState, stage: str, topic: str, partition: int, *, is_own:
     return _Cause("silent", max(having, key=lambda beat: beat.at_ms).instance.instance)
 
 
+def _unranked(kafka: KafkaState) -> Iterator[Finding]:
+    """Find the shards of feeds that nobody ranks who can: nobody calls their feeds stale either."""
+    rankers = [beat for beat in kafka.beats if beat.instance.stage == COMBINER]
+    living = [beat for beat in rankers if beat in kafka.living]
+    free = set(ALL_SHARDS).difference(*(b.instance.shards for b in living if b.instance.ready))
+    causes: dict[_Cause, set[int]] = defaultdict(set)
+    for shard in free if any(beat.instance.group for beat in kafka.beats) else ():
+        having = [beat for beat in rankers if shard in beat.instance.shards]
+        # One that is not ready may be about to claim it.
+        late = [b for b in having if b in living] or [b for b in living if not b.instance.ready]
+        if late:
+            one = late[0].instance
+            cause = _Cause("not ready", one.instance, one.reason or "it does not say why")
+        elif having:
+            cause = _Cause("silent", max(having, key=lambda beat: beat.at_ms).instance.instance)
+        else:
+            cause = _Cause("nobody")
+        causes[cause].add(shard)
+    for cause, shards in causes.items():
+        beat = next((b for b in rankers if b.instance.instance == cause.instance), None)
+        what, way_out = "nobody ranks them", f"start a worker that ranks ({_DOCS}#workers)"
+        if beat is None and living:
+            way_out = "see `feedmill groups describe`: who has them may be no worker"
+        elif beat is not None and cause.kind == "silent":
+            what = f"{_silence(beat, kafka.now_ms)}, and nobody else ranks them"
+            way_out = _way_out_of_silence(beat.instance)
+        elif beat is not None:
+            what, way_out = f"{cause.instance} is not ready: {cause.why}", f"see {_DOCS}#recovery"
+        place = (SHARDS, tuple(sorted(shards)), cause.instance)
+        yield Finding("wrong", f"{SHARDS}{ranges(shards)}: {what}", way_out, *place)
+
+
 def _partitions(instance: Instance) -> dict[tuple[str, int], PartitionLag]:
     return {(one.topic, one.partition): one for one in instance.partitions}
 
@@ -190,21 +226,12 @@ def _way_out_of_silence(one: Instance) -> str:
 
 def _instances(kafka: KafkaState, named: set[str]) -> Iterator[Finding]:
     """Find instances that are silent or not ready and were not named yet."""
+    living = {beat.instance.instance for beat in kafka.living}
     for beat in {one.instance.instance: one for one in kafka.silent}.values():
-        one, silent_ms = beat.instance, kafka.now_ms - beat.at_ms
-        if one.instance in named or silent_ms > _NAMED_FOR_MS:
-            continue
         # The same process may still report as another stage.
-        if any(other.instance.instance == one.instance for other in kafka.living):
-            continue
-        had: dict[str, list[int]] = defaultdict(list)
-        for topic, partition in _partitions(one):
-            had[topic].append(partition)
-        what = _silence(beat, kafka.now_ms)
-        if had:
-            what += f"; others read {', '.join(f'{t}{ranges(had[t])}' for t in had)}, which it had"
-        place = (next(iter(had), ""), tuple(had["posts"]), one.instance)
-        yield Finding("warn", what, _way_out_of_silence(one), *place)
+        is_known = beat.instance.instance in named | living
+        if not is_known and kafka.now_ms - beat.at_ms <= _NAMED_FOR_MS:
+            yield _silent(kafka, beat)
     for one in {beat.instance.instance: beat.instance for beat in kafka.living}.values():
         if not one.ready and one.instance not in named:
             what = f"{one.instance} is not ready: {one.reason or 'it does not say why'}"
@@ -213,6 +240,23 @@ def _instances(kafka: KafkaState, named: set[str]) -> Iterator[Finding]:
     if len(builds) > 1:
         what = f"workers of different builds run: {', '.join(sorted(builds))}"
         yield Finding("warn", what, "end the upgrade: start all of them by one build")
+
+
+def _silent(kafka: KafkaState, beat: Beat) -> Finding:
+    """Return the finding of an instance that ended without a word; others have what it had."""
+    one = beat.instance
+    had: dict[str, set[int]] = defaultdict(set)
+    for other in (beat.instance for beat in kafka.silent if beat.instance.instance == one.instance):
+        for topic, partition in _partitions(other):
+            had[topic].add(partition)
+        if other.shards:
+            had[SHARDS].update(other.shards)
+    what = _silence(beat, kafka.now_ms)
+    if had:
+        what += f"; others have {', '.join(f'{t}{ranges(had[t])}' for t in had)}, which it had"
+    topic = next(iter(had), "")
+    numbers = tuple(sorted(had[topic]))
+    return Finding("warn", what, _way_out_of_silence(one), topic, numbers, one.instance)
 
 
 def _clock(kafka: KafkaState) -> Iterator[Finding]:

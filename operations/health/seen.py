@@ -114,8 +114,8 @@ class Seen:
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """The stages without which feeds are not fresh; all, where no feed says so."""
+        """The stages without whose signals feeds are not fresh; all, where no feed says so."""
         feeds = () if self.redis is None else self.redis.feeds
         behind = frozenset[str]().union(*(feed.stages for feed in feeds))
         stages = dict.fromkeys(map(stage_of, self.names.all))
-        return (*(stage for stage in stages if stage in behind or not feeds), "combiner")
+        return tuple(stage for stage in stages if stage in behind or not feeds)

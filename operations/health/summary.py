@@ -9,8 +9,8 @@ from typing import Any
 
 from feedmill.events.instance import Instance, LegTimes
 from feedmill.operations.health.findings import Finding, findings
-from feedmill.operations.health.seen import Seen
-from feedmill.streams.flow import role_of
+from feedmill.operations.health.seen import Beat, Seen
+from feedmill.streams.flow import COMBINER, role_of
 from feedmill.streams.observe.latency import LEGS, TOPICS
 
 _MIB = 1024 * 1024
@@ -18,11 +18,16 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class RunningWorker:
-    """A process that reports, with all of its stages; `age_ms` is that of its last heartbeat."""
+    """A process that reports, with all of its stages; `age_ms` is that of its last heartbeat.
+
+    `shards` are those of feeds that it ranks, `logs_lag` how many records it has not read to rank.
+    """
 
     stages: tuple[str, ...]
     one: Instance
     age_ms: int
+    shards: tuple[int, ...] = ()
+    logs_lag: int = 0
 
     @property
     def role(self) -> str:
@@ -44,6 +49,8 @@ class RunningWorker:
             "reason": one.reason,
             "lag": one.lag,
             "partitions": len({at.partition for at in one.partitions}),
+            "shards": self.shards,
+            "logs_lag": self.logs_lag,
             "memory_mib": one.memory_mib,
             "age_ms": self.age_ms,
         }
@@ -109,18 +116,20 @@ def _workers(seen: Seen) -> tuple[RunningWorker, ...]:
     if kafka is None:
         return ()
     beats = sorted(kafka.living, key=lambda beat: beat.at_ms)
-    stages: dict[tuple[str, int], list[str]] = {}
-    newest = {}
+    by_process: dict[tuple[str, int], list[Beat]] = {}
     for beat in beats:
-        key = beat.instance.instance, beat.instance.pid
-        stages.setdefault(key, []).append(beat.instance.stage)
-        newest[key] = beat
+        by_process.setdefault((beat.instance.instance, beat.instance.pid), []).append(beat)
     return tuple(
-        RunningWorker(
-            tuple(sorted(stages[key])), newest[key].instance, kafka.now_ms - newest[key].at_ms
-        )
-        for key in sorted(newest)
+        _worker(those, kafka.now_ms - those[-1].at_ms) for _, those in sorted(by_process.items())
     )
+
+
+def _worker(beats: Sequence[Beat], age_ms: int) -> RunningWorker:
+    ranking = [beat.instance for beat in beats if beat.instance.stage == COMBINER]
+    shards = tuple(shard for one in ranking for shard in one.shards)
+    logs_lag = sum(one.logs_lag for one in ranking)
+    stages = tuple(sorted(beat.instance.stage for beat in beats))
+    return RunningWorker(stages, beats[-1].instance, age_ms, shards, logs_lag)
 
 
 def worst_legs(instances: Iterable[Instance]) -> dict[str, dict[str, LegTimes]]:

@@ -61,6 +61,7 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
             _view(WINDOW_MS, min_lag_ms=2 * HOUR_MS) | {"delete.retention.ms": str(WINDOW_MS)},
         ),
         TopicSpec("engagements", "P", _log(WINDOW_MS, segment_ms=6 * HOUR_MS)),
+        TopicSpec("exposures", "P", _log(WINDOW_MS, segment_ms=6 * HOUR_MS)),
         *(TopicSpec(f"signals.{name}", "P", _view(WINDOW_MS)) for name in signals),
         # A new owner has an hour to read what a paused former owner still writes.
         TopicSpec("counters", "P", _view(WINDOW_MS, min_lag_ms=HOUR_MS)),

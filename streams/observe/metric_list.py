@@ -25,8 +25,7 @@ METRICS = (
     counter(
         "feedmill_passed_batches_total",
         "batches",
-        "Compressed batches that inflate beyond what a client takes, by topic; each reader passes"
-        " them by itself, after a restart again.",
+        "Compressed batches that inflate too far and are passed, by each reader for itself.",
         "Read `dead-letters`: each has the offsets. Stop who sends them.",
         ("topic",),
     ),
@@ -46,8 +45,7 @@ METRICS = (
     counter(
         "feedmill_lost_letters_total",
         "records",
-        "Rejected signals and overrides that have no dead letter: too many came while no worker"
-        " ranked.",
+        "Rejected signals and overrides without a dead letter: too many while nobody ranked.",
         "The log names the topic; the records stand there still.",
     ),
     counter(
@@ -55,8 +53,7 @@ METRICS = (
         "posts",
         "Posts whose `created_at_ms` was older than the window of every feed when they came: no"
         " feed shows them. A restart counts those again that are still on `posts`.",
-        "A producer sends old posts, or times that are wrong by days: `feedmill explain` tells the"
-        " age of a post.",
+        "A producer sends old posts or wrong times: `feedmill explain` tells the age of a post.",
     ),
     counter(
         "feedmill_model_errors_total",
@@ -79,16 +76,14 @@ METRICS = (
     counter(
         "feedmill_poison_total",
         "posts",
-        "Posts that ended the process in which they were tried after an unclean end of a worker; no"
-        " model judges them any more.",
+        "Posts that ended the process in which they were tried; no model judges them any more.",
         "Read the reasons: `feedmill dead-letters list --reason 'judged by no model'`. Mend the"
         " model, release it, then send the posts again: `feedmill dead-letters replay`.",
     ),
     gauge(
         "feedmill_outdated_share",
         "ratio",
-        "Part of the last week's posts, by offsets, whose signals are of an earlier version of the"
-        " model; they are scored again, the newest first.",
+        "Part of the last week's posts with signals of an earlier model; they are scored again.",
         "Wait, or raise FEEDMILL_RESCORE_RATE where the machine has room.",
     ),
     counter(
@@ -152,8 +147,7 @@ METRICS = (
     counter(
         "feedmill_unknown_posts_total",
         "posts",
-        "Posts whose engagements were forgotten because no record of the post came, and too many"
-        " such posts were newer.",
+        "Posts whose engagements were forgotten: no record of the post came, others were newer.",
         "A producer sends engagements before the posts, or for ids that do not exist.",
     ),
     histogram(
@@ -346,6 +340,12 @@ METRICS = (
         "feeds",
         "Feeds of the worker's shards; add the workers up.",
         "New communities; `max_feeds` of their pattern bounds them.",
+    ),
+    gauge(
+        "feedmill_shards",
+        "shards",
+        "Shards of feeds that the worker ranks and writes: 64 in all workers together.",
+        "Fewer in all: `feedmill health` names those that nobody ranks; their feeds are stale.",
     ),
     gauge(
         "feedmill_stale_feeds",

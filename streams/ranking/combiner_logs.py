@@ -131,6 +131,10 @@ class CombinerLogs:
         reason = reason or next(filter(None, (one.late_reason() for one in self._logs)), "")
         return reason or ("reading posts before signals" if self._after_posts else "")
 
+    def lag(self) -> int:
+        """Return how many offsets lie ahead, as last heard of."""
+        return sum(one.lag() for one in self._logs)
+
     def progress(self) -> tuple[str, int, int]:
         """Return what is being restored, how many offsets of it were read, and of how many."""
         if self._after_posts:

@@ -127,6 +127,14 @@ class RankingStep(Step):
     def refused_writes(self) -> int:
         return self._handover.refused_writes
 
+    @property
+    def shards(self) -> Collection[int]:
+        return self._claim.tokens
+
+    @property
+    def logs_lag(self) -> int:
+        return self._logs.lag()
+
     def heartbeat(self, instance: Instance, at_ms: int) -> None:
         self._freshness.heartbeat(instance, at_ms)
 

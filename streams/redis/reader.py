@@ -162,9 +162,12 @@ class FeedReader:
         """The channel on which changes of feeds are published."""
         return f"{self.prefix}feed-changes"
 
-    def feed(self, feed: str, top: int) -> FeedSnapshot | None:
-        """The first `top` of a feed, None where there is no such feed."""
-        key = f"{self.prefix}feed:{{{feed}}}"
+    def feed(self, feed: str, top: int, arm: str = "") -> FeedSnapshot | None:
+        """The first `top` of a feed, None where there is no such feed.
+
+        With `arm`, `<experiment>.<arm>`, those of the list of that arm.
+        """
+        key = f"{self.prefix}feed:{{{feed}}}" + (f":arm:{arm}" if arm else "")
         with self.client.pipeline(transaction=True) as pipe:
             pipe.zrange(key, 0, top - 1, desc=True, withscores=True)
             pipe.hgetall(f"{key}:info")

@@ -13,7 +13,7 @@ import msgspec
 
 from feedmill.events.errors import BadSetting, UsageError
 from feedmill.events.reasons import DECODE_ERRORS
-from feedmill.events.settings import Settings, SettingsDraft
+from feedmill.events.settings import Settings, SettingsDraft, check_key
 from feedmill.events.signal import SignalNames
 from feedmill.streams.kafka.batch_headers import reason_of
 from feedmill.streams.kafka.topic_reader import TopicRecord
@@ -153,8 +153,7 @@ def effective_value(settings: Settings, key: str) -> RawValue:
     BadSetting
         There is no such key.
     """
-    # Removing the setting is valid under every valid key, so it shows whether this is one.
-    settings.fold(key.encode(), b"", settings.offset)
+    check_key(key, settings.names)
     kind, _, name = key.partition("/")
     if kind == "weights":
         return settings.weights_of(name).as_dict()
@@ -162,6 +161,9 @@ def effective_value(settings: Settings, key: str) -> RawValue:
         return {gate: _as_dict(policy) for gate, policy in settings.gates_of(name).items()}
     if kind == "rules":
         return {rule: _as_dict(spec) for rule, spec in settings.rules.get(name, {}).items()}
+    if kind == "experiments":
+        experiment = settings.experiments.get(name)
+        return {} if experiment is None else _as_dict(experiment)
     feed = settings.feed_of(name)
     return {} if feed is None else _as_dict(feed)
 

@@ -333,6 +333,16 @@ class Step(ABC):
         return 0
 
     @property
+    def shards(self) -> Collection[int]:
+        """The shards of feeds that it ranks and writes, for the heartbeat."""
+        return ()
+
+    @property
+    def logs_lag(self) -> int:
+        """How many records of logs of its own it has not read, for the heartbeat."""
+        return 0
+
+    @property
     def scores_again(self) -> bool:
         """Whether it has earlier posts to judge again, some at a time."""
         return False

@@ -15,6 +15,7 @@ from feedmill.events.instance import (
     MOST_SOURCES,
     REASON_CHARACTERS,
     Instance,
+    LegTimes,
     PartitionLag,
 )
 from feedmill.streams.kafka.connection import Connection
@@ -163,47 +164,56 @@ class WorkerStatus:
 
     def instances(self) -> Iterator[Instance]:
         """Yield a heartbeat for each stage of the worker."""
-        worker = self._worker
-        settings = worker.settings
-        models: dict[str, dict[str, str]] = {}
-        applied: dict[str, int] = {}
-        capped: dict[str, set[str]] = {}
-        refused: dict[str, int] = {}
+        by_stage: dict[str, list[Step]] = {}
+        for step in self._worker.steps:
+            by_stage.setdefault(step.name, []).append(step)
         legs, memory_mib = self._legs.times(), resident_mib()
-        for step in worker.steps:
-            models.setdefault(step.name, {}).update(step.models)
-            offset = step.applied_offset()
-            seen = settings.settings.offset if offset is None else offset
-            applied[step.name] = min(applied.get(step.name, seen), seen)
-            capped.setdefault(step.name, set()).update(step.capped_sources)
-            refused[step.name] = refused.get(step.name, 0) + step.refused_writes
-        for stage, versions in models.items():
-            yield Instance(
-                stage=stage,
-                instance=worker.connection.environment.instance,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                build=_BUILD,
-                config_offset=applied[stage],
-                refused=tuple(settings.refused),
-                models=versions,
-                ready=not self._reason,
-                lag=sum(one.lag for one in self._partitions),
-                at_ms=worker.time.clock.now_ms(),
-                models_offset=worker.releases.offset(stage),
-                refused_releases=worker.releases.refused,
-                challengers=worker.releases.challengers.versions(stage),
-                canaries=worker.releases.canaries.versions(stage),
-                waiting_releases=worker.releases.waiting,
-                group=worker.group.name,
-                partitions=self._partitions,
-                reason=self._reason[:REASON_CHARACTERS],
-                memory_mib=memory_mib,
-                legs=legs,
-                capped_sources=tuple(sorted(capped[stage])[:MOST_SOURCES]),
-                capped_count=len(capped[stage]),
-                refused_writes=refused[stage],
-            )
+        for stage, steps in by_stage.items():
+            yield self._instance(stage, steps, legs, memory_mib)
+
+    def _instance(
+        self,
+        stage: str,
+        steps: Sequence[Step],
+        legs: dict[str, dict[str, LegTimes]],
+        memory_mib: int | None,
+    ) -> Instance:
+        worker = self._worker
+        settings, releases = worker.settings, worker.releases
+        models: dict[str, str] = {}
+        for step in steps:
+            models |= step.models
+        offsets = [step.applied_offset() for step in steps]
+        newest = settings.settings.offset
+        capped = {source for step in steps for source in step.capped_sources}
+        return Instance(
+            stage=stage,
+            instance=worker.connection.environment.instance,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            build=_BUILD,
+            config_offset=min(newest if offset is None else offset for offset in offsets),
+            refused=tuple(settings.refused),
+            models=models,
+            ready=not self._reason,
+            lag=sum(one.lag for one in self._partitions),
+            at_ms=worker.time.clock.now_ms(),
+            models_offset=releases.offset(stage),
+            refused_releases=releases.refused,
+            challengers=releases.challengers.versions(stage),
+            canaries=releases.canaries.versions(stage),
+            waiting_releases=releases.waiting,
+            group=worker.group.name,
+            partitions=self._partitions,
+            reason=self._reason[:REASON_CHARACTERS],
+            memory_mib=memory_mib,
+            legs=legs,
+            capped_sources=tuple(sorted(capped)[:MOST_SOURCES]),
+            capped_count=len(capped),
+            refused_writes=sum(step.refused_writes for step in steps),
+            shards=tuple(sorted(shard for step in steps for shard in step.shards)),
+            logs_lag=sum(step.logs_lag for step in steps),
+        )
 
     def close(self) -> None:
         self._web.stop()
@@ -214,12 +224,13 @@ class WorkerStatus:
             worker.topics.ready_reason(),
             worker.group.ready_reason(),
             worker.writer.trouble,
+            # Before the steps: one that may not claim says no more than that it has not.
+            self.others.ready_reason(worker.time.clock.now_ms()),
             worker.settings.ready_reason(),
             worker.releases.ready_reason(),
             worker.poison.ready_reason(),
             *(step.ready_reason() for step in worker.steps),
             worker.connection.health.reason(),
-            self.others.ready_reason(worker.time.clock.now_ms()),
         )
         return next((part for part in parts if part), "")
 
@@ -234,6 +245,7 @@ class WorkerStatus:
             {(worker.group.name, at.topic, str(at.partition)): float(n) for at, n in lag.items()},
         )
         self._report_late()
+        metrics.set("feedmill_shards", sum(len(step.shards) for step in worker.steps))
         metrics.set("feedmill_memory_bytes", (resident_mib() or 0) * 1024**2)
         metrics.set("feedmill_config_offset", worker.settings.settings.offset)
         metrics.add_up_to("feedmill_refused_settings_total", worker.settings.refused_count)

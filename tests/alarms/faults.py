@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from alarms.model_faults import (
@@ -220,6 +221,27 @@ def _children(pid: int) -> set[int]:
     return {int(word) for word in listed.stdout.split()}
 
 
+def member_that_is_no_worker(at: Surroundings) -> Iterator[None]:
+    """Join the group with a plain client, which gets half of the shards and ranks none."""
+    stranger = Consumer(
+        {
+            "bootstrap.servers": at.engine.kafka,
+            "group.id": at.engine.topic("worker"),
+            "partition.assignment.strategy": "range",
+            "enable.auto.commit": False,
+        }
+    )
+
+    def poll_until(stop: threading.Event) -> None:
+        stranger.subscribe([at.engine.topic("feed-shards")])
+        while not stop.is_set():
+            stranger.poll(0.5)
+        stranger.close()
+
+    with in_background(poll_until):
+        yield
+
+
 # By fault which alarms it raises.
 FAULTS: dict[Fault, tuple[str, ...]] = {
     refused_setting: ("FeedmillRefusedSettings",),
@@ -244,5 +266,6 @@ FAULTS: dict[Fault, tuple[str, ...]] = {
     workers_that_end: ("FeedmillWorkerRestarts", "FeedmillCrashLoop"),
     stopped_worker: ("FeedmillLoopStandsStill",),
     bad_signals_while_nobody_ranks: ("FeedmillLostLetters",),
+    member_that_is_no_worker: ("FeedmillFreeShards",),
     killed_worker: ("FeedmillDown", "FeedmillNoWorker"),
 }

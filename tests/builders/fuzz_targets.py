@@ -309,8 +309,9 @@ def kept_inputs(target: str) -> dict[str, bytes]:
     return {"good-made": toy_artifact(), **kept} if target == "artifact" else kept
 
 
+_TOPICS = ("posts", "engagements", "exposures", "overrides", "labels")
 TARGETS: Mapping[str, Target] = {
-    **{topic: of_topic(topic) for topic in ("posts", "engagements", "overrides", "labels")},
+    **{topic: of_topic(topic) for topic in _TOPICS},
     "signals": of_topic("signals.spam"),
     "instances": instances,
     "counters": counters,

@@ -16,6 +16,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.structs import OffsetAndMetadata
 
 from builders.commands import CommandTopics, Run
+from builders.experiment_tables import SETTING
 from builders.golden import Golden
 from builders.kafka_log import KafkaLog
 from builders.lists import stored_list
@@ -66,6 +67,8 @@ CHANGES = (
     f"lists release spam bad --timeout 0 {WHY}",
     f"lists withdraw spam bad --timeout 0 {WHY}",
     "lists rollback spam bad --timeout 0 --by ann",
+    f"experiments start fresher.json --timeout 0 {WHY}",
+    f"experiments stop fresher --timeout 0 {WHY}",
     f"dead-letters replay --all {WHY}",
     f"groups reset-offsets worker posts:1 --to latest {WHY}",
     f"topics reset {WHY}",
@@ -80,6 +83,7 @@ CHANGING_NOTHING = {
     *("doctor", "health"),
     *("config get", "config history", "gates preview", "weights preview", "weights suggest"),
     *("override list", "evaluate", "examination", "experiments plan", "experiments analyse"),
+    *("experiments list", "experiments status"),
     *(
         "dead-letters list",
         "dead-letters show",
@@ -144,6 +148,8 @@ def prepare(line: str, log: KafkaLog, store: Path) -> None:
         admin.alter_configs([posts])
     elif line.startswith("lists release"):
         stored_list(store, "domains", ["evil.example"])
+    elif line.startswith("experiments start"):
+        Path("fresher.json").write_text(json.dumps(SETTING))
     elif line.startswith("dead-letters"):
         write_letter(log, b"p1", GOOD_POST, offset=3)
     elif line.startswith("groups reset-offsets"):
@@ -170,6 +176,7 @@ def test_every_command_that_changes_something_leaves_its_record(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FEEDMILL_MODELS", str(tmp_path))
     monkeypatch.setattr(hanging_transactions, "_QUIET_MS", 0)
     log = KafkaLog(Environment(kafka=stack.kafka, topic_prefix=prefix), 2)

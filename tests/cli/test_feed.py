@@ -69,13 +69,13 @@ class ScriptedReader(FeedReader):
         self._steps = iter(steps)
         self.read_at_s: list[float] = []
 
-    def feed(self, feed: str, top: int) -> FeedSnapshot | None:
+    def feed(self, feed: str, top: int, arm: str = "") -> FeedSnapshot | None:
         step = next(self._steps, None)
         if step is None:
             raise KeyboardInterrupt
         step()
         self.read_at_s.append(time.monotonic())
-        return super().feed(feed, top)
+        return super().feed(feed, top, arm)
 
 
 def nothing() -> None:

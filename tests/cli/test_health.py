@@ -44,10 +44,11 @@ def beat(topics: CommandTopics, name: str, *partitions: int, **more: Any) -> Non
         memory_mib=180,
         legs=LEGS,
     )
+    shards = tuple(32 * partition + n for partition in partitions for n in range(32))
     for stage in STAGES:
-        topics.send(
-            "instances", f"{stage}/{name}", msgspec.structs.replace(one, stage=stage, **more)
-        )
+        said = {"shards": shards, "logs_lag": 1} if stage == "combiner" else {}
+        said |= {"stage": stage, **more}
+        topics.send("instances", f"{stage}/{name}", msgspec.structs.replace(one, **said))
 
 
 @pytest.mark.stack
@@ -60,8 +61,8 @@ def test_a_healthy_engine_is_one_screen(run: Run, engine: CommandTopics) -> None
     assert lines[0].startswith("feedmill: healthy  ")
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
-    roles = [[name, "worker", "all", "1"] for name in ("one", "two")]
-    assert [line.split()[:4] for line in lines[3:5]] == roles
+    roles = [[name, "worker", "all", "1", "32", "ready", "1"] for name in ("one", "two")]
+    assert [line.split()[:7] for line in lines[3:5]] == roles
     assert lines[-2] == "posts   24.0/s  in all 9/46"
     assert lines[-1].startswith("feeds   1 fresh, 0 starting, 0 stale   redis ")
 
@@ -75,10 +76,11 @@ def test_a_partition_that_nobody_reads_is_named(run: Run, engine: CommandTopics)
     found = json.loads(result.stdout)
     assert found["healthy"] is False
     wrong = [(one["topic"], one["partitions"]) for one in found["findings"]]
-    assert wrong == [("posts", [1]), ("engagements", [1])]
+    assert wrong == [("posts", [1]), ("engagements", [1]), ("feed-shards", [*range(32, 64)])]
     assert all(one["way_out"] for one in found["findings"])
     (worker,) = found["workers"]
     assert (worker["instance"], worker["memory_mib"]) == ("one", 180)
+    assert (worker["shards"], worker["logs_lag"]) == ([*range(32)], 1)
     assert found["legs"]["posts"]["append_to_redis"]["p99_ms"] == 45.8
 
 
@@ -181,7 +183,7 @@ def test_what_is_wrong_stands_on_top_with_its_way_out(monkeypatch: pytest.Monkey
         [
             RunningWorker(("spam", "nsfw"), one, 900),
             RunningWorker(STAGES[:-1], ready("two"), 1_000),
-            RunningWorker(STAGES[-1:], ready("three"), 1_000),
+            RunningWorker(STAGES[-1:], ready("three"), 1_000, (7, 9), 50),
             RunningWorker(("novelty",), ready("four", group=""), 1_000),
         ],
         {},
@@ -197,11 +199,11 @@ def test_what_is_wrong_stands_on_top_with_its_way_out(monkeypatch: pytest.Monkey
         "look   spam would hide too much",
         "       -> look at some of their posts",
         "",
-        "instance  role    stages     partitions  state        lag  MiB  seen",
-        "one       judge   spam nsfw           0  not ready  1,204        1 s",
-        "two       judge   all                 0  ready          0        1 s",
-        "three     ranker  combiner               ready          0        1 s",
-        "four              novelty                ready          0        1 s",
+        "instance  role    stages     partitions  shards  state        lag  MiB  seen",
+        "one       judge   spam nsfw           0          not ready  1,204        1 s",
+        "two       judge   all                 0          ready          0        1 s",
+        "three     ranker  combiner                    2  ready         50        1 s",
+        "four              novelty                        ready          0        1 s",
         "",
         "feeds   1 fresh, 0 starting, 2 stale",
     ]

@@ -139,7 +139,16 @@ WRONG_LINES = {
         *("spam --data nowhere.csv", "spam --jobs 0", "spam --rows 1"),
     ),
     "experiments": (
-        *("", "start", "plan", "plan nowhere.json", "plan broken.jsonl", "plan 'a b.json'"),
+        *(
+            "",
+            "begin",
+            "start",
+            "start nowhere.json",
+            "start bad.json",
+            "start good.json --traffic 0",
+        ),
+        *("start 'a b.json'", "start good.json --name 'a b'", "stop", "status", "list all"),
+        *("plan", "plan nowhere.json", "plan broken.jsonl", "plan 'a b.json'"),
         *("plan good.json", "plan good.json --assume clicks=1", "plan good.json --effect 0"),
         *("plan good.json --assume take_rate=5%", "plan good.json --before nowhere.csv"),
         *("plan good.json --assume take_rate=0.05", "plan good.json --assume actions=1:9"),

@@ -96,6 +96,20 @@ CASES = [
         {},
         {'feedmill_stale_feeds{instance="w1"}': "0 0 3 0 0 0 2 0 0 0"},
     ),
+    Case(
+        "FeedmillFreeShards",
+        {
+            'feedmill_shards{instance="w1"}': "32x20",
+            'feedmill_shards{instance="w2"}': "32x4 0x16",
+        },
+        "6m",
+        "5m",
+        {},
+        {
+            'feedmill_shards{instance="w1"}': "32x4 0 64x15",
+            'feedmill_shards{instance="w2"}': "32x4 0x16",
+        },
+    ),
     of_series(
         *("FeedmillPartitionLate", f'feedmill_late_seconds{{instance="w1", {POSTS_3}}}'),
         *("0+60x10", "3m", "1m"),

@@ -1,5 +1,6 @@
 """Judges and rankers of one group: who ranks owns no posts, and the combiner moves alone."""
 
+import time
 from collections import Counter
 from typing import Any
 
@@ -21,6 +22,14 @@ def decide(engine: Engine, *names: str) -> None:
     until(lambda: len(engine.dead_letters()) == before + 1)
 
 
+def beat_of(engine: Engine, worker: Worker) -> dict[str, Any]:
+    """The combiner's heartbeat of a worker, empty before the first."""
+    beats = engine.instances().values()
+    return next(
+        (one for one in beats if (one["pid"], one["stage"]) == (worker.pid, "combiner")), {}
+    )
+
+
 def who_ranks(engine: Engine) -> list[Worker]:
     alive = [one for one in engine.workers.values() if one.process.poll() is None]
     return [one for one in alive if "ranking " in one.log.read_text()]
@@ -35,8 +44,15 @@ def test_a_ranker_ranks_by_logs_another_takes_over_and_the_combiner_moves_withou
     decide(engine, *(f"first-{n}" for n in range(20)))
     assert len(who_ranks(engine)) == 2
     ranker = engine.workers[RANKER]
-    beats = {one["pid"]: one for one in engine.instances().values()}
+    beats = {
+        one["pid"]: one | {"shards": beat_of(engine, worker).get("shards", [])}
+        for one in engine.instances().values()
+        for worker in engine.workers.values()
+        if worker.pid == one["pid"]
+    }
     assert {one["group"] for one in beats.values()} == {engine.topic("worker")}
+    ranking = [one["shards"] for one in beats.values()]
+    assert sorted(shard for shards in ranking for shard in shards) == [*range(64)]
     assert [bool(beats[one.pid]["partitions"]) for one in engine.workers.values()] == [
         one.stages == JUDGE for one in engine.workers.values()
     ]
@@ -59,3 +75,12 @@ def test_a_ranker_ranks_by_logs_another_takes_over_and_the_combiner_moves_withou
     assert set(judged.values()) == {1}
     assert len(engine.lettered()) == 3
     assert engine.complaints() == []
+
+    # One of another group that would rank, too, claims nothing.
+    engine.start("spam+combiner")
+    second = engine.workers["spam+combiner"]
+    until(lambda: "runs the stage" in beat_of(engine, second).get("reason", ""))
+    time.sleep(2.0)
+    assert beat_of(engine, second)["shards"] == []
+    assert beat_of(engine, engine.workers[WORKER])["shards"] == [*range(64)]
+    assert "ranking " not in second.log.read_text()

@@ -13,6 +13,10 @@ from feedmill.events.signal import SignalNames
 NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 POST = {"post_id": "p", "author_id": "a", "created_at_ms": 1_700_000_000_001, "text": "x"}
 ENGAGEMENT = {"post_id": "p", "user_id": "u", "kind": "like", "at_ms": 1_700_000_000_001}
+EXPOSURE = {
+    **{"user_id": "u", "experiment": "e", "arm": "b", "feed": "global", "version": 1},
+    **{"first": 0, "count": 10, "at_ms": 1_700_000_000_001},
+}
 SIGNAL = {"post_id": "p", "post_offset": 3, "value": 0.5, "model": "m", "version": "v", "at_ms": 1}
 OVERRIDE = {"verdict": "hide", "by": "ann", "reason": "", "at_ms": 1}
 LABEL = {"post_id": "p", "target": "spam", "value": 1, "source": "rater", "at_ms": 1}
@@ -33,6 +37,7 @@ def of_signal(name: str) -> Decode:
 DECODERS: dict[str, Decode] = {
     "posts": decode.decode_post,
     "engagements": decode.decode_engagement,
+    "exposures": decode.decode_exposure,
     "overrides": lambda key, value: decode.decode_override(NAMES, key, value),
     "labels": decode.decode_label,
     "models": lambda key, value: decode.decode_release(("spam", "quality"), key, value),
@@ -87,6 +92,23 @@ CHANGES: dict[str, tuple[bytes, dict[str, Any], list[dict[str, Any]]]] = {
             {"dwell_ms": True},
             {"dwell_ms": 1e9},
             {"feed_version": 2**53},
+        ],
+    ),
+    "exposures": (
+        b"u",
+        EXPOSURE,
+        [
+            *({name: ...} for name in EXPOSURE),
+            {"user_id": "u v"},
+            {"experiment": "a b"},
+            {"arm": ""},
+            {"served": "a|b"},
+            {"feed": "x:y"},
+            {"version": -1},
+            {"first": 10_001},
+            {"count": 0},
+            {"count": 10_001},
+            {"at_ms": 1_700_000_000},
         ],
     ),
     "signals.spam": (
@@ -180,6 +202,7 @@ RECORDS: list[tuple[str, bytes | None, bytes | None]] = [
     *(("lists", b"list/spam/a", value) for value in (b"{}", b'{"sha256":"%s"}' % (b"A" * 64))),
     *(("posts", key, bytes_of(POST)) for key in (b"q", b"p ", b"\xff", None)),
     *((topic, b"q", bytes_of(event)) for topic, event in (("engagements", ENGAGEMENT),)),
+    ("exposures", b"q", bytes_of(EXPOSURE)),
     ("signals.spam", b"q", bytes_of(SIGNAL)),
     ("labels", b"q", bytes_of(LABEL)),
     *((topic, b"p", None) for topic in ("engagements", "labels", "instances")),

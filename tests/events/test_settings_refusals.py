@@ -111,7 +111,14 @@ VALUES: list[tuple[str, list[Any]]] = [
 # Keys that are refused whatever the value.
 KEYS: list[bytes | None] = [
     *(None, b"", b"\xff", b"Weights", b"feeds", b"rules", b"rules/extreme"),
-    *(b"rankings", b"experiments/x", b"weights/", b"weights/a b", b"weights/a/b"),
+    *(
+        b"rankings",
+        b"experiments/",
+        b"experiments/a b",
+        b"weights/",
+        b"weights/a b",
+        b"weights/a/b",
+    ),
     *(b"weights/community:*", b"weights/topic:x", b"weights/x@arm", b"gates/community:"),
     # Long keys are cut.
     *(b"\xff" * 99, b"x" * 99, b"rankings/" + b"x" * 99, b"rules/" + b"x" * 99),

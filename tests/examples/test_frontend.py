@@ -4,11 +4,14 @@ It runs under an account that may read `feed:*` alone, as the shipped ACL has it
 """
 
 import importlib.util
+import itertools
+import json
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,9 +19,11 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
+from builders.commands import CommandTopics
 from builders.waiting import in_background, now_ms
 from builders.written_redis import WrittenRedis
 from feedmill.deploy.local import StackAddress
+from feedmill.experiments.assignment import arm_of
 
 pytestmark = pytest.mark.stack
 
@@ -32,6 +37,7 @@ def frontend() -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    sys.path.insert(0, str(EXAMPLE.parent))  # as where it runs as a program
     spec.loader.exec_module(module)
     return module
 
@@ -60,6 +66,13 @@ def url(stack: StackAddress, prefix: str, writer: WrittenRedis) -> Iterator[str]
     at = urlsplit(stack.redis)
     yield at._replace(netloc=f"{name}:secret@{at.hostname}:{at.port}").geturl()
     writer.client.acl_deluser(name)
+
+
+@pytest.fixture
+def topics(stack: StackAddress, prefix: str) -> Iterator[CommandTopics]:
+    made = CommandTopics(stack.kafka, prefix)
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -106,64 +119,55 @@ def test_version_and_ranking_belong_together_while_it_is_rewritten(
         assert feed.weights["quality"] == written[version] + 1
 
 
-def test_pages_stay_in_the_version_they_began_with(
-    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
-) -> None:
-    pages = frontend.Pages(client, prefix, kept=2)
-    assert pages.page("global") is None
-    one = writer.feed("global", {f"p{i:03}": float(i) for i in range(120)})
-    first = pages.page("global", 50)
-    two = writer.feed("global", {f"p{i:03}": float(-i) for i in range(120)})
-    second = pages.page("global", 50, first.next_cursor)
-    third = pages.page("global", 50, second.next_cursor)
-    assert (first.version, second.version, third.version) == (one, one, one)
-    assert third.next_cursor is None
-    read = first.post_ids + second.post_ids + third.post_ids
-    assert read == tuple(f"p{i:03}" for i in reversed(range(120)))
-    assert pages.page("global", 50).version == two
-    three = writer.feed("global", {"p": 1.0})
-    assert pages.page("global", 50).version == three  # the two kept ones are now 2 and 3
-    forgotten = pages.page("global", 50, first.next_cursor)
-    assert (forgotten.version, forgotten.post_ids) == (three, ("p",))
-
-
-def test_what_is_hidden_or_deleted_leaves_the_later_pages_of_a_version(
-    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
-) -> None:
-    posts = {f"p{i}": float(i) for i in range(10)}
-    pages = frontend.Pages(client, prefix)
-    one = writer.feed("global", posts)
-    first = pages.page("global", 4)
-    assert first.post_ids == ("p9", "p8", "p7", "p6")
-    for gone in ("p5", "p3", "p1", "p0"):
-        del posts[gone]
-    writer.feed("global", {**posts, "new": 20.0})
-    second = pages.page("global", 4, first.next_cursor)
-    assert (second.version, second.post_ids) == (one, ("p4", "p2"))
-    third = pages.page("global", 4, second.next_cursor)
-    assert (third.post_ids, third.next_cursor) == ((), None)
-
-
-def test_another_replica_goes_on_where_the_page_ended(
-    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
-) -> None:
-    posts = {f"p{i}": float(i // 2) for i in range(10)}  # two of each score
-    one = writer.feed("global", posts)
-    replicas = [frontend.Pages(client, prefix) for _ in range(4)]
-    read, cursor = [], None
-    for replica in replicas:
-        page = replica.page("global", 3, cursor)
-        read.append(page.post_ids)
+def scrolled(pages: Any, size: int, user_id: str | None = None) -> list[str]:
+    """All posts of a reader who scrolls to the end."""
+    read: list[str] = []
+    cursor = None
+    while True:
+        page = pages.page("global", size, cursor, user_id)
+        assert page.first == len(read)
+        read += page.post_ids
         cursor = page.next_cursor
-    assert [post_id for page in read for post_id in page] == [f"p{i}" for i in range(9, -1, -1)]
+        if cursor is None:
+            return read
+
+
+def test_no_post_comes_twice_or_is_skipped_while_the_ranking_moves(
+    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
+) -> None:
+    random, pages = Random(4), frontend.Pages(client, prefix)
+    assert pages.page("global") is None
+    scores = {f"p{i:03}": float(i) for i in range(120)}
+    hidden: set[str] = set()
+    writer.feed("global", scores)
+    read, cursor = list[str](), None
+    for turn in range(20):
+        page = frontend.Pages(client, prefix).page("global", 7, cursor)  # any replica goes on
+        assert not hidden & set(page.post_ids)
+        read += page.post_ids
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+        scores = {name: score + random.gauss(0, 40) for name, score in scores.items()}
+        for gone in random.sample(sorted(scores), 2):
+            del scores[gone]
+            hidden.add(gone)
+        scores[f"new{turn}"] = random.uniform(0, 150)
+        writer.feed("global", scores)
     assert cursor is None
-    # New posts at the top move nothing, and the cursor goes on in the newest version.
-    two = writer.feed("global", {**posts, "new": 20.0, "newer": 21.0})
-    begun = replicas[0].page("global", 3)
-    assert begun.version == two
-    cursor = frontend.Place(one, 4.0, "p8").cursor()
-    page = frontend.Pages(client, prefix).page("global", 3, cursor)
-    assert (page.version, page.post_ids) == (two, ("p7", "p6", "p5"))
+    assert len(read) == len(set(read))
+    assert set(scores) <= set(read)
+    assert scrolled(pages, 50) == sorted(scores, key=lambda name: -scores[name])
+
+
+def test_a_page_says_that_the_feed_is_stale(
+    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
+) -> None:
+    writer.feed("global", {"a": 2.0, "b": 1.0})
+    assert not frontend.Pages(client, prefix).page("global").stale
+    writer.feed("global", {"a": 1.0, "b": 2.0}, fresh_until_ms=now_ms() - 1)
+    page = frontend.Pages(client, prefix).page("global")
+    assert (page.stale, page.post_ids) == (True, ("b", "a"))
 
 
 def test_what_is_no_cursor_gives_the_first_page(
@@ -171,8 +175,111 @@ def test_what_is_no_cursor_gives_the_first_page(
 ) -> None:
     writer.feed("global", {"a": 2.0, "b": 1.0})
     pages = frontend.Pages(client, prefix)
-    for cursor in ("", "17-50", "%%%", "bnVsbA==", "e30=", "WzEsMiwzLDRd", "WyJ4IiwxLCJhIl0="):
+    too_long = frontend.cursor_of([frontend.hash_of("a")] * 1001)
+    for cursor in ("", "17-50", "%%%", "ä", "bnVsbA==", "e30=", too_long):
         assert pages.page("global", 50, cursor).post_ids == ("a", "b")
+
+
+# --- arms -----------------------------------------------------------------------------------
+
+
+def run_experiment(writer: WrittenRedis, prefix: str, *, traffic: int = 10_000) -> None:
+    """Have the experiment `e` on `global`, of an arm with the lowest post first."""
+    posts = {f"p{i}": float(i) for i in range(10)}
+    writer.feed("global", posts)
+    running = {
+        "name": "e",
+        "salt": "s",
+        "traffic": traffic,
+        "arms": [{"name": "control", "share": 5000}, {"name": "upside-down", "share": 5000}],
+    }
+    key, of_arm = f"{prefix}feed:{{global}}", f"{prefix}feed:{{global}}:arm:e.upside-down"
+    writer.client.hset(f"{key}:info", "experiment", json.dumps(running))
+    writer.client.zadd(of_arm, {name: -score for name, score in posts.items()})
+    writer.client.copy(f"{key}:info", f"{of_arm}:info")
+    writer.client.hdel(f"{of_arm}:info", "experiment")
+    writer.client.hset(f"{of_arm}:info", "version", 77)
+
+
+def test_each_reader_gets_the_list_of_their_arm_and_the_exposure_is_sent_first(
+    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
+) -> None:
+    run_experiment(writer, prefix, traffic=8_000)
+    version = int(writer.client.hget(f"{prefix}feed:{{global}}:info", "version") or 0)
+    said: list[dict[str, Any]] = []
+    pages = frontend.Pages(client, prefix, said.append)
+    arms = [("control", 5000), ("upside-down", 5000)]
+    up, down = [f"p{i}" for i in reversed(range(10))], [f"p{i}" for i in range(10)]
+    found = set()
+    for user in (f"user-{n}" for n in range(50)):
+        began_ms = now_ms()
+        read = scrolled(pages, 4, user)
+        arm = arm_of("s", "e", user, 8_000, arms)
+        found.add(arm)
+        assert read == (down if arm == "upside-down" else up)
+        exposures, said[:] = list(said), []
+        if arm is None:
+            assert exposures == []
+            continue
+        times = [one.pop("at_ms") for one in exposures]
+        assert began_ms <= times[0] <= times[-1] <= now_ms()
+        assert exposures == [
+            {
+                "user_id": user,
+                "experiment": "e",
+                "arm": arm,
+                "feed": "global",
+                "version": 77 if arm == "upside-down" else version,
+                "first": first,
+                "count": 4,
+            }
+            for first in (0, 4, 8)
+        ]
+    assert found == {None, "control", "upside-down"}
+    # Whoever is not known, and a frontend that cannot say what it shows, get the feed itself.
+    assert scrolled(pages, 4) == scrolled(frontend.Pages(client, prefix), 4, "user-0") == up
+    assert said == []
+
+
+def test_where_the_list_of_an_arm_is_missing_the_control_is_served_and_said(
+    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
+) -> None:
+    run_experiment(writer, prefix)
+    arms = [("control", 5000), ("upside-down", 5000)]
+    user = next(
+        one
+        for one in (f"user-{n}" for n in itertools.count())
+        if arm_of("s", "e", one, 10_000, arms) == "upside-down"
+    )
+    said: list[dict[str, Any]] = []
+    pages = frontend.Pages(client, prefix, said.append)
+    first = pages.page("global", 4, None, user)
+    assert (first.post_ids, "served" in said[0]) == (("p0", "p1", "p2", "p3"), False)
+    of_arm = f"{prefix}feed:{{global}}:arm:e.upside-down"
+    writer.client.delete(of_arm, f"{of_arm}:info")
+    second = pages.page("global", 4, first.next_cursor, user)
+    assert second.post_ids == ("p9", "p8", "p7", "p6")
+    assert (said[1]["arm"], said[1]["served"]) == ("upside-down", "control")
+    # And once the experiment is over, without an exposure.
+    writer.client.hdel(f"{prefix}feed:{{global}}:info", "experiment")
+    third = pages.page("global", 4, second.next_cursor, user)
+    assert (third.post_ids, third.next_cursor) == (("p5", "p4"), None)
+    assert len(said) == 2
+
+
+def test_its_exposures_reach_kafka(
+    url: str, writer: WrittenRedis, prefix: str, topics: CommandTopics, stack: StackAddress
+) -> None:
+    topics.make("exposures")
+    run_experiment(writer, prefix)
+    command = [sys.executable, str(EXAMPLE), "--redis", url, "--redis-prefix", prefix]
+    command += ["--kafka", stack.kafka, "--topic", f"{prefix}exposures", "--user", "bob"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    [record] = topics.read("exposures")
+    exposure = json.loads(record.value or b"")
+    assert (record.key, exposure["user_id"]) == (b"bob", "bob")
+    first = {"control": "p9", "upside-down": "p0"}[exposure["arm"]]
+    assert done.stdout.splitlines()[:2] == [f"version {exposure['version']}", f"   1 {first}"]
 
 
 def test_changes_are_announced(

@@ -9,7 +9,6 @@ from ranker_figures import (
     ndcg,
     slope_figure,
     within_group_correlations,
-    worst_ids,
 )
 from sklearn.metrics import ndcg_score
 
@@ -70,13 +69,6 @@ def test_groups_count_alike() -> None:
     figure = group_figure(np.array([0.1] * 30 + [0.3] * 30))
     assert figure.value == pytest.approx(0.2)
     assert 0.15 < figure.low < 0.2 < figure.high < 0.25
-
-
-def test_the_worst_rows_are_named_by_id() -> None:
-    assert worst_ids(["a", "b", "c"], np.array([0.1, 0.9, 0.5]), 2) == [
-        ("b", "0.900"),
-        ("c", "0.500"),
-    ]
 
 
 def test_every_text_has_one_length() -> None:

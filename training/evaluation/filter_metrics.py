@@ -129,12 +129,8 @@ def dataset_report(
     mode: Mode,
     note: str,
     parts: Sequence[ScoredRows],
-    looked_at: frozenset[str] = frozenset(),
 ) -> DatasetReport:
-    """Report a data set whose parts were scored by one model each; the rows count together.
-
-    `looked_at` are the groups that version 0.1 was tested on.
-    """
+    """Report a data set whose parts were scored by one model each; the rows count together."""
     rows = concatenate([part.rows for part in parts])
     scores = np.concatenate([part.scores for part in parts])
     violating = rows.labels == 1
@@ -146,7 +142,7 @@ def dataset_report(
         dropped=sum(part.dropped for part in parts),
         metrics=filter_metrics(scores, violating, rows.groups),
         large_groups=_large_groups(scores, violating, rows.groups),
-        slices=slices_of(rows, scores, DEMOTE_AT, looked_at),
+        slices=slices_of(rows, scores, DEMOTE_AT),
         worst_fine=[rows.posts[i].post_id for i in worst_fine],
         worst_violating=[rows.posts[i].post_id for i in worst_violating],
         roc=roc_points(scores, violating),

@@ -198,8 +198,9 @@ def _details(datasets: Sequence[DatasetReport]) -> list[str]:
     lines = []
     if with_slices := [dataset for dataset in datasets if dataset.slices]:
         lines += ["Slices:", "", *slices_table(with_slices), ""]
-    lines += ["Worst errors, by id (`<set>-<row>`):", ""]
-    return [*lines, *(line for dataset in datasets for line in _worst(dataset)), ""]
+    if worst := [line for dataset in datasets for line in _worst(dataset)]:
+        lines += ["Worst errors, by id (`<set>-<row>`):", "", *worst, ""]
+    return lines
 
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> list[str]:

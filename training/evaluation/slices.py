@@ -1,4 +1,4 @@
-"""Slices of evaluated posts: by language or script, by length, by whether 0.1 looked at them."""
+"""Slices of evaluated posts: by language or script, and by length."""
 
 from __future__ import annotations
 
@@ -36,24 +36,20 @@ class Slice(msgspec.Struct, frozen=True):
     false_alarms: Figure
 
 
-def slices_of(
-    rows: LabelledPosts, scores: Values, threshold: float, looked_at: frozenset[str]
-) -> list[Slice]:
+def slices_of(rows: LabelledPosts, scores: Values, threshold: float) -> list[Slice]:
     """Return the slices with at least 20 rows.
 
-    `scores` are (rows,); a post of at least `threshold` counts as caught.  `looked_at` are the
-    groups that version 0.1 was tested on.
+    `scores` are (rows,); a post of at least `threshold` counts as caught.
     """
     slices = []
     for by, values in (
         ("language", [language_of(post) for post in rows.posts]),
         ("length", [length_band(len(post.text)) for post in rows.posts]),
-        ("version 0.1", [_looked_at(group in looked_at) for group in rows.groups]),
     ):
         names = np.array(values, dtype=np.str_)
         for value in sorted(set(values), key=lambda name: (len(name), name)):
             inside = names == value
-            if inside.sum() >= _MIN_ROWS and (by != "version 0.1" or looked_at):
+            if inside.sum() >= _MIN_ROWS:
                 slices.append(_slice(by, value, rows.where(inside), scores[inside], threshold))
     return slices
 
@@ -89,7 +85,3 @@ def language_of(post: Post) -> str:
 def _script(text: str) -> str:
     letters = len(_LETTER.findall(text))
     return "latin script" if 2 * len(_LATIN.findall(text)) >= letters else "other script"
-
-
-def _looked_at(is_looked_at: bool) -> str:
-    return "looked at" if is_looked_at else "not looked at"

@@ -18,7 +18,6 @@ from feedmill.models.text_model import TextModel
 from feedmill.training.arrays import Mask, Values, Weights
 from feedmill.training.datasets.known import KNOWN
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
-from feedmill.training.datasets.split import seen_by_first_edition
 from feedmill.training.evaluation.filter_metrics import (
     DatasetReport,
     ScoredRows,
@@ -84,7 +83,7 @@ def evaluate_stored(
             )
         scored = ScoredRows(rows, model.score_many(rows.posts), len(given) - len(rows))
         note = _note(card, data, dataset)
-        reports.append(dataset_report(rows.source, "stored", note, [scored], looked_at(dataset)))
+        reports.append(dataset_report(rows.source, "stored", note, [scored]))
     return StoredReports(reports, not_looked_at)
 
 
@@ -155,19 +154,6 @@ def training_rows(card: ModelCard, dataset: Dataset) -> LabelledPosts | None:
     None if the card does not name the file.
     """
     return dataset.rows.without_test() if _is_named(card, dataset)[0] else None
-
-
-def looked_at(dataset: Dataset) -> frozenset[str]:
-    """Return the groups of this project's data sets that version 0.1 was tested on.
-
-    None of a file that somebody names: that history is no business of theirs.
-    """
-    if KNOWN.get(dataset.known.file) is not dataset.known:
-        return frozenset()
-    groups = dataset.rows.groups
-    family = groups[0].partition("|")[0]
-    seen = seen_by_first_edition(family, [group.partition("|")[2] for group in groups])
-    return frozenset(group for group, is_seen in zip(groups, seen, strict=True) if is_seen)
 
 
 def _is_named(card: ModelCard, dataset: Dataset) -> tuple[bool, bool]:

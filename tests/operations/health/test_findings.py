@@ -44,16 +44,23 @@ def lags(
 def worker(
     name: str, *partitions: int, stages: tuple[str, ...] = STAGES, age_ms: int = 1_000, **more: Any
 ) -> tuple[Beat, ...]:
-    """The heartbeats of a worker that is well, but for what is given."""
+    """The heartbeats of a worker that is well, but for what is given; 16 shards a partition."""
     one = Instance(
         *("", name, "host-1", 7, "0.2", -1, (), {}, True, 0, NOW_MS - age_ms),
         group="worker",
         partitions=lags(*partitions),
     )
-    one = msgspec.structs.replace(one, **more)
-    return tuple(
-        Beat(NOW_MS - age_ms, msgspec.structs.replace(one, stage=stage)) for stage in stages
-    )
+    shards = tuple(16 * partition + n for partition in partitions for n in range(16))
+    beats = {stage: msgspec.structs.replace(one, stage=stage) for stage in stages}
+    if "combiner" in beats:
+        beats["combiner"] = msgspec.structs.replace(beats["combiner"], shards=shards)
+    replaced = (msgspec.structs.replace(beat, **more) for beat in beats.values())
+    return tuple(Beat(NOW_MS - age_ms, beat) for beat in replaced)
+
+
+def ranker(name: str, *parts: int, **more: Any) -> tuple[Beat, ...]:
+    """The heartbeat of a worker that only ranks; of 16 shards each part."""
+    return worker(name, *parts, stages=("combiner",), partitions=(), **more)
 
 
 def program(age_ms: int = 1_000, **more: Any) -> tuple[Beat, ...]:
@@ -96,6 +103,7 @@ def held_back() -> Seen:
 
 DRIFT = ModelDrift("spam", "v", "scores", "drift", 900, 0.4, 0.2, "the mean moved")
 ALL = worker("one", 0, 1, 2, 3)
+JUDGE = worker("judge", 0, 1, 2, 3, stages=STAGES[:-1])
 BUT_SPAM = worker("one", 0, 1, 2, 3, stages=STAGES[1:])
 AN_HOUR_LATE = (PartitionLag("posts", 3, 0), PartitionLag("engagements", 3, 900, 3_600_000))
 
@@ -120,6 +128,13 @@ CASES: dict[str, Seen] = {
     "one of two workers is stopped": seen(
         *worker("one", 0, 1), *worker("two", 2, 3, age_ms=14_000)
     ),
+    "a ranker is stopped": seen(*JUDGE, *ranker("r1", 0, 2), *ranker("r2", 1, 3, age_ms=13_000)),
+    "another took over from it": seen(
+        *JUDGE, *ranker("r1", 0, 1, 2, 3), *ranker("r2", 1, 3, age_ms=30_000)
+    ),
+    "a ranker restores": seen(*JUDGE, *ranker("r1", ready=False, reason="reading posts, 5 of 9")),
+    "a member that is no worker has shards": seen(*JUDGE, *ranker("r1", 0, 1, 2)),
+    "nobody ranks": seen(*JUDGE),
     "others took over from it": seen(*ALL, *worker("two", 2, 3, age_ms=40_000)),
     "a worker that is not ready": one_worker(ready=False, reason="catching up, 9 records to go"),
     "one that has no partitions yet": seen(
@@ -178,6 +193,8 @@ def test_what_is_wrong_is_named_with_place_and_way_out(golden: Golden) -> None:
     [
         well(),
         with_own(*program()),
+        # A judge and two rankers, which read no partition of posts as a group does.
+        seen(*JUDGE, *ranker("r1", 0, 1), *ranker("r2", 2, 3)),
         # A setting that a later one replaced.
         refused_setting(10),
         # A stage that no feed needs.

@@ -102,6 +102,17 @@ def test_other_rollbacks_are_refused(golden: Golden) -> None:
 # --- effective values -------------------------------------------------------------------------
 
 
+def test_an_experiment_is_shown_with_its_defaults_and_ends_by_a_value() -> None:
+    arms = [{"name": "a", "share": 5000}, {"name": "b", "share": 5000, "weights": {"quality": 1}}]
+    value = {"arms": arms, "feeds": ["global"], "salt": "s", "planned_n": 1000}
+    key, removal = "experiments/one", ("experiments/one", {"value": None})
+    log = log_of((key, {"value": value}), removal, (key, {"value": {**value, "stopped": True}}))
+    assert [entry.applied for entry in log.history(key)] == [True, False, True]
+    shown = effective_value(log.settings, key)
+    assert (shown["stopped"], shown["traffic"], len(shown["arms"])) == (True, 10_000, 2)
+    assert effective_value(log.settings, "experiments/two") == {}
+
+
 def test_rules_and_feeds_are_shown_as_plain_objects() -> None:
     rule = {"verdict": "hide", "domains": ["evil.example"]}
     settings = log_of(

@@ -5,7 +5,7 @@ from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.evaluation.slices import language_of, length_band, slices_of
 
 
-def test_slices_by_language_length_and_what_version_0_1_looked_at() -> None:
+def test_slices_by_language_and_length() -> None:
     texts = ["short one"] * 30 + ["слово за словом " * 8] * 30
     rows = [
         Post(f"{i}", f"author-of-{i}", 0, t, lang="de" if i < 25 else None)
@@ -14,21 +14,16 @@ def test_slices_by_language_length_and_what_version_0_1_looked_at() -> None:
     labels = (np.arange(60) % 2).astype(np.float64)
     groups = [f"g|{i % 25}" for i in range(60)]
     whole = LabelledPosts("s", rows, labels, groups, np.full(60, "test"))
-    looked_at = frozenset({f"g|{i}" for i in range(12)})
-    slices = {(s.by, s.value): s for s in slices_of(whole, labels * 0.7, 0.6, looked_at)}
+    slices = {(s.by, s.value): s for s in slices_of(whole, labels * 0.7, 0.6)}
     assert set(slices) == {
         ("language", "de"),
         ("language", "other script"),
         ("length", "to 100"),
         ("length", "to 200"),
-        ("version 0.1", "looked at"),
-        ("version 0.1", "not looked at"),
     }
     of_german = slices["language", "de"]
     assert (of_german.caught.value, of_german.false_alarms.value, of_german.auc.value) == (1, 0, 1)
     assert of_german.false_alarms.high > 0
-    without = slices_of(whole, labels * 0.7, 0.6, frozenset())
-    assert not any(part.by == "version 0.1" for part in without)
 
 
 def test_bands_of_length_include_their_end() -> None:

@@ -8,13 +8,10 @@ from builders.leaks import Parrot, check_nothing_leaked, leaky_data
 from builders.training_data import dataset, labelled, ordinary
 from feedmill.events.errors import UsageError
 from feedmill.models.artifact import ModelCard
-from feedmill.training.datasets.known import SMS
 from feedmill.training.datasets.labelled_posts import LabelledPosts
-from feedmill.training.datasets.split import split_of_first_edition
 from feedmill.training.evaluation.stored_models import (
     compare_stored,
     evaluate_stored,
-    looked_at,
     ordinary_rows,
 )
 from feedmill.training.training_data import Dataset, TrainingData
@@ -97,14 +94,6 @@ def test_of_ordinary_files_the_split_counts_that_the_look_allows() -> None:
         of_known, of_strange = ordinary_rows([card_of(known)], [known, strange], look=look)
         assert of_known.texts == known.rows.where(known.rows.splits == split).texts
         assert of_strange.texts == strange.rows.texts
-
-
-def test_groups_that_version_0_1_was_tested_on_are_named_of_its_own_files() -> None:
-    rows = ordinary("one", 3)
-    assert looked_at(dataset(rows)) == frozenset()
-    groups = looked_at(Dataset(rows, SMS))
-    assert groups and groups < set(rows.groups)
-    assert all(split_of_first_edition(*group.split("|")) == "test" for group in groups)
 
 
 def test_two_models_are_compared_on_the_same_rows_that_neither_learned() -> None:

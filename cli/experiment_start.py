@@ -1,0 +1,79 @@
+"""`feedmill experiments start|stop`: an experiment begins, takes more readers, and ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from feedmill.cli.change_options import ChangeOptions, note_option, with_setting_change
+from feedmill.cli.experiment_file import EXPERIMENT_FILE, read_experiment
+from feedmill.cli.options import by_option
+from feedmill.cli.output import time_text
+from feedmill.cli.setting_change import change_setting, read_settings_log
+from feedmill.events.errors import UsageError
+from feedmill.events.experiment import WHOLE, Experiment
+from feedmill.operations.experiment_runs import PREFIX, run_of
+from feedmill.streams.kafka.topic_reader import count_partitions
+from feedmill.streams.settings.environment import Environment
+
+
+@click.command()
+@click.argument("experiment", type=EXPERIMENT_FILE)
+@click.option("--name", help="Its name.  [that of the file, without its ending]")
+@click.option(
+    "--traffic",
+    type=click.IntRange(1, WHOLE),
+    metavar="N",
+    help="How many of 10,000 readers are in it, instead of what EXPERIMENT says.",
+)
+@with_setting_change(by_option, note_option)
+def start(
+    environment: Environment,
+    change: ChangeOptions,
+    experiment: Path,
+    name: str | None,
+    traffic: int | None,
+) -> None:
+    """Start EXPERIMENT on the readers of its feeds, or give one that runs more of them.
+
+    It writes the setting `experiments/<name>`, after the checks that every stage makes: the feeds
+    exist and have no other experiment, arms differ, gates are at most stricter. Later only traffic
+    changes, upwards, and no name is used twice.
+    """
+    written = read_experiment(experiment, environment.signals, name)
+    value = {**written.value, **({} if traffic is None else {"traffic": traffic})}
+    log = read_settings_log(environment)
+    key = PREFIX + written.name
+    if log.written_value(key) == value:
+        raise UsageError(f"`{written.name}` runs with just that; nothing was sent")
+    # Without it frontends could not say who saw what.
+    count_partitions(environment, ["exposures"])
+    _warn(written.experiment)
+    change_setting(environment, log, key, value, change)
+
+
+@click.command()
+@click.argument("name")
+@with_setting_change(by_option, note_option)
+def stop(environment: Environment, change: ChangeOptions, name: str) -> None:
+    """Stop the experiment NAME: every reader has the feed itself again, at once.
+
+    The lists of its arms leave Redis. What is exported of it stays, and the name stays taken.
+    """
+    log = read_settings_log(environment)
+    run = run_of(log, name)
+    if run.stopped is not None:
+        raise UsageError(
+            f"`{name}` was stopped at {time_text(run.stopped.at_ms)}, offset {run.stopped.offset}"
+        )
+    value = {**(log.written_value(PREFIX + name) or {}), "stopped": True}
+    change_setting(environment, log, PREFIX + name, value, change)
+
+
+def _warn(experiment: Experiment) -> None:
+    """Say on stderr what a careful reader of the results would miss."""
+    if not experiment.guardrails:
+        click.echo(
+            "warning: no guardrail says what an arm may not worsen; consider `guardrails`", err=True
+        )
