@@ -25,7 +25,7 @@ from feedmill.events.post import Post
 from feedmill.events.rules import decode_rules
 from feedmill.features.history.post_history import PostHistory, PostVersion
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.text.deobfuscation import deobfuscate, normalise_characters
+from feedmill.features.text.normalise import deobfuscate, normalise_characters
 from feedmill.filters.hide_rate_guard import sources_of_all
 from feedmill.filters.lists import ListKind, ListSet
 from feedmill.filters.registry import FILTERS

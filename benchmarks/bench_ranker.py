@@ -31,7 +31,7 @@ from own_redis import own_redis
 
 from feedmill.events.decode import encode
 from feedmill.events.decode_many import decode_posts, decode_signals
-from feedmill.events.shards import ALL_SHARDS, SHARDS, shard_of
+from feedmill.events.partition import ALL_SHARDS, SHARDS, shard_of
 from feedmill.events.signal import Signal
 from feedmill.rankers.combiner import Combiner
 from feedmill.streams.kafka.batches import FetchedRecords, RecordBatch, TopicPartition

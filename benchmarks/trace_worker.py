@@ -5,7 +5,8 @@
 A worker runs in this process against servers of its own.  What it calls while nothing comes, and
 is noted.  Then comes a post, and after it new weights.  Printed is what each calls beyond idle
 cycles: the engine's own functions where they are first called, below their callers.  The last lines
-count functions and files; comprehensions are left out.
+count functions and files; comprehensions are left out, and what the checks of models call, which
+come once a minute whatever was sent.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FrameType
@@ -32,6 +33,7 @@ from feedmill.streams.worker_process import new_worker
 ROOT = Path(__file__).parents[1]
 OWN = tuple(str(ROOT / name) + "/" for name in ("tables", "events", "features", "models"))
 OWN += tuple(str(ROOT / name) + "/" for name in ("filters", "rankers", "streams"))
+CHECKS = str(ROOT / "streams" / "releases" / "model_checks.py")
 WITHIN_S = 60.0
 # A commit comes within half a second of what it commits; what follows it, soon after.
 SETTLES_S = 2.0
@@ -90,14 +92,18 @@ class Tracer:
             return
         if way is not self.idle and code in self.idle.calls:
             return
-        way.calls[code] = Call(code, self._depth(way, frame), threading.current_thread().name)
+        callers = [caller.f_code for caller in _callers(frame)]
+        if any(caller.co_filename == CHECKS for caller in (code, *callers)):
+            return
+        depth = sum(caller in way.calls for caller in callers)
+        way.calls[code] = Call(code, depth, threading.current_thread().name)
 
-    def _depth(self, way: Way, frame: FrameType) -> int:
-        depth, caller = 0, frame.f_back
-        while caller is not None:
-            depth += caller.f_code in way.calls
-            caller = caller.f_back
-        return depth
+
+def _callers(frame: FrameType) -> Iterator[FrameType]:
+    caller = frame.f_back
+    while caller is not None:
+        yield caller
+        caller = caller.f_back
 
 
 def _is_own(code: CodeType) -> bool:
@@ -195,7 +201,12 @@ def trace(environment: Environment, idle_s: float) -> tuple[Way, Way]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--idle", type=float, default=20.0, help="seconds of idle cycles")
+    parser.add_argument(
+        "--idle",
+        type=float,
+        default=75.0,
+        help="seconds of idle cycles: a round of checks of models takes 55",
+    )
     parser.add_argument("--only", choices=("post", "weights"), help="print one way")
     parser.add_argument("--depth", type=int, default=100, help="print so many levels of calls")
     arguments = parser.parse_args()

@@ -11,7 +11,6 @@ import msgspec
 from rich.console import Group
 
 from feedmill.cli.output import plain_table, rich_table
-from feedmill.streams.observe.histogram import Distribution
 from feedmill.streams.observe.latency import (
     LEGS,
     OF_THE_WORKER,
@@ -19,6 +18,7 @@ from feedmill.streams.observe.latency import (
     PartitionLag,
     RowKey,
 )
+from feedmill.streams.observe.metrics import Distribution
 
 _COLUMNS = ("topic", "leg", "a second>", "p50>", "p99>")
 _LAG_COLUMNS = ("group", "topic", "lag>", "worst partition>", "its lag>")

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from feedmill.events.errors import BadSetting
 from feedmill.events.limits import NAME_PATTERN, Id, Name
-from feedmill.events.shards import SHARDS
+from feedmill.events.partition import SHARDS
 
 DEFAULT_MAX_FEEDS = 2048
 FEED_PATTERNS = ("community:*", "lang:*")

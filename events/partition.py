@@ -1,8 +1,8 @@
-"""The partition of a key, by murmur2 as in Kafka's Java client."""
+"""The partition of a key, by murmur2 as in Kafka's Java client, and the shard of a name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from struct import unpack_from
 
@@ -80,3 +80,21 @@ def partitions_of(keys: Sequence[bytes], partitions: int) -> npt.NDArray[np.int6
     if len(keys) < _FEW_KEYS:
         return np.array([partition_of(key, partitions) for key in keys], np.int64)
     return (murmur2_many(keys) & np.uint32(0x7FFFFFFF)).astype(np.int64) % partitions
+
+
+# As many as `feed-shards` has partitions.
+SHARDS = 64
+ALL_SHARDS = frozenset(range(SHARDS))
+
+
+@lru_cache(maxsize=65_536)
+def shard_of(name: str) -> int:
+    """Return the shard of a feed or of a post, by its name or id."""
+    return partition_of(name.encode("utf-8", "surrogatepass"), SHARDS)
+
+
+def shards_of(names: Iterable[str]) -> list[int]:
+    """Return the shards of many, which are not likely to be asked for again."""
+    keys = [name.encode("utf-8", "surrogatepass") for name in names]
+    shards: list[int] = partitions_of(keys, SHARDS).tolist()
+    return shards

@@ -23,7 +23,7 @@ from feedmill.features.text.code_points import (
     code_points,
     text_of,
 )
-from feedmill.features.text.deobfuscation import MANY_MARKS, MOST_MARKS
+from feedmill.features.text.normalise import MANY_MARKS, MOST_MARKS
 
 Numbers = npt.NDArray[np.int32]
 

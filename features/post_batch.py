@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.post import Post
-from feedmill.features.history.near_duplicates import SignatureBatch, minhash
+from feedmill.features.history.near_duplicates import SignatureBatch, minhash, sketches_of
 from feedmill.features.links import linked_hosts, path_words
 from feedmill.features.media import MediaKinds, media_kinds
 from feedmill.features.text.interleaved_weights import InterleavedWeights
@@ -58,6 +58,12 @@ class PostBatch:
     def signatures(self) -> SignatureBatch:
         """The MinHash signatures of the texts."""
         return minhash(self.text)
+
+    @cached_property
+    def sketches(self) -> list[int]:
+        """The sketch of each text, as int64; 0 where there is hardly any 5-gram."""
+        found: list[int] = sketches_of(self.signatures.signatures).tolist()
+        return found
 
     @cached_property
     def paths(self) -> TextBatch:

@@ -8,8 +8,7 @@ import msgspec
 
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.calibration import log_odds
-from feedmill.filters.model import FilterModel
+from feedmill.filters.model import FilterModel, log_odds
 from feedmill.models.word_parts import word_parts
 
 Parts = list[tuple[str, float]]

@@ -13,8 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text.byte_hashes import CHUNK_BYTES, ByteHashes, Hashes
-from feedmill.features.text.byte_rows import Indices, byte_set, encode
+from feedmill.features.text.byte_rows import (
+    CHUNK_BYTES,
+    ByteHashes,
+    Hashes,
+    Indices,
+    byte_set,
+    encode,
+)
 from feedmill.filters.phrase_words import (
     has_symbols,
     line_of_words,

@@ -13,9 +13,8 @@ from unicodedata import category
 import numpy as np
 
 from feedmill.features.text.code_points import CharacterTable, code_points, text_of
-from feedmill.features.text.deobfuscation import HIDDEN, compatible
 from feedmill.features.text.leet import LEET
-from feedmill.features.text.normalise import normalise
+from feedmill.features.text.normalise import HIDDEN, compatible, normalise
 from feedmill.features.text.remembered import remembered
 
 # In scripts without blanks each character is a word, so that a phrase is found within a sentence.

@@ -6,6 +6,11 @@ bins that are filled in either of two signatures, the fraction with equal values
 Jaccard similarity of the two sets of 5-grams.  Case and digits make no difference, nor does
 anything else that `text.normalise` removes.
 
+A *sketch* is a text in 64 bits, of which two have more in common the more alike the texts are: one
+bit of each bin (b-bit minwise hashing, b = 1; Li and König 2010); an empty bin has that of the last
+one before it that is filled (one-permutation hashing, densified; Shrivastava and Li 2014).  Of
+texts whose sets of 5-grams have a Jaccard similarity of s, (1 + s) / 2 of the bits are equal.
+
 Pure numpy: a row never depends on the other rows of its batch.
 """
 
@@ -16,8 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text.byte_hashes import GOLDEN
-from feedmill.features.text.byte_rows import PADDING_BYTES, Indices
+from feedmill.features.text.byte_rows import GOLDEN, PADDING_BYTES, Indices
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.text_chunk import TextChunk
 
@@ -44,6 +48,14 @@ MIN_CHARACTERS = 50
 _MIN_UNSPACED_BYTES = 150
 # One emoji over and over has few different 5-grams.
 _MIN_FILLED_BINS = 30
+# Three quarters of the bits of sketches are equal where half of all 5-grams are in both texts.  Of
+# a text with nothing of the other so many are in one of 30,000.
+_MOST_UNEQUAL = BINS // 4
+_SKETCH_BITS = (1 << BINS) - 1
+# A text of fewer has no sketch.
+_FEWEST_BINS = 3
+_BIN_SPREAD, _BIN_MIX = np.uint32(0x9E3779B1), np.uint32(0xC2B2AE35)
+_OF_BIN = np.arange(BINS, dtype=np.uint32) * np.uint32(0x85EBCA6B)
 
 # Texts that agree in all bins of one band meet in a bucket; see `SignatureBatch.buckets`.
 BANDS = 10
@@ -157,6 +169,28 @@ def consensus(signatures: Signatures) -> Signatures:
     position = np.arange(len(ordered))[:, None]
     run = position - np.maximum.accumulate(np.where(is_new, position, 0), axis=0)
     return np.take_along_axis(ordered, run.argmax(axis=0)[None, :], axis=0)
+
+
+def sketches_of(signatures: Signatures) -> npt.NDArray[np.int64]:
+    """Return the sketch of each row of signatures: (rows,); 0 where there is hardly any 5-gram."""
+    bins = np.arange(2 * BINS)
+    twice = np.concatenate((signatures, signatures), axis=1)
+    filled = np.where(twice != EMPTY, bins, -1)
+    last = np.maximum.accumulate(filled, axis=1)[:, BINS:]
+    values = np.take_along_axis(twice, last, axis=1).astype(np.uint32)
+    # By bin, too: else a value that fills many of them would decide all their bits.
+    bits = ((values * _BIN_SPREAD ^ _OF_BIN) * _BIN_MIX >> np.uint32(31)).astype(np.uint8)
+    found: npt.NDArray[np.int64] = np.packbits(bits, axis=1).view(np.int64)[:, 0]
+    found[np.count_nonzero(signatures, axis=1) < _FEWEST_BINS] = 0
+    return found
+
+
+def differ_much(one: int, other: int) -> bool:
+    """Return whether less than half of two texts is the same, by their sketches.
+
+    False where one has no sketch.
+    """
+    return bool(one and other) and ((one ^ other) & _SKETCH_BITS).bit_count() > _MOST_UNEQUAL
 
 
 def _bin_minima(chunk: TextChunk) -> Minima:

@@ -13,8 +13,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.history.clusters import NO_CLUSTER, Clusters
-from feedmill.features.history.hash_index import BucketHeads, HashIndex, Sequence32
+from feedmill.features.history.earlier_entries import (
+    NO_CLUSTER,
+    BucketHeads,
+    Clusters,
+    HashIndex,
+    Sequence32,
+)
 from feedmill.features.history.near_duplicates import (
     BANDS,
     BINS,

@@ -18,20 +18,21 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
-from feedmill.features.text.byte_hashes import CHUNK_BYTES, ByteHashes, odd_multipliers
 from feedmill.features.text.byte_rows import (
+    CHUNK_BYTES,
     FOLDED,
     PADDING_BYTES,
+    ByteHashes,
     ByteRows,
     Bytes,
     Indices,
     encode,
     four_bytes,
+    odd_multipliers,
     word_bounds,
 )
-from feedmill.features.text.deobfuscation import deobfuscate, normalise_characters
 from feedmill.features.text.interleaved_weights import InterleavedWeights, LaneSums, Weights
-from feedmill.features.text.normalise import obfuscated_rows
+from feedmill.features.text.normalise import deobfuscate, normalise_characters, obfuscated_rows
 from feedmill.features.text.text_chunk import TextChunk, Tokens, WordRows
 
 HASH_BITS = 18

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from feedmill.events.instance import Instance, PartitionLag
-from feedmill.events.shards import ALL_SHARDS
+from feedmill.events.partition import ALL_SHARDS
 from feedmill.operations.health.seen import Beat, FeedState, KafkaState, RedisState, Seen
 from feedmill.streams.flow import COMBINER
 from feedmill.streams.kafka.assignment import SHARDS

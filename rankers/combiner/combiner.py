@@ -8,8 +8,8 @@ from collections.abc import Set as AbstractSet
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
-from feedmill.events.shards import ALL_SHARDS
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.changes import Changes, FeedChange, SignalsChange
 from feedmill.rankers.combiner.columns import NO_POST

@@ -11,9 +11,9 @@ from typing import Any
 from msgspec import Struct
 
 from feedmill.events.feeds import FEED_PATTERNS, FeedSpec, pattern_of
+from feedmill.events.partition import ALL_SHARDS, SHARDS, shard_of
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
-from feedmill.events.shards import ALL_SHARDS, SHARDS, shard_of
 from feedmill.rankers.score import HOUR_MS
 
 _INDEXED_FEEDS = 256

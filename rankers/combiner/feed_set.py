@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.feeds import pattern_of
+from feedmill.events.partition import shard_of
 from feedmill.events.settings import Settings
-from feedmill.events.shards import shard_of
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.feed_places import FeedAuthors, FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking

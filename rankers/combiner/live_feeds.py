@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.feeds import FeedSpec, pattern_of
+from feedmill.events.partition import ALL_SHARDS, shard_of
 from feedmill.events.settings import Settings
-from feedmill.events.shards import ALL_SHARDS, shard_of
 from feedmill.rankers.combiner.feed_build import FeedBuild
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.feed_places import FeedPlaces

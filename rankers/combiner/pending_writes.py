@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.shards import ALL_SHARDS, SHARDS, shard_of, shards_of
+from feedmill.events.partition import ALL_SHARDS, SHARDS, shard_of, shards_of
 from feedmill.tables.id_table import IdTable
 from feedmill.tables.mapped_column import MappedColumn
 

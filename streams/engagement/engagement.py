@@ -20,7 +20,6 @@ from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.text.sketch import sketches
 from feedmill.models.text_model import Scores
 from feedmill.rankers.engagement import EngagementModel
 from feedmill.streams.engagement.brigades import Brigades
@@ -210,7 +209,7 @@ class EngagementStep(ModelStep):
             return []
         deleted = []
         priors = self._priors(work.posts).tolist()
-        of_texts = sketches(work.posts)
+        of_texts = work.posts.sketches
         for partition, record, event, row in work.latest:
             state = self._states[partition]
             if isinstance(event, Deletion):

@@ -18,7 +18,6 @@ from feedmill.events.post import Deletion, Post
 from feedmill.features.authorship import author_key
 from feedmill.features.counters import Counters, weight_of
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.text.sketch import sketches
 from feedmill.rankers.engagement import HEADS, clicks_and_impressions
 from feedmill.rankers.impressions import Impressions
 from feedmill.streams.engagement.feature_row import FeatureRow, read_by_model
@@ -87,7 +86,7 @@ class EngagementReplay:
         """Take records of `posts`, in the order of their offsets."""
         taken = [*events]
         posts = [event for _, event in taken if isinstance(event, Post)]
-        of_texts = iter(sketches(PostBatch(posts)) if posts else ())
+        of_texts = iter(PostBatch(posts).sketches if posts else ())
         for record, event in taken:
             self.last_ms = max(self.last_ms, record.timestamp)
             sketch = next(of_texts) if isinstance(event, Post) else 0

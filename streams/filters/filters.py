@@ -15,10 +15,10 @@ from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import RuleVerdict, Signal
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters import campaign
 from feedmill.filters.filter_rules import FilterRules
 from feedmill.filters.hide_rate_guard import CAPPED
 from feedmill.filters.lists import ListSet
+from feedmill.filters.raised_values import campaign_probabilities, campaign_reason
 from feedmill.filters.rules import RuleMatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
@@ -131,9 +131,9 @@ class FilterStep(TextModelStep):
         if self._history is not None:
             pasts = self._history.pasts(work)
             if any(past.copies for past in pasts):
-                values = campaign.campaign_probabilities(pasts)
+                values = campaign_probabilities(pasts)
                 rows = range(len(work.posts))
-                verdicts.raise_to(rows, values, lambda i: campaign.campaign_reason(pasts[i]))
+                verdicts.raise_to(rows, values, lambda i: campaign_reason(pasts[i]))
         self._rule(work.records, work.posts, verdicts)
 
     def decide_again(

@@ -248,12 +248,13 @@ class LogConsumer:
         self._live.incremental_assign([self._at(s, self._positions[s]) for s in ready])
         for source in ready:
             self._progress.said_end(source, -1)
+            self._held.forget(source)
         self._at_live.update(ready)
         self._unheard.update(ready)
 
     def _ask_again(self) -> None:
         """Have the broker say once more how far what is held back can be read."""
-        for source in set(self._held.unasked(_ASK_AGAIN_S)) - self._at_live:
+        for source in self._held.unasked(_ASK_AGAIN_S):
             self._restoring.incremental_unassign([self._at(source)])
             self._restoring.incremental_assign([self._at(source, self._positions[source])])
 

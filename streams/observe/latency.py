@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from feedmill.streams.observe.histogram import Distribution
+from feedmill.streams.observe.metrics import Distribution
 
 # The legs in the order of the way, as rows of a table; see docs/metrics.md.
 LEGS = (

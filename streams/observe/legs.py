@@ -14,8 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from feedmill.events.instance import LegTimes
 from feedmill.streams.kafka.batches import RecordBatch, columns_of
-from feedmill.streams.observe.histogram import Distribution, Histogram
-from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.observe.metrics import Distribution, Histogram, Metrics
 
 # What Redis holds up while it is away is measured up to this.
 MOST_PENDING = 1_000

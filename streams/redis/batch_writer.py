@@ -11,7 +11,7 @@ from typing import Any, Final
 import redis
 from redis.exceptions import NoScriptError
 
-from feedmill.events.shards import ALL_SHARDS, SHARDS, shard_of
+from feedmill.events.partition import ALL_SHARDS, SHARDS, shard_of
 from feedmill.rankers.combiner import FeedChange
 from feedmill.streams.redis.commands import (
     FORGET_FEEDS,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
-from feedmill.events.shards import shard_of
+from feedmill.events.partition import shard_of
 from feedmill.rankers.combiner import FeedChange, SignalsChange
 from feedmill.streams.observe.legs import Arrivals
 

@@ -17,8 +17,8 @@ import pytest
 from builders.contract_oracle import GATES, HOUR_MS, NAMES, PATTERNS, Oracle, shard_of
 from builders.redis_model import RedisModel
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict
+from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.post import Deletion, Post
-from feedmill.events.shards import ALL_SHARDS
 from feedmill.events.signal import Signal
 from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.combiner.combiner import always

@@ -17,7 +17,6 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import RULE_MODEL, RuleVerdict, Signal, SignalNames
 from feedmill.features.history.post_history import CopyCounts, PostHistory, PostVersion
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.campaign import campaign_probabilities, campaign_reason
 from feedmill.filters.filter_rules import FilterRules
 from feedmill.filters.hide_rate_guard import (
     HideLimit,
@@ -26,6 +25,7 @@ from feedmill.filters.hide_rate_guard import (
     hide_limit,
     sources_of_all,
 )
+from feedmill.filters.raised_values import campaign_probabilities, campaign_reason
 from feedmill.filters.rules import RuleMatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel

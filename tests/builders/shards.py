@@ -3,7 +3,7 @@
 from functools import cache
 from itertools import count, islice
 
-from feedmill.events.shards import SHARDS, shard_of
+from feedmill.events.partition import SHARDS, shard_of
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Undoes disguises letter by letter, as the contract of `features/text/deobfuscation.py` has it.
+"""Undoes disguises letter by letter, as the contract of `features/text/normalise.py` has it.
 
 The oracle of that module, which works on whole texts by numpy: the same rules, one after the other.
 """
@@ -16,7 +16,7 @@ from feedmill.features.text.common_words import (
     unknown_cost,
     word_cost,
 )
-from feedmill.features.text.deobfuscation import without_tags
+from feedmill.features.text.normalise import without_tags
 
 _ADDRESS = re.compile(r"(https?://\S+|www\.\S+)")
 _TOKEN = re.compile(r"[A-Za-z0-9@$!]*[A-Za-z][A-Za-z0-9@$!]*")

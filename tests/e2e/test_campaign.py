@@ -13,7 +13,7 @@ from builders.engine import Engine
 from builders.engine_topics import Json
 from builders.waiting import now_ms, until
 from feedmill.features.history.post_history import CopyCounts, PostHistory, PostVersion
-from feedmill.filters import campaign
+from feedmill.filters.raised_values import campaign_reason
 
 pytestmark = pytest.mark.stack
 TEXT = (
@@ -111,7 +111,7 @@ def check(engine: Engine, sent: list[Json]) -> None:
     signals = engine.latest("signals.spam")
     pasts = whole_history(engine)
     for post, signal in signals.items():
-        expected = campaign.campaign_reason(pasts[post])
+        expected = campaign_reason(pasts[post])
         # Where the model's own value is higher, the campaign is not the reason.
         assert signal.get("reason") in ((expected,) if pasts[post].copies > 7 else (expected, None))
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from feedmill.features.text.byte_hashes import CHUNK_BYTES
+from feedmill.features.text.byte_rows import CHUNK_BYTES
 from feedmill.filters.phrase_keys import PhraseKeys, RunFinder, keys_of
 
 NO_COUNTS = np.zeros(0, dtype=np.uint8)

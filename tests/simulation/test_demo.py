@@ -14,7 +14,7 @@ from feedmill.events.engagement import Engagement
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
 from feedmill.features.history.post_history import PostHistory, PostVersion
-from feedmill.filters import campaign
+from feedmill.filters.raised_values import campaign_probabilities
 from feedmill.simulation.audience import RECENT
 from feedmill.simulation.demo import DEFAULT_RATE, POST_FRACTIONS, DemoPosts, open_demo
 from feedmill.simulation.schedule import EventSource
@@ -36,7 +36,7 @@ def probabilities(posts: Sequence[Post]) -> npt.NDArray[np.float64]:
         PostVersion(round(number * 1000 / DEFAULT_RATE), post.post_id, post.author_id, post.text)
         for number, post in enumerate(posts)
     ]
-    return campaign.campaign_probabilities(PostHistory().fold(versions))
+    return campaign_probabilities(PostHistory().fold(versions))
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.gates import DEMOTE_AT
-from feedmill.filters.calibration import LengthCalibrator, log_odds
+from feedmill.filters.model import LengthCalibrator, log_odds
 from feedmill.training.arrays import Mask, Values
 
 # The most characters of the texts of each band but the last.

@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.calibration import LengthCalibrator
-from feedmill.filters.model import FilterModel
+from feedmill.filters.model import FilterModel, LengthCalibrator
 from feedmill.models.artifact import pack_artifact
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.everyday_sentences import everyday_sentences

@@ -1,16 +1,21 @@
 """Signatures estimate similarity, and similar texts share a bucket."""
 
+from random import Random
+
 import numpy as np
 import pytest
 
+from feedmill.events.post import Post
 from feedmill.features.history.near_duplicates import (
     BANDS,
     BUCKET_BITS,
     consensus,
+    differ_much,
     is_long_enough,
     minhash,
     similarity,
 )
+from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
 
 WORDS = [
@@ -96,3 +101,32 @@ def test_texts_of_few_different_n_grams_are_not_compared() -> None:
     texts = ["\U0001f600 " * 80, "ha " * 80, "ten words are enough if they are not all that short"]
     assert minhash(TextBatch(texts))[2].tolist() == [False, False, True]
     assert minhash(TextBatch([]))[0].shape[0] == 0
+
+
+ONE_STOCK = [f"{a}{b}{c}" for a in ("ka", "lo", "mi") for b in ("ten", "sor") for c in "abcdefghij"]
+OTHER_STOCK = [f"{a}{b}{c}" for a in ("qu", "ze", "xy") for b in ("ind", "gau") for c in "mnopqrst"]
+
+
+def sketch(text: str) -> int:
+    return PostBatch([Post("p", "a", 1, text), Post("q", "a", 1, "another")]).sketches[0]
+
+
+@pytest.mark.parametrize("words", [4, 12, 60])
+def test_a_rewrite_differs_much_and_a_correction_does_not(words: int) -> None:
+    random = Random(words)
+    kept = 0
+    for _ in range(200):
+        before = [random.choice(ONE_STOCK) for _ in range(words)]
+        after = [
+            *before[: words - words // 4 // 2],
+            *random.choices(OTHER_STOCK, k=words // 4 // 2),
+        ]
+        kept += not differ_much(sketch(" ".join(before)), sketch(" ".join(after) + "!"))
+        other = " ".join(random.choice(OTHER_STOCK) for _ in range(words))
+        assert differ_much(sketch(" ".join(before)), sketch(other))
+    assert kept >= 190  # the fewest words, the most mistakes
+
+
+def test_a_text_without_letters_differs_from_none() -> None:
+    assert sketch("") == 0
+    assert not differ_much(sketch(""), sketch("some words of a text"))

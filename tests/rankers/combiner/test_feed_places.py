@@ -9,7 +9,7 @@ import pytest
 
 from builders.mapped import mapped_bytes
 from builders.shards import communities
-from feedmill.events.shards import SHARDS, shard_of
+from feedmill.events.partition import SHARDS, shard_of
 from feedmill.rankers.combiner.feed_places import (
     MOST_FEEDS_OF_AUTHOR,
     FeedAuthors,

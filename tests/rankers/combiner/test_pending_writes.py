@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from feedmill.events.shards import ALL_SHARDS, shard_of
+from feedmill.events.partition import ALL_SHARDS, shard_of
 from feedmill.rankers.combiner import pending_writes
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.tables.id_table import IdTable

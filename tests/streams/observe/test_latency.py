@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedmill.streams.observe.histogram import Distribution
 from feedmill.streams.observe.latency import PartitionLag, Scrape
-from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.observe.metrics import Distribution, Metrics
 
 FETCH = ("append_to_fetch", "posts")
 

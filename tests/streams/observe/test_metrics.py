@@ -3,11 +3,14 @@
 import re
 from typing import Any
 
+import prometheus_client
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from feedmill.streams.observe.metric_list import METRICS
-from feedmill.streams.observe.metrics import Metrics, merge
+from feedmill.streams.observe.metrics import HistogramFamily, Metrics, merge
 
 
 def samples(text: str) -> dict[tuple[str, str], float]:
@@ -112,3 +115,29 @@ def test_the_list_follows_prometheus_conventions() -> None:
             assert metric.name.endswith(f"_{metric.unit}")
         assert metric.meaning.endswith(".")
         assert metric.when_it_rises.endswith(".")
+
+
+BOUNDS = (0.001, 0.01, 0.5, 2.0)
+VALUES = st.lists(st.floats(0, 5) | st.sampled_from(BOUNDS), max_size=40)
+
+
+def lines(registry: prometheus_client.CollectorRegistry) -> list[str]:
+    """The buckets and counts, as Prometheus reads them."""
+    text = prometheus_client.generate_latest(registry).decode()
+    return [line for line in text.splitlines() if "_bucket" in line or "_count" in line]
+
+
+@given(VALUES, VALUES)
+def test_it_counts_as_prometheus_does(some: list[float], many: list[float]) -> None:
+    theirs = prometheus_client.CollectorRegistry()
+    oracle = prometheus_client.Histogram("h", "d", ["l"], registry=theirs, buckets=BOUNDS)
+    for value in some + many:
+        oracle.labels(l="x").observe(value)
+    ours = prometheus_client.CollectorRegistry()
+    family = HistogramFamily("h", "d", ["l"], BOUNDS)
+    ours.register(family)
+    for value in some:
+        family.labels(l="x").observe(value)
+    if many or some:
+        family.labels(l="x").observe_many(many)
+        assert lines(ours) == lines(theirs)

@@ -12,9 +12,9 @@ import pytest
 from builders.events import NOW_MS, post, settings_of, signal
 from builders.fake_log import FakeLog, KeptWriter
 from feedmill.events.instance import Instance
+from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
-from feedmill.events.shards import ALL_SHARDS
 from feedmill.events.signal import SignalNames
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition

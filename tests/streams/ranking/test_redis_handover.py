@@ -10,8 +10,8 @@ import pytest
 from builders.events import post, settings_of, signal
 from builders.own_redis import OwnRedis, RedisClient
 from builders.waiting import until
+from feedmill.events.partition import ALL_SHARDS, shard_of
 from feedmill.events.post import Deletion
-from feedmill.events.shards import ALL_SHARDS, shard_of
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner
 from feedmill.streams.observe.metrics import Metrics

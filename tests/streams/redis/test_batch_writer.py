@@ -24,7 +24,7 @@ from builders.redis_writer import (
     index,
 )
 from builders.waiting import in_background, now_ms
-from feedmill.events.shards import ALL_SHARDS, shard_of
+from feedmill.events.partition import ALL_SHARDS, shard_of
 from feedmill.streams.redis.batch_writer import FeedIndex
 from feedmill.streams.redis.commands import TOMBSTONE_MS, CommandPipeline, Keys, load_commands
 from feedmill.streams.redis.reader import FeedReader

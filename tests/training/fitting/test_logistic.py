@@ -2,8 +2,7 @@ import numpy as np
 
 from builders.events import posts_of
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.calibration import LengthCalibrator
-from feedmill.filters.model import Evidence, FilterModel
+from feedmill.filters.model import Evidence, FilterModel, LengthCalibrator
 from feedmill.training.fitting.logistic import EvidenceMatrix
 
 EVIDENCE = Evidence(("text", "hosts"), ("cues",))

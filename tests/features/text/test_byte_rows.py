@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedmill.features.text.byte_hashes import CHUNK_BYTES, ByteHashes
+from feedmill.features.text.byte_rows import CHUNK_BYTES, ByteHashes
 
 
 def hashes_of(buffer: bytes, *runs: tuple[int, int]) -> list[int]:
