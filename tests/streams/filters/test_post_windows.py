@@ -88,9 +88,7 @@ def test_a_window_has_the_last_posts_before_the_first_that_comes(
     # The bytes of a record are some more than its text's.
     assert 0 <= len(expected) - len(taken.offsets[0]) <= 2
     assert taken.offsets[0] == expected[-len(taken.offsets[0]) :]
-    assert all(
-        many <= SLICE_RECORDS and size < SLICE_BYTES + 25_000 for many, size in taken.slices
-    )
+    assert all(many <= SLICE_RECORDS and size < SLICE_BYTES + 25_000 for many, size in taken.slices)
     # Nothing is read twice.
     assert len(log.reads) == 1
 
