@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
+import numpy as np
 import redis
 from compact_posts import post_ids, whole_posts
 from machine import describe
@@ -33,6 +34,9 @@ from feedmill.streams.settings.clock import now_ms
 TOKEN = 12_345
 ROUNDS = 3
 FEED_SIZE = 500
+SLICE = 1_000
+# Feeds, and in how many a changed post moves: docs/scaling.md.
+MOVES = ((1_011, 0.6), (11_011, 1.3))
 
 WriteAll = Callable[[Sequence[SignalsChange], int], None]
 
@@ -122,6 +126,45 @@ def whole_feeds(peers: Peers, feeds: int) -> float:
     return (time.perf_counter() - start) / feeds * 1e3
 
 
+def own_time(peers: Peers, posts: int, feeds: int, moves: float) -> float:
+    """Redis' own processor time of a changed post, µs: one signal, and `moves` places in feeds.
+
+    As a ranker writes them, in slices of 1,000; each move is in a feed that is drawn.
+    """
+    settings, rng = Settings(SignalNames()), np.random.default_rng(1)
+    weights, gates = settings.weights_of(""), settings.gates_of("")
+    ids = post_ids(FEED_SIZE)
+    changes = [
+        SignalsChange(
+            one.post_id,
+            one.expires_at_ms,
+            whole=False,
+            fields={"engagement": one.fields["engagement"]},
+            post_offset=one.post_offset,
+        )
+        for one in whole_posts(post_ids(posts), now_ms())
+    ]
+    report, before_s = WriteReport(), _processor_s(peers.client)
+    for first in range(0, posts, SLICE):
+        drawn = rng.integers(feeds, size=round(SLICE * moves)).tolist()
+        entries: dict[int, list[tuple[str, float]]] = {}
+        for number, feed in enumerate(drawn):
+            entries.setdefault(feed, []).append((ids[number % FEED_SIZE], float(first + number)))
+        moved = [
+            FeedChange(*(f"f{n}", False, some, ()), *(FEED_SIZE, weights, gates, 0))
+            for n, some in entries.items()
+        ]
+        part = changes[first : first + SLICE]
+        peers.writer.write(WriteBatch(now_ms(), lambda _: TOKEN, part, moved), report)
+    assert not report.errors
+    return (_processor_s(peers.client) - before_s) / posts * 1e6
+
+
+def _processor_s(client: Any) -> float:
+    found = client.info("cpu")
+    return float(found["used_cpu_user"]) + float(found["used_cpu_sys"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--posts", type=int, default=20_000)
@@ -132,6 +175,9 @@ def main() -> None:
         posts_by_batch_size(peers, posts)
         for kind in ("new", "there already"):
             print(f"a feed of {FEED_SIZE}, {kind}: {whole_feeds(peers, 200):.2f} ms")
+        for feeds, moves in MOVES:
+            us = own_time(peers, posts, feeds, moves)
+            print(f"Redis' own time of a change, {feeds:,} feeds, {moves} moves: {us:.1f} µs")
         peers.writer.close()
         peers.client.close()
 

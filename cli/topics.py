@@ -1,4 +1,4 @@
-"""`feedmill topics create|describe|reset|abort-hanging`: topics, made, checked and mended."""
+"""`feedmill topics create|describe|reset|copy|abort-hanging`: topics, made, checked and mended."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import UsageError
 from feedmill.operations.changes import TOPIC_EXISTS, Audited, open_changes
 from feedmill.operations.hanging_transactions import HangingTransaction, abort, find_hanging
+from feedmill.operations.topic_copy import copy_topics
 from feedmill.operations.topic_reset import ResetPlan, plan_reset, reset
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, MAX_PARTITIONS
 from feedmill.streams.kafka.topics import (
@@ -141,6 +142,22 @@ def reset_command(environment: Environment, dry_run: bool, by: str | None, note:
     if plan.groups and not dry_run:
         reset(environment, plan, made_by(by, note), now_ms())
         click.echo("done; start the workers")
+
+
+@topics.command("copy")
+@click.option("--from-prefix", required=True, metavar="PREFIX", help="Where to copy from.")
+@by_option
+@note_option
+@with_environment
+def copy_command(environment: Environment, from_prefix: str, by: str | None, note: str) -> None:
+    """Copy what people and the product wrote under another prefix, to have other partitions.
+
+    These are config, models, overrides, posts, engagements, exposures and labels; workers make
+    signals and counts anew from them. Run again, it copies what came since. Create the topics
+    first.
+    """
+    for topic, count in copy_topics(environment, from_prefix, made_by(by, note)).items():
+        click.echo(f"{topic}: {count:,} records")
 
 
 @topics.command("abort-hanging")

@@ -57,21 +57,22 @@ def instance_clocks(inst: Installation) -> Iterator[Finding]:
 
 def redis_clock(inst: Installation) -> Iterator[Finding]:
     """Redis' clock, by which keys expire, is near this host's."""
-    try:
-        seconds, microseconds = inst.redis.time()
-    except redis.ResponseError:
-        return  # no right to ask
-    difference = seconds * 1000 + microseconds // 1000 - inst.now_ms()
-    if abs(difference) > CLOCK_TOLERANCE_MS:
-        side = "ahead of" if difference > 0 else "behind"
-        yield Finding(
-            "redis clock",
-            "warn",
-            f"Redis' clock is {_seconds(difference)} {side} that of this host",
-            f"Redis at {inst.environment.redis_address}",
-            f"compare both with another clock; where one is wrong, {_SET}. Posts of a feed expire"
-            " by Redis' clock",
-        )
+    for node in inst.redis_nodes:
+        try:
+            seconds, microseconds = node.client.time()
+        except redis.ResponseError:
+            return  # no right to ask
+        difference = seconds * 1000 + microseconds // 1000 - inst.now_ms()
+        if abs(difference) > CLOCK_TOLERANCE_MS:
+            side = "ahead of" if difference > 0 else "behind"
+            yield Finding(
+                "redis clock",
+                "warn",
+                f"Redis' clock is {_seconds(difference)} {side} that of this host",
+                f"Redis at {node.address}",
+                f"compare both with another clock; where one is wrong, {_SET}. Posts of a feed"
+                " expire by Redis' clock",
+            )
 
 
 def _seconds(milliseconds: int) -> str:

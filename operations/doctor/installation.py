@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import redis
@@ -16,7 +17,6 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from redis.backoff import NoBackoff
-from redis.cluster import RedisCluster
 from redis.retry import Retry
 
 from feedmill.events.instance import Instance
@@ -46,6 +46,29 @@ CLOCK_TOLERANCE_MS = 5_000
 _HEARTBEATS = 5_000
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RedisNode:
+    """A server that has keys: its address without credentials, and a client of it alone."""
+
+    address: str
+    client: Any
+
+    @cached_property
+    def info(self) -> Mapping[str, Any]:
+        """What it says of itself."""
+        info: Mapping[str, Any] = self.client.info("all")
+        return info
+
+    @cached_property
+    def user(self) -> str:
+        """Who this process is there; raises as the server refuses it."""
+        return str(self.client.execute_command("ACL WHOAMI"))
+
+    def command(self, words: str) -> str:
+        """Return a command of a way out for Redis' own client."""
+        return f"`redis-cli -u {self.address} {words}`"
 
 
 class Installation:
@@ -269,19 +292,16 @@ class Installation:
     # --- Redis ---------------------------------------------------------------------------
 
     @property
-    def redis(self) -> Any:
-        """A client of the server, of a cluster of one node, whose kind and settings are examined.
+    def redis_nodes(self) -> Sequence[RedisNode]:
+        """The server, or each primary of a cluster; each is examined by itself.
 
         It raises `Unreachable` where Redis does not answer or refuses it.
         """
-        client: Any = self.redis_keys
-        if not isinstance(client, RedisCluster):
-            return client
-        return self.once("redis node", lambda: self.redis_keys.get_default_node().redis_connection)
+        return self.once("redis nodes", self._redis_nodes)
 
     @property
     def redis_keys(self) -> Any:
-        """A client that reads every key; raises as `redis` does."""
+        """A client that reads every key; raises as `redis_nodes` does."""
         return self.once("redis", self._open_redis)
 
     @property
@@ -289,15 +309,19 @@ class Installation:
         """The names of the installation's keys."""
         return Keys(self.environment.redis_prefix)
 
-    @property
-    def redis_info(self) -> Mapping[str, Any]:
-        """What Redis says of itself."""
-        info: Mapping[str, Any] = self.once("redis info", lambda: self.redis.info("all"))
-        return info
-
-    def redis_command(self, words: str) -> str:
-        """Return a command of a way out for Redis' own client, without credentials."""
-        return f"`redis-cli -u {self.environment.redis_address} {words}`"
+    def _redis_nodes(self) -> Sequence[RedisNode]:
+        client = self.redis_keys
+        if not is_cluster(self.environment.redis):
+            return [RedisNode(self.environment.redis_address, client)]
+        scheme = "rediss" if self.environment.redis.startswith("rediss") else "redis"
+        nodes = sorted(client.get_primaries(), key=lambda node: (node.host, node.port))
+        return [
+            RedisNode(
+                f"{scheme}://{node.host}:{node.port}/0",
+                client.get_redis_connection(node),
+            )
+            for node in nodes
+        ]
 
     def _open_redis(self) -> Any:
         try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from typing import Any
 
 import redis
 
 from feedmill.operations.doctor.finding import Finding, Severity
-from feedmill.operations.doctor.installation import Installation
+from feedmill.operations.doctor.installation import Installation, RedisNode
 from feedmill.streams.redis.addresses import is_cluster
 
 # As long as no field is longer, a post is one compact string: docs/contracts.md.
@@ -29,65 +30,80 @@ _CALLS: dict[str, tuple[str, ...]] = {
     **{"HMGET": ("f",), "SET": ("x",), "GET": (), "EXISTS": (), "DEL": (), "PEXPIREAT": ("1",)},
 }
 
+_NodeCheck = Callable[[Installation, RedisNode], Iterator[Finding]]
 
-def redis_kind(inst: Installation) -> Iterator[Finding]:
+
+def _of_each_node(check: _NodeCheck) -> Callable[[Installation], Iterator[Finding]]:
+    """Return a check of the server, or of each primary of a cluster."""
+
+    @wraps(check)
+    def of_all(inst: Installation) -> Iterator[Finding]:
+        for node in inst.redis_nodes:
+            yield from check(inst, node)
+
+    return of_all
+
+
+@_of_each_node
+def redis_kind(inst: Installation, node: RedisNode) -> Iterator[Finding]:
     """Redis is one that feedmill can write: a master, or the cluster that is named, new enough."""
-    info = inst.redis_info
+    info = node.info
     version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
     if version < _LEAST_VERSION:
         what = f"Redis {info['redis_version']} has no `SET … XX GET`: no feed is written"
-        yield _finding(inst, "redis kind", "wrong", what, "upgrade it to 6.2 or later, or Valkey")
+        yield _finding(node, "redis kind", "wrong", what, "upgrade it to 6.2 or later, or Valkey")
     if info.get("cluster_enabled") and not is_cluster(inst.environment.redis):
         what = "it is a node of a cluster, and has a part of the keys"
         address = inst.environment.redis_address.partition("/0")[0]
         way_out = f"name the cluster: FEEDMILL_REDIS={address.replace('://', '+cluster://')}"
-        yield _finding(inst, "redis kind", "wrong", what, way_out)
+        yield _finding(node, "redis kind", "wrong", what, way_out)
     if info.get("role") != "master":
         master = f"{info.get('master_host')}:{info.get('master_port')}"
         yield _finding(
-            inst,
+            node,
             "redis kind",
             "wrong",
             f"it is a replica of {master}, and takes no writes",
             f"set FEEDMILL_REDIS to the master, redis://{master}/0, or make it one:"
-            f" {inst.redis_command('replicaof no one')}",
+            f" {node.command('replicaof no one')}",
         )
 
 
-def redis_memory(inst: Installation) -> Iterator[Finding]:
+@_of_each_node
+def redis_memory(inst: Installation, node: RedisNode) -> Iterator[Finding]:
     """Redis forgets nothing by itself, and has room."""
-    info = inst.redis_info
+    info = node.info
     policy, most = str(info.get("maxmemory_policy", "noeviction")), int(info.get("maxmemory", 0))
     if policy != "noeviction":
         what = f"maxmemory-policy is {policy}: "
         what += "posts and feeds go as memory fills" if most else "they will, once maxmemory is set"
         yield _finding(
-            inst,
+            node,
             "redis memory",
             "wrong" if most else "warn",
             what,
-            f"{inst.redis_command('config set maxmemory-policy noeviction')}, and in its"
-            " configuration",
+            f"{node.command('config set maxmemory-policy noeviction')}, and in its configuration",
         )
     used = int(info.get("used_memory", 0))
     if most and used > _NEARLY_FULL * most:
         is_full = used > _FULL * most
         what = f"{used / most:.0%} of maxmemory ({most // 2**20:,} MiB) is used"
         yield _finding(
-            inst,
+            node,
             "redis memory",
             "wrong" if is_full else "warn",
             what + (": new posts and feeds are refused, or soon" if is_full else ""),
-            f"{inst.redis_command(f'config set maxmemory {2 * most}')}, and in its configuration; a"
+            f"{node.command(f'config set maxmemory {2 * most}')}, and in its configuration; a"
             " post takes some 450 bytes",
         )
 
 
-def redis_encodings(inst: Installation) -> Iterator[Finding]:
+@_of_each_node
+def redis_encodings(inst: Installation, node: RedisNode) -> Iterator[Finding]:
     """Posts are kept in the compact encoding, and feeds are not."""
-    value = _config(inst, "hash-max-listpack-value", "hash-max-ziplist-value")
-    fields = _config(inst, "hash-max-listpack-entries", "hash-max-ziplist-entries")
-    feed = _config(inst, "zset-max-listpack-entries", "zset-max-ziplist-entries")
+    value = _config(node, "hash-max-listpack-value", "hash-max-ziplist-value")
+    fields = _config(node, "hash-max-listpack-entries", "hash-max-ziplist-entries")
+    feed = _config(node, "zset-max-listpack-entries", "zset-max-ziplist-entries")
     most_fields = 2 * len(inst.environment.signals.all) + _OTHER_FIELDS
     expected = (
         ("hash-max-listpack-value", value, _MOST_VALUE_BYTES),
@@ -96,67 +112,67 @@ def redis_encodings(inst: Installation) -> Iterator[Finding]:
     for name, found, least in expected:
         if found is not None and found < least:
             yield _finding(
-                inst,
+                node,
                 "redis encodings",
                 "warn",
                 f"{name} is {found}, below {least}: a post takes three times the memory",
-                f"{inst.redis_command(f'config set {name} {max(least, 128)}')}, and in its"
+                f"{node.command(f'config set {name} {max(least, 128)}')}, and in its"
                 " configuration; posts that are there change as they are written",
             )
     if feed is not None and feed >= _MOST_LISTPACK_ENTRIES:
         yield _finding(
-            inst,
+            node,
             "redis encodings",
             "warn",
             f"zset-max-listpack-entries is {feed}: whole feeds are lists, and each write of one"
             " takes ten times as long",
-            f"{inst.redis_command('config set zset-max-listpack-entries 128')}, and in its"
-            " configuration",
+            f"{node.command('config set zset-max-listpack-entries 128')}, and in its configuration",
         )
 
 
-def redis_writes(inst: Installation) -> Iterator[Finding]:
+@_of_each_node
+def redis_writes(inst: Installation, node: RedisNode) -> Iterator[Finding]:
     """Redis refuses no write for its disk or its replicas."""
-    info = inst.redis_info
-    stops = _text(inst, "stop-writes-on-bgsave-error") != "no" and _text(inst, "save") != ""
+    info = node.info
+    stops = _text(node, "stop-writes-on-bgsave-error") != "no" and _text(node, "save") != ""
     if info.get("rdb_last_bgsave_status", "ok") != "ok" and stops:
         yield _finding(
-            inst,
+            node,
             "redis writes",
             "wrong",
             "its last snapshot failed, so it refuses every write (MISCONF)",
             "make room or rights on its disk, see its log; without snapshots, which feedmill does"
-            f" not need: {inst.redis_command('config set stop-writes-on-bgsave-error no')}",
+            f" not need: {node.command('config set stop-writes-on-bgsave-error no')}",
         )
     if info.get("aof_last_write_status", "ok") != "ok":
         yield _finding(
-            inst,
+            node,
             "redis writes",
             "wrong",
             "its last write to the append-only file failed, so it refuses every write",
-            f"make room on its disk, or {inst.redis_command('config set appendonly no')}",
+            f"make room on its disk, or {node.command('config set appendonly no')}",
         )
-    wanted = int(_text(inst, "min-replicas-to-write") or 0)
+    wanted = int(_text(node, "min-replicas-to-write") or 0)
     there = int(info.get("min_slaves_good_slaves", info.get("connected_slaves", 0)))
     if wanted > there:
         yield _finding(
-            inst,
+            node,
             "redis writes",
             "wrong",
             f"min-replicas-to-write is {wanted} and {there} replicas keep up: it refuses every"
             " write (NOREPLICAS)",
-            "start its replicas, or"
-            f" {inst.redis_command(f'config set min-replicas-to-write {there}')}",
+            f"start its replicas, or {node.command(f'config set min-replicas-to-write {there}')}",
         )
 
 
-def redis_scripts(inst: Installation) -> Iterator[Finding]:
+@_of_each_node
+def redis_scripts(inst: Installation, node: RedisNode) -> Iterator[Finding]:
     """Redis runs scripts that have cmsgpack, and the user may write our keys."""
     try:
-        has = inst.redis.eval("return cmsgpack and 1 or 0", 0)
+        has = node.client.eval("return cmsgpack and 1 or 0", 0)
     except redis.ResponseError as error:
         yield _finding(
-            inst,
+            node,
             "redis scripts",
             "wrong",
             f"scripts are refused ({error}): every feed is written by one",
@@ -166,13 +182,13 @@ def redis_scripts(inst: Installation) -> Iterator[Finding]:
     if has != 1:
         what = "its Lua has no cmsgpack, by which scripts read their arguments"
         way_out = "use Redis 6.2 or later, or Valkey, as they are built by default"
-        yield _finding(inst, "redis scripts", "wrong", what, way_out)
-    refused = [name for name, arguments in _calls(inst) if not _may(inst, name, arguments)]
+        yield _finding(node, "redis scripts", "wrong", what, way_out)
+    refused = [name for name, arguments in _calls(inst) if not _may(node, name, arguments)]
     if refused:
         granted = " ".join(f"+{name.lower()}" for name in refused)
         prefix = inst.environment.redis_prefix
         yield _finding(
-            inst,
+            node,
             "redis scripts",
             "wrong",
             f"the user may not call {', '.join(refused)} on our keys",
@@ -201,7 +217,7 @@ def redis_keys(inst: Installation) -> Iterator[Finding]:
                 "wrong",
                 f"a {found} in place of a {expected}: what belongs there cannot be written",
                 f"key `{key}` of Redis at {inst.environment.redis_address}",
-                f"{inst.redis_command(f'del {key}')}: the worker that ranks writes it again; have"
+                f"{_del(inst, key)}: the worker that ranks writes it again; have"
                 " whoever wrote it use other names, or set FEEDMILL_REDIS_PREFIX",
             )
 
@@ -213,12 +229,13 @@ def redis_prefix(inst: Installation) -> Iterator[Finding]:
         return
     pattern = "*feed:{global}:info"
     found: set[str] = set()
-    cursor = 0
-    for _ in range(20):
-        cursor, names = inst.redis.scan(cursor, pattern, 1000)
-        found |= {name.removesuffix("feed:{global}:info") for name in names}
-        if not cursor:
-            break
+    for node in inst.redis_nodes:
+        cursor = 0
+        for _ in range(20):
+            cursor, names = node.client.scan(cursor, pattern, 1000)
+            found |= {name.removesuffix("feed:{global}:info") for name in names}
+            if not cursor:
+                break
     there = ""
     if found:
         there = f"; there are feeds under {' and '.join(map(repr, sorted(found)[:3]))}"
@@ -233,21 +250,18 @@ def redis_prefix(inst: Installation) -> Iterator[Finding]:
     )
 
 
-def _finding(
-    inst: Installation, check: str, severity: Severity, what: str, way_out: str
-) -> Finding:
-    where = f"Redis at {inst.environment.redis_address}"
-    return Finding(check, severity, what, where, way_out)
+def _finding(node: RedisNode, check: str, severity: Severity, what: str, way_out: str) -> Finding:
+    return Finding(check, severity, what, f"Redis at {node.address}", way_out)
 
 
-def _text(inst: Installation, name: str) -> str:
+def _text(node: RedisNode, name: str) -> str:
     """Return a setting of Redis; "" where it has none, or tells nobody."""
-    return str(inst.redis.config_get(name).get(name, ""))
+    return str(node.client.config_get(name).get(name, ""))
 
 
-def _config(inst: Installation, *names: str) -> int | None:
+def _config(node: RedisNode, *names: str) -> int | None:
     """Return the first of some settings that Redis has."""
-    texts = (_text(inst, name) for name in names)
+    texts = (_text(node, name) for name in names)
     return next((int(text) for text in texts if text.isdecimal()), None)
 
 
@@ -261,14 +275,19 @@ def _calls(inst: Installation) -> Iterator[tuple[str, list[str]]]:
     yield "PUBLISH", [inst.keys.feed_changes, "x"]
 
 
-def _may(inst: Installation, name: str, arguments: list[str]) -> bool:
+def _may(node: RedisNode, name: str, arguments: list[str]) -> bool:
     """Whether the user may call a command; True where Redis does not tell."""
     try:
-        user = inst.once("redis user", lambda: inst.redis.execute_command("ACL WHOAMI"))
-        answer = inst.redis.execute_command("ACL DRYRUN", user, name, *arguments)
+        answer = node.client.execute_command("ACL DRYRUN", node.user, name, *arguments)
     except redis.ResponseError:
         return True
     return str(answer) == "OK"
+
+
+def _del(inst: Installation, key: str) -> str:
+    """Return the command that deletes a key; it follows a cluster to the key's node."""
+    (first, *others) = inst.redis_nodes
+    return first.command(f"{'-c ' if others else ''}del {key}")
 
 
 def _grant(rules: str) -> str:

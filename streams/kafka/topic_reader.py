@@ -78,6 +78,10 @@ class TopicReader:
         """Go to the first records that are still there."""
         self._seek(self._offsets.beginning_offsets(self._partitions))
 
+    def seek(self, partition: int, offset: int) -> None:
+        """Go to an offset of the one partition that is read."""
+        self._seek({TopicPartition(self._partitions[0].topic, partition): offset})
+
     def seek_to_time(self, at_ms: int) -> None:
         """Go to the first records with this timestamp or a later one, else to the end."""
         found = self._offsets.offsets_for_times(dict.fromkeys(self._partitions, at_ms))
@@ -181,8 +185,10 @@ class TopicReader:
 
 
 @contextmanager
-def open_topic(environment: Environment, topic: str) -> Iterator[TopicReader]:
-    """Open a reader of a topic, named without the prefix.
+def open_topic(
+    environment: Environment, topic: str, partition: int | None = None
+) -> Iterator[TopicReader]:
+    """Open a reader of a topic, named without the prefix, or of one of its partitions.
 
     Raises
     ------
@@ -199,7 +205,8 @@ def open_topic(environment: Environment, topic: str) -> Iterator[TopicReader]:
         partitions = offsets.partitions_for_topic(name) if name in offsets.topics() else None
         if not partitions:
             raise _no_topic(environment, name)
-        offsets.assign([TopicPartition(name, partition) for partition in sorted(partitions)])
+        chosen = sorted(partitions) if partition is None else [partition]
+        offsets.assign([TopicPartition(name, one) for one in chosen])
         health = ClientHealth()
         consumer = new_log_consumer(environment, health, fetch_wait_ms=_FETCH_WAIT_MS)
         headers = BatchHeaders(environment, health)

@@ -150,6 +150,27 @@ def open_admin(bootstrap: str, client: Mapping[str, Any]) -> Iterator[KafkaAdmin
         ) from error
 
 
+@contextmanager
+def keep_stamps(bootstrap: str, client: Mapping[str, Any], names: Sequence[str]) -> Iterator[None]:
+    """Have topics take the stamps of who writes them within the block, and the broker's after it.
+
+    Raises what `create` raises.
+    """
+    with open_admin(bootstrap, client) as admin:
+        try:
+            _set_stamps(admin, names, "CreateTime")
+            yield
+        finally:
+            _set_stamps(admin, names, "LogAppendTime")
+
+
+def _set_stamps(admin: KafkaAdminClient, names: Sequence[str], kind: str) -> None:
+    wanted = [TopicSpec(name, "P", {"message.timestamp.type": kind}) for name in names]
+    table = {spec.name: spec for spec in wanted}
+    _change_settings(admin, _differences(admin, table, names))
+    _wait_until_set(admin, table, names)
+
+
 def _existing_topics(
     admin: KafkaAdminClient, table: Mapping[str, TopicSpec]
 ) -> dict[str, list[dict[str, Any]]]:
@@ -173,8 +194,8 @@ def _refuse_repartitioning(
             f"topics exist with another number of partitions: {', '.join(wrong[:3])}{more}. The"
             f" number cannot change under the prefix '{prefix}', because keys and offsets depend on"
             " it. Give the old number as --partitions; or create the topics under a new"
-            " FEEDMILL_TOPIC_PREFIX, replay posts and engagements into them, and move the readers"
-            " once the new feeds are up to date"
+            " FEEDMILL_TOPIC_PREFIX, and have `feedmill topics copy` fill them"
+            " (docs/operating/operator.md#more-partitions)"
         )
 
 

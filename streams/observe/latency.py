@@ -17,7 +17,7 @@ LEGS = (
     *("append_to_fetch", "create_to_fetch", "fetch_to_judged", "judged_to_ranked"),
     *("ranked_to_redis", "append_to_redis", "create_to_redis"),
 )
-TOPICS = ("posts", "engagements")
+TOPICS = ("posts", "engagements", "signals")
 # Histograms of a worker as a whole: what a row calls them, and their metric.
 OF_THE_WORKER = {
     "loop": "feedmill_loop_seconds",

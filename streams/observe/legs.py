@@ -2,6 +2,8 @@
 
     timestamp ─► fetched ─► judged ─► ranked ─► Redis
 
+Of what another worker judged, its signals are measured: they come judged.
+
 A cycle is measured as one, with as many observations as it had records; only the first leg looks
 at each record's timestamp.
 """
@@ -16,6 +18,8 @@ from feedmill.events.instance import LegTimes
 from feedmill.streams.kafka.batches import RecordBatch, columns_of
 from feedmill.streams.observe.metrics import Distribution, Histogram, Metrics
 
+# What all topics of signals are called together.
+SIGNALS = "signals"
 # What Redis holds up while it is away is measured up to this.
 MOST_PENDING = 1_000
 # Heartbeats tell of the last minute, or of the time since the start if that is shorter.
@@ -30,14 +34,19 @@ class Arrivals:
     """
 
     def __init__(
-        self, legs: Legs, batches: Sequence[RecordBatch], wall_s: float, monotonic_s: float
+        self,
+        legs: Legs,
+        batches: Sequence[RecordBatch],
+        wall_s: float,
+        monotonic_s: float,
+        signals: str = "",
     ) -> None:
-        """Observe what was fetched just now; all of it is of one topic."""
+        """Observe what was fetched just now: of one topic, or `signals` of whichever."""
         first = batches[0]
-        self._legs, self._topic = legs, first.source.topic
+        self._legs, self._topic = legs, signals or first.source.topic
         self._start = "append" if first.is_append_time else "create"
         self._fetched_s = self._reached_s = monotonic_s
-        self._is_judged = False
+        self._is_judged = bool(signals)
         # Of columns no record is made that only its timestamp would be asked of.
         times_ms = [at_ms for batch in batches for at_ms in columns_of(batch.records).timestamps]
         # 0 where the host's clock is behind the broker's.
@@ -107,6 +116,12 @@ class Legs:
         """Observe what a cycle took just now, the batches of each topic apart."""
         wall_s, monotonic_s = time.time(), time.monotonic()
         return (*[Arrivals(self, batches, wall_s, monotonic_s) for batches in topics if batches],)
+
+    def signals_fetched(self, batches: Sequence[RecordBatch]) -> tuple[Arrivals, ...]:
+        """Observe signals of other workers that were read just now."""
+        if not batches:
+            return ()
+        return (Arrivals(self, batches, time.time(), time.monotonic(), SIGNALS),)
 
     def histogram(self, topic: str, leg: str) -> Histogram:
         """Return the histogram of a leg."""

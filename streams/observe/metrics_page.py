@@ -43,9 +43,9 @@ The timestamp is the broker's, LogAppendTime, in milliseconds, so what a produce
 in it. If a topic has CreateTime, against the contract, the timestamp is the producer's, and the
 legs are called `create_to_fetch` and `create_to_redis`. The end of a leg is the time of the
 worker's host: a difference of the clocks is in the leg, and what would be negative counts as 0.
-The last three legs exist where the worker ranks. They do not count records that change nothing in
-Redis, batches that Redis did not take whole, and what comes while a thousand cycles wait for Redis
-already.
+The last three legs exist where the worker ranks. Of what others judged it measures the signals, as
+the topic `signals`, from their own timestamps. Not counted are records that change nothing in
+Redis, batches that Redis did not take whole, and what comes while a thousand cycles wait for Redis.
 """
 
 

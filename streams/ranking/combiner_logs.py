@@ -74,6 +74,8 @@ class CombinerLogs:
         Whether everything was read that stood there at the start, or at the last assignment.
     was_restored
         Whether it was once: since then the view is whole but for what others write.
+    signals_read
+        What the last `read` brought of signals of other workers, once all is restored.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class CombinerLogs:
         self._overrides.add({TopicPartition(OVERRIDES, 0): BEGINNING})
         self._overrides_at = self._drop_at = 0.0
         self.is_restored = self.was_restored = False
+        self.signals_read: list[RecordBatch] = []
 
     def ready_reason(self) -> str:
         """Say what is still to be read; "" if nothing is."""
@@ -173,13 +176,8 @@ class CombinerLogs:
         At most `most` of overrides, which come first, and as many of the others, half as many while
         posts are restored, as long as there is time.
         """
-        rejected: list[RejectedRecord] = []
-        count, now_s = 0, time.monotonic()
-        if not self.is_restored or now_s >= self._overrides_at:
-            count = self._read(self._overrides, most, _SLICE_OVERRIDES, has_time, rejected)
-            # Posts of authors are searched for among all: not for each override by itself.
-            is_searching = self._view.overridden.is_searching
-            self._overrides_at = now_s + (_SEARCH_EVERY_S if is_searching else _OVERRIDES_EVERY_S)
+        count, rejected = self.read_overrides(most, has_time)
+        self.signals_read = []
         share = _SIGNALS_A_POST if self._after_posts else 1
         most = max(1, most // share)
         count += self._read(self._log, most, _SLICE_RECORDS // share, has_time, rejected)
@@ -188,6 +186,20 @@ class CombinerLogs:
         self._follow_posts()
         self._leave()
         self._look_whether_restored()
+        return count, rejected
+
+    def read_overrides(
+        self, most: int, has_time: Callable[[], bool] = always
+    ) -> tuple[int, list[RejectedRecord]]:
+        """Take overrides alone, where it is time to; return as `read`."""
+        rejected: list[RejectedRecord] = []
+        now_s = time.monotonic()
+        if self.is_restored and now_s < self._overrides_at:
+            return 0, rejected
+        count = self._read(self._overrides, most, _SLICE_OVERRIDES, has_time, rejected)
+        # Posts of authors are searched for among all: not for each override by itself.
+        is_searching = self._view.overridden.is_searching
+        self._overrides_at = now_s + (_SEARCH_EVERY_S if is_searching else _OVERRIDES_EVERY_S)
         return count, rejected
 
     def _has_room(self) -> bool:
@@ -215,6 +227,8 @@ class CombinerLogs:
             for batch in log_consumer.read(wanted):
                 taken += len(batch.records)
                 rejected += self._take(batch)
+                if self.is_restored and log_consumer is self._worker_log:
+                    self.signals_read.append(batch)
             count += taken
             if taken < wanted or not has_time():
                 break

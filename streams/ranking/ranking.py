@@ -145,6 +145,7 @@ class RankingStep(Step):
         self._letters.follow(writer)
         most = RESTORE_RECORDS if restoring else LIVE_RECORDS
         count, rejected = self._logs.read(most, _for_slices(_READ_S))
+        self._handover.arrivals.add(self.context.signals_fetched(self._logs.signals_read))
         if rejected:
             self._letters.reject(rejected, writer)
         # With its tokens it has claimed, and whether all is known matters no more.
@@ -165,6 +166,10 @@ class RankingStep(Step):
     def apply(self, work: WorkBatch, writer: Writer) -> None:
         view = self.combiner.view
         self._is_starting = self._is_starting and not (work.partitions or work.engagements)
+        # What came while the models worked need not wait for the next cycle.
+        _, rejected = self._logs.read_overrides(LIVE_RECORDS, _for_slices(_READ_S))
+        if rejected:
+            self._letters.reject(rejected, writer)
         self._handover.arrivals.add(work.arrivals)
         # All partitions at once: none has a post of another one.
         events = [one for part in work.partitions for one in part.events]

@@ -14,7 +14,7 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import Headers, Record, TopicPartition
+from feedmill.streams.kafka.batches import Headers, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.observe.legs import Arrivals
@@ -192,7 +192,8 @@ class StepContext:
     must not be judged, since they would end the worker; `try_posts` has posts tried that are scored
     again, where that ended a worker before.  `written` says by partition the offset behind what
     this worker is known to have committed there last.  `is_second` says whether another group runs
-    the stage, too, and has the right of way.
+    the stage, too, and has the right of way.  `signals_fetched` observes what came of other workers,
+    for metrics.
     """
 
     connection: Connection
@@ -208,6 +209,7 @@ class StepContext:
     try_posts: Callable[[TopicPartition, Sequence[Record]], Trial | None] = lambda *_: None
     written: Callable[[], Mapping[TopicPartition, int]] = dict
     is_second: Callable[[], bool] = lambda: False
+    signals_fetched: Callable[[Sequence[RecordBatch]], Sequence[Arrivals]] = lambda _: ()
 
 
 class Step(ABC):

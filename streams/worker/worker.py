@@ -169,6 +169,7 @@ class Worker:
                     try_posts=self.poison.try_posts,
                     written=self.writer.written,
                     is_second=partial(self._is_second, step.name),
+                    signals_fetched=self.legs.signals_fetched,
                 )
             )
             self._started_steps.append(step)

@@ -83,10 +83,11 @@ class Engine(EngineTopics, EngineFeeds):
     signals: str = ""
     variables: dict[str, str] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
+    partitions: int = PARTITIONS
 
     def __post_init__(self) -> None:
         names = read_environment({"FEEDMILL_SIGNALS": self.signals}).signals
-        topics.create(self.kafka, self.prefix, PARTITIONS, names.all)
+        topics.create(self.kafka, self.prefix, self.partitions, names.all)
         self.gates = names.gates
         # Those that every post has: by default no feed weighs the other objectives.
         self.written = tuple(n for n in names.all if n not in BUILT_IN_OBJECTIVES[2:])

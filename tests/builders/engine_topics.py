@@ -36,12 +36,10 @@ def post_of(post_id: str, text: str = "A walk by the river", **more: Any) -> Jso
     return {**value, "created_at_ms": now_ms(), **more}
 
 
-def id_in(partition: int, start: str) -> str:
-    """An id that begins so and belongs to a partition."""
+def id_in(partition: int, start: str, of: int = PARTITIONS) -> str:
+    """An id that begins so and belongs to a partition of so many."""
     ids = (f"{start}-{i}" for i in itertools.count())
-    return next(
-        one for one in ids if (murmur2(one.encode()) & 0x7FFFFFFF) % PARTITIONS == partition
-    )
+    return next(one for one in ids if (murmur2(one.encode()) & 0x7FFFFFFF) % of == partition)
 
 
 class Record(NamedTuple):

@@ -23,7 +23,6 @@ from confluent_kafka.admin import (
 )
 
 from builders.engine import WORKER, Engine, Worker
-from builders.engine_topics import PARTITIONS
 from builders.own_redis import OwnRedis
 from builders.waiting import until
 from feedmill.deploy.local.ports import HOST, free_port
@@ -108,7 +107,7 @@ class FaultEngine(Engine):
         watching, name = self._watching[isolation], self.topic(topic)
         return [
             int(watching.get_watermark_offsets(TopicPartition(name, p), timeout=10)[1])
-            for p in range(PARTITIONS)
+            for p in range(self.partitions)
         ]
 
     def pause_in_transaction(self, worker: Worker, topic: str) -> None:

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Sequence
 
 from builders.engine import Engine
-from builders.engine_topics import PARTITIONS, Record, id_in, post_of
+from builders.engine_topics import Record, id_in, post_of
 from builders.fault_engine import FaultEngine
 from chaos.event_log import expected_of, found_of
 from chaos.scenario import Chaos
@@ -23,7 +23,7 @@ class Probe:
     def __init__(self, engine: FaultEngine) -> None:
         self._engine = engine
         self._start = time.monotonic()
-        self._ids = _ids_of_each_partition()
+        self._ids = _ids_of_each_partition(engine.partitions)
         engine.posts(post_of(post_id, f"An evening walk, {post_id}") for post_id in self._ids)
 
     def seconds(self, within_s: float = 60.0) -> float:
@@ -32,9 +32,9 @@ class Probe:
         return time.monotonic() - self._start
 
 
-def _ids_of_each_partition() -> list[str]:
+def _ids_of_each_partition(partitions: int) -> list[str]:
     start = f"probe-{uuid.uuid4().hex[:8]}"
-    return [id_in(partition, start) for partition in range(PARTITIONS)]
+    return [id_in(partition, start, partitions) for partition in range(partitions)]
 
 
 def settled(engine: Engine, counted: Sequence[Record] = (), letters_before: int = 0) -> Verdict:
@@ -59,7 +59,7 @@ def final_verdict(chaos: Chaos, engine: FaultEngine, *, undisturbed: bool = True
     for worker in engine.workers.values():
         if worker.process.poll() is None:
             worker.stop()
-    calm = chaos.engine()
+    calm = chaos.engine(partitions=engine.partitions)
     calm.ready_worker()
     return verdict + against_undisturbed(engine, calm)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from builders.engine_topics import PARTITIONS
 from builders.fault_engine import FaultEngine
 from builders.own_redis import OwnRedis
 from builders.patient_broker import PATIENT_BROKER
@@ -105,12 +106,18 @@ class Chaos:
         self._open.callback(proxy.close)
         return proxy
 
-    def engine(self, *, kafka: str = "", redis: str = "") -> FaultEngine:
+    def engine(
+        self, *, kafka: str = "", redis: str = "", partitions: int = PARTITIONS
+    ) -> FaultEngine:
         """Make an engine on a fresh prefix, by default on the shared stack; no worker runs yet."""
         folder = self.folder("engine")
         folder.mkdir()
         engine = FaultEngine(
-            kafka or self.stack.kafka, redis or self.stack.redis, f"{folder.name}.", folder
+            kafka or self.stack.kafka,
+            redis or self.stack.redis,
+            f"{folder.name}.",
+            folder,
+            partitions=partitions,
         )
         self._open.callback(engine.stop)
         return engine

@@ -73,7 +73,7 @@ WRONG_LINES = {
     ),
     "topics": (
         *("", "delete", "create --partitions 0", "create --replicas 0", "describe --kafka x"),
-        *("reset posts", f"reset {NO_KAFKA}", "abort-hanging posts"),
+        *("reset posts", f"reset {NO_KAFKA}", "copy", "abort-hanging posts"),
     ),
     "groups": (
         *("", "delete worker", "list --kafka x", f"describe {NO_KAFKA}", "reset-offsets worker"),

@@ -56,6 +56,12 @@ def test_feeds_and_posts_are_right_on_three_nodes_of_which_one_is_replaced(
     until(is_right)
     assert set(engine.truths()) == set(posts)
 
+    # Of each node the settings count.
+    for number, node in enumerate(cluster.nodes):
+        node.client.config_set("hash-max-listpack-value", 60 + number)
     for line in ("feed community:a", "explain p9", "health", "doctor"):
         said = engine.feedmill(line)
         assert said.returncode == 0, said.stdout + said.stderr
+    for number, node in enumerate(cluster.nodes):
+        assert f"hash-max-listpack-value is {60 + number}, below 64" in said.stdout
+        assert f"redis://127.0.0.1:{node.port}/0" in said.stdout

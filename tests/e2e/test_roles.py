@@ -57,6 +57,10 @@ def test_a_ranker_ranks_by_logs_another_takes_over_and_the_combiner_moves_withou
         one.stages == JUDGE for one in engine.workers.values()
     ]
 
+    # What the judge wrote has its way in the rankers.
+    until(lambda: "append_to_redis" in beat_of(engine, ranker)["legs"].get("signals", {}))
+    assert beat_of(engine, ranker)["legs"].keys() == {"signals"}
+
     # It is killed: the other has all shards, and knows the letters that were written.
     ranker.kill()
     decide(engine, *(f"second-{n}" for n in range(20)))

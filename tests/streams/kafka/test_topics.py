@@ -128,7 +128,7 @@ def test_the_commands_create_and_describe(stack: StackAddress, prefix: str) -> N
     assert "27 of 27 topics are missing; `feedmill topics create` creates them" in missing.stderr
     made = CliRunner().invoke(main, ["topics", "create", "--partitions", "1", "--json", *where])
     assert made.exit_code == 0
-    assert len(json.loads(made.stdout)["created"]) == 26
+    assert len(json.loads(made.stdout)["created"]) == 27
     shown = CliRunner().invoke(main, ["topics", "describe", *where])
     assert shown.exit_code == 0
     assert f"{prefix}feed-shards" in shown.stdout

@@ -72,6 +72,27 @@ def test_each_leg_is_measured_and_they_add_up(clock: Clock) -> None:
     assert pending.take() == ()
 
 
+def test_signals_of_others_come_judged_and_are_one_topic(clock: Clock) -> None:
+    metrics = Metrics("worker", "one")
+    pending, legs = PendingArrivals(), Legs(metrics)
+    batches = [
+        record_batch(f"signals.{name}", [StoredRecord(0, at_ms)])
+        for name, at_ms in (("spam", 999_990), ("quality", 999_998))
+    ]
+    pending.add(legs.signals_fetched(batches))
+    clock.wall_s += 0.004
+    (taken,) = pending.take()
+    clock.wall_s += 0.010
+    taken.written(clock.monotonic())
+    assert means(metrics) == {
+        ("signals", "append_to_fetch"): (2, 6.0),
+        ("signals", "judged_to_ranked"): (2, 4.0),
+        ("signals", "ranked_to_redis"): (2, 10.0),
+        ("signals", "append_to_redis"): (2, 20.0),
+    }
+    assert legs.signals_fetched([]) == ()
+
+
 def test_producers_timestamps_and_topics_have_legs_of_their_own(clock: Clock) -> None:
     metrics = Metrics("worker", "one")
     ahead = record_batch("engagements", [StoredRecord(0, 1_000_500)])
