@@ -192,8 +192,8 @@ class StepContext:
     must not be judged, since they would end the worker; `try_posts` has posts tried that are scored
     again, where that ended a worker before.  `written` says by partition the offset behind what
     this worker is known to have committed there last.  `is_second` says whether another group runs
-    the stage, too, and has the right of way.  `signals_fetched` observes what came of other workers,
-    for metrics.
+    the stage, too, and has the right of way.  `signals_fetched` observes what came of other
+    workers, for metrics.
     """
 
     connection: Connection
