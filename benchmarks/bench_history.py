@@ -24,7 +24,7 @@ from machine import describe
 
 from feedmill.events.post import Post
 from feedmill.features.history.near_duplicates import is_long_enough
-from feedmill.features.history.post_history import WINDOW_MS, CopyCounts, PostHistory, PostVersion
+from feedmill.features.history.post_history import WINDOW_MS, CopyCounts, PostHistory, PostRecord
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.filters.registry import load
@@ -40,7 +40,7 @@ EXACT = 4000
 FLOOD = "one and the same text again and again from all of us today"
 
 
-def generated(posts: int, seed: int = 1) -> list[PostVersion]:
+def generated(posts: int, seed: int = 1) -> list[PostRecord]:
     """Ordinary posts, and `CAMPAIGNS` of `COPIES` copies each, spread over them."""
     drawn = random.Random(seed)
     names = ["".join(drawn.choices(SYLLABLES, k=drawn.randrange(1, 5))) for _ in range(4000)]
@@ -56,10 +56,10 @@ def generated(posts: int, seed: int = 1) -> list[PostVersion]:
         if i in planted:
             which, copy = planted[i]
             text = _changed(origins[which], names, drawn)
-            found.append(PostVersion(at_ms, f"c{which}-{copy}", f"b{which}-{copy}", text))
+            found.append(PostRecord(at_ms, f"c{which}-{copy}", f"b{which}-{copy}", text))
         else:
             text = " ".join(drawn.choices(names, k=25))
-            found.append(PostVersion(at_ms, f"p{i}", f"a{i % 5000}", text))
+            found.append(PostRecord(at_ms, f"p{i}", f"a{i % 5000}", text))
     return found
 
 
@@ -86,11 +86,11 @@ class ExactHistory:
         self._window: deque[tuple[int, int, list[str]]] = deque()
         self._next = 0
 
-    def fold(self, versions: Sequence[PostVersion]) -> list[CopyCounts]:
+    def fold(self, versions: Sequence[PostRecord]) -> list[CopyCounts]:
         """As `PostHistory.fold`, for posts that are neither edited nor deleted."""
         return [self._take(version) for version in versions]
 
-    def _take(self, version: PostVersion) -> CopyCounts:
+    def _take(self, version: PostRecord) -> CopyCounts:
         self._forget(version.at_ms - WINDOW_MS)
         text = version.text or ""
         if not is_long_enough(text):
@@ -123,16 +123,16 @@ def _jaccard(one: set[str], other: set[str]) -> float:
     return both / (len(one) + len(other) - both)
 
 
-def batches(versions: Sequence[PostVersion]) -> Iterator[Sequence[PostVersion]]:
+def batches(versions: Sequence[PostRecord]) -> Iterator[Sequence[PostRecord]]:
     for start in range(0, len(versions), BATCH):
         yield versions[start : start + BATCH]
 
 
-def fold(history: PostHistory | ExactHistory, versions: Sequence[PostVersion]) -> list[CopyCounts]:
+def fold(history: PostHistory | ExactHistory, versions: Sequence[PostRecord]) -> list[CopyCounts]:
     return [past for batch in batches(versions) for past in history.fold(batch)]
 
 
-def check(versions: Sequence[PostVersion], history: PostHistory | ExactHistory, name: str) -> None:
+def check(versions: Sequence[PostRecord], history: PostHistory | ExactHistory, name: str) -> None:
     """Planted copies are found from the tenth on, ordinary posts are none."""
     copies: defaultdict[str, int] = defaultdict(int)
     late = found = false = ordinary = 0
@@ -163,7 +163,7 @@ def microseconds(run: Callable[[], object], count: int, rounds: int) -> float:
 
 
 def folding(
-    history: PostHistory | ExactHistory, versions: Sequence[PostVersion], rounds: int
+    history: PostHistory | ExactHistory, versions: Sequence[PostRecord], rounds: int
 ) -> float:
     """Microseconds a post of folding them once each hour."""
     hours = [
@@ -175,7 +175,7 @@ def folding(
 
 
 def score_with_history(
-    model: TextModel, history: PostHistory, versions: Sequence[PostVersion], size: int, kind: str
+    model: TextModel, history: PostHistory, versions: Sequence[PostRecord], size: int, kind: str
 ) -> float:
     """Microseconds a post of the model, alone or with the memory, in batches of a size."""
     posts = [Post(v.post_id, v.author_id, 1, v.text or "") for v in versions]
@@ -190,7 +190,7 @@ def score_with_history(
     return (time.process_time() - start) / len(posts) * 1e6
 
 
-def print_judging(versions: Sequence[PostVersion], rounds: int) -> None:
+def print_judging(versions: Sequence[PostRecord], rounds: int) -> None:
     """The second table: kinds in turn, the least of some rounds of each, ordinary posts."""
     model, history, hour = load("spam"), PostHistory(), 0
     fold(history, versions)
@@ -206,7 +206,7 @@ def print_judging(versions: Sequence[PostVersion], rounds: int) -> None:
 
 
 def megabytes(
-    history: Callable[[], PostHistory | ExactHistory], versions: Sequence[PostVersion]
+    history: Callable[[], PostHistory | ExactHistory], versions: Sequence[PostRecord]
 ) -> float:
     tracemalloc.start()
     kept = history()
@@ -232,7 +232,7 @@ def main() -> None:
     plain = folding(PostHistory(), ordinary, arguments.rounds)
     exact = folding(ExactHistory(), versions[:EXACT], 1)
     flood = [
-        PostVersion(
+        PostRecord(
             v.at_ms,
             v.post_id,
             v.author_id,

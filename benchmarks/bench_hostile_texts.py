@@ -23,7 +23,7 @@ from machine import describe
 
 from feedmill.events.post import Post
 from feedmill.events.rules import decode_rules
-from feedmill.features.history.post_history import PostHistory, PostVersion
+from feedmill.features.history.post_history import PostHistory, PostRecord
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.normalise import deobfuscate, normalise_characters
 from feedmill.filters.hide_rate_guard import sources_of_all
@@ -69,7 +69,7 @@ class Reader:
         for run in self._runs:
             run(batch)
         sources_of_all(batch)
-        version = PostVersion(self._number, post.post_id, post.author_id, post.text)
+        version = PostRecord(self._number, post.post_id, post.author_id, post.text)
         self._history.fold([version], [0], batch)
         middle = time.process_time()
         self._rules.verdicts([post], [1])

@@ -12,7 +12,7 @@ import resource
 from pathlib import Path
 
 from feedmill.events.post import Post
-from feedmill.features.history.post_history import PostHistory, PostVersion
+from feedmill.features.history.post_history import PostHistory, PostRecord
 from feedmill.filters.registry import FILTERS, load
 
 BATCH = 2048
@@ -33,7 +33,7 @@ def added_mb(posts: int) -> float:
     for start in range(0, posts, BATCH):
         history.fold(
             [
-                PostVersion(n, f"p{n}", f"a{n % 50021}", f"{start} {text}")
+                PostRecord(n, f"p{n}", f"a{n % 50021}", f"{start} {text}")
                 for n, text in enumerate(texts, start)
             ]
         )

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from feedmill.cli.experiment_file import EXPERIMENT_FILE, bytes_of, read_experiment
+from feedmill.cli.experiment_record import export, forget, join
 from feedmill.cli.experiment_start import start, stop
 from feedmill.cli.experiment_status import list_command, status
 from feedmill.cli.output import json_option, print_json, print_table
@@ -237,5 +238,5 @@ def _plan_dict(found: Plan) -> dict[str, Any]:
     }
 
 
-for _command in (start, stop, list_command, status):
+for _command in (start, stop, list_command, status, export, join, forget):
     experiments.add_command(_command)

@@ -7,7 +7,7 @@ import time
 
 import click
 
-from feedmill.cli.options import with_environment
+from feedmill.cli.options import arm_option, with_environment
 from feedmill.cli.output import print_json, print_table, time_text
 from feedmill.cli.post_record import feed_spec, post_record, signal_reasons
 from feedmill.cli.unknown_post import why_unknown
@@ -31,13 +31,15 @@ class UnknownPost(Exception):
 @click.command("explain")
 @click.argument("post_id")
 @click.option("--feed", default="global", show_default=True, help="by whose weights and gates")
+@arm_option
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
 @with_environment
-def explain(environment: Environment, post_id: str, feed: str, as_json: bool) -> None:
+def explain(environment: Environment, post_id: str, feed: str, arm: str, as_json: bool) -> None:
     """Show what each signal gives to a post's score, or why it is not shown."""
     shown = open_feed_reader(environment.redis, environment.redis_prefix)
+    arm = shown.arm_named(feed, arm) if arm else ""
     try:
-        explanation = read_explanation(environment, shown, post_id, feed)
+        explanation = read_explanation(environment, shown, post_id, feed, arm)
     except UnknownPost:
         reason = why_unknown(environment, post_id)
         raise UsageError(f"Redis knows no post `{post_id}`: {reason}") from None
@@ -48,7 +50,7 @@ def explain(environment: Environment, post_id: str, feed: str, as_json: bool) ->
 
 
 def read_explanation(
-    environment: Environment, shown: FeedReader, post_id: str, feed_name: str
+    environment: Environment, shown: FeedReader, post_id: str, feed_name: str, arm: str = ""
 ) -> Explanation:
     """Take a post and a feed from Redis and explain the one by the other.
 
@@ -58,23 +60,23 @@ def read_explanation(
     Raises
     ------
     UsageError
-        Redis knows no such feed.
+        Redis knows no such feed, or no such arm of it any more.
     UnknownPost
         Redis knows no such post.
     """
-    explanation = _read_once(environment, shown, post_id, feed_name)
+    explanation = _read_once(environment, shown, post_id, feed_name, arm)
     for _ in range(READINGS - 1):
         if explanation.agrees is not False:
             break
         time.sleep(0.1)
-        explanation = _read_once(environment, shown, post_id, feed_name)
+        explanation = _read_once(environment, shown, post_id, feed_name, arm)
     return explanation
 
 
 def _read_once(
-    environment: Environment, shown: FeedReader, post_id: str, feed_name: str
+    environment: Environment, shown: FeedReader, post_id: str, feed_name: str, arm: str
 ) -> Explanation:
-    feed = shown.feed(feed_name, WHOLE)
+    feed = shown.feed(feed_name, WHOLE, arm)
     if feed is None:
         raise UsageError(no_feed_text(feed_name, shown.similar(feed_name)))
     post = shown.post(post_id)
@@ -130,7 +132,7 @@ def _absent(
 def _print(explanation: Explanation) -> None:
     post, feed = explanation.post, explanation.feed
     place = f", at rank {explanation.rank} of {len(feed.ranking)}" if explanation.rank else ""
-    click.echo(f"{post.post_id} in {feed.feed}: {explanation.verdict}{place}")
+    click.echo(f"{post.post_id} in {feed.name}: {explanation.verdict}{place}")
     decided = f", decided by {explanation.decision.decided_by}" * bool(
         explanation.decision.decided_by
     )
@@ -191,7 +193,7 @@ def _sum_rows(explanation: Explanation) -> list[tuple[str, ...]]:
 
 def _comparison(explanation: Explanation) -> str:
     feed = explanation.feed
-    where = f"version {feed.version} of {feed.feed}, config offset {feed.config_offset}"
+    where = f"version {feed.version} of {feed.name}, config offset {feed.config_offset}"
     if explanation.in_redis is None:
         return f"not in {where}"
     place = "" if explanation.rank is None else f"rank {explanation.rank} in "

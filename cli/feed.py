@@ -19,7 +19,7 @@ from feedmill.cli.feed_table import (
     plain_feed_table,
     read_feed_table,
 )
-from feedmill.cli.options import with_environment
+from feedmill.cli.options import arm_option, with_environment
 from feedmill.cli.output import on_terminal, print_json
 from feedmill.events.errors import UsageError
 from feedmill.streams.redis.reader import FeedReader, open_feed_reader
@@ -42,6 +42,7 @@ _NOTICE_EVERY_S = 10.0
     metavar="N",
     help="How many posts.",
 )
+@arm_option
 @click.option("--follow", "following", is_flag=True, help="Show it again whenever it changes.")
 @click.option(
     "--for",
@@ -56,6 +57,7 @@ def feed(
     environment: Environment,
     feed_name: str,
     top: int,
+    arm: str,
     following: bool,
     duration_s: float | None,
     as_json: bool,
@@ -65,10 +67,11 @@ def feed(
     FEED is global, community:<name>, lang:<name> or the name of a declared feed.
     """
     reader = open_feed_reader(environment.redis, environment.redis_prefix)
+    arm = reader.arm_named(feed_name, arm) if arm else ""
     if following:
-        follow(reader, feed_name, top, duration_s, as_json=as_json)
+        follow(reader, feed_name, top, duration_s, as_json=as_json, arm=arm)
         return
-    table = read_feed_table(reader, feed_name, top)
+    table = read_feed_table(reader, feed_name, top, arm)
     if table is None:
         raise UsageError(_no_feed_text(reader, feed_name))
     if as_json:
@@ -95,6 +98,7 @@ def follow(
     duration_s: float | None,
     *,
     as_json: bool = False,
+    arm: str = "",
 ) -> None:
     """Show a feed whenever it changes, until Ctrl-C or for `duration_s` seconds.
 
@@ -110,7 +114,7 @@ def follow(
     end = None if duration_s is None else time.monotonic() + duration_s
     live = on_terminal() and not as_json
     min_pause_s = PAUSE_LIVE_S if live else PAUSE_PLAIN_S
-    tables = _feed_tables(reader, feed_name, top, end, min_pause_s)
+    tables = _feed_tables(reader, (feed_name, arm), top, end, min_pause_s)
     appeared = False
     with suppress(KeyboardInterrupt):
         appeared = _draw_in_place(tables) if live else _print_changes(tables, as_json)
@@ -146,18 +150,19 @@ def _print_changes(tables: Iterator[FeedTable], as_json: bool) -> bool:
 
 
 def _feed_tables(
-    reader: FeedReader, feed_name: str, top: int, end: float | None, min_pause_s: float
+    reader: FeedReader, named: tuple[str, str], top: int, end: float | None, min_pause_s: float
 ) -> Iterator[FeedTable]:
-    """Yield the feed after each message about it and every 2 s, until `end`.
+    """Yield a feed, or an arm of it, after each message about it and every 2 s, until `end`.
 
     Two tables are at least `min_pause_s` apart.
     """
+    feed_name, arm = named
     messages = reader.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]  # redis
     notice = _RareNotice()
     try:
         while (now := time.monotonic()) < (end or now + 1):
             try:
-                table = read_feed_table(reader, feed_name, top)
+                table = read_feed_table(reader, feed_name, top, arm)
                 if table is not None:
                     yield table
                 else:

@@ -75,7 +75,7 @@ class FeedTable:
     @property
     def title(self) -> str:
         """`<feed> version <n>`; scripts look for this line."""
-        return f"{self.snapshot.feed} version {self.snapshot.version}"
+        return f"{self.snapshot.name} version {self.snapshot.version}"
 
     @property
     def subtitle(self) -> str:
@@ -105,6 +105,7 @@ class FeedTable:
         info = self.snapshot.info
         return {
             "feed": self.snapshot.feed,
+            **({"arm": self.snapshot.arm} if self.snapshot.arm else {}),
             "version": self.snapshot.version,
             "config_offset": self.snapshot.config_offset,
             "weights": self.snapshot.weights.as_dict(),
@@ -117,12 +118,12 @@ class FeedTable:
         }
 
 
-def read_feed_table(reader: FeedReader, feed: str, top: int) -> FeedTable | None:
+def read_feed_table(reader: FeedReader, feed: str, top: int, arm: str = "") -> FeedTable | None:
     """Read the first `top` posts of a feed; None if there is no such feed.
 
     Raises `redis.RedisError` if Redis cannot be used.
     """
-    snapshot = reader.feed(feed, top)
+    snapshot = reader.feed(feed, top, arm)
     if snapshot is None:
         return None
     post_ids = [post_id for post_id, _ in snapshot.ranking]

@@ -49,7 +49,7 @@ COMMANDS = (
 _NO_COMMAND = re.compile(r"No such command '(?P<name>.*)'\.")
 
 # What the extras `train` and `experiments` install, by the names of its modules.
-_TRAIN_MODULES = ("lightgbm", "pyarrow", "scipy", "sklearn")
+_TRAIN_MODULES = ("duckdb", "lightgbm", "pyarrow", "scipy", "sklearn")
 
 # What a user can put right, by the number of the error.
 _OF_THE_DISK = {

@@ -65,6 +65,12 @@ def user_name() -> str:
         return "unknown"
 
 
+arm_option = click.option(
+    "--arm",
+    default="",
+    metavar="NAME",
+    help="What readers of this arm get, of the experiment that runs in the feed.",
+)
 by_option = click.option("--by", show_default="your user name", help="Who makes the change.")
 
 

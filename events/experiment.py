@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from feedmill.events.errors import BadSetting
 from feedmill.events.feeds import check_feed_name, pattern_of
 from feedmill.events.gates import GatePolicyPatch, gates_struct
-from feedmill.events.limits import Name
+from feedmill.events.limits import PlainName
 from feedmill.events.metric import BUILT_IN_METRICS, Metric
 from feedmill.events.reasons import reason_of, with_suggestion
 from feedmill.events.signal import SignalNames
@@ -46,7 +46,7 @@ class Arm(Struct, frozen=True, forbid_unknown_fields=True):
         Whether it is the control once more, to show that equal arms come out equal.
     """
 
-    name: Name
+    name: PlainName
     share: Share
     weights: dict[str, Any] = {}
     gates: dict[str, dict[str, Any]] = {}
@@ -87,13 +87,13 @@ class Experiment(Struct, frozen=True, forbid_unknown_fields=True):
 
     arms: Annotated[tuple[Arm, ...], Meta(min_length=2)]
     feeds: Annotated[tuple[str, ...], Meta(min_length=1, max_length=100)]
-    salt: Name
+    salt: PlainName
     planned_n: Users
     traffic: Share = WHOLE
     window_hours: WindowHours = 168
-    primary: Name = "take_rate"
-    guardrails: dict[Name, Margin] = {}
-    metrics: dict[Name, Metric] = {}
+    primary: PlainName = "take_rate"
+    guardrails: dict[PlainName, Margin] = {}
+    metrics: dict[PlainName, Metric] = {}
     stopped: bool = False
 
     @property

@@ -31,6 +31,7 @@ _id_description = "1 to 256 bytes of UTF-8, printable, without blanks, `|`, `{` 
 _name_description = "A community, language, tenant"
 Id = Annotated[str, Meta(pattern=ID_PATTERN, max_length=MAX_ID_BYTES, description=_id_description)]
 Name = Annotated[str, Meta(pattern=NAME_PATTERN, description=_name_description)]
+PlainName = Annotated[str, Meta(pattern=NAME_PATTERN)]
 # The same in events that come often.  msgspec takes four times as long for a pattern as for the
 # rest of a post, so that their decoders call `check_id` and `check_name`.
 EventId = Annotated[

@@ -93,7 +93,7 @@ def _ratio(arm: Moments) -> tuple[Values, Values]:
 
 def _solve(spread: Values, crossed: Values) -> Values:
     """Return the slopes (…, covariates); a covariate that does not vary gets 0."""
-    deviations = np.sqrt(np.einsum("...ii->...i", spread))
+    deviations = np.sqrt(np.maximum(np.einsum("...ii->...i", spread), 0.0))
     scale = np.where(deviations > 0, 1 / np.where(deviations > 0, deviations, 1.0), 0.0)
     unit = spread * scale[..., :, None] * scale[..., None, :]
     # Covariates that say nearly the same need not be told apart.

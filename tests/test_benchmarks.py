@@ -23,6 +23,7 @@ Load(environment, Watcher(environment)).engagements(rate=1000, seconds=1)
     [
         ("bench_calls.py", "--posts 3000 --feeds 40", "posts expires"),
         ("bench_combine.py", "--sizes 2000", "2,000  gates"),
+        ("bench_experiments.py", "--users 2000 --engagements 40000", "the same to the byte"),
         ("bench_history.py", "--posts 800 --rounds 1", "µs"),
         ("bench_hostile_feeds.py", "--posts 300 --invented 30 --overrides 20", "ties"),
         ("bench_hostile_texts.py", "--length 500 --rounds 1", "the worst"),

@@ -21,13 +21,13 @@ MAY_IMPORT = {
     "training": _SERVING,
     "experiments": {"events"},
     "streams": _SERVING,
-    "operations": _SERVING | {"streams"},
+    "operations": _SERVING | {"experiments", "streams"},
     "simulation": {"events", "streams"},
     "deploy": _SERVING | {"streams", "simulation"},
     "cli": _SERVING | {"training", "experiments", "streams", "operations", "simulation", "deploy"},
     # What users write: against the contract alone, or with the helper for their own signals.
     "examples": {"events", "streams"},
-    "benchmarks": _SERVING | {"streams", "operations", "simulation", "deploy"},
+    "benchmarks": _SERVING | {"experiments", "streams", "operations", "simulation", "deploy"},
     "research": _SERVING | {"training"},
 }
 OUTSIDE = (

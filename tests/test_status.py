@@ -31,7 +31,6 @@ MISSING = {
     "explore": lambda: refused("weights", {"quality": 1, "engagement": 1, "explore": 0.1}),
     "rankings": lambda: refused("rankings/global", {}),
     "follows": lambda: refused("feeds/mine", {"match": {"follows": ["ann"]}}),
-    "arms": lambda: refused("experiments/one", {}),
 }
 
 

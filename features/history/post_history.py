@@ -51,7 +51,7 @@ _NO_ROWS = np.zeros(0, dtype=np.int64)
 _NO_ENTRIES = np.zeros(0, dtype=np.uint32)
 
 
-class PostVersion(NamedTuple):
+class PostRecord(NamedTuple):
     """One record of `posts`: a version of a post, or its deletion if `text` is None.
 
     `at_ms` is the timestamp of the record, Unix milliseconds.
@@ -103,7 +103,7 @@ class PostHistory:
 
     def fold(
         self,
-        versions: Sequence[PostVersion],
+        versions: Sequence[PostRecord],
         batch_rows: Sequence[int] = (),
         batch: PostBatch | None = None,
     ) -> list[CopyCounts]:
@@ -131,7 +131,7 @@ class PostHistory:
         return counts
 
     def _fold(
-        self, versions: Sequence[PostVersion], batch_rows: Sequence[int], batch: PostBatch | None
+        self, versions: Sequence[PostRecord], batch_rows: Sequence[int], batch: PostBatch | None
     ) -> list[CopyCounts]:
         n = len(versions)
         sequence = (np.arange(n) + self._next_entry).astype(np.uint32)
@@ -152,7 +152,7 @@ class PostHistory:
         return list(map(CopyCounts, copies.tolist(), authors.tolist()))
 
     def _fold_one(
-        self, version: PostVersion, batch_rows: Sequence[int], batch: PostBatch | None
+        self, version: PostRecord, batch_rows: Sequence[int], batch: PostBatch | None
     ) -> CopyCounts:
         """What `_fold` does, for one record without numpy where that takes longer."""
         entry, at_ms = self._next_entry, version.at_ms

@@ -25,7 +25,6 @@ _SPAM_LEXICON = Path(__file__).parent / "lists" / "spam_lexicon.txt"
 _COMMENT, _KIND = "#", "["
 ANY_WORD = "_"
 _TO_PREFIX = np.uint64(48)
-_FEW = 512
 LEXICON_KINDS = ("action", "promotion", "money", "urgency", "selected", "contact", "bait", "adult")
 LEXICON_COLUMNS: tuple[str, ...] = (*(f"cues_{kind}" for kind in LEXICON_KINDS), "cues")
 
@@ -63,12 +62,8 @@ class HashedTerms:
     def _counts(self, chunk: TextChunk, kinds: int, spans: int) -> npt.NDArray[np.int64]:
         words, cells = chunk.words, list[int]()
         hashes = words.hashes[:spans].ravel()
-        if hashes.size > _FEW:
-            maybe = self.has_prefix.take((hashes >> _TO_PREFIX).view(np.int64)).nonzero()[0]
-            hashes, places = hashes.take(maybe), maybe.tolist()
-        else:
-            places = [*range(hashes.size)]
-        keys = hashes.tolist()
+        maybe = self.has_prefix.take((hashes >> _TO_PREFIX).view(np.int64)).nonzero()[0]
+        keys, places = hashes.take(maybe).tolist(), maybe.tolist()
         if self.kind_of.keys().isdisjoint(keys):
             return np.zeros((len(chunk), kinds), dtype=np.int64)
         starts, ends = words.starts.tolist(), words.ends.tolist()

@@ -33,6 +33,10 @@ class FeedChange(Struct, frozen=True):
 
     With `whole`, `entries` are all members, best first.  Else they are those that are new or
     have another score, and `removed` leave.  `size` is the number of members afterwards.
+
+    `experiment` is what `:info` says of the experiment that runs in the feed, "" for none, and
+    `arms` are the changes of its arms' lists, each `feed` of these being `<experiment>.<arm>`: they
+    are of the same step, and whole if this is.
     """
 
     feed: str
@@ -43,11 +47,30 @@ class FeedChange(Struct, frozen=True):
     weights: Weights
     gates: Mapping[str, GatePolicy]
     config_offset: int
+    experiment: str = ""
+    arms: Sequence[FeedChange] = ()
 
     @property
     def is_renewal(self) -> bool:
         """Whether only the freshness changes."""
-        return not self.whole and not self.entries and not self.removed
+        return not (self.whole or self.entries or self.removed) and all(
+            arm.is_renewal for arm in self.arms
+        )
+
+    @property
+    def lists(self) -> Sequence[FeedChange]:
+        """The changes of the feed and of its arms."""
+        return (self, *self.arms)
+
+    @property
+    def removes(self) -> bool:
+        """Whether posts leave some list."""
+        return bool(self.removed) or any(arm.removed for arm in self.arms)
+
+
+def arm_list(feed: str, arm: str) -> str:
+    """Return what the list of an arm, `<experiment>.<arm>`, is called; no feed has such a name."""
+    return f"{feed}:arm:{arm}"
 
 
 class Changes(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,7 +32,11 @@ class FeedRanking:
         Its best posts.
     whole
         Whether the next change must be whole, because it is not known what Redis shows.
+    experiment
+        What runs in the feed, as `:info` has it; "" for none.
     """
+
+    experiment = ""
 
     def __init__(
         self, view: PostView, name: str, spec: FeedSpec, scores: FeedScores, lookup: RowLookup
@@ -49,6 +55,16 @@ class FeedRanking:
         self._written_rows: Rows = np.empty(0, np.int32)
         self._written_scores: npt.NDArray[np.float64] = np.empty(0)
         self._written_gone: tuple[str, ...] = ()  # written posts whose rows stand for nothing now
+
+    @property
+    def all_scores(self) -> Sequence[FeedScores]:
+        """The scores by which its lists are ranked: its own first, then those of arms."""
+        return (self.scores,)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a list of it must be made anew from all posts."""
+        return self.list.is_short
 
     # --- posts come, change and leave -----------------------------------------------------
 
@@ -104,7 +120,8 @@ class FeedRanking:
 
     def replace(self, before: FeedRanking) -> None:
         """Go on where this feed's ranking under other settings ends."""
-        is_same = self.spec == before.spec and self.scores is before.scores
+        is_same = self.spec == before.spec and self.all_scores == before.all_scores
+        is_same = is_same and self.experiment == before.experiment
         self.whole = before.whole or not is_same
         self._written_rows = before._written_rows
         self._written_scores = before._written_scores
@@ -191,7 +208,11 @@ class FeedRanking:
 
     def renewal(self, config_offset: int) -> FeedChange | None:
         """A change without entries, to renew the feed; None while a whole one is due."""
-        return None if self.whole else self._feed_change(config_offset, [])
+        return None if self.whole else self.no_change(config_offset)
+
+    def no_change(self, config_offset: int) -> FeedChange:
+        """A change that leaves its list as it is."""
+        return self._feed_change(config_offset, [])
 
     def _entries(self, rows: Rows, scores: npt.NDArray[np.float64]) -> list[tuple[str, float]]:
         return list(zip(self._view.ids.read_many(rows), scores.tolist(), strict=True))

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.arms import Policy
 from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
 from feedmill.events.weights import Weights
@@ -95,11 +96,15 @@ class PolicyCache:
 
     def scores(self, settings: Settings, feed: str) -> FeedScores:
         """The scores for a feed, perhaps unfinished."""
-        key = self._key(settings, feed)
+        scores = self._scores.get(self._key(settings, feed))
+        return scores or self.scores_by(_policy(settings, feed))
+
+    def scores_by(self, policy: Policy) -> FeedScores:
+        """The scores under a policy, perhaps unfinished."""
+        key = _key_of(policy)
         scores = self._scores.get(key)
         if scores is None:
-            decisions = self.decisions(settings.gates_of(feed))
-            scores = FeedScores(self._view, settings.weights_of(feed), decisions)
+            scores = FeedScores(self._view, policy.weights, self.decisions(policy.gates))
             self._scores[key] = scores
             self._new_scores.append(scores)
         return scores
@@ -157,11 +162,15 @@ class PolicyCache:
 
     def _key(self, settings: Settings, feed: str) -> bytes:
         if feed in settings.weights or feed in settings.gates:
-            return _key_of(settings, feed)
+            return _key_of(_policy(settings, feed))
         if self._general is None or self._general[0] is not settings:
-            self._general = (settings, _key_of(settings, ""))
+            self._general = (settings, _key_of(_policy(settings, "")))
         return self._general[1]
 
 
-def _key_of(settings: Settings, feed: str) -> bytes:
-    return _encode([settings.weights_of(feed).as_dict(), dict(settings.gates_of(feed))])
+def _key_of(policy: Policy) -> bytes:
+    return _encode([policy.weights.as_dict(), dict(policy.gates)])
+
+
+def _policy(settings: Settings, feed: str) -> Policy:
+    return Policy(settings.weights_of(feed), settings.gates_of(feed))

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.arms import FeedExperiment
 from feedmill.events.feeds import pattern_of
 from feedmill.events.partition import shard_of
 from feedmill.events.settings import Settings
+from feedmill.rankers.combiner.armed_feed import ArmedFeed, FeedArms
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.feed_places import FeedAuthors, FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
-from feedmill.rankers.combiner.feed_scores import PolicyCache
+from feedmill.rankers.combiner.feed_scores import FeedScores, PolicyCache
 from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.view import PostView
 
@@ -73,7 +75,11 @@ class FeedSet:
     def new(self, name: str) -> FeedRanking:
         """A ranking without posts."""
         scores = self._policies.scores(self.settings, name)
-        return FeedRanking(self._view, name, self.matcher.spec_of(name), scores, self._lookup)
+        spec, running = self.matcher.spec_of(name), self.settings.running.get(name)
+        if running is None:
+            return FeedRanking(self._view, name, spec, scores, self._lookup)
+        arms = FeedArms(name, running.info(), arm_scores(self._policies, running))
+        return ArmedFeed(self._view, spec, scores, self._lookup, arms)
 
     def put(self, feed: FeedRanking) -> None:
         """Have a feed in the set, in the place of one of its name."""
@@ -214,6 +220,11 @@ class FeedSet:
             old = authors.counted_before(self._view.post.created_ms, cutoff_ms)
             for row in old[:_DROPPED_ROWS]:
                 authors.count(row, -1, -1, 0)
+
+
+def arm_scores(policies: PolicyCache, running: FeedExperiment) -> dict[str, FeedScores]:
+    """The scores of each arm of an experiment in a feed, perhaps unfinished."""
+    return {arm: policies.scores_by(policy) for arm, policy in running.arms.items()}
 
 
 def own_policies(settings: Settings, matcher: FeedMatcher) -> list[str]:

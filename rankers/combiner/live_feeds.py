@@ -16,7 +16,7 @@ from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import FeedScores, PolicyCache
-from feedmill.rankers.combiner.feed_set import FeedSet, own_policies
+from feedmill.rankers.combiner.feed_set import FeedSet, arm_scores, own_policies
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.positions import RowLookup
@@ -167,7 +167,7 @@ class LiveFeeds:
     # --- one feed -------------------------------------------------------------------------
 
     def _changed(self, feed: FeedRanking) -> None:
-        if feed.list.is_short:
+        if feed.is_short:
             self._short.add(feed.name)
         elif not len(feed.list) and self._set.matcher.is_on_demand(feed.name):
             self._remove(feed.name)
@@ -222,14 +222,23 @@ class LiveFeeds:
         general = self._policies.scores(settings, "")
         own = settings.weights.keys() | settings.gates.keys()
         # Of thousands of feeds most have the very spec that they had.
-        spec_of = matcher.named.get
+        spec_of, running = matcher.named.get, settings.running
         for name, feed in self.feeds.items():
             scores = self._policies.scores(settings, name) if name in own else general
-            if scores is not feed.scores:
+            is_under = (name in running or feed.experiment) and self._has_other_arms(feed, settings)
+            if scores is not feed.scores or is_under:
                 if matcher.may_have(name):
                     yield name
             elif feed.spec is not spec_of(name) and self._differs(feed, matcher):
                 yield name
+
+    def _has_other_arms(self, feed: FeedRanking, settings: Settings) -> bool:
+        """Whether an experiment begins or ends in a feed, or says something else of it."""
+        running = settings.running.get(feed.name)
+        if running is None or feed.experiment != running.info():
+            return True
+        arms = arm_scores(self._policies, running).values()
+        return feed.all_scores != (self._policies.scores(settings, feed.name), *arms)
 
     def _differs(self, feed: FeedRanking, matcher: FeedMatcher) -> bool:
         """Whether other posts are in a feed, or it is on demand no more, or now."""
@@ -277,7 +286,7 @@ class LiveFeeds:
         while made.feeds:
             name, feed = made.feeds.popitem()
             feed.drop_old(now_ms)
-            has_posts = len(feed.list) > 0 or feed.list.is_short
+            has_posts = len(feed.list) > 0 or feed.is_short
             if not made.matcher.is_on_demand(name) or (has_posts and self._has_place(name)):
                 self._put(feed)
             else:
@@ -317,6 +326,7 @@ class LiveFeeds:
     def _scores_in_use(self) -> list[FeedScores]:
         # A list: there may be thousands of feeds, and each generator on the way takes its time.
         in_use = [feed.scores for feed in self.feeds.values()]
+        in_use += [s for feed in self.feeds.values() if feed.experiment for s in feed.all_scores]
         settings, own = self.settings, own_policies(self.settings, self._set.matcher)
         return in_use + [self._policies.scores(settings, name) for name in own]
 

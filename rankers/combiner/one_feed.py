@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +25,12 @@ Rows = npt.NDArray[np.int32]
 def rank_feed(view: PostView, settings: Settings, feed: str, now_ms: int) -> FeedRanking:
     """Rank all posts of a view in one feed, as a combiner that follows these settings does.
 
-    A feed on demand is ranked whether it has a place or not.  The settings must know the feed
+    A feed on demand is ranked whether it has a place or not, one under an experiment as the control
+    is.  The settings must know the feed
     (`Settings.feed_of`).  The view stays as it is, and other rankings of it too.
     """
     policies = PolicyCache(view)
-    feeds = _feed_set(view, policies, settings, feed)
+    feeds = _feed_set(view, policies, replace(settings, experiments={}), feed)
     _go_over_all(FeedBuild(view, policies, feeds, [feed], discovers=False), now_ms)
     return feeds.feeds[feed]
 

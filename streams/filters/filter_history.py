@@ -24,7 +24,7 @@ from feedmill.features.history.post_history import (
     REBUILD_MS,
     CopyCounts,
     PostHistory,
-    PostVersion,
+    PostRecord,
 )
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TEXT_BYTES, Record, RecordBatch, TopicPartition
@@ -63,7 +63,7 @@ class _Pending(NamedTuple):
     partition: int
     offset: int
     row: int
-    version: PostVersion
+    version: PostRecord
 
 
 class FilterHistory:
@@ -253,9 +253,9 @@ class FilterHistory:
         at_ms = min(max(self._latest_ms[partition], record.timestamp), most_ms)
         self._latest_ms[partition] = at_ms
         if isinstance(event, Post):
-            version = PostVersion(at_ms, event.post_id, event.author_id, event.text)
+            version = PostRecord(at_ms, event.post_id, event.author_id, event.text)
         else:
-            version = PostVersion(at_ms, event.post_id, "", None)
+            version = PostRecord(at_ms, event.post_id, "", None)
         return _Pending(at_ms, partition, record.offset, row, version)
 
     def _comes_by_work(self, partition: int) -> bool:

@@ -190,9 +190,9 @@ class LogConsumer:
         """Return the offset that is read next of every partition."""
         return dict(self._positions)
 
-    def lag(self) -> int:
-        """Return how many offsets lie ahead, as last heard of."""
-        return sum(max(0, self._known_end(at) - p) for at, p in self._positions.items())
+    def lag(self) -> dict[TopicPartition, int]:
+        """Return how many offsets lie ahead in every partition, as last heard of."""
+        return {at: max(0, self._known_end(at) - p) for at, p in self._positions.items()}
 
     def ready_reason(self) -> str:
         """Say why not everything is restored; "" when it is."""

@@ -136,7 +136,7 @@ class CombinerLogs:
 
     def lag(self) -> int:
         """Return how many offsets lie ahead, as last heard of."""
-        return sum(one.lag() for one in self._logs)
+        return sum(sum(one.lag().values()) for one in self._logs)
 
     def progress(self) -> tuple[str, int, int]:
         """Return what is being restored, how many offsets of it were read, and of how many."""

@@ -9,7 +9,7 @@ from math import ceil
 
 from feedmill.events.instance import Instance
 from feedmill.events.signal import stage_of
-from feedmill.rankers.combiner import FeedChange
+from feedmill.rankers.combiner import FeedChange, arm_list
 
 # Two heartbeats, and a while.
 SEEN_WITHIN_MS = 12_000
@@ -82,8 +82,20 @@ class FeedFreshness:
         return [(t, p) for t in topics for p in range(self._partitions) if (t, p) not in read]
 
     def is_fresh(self, change: FeedChange) -> bool:
-        """Return whether a feed may count as fresh for another while."""
+        """Return whether a list may count as fresh for another while."""
         return self._ranks and self._fresh.issuperset(stages_behind(change))
+
+    def fresh_of(self, changes: Iterable[FeedChange]) -> tuple[set[str], set[str]]:
+        """Return the lists that may count so, and the feeds of which all may."""
+        lists, feeds = set[str](), set[str]()
+        for change in changes:
+            arms = {arm_list(change.feed, arm.feed) for arm in change.arms if self.is_fresh(arm)}
+            lists |= arms
+            if self.is_fresh(change):
+                lists.add(change.feed)
+                if len(arms) == len(change.arms):
+                    feeds.add(change.feed)
+        return lists, feeds
 
 
 def stages_behind(change: FeedChange) -> list[str]:

@@ -159,7 +159,7 @@ class RedisHandover:
             self._nothing_to_write(caught_up=is_all)
             return
         arrivals = self.arrivals.take() if is_all else ()
-        fresh = {f.feed for f in feeds if self._freshness.is_fresh(f)}
+        fresh_lists, fresh = self._freshness.fresh_of(feeds)
         self._not_fresh -= fresh
         self._renewals.written(fresh, time.monotonic())
         batch = WriteBatch(
@@ -168,7 +168,7 @@ class RedisHandover:
             signals,
             feeds,
             sorted(removed),
-            fresh,
+            fresh_lists,
             arrivals,
             feeds_first=combiner.is_rewriting,
         )
@@ -198,9 +198,9 @@ class RedisHandover:
         due = self._renewals.due(self._combiner.feeds, now_s)
         renewals = self._combiner.renewals(due)
         if renewals:
-            fresh = {f.feed for f in renewals if self._freshness.is_fresh(f)}
+            fresh_lists, fresh = self._freshness.fresh_of(renewals)
             self._not_fresh = self._not_fresh.union(due) - fresh
-            batch = WriteBatch(now_ms, self._token_of(), (), renewals, (), fresh)
+            batch = WriteBatch(now_ms, self._token_of(), (), renewals, (), fresh_lists)
             if not self._writer.submit(batch):
                 return True
             self._submitted.append(_Submitted(batch, -1))

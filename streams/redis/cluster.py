@@ -67,8 +67,8 @@ class ClusterPipeline:
         return answers
 
     def place_of(self, key: str) -> str:
-        """Return the node that has a key; "" where no node is known."""
-        return self._node_of(key) if self._find_nodes() else ""
+        """Return the node that has a key, of those that `places` found; "" where it found none."""
+        return "" if self._is_stale else self._node_of(key)
 
     def places(self) -> set[str]:
         """Return the nodes that have slots; "" alone where none is known."""

@@ -32,7 +32,7 @@ class Pipeline(Protocol):
         ...
 
     def place_of(self, key: str) -> str:
-        """Return the server that has a key."""
+        """Return the server that has a key, one of those that `places` returned last."""
         ...
 
     def places(self) -> set[str]:
@@ -163,17 +163,18 @@ class Keys:
 
     prefix: str
 
-    def feed(self, feed: str) -> str:
-        """The sorted set of a feed."""
-        return f"{self.prefix}feed:{{{feed}}}"
+    def feed(self, feed: str, arm: str = "") -> str:
+        """The sorted set of a feed, or of its arm `<experiment>.<arm>`."""
+        key = f"{self.prefix}feed:{{{feed}}}"
+        return f"{key}:arm:{arm}" if arm else key
 
-    def info(self, feed: str) -> str:
-        """What the feed was ranked by, and how fresh it is."""
-        return f"{self.prefix}feed:{{{feed}}}:info"
+    def info(self, feed: str, arm: str = "") -> str:
+        """What it was ranked by, and how fresh it is."""
+        return f"{self.feed(feed, arm)}:info"
 
-    def feed_copy(self, feed: str) -> str:
-        """Where a whole feed is built before it takes the place of the old one."""
-        return f"{self.prefix}feed:{{{feed}}}:new"
+    def feed_copy(self, feed: str, arm: str = "") -> str:
+        """Where a whole list is built before it takes the place of the old one."""
+        return f"{self.feed(feed, arm)}:new"
 
     def feed_tombstone(self, feed: str) -> str:
         """The token, and the last version, of a feed that was removed."""

@@ -116,6 +116,7 @@ class Explanation:
         return {
             "post_id": self.post.post_id,
             "feed": self.feed.feed,
+            **({"arm": self.feed.arm} if self.feed.arm else {}),
             "version": self.feed.version,
             "config_offset": self.feed.config_offset,
             "verdict": self.verdict,

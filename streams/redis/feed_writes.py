@@ -1,7 +1,7 @@
 """Writes, removes and announces feeds, and keeps what of it failed.
 
-A feed is written by one script call on the keys of one slot.  Which feed changed is published on
-`feed-changes`, at most ten times a second a feed.
+A feed is written by one script call on the keys of one slot, with the lists of its arms.  Which
+feed changed is published on `feed-changes`, at most ten times a second a feed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 import orjson
 import redis
 
-from feedmill.rankers.combiner import FeedChange
+from feedmill.rankers.combiner import FeedChange, arm_list
 from feedmill.streams.redis.commands import (
     REMOVE_FEED,
     TOMBSTONE_MS,
@@ -100,8 +100,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Known(NamedTuple):
+    """What Redis holds of a feed: its version, and the sizes of its list and those of its arms."""
+
     version: int
-    size: int
+    sizes: Sequence[int]
 
 
 _WRITTEN, _SHRUNK, _NOT_THERE = 1, 2, 0
@@ -116,9 +118,9 @@ class _Removal(NamedTuple):
 class FeedWrites:
     """The feeds' part of a round trip.
 
-    It knows which version and size of each feed Redis holds.  A change that is not whole is refused
-    unless Redis holds that very version and size: another writer, a flush, or a write whose outcome
-    is unknown came between.  Of a change of a feed that failed, only removals are written until the
+    It knows which version and sizes of each feed Redis holds.  A change that is not whole is
+    refused unless Redis holds those very ones: another writer, a flush, or a write whose outcome is
+    unknown came between.  Of a change of a feed that failed, only removals are written until the
     feed was written whole: what is hidden or deleted leaves at once all the same.
 
     Attributes
@@ -144,9 +146,8 @@ class FeedWrites:
             token, is_held = batch.token_of(change.feed), change.feed in self.retries
             self._removals.pop(change.feed, None)
             if change.whole or not is_held:
-                fresh = change.feed in batch.fresh_feeds
-                command = self._write(change, token, batch.now_ms, fresh=fresh)
-            elif change.removed:
+                command = self._write(change, token, batch)
+            elif change.removes:
                 command = self._remove_members(change, token, batch.now_ms)
             else:
                 trip.unwritten += 1
@@ -182,43 +183,47 @@ class FeedWrites:
         self._removals.clear()
         self._known.clear()
 
-    def _write(self, change: FeedChange, token: int, now_ms: int, *, fresh: bool) -> Command:
+    def _write(self, change: FeedChange, token: int, batch: WriteBatch) -> Command:
         mode = "whole" if change.whole else "change"
-        arguments = self._arguments(mode, change, token, now_ms)
-        arguments += _scores_and_members(change.entries)
-        arguments += ("size", change.size, "config_offset", change.config_offset)
-        if change.whole:
-            weights, gates = _encode(change.weights.as_dict()), _encode(change.gates)
-            arguments += ("weights", weights, "gates", gates)
-        if fresh:
-            arguments += ("fresh_until_ms", now_ms + FRESH_MS)
-        return self._call(change.feed, arguments)
+        arguments = self._arguments(mode, change, token, batch.now_ms)
+        for one, held in zip(change.lists, self._held(change), strict=True):
+            arguments += _members(one, held)
+            arguments += _scores_and_members(one.entries)
+            fields: list[Argument] = ["config_offset", one.config_offset]
+            if one.whole:
+                weights, gates = _encode(one.weights.as_dict()), _encode(one.gates)
+                fields += ("weights", weights, "gates", gates)
+            name = change.feed if one is change else arm_list(change.feed, one.feed)
+            if name in batch.fresh_feeds:
+                fields += ("fresh_until_ms", batch.now_ms + FRESH_MS)
+            arguments += (len(fields), *fields)
+        return self._call(change, arguments)
 
     def _remove_members(self, change: FeedChange, token: int, now_ms: int) -> Command:
         """Only take the removed members of a change out, whatever version Redis holds."""
         arguments = self._arguments("shrink", change, token, now_ms)
-        arguments[-1] = 0  # no entries
-        return self._call(change.feed, arguments)
+        for one, held in zip(change.lists, self._held(change), strict=True):
+            arguments += _members(one, held)
+            arguments[-1] = 0  # no entries
+            arguments.append(0)
+        return self._call(change, arguments)
 
     def _arguments(self, mode: str, change: FeedChange, token: int, now_ms: int) -> list[Argument]:
-        known = self._known.get(change.feed, _Known(-1, -1))
-        return [
-            token,
-            mode,
-            known.version,
-            known.size,
-            len(change.entries) if change.whole else change.size,
-            now_ms,
-            self._last_version.get(change.feed, 0),
-            len(change.removed),
-            *change.removed,
-            len(change.entries),
-        ]
+        known, last = self._known.get(change.feed), self._last_version.get(change.feed, 0)
+        version = -1 if known is None else known.version
+        return [token, mode, version, now_ms, last, change.experiment]
 
-    def _call(self, feed: str, arguments: list[Argument]) -> Command:
-        keys = self._keys
-        names = [keys.feed(feed), keys.info(feed), keys.feed_tombstone(feed), keys.feed_copy(feed)]
-        return WRITE_FEED.call(names, arguments)
+    def _held(self, change: FeedChange) -> Sequence[int]:
+        """The sizes that Redis must hold for a change that is not whole."""
+        known, count = self._known.get(change.feed), len(change.arms) + 1
+        return known.sizes if known is not None and len(known.sizes) == count else [-1] * count
+
+    def _call(self, change: FeedChange, arguments: list[Argument]) -> Command:
+        keys, feed = self._keys, change.feed
+        names: list[str] = []
+        for arm in ("", *(arm.feed for arm in change.arms)):
+            names += (keys.feed(feed, arm), keys.info(feed, arm), keys.feed_copy(feed, arm))
+        return WRITE_FEED.call([*names, keys.feed_tombstone(feed)], arguments)
 
     def _answered(
         self, trip: RoundTrip, change: FeedChange, now_ms: int, now_s: float, answer: Any
@@ -233,7 +238,7 @@ class FeedWrites:
             self._announcements.add(feed, announced, now_s)
         if status == _WRITTEN:
             self.retries.succeeded(feed)
-            self._known[feed] = _Known(version, change.size)
+            self._known[feed] = _Known(version, [one.size for one in change.lists])
             self._last_version[feed] = version
             report.written_feeds[feed] = version
             return
@@ -279,6 +284,12 @@ class FeedWrites:
             return
         self.removed[feed] = removal.token
         self._announcements.add(feed, FeedVersion(version, config_offset, removal.now_ms), now_s)
+
+
+def _members(change: FeedChange, held: int) -> list[Argument]:
+    """The arguments of one list up to its entries."""
+    size = len(change.entries) if change.whole else change.size
+    return [held, size, len(change.removed), *change.removed, len(change.entries)]
 
 
 def _scores_and_members(entries: Sequence[tuple[str, float]]) -> list[Argument]:

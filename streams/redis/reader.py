@@ -15,6 +15,7 @@ import msgspec
 import orjson
 import redis
 
+from feedmill.events.errors import UsageError
 from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey, parse_subject
 from feedmill.events.weights import Weights
@@ -98,11 +99,20 @@ class PostSnapshot:
 
 @dataclass(frozen=True)
 class FeedSnapshot:
-    """A feed and its `:info`, taken in one MULTI."""
+    """A feed, or the list of one of its arms, and its `:info`, taken in one MULTI.
+
+    `arm` is `<experiment>.<arm>`, "" for the feed itself, which the control reads.
+    """
 
     feed: str
     ranking: tuple[tuple[str, float], ...]
     info: Mapping[str, str]
+    arm: str = ""
+
+    @property
+    def name(self) -> str:
+        """The feed, and the arm if it is one."""
+        return f"{self.feed} arm {self.arm}" if self.arm else self.feed
 
     @property
     def version(self) -> int:
@@ -175,7 +185,23 @@ class FeedReader:
         if not info:
             return None
         pairs = tuple((_text(member), float(score)) for member, score in ranking)
-        return FeedSnapshot(feed, pairs, _hash(info))
+        return FeedSnapshot(feed, pairs, _hash(info), arm)
+
+    def arm_named(self, feed: str, arm: str) -> str:
+        """Return `<experiment>.<arm>` of an arm of what runs in a feed; "" for the control.
+
+        Raises
+        ------
+        UsageError
+            Nothing runs there, or it has no such arm.
+        """
+        said: Any = self.client.hget(f"{self.prefix}feed:{{{feed}}}:info", "experiment")
+        running = orjson.loads(said or '{"name": "", "arms": []}')
+        arms = [one["name"] for one in running["arms"]]
+        if arm not in arms:
+            there = f"the arms {', '.join(arms)} of `{running['name']}`" if arms else "none"
+            raise UsageError(f"the feed `{feed}` has no arm `{arm}`; Redis has {there}")
+        return "" if arm == arms[0] else f"{running['name']}.{arm}"
 
     def similar(self, feed: str) -> str:
         """Return a feed that exists and is called much like this one; "" without one."""

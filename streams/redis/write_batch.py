@@ -32,7 +32,8 @@ class WriteBatch:
     removed_feeds
         Feeds that exist no more; nothing else of them is in the batch.
     fresh_feeds
-        Those of `feeds` that count as fresh for another while.
+        Those of `feeds`, and by `arm_list` those of their arms, that count as fresh for another
+        while.
     arrivals
         The records behind the changes, for metrics.
     feeds_first

@@ -112,7 +112,20 @@ class Oracle:
         names = [key[6:] for key in self.settings if key.startswith("feeds/")]
         return [name for name in names if "*" not in name]
 
+    def running(self, feed: str) -> tuple[str, dict[str, Any]] | None:
+        """Name and value of the experiment in a feed."""
+        for key, value in self.settings.items():
+            if key.startswith("experiments/") and not value["stopped"] and feed in value["feeds"]:
+                return key.removeprefix("experiments/"), value
+        return None
+
+    def arms(self, feed: str) -> dict[str, dict[str, Any]]:
+        """The arms but the control, as `<experiment>.<arm>`; their lists are `<feed>@` and that."""
+        name, value = self.running(feed) or ("", {"arms": []})
+        return {f"{name}.{arm['name']}": arm for arm in value["arms"][1:]}
+
     def spec(self, feed: str) -> dict[str, Any]:
+        feed = feed.partition("@")[0]
         pattern = feed.partition(":")[0] + ":*"
         own = self.settings.get("feeds/" + feed)
         if own is None and pattern in PATTERNS:
@@ -120,20 +133,40 @@ class Oracle:
         return {**DEFAULT_FEED, **(own or {})}
 
     def weights(self, feed: str) -> dict[str, Any]:
+        feed, _, arm = feed.partition("@")
+        if arm:
+            return self._arm_weights(feed, self.arms(feed)[arm].get("weights", {}))
         own = self.settings.get("weights/" + feed) or self.settings.get("weights")
         found: dict[str, Any] = {"half_life_hours": 24, "max_per_author": 3}
         found |= own or DEFAULT_WEIGHTS
+        return self._without_nothing(found, DEFAULT_COSTS)
+
+    def _arm_weights(self, feed: str, patch: dict[str, Any]) -> dict[str, Any]:
+        found = {**self.weights(feed), **patch}
+        for part in ("scale", "costs"):
+            found[part] = {**self.weights(feed).get(part, {}), **patch.get(part, {})}
+        found = self._without_nothing(found, {})
+        return found if any(found.get(name) for name in OBJECTIVES) else self.weights(feed)
+
+    def _without_nothing(self, found: dict[str, Any], costs: dict[str, float]) -> dict[str, Any]:
         found["scale"] = {**DEFAULT_SCALE, **found.get("scale", {})}
         # What weighs nothing is left out, but for the two that every setting names.
         for name in [n for n in OBJECTIVES[2:] if not found.get(n)]:
             found.pop(name, None)
             found["scale"].pop(name, None)
-        costs = {**DEFAULT_COSTS, **found.pop("costs", {})}
+        costs = {**costs, **found.pop("costs", {})}
         if costs := {name: cost for name, cost in costs.items() if cost}:
             found["costs"] = costs
         return found
 
     def gates(self, feed: str) -> dict[str, dict[str, Any]]:
+        feed, _, arm = feed.partition("@")
+        if arm:
+            patches = self.arms(feed)[arm].get("gates", {})
+            return {
+                name: _stricter(policy, {**policy, **patches.get(name, {})})
+                for name, policy in self.gates(feed).items()
+            }
         general = self.settings.get("gates", {})
         own = self.settings.get("gates/" + feed, {}) if feed else {}
         return {
@@ -226,6 +259,7 @@ class Oracle:
         return score({**truth, "created_ms": created_ms}, self.weights(feed), factor)
 
     def matches(self, post_id: str, feed: str, now_ms: int) -> bool:
+        feed = feed.partition("@")[0]
         post, spec = self.posts[post_id]["post"], self.spec(feed)
         if self.posts[post_id]["created_ms"] < now_ms - int(spec["window_hours"] * HOUR_MS):
             return False
@@ -339,3 +373,17 @@ class Oracle:
 
 def _order(signal: Signal) -> tuple[int, int]:
     return signal.post_offset, signal.revision
+
+
+def _stricter(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The stricter of two policies of a gate, field by field where both are followed."""
+    required = [each for each in (one, other) if each["enabled"] and not each["shadow"]]
+    if len(required) < 2:
+        return required[0] if required else other
+    both = {name: [one[name], other[name]] for name in one}
+    lowest = ("hide_at", "demote_at", "demote_factor")
+    found = {
+        name: min((at for at in both[name] if at is not None), default=None) for name in lowest
+    }
+    on_failure = "closed" if "closed" in both["on_failure"] else "open"
+    return {**one, **found, "on_failure": on_failure, "grace_s": max(both["grace_s"])}

@@ -8,6 +8,7 @@ same records from nothing.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from random import Random
 from typing import Any, Literal
 
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 
 from builders.contract_oracle import GATES, HOUR_MS, NAMES, PATTERNS, Oracle, shard_of
+from builders.drawn_settings import draw_experiment, draw_feed, draw_gate, draw_weights
 from builders.redis_model import RedisModel
+from feedmill.events.errors import BadSetting
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.post import Deletion, Post
@@ -31,7 +34,6 @@ AUTHORS = ("al", "bo", "cy")
 # Of one shard, where there is a place for one or for two, and of two others.
 COMMUNITIES = ("py", "kf", "xy", "go")
 LANGS = (None, "en", "sp", "de")
-PLACES = (1, 64, 128)
 # The operations on `World`, and how often each comes.
 KINDS = {
     "post": 4,
@@ -40,6 +42,7 @@ KINDS = {
     "clear": 1,
     "override": 2,
     "setting": 2,
+    "experiment": 1,
     "time": 1,
     "tick": 1,
     "cycle": 2,
@@ -174,6 +177,21 @@ class World:
 
     def setting(self, random: Random) -> None:
         key, value = self._draw_setting(random)
+        if value is None and self.oracle.running(key.removeprefix("feeds/")):
+            return  # which is refused
+        self._set(key, value, random)
+
+    def experiment(self, random: Random) -> None:
+        """One begins, has more traffic, or ends."""
+        name, value = self.oracle.running(random.choice(("global", "mine"))) or ("", {})
+        if name:
+            value = {**value, "traffic": value["traffic"] + 1, "stopped": random.random() < 0.6}
+        else:
+            name, value = f"e{len(self.oracle.settings)}{random.random()}", draw_experiment(random)
+        with suppress(BadSetting):  # an arm may equal the feed, or another
+            self._set(f"experiments/{name}", value, random)
+
+    def _set(self, key: str, value: dict[str, Any] | None, random: Random) -> None:
         raw = json.dumps({"value": value}).encode()
         if value is None:
             raw = random.choice((b"", raw))
@@ -191,7 +209,7 @@ class World:
             feed = random.choice(("global", "mine", "community:*", "community:py", "lang:*"))
             if random.random() < 0.25:
                 return "feeds/" + feed, None
-            return "feeds/" + feed, _draw_feed(random, feed)
+            return "feeds/" + feed, draw_feed(random, feed)
         if random.random() < 0.25:
             return kind + feed, None
         if kind == "weights":
@@ -299,18 +317,29 @@ class World:
             assert not ranker.has_changes
 
     def check_feeds(self) -> None:
-        oracle, now_ms = self.oracle, self.now_ms
+        oracle = self.oracle
         exist = {feed for ranker in self.rankers for feed in ranker.feeds}
         assert exist == set(self.redis.feeds)
         for feed in exist:
-            ranking, expected = self.redis.ranking(feed), oracle.feed(feed, now_ms)
-            assert [one for one, _ in ranking] == [one for one, _ in expected], feed
-            for (_, score), (_, true) in zip(ranking, expected, strict=True):
-                assert score == pytest.approx(true, abs=1e-9, rel=0)
-            info = self.redis.info[feed]
-            assert info["gates"] == oracle.gates(feed)
-            assert {**info["weights"], "explore": 0} == {**oracle.weights(feed), "explore": 0}
+            arms, running = self.redis.arms[feed], oracle.running(feed)
+            info = self.redis.info[feed]["experiment"]
+            assert (json.loads(info)["name"] if info else "") == (running[0] if running else "")
+            self._check_list(self.redis, feed, feed)
+            assert arms.feeds.keys() == oracle.arms(feed).keys()
+            for arm in oracle.arms(feed):
+                self._check_list(arms, arm, f"{feed}@{arm}")
         self._check_which(exist)
+
+    def _check_list(self, redis: RedisModel, name: str, by_contract: str) -> None:
+        """A list of Redis, and what it says of itself."""
+        oracle = self.oracle
+        ranking, expected = redis.ranking(name), oracle.feed(by_contract, self.now_ms)
+        assert [one for one, _ in ranking] == [one for one, _ in expected], by_contract
+        for (_, score), (_, true) in zip(ranking, expected, strict=True):
+            assert score == pytest.approx(true, abs=1e-9, rel=0)
+        info, weights = redis.info[name], oracle.weights(by_contract)
+        assert info["gates"] == oracle.gates(by_contract)
+        assert {**info["weights"], "explore": 0} == {**weights, "explore": 0}
 
     def _check_which(self, exist: set[str]) -> None:
         declared = {"global", *self.oracle.declared()}
@@ -336,51 +365,3 @@ class World:
             assert self.redis.fields(post_id) == self.oracle.fields(post_id, self.now_ms), post_id
             created_ms = self.oracle.posts[post_id]["created_ms"]
             assert self.redis.expires[post_id] == created_ms + self.oracle.longest_ms()
-
-
-def _draw_feed(random: Random, feed: str) -> dict[str, Any]:
-    value: dict[str, Any] = {
-        "size": random.choice((1, 2, 3, 500)),
-        "window_hours": random.choice((1, 24, 168)),
-        "include_replies": random.random() < 0.5,
-    }
-    if "*" in feed and random.random() < 0.4:
-        value["max_feeds"] = random.choice(PLACES)
-    if ":" not in feed:
-        value["match"] = random.choice(
-            (
-                {},
-                {"communities": ["py", "js"]},
-                {"langs": ["en"]},
-                {"authors": ["al", "nobody"]},
-                {"authors": ["bo"], "communities": ["go"]},
-            )
-        )
-    return value
-
-
-def draw_weights(random: Random) -> dict[str, Any]:
-    """A value of the setting `weights`."""
-    return {
-        "quality": random.choice((0, 0.5, 1, 1e6)),
-        "engagement": 0.5,
-        "novelty": random.choice((0, 0.25)),
-        "half_life_hours": random.choice((24, None, 1)),
-        "max_per_author": random.choice((None, 1, 3)),
-        "scale": random.choice(({}, {"engagement": 1})),
-        "costs": random.choice(({}, {"grumble": 0}, {"grumble": 2}, {"grumble": 1e4})),
-    }
-
-
-def draw_gate(random: Random) -> dict[str, Any]:
-    """Some fields of the policy of a gate."""
-    choices: dict[str, tuple[Any, ...]] = {
-        "enabled": (True, False),
-        "shadow": (False, False, True),
-        "hide_at": (0.9, 0.6, None, 0.0),
-        "demote_at": (0.6, 0.25, None),
-        "demote_factor": (0.5, 0.25, 1.0),
-        "on_failure": ("open", "closed"),
-        "grace_s": (0, 30, 60),
-    }
-    return {name: random.choice(of) for name, of in choices.items() if random.random() < 0.5}

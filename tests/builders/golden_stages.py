@@ -15,7 +15,7 @@ from feedmill.events.decode import decode_engagement, decode_post, decode_signal
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import RULE_MODEL, RuleVerdict, Signal, SignalNames
-from feedmill.features.history.post_history import CopyCounts, PostHistory, PostVersion
+from feedmill.features.history.post_history import CopyCounts, PostHistory, PostRecord
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.filter_rules import FilterRules
 from feedmill.filters.hide_rate_guard import (
@@ -215,10 +215,10 @@ class FilterFlow(ModelFlow):
             rows = iter(one.rows)
             for record, event in one.events:
                 if isinstance(event, Post):
-                    said = PostVersion(record.timestamp, event.post_id, event.author_id, event.text)
+                    said = PostRecord(record.timestamp, event.post_id, event.author_id, event.text)
                     found.append((record.timestamp, one.partition, record.offset, next(rows), said))
                 else:
-                    gone = PostVersion(record.timestamp, event.post_id, "", None)
+                    gone = PostRecord(record.timestamp, event.post_id, "", None)
                     found.append((record.timestamp, one.partition, record.offset, -1, gone))
         found.sort(key=lambda each: each[:3])
         pasts = self._history.fold([v for *_, v in found], [row for *_, row, _ in found], read)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from feedmill.events.signal import SignalNames
 from feedmill.streams.kafka.topics import create
@@ -88,6 +89,14 @@ class KafkaLog:
                     at_end.add(message.partition())
         consumer.close()
         return found
+
+    def delete_records(self, topic: str) -> None:
+        """Drop all that a topic has by now, as its retention does."""
+        admin = AdminClient({"bootstrap.servers": self.environment.kafka})
+        name = self.environment.topic(topic)
+        places = [TopicPartition(name, p, OFFSET_END) for p in range(self.partitions)]
+        for done in admin.delete_records(places).values():
+            done.result(20)
 
     @contextmanager
     def transaction(self, name: str, *, abort: bool = False) -> Iterator[Callable[..., None]]:

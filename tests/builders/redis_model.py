@@ -14,6 +14,8 @@ class RedisModel:
     def __init__(self) -> None:
         self.feeds: dict[str, dict[str, float]] = {}
         self.info: dict[str, dict[str, Any]] = {}
+        # By feed its arms' lists and infos, as `<experiment>.<arm>`.
+        self.arms: dict[str, RedisModel] = {}
         self.hashes: dict[str, dict[str, str]] = {}
         self.expires: dict[str, int] = {}
 
@@ -30,6 +32,7 @@ class RedisModel:
         for name in removed_feeds:
             self.feeds.pop(name, None)
             self.info.pop(name, None)
+            self.arms.pop(name, None)
 
     def _take_signals(self, change: SignalsChange) -> None:
         if not change.fields:
@@ -50,10 +53,20 @@ class RedisModel:
         self.feeds[change.feed] = held
         assert change.size == len(held)
         self._take_info(change)
+        if change.whole:
+            self.arms[change.feed] = RedisModel()
+        arms = self.arms[change.feed]
+        assert all(arm.whole == change.whole for arm in change.arms)
+        arms.take((), change.arms, ())
+        assert arms.feeds.keys() == {arm.feed for arm in change.arms}
 
     def _take_info(self, change: FeedChange) -> None:
         if change.whole:
-            info = {"weights": change.weights.as_dict(), "gates": dict(change.gates)}
+            info: dict[str, Any] = {
+                "experiment": change.experiment,
+                "weights": change.weights.as_dict(),
+                "gates": dict(change.gates),
+            }
             self.info[change.feed] = json.loads(json.dumps(info, default=_fields))
 
     def ranking(self, feed: str) -> list[tuple[str, float]]:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import redis
 
 from builders.changes import write_batch
 from builders.events import post, settings_of, signal
 from builders.waiting import now_ms
+from feedmill.events.arms import Policy
 from feedmill.events.decode import decode_override
 from feedmill.events.override import Override
 from feedmill.events.settings import Settings
@@ -88,18 +90,27 @@ class WrittenRedis:
         scores: Mapping[str, float],
         *,
         fresh_until_ms: int | None = None,
+        arms: Mapping[str, Mapping[str, float]] | None = None,
     ) -> int:
-        """Write a whole feed and publish it; returns its version."""
+        """Write a whole feed, with arms of the experiment in it, and publish; returns its version.
+
+        `arms` are by `<experiment>.<arm>`.
+        """
         written_at_ms = now_ms() if fresh_until_ms is None else fresh_until_ms - FRESH_MS
-        ranking = sorted(scores.items(), key=lambda entry: -entry[1])
-        weights, gates = self.settings.weights_of(feed), self.settings.gates_of(feed)
-        change = FeedChange(
-            *(feed, True, ranking, (), len(ranking)), weights, gates, self.settings.offset
-        )
+        policy = Policy(self.settings.weights_of(feed), self.settings.gates_of(feed))
+        running = self.settings.running.get(feed)
+        change = self._list(feed, scores, policy)
+        if running is not None:
+            lists = [self._list(n, (arms or {})[n], own) for n, own in running.arms.items()]
+            change = msgspec.structs.replace(change, experiment=running.info(), arms=lists)
         self._write([], [change], written_at_ms)
         version = self.client.hget(f"{self.prefix}feed:{{{feed}}}:info", "version")
         assert isinstance(version, bytes)
         return int(version)
+
+    def _list(self, name: str, scores: Mapping[str, float], policy: Policy) -> FeedChange:
+        ranking = sorted(scores.items(), key=lambda entry: -entry[1])
+        return FeedChange(*(name, True, ranking, (), len(ranking)), *policy, self.settings.offset)
 
     def close(self) -> None:
         """Delete every key of the prefix."""

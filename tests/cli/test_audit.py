@@ -83,7 +83,8 @@ CHANGING_NOTHING = {
     *("doctor", "health"),
     *("config get", "config history", "gates preview", "weights preview", "weights suggest"),
     *("override list", "evaluate", "examination", "experiments plan", "experiments analyse"),
-    *("experiments list", "experiments status"),
+    *("experiments list", "experiments status", "experiments export", "experiments join"),
+    "experiments forget",
     *(
         "dead-letters list",
         "dead-letters show",

@@ -51,6 +51,29 @@ def test_a_shown_post_adds_up_to_the_score_in_redis(run: Run, writer: WrittenRed
     assert any(line.endswith(" 2.5") for line in text.splitlines())
 
 
+def test_an_arm_explains_a_post_by_its_own_weights_and_gates(
+    run: Run, writer: WrittenRedis
+) -> None:
+    strict = {"spam": {"hide_at": 0.3}}
+    arms = [
+        {"name": "a", "share": 3000},
+        {"name": "b", "share": 3000, "weights": {"quality": 1}},
+        {"name": "c", "share": 4000, "gates": strict},
+    ]
+    rest = {"feeds": ["global"], "salt": "s", "planned_n": 1000}
+    writer.set("experiments/one", {"arms": arms, **rest})
+    writer.signals("p1", {**GOOD, "spam": 0.4})
+    score = math.log2(1 * 0.5 + 0.5 * 36 * 0.125) + RECENCY
+    writer.feed("global", {"p1": SCORE}, arms={"one.b": {"p1": score}, "one.c": {}})
+    said = explained(run, "p1 --arm b")
+    assert (said["arm"], said["agrees"], said["rank"]) == ("one.b", True, 1)
+    assert said["score_in_redis"] == pytest.approx(score, abs=1e-9)
+    assert "p1 in global arm one.b: shown, at rank 1 of 1" in run("explain p1 --arm b").stdout
+    assert "hidden because spam 0.4 ≥ 0.3" in run("explain p1 --arm c").stdout
+    assert "arm" not in explained(run, "p1 --arm a")
+    assert explained(run, "p1")["agrees"] is True
+
+
 def test_a_score_that_differs_is_said(run: Run, writer: WrittenRedis) -> None:
     writer.signals("p1", GOOD)
     writer.feed("global", {"p1": SCORE + 0.5})

@@ -61,6 +61,36 @@ def test_an_empty_feed_is_no_missing_one(run: Run, writer: WrittenRedis) -> None
     assert result.stdout.startswith(f"global version {version}\n")
 
 
+ONE = {
+    "arms": [
+        {"name": "a", "share": 5000},
+        {"name": "b", "share": 5000, "weights": {"quality": 0.75}},
+    ],
+    **{"feeds": ["global"], "salt": "s", "planned_n": 1000},
+}
+
+
+def test_an_arm_is_shown_under_its_own_weights(run: Run, writer: WrittenRedis) -> None:
+    writer.set("experiments/one", ONE)
+    version = writer.feed("global", {"p1": 1.5}, arms={"one.b": {"p2": 2.5}})
+    lines = run("feed global --arm b").stdout.splitlines()
+    assert lines[0] == f"global arm one.b version {version}"
+    assert lines[1].startswith("alpha 0.75, beta 0.5, ")
+    assert lines[3].split()[:3] == ["1", "2.500000", "p2"]
+    said = json.loads(run("feed global --arm b --json").stdout)
+    assert (said["arm"], said["version"], said["posts"][0]["post_id"]) == ("one.b", version, "p2")
+    followed = run("feed global --arm b --follow --for 1").stdout
+    assert followed.startswith(f"global arm one.b version {version}\n")
+    # The control reads the feed itself.
+    assert run("feed global --arm a").stdout == run("feed global").stdout
+    refused = run("feed global --arm c")
+    text = "the feed `global` has no arm `c`; Redis has the arms a, b of `one`"
+    assert (refused.exit_code, text in refused.output) == (1, True)
+    writer.set("experiments/one", {**ONE, "stopped": True})
+    writer.feed("global", {"p1": 1.5})
+    assert "no arm `b`; Redis has none" in run("feed global --arm b").output
+
+
 class ScriptedReader(FeedReader):
     """Takes the next step before it reads a feed; after the last one it interrupts `follow`."""
 

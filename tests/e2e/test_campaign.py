@@ -12,7 +12,7 @@ import pytest
 from builders.engine import Engine
 from builders.engine_topics import Json
 from builders.waiting import now_ms, until
-from feedmill.features.history.post_history import CopyCounts, PostHistory, PostVersion
+from feedmill.features.history.post_history import CopyCounts, PostHistory, PostRecord
 from feedmill.filters.raised_values import campaign_reason
 
 pytestmark = pytest.mark.stack
@@ -123,7 +123,7 @@ def whole_history(engine: Engine) -> dict[str, CopyCounts]:
     values = [json.loads(r.value) for r in records]
     pasts = PostHistory().fold(
         [
-            PostVersion(r.timestamp, v["post_id"], v["author_id"], v["text"])
+            PostRecord(r.timestamp, v["post_id"], v["author_id"], v["text"])
             for r, v in zip(records, values, strict=True)
         ]
     )

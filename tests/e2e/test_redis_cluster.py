@@ -40,7 +40,17 @@ def test_feeds_and_posts_are_right_on_three_nodes_of_which_one_is_replaced(
         wanted = {feed: members - hidden for feed, members in shown.items()}
         return engine.is_right() and found == wanted
 
+    def has_arms() -> bool:
+        arm = f"{engine.prefix}feed:{{global}}:arm:one"
+        copy, b = (engine.redis.zrange(f"{arm}.{name}", 0, -1, desc=True) for name in ("a2", "b"))
+        return copy == engine.order() and len(b) == len(copy)
+
     until(is_right)
+    arms = [{"name": "a", "share": 5000}, {"name": "a2", "share": 3000, "control_copy": True}]
+    arms.append({"name": "b", "share": 2000, "weights": {"half_life_hours": 1}})
+    fixed = {"feeds": ["global"], "salt": "s", "planned_n": 1000}
+    engine.set("experiments/one", {"arms": arms, **fixed})
+    until(has_arms)
     nodes = {feed: cluster.node_of(f"{engine.prefix}feed:{{{feed}}}") for feed in COMMUNITIES}
     assert len({id(node) for node in nodes.values()}) > 1
     engine.hide("p7")
@@ -54,12 +64,13 @@ def test_feeds_and_posts_are_right_on_three_nodes_of_which_one_is_replaced(
     # Another one is empty at once, as one that was restarted.
     next(node for node in cluster.nodes if node is not replica).client.flushall()
     until(is_right)
+    until(has_arms)
     assert set(engine.truths()) == set(posts)
 
     # Of each node the settings count.
     for number, node in enumerate(cluster.nodes):
         node.client.config_set("hash-max-listpack-value", 60 + number)
-    for line in ("feed community:a", "explain p9", "health", "doctor"):
+    for line in ("feed community:a", "feed global --arm b", "explain p9", "health", "doctor"):
         said = engine.feedmill(line)
         assert said.returncode == 0, said.stdout + said.stderr
     for number, node in enumerate(cluster.nodes):

@@ -1,8 +1,6 @@
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from builders.encoded import bytes_of, refusal
 from feedmill.events.decode import (
@@ -10,14 +8,12 @@ from feedmill.events.decode import (
     decode_instance,
     decode_key,
     decode_label,
-    decode_override,
     decode_post,
     decode_signal,
     decoder_of,
     encode,
 )
 from feedmill.events.engagement import ENGAGEMENT_KINDS
-from feedmill.events.errors import BadEvent
 from feedmill.events.instance import Instance
 from feedmill.events.label import Label
 from feedmill.events.post import Deletion, Post
@@ -54,19 +50,6 @@ def test_a_post_with_everything_comes_through_and_unknown_fields_are_ignored() -
     assert post.links is not None
     assert len(post.links) == 32
     assert decode_post(b"p", encode(post)) == post
-
-
-@given(key=st.none() | st.binary(max_size=40), value=st.none() | st.binary(max_size=200))
-def test_drawn_bytes_raise_nothing_else(key: bytes | None, value: bytes | None) -> None:
-    for decode in (decode_post, decode_engagement, decode_label):
-        try:
-            decode(key, value)
-        except BadEvent as error:
-            assert str(error)
-    try:
-        decode_override(NAMES, key, value)
-    except BadEvent as error:
-        assert str(error)
 
 
 def test_the_last_of_duplicate_keys_counts() -> None:

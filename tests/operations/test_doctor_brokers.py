@@ -168,6 +168,7 @@ def test_a_node_of_a_cluster_at_the_address_of_one_server_is_named(tmp_path: Pat
 
 def test_a_redis_that_is_too_old_is_named(own_redis: OwnRedis) -> None:
     info = {"redis_version": "5.0.7", "role": "master"}
-    inst = SimpleNamespace(environment=Environment(redis=own_redis.url), redis_info=info)
+    node = SimpleNamespace(address=own_redis.url, info=info)
+    inst = SimpleNamespace(environment=Environment(redis=own_redis.url), redis_nodes=[node])
     (finding,) = redis_server.redis_kind(cast(Installation, inst))
     assert "Redis 5.0.7" in finding.what

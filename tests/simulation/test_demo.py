@@ -13,7 +13,7 @@ from builders.simulated import REACTIONS, decoded
 from feedmill.events.engagement import Engagement
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
-from feedmill.features.history.post_history import PostHistory, PostVersion
+from feedmill.features.history.post_history import PostHistory, PostRecord
 from feedmill.filters.raised_values import campaign_probabilities
 from feedmill.simulation.audience import RECENT
 from feedmill.simulation.demo import DEFAULT_RATE, POST_FRACTIONS, DemoPosts, open_demo
@@ -33,7 +33,7 @@ def demo(
 def probabilities(posts: Sequence[Post]) -> npt.NDArray[np.float64]:
     """That each is part of a campaign, the posts coming at the preset's default rate."""
     versions = [
-        PostVersion(round(number * 1000 / DEFAULT_RATE), post.post_id, post.author_id, post.text)
+        PostRecord(round(number * 1000 / DEFAULT_RATE), post.post_id, post.author_id, post.text)
         for number, post in enumerate(posts)
     ]
     return campaign_probabilities(PostHistory().fold(versions))

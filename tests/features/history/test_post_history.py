@@ -13,7 +13,7 @@ from feedmill.features.history.post_history import (
     REBUILD_MS,
     CopyCounts,
     PostHistory,
-    PostVersion,
+    PostRecord,
 )
 from feedmill.features.post_batch import PostBatch
 
@@ -24,15 +24,15 @@ OTHER = (
 MINUTE_MS = 60_000
 
 
-def counted(*versions: PostVersion) -> list[CopyCounts]:
+def counted(*versions: PostRecord) -> list[CopyCounts]:
     return PostHistory().fold(versions)
 
 
-def at(minute: float, post: str, author: str = "al", text: str | None = TEXT) -> PostVersion:
-    return PostVersion(round(minute * MINUTE_MS) + 10 * REBUILD_MS, post, author, text)
+def at(minute: float, post: str, author: str = "al", text: str | None = TEXT) -> PostRecord:
+    return PostRecord(round(minute * MINUTE_MS) + 10 * REBUILD_MS, post, author, text)
 
 
-def copies(*versions: PostVersion) -> list[int]:
+def copies(*versions: PostRecord) -> list[int]:
     return [past.copies for past in counted(*versions)]
 
 
@@ -70,7 +70,7 @@ def test_a_deletion_takes_its_copy_out() -> None:
     assert copies(at(0, "a"), at(1, "a", text=None), at(2, "b"), at(3, "c")) == [0, 0, 0, 1]
 
 
-def stream(seed: int, count: int) -> list[PostVersion]:
+def stream(seed: int, count: int) -> list[PostRecord]:
     """Texts of a few origins with changes, among others; edits and deletions of them."""
     drawn, minute, versions = random.Random(seed), 0.0, []
     for i in range(count):

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from builders.contract_oracle import GATES, NAMES
-from builders.drawn_world import World, draw_gate, draw_weights
+from builders.drawn_settings import draw_gate, draw_weights
+from builders.drawn_world import World
 from builders.events import NOW_MS, post, signal
 from feedmill.events.settings import Settings
 from feedmill.operations.preview.feed_preview import FeedPreview, preview_feed
@@ -28,6 +29,7 @@ def drawn_world(random: Random) -> World:
     world = World()
     for _ in range(random.randrange(2, 6)):
         world.setting(random)
+    world.experiment(random)  # which is of no concern to a preview
     for _ in range(random.randrange(8, 40)):
         kind = random.choice(("post", "post", "signal", "signal", "override", "delete", "time"))
         getattr(world, kind)(random)

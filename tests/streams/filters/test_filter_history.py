@@ -16,7 +16,7 @@ from feedmill.features.history.post_history import (
     REBUILD_MS,
     CopyCounts,
     PostHistory,
-    PostVersion,
+    PostRecord,
 )
 from feedmill.streams.filters import filter_history
 from feedmill.streams.filters.filter_history import FilterHistory
@@ -63,7 +63,7 @@ def expected(topics: Topics) -> dict[tuple[int, int], CopyCounts]:
         ((one, event),) = work.partitions[0].events
         text = event.text if isinstance(event, Post) else None
         author = event.author_id if isinstance(event, Post) else ""
-        versions.append(PostVersion(one.timestamp, event.post_id, author, text))
+        versions.append(PostRecord(one.timestamp, event.post_id, author, text))
     found = PostHistory().fold(versions)
     return {(p, o): past for (_, p, o, _), past in zip(merged, found, strict=True)}
 

@@ -125,10 +125,11 @@ def test_the_commands_create_and_describe(stack: StackAddress, prefix: str) -> N
     where = ("--kafka", stack.kafka, "--prefix", prefix)
     missing = CliRunner().invoke(main, ["topics", "describe", *where])
     assert missing.exit_code == 1
-    assert "27 of 27 topics are missing; `feedmill topics create` creates them" in missing.stderr
     made = CliRunner().invoke(main, ["topics", "create", "--partitions", "1", "--json", *where])
     assert made.exit_code == 0
-    assert len(json.loads(made.stdout)["created"]) == 27
+    count = len(json.loads(made.stdout)["created"])
+    said = f"{count} of {count} topics are missing; `feedmill topics create` creates them"
+    assert said in missing.stderr
     shown = CliRunner().invoke(main, ["topics", "describe", *where])
     assert shown.exit_code == 0
     assert f"{prefix}feed-shards" in shown.stdout

@@ -206,8 +206,10 @@ def test_its_owner_makes_a_removed_feed_and_post_again(
 @pytest.mark.parametrize("prefix", ["", "test."])
 def test_what_one_script_writes_is_in_one_slot_of_a_cluster(prefix: str) -> None:
     keys = Keys(prefix)
-    of_feed = (keys.feed, keys.info, keys.feed_tombstone, keys.feed_copy)
-    assert len({key_slot(key("lang:en").encode()) for key in of_feed}) == 1
+    of_list = (keys.feed, keys.info, keys.feed_copy)
+    of_feed = [key("lang:en", arm) for key in of_list for arm in ("", "one.b")]
+    of_feed.append(keys.feed_tombstone("lang:en"))
+    assert len({key_slot(key.encode()) for key in of_feed}) == 1
     of_post = (keys.signals, keys.post_tombstone)
     assert len({key_slot(key("post:1").encode()) for key in of_post}) == 1
 

@@ -13,7 +13,9 @@ from builders.own_redis import OwnRedis
 from builders.redis_writer import KEYS, PREFIX, SteppedWriter, everything, feed_of
 from builders.waiting import until
 from feedmill.events.errors import FeedmillError
+from feedmill.streams.redis import cluster as cluster_module
 from feedmill.streams.redis.addresses import open_client
+from feedmill.streams.redis.batch_writer import FlushMarkers
 from feedmill.streams.redis.cluster import open_pipeline
 from feedmill.streams.redis.reader import open_feed_reader
 
@@ -146,6 +148,22 @@ def test_a_node_that_is_killed_and_replaced_has_all_again(tmp_path: Any) -> None
     finally:
         writer.batch_writer.close()
         cluster.close()
+
+
+@pytest.mark.timeout(30)
+def test_nodes_that_are_found_while_markers_are_made_have_theirs_next_time(
+    cluster: OwnCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails_once(url: str, **options: Any) -> Any:
+        monkeypatch.undo()
+        raise redis.ConnectionError("not now")
+
+    monkeypatch.setattr(cluster_module, "open_client", fails_once)
+    pipeline = open_pipeline(cluster.url)
+    markers = FlushMarkers(KEYS, pipeline)
+    assert len(markers.all()) == 1
+    assert {pipeline.place_of(one.key) for one in markers.all()} == pipeline.places()
+    pipeline.close()
 
 
 def test_without_a_node_nothing_is_written_and_the_reason_is_told() -> None:

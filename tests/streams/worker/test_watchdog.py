@@ -23,7 +23,7 @@ def keep_the_interpreter_for_ever():
 
 watchdog = Watchdog(stall_s=1.5)
 watchdog.start()
-for _ in range(40):
+for _ in range(25):
     watchdog.turn()
     time.sleep(0.1)
 print("went round for longer than that", flush=True)
@@ -36,7 +36,7 @@ if sys.argv[1] == "paused":
     os.kill(os.getpid(), signal.SIGSTOP)
     time.sleep(1.2)
 watchdog.stop()
-time.sleep(4)
+time.sleep(2.5)
 """
 
 
@@ -46,10 +46,9 @@ time.sleep(4)
         ("stuck", EXIT_STALLED, ["the loop has stood still for", "read_for_ever"]),
         # Native code that lets no other thread run.
         ("native", -signal.SIGPROF, ["keep_the_interpreter_for_ever"]),
-        ("stopped", 0, []),
     ],
 )
-def test_a_stuck_loop_ends_the_process_and_says_where_it_stands_and_another_does_not(
+def test_a_stuck_loop_ends_the_process_and_says_where_it_stands(
     how: str, code: int, said: list[str]
 ) -> None:
     command = [sys.executable, "-c", PROGRAM, how]
@@ -57,15 +56,14 @@ def test_a_stuck_loop_ends_the_process_and_says_where_it_stands_and_another_does
     assert "went round" in ended.stdout
     assert ended.returncode == code
     assert all(one in ended.stderr for one in said)
-    assert said or ended.stderr == ""
 
 
-def test_a_process_that_was_paused_is_left_alone() -> None:
+def test_a_process_that_was_paused_or_whose_watchdog_stopped_is_left_alone() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, "paused"], stderr=subprocess.PIPE, text=True
     ) as paused:
         os.waitpid(paused.pid, os.WUNTRACED)
-        time.sleep(4.0)
+        time.sleep(2.5)
         paused.send_signal(signal.SIGCONT)
         assert paused.communicate(timeout=60)[1] == ""
     assert paused.returncode == 0

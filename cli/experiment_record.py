@@ -1,0 +1,160 @@
+"""`feedmill experiments export | join | forget`: the record of an experiment that lasts.
+
+Modules that need the extra `experiments` are imported by the commands that use them.
+"""
+
+# ruff: noqa: PLC0415 - see above
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from feedmill.cli.duration import Duration
+from feedmill.cli.options import with_environment
+from feedmill.cli.output import json_option, print_json
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.environment import Environment, read_environment
+
+if TYPE_CHECKING:
+    from feedmill.experiments.parts import Part
+
+_DIR = click.Path(path_type=Path, file_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.option("--out", type=_DIR, required=True, help="The folder of the export.")
+@click.option("--follow", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("--key", type=_FILE, help="A file with the key of the hashes; else one is made.")
+@click.option(
+    "--keep-days",
+    type=click.IntRange(8, 400),
+    default=100,
+    show_default=True,
+    help="How long engagements are kept; then their sums, to 400 days.",
+)
+@click.option(
+    "--every", type=Duration(), default="60s", show_default=True, help="How often to write."
+)
+@json_option
+@with_environment
+def export(
+    *,
+    environment: Environment,
+    out: Path,
+    follow: bool,
+    key: Path | None,
+    keep_days: int,
+    every: int,
+    as_json: bool,
+) -> None:
+    """Keep exposures and engagements as Parquet, each once.
+
+    Kafka drops them after eight days, so begin it 14 days before an experiment, for what readers
+    did before. End it at any moment, and start it again: it goes on where it was. What Kafka
+    dropped meanwhile is a gap, which `analyse` refuses.
+
+    Users and posts are hashed under a key, which stays in the folder unless --key names it.
+    Exposures that break the contract are named in the records of the parts.
+    """
+    from feedmill.operations.experiment_export import ExportOptions
+    from feedmill.operations.experiment_export import export as run_export
+
+    def tell(part: Part) -> None:
+        if as_json:
+            print_json({"part": part.name, **part.tables, "rejected": part.rejected_count})
+        else:
+            rows = ", ".join(f"{count:,} {table}" for table, count in part.tables.items())
+            click.echo(f"part {part.first}: {rows or 'no rows'}")
+        for one in part.rejected[:3]:
+            where = f"{one.topic}[{one.partition}] offset {one.offset}"
+            click.echo(f"{where} is left out: {one.reason}", err=True)
+        for lost in part.lost:
+            where = f"{lost.topic}[{lost.partition}], offsets {lost.first} to {lost.end - 1}"
+            click.echo(f"a gap: {where} were gone before they were read", err=True)
+
+    options = ExportOptions(out, key, follow, part_s=every / 1000, keep_days=keep_days)
+    run_export(environment, options, tell)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=_DIR)
+@click.argument("name")
+@click.option("--out", type=_FILE, required=True, help="The table to write, Parquet.")
+@click.option("--record", type=_FILE, help="Write gaps, overlap and changes to this file.")
+@click.option("--experiment", type=_FILE, help="Write the experiment's setting to this file.")
+@json_option
+def join(
+    *,
+    folder: Path,
+    name: str,
+    out: Path,
+    record: Path | None,
+    experiment: Path | None,
+    as_json: bool,
+) -> None:
+    """Join an export to one row a user, for `analyse`.
+
+    DIR is the folder of the export, NAME the experiment.
+
+    A repeated event, the same event_id, else user, post, kind and day, counts once. A window is
+    complete an hour after its end, if the experiment ran so long. The same export gives the same
+    bytes.
+
+    \b
+    feedmill experiments join DIR fresher --out users.parquet --record record.json \\
+        --experiment fresher.json
+    feedmill experiments analyse users.parquet --experiment fresher.json --record record.json
+    """  # noqa: D301 - click's mark of lines that stay as they are
+    from feedmill.experiments.join import join as run_join
+    from feedmill.experiments.parts import open_export
+    from feedmill.operations.experiment_record import ExportedSettings, record_of, to_join
+
+    kept = open_export(folder)
+    # An exporter waits meanwhile, which merges parts else.
+    with kept.locked():
+        settings = ExportedSettings(kept, read_environment().signals)
+        run = settings.run(name)
+        found = run_join(kept, to_join(run), out)
+        known = record_of(kept, settings, run, found)
+    if record is not None:
+        record.write_bytes(msgspec.json.encode(known))
+    if experiment is not None:
+        experiment.write_bytes(msgspec.json.encode(run.experiment))
+    if as_json:
+        print_json({**msgspec.to_builtins(found), "gaps": len(known.gaps or ())})
+        return
+    click.echo(
+        f"{out}: {found.users:,} users, {found.complete:,} with a complete window,"
+        f" {found.mismatched:,} with another arm than the assignment gives"
+    )
+    for gap in known.gaps or ():
+        click.echo(f"a gap: {gap.what}", err=True)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=_DIR)
+@click.argument("user")
+@click.option("--key", type=_FILE, help="The key of the export, if it was given.")
+@json_option
+def forget(*, folder: Path, user: str, key: Path | None, as_json: bool) -> None:
+    """Remove the rows of a user from an export.
+
+    DIR is its folder, USER the id as in events. It may run beside the exporter. Tables that were
+    joined before, and Kafka for eight days, still have the user.
+    """
+    from feedmill.experiments.kept_rows import KeyedHash
+    from feedmill.experiments.parts import key_of, open_export
+    from feedmill.experiments.upkeep import forget as remove
+    from feedmill.experiments.upkeep import remember_forgotten
+
+    kept = open_export(folder)
+    hashed = KeyedHash(key_of(folder, key)).user(user)
+    with kept.locked():
+        remember_forgotten(kept, hashed, now_ms())
+        removed = remove(kept, hashed)
+    print_json({"removed": removed}) if as_json else click.echo(f"{removed:,} rows removed")

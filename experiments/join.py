@@ -1,0 +1,295 @@
+"""The rows of an export become one row a user, as `feedmill experiments analyse` reads them.
+
+A user enters with the first exposure, at its time and with its arm; from then on the window runs.
+DuckDB goes through the users by ranges of their hashes, so that what it holds does not grow with
+the export.  Sums are of integers and users come in order: the same rows give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from feedmill.events.engagement import EngagementKind
+from feedmill.events.errors import UsageError
+from feedmill.events.experiment import Experiment
+from feedmill.events.metric import Metric
+from feedmill.experiments.kept_rows import DAY_MS, KINDS, MILLIONTHS
+from feedmill.experiments.parts import ExportFolder
+from feedmill.experiments.upkeep import MEMORY_MB, out_of_core, quoted
+
+HOUR_MS = 3_600_000
+BEFORE_MS = 14 * DAY_MS
+# For so long after a window's end its events may still come.
+LATE_MS = HOUR_MS
+# How many engagements a range of users has, about.
+_RANGE_ROWS = 2_500_000
+_IMPRESSION, _DWELL = KINDS["impression"], KINDS["dwell"]
+# When and where an event was: before the exposure, in the window, or in it in other feeds.
+_BEFORE, _WITHIN, _ELSEWHERE = range(3)
+
+
+@dataclass(frozen=True)
+class JoinedExperiment:
+    """An experiment with its setting; when it began, and ended or None, Unix milliseconds."""
+
+    name: str
+    setting: Experiment
+    started_ms: int
+    stopped_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class JoinedUsers:
+    """What a join found.
+
+    Attributes
+    ----------
+    users, complete, mismatched
+        How many users were exposed, of them with a complete window, and with another arm than the
+        assignment gives.
+    first_ms
+        The first exposure, Unix milliseconds.
+    other_lists
+        By arm, which part of its pages showed another list than the arm's.
+    """
+
+    users: int
+    complete: int
+    mismatched: int
+    first_ms: int
+    other_lists: dict[str, float]
+
+
+def join(
+    export: ExportFolder, run: JoinedExperiment, out: Path, memory_mb: int = MEMORY_MB
+) -> JoinedUsers:
+    """Write one row a user to a Parquet file.
+
+    Raises
+    ------
+    UsageError
+        A metric cannot be computed from engagements, or nobody was exposed.
+    """
+    metrics = run.setting.all_metrics
+    for name, metric in metrics.items():
+        if not metric.kinds and (name != "quality" or metric.per != "impression"):
+            raise UsageError(
+                f"metric {name!r} has no `kinds`; of those without there is `quality`, per"
+                " impression"
+            )
+    rows = sum(part.tables.get("engagements", 0) for part in export.parts)
+    ranges = max(1, -(-rows // _RANGE_ROWS))
+    with out_of_core(export.path, memory_mb) as db:
+        found = _expose(db, export, run)
+        begins_ms = min(run.started_ms, found.first_ms) - BEFORE_MS
+        columns = ", ".join(f"m{place} BIGINT" for place in range(len(metrics)))
+        db.execute(f'CREATE TABLE sums ("user" UBIGINT, place TINYINT, seen BIGINT, {columns})')
+        for number in range(ranges):
+            first, end = (place * 2**64 // ranges for place in (number, number + 1))
+            users = f'"user" BETWEEN {first} AND {end - 1}'
+            _sum_events(db, export, run.setting, users, begins_ms)
+            _sum_sums(db, export, run.setting, users, begins_ms)
+        _write(db, metrics, out)
+    return found
+
+
+def _expose(db: Any, export: ExportFolder, run: JoinedExperiment) -> JoinedUsers:
+    """Make tables of each user's first exposure, and of the positions requested in the window."""
+    if not export.files("exposures") or export.last is None:
+        raise _nobody(export, run)
+    ends_ms = 2**62 if run.stopped_ms is None else run.stopped_ms
+    db.execute(
+        f"""
+        CREATE TABLE pages AS SELECT DISTINCT * FROM read_parquet(?)
+        WHERE experiment = ? AND feed IN ({_feeds(run.setting)}) AND at_ms < ?
+        """,
+        [export.files("exposures"), run.name, ends_ms],
+    )
+    window_ms = run.setting.window_hours * HOUR_MS
+    db.execute(
+        """
+        CREATE TABLE exposed AS
+        SELECT "user", first.at_ms AS first_ms, first.arm AS arm, first.computed AS computed_arm,
+            first.at_ms + ? <= ? AND first.at_ms + ? <= ? AS complete
+        FROM (
+            SELECT "user", min({'at_ms': at_ms, 'arm': arm, 'computed': computed_arm}) AS first
+            FROM pages GROUP BY "user"
+        )
+        """,
+        [window_ms + LATE_MS, export.last.through_ms, window_ms, ends_ms],
+    )
+    db.execute(
+        """
+        CREATE TABLE requested AS SELECT "user", sum("count")::BIGINT AS served
+        FROM pages JOIN exposed USING ("user") WHERE at_ms < first_ms + ? GROUP BY "user"
+        """,
+        [window_ms],
+    )
+    users, complete, mismatched, first_ms = db.execute(
+        """
+        SELECT count(*), count(*) FILTER (complete), count(*) FILTER (arm != computed_arm),
+            min(first_ms) FROM exposed
+        """
+    ).fetchone()
+    if not users:
+        raise _nobody(export, run)
+    other = "SELECT arm, avg((coalesce(served, arm) != arm)::INTEGER) FROM pages GROUP BY arm"
+    other_lists = dict(db.execute(other).fetchall())
+    db.execute("DROP TABLE pages")
+    return JoinedUsers(users, complete, mismatched, first_ms, other_lists)
+
+
+def _nobody(export: ExportFolder, run: JoinedExperiment) -> UsageError:
+    return UsageError(f"{export.path} has no exposure of the experiment {run.name!r}")
+
+
+def _sum_events(
+    db: Any, export: ExportFolder, setting: Experiment, users: str, begins_ms: int
+) -> None:
+    """Add the sums of the engagements of these users."""
+    if not export.files("engagements"):
+        return
+    # A repeated event counts at its first time.
+    db.execute(
+        f"""
+        CREATE OR REPLACE TABLE events AS
+        SELECT "user", post, min(kind) AS kind, min(e.at_ms) < any_value(first_ms) AS is_before,
+            min(stored_ms) AS stored_ms, max(dwell_ms) AS dwell_ms,
+            bool_and(feed IS NOT NULL AND feed NOT IN ({_feeds(setting)})) AS is_elsewhere
+        FROM read_parquet(?) e JOIN exposed USING ("user")
+        WHERE {users} AND e.at_ms >= ? AND e.at_ms < first_ms + ?
+        GROUP BY "user", post, repeat
+        """,
+        [export.files("engagements"), begins_ms, setting.window_hours * HOUR_MS],
+    )
+    metrics = setting.all_metrics.values()
+    values = _join_quality(db, export) if any(not metric.kinds for metric in metrics) else "events"
+    posts = ", ".join(f"({_of_post(one)})::BIGINT AS v{n}" for n, one in enumerate(metrics))
+    sums = ", ".join(f"sum(v{place})" for place in range(len(metrics)))
+    db.execute(
+        f"""
+        INSERT INTO sums SELECT "user", place, sum(seen), {sums}
+        FROM (
+            SELECT "user", post, CASE WHEN is_before THEN {_BEFORE}
+                WHEN is_elsewhere THEN {_ELSEWHERE} ELSE {_WITHIN} END AS place,
+                count(*) FILTER (kind = {_IMPRESSION}) AS seen, {posts}
+            FROM {values} WHERE NOT (is_before AND is_elsewhere)
+            GROUP BY "user", post, place
+        )
+        GROUP BY "user", place
+        """
+    )
+
+
+def _join_quality(db: Any, export: ExportFolder) -> str:
+    """Give each event the quality that its post had when its record was stored."""
+    if not export.files("quality"):
+        return "(SELECT *, 0 AS quality FROM events)"
+    db.execute(
+        """
+        CREATE OR REPLACE TABLE rated AS
+        SELECT post AS rated_post, at_ms AS rated_ms, arg_max(value, "offset") AS quality
+        FROM read_parquet(?) GROUP BY ALL
+        """,
+        [export.files("quality")],
+    )
+    return "events ASOF LEFT JOIN rated ON post = rated_post AND stored_ms >= rated_ms"
+
+
+def _sum_sums(
+    db: Any, export: ExportFolder, setting: Experiment, users: str, begins_ms: int
+) -> None:
+    """Add what sums say of days before the exposure; they have no quality."""
+    if not export.files("sums"):
+        return
+    sums = ", ".join(f"sum({_of_sum(one)})" for one in setting.all_metrics.values())
+    db.execute(
+        f"""
+        INSERT INTO sums SELECT "user", {_BEFORE}, sum(impressions), {sums}
+        FROM read_parquet(?) JOIN exposed USING ("user")
+        WHERE {users} AND ("day" + 1) * {DAY_MS} <= first_ms AND "day" * {DAY_MS} >= ?
+            AND (feed IS NULL OR feed IN ({_feeds(setting)}))
+        GROUP BY "user"
+        """,
+        [export.files("sums"), begins_ms],
+    )
+
+
+def _of_post(metric: Metric) -> str:
+    """What a metric sums over the events of a user with a post."""
+    if not metric.kinds:
+        return f"coalesce(sum(quality) FILTER (kind = {_IMPRESSION}), 0)"
+    counts = _is_any(metric.kinds, metric)
+    if metric.per != "impression":
+        return f"count(*) FILTER ({counts})"
+    taken = f"bool_or(kind = {_IMPRESSION}) AND bool_or({counts})"
+    return f"{taken} AND NOT bool_or({_is_any(metric.unless, metric)})" if metric.unless else taken
+
+
+def _is_any(kinds: Sequence[EngagementKind], metric: Metric) -> str:
+    numbers = ", ".join(str(KINDS[kind]) for kind in kinds)
+    return f"kind IN ({numbers}) AND (kind != {_DWELL} OR dwell_ms >= {metric.dwell_ms})"
+
+
+def _of_sum(metric: Metric) -> str:
+    """What a metric sums over posts that had the same kinds of events of a user on a day."""
+    if not metric.kinds:
+        return "0"
+    if metric.per != "impression":
+        return f"posts * ({_how_many(metric.kinds, metric)})"
+    taken = f"kinds & {1 << _IMPRESSION} != 0 AND ({_how_many(metric.kinds, metric)}) > 0"
+    if metric.unless:
+        taken += f" AND ({_how_many(metric.unless, metric)}) = 0"
+    return f"CASE WHEN {taken} THEN posts ELSE 0 END"
+
+
+def _how_many(kinds: Sequence[EngagementKind], metric: Metric) -> str:
+    whole = sum(1 << KINDS[kind] for kind in kinds if kind != "dwell")
+    dwells = f" + (dwell_ms >= {metric.dwell_ms} AND kinds & {1 << _DWELL} != 0)::INTEGER"
+    return f"bit_count((kinds & {whole})::INTEGER)" + (dwells if "dwell" in kinds else "")
+
+
+def _feeds(setting: Experiment) -> str:
+    # Names of feeds have neither quotes nor backslashes.
+    return ", ".join(f"'{feed}'" for feed in setting.feeds)
+
+
+def _write(db: Any, metrics: dict[str, Metric], out: Path) -> None:
+    """Write the table, ordered by user."""
+
+    def sums(alias: str, before: str, missing: str) -> str:
+        found = [
+            f"{missing.format(f'{alias}.m{place}')}{'' if metric.kinds else f' / {MILLIONTHS}'}"
+            f' AS "{before}{name}"'
+            for place, (name, metric) in enumerate(metrics.items())
+        ]
+        return ", ".join(found)
+
+    # Both kinds of sources may tell of the time before.
+    added = ", ".join(f"sum(m{place})::BIGINT AS m{place}" for place in range(len(metrics)))
+    unfinished = out.with_name(out.name + ".unfinished")
+    db.execute(
+        f"""
+        CREATE TABLE added AS
+        SELECT "user", place, sum(seen)::BIGINT AS seen, {added} FROM sums GROUP BY ALL
+        """
+    )
+    db.execute(
+        f"""
+        COPY (
+            SELECT "user", arm, computed_arm, first_ms AS first_exposure_ms, complete,
+                coalesce(served, 0) AS served, coalesce(w.seen, 0) AS impressions,
+                {sums("w", "", "coalesce({}, 0)")}, b.seen AS pre_impressions,
+                {sums("b", "pre_", "{}")}, {sums("x", "elsewhere_", "coalesce({}, 0)")}
+            FROM exposed LEFT JOIN requested USING ("user")
+            LEFT JOIN (FROM added WHERE place = {_WITHIN}) w USING ("user")
+            LEFT JOIN (FROM added WHERE place = {_BEFORE}) b USING ("user")
+            LEFT JOIN (FROM added WHERE place = {_ELSEWHERE}) x USING ("user")
+            ORDER BY "user"
+        ) TO '{quoted(unfinished)}' (FORMAT parquet, COMPRESSION zstd)
+        """
+    )
+    unfinished.replace(out)

@@ -1,0 +1,86 @@
+"""What an export knows of an experiment beside its users: the setting, gaps, dose and changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from feedmill.events.signal import SignalNames
+from feedmill.experiments.checks import ExperimentRecord, Gap
+from feedmill.experiments.join import JoinedExperiment, JoinedUsers
+from feedmill.experiments.parts import ExportFolder, LostRecords
+from feedmill.operations.experiment_runs import (
+    ExperimentRun,
+    changes_during,
+    releases_during,
+    run_of,
+)
+from feedmill.streams.kafka.topic_reader import TopicRecord
+from feedmill.streams.settings.config_log import ConfigLog, fold_log
+
+
+class ExportedSettings:
+    """The records of `config` that took effect, and those of `models`, as an export has them."""
+
+    def __init__(self, export: ExportFolder, names: SignalNames) -> None:
+        self._export = export
+        self.config: ConfigLog = fold_log(self._records("config"), names)
+
+    def run(self, name: str) -> ExperimentRun:
+        """Return the experiment of this name; `UsageError` where there was none."""
+        return run_of(self.config, name)
+
+    def changes(self, run: ExperimentRun) -> Iterator[str]:
+        """Yield what changed for the control while an experiment ran."""
+        yield from map(str, changes_during(self.config, run))
+        yield from map(str, releases_during(self._records("models"), run))
+
+    def _records(self, topic: str) -> Iterator[TopicRecord]:
+        for part in self._export.parts:
+            for one in part.settings:
+                if one.topic == topic:
+                    value = None if one.value is None else one.value.encode()
+                    yield TopicRecord(one.offset, one.at_ms, one.key.encode(), value)
+
+
+def to_join(run: ExperimentRun) -> JoinedExperiment:
+    """Return what the join needs to know of an experiment."""
+    stopped_ms = None if run.stopped is None else run.stopped.at_ms
+    return JoinedExperiment(run.name, run.experiment, run.started.at_ms, stopped_ms)
+
+
+def record_of(
+    export: ExportFolder, settings: ExportedSettings, run: ExperimentRun, joined: JoinedUsers
+) -> ExperimentRecord:
+    """Return the record that `feedmill experiments analyse` reads."""
+    measured: dict[str, list[float]] = {}
+    for one in (one for part in export.parts for one in part.overlaps):
+        if one.experiment == run.name:
+            measured.setdefault(one.arm, []).append(one.overlap)
+    return ExperimentRecord(
+        gaps=tuple(_gaps(export, run.started.at_ms)),
+        overlap={arm: sum(found) / len(found) for arm, found in sorted(measured.items())},
+        changes=(*settings.changes(run), *_other_lists(joined)),
+    )
+
+
+def _gaps(export: ExportFolder, started_ms: int) -> Iterator[Gap]:
+    through_ms = export.parts[-1].through_ms
+    lost: dict[tuple[str, int, int], LostRecords] = {}
+    for one in (one for part in export.parts for one in part.lost):
+        at = one.topic, one.partition, one.first
+        if at not in lost or one.to_ms < lost[at].to_ms:
+            lost[at] = one
+    for one in lost.values():
+        to_ms = min(one.to_ms, max(through_ms, one.from_ms))
+        if to_ms >= started_ms:
+            what = f"{one.topic}[{one.partition}], offsets {one.first} to {one.end - 1}"
+            yield Gap(one.from_ms, to_ms, f"{what} were gone before they were read")
+    summed = [part.newest_ms for part in export.parts if part.is_summed]
+    if summed and summed[-1] >= started_ms:
+        yield Gap(started_ms, summed[-1], "engagements are older than --keep-days")
+
+
+def _other_lists(joined: JoinedUsers) -> Iterable[str]:
+    for arm, share in sorted(joined.other_lists.items()):
+        if share:
+            yield f"{share:.1%} of the pages of {arm} showed the control's list"

@@ -1,0 +1,114 @@
+"""A feed under an experiment: its own list, and one of each arm, which change in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from feedmill.events.feeds import FeedSpec
+from feedmill.rankers.combiner.changes import FeedChange
+from feedmill.rankers.combiner.feed_ranking import FeedRanking
+from feedmill.rankers.combiner.feed_scores import FeedScores
+from feedmill.rankers.combiner.positions import RowLookup
+from feedmill.rankers.combiner.view import PostView
+
+Rows = npt.NDArray[np.int32]
+
+
+class FeedArms(NamedTuple):
+    """What `:info` of a feed says of its experiment, and the scores of all arms but the control."""
+
+    feed: str
+    experiment: str
+    scores: Mapping[str, FeedScores]
+
+
+class ArmedFeed(FeedRanking):
+    """A `FeedRanking`, the control, with the rankings of the other arms.
+
+    An arm that is ranked by the very scores of the control, as a copy of it is, has the control's
+    list.
+
+    Parameters
+    ----------
+    view, spec, scores, lookup
+        As of any feed.
+    arms
+        The feed's name, and what runs in it.
+    """
+
+    def __init__(
+        self, view: PostView, spec: FeedSpec, scores: FeedScores, lookup: RowLookup, arms: FeedArms
+    ) -> None:
+        super().__init__(view, arms.feed, spec, scores, lookup)
+        self.experiment = arms.experiment
+        self._arms = {
+            arm: None if own is scores else FeedRanking(view, arm, spec, own, lookup)
+            for arm, own in arms.scores.items()
+        }
+        self._others = tuple(arm for arm in self._arms.values() if arm is not None)
+
+    @property
+    def all_scores(self) -> Sequence[FeedScores]:
+        arms = self._arms.values()
+        return (self.scores, *(self.scores if arm is None else arm.scores for arm in arms))
+
+    @property
+    def is_short(self) -> bool:
+        return super().is_short or any(arm.is_short for arm in self._others)
+
+    def update(self, rows: Rows, now_ms: int) -> bool:
+        has_changed = super().update(rows, now_ms)
+        for arm in self._others:
+            has_changed |= arm.update(rows, now_ms)
+        return has_changed
+
+    def leave(self, rows: Rows) -> bool:
+        has_changed = super().leave(rows)
+        for arm in self._others:
+            has_changed |= arm.leave(rows)
+        return has_changed
+
+    def drop_old(self, now_ms: int) -> bool:
+        has_changed = super().drop_old(now_ms)
+        for arm in self._others:
+            has_changed |= arm.drop_old(now_ms)
+        return has_changed
+
+    def replace(self, before: FeedRanking) -> None:
+        super().replace(before)
+        if not self.whole and isinstance(before, ArmedFeed):
+            for arm, earlier in zip(self._others, before._others, strict=True):
+                arm.replace(earlier)
+
+    @property
+    def written_rows(self) -> Rows:
+        rows = [super().written_rows, *(arm.written_rows for arm in self._others)]
+        return np.unique(np.concatenate(rows))
+
+    def change(self, config_offset: int) -> FeedChange | None:
+        for arm in self._others:
+            arm.whole |= self.whole
+        own = super().change(config_offset)
+        changed = {arm.name: arm.change(config_offset) for arm in self._others}
+        if own is None and not any(changed.values()):
+            return None
+        lists = {
+            arm.name: changed[arm.name] or arm.no_change(config_offset) for arm in self._others
+        }
+        return self._together(own or self.no_change(config_offset), lists)
+
+    def renewal(self, config_offset: int) -> FeedChange | None:
+        own = super().renewal(config_offset)
+        if own is None:
+            return None
+        return self._together(own, {arm.name: arm.no_change(config_offset) for arm in self._others})
+
+    def _together(self, own: FeedChange, others: Mapping[str, FeedChange]) -> FeedChange:
+        """The change of the feed, with those of its arms in their order."""
+        arms = [others.get(arm) or msgspec.structs.replace(own, feed=arm) for arm in self._arms]
+        return msgspec.structs.replace(own, experiment=self.experiment, arms=arms)

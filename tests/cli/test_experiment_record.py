@@ -1,0 +1,140 @@
+"""`feedmill experiments export | join | forget`, on real Kafka and Redis."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pa_parquet
+import pytest
+import redis
+
+from builders.commands import Run
+from builders.experiment_tables import SETTING, experiment_of
+from builders.exported_events import NAME, Event, drawn_events, expected_rows
+from builders.kafka_log import KafkaLog
+from builders.waiting import until
+from feedmill.deploy.local import StackAddress
+from feedmill.experiments.kept_rows import KeyedHash
+
+EVENTS = drawn_events(experiment_of(), 1, 400, each=10)
+KEY = b"a key of this test"
+GOOD = {**EVENTS[0][0], "user_id": "somebody"}
+BAD = [
+    (b"another", json.dumps(GOOD).encode()),
+    (b"somebody", json.dumps({**GOOD, "experiment": "none"}).encode()),
+    (b"somebody", json.dumps({**GOOD, "arm": "c"}).encode()),
+]
+REASONS = (
+    "Expected an id that is the record's key - at `$.user_id`",
+    "Expected an experiment that was started, got 'none' - at `$.experiment`",
+    "Expected one of the experiment's (control, fresher), got 'c' - at `$.arm`",
+)
+
+
+@pytest.fixture
+def log(
+    stack: StackAddress, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> KafkaLog:
+    monkeypatch.chdir(tmp_path)
+    Path("key.txt").write_bytes(KEY)
+    made = KafkaLog.created(stack.kafka, prefix)
+    made.produce(
+        "config", [(f"experiments/{NAME}".encode(), json.dumps({"value": SETTING}).encode())]
+    )
+    return made
+
+
+def send(log: KafkaLog, exposures: list[Event], engagements: list[Event]) -> None:
+    log.produce("exposures", [keyed(event, "user_id") for event in exposures])
+    log.produce("engagements", [keyed(event, "post_id") for event in engagements])
+
+
+def keyed(event: Event, key: str) -> tuple[bytes, bytes]:
+    return str(event[key]).encode(), json.dumps(event).encode()
+
+
+def table(name: str) -> dict[int, Any]:
+    return {row.pop("user"): row for row in pa_parquet.read_table(name).to_pylist()}
+
+
+def test_a_killed_exporter_leaves_the_same_bytes(log: KafkaLog, run: Run) -> None:
+    send(log, *(events[::2] for events in EVENTS))
+    log.produce("exposures", BAD)
+    drawn = random.Random(3)
+    for number in range(3):
+        some = [events[1 + 2 * number :: 6] for events in EVENTS]
+        words = "experiments export --out killed --key key.txt --follow --every 0.02s"
+        with subprocess.Popen(
+            [sys.executable, "-m", "feedmill.cli.main", *words.split()], stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            until(process.stdout.readline, 60)
+            send(log, *some)
+            time.sleep(drawn.uniform(0, 0.6))
+            process.send_signal(signal.SIGKILL)
+    again = run("experiments export --out killed --key key.txt")
+    assert again.exit_code == 0, again.output
+    whole = run("experiments export --out whole --key key.txt")
+    assert whole.stderr.count("is left out") == len(BAD)
+    for reason in REASONS:
+        assert reason in whole.stderr
+    assert "somebody" not in whole.output
+    for name in ("killed", "whole"):
+        found = run(f"experiments join {name} {NAME} --out {name}.parquet --record {name}.json")
+        assert found.exit_code == 0, found.output
+    assert Path("killed.parquet").read_bytes() == Path("whole.parquet").read_bytes()
+    assert len(list(Path("killed/parts").iterdir())) > 3
+    hashed = KeyedHash(KEY)
+    newest_ms = max(event["at_ms"] for events in EVENTS for event in events) + 10**9
+    expected = expected_rows(experiment_of(), *EVENTS, newest_ms)
+    found_rows = table("whole.parquet")
+    assert found_rows == {hashed.user(user): row for user, row in expected.items()}
+
+
+def test_an_experiment_is_analysed_from_kafka(
+    log: KafkaLog, run: Run, stack: StackAddress, prefix: str
+) -> None:
+    exposures, engagements = drawn_events(experiment_of(), 2, 2_600, each=6, uplift=0.5)
+    rest = [one for one in exposures if one["user_id"] == "usér-7"]
+    send(log, [one for one in exposures if one not in rest], engagements)
+    with redis.Redis.from_url(stack.redis) as lists:
+        for key, posts in (("feed:{global}", 0), (f"feed:{{global}}:arm:{NAME}.fresher", 5)):
+            lists.zadd(prefix + key, {f"p{number}": number for number in range(posts, posts + 10)})
+            lists.hset(f"{prefix}{key}:info", "version", "1")
+    words = f"experiments join export {NAME} --out users.parquet --record record.json"
+    analyse = f"experiments analyse users.parquet --experiment {NAME}.json --record record.json"
+
+    def joined() -> dict[str, Any]:
+        assert run("experiments export --out export").exit_code == 0
+        found = run(f"{words} --experiment {NAME}.json --json")
+        assert found.exit_code == 0, found.output
+        assert json.loads(found.stdout)["mismatched"] == 0
+        return dict(json.loads(run(f"{analyse} --json").stdout))
+
+    report = joined()
+    assert [one for one in report["checks"] if one["state"] != "ok"] == []
+    (primary, *_) = report["arms"][0]["metrics"]
+    assert primary["better"]
+    assert primary["treated"] > 1.2 * primary["control"]
+    assert "fresher 50%" in next(one["found"] for one in report["checks"] if one["check"] == "dose")
+
+    forgotten = run("experiments forget export usér-8")
+    assert int(forgotten.stdout.split()[0]) > 0
+    assert run("experiments forget export usér-8").stdout == "0 rows removed\n"
+    assert joined()["users"] == report["users"] - 1
+
+    # What Kafka drops before it is read is a gap.
+    send(log, rest, [])
+    log.delete_records("exposures")
+    send(log, rest, [])
+    report = joined()
+    gaps = next(one for one in report["checks"] if one["check"] == "data: gaps")
+    assert gaps["state"] == "failed"
+    assert "offsets" in gaps["found"]
+    assert report["arms"] == []
+    assert report["users"] == 2_600 - 1
