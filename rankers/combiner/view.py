@@ -31,6 +31,8 @@ from feedmill.tables.mapped_column import in_chunks
 
 Rows = npt.NDArray[np.int32]
 _PRUNED_AT_ONCE = 512
+# Rows of which `prune` notes authors and groups: some milliseconds.
+_MARKED_AT_ONCE = 1 << 19
 # In a mask of changes: the post itself, its overrides, or whether it is there at all.
 POST_CHANGED = 1
 
@@ -80,7 +82,8 @@ class PostView:
         self.written: dict[str, int] = {}
         self._freed: set[int] = set()
         self._old: Rows = np.empty(0, np.int32)  # found and not returned by `expired`
-        self._kept = 0
+        self._kept = 0  # authors and groups, when they were pruned last
+        self._unmarked = 0  # rows that `prune` has to look at before it forgets any
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -315,8 +318,16 @@ class PostView:
         if not self.is_pruning:
             if len(self.authors) + len(self.groups) <= 2 * self._kept + 1024:
                 return []
-            self.authors.sweeping.begin(self.post.author, self.authors.bound)
-            self.groups.sweeping.begin(self.post.group, len(self.groups.values))
+            self.authors.sweeping.begin(self.authors.bound)
+            self.groups.sweeping.begin(len(self.groups.values))
+            self._unmarked = self.capacity
+        if self._unmarked:
+            part = slice(max(0, self._unmarked - _MARKED_AT_ONCE), self._unmarked)
+            self.authors.sweeping.mark_all(self.post.author[part])
+            self.groups.sweeping.mark_all(self.post.group[part])
+            self._unmarked = part.start
+            if self._unmarked:
+                return []
         room = _PRUNED_AT_ONCE - self.authors.sweep(_PRUNED_AT_ONCE)
         forgotten = self.groups.sweep(room)
         if not self.is_pruning:
