@@ -8,26 +8,29 @@ Modules that need the extra `experiments` are imported by the commands that use 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from feedmill.cli.duration import Duration
+from feedmill.cli.duration import Duration, duration_text
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json
+from feedmill.events.errors import UsageError
+from feedmill.events.signal import SignalNames
+from feedmill.operations.experiment_runs import ExperimentRun
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment, read_environment
 
 if TYPE_CHECKING:
     from feedmill.experiments.parts import Part
 
-_DIR = click.Path(path_type=Path, file_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.option("--out", type=_DIR, required=True, help="The folder of the export.")
+@click.option("--out", type=FOLDER, required=True, help="The folder of the export.")
 @click.option("--follow", is_flag=True, help="Go on until Ctrl-C.")
 @click.option("--key", type=_FILE, help="A file with the key of the hashes; else one is made.")
 @click.option(
@@ -82,7 +85,7 @@ def export(
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=_DIR)
+@click.argument("folder", metavar="DIR", type=FOLDER)
 @click.argument("name")
 @click.option("--out", type=_FILE, required=True, help="The table to write, Parquet.")
 @click.option("--record", type=_FILE, help="Write gaps, overlap and changes to this file.")
@@ -137,7 +140,7 @@ def join(
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=_DIR)
+@click.argument("folder", metavar="DIR", type=FOLDER)
 @click.argument("user")
 @click.option("--key", type=_FILE, help="The key of the export, if it was given.")
 @json_option
@@ -158,3 +161,49 @@ def forget(*, folder: Path, user: str, key: Path | None, as_json: bool) -> None:
         remember_forgotten(kept, hashed, now_ms())
         removed = remove(kept, hashed)
     print_json({"removed": removed}) if as_json else click.echo(f"{removed:,} rows removed")
+
+
+def exported_part(folder: Path, run: ExperimentRun, names: SignalNames) -> dict[str, Any]:
+    """Return what an export has of an experiment, for `status`; `UsageError` where there is none.
+
+    `users` is missing where nobody was exposed.
+    """
+    from feedmill.experiments.join import exposed_users
+    from feedmill.experiments.parts import open_export
+    from feedmill.operations.experiment_record import ExportedSettings, record_of, to_join
+
+    kept = open_export(folder)
+    found: dict[str, Any] = {"through_ms": kept.parts[-1].through_ms}
+    found["rejected"] = sum(part.rejected_count for part in kept.parts)
+    try:
+        users = exposed_users(kept, to_join(run))
+    except UsageError:
+        return found
+    record = record_of(kept, ExportedSettings(kept, names), run, users)
+    found |= msgspec.to_builtins(users)
+    return {**found, "gaps": [gap.what for gap in record.gaps or ()], "overlap": record.overlap}
+
+
+def exported_text(found: dict[str, Any], at_ms: int) -> str:
+    """Return that as lines for people."""
+    behind = duration_text(max(0, at_ms - found["through_ms"]))
+    if "users" not in found:
+        return "exported: nobody was exposed"
+    arms = ", ".join(f"{arm} {users:,}" for arm, users in found["by_arm"].items())
+    lines = [
+        f"exported up to {behind} ago: {found['users']:,} users ({arms}), {found['complete']:,}"
+        f" with a complete window, {found['mismatched']:,} with another arm than the assignment"
+        " gives"
+    ]
+    lines += [
+        f"- {arm} has {o:.0%} of the control's top ten" for arm, o in found["overlap"].items()
+    ]
+    lines += [
+        f"- {share:.1%} of the pages of {arm} showed another list"
+        for arm, share in found["other_lists"].items()
+        if share
+    ]
+    lines += [f"- a gap: {gap}" for gap in found["gaps"]]
+    if found["rejected"]:
+        lines.append(f"- {found['rejected']:,} exposures were rejected")
+    return "\n".join(lines)

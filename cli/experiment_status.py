@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 
 from feedmill.cli.duration import duration_text
+from feedmill.cli.experiment_record import FOLDER, exported_part, exported_text
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table, short_json, time_text
 from feedmill.cli.setting_change import read_settings_log
@@ -47,9 +49,10 @@ def list_command(environment: Environment, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
+@click.option("--data", type=FOLDER, metavar="DIR", help="Show also what this export has of it.")
 @json_option
 @with_environment
-def status(environment: Environment, name: str, as_json: bool) -> None:
+def status(environment: Environment, name: str, data: Path | None, as_json: bool) -> None:
     """Show the experiment NAME: its arms, the lists that Redis has, and what changed meanwhile.
 
     Changes are those of weights, gates, rules, match and models that the control had since. An arm
@@ -61,12 +64,14 @@ def status(environment: Environment, name: str, as_json: bool) -> None:
     lists = list(_lists(reader, run))
     released = releases_during(read_all(environment, "models"), run)
     changes = [*changes_during(log, run), *released]
+    exported = None if data is None else exported_part(data, run, environment.signals)
     if as_json:
         print_json(
             {
                 **run.as_dict(at_ms),
                 "lists": [one.as_dict(at_ms) for one in lists],
                 "changes": [asdict(one) for one in changes],
+                **({} if exported is None else {"export": exported}),
             }
         )
         return
@@ -78,6 +83,8 @@ def status(environment: Environment, name: str, as_json: bool) -> None:
         click.echo("\nchanged for the control meanwhile:")
     for one in changes:
         click.echo(f"- {one}")
+    if exported is not None:
+        click.echo(f"\n{exported_text(exported, at_ms)}")
 
 
 @dataclass(frozen=True)

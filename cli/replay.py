@@ -63,6 +63,11 @@ _DRAW_EVERY_S = 0.25
     help="demo: simulated engagements per second.",
 )
 @click.option(
+    "--read",
+    metavar="FEED",
+    help="demo: the audience reads this feed, each user their arm.  [a slate of its own]",
+)
+@click.option(
     "--seed", type=int, default=0, show_default=True, help="Seed of everything that is random."
 )
 @click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -11,7 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -21,6 +22,8 @@ from feedmill.cli.own_command import installation_flags, own_command
 from feedmill.cli.worker import isolate_option, without_option
 from feedmill.deploy.local import default_folder, down, status, up
 from feedmill.deploy.supervisor import Supervisor, WorkerSpec, by_role, isolated, stop_on_signals
+from feedmill.simulation.demo import demo_experiment
+from feedmill.simulation.replay.run import run_tag
 from feedmill.streams.flow import COMBINER, WHOLE, chosen_stages
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS
 from feedmill.streams.kafka.topics import create
@@ -38,6 +41,11 @@ _MOST_INSTANCES = 64
 
 @click.command()
 @click.option("--demo", is_flag=True, help="Also replay the simulated demo.")
+@click.option(
+    "--experiment",
+    is_flag=True,
+    help="With --demo: run an experiment on `global`, whose lists the audience reads.",
+)
 @click.option(
     "--for",
     "duration_s",
@@ -79,6 +87,7 @@ _MOST_INSTANCES = 64
 def run(
     environment: Environment,
     demo: bool,
+    experiment: bool,
     duration_s: float,
     feed: str,
     top: int,
@@ -94,6 +103,8 @@ def run(
     Runs on the Kafka and the Redis that are named by flags or variables, else on the local stack,
     which it starts and stops unless it runs already.
     """
+    if experiment and not demo:
+        raise click.UsageError("--experiment is an experiment on the demo's readers; give --demo")
     stages = chosen_stages(environment.signals, without=without)
     if judges is None and rankers is None:
         kinds = isolated(stages) if isolate else [WorkerSpec(WHOLE, stages)]
@@ -120,15 +131,36 @@ def run(
             environment.signals.all,
             client=environment.security,
         )
-        commands = [["feed", feed, "--follow", "--top", str(top)]]
+        beside = [["feed", feed, "--follow", "--top", str(top)]]
         if demo:
             # A seed of its own per run, so that a second run brings other posts.
-            commands.insert(0, ["replay", "demo", "--for", "0", "--seed", str(os.getpid())])
+            read = ["--read", "global"] if experiment else []
+            beside.insert(0, ["replay", "demo", "--for", "0", "--seed", str(os.getpid()), *read])
+        commands = _demo_experiment(beside) if experiment else _Commands(beside)
         asyncio.run(_run_workers(environment, workers, commands, duration_s, flags))
     finally:
         if stop_at_end:
             click.echo("stopping the local Kafka and Redis …")
             down(folder)
+
+
+class _Commands(NamedTuple):
+    """Commands of feedmill: beside the workers, and those that run once, before and after them."""
+
+    beside: Sequence[Sequence[str]]
+    before: Sequence[Sequence[str]] = ()
+    after: Sequence[Sequence[str]] = ()
+
+
+def _demo_experiment(beside: Sequence[Sequence[str]]) -> _Commands:
+    """Write the demo's experiment into a file; it starts and stops with the demo."""
+    name = f"demo-{run_tag()}"  # no name is used twice
+    file = default_folder().parent / "experiments" / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(demo_experiment(name), indent=2) + "\n", encoding="utf-8")
+    start = ["experiments", "start", os.path.relpath(file), "--note", "the demo"]
+    after = [["experiments", "status", name], ["experiments", "stop", name]]
+    return _Commands(beside, [start], after)
 
 
 def _names_servers(environment: Environment) -> bool:
@@ -161,11 +193,11 @@ def _scaled(scale: Sequence[str], kinds: Sequence[WorkerSpec]) -> list[WorkerSpe
 async def _run_workers(
     environment: Environment,
     workers: Sequence[WorkerSpec],
-    commands: Sequence[Sequence[str]],
+    commands: _Commands,
     duration_s: float,
     flags: str,
 ) -> None:
-    """Run the workers, and beside them these commands of feedmill once they are ready."""
+    """Run the workers, and these commands of feedmill once they are ready."""
     logs = default_folder().parent / "logs"
     _log_to_folder(logs)
     supervisor = Supervisor(environment, workers, logs)
@@ -175,10 +207,14 @@ async def _run_workers(
     try:
         await wait_until_ready(supervisor, supervising)
         _print_addresses(environment, supervisor, flags)
-        for arguments in commands:
+        for arguments in commands.before:
+            await (await _start_command(environment, arguments, logs)).wait()
+        for arguments in commands.beside:
             process = await _start_command(environment, arguments, logs)
             processes.append(process)
         await _wait_for_end(supervisor, supervising, duration_s)
+        for arguments in commands.after:
+            await (await _start_command(environment, arguments, logs)).wait()
     finally:
         for process in processes:
             with suppress(ProcessLookupError):

@@ -50,6 +50,8 @@ class JoinedUsers:
     users, complete, mismatched
         How many users were exposed, of them with a complete window, and with another arm than the
         assignment gives.
+    by_arm
+        By arm, how many users were exposed.
     first_ms
         The first exposure, Unix milliseconds.
     other_lists
@@ -59,6 +61,7 @@ class JoinedUsers:
     users: int
     complete: int
     mismatched: int
+    by_arm: dict[str, int]
     first_ms: int
     other_lists: dict[str, float]
 
@@ -94,6 +97,18 @@ def join(
             _sum_sums(db, export, run.setting, users, begins_ms)
         _write(db, metrics, out)
     return found
+
+
+def exposed_users(export: ExportFolder, run: JoinedExperiment) -> JoinedUsers:
+    """Return what `join` would find, without reading engagements.
+
+    Raises
+    ------
+    UsageError
+        Nobody was exposed.
+    """
+    with out_of_core(export.path) as db:
+        return _expose(db, export, run)
 
 
 def _expose(db: Any, export: ExportFolder, run: JoinedExperiment) -> JoinedUsers:
@@ -139,7 +154,10 @@ def _expose(db: Any, export: ExportFolder, run: JoinedExperiment) -> JoinedUsers
     other = "SELECT arm, avg((coalesce(served, arm) != arm)::INTEGER) FROM pages GROUP BY arm"
     other_lists = dict(db.execute(other).fetchall())
     db.execute("DROP TABLE pages")
-    return JoinedUsers(users, complete, mismatched, first_ms, other_lists)
+    by_arm = dict(
+        db.execute("SELECT arm, count(*) FROM exposed GROUP BY arm ORDER BY arm").fetchall()
+    )
+    return JoinedUsers(users, complete, mismatched, by_arm, first_ms, other_lists)
 
 
 def _nobody(export: ExportFolder, run: JoinedExperiment) -> UsageError:

@@ -35,15 +35,8 @@ TABLES = ("exposures", "engagements", "quality", "sums")
 Offsets = dict[str, dict[int, int]]
 
 
-# The end of a gap while no record came that is behind it.
-NOT_YET_MS = 2**53
-
-
 class LostRecords(Struct, frozen=True):
-    """Records that were gone before they were read; times as known from those around them.
-
-    Where no record came behind it yet, it is said again once one has.
-    """
+    """Records that were gone before they were read, stamped between these times, Unix ms."""
 
     topic: str
     partition: int

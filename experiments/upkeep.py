@@ -45,7 +45,12 @@ def out_of_core(folder: Path, memory_mb: int = MEMORY_MB) -> Iterator[Any]:
     """Give a connection that keeps at most so much in memory, and the rest in this folder."""
     spill = folder / "spill"
     with duckdb.connect(
-        config={"memory_limit": f"{memory_mb}MB", "temp_directory": str(spill)}
+        config={
+            "memory_limit": f"{memory_mb}MB",
+            "temp_directory": str(spill),
+            # Each more needs memory of its own.
+            "threads": 2,
+        }
     ) as connection:
         yield connection
     for file in spill.glob("*"):

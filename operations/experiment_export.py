@@ -20,7 +20,6 @@ from feedmill.events.signal import Signal, SignalNames
 from feedmill.experiments.kept_rows import KeptRows
 from feedmill.experiments.parts import (
     MOST_REJECTED,
-    NOT_YET_MS,
     ExportFolder,
     KeptSetting,
     LostRecords,
@@ -40,6 +39,7 @@ from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
 from feedmill.streams.kafka.offsets import Bounds
 from feedmill.streams.kafka.topic_reader import count_partitions
 from feedmill.streams.kafka.validation import validate_batch
+from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.settings_log import SettingsFold
 
@@ -160,7 +160,7 @@ class _Exporter:
             starts[source] = max(known or 0, first)
             if first > (known or 0) and source.topic in WHOLE_LOGS:
                 lost_ms = self._last_ms.get(source.topic, {}).get(source.partition, 0)
-                self._lost.append(LostRecords(*source, known or 0, first, lost_ms, NOT_YET_MS))
+                self._lost.append(LostRecords(*source, known or 0, first, lost_ms, now_ms()))
         self._events.add(starts, or_first=True)
         self._config.read_to_end()
 
@@ -237,8 +237,7 @@ class _Exporter:
             self._folder.write(part, drop_forgotten(self._folder, tables))
             merge(self._folder)
             drop_old(self._folder, self._options.keep_days)
-        self._offsets = offsets
-        self._lost = [one for one in self._lost if one.to_ms == NOT_YET_MS]
+        self._offsets, self._lost = offsets, []
         self._tell(part)
 
     def _read_through(self) -> int:

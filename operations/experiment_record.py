@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from feedmill.events.signal import SignalNames
 from feedmill.experiments.checks import ExperimentRecord, Gap
 from feedmill.experiments.join import JoinedExperiment, JoinedUsers
-from feedmill.experiments.parts import ExportFolder, LostRecords
+from feedmill.experiments.parts import ExportFolder
 from feedmill.operations.experiment_runs import (
     ExperimentRun,
     changes_during,
@@ -64,17 +64,10 @@ def record_of(
 
 
 def _gaps(export: ExportFolder, started_ms: int) -> Iterator[Gap]:
-    through_ms = export.parts[-1].through_ms
-    lost: dict[tuple[str, int, int], LostRecords] = {}
     for one in (one for part in export.parts for one in part.lost):
-        at = one.topic, one.partition, one.first
-        if at not in lost or one.to_ms < lost[at].to_ms:
-            lost[at] = one
-    for one in lost.values():
-        to_ms = min(one.to_ms, max(through_ms, one.from_ms))
-        if to_ms >= started_ms:
+        if one.to_ms >= started_ms:
             what = f"{one.topic}[{one.partition}], offsets {one.first} to {one.end - 1}"
-            yield Gap(one.from_ms, to_ms, f"{what} were gone before they were read")
+            yield Gap(one.from_ms, one.to_ms, f"{what} were gone before they were read")
     summed = [part.newest_ms for part in export.parts if part.is_summed]
     if summed and summed[-1] >= started_ms:
         yield Gap(started_ms, summed[-1], "engagements are older than --keep-days")

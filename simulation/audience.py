@@ -1,9 +1,9 @@
 """The demo's audience: **simulated** users who look at a slate of posts from the top and click.
 
-The slate is not feedmill's ranking: recent posts by the clicks of others and by age, with some
-randomness. A visitor examines position k with probability 1 / (1 + k) ** ETA (position bias),
-clicks what looks good, and then likes, replies, shares, hides or reports by what the post really
-is. Clickbait looks better than it is.
+The slate is not feedmill's ranking unless a frontend is given: recent posts by the clicks of others
+and by age, with some randomness. A visitor examines position k with probability
+attention / (1 + k) ** ETA (position bias), clicks what looks good, and then likes, replies, shares,
+hides or reports by what the post really is. Clickbait looks better than it is.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.engagement import Engagement, EngagementKind
-from feedmill.simulation.schedule import ENGAGEMENTS, ScheduledEvent
+from feedmill.simulation.frontend import Frontend, Page
+from feedmill.simulation.schedule import ENGAGEMENTS, EXPOSURES, ScheduledEvent
 
 SLATE = 8
 ETA = 0.8
 RECENT = 600
-FEED = "demo"  # `feed` of the engagements: the slate was none of feedmill's feeds
+FEED = "demo"  # `feed` of the engagements where the slate was none of feedmill's feeds
 
 _USERS = 2000
+# In a feed of feedmill's stand posts of hours.
+_KNOWN = 50_000
 _HALF_LIFE_S = 90.0
 _MAX_DWELL_MS = 45_000.0
 DWELL_SPREAD = 0.6  # of dwell times around the typical one, in log
@@ -64,6 +67,8 @@ TRAITS: Final[Mapping[str, AudienceTraits]] = {
     "false": AudienceTraits(0.25, 0.0, 0.12, 0.15, 0.18, 0.03, 0.05, 9.0),
 }
 
+# User, post, feed and position of an impression.
+_Shown = tuple[str, str, str, int]
 _REACTIONS: tuple[EngagementKind, ...] = ("like", "reply", "share")
 
 
@@ -91,13 +96,29 @@ def typical_dwell_s(post: SimulatedPost) -> float:
 class Audience:
     """The users, and the last `RECENT` posts; time and randomness come from the caller.
 
-    `run` becomes part of the event ids.
+    Parameters
+    ----------
+    run
+        Becomes part of the event ids.
+    frontend
+        Serves the users a feed of feedmill's, each the list of their arm, instead of a slate.
+    attention
+        Scales how often a position is examined.
     """
 
-    def __init__(self, run: str, communities: int, rng: np.random.Generator) -> None:
-        self._rng = rng
+    def __init__(
+        self,
+        run: str,
+        communities: int,
+        rng: np.random.Generator,
+        frontend: Frontend | None = None,
+        attention: float = 1.0,
+    ) -> None:
+        self._rng, self._frontend, self._attention = rng, frontend, attention
         self._ids = (f"{run}-{n}" for n in itertools.count(1))
         self._posts: list[SimulatedPost] = []
+        self._known: dict[str, SimulatedPost] = {}
+        self._slots: dict[str, int] = {}
         self._next = 0
         self._community = np.zeros(RECENT, np.int64)
         self._german = np.zeros(RECENT, np.bool_)
@@ -114,7 +135,12 @@ class Audience:
         if self._next < RECENT:
             self._posts.append(post)
         else:
+            del self._slots[self._posts[slot].post_id]
             self._posts[slot] = post
+        self._slots[post.post_id] = slot
+        self._known[post.post_id] = post
+        if len(self._known) > (RECENT if self._frontend is None else _KNOWN):
+            del self._known[next(iter(self._known))]
         self._community[slot] = post.community
         self._german[slot] = post.lang == "de"
         self._at_s[slot] = now_s
@@ -122,21 +148,35 @@ class Audience:
         self._next += 1
 
     def visit(self, now_s: float) -> list[ScheduledEvent]:
-        """One user looks at a slate; returns the engagements, due within a minute from `now_s`."""
+        """One user looks at a slate; returns the engagements, due within a minute from `now_s`.
+
+        Where the user is in an experiment the exposure comes first.
+        """
         user = int(self._rng.integers(_USERS))
-        slate = self._slate(user, now_s)
-        examined = self._rng.random(len(slate)) < (1.0 + np.arange(len(slate))) ** -ETA
+        page = self._page(user, now_s)
+        examined = self._rng.random(len(page.post_ids)) * (
+            (1.0 + np.arange(len(page.post_ids))) ** ETA
+        )
         events: list[ScheduledEvent] = []
+        if page.exposure is not None:
+            events.append(ScheduledEvent(now_s, EXPOSURES, page.exposure))
         at_s = now_s
-        for position, slot in enumerate(slate):
-            post = self._posts[slot]
-            self._shown[slot] += 1
-            impression = (f"viewer-{user}", post.post_id, position)
-            events.append(self._event(at_s, "impression", impression))
-            if examined[position]:
-                events.extend(self._examine(post, slot, at_s, impression))
+        for position, post_id in enumerate(page.post_ids):
+            if post_id in self._slots:
+                self._shown[self._slots[post_id]] += 1
+            shown = (f"viewer-{user}", post_id, page.feed, position)
+            events.append(self._event(at_s, "impression", shown))
+            post = self._known.get(post_id)
+            if post is not None and examined[position] < self._attention:
+                events.extend(self._examine(post, at_s, shown))
             at_s += 0.3
         return events
+
+    def _page(self, user: int, now_s: float) -> Page:
+        if self._frontend is not None:
+            return self._frontend.page(f"viewer-{user}", SLATE)
+        slate = self._slate(user, now_s)
+        return Page(FEED, tuple(self._posts[slot].post_id for slot in slate), None)
 
     def _slate(self, user: int, now_s: float) -> list[int]:
         count = len(self._posts)
@@ -150,44 +190,43 @@ class Audience:
         best: npt.NDArray[np.int64] = np.argpartition(-score, top - 1)[:top]
         return [int(slot) for slot in best[np.argsort(-score[best])]]
 
-    def _examine(
-        self, post: SimulatedPost, slot: int, at_s: float, impression: tuple[str, str, int]
-    ) -> Iterator[ScheduledEvent]:
+    def _examine(self, post: SimulatedPost, at_s: float, shown: _Shown) -> Iterator[ScheduledEvent]:
         traits = TRAITS[post.kind]
         drawn = self._rng.random(6)
         if drawn[0] < traits.hide:
-            yield self._event(at_s + 1.0, "hide", impression)
+            yield self._event(at_s + 1.0, "hide", shown)
         if drawn[1] < traits.report:
-            yield self._event(at_s + 1.5, "report", impression)
+            yield self._event(at_s + 1.5, "report", shown)
         if drawn[2] >= traits.click + traits.click_by_quality * post.quality:
             return
-        self._clicked[slot] += 1
+        if post.post_id in self._slots:
+            self._clicked[self._slots[post.post_id]] += 1
         clicked_s = at_s + 0.2 + float(self._rng.exponential(0.5))
-        yield self._event(clicked_s, "click", impression)
+        yield self._event(clicked_s, "click", shown)
         typical = np.log(typical_dwell_s(post))
         dwell_ms = min(_MAX_DWELL_MS, float(self._rng.lognormal(typical, DWELL_SPREAD)) * 1000)
         left_s = clicked_s + dwell_ms / 1000
-        yield self._event(left_s, "dwell", impression, dwell_ms=round(dwell_ms))
+        yield self._event(left_s, "dwell", shown, dwell_ms=round(dwell_ms))
         probabilities = (traits.like, traits.reply, traits.share)
         for kind, probability, value in zip(_REACTIONS, probabilities, drawn[3:], strict=True):
             if value < probability * liking(post):
-                yield self._event(left_s + 0.5, kind, impression)
+                yield self._event(left_s + 0.5, kind, shown)
 
     def _event(
         self,
         due_s: float,
         kind: EngagementKind,
-        impression: tuple[str, str, int],
+        shown: _Shown,
         dwell_ms: float | None = None,
     ) -> ScheduledEvent:
-        user, post_id, position = impression
+        user, post_id, feed, position = shown
         event = Engagement(
             post_id,
             user,
             kind,
             0,
             event_id=next(self._ids),
-            feed=FEED,
+            feed=feed,
             position=position,
             dwell_ms=dwell_ms,
         )

@@ -1,19 +1,21 @@
 """The preset `demo`: communities, authors, posts and an audience, **all of them simulated**.
 
-It needs no data. Its assumptions are `POST_FRACTIONS` here and `audience.TRAITS`: fractions of bad
-posts, latent quality, position bias. Nothing that is measured on it tells anything about people.
+It needs no data. Its assumptions are `POST_FRACTIONS` and `ATTENTION` here and `audience.TRAITS`:
+fractions of bad posts, latent quality, position bias. Nothing that is measured on it tells anything
+about people.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from feedmill.events.post import Post
 from feedmill.simulation.audience import Audience, SimulatedPost
+from feedmill.simulation.frontend import Frontend
 from feedmill.simulation.phrases import COMMUNITIES, TOPICS
 from feedmill.simulation.post_writer import PostWriter
 from feedmill.simulation.schedule import POSTS, EventSchedule, EventSource, ScheduledEvent
@@ -38,8 +40,26 @@ AUTHORS: Final[Mapping[str, int]] = {
 
 # The fraction of ordinary authors who write German, in communities that have a second language.
 _GERMAN_FRACTION = 0.3
+# With it a few impressions of a hundred are clicked.
+ATTENTION = 0.2
 # Without a rate, posts still need times to be ordered among the engagements.
 _UNPACED_RATE = 1000.0
+
+
+def demo_experiment(salt: str) -> dict[str, Any]:
+    """Return an experiment on the demo's readers: a list that goes by quality almost alone."""
+    weights = {"quality": 0.9, "engagement": 0.1}
+    return {
+        "arms": [
+            {"name": "control", "share": 5000},
+            {"name": "by-quality", "share": 5000, "weights": weights},
+        ],
+        "feeds": ["global"],
+        "salt": salt,
+        "planned_n": 1000,
+        "window_hours": 1,
+        "guardrails": {"reporters": 0.5},
+    }
 
 
 @dataclass(frozen=True)
@@ -113,7 +133,13 @@ class DemoPosts:
 
 
 def open_demo(
-    *, posts: int, rate: float, audience: float, run: str, rng: np.random.Generator
+    *,
+    posts: int,
+    rate: float,
+    audience: float,
+    run: str,
+    rng: np.random.Generator,
+    frontend: Frontend | None = None,
 ) -> EventSource:
     """Open the demo's stream of posts and engagements; it needs constant memory.
 
@@ -128,9 +154,12 @@ def open_demo(
         Part of every post id and event id.
     rng
         The source of all randomness.
+    frontend
+        Serves the audience a feed of feedmill's, instead of a slate of its own.
     """
     demo_posts = DemoPosts(run, rng)
-    paced = _events(demo_posts, posts, rate or _UNPACED_RATE, audience)
+    visitors = Audience(run, len(COMMUNITIES), rng, frontend, ATTENTION)
+    paced = _events(demo_posts, visitors, posts, rate or _UNPACED_RATE, audience)
     if rate:
         return EventSource(paced, posts or None)
     at_once = (scheduled._replace(due_s=0.0) for scheduled in paced)
@@ -138,10 +167,9 @@ def open_demo(
 
 
 def _events(
-    demo_posts: DemoPosts, posts: int, rate: float, audience: float
+    demo_posts: DemoPosts, visitors: Audience, posts: int, rate: float, audience: float
 ) -> Iterator[ScheduledEvent]:
     """Posts at their rate, visits of the audience in between; in the order of their times."""
-    visitors = Audience(demo_posts.run, len(COMMUNITIES), demo_posts.rng)
     schedule = EventSchedule()
     visit_s = 0.0
     number = 0
@@ -152,7 +180,7 @@ def _events(
             events = visitors.visit(visit_s)
             schedule.add(events)
             # The next visit starts after as long as the engagements of this one take at the rate.
-            visit_s += len(events) / audience
+            visit_s += max(1, len(events)) / audience
         yield from schedule.until(post_s)
         number += 1
         post, simulated = demo_posts.post(number)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from feedmill.events.engagement import Engagement
+from feedmill.events.exposure import Exposure
 from feedmill.events.post import Post
 
 POSTS = "posts"
 ENGAGEMENTS = "engagements"
+EXPOSURES = "exposures"
 
 
 class OutgoingRecord(NamedTuple):
@@ -24,13 +26,13 @@ class OutgoingRecord(NamedTuple):
 class ScheduledEvent(NamedTuple):
     """An event, and its due time in seconds since the start, at speed 1.
 
-    The sender replaces the times inside a `Post` or an `Engagement` by the time of sending, unless
-    it is told to keep them.
+    The sender replaces the time inside an event by the time of sending, unless it is told to keep
+    it.
     """
 
     due_s: float
     topic: str
-    event: Post | Engagement | OutgoingRecord
+    event: Post | Engagement | Exposure | OutgoingRecord
 
 
 @dataclass(frozen=True)

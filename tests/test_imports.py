@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "experiments": {"events"},
     "streams": _SERVING,
     "operations": _SERVING | {"experiments", "streams"},
-    "simulation": {"events", "streams"},
+    "simulation": {"events", "experiments", "streams"},
     "deploy": _SERVING | {"streams", "simulation"},
     "cli": _SERVING | {"training", "experiments", "streams", "operations", "simulation", "deploy"},
     # What users write: against the contract alone, or with the helper for their own signals.

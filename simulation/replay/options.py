@@ -46,6 +46,8 @@ class ReplayOptions:
         simulated impressions of users who do not react.
     audience
         Of the demo: engagements per second.
+    read
+        Of the demo: the feed in Redis that the audience reads; None for a slate of its own.
     seed
         The seed of everything that is random.
     data
@@ -70,6 +72,7 @@ class ReplayOptions:
     reactions: float = 5.0
     impressions: float = 5.0
     audience: float = 100.0
+    read: str | None = None
     seed: int = 0
     data: Path = Path("../shared/data")
     duration_s: float = 0.0
@@ -96,6 +99,8 @@ class ReplayOptions:
                 f"--keep-times and --strict work on files only, and {self.source} is a preset;"
                 " leave them out"
             )
+        if self.read is not None and self.source != "demo":
+            raise UsageError("--read works on the preset demo only; leave it out")
         if self.loop and self.source not in ("reddit", "bluesky"):
             raise UsageError(
                 "--loop works on the presets reddit and bluesky only; leave it out (demo never"

@@ -9,12 +9,14 @@ import numpy as np
 
 from feedmill.simulation.demo import DEFAULT_RATE as DEMO_RATE
 from feedmill.simulation.demo import open_demo
+from feedmill.simulation.frontend import Frontend
 from feedmill.simulation.replay.datasets import DATA_SETS, DEFAULT_POSTS, DEFAULT_RATE, open_dataset
 from feedmill.simulation.replay.lines import open_lines
 from feedmill.simulation.replay.options import Counts, ReplayOptions, ReplaySummary
 from feedmill.simulation.replay.producer import ReplayProducer, start_producer
 from feedmill.simulation.replay.sender import Sender
 from feedmill.simulation.schedule import ENGAGEMENTS, POSTS, EventSource
+from feedmill.streams.redis.reader import open_feed_reader
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 
@@ -100,8 +102,15 @@ def open_source(
             audience=options.audience,
             run=run,
             rng=rng,
+            frontend=_frontend(environment, options.read),
         )
     return open_lines(options, environment.signals, counts)
+
+
+def _frontend(environment: Environment, feed: str | None) -> Frontend | None:
+    if feed is None:
+        return None
+    return Frontend(open_feed_reader(environment.redis, environment.redis_prefix), feed)
 
 
 async def _send(sender: Sender, source: EventSource, options: ReplayOptions) -> str:

@@ -12,6 +12,7 @@ from builders.golden import Golden
 from builders.transcript import transcript
 from builders.waiting import now_ms
 from builders.written_redis import WrittenRedis
+from feedmill.experiments.assignment import arm_of
 
 pytestmark = pytest.mark.stack
 
@@ -126,3 +127,34 @@ def test_the_instances_answer_and_a_missing_topic_is_named(
     assert started.exit_code == 0
     assert "applied  combiner/1" in started.stdout
     assert "no guardrail" in started.stderr
+
+
+def test_what_an_export_has_is_shown_too(
+    run: Run, folder: Path, topics: CommandTopics, writer: WrittenRedis, golden: Golden
+) -> None:
+    topics.make("engagements", "signals.quality")
+    written(folder, "fresher", feeds=["global"])
+    assert run("experiments start fresher.json --traffic 10000 --timeout 0").exit_code == 0
+    write_lists(writer)
+    shown = [run("experiments status fresher --data data")]
+    run("experiments export --out data")
+    shown.append(run("experiments status fresher --data data"))
+    exposure = {"experiment": "fresher", "feed": "global", "version": 1, "first": 0, "count": 9}
+    arms = [("control", 5000), ("fresher", 5000)]
+    for user in (f"user-{n}" for n in range(20)):
+        arm = arm_of("s-1", "fresher", user, 10_000, arms)
+        other = {"served": "control"} if arm == "fresher" else {}
+        if user == "user-3":
+            arm = "fresher" if arm == "control" else "control"
+        topics.send(
+            "exposures",
+            user,
+            {"user_id": user, "arm": arm, "at_ms": now_ms() - 1000, **exposure, **other},
+        )
+    topics.send("exposures", "bob", {"user_id": "bob"})
+    run("experiments export --out data")
+    shown.append(run("experiments status fresher --data data"))
+    texts = [one.stdout.partition("\nexported")[2] or one.stderr.splitlines()[-1] for one in shown]
+    golden.check("experiment_export.txt", re.sub(r"\b[0-9]+s ago", "<age> ago", "\n".join(texts)))
+    found = json.loads(run("experiments status fresher --data data --json").stdout)["export"]
+    assert (found["users"], sum(found["by_arm"].values()), found["rejected"]) == (20, 20, 1)

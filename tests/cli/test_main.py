@@ -27,7 +27,7 @@ WRONG_LINES = {
     "run": (
         *("--scale spam", "--scale ham=2", "--scale spam=0", "--scale spam=65", "--for soon"),
         *("--partitions many", "--top few", f"{NO_KAFKA} --partitions 0", "--kafka broker"),
-        *("global", "--without ham", "--isolate --scale worker=2"),
+        *("global", "--without ham", "--isolate --scale worker=2", "--experiment"),
         *("--judges 0 --rankers 1", "--judges 2", "--judges 2 --rankers 1 --isolate"),
     ),
     "worker": ("ham", "--without ham", "spam --without spam", "spam --redis localhost"),
@@ -35,7 +35,13 @@ WRONG_LINES = {
         *("", "nowhere.jsonl", "demo --posts -1", "demo --rate fast", "demo --rate -1"),
         *("demo --speed 0", "demo --speed nan", "demo --audience -1", "reddit --reactions -1"),
         *("reddit --impressions inf", "demo --for -1", "demo --run 'a b'", "demo --keep-times"),
-        *("demo --strict", "demo --loop", "events.jsonl --loop", "broken.jsonl --strict"),
+        *(
+            "demo --strict",
+            "demo --loop",
+            "reddit --read global",
+            "events.jsonl --loop",
+            "broken.jsonl --strict",
+        ),
         *("reddit --data nowhere", "bluesky --data .", "demo --prefix 'a b'"),
         f"demo --posts 1 {NO_KAFKA}",
     ),

@@ -20,6 +20,7 @@ import pytest
 import redis
 
 from builders.commands import CommandTopics
+from builders.shown_arms import run_experiment
 from builders.waiting import in_background, now_ms
 from builders.written_redis import WrittenRedis
 from feedmill.deploy.local import StackAddress
@@ -183,28 +184,10 @@ def test_what_is_no_cursor_gives_the_first_page(
 # --- arms -----------------------------------------------------------------------------------
 
 
-def run_experiment(writer: WrittenRedis, prefix: str, *, traffic: int = 10_000) -> None:
-    """Have the experiment `e` on `global`, of an arm with the lowest post first."""
-    posts = {f"p{i}": float(i) for i in range(10)}
-    writer.feed("global", posts)
-    running = {
-        "name": "e",
-        "salt": "s",
-        "traffic": traffic,
-        "arms": [{"name": "control", "share": 5000}, {"name": "upside-down", "share": 5000}],
-    }
-    key, of_arm = f"{prefix}feed:{{global}}", f"{prefix}feed:{{global}}:arm:e.upside-down"
-    writer.client.hset(f"{key}:info", "experiment", json.dumps(running))
-    writer.client.zadd(of_arm, {name: -score for name, score in posts.items()})
-    writer.client.copy(f"{key}:info", f"{of_arm}:info")
-    writer.client.hdel(f"{of_arm}:info", "experiment")
-    writer.client.hset(f"{of_arm}:info", "version", 77)
-
-
 def test_each_reader_gets_the_list_of_their_arm_and_the_exposure_is_sent_first(
     frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:
-    run_experiment(writer, prefix, traffic=8_000)
+    run_experiment(writer, traffic=8_000)
     version = int(writer.client.hget(f"{prefix}feed:{{global}}:info", "version") or 0)
     said: list[dict[str, Any]] = []
     pages = frontend.Pages(client, prefix, said.append)
@@ -244,7 +227,7 @@ def test_each_reader_gets_the_list_of_their_arm_and_the_exposure_is_sent_first(
 def test_where_the_list_of_an_arm_is_missing_the_control_is_served_and_said(
     frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:
-    run_experiment(writer, prefix)
+    run_experiment(writer)
     arms = [("control", 5000), ("upside-down", 5000)]
     user = next(
         one
@@ -271,7 +254,7 @@ def test_its_exposures_reach_kafka(
     url: str, writer: WrittenRedis, prefix: str, topics: CommandTopics, stack: StackAddress
 ) -> None:
     topics.make("exposures")
-    run_experiment(writer, prefix)
+    run_experiment(writer)
     command = [sys.executable, str(EXAMPLE), "--redis", url, "--redis-prefix", prefix]
     command += ["--kafka", stack.kafka, "--topic", f"{prefix}exposures", "--user", "bob"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
