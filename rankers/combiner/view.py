@@ -6,7 +6,7 @@ different topics may come in any order: the view is the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -253,8 +253,10 @@ class PostView:
         """The rows that hold a post."""
         return np.flatnonzero(self.post.offset != NO_POST).astype(np.int32)
 
-    def lacking(self, names: Iterable[str], before_ms: int) -> list[str]:
+    def lacking(self, names: Collection[str], before_ms: int) -> list[str]:
         """Return those signals that a post lacks whose record came before that time."""
+        if not names:
+            return []
         posts = (self.post.offset != NO_POST) & (self.post.arrived_ms < before_ms)
         return [n for n in names if (posts & ~self.signals[n].is_current(slice(None))).any()]
 
