@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from feedmill.models.cards import card_lines, common_lines, own_cards
 from feedmill.training.evaluation.markdown import page_text, table
-from feedmill.training.evaluation.ordinary_posts import ALL, MIN_CELL_ROWS, OrdinaryReport
+from feedmill.training.evaluation.ordinary_posts import MIN_CELL_ROWS, OrdinaryReport
 from feedmill.training.evaluation.report import (
     Evaluation,
     FilterReport,
@@ -151,12 +151,6 @@ def ordinary_lines(together: OrdinaryReport, reports: Sequence[FilterReport]) ->
         [*cell_names(both), percent(both.hidden), *(percent(one.demoted) for one in (both, *each))]
         for both, *each in cells
     ]
-    hidden = [
-        f"{name} {percent(cell.hidden)} % of {cell.source}, {cell.length} characters"
-        for _, *each in cells
-        for (name, _), cell in zip(judged, each, strict=True)
-        if cell.hidden.value and ALL not in (cell.source, cell.length)
-    ]
     header = ["source", "characters", "rows", "groups", "hidden, %", "demoted, not hidden, %"]
     return [
         f"On {together.split}, in cells with {MIN_CELL_ROWS} rows or more.  The last columns are"
@@ -165,8 +159,6 @@ def ordinary_lines(together: OrdinaryReport, reports: Sequence[FilterReport]) ->
         *table([*header, *(f"{name}, %" for name, _ in judged)], rows, left=2),
         "",
         judged_groups(together),
-        "",
-        f"Hidden by one alone: {'; '.join(hidden) or 'none'}.",
     ]
 
 

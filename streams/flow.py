@@ -27,6 +27,7 @@ from feedmill.rankers.registry import ENGAGEMENT_RANKER, TEXT_RANKERS
 from feedmill.rankers.spec import RankerSpec
 from feedmill.streams.engagement.engagement import EngagementStep
 from feedmill.streams.filters.filters import FilterStep
+from feedmill.streams.filters.post_windows import PostWindows
 from feedmill.streams.ranking.ranking import RankingStep
 from feedmill.streams.scoring.text_models import TextModelStep
 from feedmill.streams.settings.environment import Environment
@@ -39,21 +40,22 @@ WHOLE = "worker"
 JUDGE, RANKER = "judge", "ranker"
 
 
-def _filter(spec: FilterSpec, store: Store | None) -> Step:
-    return FilterStep(spec.name, partial(spec.load, store), remembers=spec.reads_near_copies)
+def _filter(spec: FilterSpec, store: Store | None, windows: PostWindows) -> Step:
+    load, remembers = partial(spec.load, store), spec.reads_near_copies
+    return FilterStep(spec.name, load, remembers=remembers, windows=windows)
 
 
-def _text_ranker(spec: RankerSpec[TextModel], store: Store | None) -> Step:
+def _text_ranker(spec: RankerSpec[TextModel], store: Store | None, _: PostWindows) -> Step:
     return TextModelStep(spec.name, partial(spec.load, store))
 
 
-def _engagement(store: Store | None) -> Step:
+def _engagement(store: Store | None, _: PostWindows) -> Step:
     return EngagementStep(partial(ENGAGEMENT_RANKER.load, store))
 
 
 # The steps that write signals, by the name of the stage and of the signal; they take the folder
-# of the models.
-_MODELS: dict[str, Callable[[Store | None], Step]] = {
+# of the models, and what filters share.
+_MODELS: dict[str, Callable[[Store | None, PostWindows], Step]] = {
     **{spec.name: partial(_filter, spec) for spec in FILTERS.values()},
     **{spec.name: partial(_text_ranker, spec) for spec in TEXT_RANKERS.values()},
     ENGAGEMENT: _engagement,
@@ -91,7 +93,8 @@ def steps_of(stages: Sequence[str], environment: Environment) -> list[Step]:
     The models come first, then engagement, and the combiner last: it ranks what they wrote.
     """
     models = [name for name in _MODELS if name in stages]
-    steps = [_MODELS[name](environment.models) for name in models]
+    windows = PostWindows()
+    steps = [_MODELS[name](environment.models, windows) for name in models]
     if COMBINER in stages:
         made_here = [name for name in environment.signals.all if stage_of(name) in models]
         steps.append(RankingStep(environment, made_here))

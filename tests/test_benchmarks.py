@@ -21,6 +21,7 @@ Load(environment, Watcher(environment)).engagements(rate=1000, seconds=1)
 @pytest.mark.parametrize(
     ("script", "options", "shown"),
     [
+        ("bench_arms.py", "--posts 2000 --changes 20 --turns 1", "bytes a live post"),
         ("bench_calls.py", "--posts 3000 --feeds 40", "posts expires"),
         ("bench_combine.py", "--sizes 2000", "2,000  gates"),
         ("bench_experiments.py", "--users 2000 --engagements 40000", "the same to the byte"),

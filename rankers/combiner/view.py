@@ -6,7 +6,7 @@ different topics may come in any order: the view is the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,8 @@ from feedmill.tables.mapped_column import in_chunks
 
 Rows = npt.NDArray[np.int32]
 _PRUNED_AT_ONCE = 512
+# Rows of which `prune` notes authors and groups: some milliseconds.
+_MARKED_AT_ONCE = 1 << 19
 # In a mask of changes: the post itself, its overrides, or whether it is there at all.
 POST_CHANGED = 1
 
@@ -80,7 +82,8 @@ class PostView:
         self.written: dict[str, int] = {}
         self._freed: set[int] = set()
         self._old: Rows = np.empty(0, np.int32)  # found and not returned by `expired`
-        self._kept = 0
+        self._kept = 0  # authors and groups, when they were pruned last
+        self._unmarked = 0  # rows that `prune` has to look at before it forgets any
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -250,8 +253,10 @@ class PostView:
         """The rows that hold a post."""
         return np.flatnonzero(self.post.offset != NO_POST).astype(np.int32)
 
-    def lacking(self, names: Iterable[str], before_ms: int) -> list[str]:
+    def lacking(self, names: Collection[str], before_ms: int) -> list[str]:
         """Return those signals that a post lacks whose record came before that time."""
+        if not names:
+            return []
         posts = (self.post.offset != NO_POST) & (self.post.arrived_ms < before_ms)
         return [n for n in names if (posts & ~self.signals[n].is_current(slice(None))).any()]
 
@@ -315,8 +320,16 @@ class PostView:
         if not self.is_pruning:
             if len(self.authors) + len(self.groups) <= 2 * self._kept + 1024:
                 return []
-            self.authors.sweeping.begin(self.post.author, self.authors.bound)
-            self.groups.sweeping.begin(self.post.group, len(self.groups.values))
+            self.authors.sweeping.begin(self.authors.bound)
+            self.groups.sweeping.begin(len(self.groups.values))
+            self._unmarked = self.capacity
+        if self._unmarked:
+            part = slice(max(0, self._unmarked - _MARKED_AT_ONCE), self._unmarked)
+            self.authors.sweeping.mark_all(self.post.author[part])
+            self.groups.sweeping.mark_all(self.post.group[part])
+            self._unmarked = part.start
+            if self._unmarked:
+                return []
         room = _PRUNED_AT_ONCE - self.authors.sweep(_PRUNED_AT_ONCE)
         forgotten = self.groups.sweep(room)
         if not self.is_pruning:

@@ -24,9 +24,11 @@ from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
 from feedmill.streams.filters.filter_guard import FilterGuard
 from feedmill.streams.filters.filter_history import FilterHistory
+from feedmill.streams.filters.post_windows import PostWindows
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_consumer import LogConsumer
+from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.scoring.text_models import TextModelStep, score_posts
 from feedmill.streams.worker.step import StepContext, WorkBatch, Writer
 
@@ -43,10 +45,15 @@ class FilterStep(TextModelStep):
         As in `TextModelStep`.
     remembers
         Whether it looks for copies among what came before a post.
+    windows
+        Shared with the other filters of the worker.
     """
 
-    def __init__(self, name: str, load: Callable[[], TextModel], *, remembers: bool) -> None:
+    def __init__(
+        self, name: str, load: Callable[[], TextModel], *, remembers: bool, windows: PostWindows
+    ) -> None:
         super().__init__(name, load)
+        self._windows = windows
         self._remembers = remembers
         self._rules = FilterRules(name)
         self._changed_at = self._lists_at = _NEVER
@@ -55,21 +62,17 @@ class FilterStep(TextModelStep):
     def start(self, context: StepContext) -> None:
         super().start(context)
         connection = context.connection
-        self._guard = FilterGuard(
-            self.name,
-            connection.environment.flagged_cap,
-            context.partitions,
-            context.metrics,
-            self._score,
-            partial(LogConsumer, connection),
-        )
-        self._guard.poisoned = context.poisoned
-        self._guard.turn = context.window_turn
+        open_log = partial(LogConsumer, connection)
+        cap = connection.environment.flagged_cap
+        self._guard = FilterGuard(self.name, cap, context.metrics)
+        waiting = memory_shares(connection.environment).waiting_posts
+        open_windows = partial(LogConsumer, connection, waiting=waiting)
+        self._windows.follow(self._fold, context.partitions, open_windows, context.poisoned)
         if self._remembers:
             self._history = FilterHistory(
                 context.partitions,
                 context.clock,
-                partial(LogConsumer, connection),
+                open_log,
                 context.poisoned,
             )
 
@@ -97,15 +100,16 @@ class FilterStep(TextModelStep):
     def on_assigned(self, change: AssignmentChange) -> None:
         super().on_assigned(change)
         self._guard.assigned(change)
+        self._windows.assigned(change)
         if self._history is not None:
             self._history.assigned(change)
 
     def ready_for(self, partition: int) -> bool:
         known = self._history is None or self._history.is_ready(partition)
-        return known and self._guard.is_ready(partition)
+        return known and self._windows.is_ready(partition)
 
     def ready_reason(self) -> str:
-        reason = self._guard.ready_reason()
+        reason = self._windows.ready_reason()
         return reason or (self._history.ready_reason() if self._history is not None else "")
 
     def poll(self, writer: Writer) -> bool:
@@ -114,7 +118,7 @@ class FilterStep(TextModelStep):
         return super().poll(writer)
 
     def background(self, writer: Writer, budget_s: float) -> bool:
-        more = self._guard.read()
+        more = self._windows.work(budget_s)
         if self._history is not None and self.context.is_live():
             more = self._history.fold_idle() or more
         if not self.context.lists_complete():
@@ -178,7 +182,7 @@ class FilterStep(TextModelStep):
 
     def close(self) -> None:
         super().close()
-        self._guard.close()
+        self._windows.close()
         if self._history is not None:
             self._history.close()
 
@@ -193,8 +197,10 @@ class FilterStep(TextModelStep):
         self.context.metrics.add("feedmill_rule_hits_total", verdict=hit.verdict)
         return RuleVerdict(hit.rule, self._rules.value_of(hit))
 
-    def _score(self, posts: PostBatch, partition: int) -> BatchVerdicts:
-        return score_posts(self.model_at(partition), posts)
+    def _fold(self, partition: int, records: Sequence[Record], posts: PostBatch) -> None:
+        """Take posts of the window before those that come."""
+        verdicts = score_posts(self.model_at(partition), posts)
+        self._guard.fold(partition, records, posts, verdicts)
 
 
 def _keep_campaign(verdicts: BatchVerdicts, row: int, signal: Signal) -> None:

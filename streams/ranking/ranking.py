@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection
 
 from feedmill.events.instance import Instance
+from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner import Combiner
 from feedmill.streams.kafka.assignment import AssignmentChange
@@ -107,6 +108,9 @@ class RankingStep(Step):
         self._claim.assigned(change)
         self._letters.assigned(change)
         self._handover.set_tokens(self._claim.tokens)
+        # Who joins others takes feeds over that these wrote until now.
+        joins = self._has_ranked and 0 < len(change.shards) < len(ALL_SHARDS)
+        self._is_starting = self._is_starting and not joins
         self._is_settled = False
 
     def ready_for(self, partition: int) -> bool:

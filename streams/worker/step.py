@@ -116,24 +116,6 @@ class Trial:
     is_over: bool = False
 
 
-class Turn:
-    """Lets one of several go on at a time; all are asked by one thread, again and again."""
-
-    def __init__(self) -> None:
-        self._holder: object = None
-
-    def take(self, who: object) -> bool:
-        """Return whether it is somebody's turn, which begins where it is nobody's."""
-        if self._holder is None:
-            self._holder = who
-        return self._holder is who
-
-    def give(self, who: object) -> None:
-        """End somebody's turn, if it is that."""
-        if self._holder is who:
-            self._holder = None
-
-
 def no_poison(_: int) -> Mapping[int, str]:
     """Say of a partition that all its posts may be judged."""
     return {}
@@ -208,11 +190,10 @@ class StepContext:
     `lists_complete` whether `models` was, and its lists are loaded.  `is_live` says whether the
     worker reads all its partitions, and took what had waited in them.  `poisoned` says which posts
     must not be judged, since they would end the worker; `try_posts` has posts tried that are scored
-    again, where that ended a worker before.  `window_turn` is of the steps that read windows of
-    posts at a start: side by side their clients would hold several times as much.  `written` says
-    by partition the offset behind what this worker is known to have committed there last.
-    `is_second` says whether another group runs the stage, too, and has the right of way.
-    `signals_fetched` observes what came of other workers, for metrics.
+    again, where that ended a worker before.  `written` says by partition the offset behind what
+    this worker is known to have committed there last.  `is_second` says whether another group runs
+    the stage, too, and has the right of way.  `signals_fetched` observes what came of other
+    workers, for metrics.
     """
 
     connection: Connection
@@ -226,7 +207,6 @@ class StepContext:
     is_live: Callable[[], bool] = lambda: True
     poisoned: Poisoned = no_poison
     try_posts: Callable[[TopicPartition, Sequence[Record]], Trial | None] = lambda *_: None
-    window_turn: Turn = field(default_factory=Turn)
     written: Callable[[], Mapping[TopicPartition, int]] = dict
     is_second: Callable[[], bool] = lambda: False
     signals_fetched: Callable[[Sequence[RecordBatch]], Sequence[Arrivals]] = lambda _: ()

@@ -39,7 +39,7 @@ from feedmill.streams.settings.settings_log import SettingsLog
 from feedmill.streams.worker.decoding import decode_work
 from feedmill.streams.worker.heap import settle_memory, trim_heap
 from feedmill.streams.worker.input import SOON_S, Input, Taken
-from feedmill.streams.worker.step import Step, StepContext, Turn, WorkBatch
+from feedmill.streams.worker.step import Step, StepContext, WorkBatch
 from feedmill.streams.worker.watchdog import Watchdog, ends_within
 from feedmill.streams.worker.worker_status import WorkerStatus
 
@@ -152,7 +152,6 @@ class Worker:
             never_was=lambda at, post_id: any(s.never_was(at, post_id) for s in self.steps),
         )
         self.poison.start(self.stopping)
-        turn = Turn()
         for step in self.steps:
             metrics = self.metrics.of_stage(step.name)
             step.start(
@@ -168,7 +167,6 @@ class Worker:
                     is_live=lambda: self.group.is_live,
                     poisoned=self.poison.log.of,
                     try_posts=self.poison.try_posts,
-                    window_turn=turn,
                     written=self.writer.written,
                     is_second=partial(self._is_second, step.name),
                     signals_fetched=self.legs.signals_fetched,

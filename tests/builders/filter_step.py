@@ -17,6 +17,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores, TextModel
 from feedmill.streams.filters import filters
 from feedmill.streams.filters.filters import FilterStep
+from feedmill.streams.filters.post_windows import PostWindows
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
@@ -66,7 +67,8 @@ class Filter:
         connection: Any = SimpleNamespace(environment=more.pop("environment", Environment()))
         context: dict[str, Any] = {"partitions": 1, "poisoned": lambda _: self.poison, **more}
         self.metrics = Metrics("spam", "one")
-        self.step = FilterStep("spam", lambda: model(self.say), remembers=remembers)
+        load, windows = lambda: model(self.say), PostWindows()
+        self.step = FilterStep("spam", load, remembers=remembers, windows=windows)
         self.step.start(StepContext(connection, LogClock(), self.metrics, **context))
 
     @staticmethod

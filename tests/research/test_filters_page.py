@@ -114,7 +114,6 @@ def test_of_ordinary_posts_the_page_has_cells_with_rows_enough() -> None:
     shown = " | ".join(["20.00 (10.00 to 30.00)", *["10.00 (5.00 to 20.00)"] * 3])
     assert f"| one | to 100 | 300 | {large.groups} | {shown} |" in lines
     assert not [line for line in lines if "few" in line]
-    assert lines[-1].startswith("Hidden by one alone: spam 20.00 (10.00 to 30.00) % of one, to 100")
 
 
 def test_of_a_set_the_page_has_the_largest_group_that_is_not_all_of_it() -> None:

@@ -160,7 +160,8 @@ def test_a_sweep_forgets_in_slices_what_nothing_refers_to() -> None:
     table = IdTable()
     for i in range(100):
         table.add(f"u{i}")
-    table.sweeping.begin(np.array([3, 3, 7, -1], np.int32), table.bound)
+    table.sweeping.begin(table.bound)
+    table.sweeping.mark_all(np.array([3, 3, 7, -1], np.int32))
     assert table.sweep(10) == 10
     assert table.add("u50") == 50  # comes into use while the sweep is running
     for i in range(60, 80):

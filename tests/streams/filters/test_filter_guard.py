@@ -11,14 +11,13 @@ from builders.records import StoredRecord, record
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.source_window import WINDOW_BYTES
 from feedmill.filters.verdicts import BatchVerdicts
-from feedmill.streams.filters.filter_guard import SLICE_BYTES, FilterGuard
+from feedmill.streams.filters.filter_guard import FilterGuard
+from feedmill.streams.filters.post_windows import PostWindows
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.worker.decoding import decode_work
-from feedmill.streams.worker.step import Turn
 
 HERE = TopicPartition("posts", 0)
 
@@ -41,17 +40,22 @@ def records(values: list[float], first: int = 0, rest: str = "") -> list[StoredR
     ]
 
 
-def made(log: list[StoredRecord], start: int = 0) -> tuple[FilterGuard, Metrics, FakeLog]:
-    metrics, fake = Metrics("spam", "one"), FakeLog({HERE: log})
-    guard = FilterGuard("spam", 0.10, 1, metrics, score, fake.open)
+def made(log: list[StoredRecord], start: int = 0) -> tuple[FilterGuard, Metrics]:
+    """A guard that has the partition, and the posts of its window."""
+    metrics, windows = Metrics("spam", "one"), PostWindows()
+    guard = FilterGuard("spam", 0.10, metrics)
     guard.settings_changed(Settings())
-    guard.assigned(AssignmentChange(1, gained=(0,), starts={HERE: start}))
-    turns = 0
-    while not guard.is_ready(0):
-        guard.read()
-        turns += 1
-        assert turns < 1000
-    return guard, metrics, fake
+    windows.follow(
+        lambda at, records, posts: guard.fold(at, records, posts, score(posts)),
+        1,
+        FakeLog({HERE: log}).open,
+    )
+    change = AssignmentChange(1, gained=(0,), starts={HERE: start})
+    guard.assigned(change)
+    windows.assigned(change)
+    while windows.work(1.0):
+        pass
+    return guard, metrics
 
 
 def lowered(guard: FilterGuard, came: list[StoredRecord]) -> BatchVerdicts:
@@ -67,7 +71,7 @@ def gauge(metrics: Metrics, name: str) -> float:
 
 
 def test_an_alarm_comes_once_and_goes_once(caplog: pytest.LogCaptureFixture) -> None:
-    guard, metrics, _ = made([])
+    guard, metrics = made([])
     with caplog.at_level(logging.WARNING):
         for first in range(0, 400, 40):
             said = lowered(guard, records([0.95, 0.1, 0.1, 0.1] * 10, first))
@@ -86,79 +90,27 @@ def test_an_alarm_comes_once_and_goes_once(caplog: pytest.LogCaptureFixture) -> 
     ]
 
 
-@pytest.mark.parametrize(
-    ("count", "rest", "begin"),
-    # Of long posts those of the last 4 MiB.
-    [(6000, "", 500), (1000, " " * 19_900, 900 - WINDOW_BYTES // 20_000)],
-)
+# Of long posts the window has those of the last 4 MiB.
+@pytest.mark.parametrize(("count", "rest"), [(6000, ""), (1000, " " * 19_900)])
 def test_after_a_restart_it_lowers_at_once_what_it_would_have_lowered(
-    count: int, rest: str, begin: int
+    count: int, rest: str
 ) -> None:
     rng = np.random.default_rng(3)
     log = records([0.95 if one < 0.3 else 0.1 for one in rng.random(count)], rest=rest)
-    first, _, _ = made([])
+    first, _ = made([])
     start = count - count // 10 if rest else 5500
     for at in range(0, start, 100):
         lowered(first, log[at : at + 100])
     expected = lowered(first, log[start:])
     assert expected.reasons
-    again, _, fake = made(log, start)
-    # To measure the window, then to score it.
-    assert fake.reads[0] == (HERE, max(0, start - 5000))
-    assert 0 <= fake.reads[1][1] - begin <= 3
+    again, _ = made(log, start)
     found = lowered(again, log[start:])
     assert found.values.tolist() == expected.values.tolist()
     assert found.reasons == expected.reasons
 
 
-def test_guards_of_a_worker_read_their_windows_one_after_the_other() -> None:
-    turn, guards, fakes = Turn(), [], []
-    for name in ("spam", "nsfw"):
-        fake = FakeLog({HERE: records([0.95, 0.1] * 300)})
-        guard = FilterGuard(name, 0.10, 1, Metrics(name, "one"), score, fake.open)
-        guard.turn = turn
-        guard.assigned(AssignmentChange(1, gained=(0,), starts={HERE: 600}))
-        guards.append(guard)
-        fakes.append(fake)
-    while not guards[0].is_ready(0):
-        for guard in guards:
-            assert guard.read() or guard is guards[0]
-        assert not fakes[1].reads
-        assert not guards[1].is_ready(0)
-        assert guards[1].ready_reason()
-    while any(guard.read() for guard in guards):
-        pass
-    assert (guards[1].is_ready(0), guards[1].ready_reason()) == (True, "")
-    # One whose partition went has no turn.
-    guards[0].assigned(AssignmentChange(2, gained=(0,), starts={HERE: 600}))
-    assert guards[0].read()
-    guards[0].assigned(AssignmentChange(3, lost=(0,)))
-    assert not guards[0].read()
-    assert turn.take(guards[1])
-
-
-def test_of_long_posts_few_are_scored_at_once_and_none_that_no_model_may_judge() -> None:
-    scored: list[list[str]] = []
-
-    def note(posts: PostBatch, _: int) -> BatchVerdicts:
-        scored.append([post.post_id for post in posts.posts])
-        return BatchVerdicts(np.zeros(len(posts)), {})
-
-    texts = ["a " * 10_000] * 60 + ["short"] * 60
-    log = [record(f"p{i}", Post(f"p{i}", "a", NOW_MS, t), offset=i) for i, t in enumerate(texts)]
-    guard = FilterGuard("spam", 0.10, 1, Metrics("spam", "one"), note, FakeLog({HERE: log}).open)
-    guard.poisoned = lambda _: {7: "judged by no model", 100: "judged by no model"}
-    guard.assigned(AssignmentChange(1, gained=(0,), starts={HERE: len(log)}))
-    while guard.read():
-        pass
-    met = [post_id for some in scored for post_id in some]
-    assert met == [f"p{i}" for i in range(120) if i not in (7, 100)]
-    assert len(scored[0]) * 20_000 < SLICE_BYTES + 20_000
-    assert max(map(len, scored)) > 40
-
-
 def test_a_lost_partition_starts_anew() -> None:
-    guard, metrics, _ = made([])
+    guard, metrics = made([])
     lowered(guard, records([0.95, 0.1] * 200))
     assert gauge(metrics, "feedmill_capped_sources") == 1
     guard.assigned(AssignmentChange(2, lost=(0,)))

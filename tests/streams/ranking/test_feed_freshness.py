@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from builders.events import NOW_MS, settings_of
 from feedmill.events.instance import Instance, PartitionLag
@@ -114,6 +115,21 @@ def test_one_partition_without_a_judge_that_is_up_to_date_makes_it_stale(
     # Another instance takes over what is missing.
     ranker.beats(beat(stage, **wrong), beat(stage, "two"))
     assert ranker.is_fresh()
+
+
+def test_an_arm_is_stale_by_itself_and_a_feed_is_fresh_if_all_its_lists_are(
+    ranker: Ranker,
+) -> None:
+    no_costs = {"hide": 0, "report": 0}
+    own, arm = feed(quality=1, engagement=0, costs=no_costs), feed(quality=1, engagement=1)
+    change = replace(own, arms=[replace(arm, feed="one.b"), replace(own, feed="one.c")])
+    ranker.beats(beat("engagement", ready=False))
+    ranker.freshness.look()
+    lists = {"global", "global:arm:one.c"}
+    assert ranker.freshness.fresh_of([change]) == (lists, set())
+    ranker.beats()
+    ranker.freshness.look()
+    assert ranker.freshness.fresh_of([change]) == (lists | {"global:arm:one.b"}, {"global"})
 
 
 def test_late_engagements_concern_feeds_that_weigh_them(ranker: Ranker) -> None:

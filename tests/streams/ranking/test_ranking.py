@@ -1,7 +1,6 @@
 """When the combiner's step has something to do, without Kafka and Redis."""
 
 import time
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,71 +9,19 @@ import msgspec
 import pytest
 
 from builders.events import NOW_MS, post, settings_of, signal
-from builders.fake_log import FakeLog, KeptWriter
+from builders.fake_log import KeptWriter
+from builders.ranking_step import NAMES, started, turn, turn_until_idle
 from feedmill.events.instance import Instance
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
-from feedmill.events.signal import SignalNames
 from feedmill.features.post_batch import PostBatch
+from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import FetchedRecord, TopicPartition
-from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.ranking import combiner_logs, ranking, ranking_claim, redis_handover
+from feedmill.streams.ranking import ranking, redis_handover
 from feedmill.streams.ranking.ranking import RankingStep
-from feedmill.streams.redis.write_batch import NO_REPORT, FinishedBatch, WriteBatch, WriteReport
-from feedmill.streams.settings.clock import LogClock
-from feedmill.streams.settings.environment import Environment
-from feedmill.streams.worker.step import PostPartition, StepContext, WorkBatch, WrittenSignal
-
-NAMES = SignalNames()
-
-
-class FakeWriterThread:
-    """Takes batches while it `has_room`; `poll` reports them as written.
-
-    `has_begun` tells whether it was told of all of them.
-    """
-
-    def __init__(self, *_: Any) -> None:
-        self.has_room, self.trouble = True, ""
-        self.has_begun = True
-        self.batches: list[WriteBatch] = []
-
-    def start(self) -> None: ...
-
-    def own(self, shards: AbstractSet[int], given_up: AbstractSet[int]) -> None: ...
-
-    def request_feeds(self) -> None: ...
-
-    def wait_idle(self, timeout_s: float) -> None:
-        self.has_room = self.has_begun = True
-
-    def submit(self, batch: WriteBatch) -> bool:
-        self.batches.append(batch)
-        self.has_begun = False
-        return True
-
-    def begin(self) -> None:
-        self.has_begun = True
-
-    def poll(self) -> WriteReport:
-        done, self.batches = self.batches, []
-        if not done:
-            return NO_REPORT
-        return WriteReport(finished=[FinishedBatch(one, 0.0, 0) for one in done])
-
-
-def started(monkeypatch: pytest.MonkeyPatch) -> RankingStep:
-    """A step whose logs are empty, before its first turn."""
-    monkeypatch.setattr(combiner_logs, "LogConsumer", lambda *_, **__: FakeLog({}))
-    monkeypatch.setattr(ranking_claim, "LogConsumer", lambda *_, **__: FakeLog({}))
-    monkeypatch.setattr(redis_handover, "WriterThread", FakeWriterThread)
-    clock = LogClock(lambda: 0.0)
-    clock.stamp(NOW_MS)
-    made = RankingStep(Environment(), NAMES.all)
-    connection: Any = SimpleNamespace(environment=Environment())
-    made.start(StepContext(connection, clock, Metrics("combiner", "one"), 1))
-    return made
+from feedmill.streams.redis.write_batch import FinishedBatch, WriteBatch, WriteReport
+from feedmill.streams.worker.step import PostPartition, WorkBatch, WrittenSignal
 
 
 @pytest.fixture
@@ -85,19 +32,6 @@ def step(monkeypatch: pytest.MonkeyPatch) -> RankingStep:
     made._handover.set_tokens(dict.fromkeys(ALL_SHARDS, 1))
     turn_until_idle(made)
     return made
-
-
-def turn(step: RankingStep) -> None:
-    step.poll(KeptWriter())
-    step.background(KeptWriter(), 1.0)
-
-
-def turn_until_idle(step: RankingStep) -> None:
-    for _ in range(100):
-        turn(step)
-        if step.is_idle:
-            return
-    raise AssertionError("never idle")
 
 
 def take_post(step: RankingStep, post_id: str) -> None:
@@ -193,6 +127,19 @@ def test_at_a_start_others_wait_until_the_redis_writer_has_the_feeds(
     turn_until_idle(step)
     assert not step.is_urgent
     assert step.ready_for(0)
+
+
+@pytest.mark.parametrize("shards", [range(32, 64), range(64)])
+def test_who_joins_others_does_not_wait_for_their_feeds(
+    monkeypatch: pytest.MonkeyPatch, shards: range
+) -> None:
+    step = started(monkeypatch)
+    turn_until_idle(step)
+    step.on_assigned(AssignmentChange(1, (0,), shards_gained=tuple(shards)))
+    turn(step)
+    assert not step._claim.is_whole
+    assert step.is_urgent == (len(shards) == len(ALL_SHARDS))
+    assert step.ready_for(0) != step.is_urgent
 
 
 def test_others_do_not_wait_for_a_slow_redis(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from feedmill.events.post import Post
 from feedmill.filters.lists import ListSet, PostList
 from feedmill.models.store_files import Store
 from feedmill.streams.filters.filters import FilterStep
+from feedmill.streams.filters.post_windows import PostWindows
 from feedmill.streams.releases import background_loads, list_releases
 from feedmill.streams.releases.list_releases import (
     ListReleases,
@@ -89,7 +90,7 @@ def label(sha256: str, name: str = "bad") -> str:
 
 def test_a_filter_takes_lists_and_a_step_of_another_kind_does_not() -> None:
     load: Any = None
-    assert isinstance(FilterStep("spam", load, remembers=False), TakesLists)
+    assert isinstance(FilterStep("spam", load, remembers=False, windows=PostWindows()), TakesLists)
     assert not isinstance(TextModelStep("quality", load), TakesLists)
 
 

@@ -1,0 +1,140 @@
+"""The windows of gained partitions: what is handed on, to whom, how much at once, and when."""
+
+from collections.abc import Sequence
+from itertools import count
+
+import pytest
+
+from builders.events import NOW_MS
+from builders.fake_log import FakeLog
+from builders.records import StoredRecord, record
+from feedmill.events.partition import partition_of
+from feedmill.events.post import Deletion, Post
+from feedmill.features.post_batch import PostBatch
+from feedmill.filters.source_window import WINDOW_BYTES, WINDOW_RECORDS
+from feedmill.streams.filters.post_windows import SLICE_BYTES, SLICE_RECORDS, PostWindows
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import Record, TopicPartition
+from feedmill.streams.worker.step import Poisoned, no_poison
+
+PARTITIONS = 6
+
+
+class Taken:
+    """What one taker got: by partition the offsets, and of each slice how many and its bytes."""
+
+    def __init__(self) -> None:
+        self.offsets: dict[int, list[int]] = {}
+        self.slices: list[tuple[int, int]] = []
+
+    def __call__(self, partition: int, records: Sequence[Record], posts: PostBatch) -> None:
+        offsets = [one.offset for one in records]
+        self.offsets.setdefault(partition, []).extend(offsets)
+        assert [post.post_id.encode() for post in posts.posts] == [one.key for one in records]
+        self.slices.append((len(records), sum(len(one.value or b"") for one in records)))
+
+
+def posts(texts: Sequence[str | None], partition: int = 0) -> list[StoredRecord]:
+    """A partition with a post of each text; a deletion for None."""
+    names = (f"p{i}" for i in count())
+    of_partition = (n for n in names if partition_of(n.encode(), PARTITIONS) == partition)
+    events = (
+        Deletion(name, True) if text is None else Post(name, "a", NOW_MS, text)
+        for name, text in zip(of_partition, texts, strict=False)
+    )
+    return [record(event.post_id, event, offset=i) for i, event in enumerate(events)]
+
+
+def made(
+    logs: dict[int, list[StoredRecord]], takers: int = 1, poisoned: Poisoned = no_poison
+) -> tuple[PostWindows, FakeLog, list[Taken]]:
+    log = FakeLog({TopicPartition("posts", p): records for p, records in logs.items()})
+    windows, taken = PostWindows(), [Taken() for _ in range(takers)]
+    for taker in taken:
+        windows.follow(taker, PARTITIONS, log.open, poisoned)
+    return windows, log, taken
+
+
+def gained(epoch: int, **starts: int) -> AssignmentChange:
+    """Partitions, each with the offset of its first post: `p0=600`."""
+    named = {int(name[1:]): start for name, start in starts.items()}
+    at = {TopicPartition("posts", p): start for p, start in named.items()}
+    return AssignmentChange(epoch, gained=tuple(named), starts=at)
+
+
+LONG = "a " * 10_000
+
+
+@pytest.mark.parametrize(
+    ("texts", "start", "first"),
+    [
+        (["short"] * 300, 200, 0),
+        (["short"] * 5500, 5300, 5300 - WINDOW_RECORDS),
+        ([LONG] * 300, 290, 290 - WINDOW_BYTES // len(LONG)),
+        ([None] * 5 + ["short"] * 20 + [None] * 5, 30, 0),
+    ],
+)
+def test_a_window_has_the_last_posts_before_the_first_that_comes(
+    texts: list[str | None], start: int, first: int
+) -> None:
+    windows, log, [taken] = made({0: posts(texts)})
+    windows.assigned(gained(1, p0=start))
+    assert not windows.is_ready(0)
+    assert windows.ready_reason()
+    while windows.work(1.0):
+        pass
+    assert (windows.is_ready(0), windows.ready_reason()) == (True, "")
+    expected = [i for i in range(first, start) if texts[i] is not None]
+    # The bytes of a record are some more than its text's.
+    assert 0 <= len(expected) - len(taken.offsets[0]) <= 2
+    assert taken.offsets[0] == expected[-len(taken.offsets[0]) :]
+    assert all(many <= SLICE_RECORDS and size < SLICE_BYTES + 25_000 for many, size in taken.slices)
+    # Nothing is read twice.
+    assert len(log.reads) == 1
+
+
+def test_all_takers_get_each_window_by_one_reading_whichever_of_them_asks() -> None:
+    windows, log, taken = made({p: posts(["short"] * 100, p) for p in range(PARTITIONS)}, takers=3)
+    change = gained(1, p0=100, p1=50, p2=0, p3=100, p4=100, p5=100)
+    for _ in taken:
+        windows.assigned(change)
+    while windows.work(1.0):
+        pass
+    ends = {0: 100, 1: 50, 3: 100, 4: 100, 5: 100}
+    assert [one.offsets for one in taken] == [{p: [*range(n)] for p, n in ends.items()}] * 3
+    assert len(log.reads) == len(ends)
+
+
+def test_a_call_ends_with_its_time_and_the_next_goes_on() -> None:
+    windows, _, [taken] = made({0: posts(["short"] * 1000)})
+    windows.assigned(gained(1, p0=1000))
+    calls = 1
+    while windows.work(1e-9):
+        assert len(taken.slices) <= calls
+        calls += 1
+    assert taken.offsets[0] == [*range(1000)]
+
+
+def test_a_partition_that_goes_is_left_and_one_that_comes_back_begins_anew() -> None:
+    windows, _, [taken] = made({p: posts(["short"] * 300, p) for p in (0, 1)})
+    windows.assigned(gained(1, p0=200, p1=200))
+    while not taken.slices:
+        windows.work(1e-9)
+    windows.assigned(AssignmentChange(2, lost=(0,), kept=(1,)))
+    taken.offsets.clear()
+    while windows.work(1.0):
+        pass
+    assert (windows.is_ready(0), taken.offsets) == (True, {1: [*range(200)]})
+    windows.assigned(gained(3, p0=300))
+    while windows.work(1.0):
+        pass
+    assert taken.offsets[0] == [*range(300)]
+
+
+def test_what_no_model_may_judge_is_in_no_window() -> None:
+    poison = {7: "judged by no model", 100: "judged by no model"}
+    windows, _, [taken] = made({0: posts(["short"] * 120)}, poisoned=lambda _: poison)
+    windows.assigned(gained(1, p0=120))
+    while windows.work(1.0):
+        pass
+    assert taken.offsets[0] == [i for i in range(120) if i not in poison]
