@@ -194,17 +194,21 @@ class FeedRanking:
 
     def _one_moved(self, config_offset: int, move: Move, before: Rows) -> FeedChange | None:
         """The change where one post moved, as in most of them, and nothing else."""
-        size, at, removed = len(self._written_rows), move.to_at, before[:0]
-        was_shown, is_shown = 0 <= move.from_at < len(before), at < size
+        size, at = len(self._written_rows), move.to_at
+        was_shown, is_shown = 0 <= move.from_at < len(before), 0 <= at < size
+        left = before[move.from_at : move.from_at + 1] if was_shown else before[:0]
         if is_shown and not was_shown and len(before) == size:
-            removed = before[-1:]  # the last one falls off a full feed
-        elif was_shown and not is_shown:
-            at, removed = size - 1, before[move.from_at : move.from_at + 1]  # the next one follows
-        elif not is_shown:
+            left = before[-1:]  # the last one falls off a full feed
+        elif was_shown and not is_shown and len(before) == size:
+            at, is_shown = size - 1, True  # the next one follows
+        entries, removed, ids = [], left.tolist(), self._view.ids
+        if is_shown:
+            row = self._written_rows.item(at)
+            entries.append((ids[row], self._written_scores.item(at)))
+            removed = [other for other in removed if other != row]
+        elif not removed:
             return None
-        ids = self._view.ids
-        entry = ids[self._written_rows.item(at)], self._written_scores.item(at)
-        return self._feed_change(config_offset, [entry], [ids[row] for row in removed.tolist()])
+        return self._feed_change(config_offset, entries, [ids[other] for other in removed])
 
     def renewal(self, config_offset: int) -> FeedChange | None:
         """A change without entries, to renew the feed; None while a whole one is due."""

@@ -73,6 +73,33 @@ def runs(ordered: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[n
     return starts, ends
 
 
+# --- one value of an array ------------------------------------------------------------------
+
+
+def inserted(values: npt.NDArray[Any], at: int, value: float) -> npt.NDArray[Any]:
+    """A copy with one more value; `np.insert` takes ten times as long."""
+    longer = np.empty(len(values) + 1, values.dtype)
+    longer[:at], longer[at], longer[at + 1 :] = values[:at], value, values[at:]
+    return longer
+
+
+def shift(values: npt.NDArray[Any], from_at: int, to_at: int) -> None:
+    """Move one value to another position, and those between by one, in place."""
+    value = values[from_at]
+    if to_at > from_at:
+        values[from_at:to_at] = values[from_at + 1 : to_at + 1]
+    else:
+        values[to_at + 1 : from_at + 1] = values[to_at:from_at]
+    values[to_at] = value
+
+
+def without(values: npt.NDArray[Any], at: int) -> npt.NDArray[Any]:
+    """A copy without one value; `np.delete` takes several times as long."""
+    shorter = np.empty(len(values) - 1, values.dtype)
+    shorter[:at], shorter[at:] = values[:at], values[at + 1 :]
+    return shorter
+
+
 # --- equal scores: in descending order of ids, few of which are read -------------------------
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,12 @@ from feedmill.rankers.combiner.positions import (
     PostIds,
     RowLookup,
     Rows,
+    inserted,
     order_of_ties,
     place_of,
     rank_within,
+    shift,
+    without,
 )
 
 _LEAST_RESERVE = 64
@@ -24,7 +27,10 @@ _AUTHOR_RESERVE = 16
 
 
 class Move(NamedTuple):
-    """One post came to another position of a list, `from_at` -1 where it was not in the list."""
+    """Of the posts within the author cap one left `from_at`, and then one came to `to_at`.
+
+    -1 for none.  It is the same post, unless the cap let another one of its author in or out.
+    """
 
     from_at: int
     to_at: int
@@ -77,10 +83,10 @@ class RankedList:
         # Authors some of whose posts above the floor are not kept: the last one that is.
         self._author_floors: dict[int, _Key] = {}
         self._trim_above = size + 2 * self._reserve
-        # Positions of `best`, once computed; a slice while no author has more than the cap.
-        self._shown: npt.NDArray[np.intp] | slice | None = None
+        # Which posts the author cap lets in, once known; a slice while no author has more.
+        self._within: Flags | slice | None = slice(None)
         self._may_be_short = False
-        # Since `take_move`: the one post that moved, if nothing else changed.
+        # Since `take_move`: the one move, if nothing else changed.
         self._move: Move | None = None
         self._has_changed = True
 
@@ -125,7 +131,6 @@ class RankedList:
     def update_one(self, row: int, score: float, author: int) -> bool:
         """What `update` does for one post: most changes are one."""
         listed = (self.rows == row).nonzero()[0]
-        had_changed, from_at = self._has_changed, -1
         if len(listed):
             from_at = int(listed[0])
             is_same_author = self.authors.item(from_at) == author
@@ -136,11 +141,10 @@ class RankedList:
             if is_same_author and not is_out:
                 self._move_one(from_at, score)
                 return True
-            self.remove(listed)
+            self._remove_one(from_at)
         if is_out:
             return len(listed) > 0
-        self._has_changed = had_changed  # out and in again are one move
-        self._insert_one(row, score, author, from_at)
+        self._insert_one(row, score, author)
         return True
 
     def _is_below_floors(self, row: int, score: float, author: int) -> bool:
@@ -154,17 +158,21 @@ class RankedList:
 
     def best(self) -> tuple[Rows, Floats]:
         """The rows of the feed and their scores, best first, at most `size`; views or copies."""
-        if self._most is None:
-            return self.rows[: self._size], self.scores[: self._size]
-        if self._shown is None:
-            is_over = self._has_author_over_cap()
-            self._shown = self._within_cap()[: self._size] if is_over else slice(0, self._size)
-        return self.rows[self._shown], self.scores[self._shown]
+        if self._within is None:
+            self._within = np.zeros(len(self.rows), bool)
+            self._within[self._within_cap()] = True
+        if not isinstance(self._within, slice):
+            shown = self._within.nonzero()[0]
+            if len(shown) < len(self.rows):
+                shown = shown[: self._size]
+                return self.rows[shown], self.scores[shown]
+            self._within = slice(None)
+        return self.rows[: self._size], self.scores[: self._size]
 
     def take_move(self) -> Move | None:
-        """The move of one post that is all that changed since the last call, if one is.
+        """The move that is all that changed since the last call, if one is.
 
-        None where nothing or anything else changed, or where it may have moved posts over the cap.
+        None where nothing or anything else changed, or what the cap let in was not known.
         """
         move, self._move, self._has_changed = self._move, None, False
         return move
@@ -188,13 +196,31 @@ class RankedList:
         """Take out the posts at these positions of `rows`."""
         if not len(positions):
             return
-        self.rows, self.scores, self.authors = _without(
-            positions, self.rows, self.scores, self.authors
+        if len(positions) == 1:
+            self._remove_one(int(positions[0]))
+            return
+        is_kept = np.ones(len(self.rows), bool)
+        is_kept[positions] = False
+        self.rows, self.scores, self.authors = (
+            self.rows[is_kept],
+            self.scores[is_kept],
+            self.authors[is_kept],
         )
-        if not isinstance(self._shown, slice):
-            self._shown = None
+        if not isinstance(self._within, slice):
+            self._within = None
+        self._note_removal()
+
+    def _remove_one(self, at: int) -> None:
+        author, left = self.authors.item(at), self._place_within(at)
+        self.rows, self.scores = without(self.rows, at), without(self.scores, at)
+        self.authors = without(self.authors, at)
+        if isinstance(self._within, np.ndarray):
+            self._within = without(self._within, at)
+        self._note_removal(self._move_of(author, left, -1))
+
+    def _note_removal(self, move: Move | None = None) -> None:
         self._may_be_short = self._floor is not None or bool(self._author_floors)
-        self._note()
+        self._note(move)
 
     def _enter(self, enters: Flags, rows: Rows, scores: Floats, authors: Rows) -> bool:
         """Insert what is above the floors; of very many the best first, which raises the floor."""
@@ -245,20 +271,22 @@ class RankedList:
         tied = order_of_ties(self._ids, self.rows, self.scores, order >= kept)
         if tied is not None:
             self.rows, self.authors = self.rows[tied], self.authors[tied]
-        self._shown = None
+        self._forget_within()
         self._note()
         if len(self.rows) > self._trim_above:
             self._trim()
 
-    def _insert_one(self, row: int, score: float, author: int, from_at: int) -> None:
+    def _insert_one(self, row: int, score: float, author: int) -> None:
         at = place_of(self._ids, row, score, self.rows, self.scores)
-        self.rows = _inserted(self.rows, at, row)
-        self.scores = _inserted(self.scores, at, score)
-        self.authors = _inserted(self.authors, at, author)
-        if not isinstance(self._shown, slice) or self._count_of(author) > (self._most or 0):
-            self._shown = None
-        is_within_cap = self._most is None or self._shown is not None
-        self._note(Move(from_at, at) if is_within_cap else None)
+        self.rows = inserted(self.rows, at, row)
+        self.scores = inserted(self.scores, at, score)
+        self.authors = inserted(self.authors, at, author)
+        if isinstance(self._within, np.ndarray):
+            self._within = inserted(self._within, at, False)
+        elif self._within is not None and self._count_of(author) > (self._most or len(self)):
+            self._within = np.ones(len(self.rows), bool)
+            self._within[at] = False
+        self._note(self._move_of(author, -1, at))
         if len(self.rows) > self._trim_above:
             self._trim()
 
@@ -266,16 +294,40 @@ class RankedList:
         """Give a post of the list another score: only what it passes moves in the arrays."""
         at = place_of(self._ids, self.rows.item(from_at), score, self.rows, self.scores)
         at -= at > from_at
+        left = self._place_within(from_at)
         self.scores = self.scores.copy()
         if at != from_at:
             for values in (self.rows, self.authors, self.scores):
-                _shift(values, from_at, at)
+                shift(values, from_at, at)
         self.scores[at] = score
-        # Its author has as many posts as before.
-        if not isinstance(self._shown, slice):
-            self._shown = None
-        is_within_cap = self._most is None or self._shown is not None
-        self._note(Move(from_at, at) if is_within_cap else None)
+        if isinstance(self._within, np.ndarray):
+            shift(self._within, from_at, at)
+            self._within[at] = False
+        self._note(self._move_of(self.authors.item(at), left, at))
+
+    def _place_within(self, at: int) -> int:
+        """Which of the posts within the cap a post is, -1 if it is over."""
+        if not isinstance(self._within, np.ndarray):
+            return at
+        return int(np.count_nonzero(self._within[:at])) if self._within.item(at) else -1
+
+    def _move_of(self, author: int, left: int, at: int) -> Move | None:
+        """The move after one post left, `_place_within`, or came to a position, not let in yet.
+
+        Lets in the best of its author, as many as the cap says.
+        """
+        within, most = self._within, self._most
+        if most is None or not isinstance(within, np.ndarray):
+            return None if within is None else Move(left, at)
+        own = (self.authors == author).nonzero()[0][: most + 1].tolist()
+        for over in own[most:]:
+            if within.item(over):
+                left, within[over] = self._place_within(over), False
+        for let_in in own[:most]:
+            if not within.item(let_in):
+                within[let_in] = True
+                return Move(left, self._place_within(let_in))
+        return Move(left, -1)
 
     def _count_of(self, author: int) -> int:
         return int(np.count_nonzero(self.authors == author))
@@ -325,41 +377,11 @@ class RankedList:
             self.scores[kept].copy(),
             self.authors[kept].copy(),
         )
-        self._shown = None
+        self._forget_within()
         self._note()
+
+    def _forget_within(self) -> None:
+        self._within = slice(None) if self._most is None else None
 
     def _key(self, position: int) -> _Key:
         return _Key(float(self.scores[position]), self._ids[int(self.rows[position])])
-
-
-def _inserted(values: npt.NDArray[Any], at: int, value: float) -> npt.NDArray[Any]:
-    """A copy with one more value; `np.insert` takes ten times as long."""
-    longer = np.empty(len(values) + 1, values.dtype)
-    longer[:at], longer[at], longer[at + 1 :] = values[:at], value, values[at:]
-    return longer
-
-
-def _shift(values: npt.NDArray[Any], from_at: int, to_at: int) -> None:
-    """Move one value to another position, and those between by one, in place."""
-    value = values[from_at]
-    if to_at > from_at:
-        values[from_at:to_at] = values[from_at + 1 : to_at + 1]
-    else:
-        values[to_at + 1 : from_at + 1] = values[to_at:from_at]
-    values[to_at] = value
-
-
-def _without(
-    positions: npt.NDArray[np.intp], *columns: npt.NDArray[Any]
-) -> tuple[npt.NDArray[Any], ...]:
-    """Copies without some positions; `np.delete` takes several times as long."""
-    if len(positions) > 1:
-        is_kept = np.ones(len(columns[0]), bool)
-        is_kept[positions] = False
-        return tuple(values[is_kept] for values in columns)
-    at, shorter = int(positions[0]), []
-    for values in columns:
-        rest = np.empty(len(values) - 1, values.dtype)
-        rest[:at], rest[at:] = values[:at], values[at + 1 :]
-        shorter.append(rest)
-    return tuple(shorter)
