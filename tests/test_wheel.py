@@ -117,4 +117,4 @@ def test_the_extra_train_installs_what_training_needs(metadata: Message) -> None
     extra = {line.split(">")[0] for line in required if 'extra == "train"' in line}
     assert extra == {"pyarrow", "scikit-learn"}
     extra = {line.split(">")[0] for line in required if 'extra == "experiments"' in line}
-    assert extra == {"pyarrow"}
+    assert extra == {"duckdb", "pyarrow"}
