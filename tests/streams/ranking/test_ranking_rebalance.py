@@ -1,18 +1,16 @@
 """Two workers that judge and rank share the partitions of a real Kafka; one comes and goes."""
 
 import contextlib
-import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-import redis
 
 from builders.events import post, signal
 from builders.kafka_log import KafkaLog
-from builders.waiting import in_background, now_ms, until
+from builders.waiting import now_ms, until
 from feedmill.deploy.local import StackAddress
 from feedmill.events.decode import encode
 from feedmill.events.signal import SignalNames
@@ -105,58 +103,3 @@ def test_who_comes_and_goes_makes_nobody_read_again_what_the_view_has(
         for topic in ("posts", *(f"signals.{name}" for name in NAMES.all)):
             assert 0 < read[id(view), topic] < 2 * AT_ONCE
         assert view.early.dropped == 0
-
-
-def test_control_and_copy_are_alike_while_workers_take_over_from_each_other(
-    kafka: KafkaLog, stack: StackAddress, prefix: str
-) -> None:
-    arms = [
-        {"name": "a", "share": 4000},
-        {"name": "again", "share": 3000, "control_copy": True},
-        {"name": "b", "share": 3000, "weights": {"half_life_hours": None}},
-    ]
-    fixed = {"feeds": ["global"], "salt": "s", "planned_n": 1000}
-    record = {"value": {"arms": arms, **fixed}}
-    kafka.produce("config", [(b"experiments/one", encode(record))])
-    client, key = redis.Redis.from_url(stack.redis), f"{prefix}feed:{{global}}"
-    seen, owners = Counter[bool](), set[bytes]()
-    sent = 0
-
-    def look() -> int:
-        """Compare the two lists, and what is said of them; how many posts the other arm has."""
-        with client.pipeline(transaction=True) as pipe:
-            for one in (key, f"{key}:arm:one.again"):
-                pipe.zrange(one, 0, -1, withscores=True)
-                pipe.hgetall(f"{one}:info")
-            pipe.zcard(f"{key}:arm:one.b")
-            control, info, copy, info_of_copy, count = pipe.execute()
-        if info:
-            assert json.loads(info.pop(b"experiment"))["name"] == "one"
-            owners.add(info[b"owner"])
-            seen[(control, info) == (copy, info_of_copy)] += 1
-        return int(count)
-
-    def look_often(stop: threading.Event) -> None:
-        while not stop.wait(0.002):
-            look()
-
-    def send() -> None:
-        nonlocal sent
-        for _ in range(40):
-            ids = [f"p{sent + i}" for i in range(5)]
-            posts = [post(i, author_id=i, created_at_ms=now_ms()) for i in ids]
-            kafka.produce("posts", [(p.post_id.encode(), encode(p)) for p in posts])
-            sent += 5
-        until(lambda: look() == min(sent, 500))
-
-    with in_background(look_often), contextlib.ExitStack() as second_runs:
-        with running(kafka, stack, "first", prefix) as (first, _):
-            until(lambda: first.group.owned == (0, 1))
-            send()
-            second, _ = second_runs.enter_context(running(kafka, stack, "second", prefix))
-            until(lambda: len(first.group.owned) == len(second.group.owned) == 1)
-            send()
-        send()
-    assert seen[False] == 0
-    assert seen[True] > 100
-    assert len(owners) > 1
