@@ -152,9 +152,14 @@ class RankingStep(Step):
         self._handover.arrivals.add(self.context.signals_fetched(self._logs.signals_read))
         if rejected:
             self._letters.reject(rejected, writer)
+        is_second = self.context.is_second()
+        if is_second and self._claim.tokens:
+            # It had not heard of the first yet.
+            self._claim.give_up()
+            self._handover.set_tokens(self._claim.tokens)
         # With its tokens it has claimed, and whether all is known matters no more.
-        may_claim = not self._claim.is_whole and self._logs.is_restored
-        may_claim = may_claim and self.context.settings_complete() and not self.context.is_second()
+        may_claim = not self._claim.is_whole and self._logs.is_restored and not is_second
+        may_claim = may_claim and self.context.settings_complete()
         if self._claim.follow(writer, is_restored=may_claim) and self._claim.is_whole:
             self._handover.set_tokens(self._claim.tokens)
             self._feeds_first_until = time.monotonic() + FEEDS_FIRST_S

@@ -104,6 +104,11 @@ class RankingClaim:
             self._add(lower)
         return bool(lower)
 
+    def give_up(self) -> None:
+        """Give all shards up, to claim them again when it may."""
+        given, self.tokens = frozenset(self.tokens), {}
+        self._add(given)
+
     def follow(self, writer: Writer, *, is_restored: bool) -> bool:
         """Claim once everything is read; return whether tokens are new.  Never waits."""
         now_s = time.monotonic()
