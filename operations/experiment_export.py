@@ -135,7 +135,8 @@ class _Exporter:
                 self._take(batch)
             self._fail_where_stopped()
             ends = not self._options.follow and self._events.all_restored()
-            is_full = len(self._rows) >= self._options.part_rows
+            waiting = sum(len(batch.records) for batch in self._exposures)
+            is_full = len(self._rows) + waiting >= self._options.part_rows
             if ends or is_full or time.monotonic() >= due:
                 self._write()
                 due = time.monotonic() + self._options.part_s

@@ -44,11 +44,10 @@ def instance_clocks(inst: Installation) -> Iterator[Finding]:
             hosts[name] = found.host
     for name, difference in sorted(least.items()):
         if abs(difference) > CLOCK_TOLERANCE_MS:
-            side = "ahead of" if difference > 0 else "behind"
             yield Finding(
                 "instance clocks",
                 "warn",
-                f"an instance is {_seconds(difference)} {side} the clock of the brokers",
+                f"an instance is {_apart(difference)} the clock of the brokers",
                 f"instance {name} on {hosts[name]}",
                 f"{_SET} or that of the broker; a worker keeps its time where the broker's jumped"
                 " by more than two hours: restart all workers to follow it",
@@ -64,15 +63,18 @@ def redis_clock(inst: Installation) -> Iterator[Finding]:
             return  # no right to ask
         difference = seconds * 1000 + microseconds // 1000 - inst.now_ms()
         if abs(difference) > CLOCK_TOLERANCE_MS:
-            side = "ahead of" if difference > 0 else "behind"
             yield Finding(
                 "redis clock",
                 "warn",
-                f"Redis' clock is {_seconds(difference)} {side} that of this host",
+                f"Redis' clock is {_apart(difference)} that of this host",
                 f"Redis at {node.address}",
                 f"compare both with another clock; where one is wrong, {_SET}. Posts of a feed"
                 " expire by Redis' clock",
             )
+
+
+def _apart(difference_ms: int) -> str:
+    return f"{_seconds(difference_ms)} {'ahead of' if difference_ms > 0 else 'behind'}"
 
 
 def _seconds(milliseconds: int) -> str:
