@@ -147,6 +147,8 @@ class RankingStep(Step):
         # Now that the loop is about to wait; before, it would share the interpreter.
         self._handover.begin_writing()
         self._letters.follow(writer)
+        if self._logs.is_restored:
+            self._read_overrides(writer)
         most = RESTORE_RECORDS if restoring else LIVE_RECORDS
         count, rejected = self._logs.read(most, _for_slices(_READ_S))
         self._handover.arrivals.add(self.context.signals_fetched(self._logs.signals_read))
@@ -176,9 +178,7 @@ class RankingStep(Step):
         view = self.combiner.view
         self._is_starting = self._is_starting and not (work.partitions or work.engagements)
         # What came while the models worked need not wait for the next cycle.
-        _, rejected = self._logs.read_overrides(LIVE_RECORDS, _for_slices(_READ_S))
-        if rejected:
-            self._letters.reject(rejected, writer)
+        self._read_overrides(writer)
         self._handover.arrivals.add(work.arrivals)
         # All partitions at once: none has a post of another one.
         events = [one for part in work.partitions for one in part.events]
@@ -225,6 +225,19 @@ class RankingStep(Step):
         self._handover.close()
         self._logs.close()
         self._claim.close()
+
+    def _read_overrides(self, writer: Writer) -> None:
+        """Rank what moderators said and have it written, before what else there is to rank."""
+        count, rejected = self._logs.read_overrides(LIVE_RECORDS, _for_slices(_READ_S))
+        if rejected:
+            self._letters.reject(rejected, writer)
+        if not count or self.combiner.is_restoring:
+            return
+        self._is_settled = False
+        self.combiner.follow_first(self.context.clock.now_ms(), _for(WORK_S))
+        self._handover.wait_for_room(_LEAVE_S)
+        self._hand_over(_CHANGES_S, caught_up=False)
+        self._handover.wait_written(_LEAVE_S)
 
     def _work(self, budget_s: float, changed: int = 0) -> bool:
         """Rank, and hand over what there is; whether there is more to rank.

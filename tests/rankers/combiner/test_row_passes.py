@@ -6,7 +6,7 @@ from builders.events import HOUR_MS, NOW_MS, override
 from builders.ranked_posts import HIDDEN, Posts
 from builders.redis_model import RedisModel
 from feedmill.events.override import OverrideKey
-from feedmill.rankers.combiner import combiner, row_passes
+from feedmill.rankers.combiner import combiner, row_passes, view
 
 POSTS = 40
 LATER_MS = NOW_MS + 300 * HOUR_MS
@@ -38,6 +38,11 @@ class World:
                 assert before == len(self.redis.hashes)
                 return
 
+    def add_held(self, post_id: str, arrived_ms: int) -> None:
+        """Add a post without a verdict of the spam filter."""
+        self.posts.add(post_id, arrived_ms=arrived_ms)
+        self.posts.combiner.view.clear_signal("spam", post_id)
+
     # --- events -----------------------------------------------------------------------------
 
     def flush(self) -> None:
@@ -68,6 +73,15 @@ class World:
         self.now_ms += 2000
         self.posts.combiner.tick(self.now_ms)
 
+    def grace_ends(self) -> None:
+        self.posts.set("gates", {"spam": {"on_failure": "open", "grace_s": 1}})
+        for i in range(POSTS, 2 * POSTS):
+            self.add_held(f"p{i}", NOW_MS)
+        self.posts.combiner.work(NOW_MS)
+        self.take()
+        self.now_ms += 2000
+        self.posts.combiner.tick(self.now_ms)
+
     def posts_expire(self) -> None:
         self.now_ms = LATER_MS
         self.posts.combiner.tick(self.now_ms)
@@ -82,7 +96,8 @@ class World:
         ("longer_window", 8),
         ("clock_goes_back", 8),
         ("overrides_run_out", POSTS // 2 // 4),
-        ("posts_expire", POSTS // 8),
+        ("grace_ends", 8),
+        ("posts_expire", 8),
     ],
 )
 def test_in_parts_between_which_is_written_it_comes_to_the_same(
@@ -90,6 +105,7 @@ def test_in_parts_between_which_is_written_it_comes_to_the_same(
 ) -> None:
     monkeypatch.setattr(row_passes, "_PASSED_ROWS", 1024)  # an eighth of the rows that there are
     monkeypatch.setattr(row_passes, "_TOUCHED_ROWS", 1024)
+    monkeypatch.setattr(view, "_SEARCHED_AT_ONCE", 1024)
     monkeypatch.setattr(row_passes, "_ENDED_OVERRIDES", 4)
     monkeypatch.setattr(combiner, "_FOLLOWED_ROWS", 8)
     whole, parted = World(event), World(event)
@@ -106,6 +122,23 @@ def test_in_parts_between_which_is_written_it_comes_to_the_same(
     assert parted.redis.feeds == whole.redis.feeds
     assert parted.redis.hashes == whole.redis.hashes
     assert parted.redis.expires == whole.redis.expires
+
+
+def test_a_grace_that_ends_while_others_are_searched_for_ends_with_the_next_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(row_passes, "_PASSED_ROWS", 1024)
+    world = World("grace_ends")
+    combiner_ = world.posts.combiner
+    # In the part where the first search has been.
+    world.add_held("late", NOW_MS + 1500)
+    combiner_.follow(world.now_ms)
+    combiner_.tick(world.now_ms + 1000)
+    combiner_.work(world.now_ms + 1000)
+    assert combiner_.decisions()["hold"] == 1
+    combiner_.tick(world.now_ms + 1001)
+    combiner_.work(world.now_ms + 1001)
+    assert combiner_.decisions()["hold"] == 0
 
 
 def test_a_post_that_changes_while_all_are_marked_is_written_whole(

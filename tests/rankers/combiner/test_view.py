@@ -157,6 +157,26 @@ def test_old_posts_are_found_and_freed_in_slices() -> None:
     assert view.expired(NOW_MS - 49).tolist() == []  # nor are free rows old
 
 
+def test_old_posts_are_found_wherever_they_are_some_rows_a_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(view_module, "_SEARCHED_AT_ONCE", 1_000)
+    view, random = PostView(NAMES), np.random.default_rng(4)
+    ages = random.integers(0, 100, 9_000).tolist()
+    for i, age in enumerate(ages):
+        view.update_post(post(f"p{i}", created_at_ms=NOW_MS - age), 1, NOW_MS)
+    before = len(view)
+    for cutoff in (95, 60, 60, 0):
+        slices = rows_by_slices(view, NOW_MS - cutoff, 256)
+        # Two chunks of 8,192 rows: at least a call for each thousand.
+        assert len(slices) > 16
+        assert max(map(len, slices)) <= 256
+        kept = sum(age <= cutoff for age in ages)
+        assert before - sum(map(len, slices)) == len(view) == kept
+        before = kept
+        take_all(view)
+
+
 def test_a_post_that_is_young_again_or_gone_since_the_look_is_not_among_the_old() -> None:
     view = PostView(NAMES)
     for name in "abcd":
