@@ -53,6 +53,7 @@ from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.live_feeds import LiveFeeds
 from feedmill.rankers.combiner.overrides import OverriddenRows, OverrideTable
 from feedmill.rankers.combiner.pending_writes import MAX_TOMBSTONES, PendingWrites
+from feedmill.rankers.combiner.row_passes import lacking
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.ranking.feed_freshness import FeedFreshness, FeedRenewals
 from feedmill.streams.worker.heap import settle_memory
@@ -288,7 +289,9 @@ def clock(driver: Driver) -> None:
         driver.run("rewrite_all", combiner.rewrite_all)
     with driver.kind("each second"):
         driver.run("decisions", combiner.decisions)
-        driver.run("lacking", lambda: combiner.view.lacking(WRITTEN, driver.now_ms))
+        found = lacking(combiner.view, WRITTEN, driver.now_ms)
+        while driver.run("lacking", lambda: next(found, found)) is None:
+            pass
     renew(driver)
 
 

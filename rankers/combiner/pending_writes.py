@@ -74,7 +74,7 @@ class PendingWrites:
         # By shard the posts that Redis may still have, and when it drops them.
         self._tombstones: list[dict[str, int]] = [{} for _ in range(SHARDS)]
         self._removed_again: set[int] = set()  # shards all of whose tombstones are to be removed
-        self._kept_tombstones = 0
+        self._cleaned_shard = 0
 
     @property
     def has_posts(self) -> bool:
@@ -230,11 +230,11 @@ class PendingWrites:
         self._removed_again = {shard for shard in self._shards if self._tombstones[shard]}
 
     def drop_old_tombstones(self, now_ms: int) -> None:
-        """Forget removed posts that Redis has dropped by itself; once they are many."""
-        if sum(map(len, self._tombstones)) > 2 * self._kept_tombstones + 1024:
-            for shard, ends_ms in enumerate(self._tombstones):
-                self._tombstones[shard] = {p: at for p, at in ends_ms.items() if at > now_ms}
-            self._kept_tombstones = sum(map(len, self._tombstones))
+        """Forget removed posts that Redis has dropped by itself; of another shard at each call."""
+        self._cleaned_shard = (self._cleaned_shard + 1) % SHARDS
+        ends_ms = self._tombstones[self._cleaned_shard]
+        kept = {post_id: end_ms for post_id, end_ms in ends_ms.items() if end_ms > now_ms}
+        self._tombstones[self._cleaned_shard] = kept
 
     def _sweep(self) -> None:
         self._next_sweep, self._is_sweeping = 0, True

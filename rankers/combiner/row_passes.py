@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -28,6 +28,23 @@ def is_other(before: npt.NDArray[np.uint8], now: npt.NDArray[np.uint8], part: sl
     """Of which posts the written decision may be another: those that are or were not shown."""
     flags: Flags = (before[part] != SHOW) | (now[part] != SHOW)
     return flags
+
+
+def lacking(
+    view: PostView, names: Collection[str], before_ms: int
+) -> Generator[None, None, Collection[str]]:
+    """Return those signals that a post lacks whose record came before that time.
+
+    It looks among some rows, a millisecond or two, each time that it is asked to go on.
+    """
+    found, post = set[str](), view.post
+    for first in range(0, view.capacity if names else 0, _PASSED_ROWS):
+        if first:
+            yield
+        part = slice(first, first + _PASSED_ROWS)
+        posts = (post.offset[part] != NO_POST) & (post.arrived_ms[part] < before_ms)
+        found |= {n for n in names if (posts & ~view.signals[n].is_current(part)).any()}
+    return found
 
 
 class RowPasses:

@@ -6,7 +6,7 @@ different topics may come in any order: the view is the same.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -255,13 +255,6 @@ class PostView:
     def live_rows(self) -> Rows:
         """The rows that hold a post."""
         return np.flatnonzero(self.post.offset != NO_POST).astype(np.int32)
-
-    def lacking(self, names: Collection[str], before_ms: int) -> list[str]:
-        """Return those signals that a post lacks whose record came before that time."""
-        if not names:
-            return []
-        posts = (self.post.offset != NO_POST) & (self.post.arrived_ms < before_ms)
-        return [n for n in names if (posts & ~self.signals[n].is_current(slice(None))).any()]
 
     def touch(self, rows: Rows | Sequence[int]) -> None:
         """Mark these rows, each once, as changed: they are decided, scored and written again."""

@@ -2,10 +2,12 @@
 
 import pytest
 
-from builders.events import HOUR_MS, NOW_MS, override
+from builders.events import HOUR_MS, NOW_MS, override, post, signal
 from builders.ranked_posts import HIDDEN, Posts
 from builders.redis_model import RedisModel
 from feedmill.events.override import OverrideKey
+from feedmill.events.post import Deletion
+from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import combiner, row_passes, view
 
 POSTS = 40
@@ -153,3 +155,33 @@ def test_a_post_that_changes_while_all_are_marked_is_written_whole(
     combiner_.work(NOW_MS)
     world.take()
     assert len(world.redis.hashes) == POSTS
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 8192])
+def test_what_posts_lack_that_came_some_time_ago(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(row_passes, "_PASSED_ROWS", most)
+    names = SignalNames.parse("extreme:gate,novelty:objective")
+    posts = view.PostView(names)
+
+    def found(before_ms: int) -> set[str]:
+        search = row_passes.lacking(posts, names.own, before_ms)
+        while True:
+            try:
+                next(search)
+            except StopIteration as end:
+                return set(end.value)
+
+    for post_id in ("complete", "p"):
+        posts.update_post(post(post_id), 1, NOW_MS)
+        assert found(NOW_MS) == set()
+        assert found(NOW_MS + 1) == {"extreme", "novelty"}
+        posts.update_signal("novelty", signal(post_id, 1, 0.5))
+        posts.update_signal("extreme", signal(post_id, 1, None, error="no model"))
+        assert found(NOW_MS + 1) == set()
+    # An edit is to be judged again; a deletion is not.
+    posts.update_post(post("p"), 2, NOW_MS)
+    assert found(NOW_MS + 1) == {"extreme", "novelty"}
+    posts.update_post(Deletion("p", deleted=True), 3, NOW_MS)
+    assert found(NOW_MS + 1) == set()

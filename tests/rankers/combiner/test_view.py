@@ -287,23 +287,6 @@ def test_of_equal_offsets_the_lower_revision_loses_and_of_equal_revisions_the_ea
     assert stored_signal(view, "p", "engagement").post_offset == 9
 
 
-def test_what_posts_lack_that_came_some_time_ago() -> None:
-    view = PostView(NAMES)
-    own = NAMES.own
-    assert own == ("extreme", "novelty")
-    view.update_post(post("p", created_at_ms=NOW_MS), 1, NOW_MS)
-    assert view.lacking(own, NOW_MS) == []
-    assert view.lacking(own, NOW_MS + 1) == ["extreme", "novelty"]
-    view.update_signal("novelty", signal("p", 1, 0.5))
-    view.update_signal("extreme", signal("p", 1, None, error="no model"))
-    assert view.lacking(own, NOW_MS + 1) == []
-    # An edit is to be judged again; a deletion is not.
-    view.update_post(post("p", created_at_ms=NOW_MS), 2, NOW_MS)
-    assert view.lacking(own, NOW_MS + 1) == ["extreme", "novelty"]
-    view.update_post(Deletion("p", deleted=True), 3, NOW_MS)
-    assert view.lacking(own, NOW_MS + 1) == []
-
-
 def test_a_column_that_nobody_writes_is_never_touched() -> None:
     view = PostView(NAMES)
     for i in range(10_000):
