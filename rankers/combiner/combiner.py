@@ -19,11 +19,7 @@ from feedmill.rankers.combiner.feed_scores import PolicyCache
 from feedmill.rankers.combiner.live_feeds import LiveFeeds
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.row_passes import RowPasses, is_other
-from feedmill.rankers.combiner.signal_fields import (
-    Fields,
-    signal_fields,
-    whole_fields,
-)
+from feedmill.rankers.combiner.signal_fields import Fields, signal_fields, whole_fields
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView, deciding_bits
 from feedmill.tables.mapped_column import MappedColumn
 
@@ -181,10 +177,9 @@ class Combiner:
 
     def follow_first(self, now_ms: int, has_time: HasTime = always) -> None:
         """Rank what may hide, show or delete, and nothing else."""
-        view = self.view
-        while view.change_counts[0] or view.overridden.is_searching:
-            if not view.find_overridden(_FOLLOWED_ROWS):
-                self._follow_some(now_ms, view.change_counts[0])
+        while (first := self.view.change_counts[0]) or self.view.overridden.is_searching:
+            if not self.view.find_overridden(_FOLLOWED_ROWS):
+                self._follow_some(now_ms, first)
             if not has_time():
                 break
 
