@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
@@ -20,11 +21,7 @@ from feedmill.rankers.combiner.gating import DECISIONS
 from feedmill.rankers.combiner.live_feeds import LiveFeeds
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.row_passes import RowPasses, is_other
-from feedmill.rankers.combiner.signal_fields import (
-    Fields,
-    signal_fields,
-    whole_fields,
-)
+from feedmill.rankers.combiner.signal_fields import Fields, signal_fields, whole_fields
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView, deciding_bits
 from feedmill.tables.mapped_column import MappedColumn
 
@@ -356,7 +353,8 @@ class Combiner:
             del self._pending.feeds[name]
             change = feed.change(self.followed.offset)
             if change is not None:
-                changes.append(change)
+                ended = self.followed.ended.get(name) if change.whole else None
+                changes.append(replace(change, ended=ended) if ended else change)
             if not has_time():
                 break
         return changes
