@@ -17,8 +17,8 @@ from feedmill.cli.duration import Duration, duration_text
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json
 from feedmill.events.errors import UsageError
-from feedmill.events.signal import SignalNames
 from feedmill.operations.experiment_runs import ExperimentRun
+from feedmill.streams.kafka.topic_reader import records_after
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment, read_environment
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
+# An exporter that runs writes a part each minute.
+_BEHIND_MS = 15 * 60_000
 
 
 @click.command()
@@ -81,7 +83,10 @@ def export(
             click.echo(f"a gap: {where} were gone before they were read", err=True)
 
     options = ExportOptions(out, key, follow, part_s=every / 1000, keep_days=keep_days)
-    run_export(environment, options, tell)
+    try:
+        run_export(environment, options, tell)
+    except KeyboardInterrupt:
+        click.echo("ended: what no part has yet is read again at the next start", err=True)
 
 
 @click.command()
@@ -163,35 +168,44 @@ def forget(*, folder: Path, user: str, key: Path | None, as_json: bool) -> None:
     print_json({"removed": removed}) if as_json else click.echo(f"{removed:,} rows removed")
 
 
-def exported_part(folder: Path, run: ExperimentRun, names: SignalNames) -> dict[str, Any]:
+def exported_part(environment: Environment, folder: Path, run: ExperimentRun) -> dict[str, Any]:
     """Return what an export has of an experiment, for `status`; `UsageError` where there is none.
 
-    `users` is missing where nobody was exposed.
+    `waiting` is how many exposures and engagements Kafka has that it has not; `users` is missing
+    where nobody was exposed.
     """
     from feedmill.experiments.join import exposed_users
     from feedmill.experiments.parts import open_export
+    from feedmill.operations.experiment_export import WHOLE_LOGS
     from feedmill.operations.experiment_record import ExportedSettings, record_of, to_join
 
     kept = open_export(folder)
-    found: dict[str, Any] = {"through_ms": kept.parts[-1].through_ms}
+    last = kept.parts[-1]
+    found: dict[str, Any] = {"through_ms": last.through_ms}
+    read = {topic: last.offsets.get(topic, {}) for topic in WHOLE_LOGS}
+    found["waiting"] = records_after(environment, read)
     found["rejected"] = sum(part.rejected_count for part in kept.parts)
     try:
         users = exposed_users(kept, to_join(run))
     except UsageError:
         return found
-    record = record_of(kept, ExportedSettings(kept, names), run, users)
+    record = record_of(kept, ExportedSettings(kept, environment.signals), run, users)
     found |= msgspec.to_builtins(users)
     return {**found, "gaps": [gap.what for gap in record.gaps or ()], "overlap": record.overlap}
 
 
 def exported_text(found: dict[str, Any], at_ms: int) -> str:
     """Return that as lines for people."""
-    behind = duration_text(max(0, at_ms - found["through_ms"]))
+    behind_ms, waiting = max(0, at_ms - found["through_ms"]), found["waiting"]
+    upto = f"up to {duration_text(behind_ms)} ago" if found["through_ms"] else "nothing yet"
+    behind = f"exported {upto}, {waiting:,} records wait"
+    if waiting and behind_ms > _BEHIND_MS:
+        behind += " (does `feedmill experiments export --follow` run? Kafka keeps them eight days)"
     if "users" not in found:
-        return "exported: nobody was exposed"
+        return f"{behind}: nobody was exposed"
     arms = ", ".join(f"{arm} {users:,}" for arm, users in found["by_arm"].items())
     lines = [
-        f"exported up to {behind} ago: {found['users']:,} users ({arms}), {found['complete']:,}"
+        f"{behind}: {found['users']:,} users ({arms}), {found['complete']:,}"
         f" with a complete window, {found['mismatched']:,} with another arm than the assignment"
         " gives"
     ]

@@ -64,7 +64,7 @@ def status(environment: Environment, name: str, data: Path | None, as_json: bool
     lists = list(_lists(reader, run))
     released = releases_during(read_all(environment, "models"), run)
     changes = [*changes_during(log, run), *released]
-    exported = None if data is None else exported_part(data, run, environment.signals)
+    exported = None if data is None else exported_part(environment, data, run)
     if as_json:
         print_json(
             {

@@ -109,7 +109,7 @@ def next_experiment(
         if (other := experiment_of(feed, there)) is not None:
             raise BadSetting(
                 f"Expected a feed without an experiment, got {feed!r}, in which {other!r} runs"
-                f" - at `{path}`"
+                f" - at `{path}`; stop that first"
             )
         _check_start(experiment, feed, policy, names)
     return experiment

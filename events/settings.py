@@ -125,6 +125,16 @@ class Settings:
             if (policy := self.policy_of(feed)) is not None
         }
 
+    @cached_property
+    def ended(self) -> Mapping[str, tuple[str, ...]]:
+        """By feed every arm of what was stopped in it, as `<experiment>.<arm>`."""
+        ended: dict[str, tuple[str, ...]] = {}
+        for name, experiment in self.experiments.items():
+            arms = [f"{name}.{arm.name}" for arm in experiment.arms[1:]]
+            for feed in experiment.feeds if experiment.stopped else ():
+                ended[feed] = (*ended.get(feed, ()), *arms)
+        return ended
+
     @property
     def arms(self) -> Iterator[tuple[str, Policy]]:
         """Every arm of a running experiment in every feed, as `<experiment>.<arm>`."""

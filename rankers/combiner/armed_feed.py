@@ -61,10 +61,16 @@ class ArmedFeed(FeedRanking):
     def is_short(self) -> bool:
         return super().is_short or any(arm.is_short for arm in self._others)
 
-    def update(self, rows: Rows, now_ms: int) -> bool:
-        has_changed = super().update(rows, now_ms)
+    def _update_many(self, rows: Rows, now_ms: int) -> bool:
+        has_changed = super()._update_many(rows, now_ms)
         for arm in self._others:
-            has_changed |= arm.update(rows, now_ms)
+            has_changed |= arm._update_many(rows, now_ms)
+        return has_changed
+
+    def _rank_one(self, row: int, created_ms: int, author: int, *, is_out: bool) -> bool:
+        has_changed = super()._rank_one(row, created_ms, author, is_out=is_out)
+        for arm in self._others:
+            has_changed |= arm._rank_one(row, created_ms, author, is_out=is_out)
         return has_changed
 
     def leave(self, rows: Rows) -> bool:

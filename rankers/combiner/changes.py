@@ -36,7 +36,7 @@ class FeedChange(Struct, frozen=True):
 
     `experiment` is what `:info` says of the experiment that runs in the feed, "" for none, and
     `arms` are the changes of its arms' lists, each `feed` of these being `<experiment>.<arm>`: they
-    are of the same step, and whole if this is.
+    are of the same step, and whole if this is.  A whole one removes the lists of arms that `ended`.
     """
 
     feed: str
@@ -49,6 +49,7 @@ class FeedChange(Struct, frozen=True):
     config_offset: int
     experiment: str = ""
     arms: Sequence[FeedChange] = ()
+    ended: Sequence[str] = ()
 
     @property
     def is_renewal(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
@@ -356,7 +357,8 @@ class Combiner:
             del self._pending.feeds[name]
             change = feed.change(self.followed.offset)
             if change is not None:
-                changes.append(change)
+                ended = self.followed.ended.get(name) if change.whole else None
+                changes.append(replace(change, ended=ended) if ended else change)
             if not has_time():
                 break
         return changes

@@ -73,6 +73,9 @@ class FeedRanking:
         if len(rows) < _MANY_FROM:
             have_moved = [self._update_one(row, now_ms) for row in rows.tolist()]
             return any(have_moved)
+        return self._update_many(rows, now_ms)
+
+    def _update_many(self, rows: Rows, now_ms: int) -> bool:
         view, scores = self._view, self.scores.score[rows]
         created_ms = view.post.created_ms[rows]
         scores[created_ms < self._cutoff_ms(now_ms)] = -np.inf
@@ -85,14 +88,17 @@ class FeedRanking:
 
     def _update_one(self, row: int, now_ms: int) -> bool:
         """What `update` does, for one post."""
-        post, score = self._view.post, self.scores.score.item(row)
+        post = self._view.post
         created_ms = post.created_ms.item(row)
         is_others = self._authors and self._view.author_of(row) not in self._authors
-        if is_others or created_ms < self._cutoff_ms(now_ms):
-            score = -np.inf
+        is_out = is_others or created_ms < self._cutoff_ms(now_ms)
+        return self._rank_one(row, created_ms, post.author.item(row), is_out=bool(is_out))
+
+    def _rank_one(self, row: int, created_ms: int, author: int, *, is_out: bool) -> bool:
+        score = -np.inf if is_out else self.scores.score.item(row)
         if score > -np.inf:
             self._oldest_ms = min(self._oldest_ms, created_ms)
-        return self.list.update_one(row, score, post.author.item(row))
+        return self.list.update_one(row, score, author)
 
     def leave(self, rows: Rows) -> bool:
         """These posts are not of the feed any more; whether its list changed.
@@ -196,19 +202,19 @@ class FeedRanking:
         """The change where one post moved, as in most of them, and nothing else."""
         size, at = len(self._written_rows), move.to_at
         was_shown, is_shown = 0 <= move.from_at < len(before), 0 <= at < size
-        left = before[move.from_at : move.from_at + 1] if was_shown else before[:0]
+        left = before.item(move.from_at) if was_shown else None
         if is_shown and not was_shown and len(before) == size:
-            left = before[-1:]  # the last one falls off a full feed
+            left = before.item(size - 1)  # the last one falls off a full feed
         elif was_shown and not is_shown and len(before) == size:
             at, is_shown = size - 1, True  # the next one follows
-        entries, removed, ids = [], left.tolist(), self._view.ids
+        ids, entries = self._view.ids, []
         if is_shown:
             row = self._written_rows.item(at)
-            entries.append((ids[row], self._written_scores.item(at)))
-            removed = [other for other in removed if other != row]
-        elif not removed:
+            entries = [(ids[row], self._written_scores.item(at))]
+            left = None if left == row else left
+        elif left is None:
             return None
-        return self._feed_change(config_offset, entries, [ids[other] for other in removed])
+        return self._feed_change(config_offset, entries, [] if left is None else [ids[left]])
 
     def renewal(self, config_offset: int) -> FeedChange | None:
         """A change without entries, to renew the feed; None while a whole one is due."""

@@ -51,27 +51,31 @@ class FeedScores:
     def update(self, rows: RowSelection) -> None:
         """Score these rows anew; their decisions must be up to date."""
         view = self._view
-        self.gates.grow()
-        self._score.grow(view.capacity)
-        score = self._score.values
-        if not isinstance(rows, slice) and len(rows) < _MANY_FROM:
-            for row in rows.tolist():
-                score[row] = self._score_of(row)
-            return
+        self.grow()
         values = {name: view.signals[name].value[rows] for name in self.weights.signals}
         created_ms = view.post.created_ms[rows]
         total = scores_of(self.weights, values, self.gates.factors(rows), created_ms)
         total[self.gates.code[rows] > DEMOTE] = -np.inf
-        score[rows] = total
+        self._score.values[rows] = total
 
-    def _score_of(self, row: int) -> float:
-        """What `update` computes for one row, to the last bit."""
-        if self.gates.code.item(row) > DEMOTE:
-            return -np.inf
-        view, weights = self._view, self.weights
-        values = {name: view.signals[name].value.item(row) for name in weights.signals}
+    def update_one(self, row: int, created_ms: int, values: dict[str, float]) -> None:
+        """What `update` does for one row, to the last bit; there must be room for it.
+
+        `values` are those of its signals that were read so far; it gets what else is needed.
+        """
+        if self.gates.code_of(row) > DEMOTE:
+            self._score.cells[row] = -np.inf
+            return
+        for name in self.weights.signals:
+            if name not in values:
+                values[name] = self._view.signals[name].value.item(row)
         factor = self.gates.factor_of(row)
-        return score_of(weights, values, factor, view.post.created_ms.item(row))
+        self._score.cells[row] = score_of(self.weights, values, factor, created_ms)
+
+    def grow(self) -> None:
+        """Make room for all rows of the view."""
+        self.gates.grow()
+        self._score.grow(self._view.capacity)
 
 
 class PolicyCache:
@@ -134,8 +138,17 @@ class PolicyCache:
             due = rows if decisions.has_open_gate else judged
             if len(due):
                 decisions.update(due, now_ms)
+        if len(rows) >= _MANY_FROM:
+            for scores in self._scores.values():
+                scores.update(rows)
+            return
         for scores in self._scores.values():
-            scores.update(rows)
+            scores.grow()
+        for row in rows.tolist():
+            # Read once for all policies.
+            created_ms, values = self._view.post.created_ms.item(row), dict[str, float]()
+            for scores in self._scores.values():
+                scores.update_one(row, created_ms, values)
 
     def fill(self, rows: RowSelection, now_ms: int) -> None:
         """Decide and score these rows where it is unfinished."""

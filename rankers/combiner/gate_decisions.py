@@ -64,6 +64,11 @@ class GateDecisions:
         """Shape (n,): a decision of `gating`, `ABSENT` where there is no post."""
         return self._code.values
 
+    def code_of(self, row: int) -> int:
+        """The decision on one row."""
+        code: int = self._code.cells[row]
+        return code
+
     def factors(self, rows: RowSelection) -> npt.NDArray[np.float64]:
         """The products of demote factors of these rows."""
         return self._factor.values[rows]

@@ -158,16 +158,20 @@ class RankedList:
 
     def best(self) -> tuple[Rows, Floats]:
         """The rows of the feed and their scores, best first, at most `size`; views or copies."""
+        within = self._find_within()
+        if not isinstance(within, slice):
+            shown = within.nonzero()[0]
+            if len(shown) < len(self.rows):
+                shown = shown[: self._size]
+                return self.rows.take(shown), self.scores.take(shown)
+            self._within = slice(None)
+        return self.rows[: self._size], self.scores[: self._size]
+
+    def _find_within(self) -> Flags | slice:
         if self._within is None:
             self._within = np.zeros(len(self.rows), bool)
             self._within[self._within_cap()] = True
-        if not isinstance(self._within, slice):
-            shown = self._within.nonzero()[0]
-            if len(shown) < len(self.rows):
-                shown = shown[: self._size]
-                return self.rows[shown], self.scores[shown]
-            self._within = slice(None)
-        return self.rows[: self._size], self.scores[: self._size]
+        return self._within
 
     def take_move(self) -> Move | None:
         """The move that is all that changed since the last call, if one is.
@@ -186,7 +190,10 @@ class RankedList:
         """Whether posts that the list does not keep may belong into the feed."""
         if not self._may_be_short:
             return False
-        short = self._floor is not None and len(self.best()[0]) < self._size
+        within, count = self._find_within(), len(self)
+        if not isinstance(within, slice):
+            count = int(np.count_nonzero(within))
+        short = self._floor is not None and count < self._size
         self._may_be_short = short or any(
             self._count_of(author) < (self._most or 0) for author in self._author_floors
         )

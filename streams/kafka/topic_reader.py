@@ -238,6 +238,25 @@ def count_partitions(environment: Environment, topics: Sequence[str]) -> dict[st
         client.close()
 
 
+def records_after(environment: Environment, offsets: Mapping[str, Mapping[int, int]]) -> int:
+    """Return how many records of topics have these offsets by partition, 0 where none, or later.
+
+    Raises what `open_topic` raises.
+    """
+    counts = count_partitions(environment, list(offsets))
+    starts = {
+        TopicPartition(environment.topic(topic), partition): offsets[topic].get(partition, 0)
+        for topic, count in counts.items()
+        for partition in range(count)
+    }
+    client = KafkaConsumer(**_settings(environment))
+    try:
+        firsts, ends = client.beginning_offsets([*starts]), client.end_offsets([*starts])
+    finally:
+        client.close()
+    return sum(max(0, ends[at] - max(start, firsts[at])) for at, start in starts.items())
+
+
 def _no_topic(environment: Environment, name: str) -> UsageError:
     return UsageError(
         f"Kafka at {environment.kafka} has no topic `{name}`; create the topics with"

@@ -211,7 +211,8 @@ class FeedWrites:
     def _arguments(self, mode: str, change: FeedChange, token: int, now_ms: int) -> list[Argument]:
         known, last = self._known.get(change.feed), self._last_version.get(change.feed, 0)
         version = -1 if known is None else known.version
-        return [token, mode, version, now_ms, last, change.experiment]
+        ended = change.ended
+        return [token, mode, version, now_ms, last, change.experiment, len(ended), *ended]
 
     def _held(self, change: FeedChange) -> Sequence[int]:
         """The sizes that Redis must hold for a change that is not whole."""

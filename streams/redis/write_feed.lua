@@ -2,9 +2,9 @@
 -- KEYS: of the feed, and of each of its arms, the list, its info, and where a whole list is built
 --       (exists only while this runs); tombstone:{f}.
 -- ARGV: token, mode (whole | change | shrink), expected version, now_ms, version to exceed, the
---       experiment ('' for none), then of each list: expected size, size afterwards, number of
---       removed members, members..., number of entries, score, member, ..., number of the words of
---       its info, field, value, ...
+--       experiment ('' for none), number of arms that ended, arms..., then of each list: expected
+--       size, size afterwards, number of removed members, members..., number of entries, score,
+--       member, ..., number of the words of its info, field, value, ...
 -- Returns {status, version}: 1 written, 2 of some list only members were removed (`shrink`, or there
 -- is no memory for more), 0 Redis does not hold what the change is about, below 0 a newer owner has
 -- the feed: minus its token.
@@ -12,7 +12,7 @@
 -- When Redis is out of memory it refuses ZADD and HSET, but no longer once a script has written
 -- something.  So what may take memory comes first, and ZREM first only where no list grows.
 local mode, now_ms = ARGV[2], tonumber(ARGV[4])
-local lists, at, is_moved = {}, 7, mode ~= 'change'
+local lists, at, is_moved = {}, 8 + tonumber(ARGV[7]), mode ~= 'change'
 for i = 1, #KEYS - 1, 3 do
   local list = {feed = KEYS[i], info = KEYS[i + 1], copy = KEYS[i + 2]}
   list.held, list.size = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
@@ -163,18 +163,10 @@ if refusal and not is_written then
   return refusal
 end
 
-if mode == 'whole' and experiment then
-  -- Arms that there are no more.
-  local known, before = {}, cjson.decode(experiment)
-  for _, list in ipairs(lists) do
-    known[list.feed] = true
-  end
-  for _, arm in ipairs(before.arms) do
-    local key = feed .. ':arm:' .. before.name .. '.' .. arm.name
-    if not known[key] then
-      redis.call('DEL', key, key .. ':info')
-    end
-  end
+-- By name: whoever removed the info took with it what ran in the feed.
+for i = 8, 7 + tonumber(ARGV[7]) do
+  local key = feed .. ':arm:' .. ARGV[i]
+  redis.call('DEL', key, key .. ':info')
 end
 if status == 2 and not exists then
   return {2, version}  -- without an info there is no feed, as far as readers can tell

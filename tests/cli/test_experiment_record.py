@@ -66,17 +66,21 @@ def test_a_killed_exporter_leaves_the_same_bytes(log: KafkaLog, run: Run) -> Non
     send(log, *(events[::2] for events in EVENTS))
     log.produce("exposures", BAD)
     drawn = random.Random(3)
-    for number in range(3):
+    for number, end in enumerate((signal.SIGKILL, signal.SIGKILL, signal.SIGINT)):
         some = [events[1 + 2 * number :: 6] for events in EVENTS]
         words = "experiments export --out killed --key key.txt --follow --every 0.02s"
         with subprocess.Popen(
-            [sys.executable, "-m", "feedmill.cli.main", *words.split()], stdout=subprocess.PIPE
+            [sys.executable, "-m", "feedmill.cli.main", *words.split()],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         ) as process:
-            assert process.stdout is not None
+            assert process.stdout is not None and process.stderr is not None
             until(process.stdout.readline, 60)
             send(log, *some)
             time.sleep(drawn.uniform(0, 0.6))
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(end)
+            told = process.stderr.read().decode()
+    assert "ended: what no part has yet is read again" in told
     again = run("experiments export --out killed --key key.txt")
     assert again.exit_code == 0, again.output
     whole = run("experiments export --out whole --key key.txt")

@@ -46,6 +46,8 @@ def write_lists(writer: WrittenRedis) -> None:
     """The lists that a combiner would write, but for `fresher` in the feed `mine`."""
     for feed in ("global", "mine"):
         writer.feed(feed, {"a": 1.0, "b": 2.0})
+        info = f"{writer.prefix}feed:{{{feed}}}:info"
+        writer.client.hset(info, "fresh_until_ms", now_ms() + 600_000)
     of_arm = f"{writer.prefix}feed:{{global}}:arm:fresher.fresher"
     writer.client.copy(f"{writer.prefix}feed:{{global}}", of_arm)
     writer.client.copy(f"{writer.prefix}feed:{{global}}:info", f"{of_arm}:info")
@@ -152,9 +154,11 @@ def test_what_an_export_has_is_shown_too(
             {"user_id": user, "arm": arm, "at_ms": now_ms() - 1000, **exposure, **other},
         )
     topics.send("exposures", "bob", {"user_id": "bob"})
+    shown.append(run("experiments status fresher --data data"))
     run("experiments export --out data")
     shown.append(run("experiments status fresher --data data"))
     texts = [one.stdout.partition("\nexported")[2] or one.stderr.splitlines()[-1] for one in shown]
     golden.check("experiment_export.txt", re.sub(r"\b[0-9]+s ago", "<age> ago", "\n".join(texts)))
     found = json.loads(run("experiments status fresher --data data --json").stdout)["export"]
     assert (found["users"], sum(found["by_arm"].values()), found["rejected"]) == (20, 20, 1)
+    assert found["waiting"] == 0

@@ -33,7 +33,8 @@ def test_one_row_is_scored_as_many_are(half_life_hours: float | None, quality: f
     rows = np.arange(POSTS, dtype=np.int32)
     decisions.update(rows, NOW_MS)
     together.update(rows)
-    for row in rows:
-        apart.update(np.array([row], np.int32))
+    apart.grow()
+    for row in rows.tolist():
+        apart.update_one(row, view.post.created_ms.item(row), {})
     assert apart.score[:POSTS].tolist() == together.score[:POSTS].tolist()
     assert 10 < np.isneginf(apart.score[:POSTS]).sum() < POSTS / 2

@@ -1,91 +1,19 @@
 """What the combiner ranked reaches a real Redis, in the right order and under the right token."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
-from builders.events import post, settings_of, signal
+from builders.events import settings_of, signal
 from builders.own_redis import OwnRedis, RedisClient
+from builders.ranking_owner import KEYS, NOW_MS, Owner, always, never, settle_all, tokens
 from builders.waiting import until
-from feedmill.events.partition import ALL_SHARDS, shard_of
+from feedmill.events.partition import shard_of
 from feedmill.events.post import Deletion
-from feedmill.events.signal import SignalNames
-from feedmill.rankers.combiner import Combiner
-from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.ranking.feed_freshness import FeedFreshness
-from feedmill.streams.ranking.redis_handover import RedisHandover
-from feedmill.streams.redis.commands import Keys
-from feedmill.streams.settings.clock import LogClock, now_ms
-from feedmill.streams.settings.environment import Environment
-from feedmill.streams.worker.step import StepContext
 
 pytestmark = pytest.mark.stack
-
-NAMES = SignalNames()
-NOW_MS = now_ms()  # Redis drops by its own clock what is out of the window
-KEYS = Keys("")
-
-
-def tokens(token: int | None, shards: Iterable[int] = ALL_SHARDS) -> dict[int, int]:
-    """By shard the token of an owner, which has none if it has no token."""
-    return {} if token is None else dict.fromkeys(shards, token)
-
-
-def always() -> bool:
-    return True
-
-
-def never() -> bool:
-    return False
-
-
-class Owner:
-    """A combiner that writes to Redis, one cycle after the other."""
-
-    def __init__(self, url: str, token: int | None) -> None:
-        clock = LogClock(lambda: 0.0)
-        clock.stamp(NOW_MS)
-        self.combiner = Combiner(NAMES, shards=frozenset())
-        self.hurries = 0
-        connection: Any = SimpleNamespace()
-        context = StepContext(connection, clock, Metrics("combiner", "one"), 1, self._hurry)
-        environment = Environment(redis=url)
-        self.handover = RedisHandover(environment, self.combiner, FeedFreshness(1, "one"), context)
-        self.handover.set_tokens(tokens(token))
-
-    def _hurry(self) -> None:
-        self.hurries += 1
-
-    def add(self, post_id: str, *communities: str) -> None:
-        view = self.combiner.view
-        one = post(post_id, author_id=post_id, created_at_ms=NOW_MS, communities=communities)
-        view.update_post(one, 1, NOW_MS)
-        for name in NAMES.all:
-            view.update_signal(name, signal(post_id, 1, 0.1))
-
-    def cycle(self, has_time: Callable[[], bool] = always, *, caught_up: bool = True) -> None:
-        self.handover.begin_writing()
-        self.handover.follow()
-        self.combiner.work(NOW_MS)
-        self.handover.write(has_time, caught_up=caught_up)
-
-    def cycle_until(self, is_so: Callable[[], bool]) -> None:
-        def tried() -> bool:
-            self.cycle()
-            return is_so()
-
-        until(tried, every=0.005)
-
-    def settle(self) -> None:
-        """Go on until everything is written."""
-        self.cycle_until(lambda: self.handover.shown_offset == self.combiner.settings.offset)
-        self.cycle_until(lambda: not self.combiner.has_changes and self.is_idle())
-
-    def is_idle(self) -> bool:
-        return self.handover._writer.is_idle and not self.handover._submitted
 
 
 @pytest.fixture
@@ -277,18 +205,6 @@ def test_writes_that_a_newer_owner_has_refused_are_counted(
 
 SHARDS = (frozenset(range(0, 64, 2)), frozenset(range(1, 64, 2)))
 COMMUNITIES = [f"c{n}" for n in range(12)]
-
-
-def settle_all(*owners: Owner) -> None:
-    """Let all go on in turns until each has written everything."""
-
-    def all_settled() -> bool:
-        for owner in owners:
-            owner.cycle()
-        settled = [o.is_idle() and not o.combiner.has_changes for o in owners]
-        return all(settled) and not any(o.handover.is_behind for o in owners)
-
-    until(all_settled, every=0.005)
 
 
 def is_looked_at(owner: Owner, since_s: float) -> bool:

@@ -192,6 +192,22 @@ def test_start_and_stop_change_no_other_feed_and_leave_no_key(
     assert "experiment" not in info_of(client)
 
 
+@pytest.mark.parametrize("next_one", [False, True])
+def test_who_removes_the_info_as_an_experiment_stops_leaves_no_arm_behind(
+    client: RedisClient, engine: Engine, next_one: bool
+) -> None:
+    engine.start()
+    engine.write()
+    client.delete(KEYS.info("global"))
+    engine.stop()
+    if next_one:
+        engine.set("experiments/two", ONE)
+    engine.write()
+    expected = {f"two.{name.removeprefix('one.')}" for name in NAMES} if next_one else set()
+    assert arms_of(client).keys() == expected
+    assert len(client.keys(f"{PREFIX}*:arm:*")) == 2 * len(expected)
+
+
 @pytest.mark.parametrize("how", ["stopped", "next", "feed gone"])
 def test_an_owner_that_comes_later_removes_arms_that_ended_meanwhile(
     own_redis: OwnRedis, client: RedisClient, engine: Engine, how: str
