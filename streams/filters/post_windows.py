@@ -15,7 +15,12 @@ from itertools import islice
 
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.source_window import WINDOW_BYTES, WINDOW_RECORDS
+from feedmill.filters.source_window import (
+    WINDOW_BYTES,
+    WINDOW_MS,
+    WINDOW_RECORDS,
+    time_after,
+)
 from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
 from feedmill.streams.kafka.batches import TEXT_BYTES, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
@@ -26,6 +31,8 @@ from feedmill.streams.worker.step import Poisoned, no_poison
 Taker = Callable[[int, Sequence[Record], PostBatch], None]
 SLICE_RECORDS, SLICE_BYTES = 64, TEXT_BYTES // 8
 _READ_RECORDS, _READ_BYTES = 500, TEXT_BYTES
+# Behind the last post, which may fail: the next one may have an earlier timestamp.
+_KEPT_MS = WINDOW_MS + 60_000
 # So many windows are kept at a time, each of `WINDOW_BYTES` at most.
 _AT_ONCE = 4
 
@@ -38,13 +45,19 @@ class _Window:
     is_begun: bool = False
     is_read: bool = False
     posts: deque[tuple[Record, Post]] = field(default_factory=deque)
+    times: deque[int] = field(default_factory=deque)
     size: int = 0
 
     def append(self, record: Record, post: Post) -> None:
         """Take the next post in, and those out that leave before the first that comes."""
+        at_ms = time_after(self.times[-1] if self.times else 0, record.timestamp)
         self.posts.append((record, post))
+        self.times.append(at_ms)
         self.size += _size(record)
-        while self.size - _size(self.posts[0][0]) >= WINDOW_BYTES:
+        while (
+            self.times[0] <= at_ms - _KEPT_MS or self.size - _size(self.posts[0][0]) >= WINDOW_BYTES
+        ):
+            self.times.popleft()
             self.size -= _size(self.posts.popleft()[0])
 
     def slice(self) -> list[tuple[Record, Post]]:

@@ -89,8 +89,8 @@ class Worker:
         transaction = Transaction(self.connection, group, stage=group, now_ms=clock.now_ms)
         ranks = any(step.ranks for step in steps)
         # Others rank by what it writes, until an assignment gives it all shards of feeds.
-        transaction.send_soon(soon=not ranks)
-        self._send_soon, self._shards = transaction.send_soon, 0
+        transaction.sends_soon = not ranks
+        self._transaction, self._shards = transaction, 0
         shares = memory_shares(environment)
         self.writer = TransactionalWriter(transaction, owner=owner, shares=shares)
         self.poison = PoisonWatch(
@@ -286,7 +286,7 @@ class Worker:
     def _follow_assignment(self) -> None:
         while (taken := self.group.take_change()) is not None:
             change = self.poison.assigned(taken)
-            self._send_soon(soon=len(change.shards) < self._shards)
+            self._transaction.sends_soon = len(change.shards) < self._shards
             if change.places:
                 self.writer.assigned(change, self.group.group_metadata())
             else:

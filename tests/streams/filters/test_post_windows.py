@@ -1,5 +1,6 @@
 """The windows of gained partitions: what is handed on, to whom, how much at once, and when."""
 
+import random
 from collections.abc import Sequence
 from itertools import count
 
@@ -11,7 +12,12 @@ from builders.records import StoredRecord, record
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.source_window import WINDOW_BYTES, WINDOW_RECORDS
+from feedmill.filters.source_window import (
+    WINDOW_BYTES,
+    WINDOW_MS,
+    WINDOW_RECORDS,
+    SourceWindow,
+)
 from feedmill.streams.filters.post_windows import SLICE_BYTES, SLICE_RECORDS, PostWindows
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
@@ -91,6 +97,39 @@ def test_a_window_has_the_last_posts_before_the_first_that_comes(
     assert all(many <= SLICE_RECORDS and size < SLICE_BYTES + 25_000 for many, size in taken.slices)
     # Nothing is read twice.
     assert len(log.reads) == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_posts_of_hours_ago_are_left_out_and_rates_are_those_of_who_judged_them_all(
+    seed: int,
+) -> None:
+    drawn = random.Random(seed)
+    records = posts(["short"] * 400)
+    at_ms = NOW_MS
+    for one in records:
+        one.timestamp = at_ms + drawn.randint(-2_000, 2_000)
+        at_ms += drawn.randint(0, 60_000)
+        if seed % 2 and drawn.random() < 0.005:
+            # The broker's clock is set.
+            at_ms += drawn.choice((-5, 5)) * WINDOW_MS
+    windows, _, [taken] = made({0: records})
+    windows.assigned(gained(1, p0=390))
+    while windows.work(1.0):
+        pass
+    offsets = taken.offsets[0]
+    assert seed % 2 or len(offsets) < 200
+    coming = records[390:391]
+    assert in_window([records[i] for i in offsets] + coming) == in_window(records[:391])
+
+
+def in_window(records: Sequence[StoredRecord]) -> list[float]:
+    """Return the offsets of those that are left once the last one came."""
+    window = SourceWindow()
+    for one in records:
+        window.drop_first(window.leaving(one.offset, one.timestamp, 1, 1))
+        window.append(one.offset, one.timestamp, 1, float(one.offset), ())
+    count = sum(1 for _ in window.from_value(-1.0))
+    return [window.take_first()[0] for _ in range(count)]
 
 
 def test_all_takers_get_each_window_by_one_reading_whichever_of_them_asks() -> None:
