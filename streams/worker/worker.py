@@ -114,6 +114,7 @@ class Worker:
         self._group_name = group
         # Before it joins its group: whether others are members of it.
         self._has_others: Future[bool] | None = None
+        self._has_prepared, self._is_static = False, environment.instance_is_given
         self._followed: Settings | None = None  # by all steps, once they have begun
         self._is_busy = False
         self._next_step = 0
@@ -278,7 +279,13 @@ class Worker:
         if asked is None or not asked.done():
             return
         has_others = asked.exception() is None and asked.result()
-        may_join = self._knows_what_to_run() and all(step.may_join for step in self.steps)
+        is_settled = self._knows_what_to_run()
+        # A static member comes back to its own partitions, which nobody else has.
+        if has_others and is_settled and not self._has_prepared and not self._is_static:
+            self._has_prepared = True
+            for step in self.steps:
+                step.prepare()
+        may_join = is_settled and all(step.may_join for step in self.steps)
         if may_join or not has_others:
             self._has_others = None
             self.group.start()

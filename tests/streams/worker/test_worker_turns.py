@@ -33,12 +33,15 @@ class CountedStep(Step):
         self.name = name
         self.restores = is_urgent
         self.may_take_partitions = True
-        self.polls = self.backgrounds = 0
+        self.polls = self.backgrounds = self.prepares = 0
         self.budgets: list[float] = []
 
     @property
     def is_urgent(self) -> bool:
         return self.restores
+
+    def prepare(self) -> None:
+        self.prepares += 1
 
     @property
     def may_join(self) -> bool:
@@ -78,8 +81,11 @@ def test_beside_others_a_worker_joins_once_it_could_go_on(kafka: KafkaLog) -> No
     with looping(first):
         until(lambda: first.group.owned == (0, 1))
         with looping(second):
-            until(lambda: steps[1].polls > 50 and steps[1].backgrounds > 50)
+            until(lambda: steps[1].prepares > 0)
+            polls, backgrounds = steps[1].polls, steps[1].backgrounds
+            until(lambda: steps[1].polls > polls + 50 and steps[1].backgrounds > backgrounds + 50)
             assert (first.group.owned, second.group.owned) == ((0, 1), ())
+            assert [step.prepares for step in steps] == [0, 1]
             assert second.status.ready_reason() == "waiting for partitions"
             steps[1].may_take_partitions = True
             until(lambda: len(second.group.owned) == len(first.group.owned) == 1)
