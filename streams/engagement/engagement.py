@@ -117,8 +117,8 @@ class EngagementStep(ModelStep):
             self._states[partition] = state
         self._rescoring.assigned(change)
 
-    def prepare(self) -> None:
-        for partition in range(self.context.partitions):
+    def prepare(self, partitions: Collection[int]) -> None:
+        for partition in self._restore.unknown(partitions):
             self._restore.read_ahead(partition, self._new_state())
 
     @property

@@ -65,6 +65,10 @@ class EngagementRestore:
         self._partitions[partition] = _Restoring(state, 0, 0, "ahead")
         self._counters.add({TopicPartition("counters", partition): BEGINNING})
 
+    def unknown(self, partitions: Iterable[int]) -> list[int]:
+        """Return those of some partitions that were not begun, nor read ahead."""
+        return [partition for partition in partitions if partition not in self._partitions]
+
     @property
     def ahead(self) -> set[int]:
         """The partitions that are read ahead."""

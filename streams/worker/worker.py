@@ -40,6 +40,7 @@ from feedmill.streams.worker.decoding import decode_work
 from feedmill.streams.worker.heap import settle_memory, trim_heap
 from feedmill.streams.worker.input import SOON_S, Input, Taken
 from feedmill.streams.worker.step import Step, StepContext, WorkBatch
+from feedmill.streams.worker.takeover import LEAVE_S, Takeover
 from feedmill.streams.worker.watchdog import Watchdog, ends_within
 from feedmill.streams.worker.worker_status import WorkerStatus
 
@@ -105,6 +106,7 @@ class Worker:
             shares=[*([POSTS] if judges else ()), *([SHARDS] if ranks else ())],
         )
         followed = (*FOLLOWED, *(f"signals.{name}" for name in environment.signals.all))
+        self.takeover = Takeover(environment, self.group, self.steps)
         self.topics = TopicIds(self.connection, group, followed, self.writer.commit_once)
         self._dead_letters_of = dead_letters_of
         self._input = Input(
@@ -114,10 +116,9 @@ class Worker:
         self._group_name = group
         # Before it joins its group: whether others are members of it.
         self._has_others: Future[bool] | None = None
-        self._has_prepared, self._is_static = False, environment.instance_is_given
         self._followed: Settings | None = None  # by all steps, once they have begun
         self._is_busy = False
-        self._next_step = 0
+        self._next_step = self._partitions = 0
         self.status = WorkerStatus(self, Watchdog())
 
     def run(self) -> None:
@@ -137,6 +138,7 @@ class Worker:
             self._start()
             while not self.stopping.is_set():
                 self._cycle()
+            self._leave()
         finally:
             self._stop()
 
@@ -145,6 +147,7 @@ class Worker:
     def _start(self) -> None:
         self.status.start()
         partitions = self.connection.offsets.partition_count(POSTS, self.stopping)
+        self._partitions = partitions
         self._shards = self.connection.offsets.partition_count(SHARDS, self.stopping)
         self._decode = partial(
             decode_work,
@@ -189,12 +192,20 @@ class Worker:
         settle_memory()
         self._has_others = self.connection.offsets.has_others(self._group_name)
 
+    def _leave(self) -> None:
+        """Go on for a moment, where others read ahead what they get."""
+        self.takeover.leave()
+        self.time.heartbeats.hurry()
+        while self.takeover.leaving and self.takeover.goes_on:
+            self._cycle()
+
     def _stop(self) -> None:
         self.poison.ends.is_failed = failed = sys.exc_info()[1] is not None
         self.status.watchdog.stop()
         parts = [self.group.close, self.writer.close, *(s.close for s in self._started_steps)]
         parts += [self.status.close, self.time.close, self.settings.close, self.poison.close]
-        with ends_within(STOP_WITHIN_S, 1 if failed else 0):
+        left_s = STOP_WITHIN_S - LEAVE_S * bool(self.takeover.leaving)
+        with ends_within(left_s, 1 if failed else 0):
             for part in (*parts, self.releases.close, self.connection.close):
                 try:
                     part()
@@ -266,7 +277,7 @@ class Worker:
             instance = decode_instance(value)
         except BadEvent:
             return
-        takers = [self.releases.heartbeat, self.status.heartbeat]
+        takers = [self.releases.heartbeat, self.status.heartbeat, self.takeover.heartbeat]
         for take in (*takers, *(step.heartbeat for step in self.steps)):
             take(instance, at_ms)
 
@@ -280,11 +291,8 @@ class Worker:
             return
         has_others = asked.exception() is None and asked.result()
         is_settled = self._knows_what_to_run()
-        # A static member comes back to its own partitions, which nobody else has.
-        if has_others and is_settled and not self._has_prepared and not self._is_static:
-            self._has_prepared = True
-            for step in self.steps:
-                step.prepare()
+        if has_others and is_settled:
+            self.takeover.join(self._partitions)
         may_join = is_settled and all(step.may_join for step in self.steps)
         if may_join or not has_others:
             self._has_others = None
