@@ -117,8 +117,8 @@ class EngagementStep(ModelStep):
             self._states[partition] = state
         self._rescoring.assigned(change)
 
-    def prepare(self, partitions: Collection[int]) -> None:
-        for partition in self._restore.unknown(partitions):
+    def prepare(self, likely: AssignmentChange) -> None:
+        for partition in self._restore.unknown(likely.gained):
             self._restore.read_ahead(partition, self._new_state())
 
     @property

@@ -112,7 +112,9 @@ class EngagementRestore:
 
     def ready_reason(self) -> str:
         """Say what is restored still, or cannot be; "" if all is."""
-        if self._trouble or self._is_all_done():
+        if self._trouble or all(
+            one.phase in ("done", "ahead") for one in self._partitions.values()
+        ):
             return self._trouble
         return self._counters.ready_reason() or "reading the engagements of today"
 

@@ -16,7 +16,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from feedmill.events.post import Deletion, Post
@@ -69,9 +69,9 @@ class _Pending(NamedTuple):
 class FilterHistory:
     """Follows all of `posts`, and says of a cycle's posts what came before them.
 
-    `assigned` at a rebalance, `read` in every cycle, `pasts` for every batch, `fold_idle` where
-    none came.  It begins with the first partition that is gained, twice the window before the
-    first of its posts.
+    `assigned` at a rebalance, `prepare` before the first, `read` in every cycle, `pasts` for every
+    batch, `fold_idle` where none came.  It begins with the first partition that is gained, twice
+    the window before the first of its posts.
     """
 
     def __init__(
@@ -122,6 +122,21 @@ class FilterHistory:
         if not starts:
             return
         self._until.update(starts)
+        self._ask_stamps(change, starts)
+
+    def prepare(self, likely: AssignmentChange) -> None:
+        """Begin before the first posts of partitions that may come; others have them yet."""
+        if not (self._is_begun or self._stamps):
+            self._ask_stamps(
+                likely, {p: likely.starts[TopicPartition(TOPIC, p)] for p in likely.gained}
+            )
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether what `prepare` began with is there."""
+        return self._is_rebuilt or not (self._is_begun or self._stamps)
+
+    def _ask_stamps(self, change: AssignmentChange, starts: Mapping[int, int]) -> None:
         self._stamps = self._stamps or {}
         ask = {}
         for partition, start in starts.items():
@@ -186,7 +201,7 @@ class FilterHistory:
 
         Return whether a restore has more to do.
         """
-        if not self._owned and not self._is_begun:
+        if not (self._owned or self._is_begun or self._stamps):
             return False
         for batch in self._read():
             if self._is_begun:

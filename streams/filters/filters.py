@@ -104,6 +104,14 @@ class FilterStep(TextModelStep):
         if self._history is not None:
             self._history.assigned(change)
 
+    def prepare(self, likely: AssignmentChange) -> None:
+        if self._history is not None:
+            self._history.prepare(likely)
+
+    @property
+    def may_join(self) -> bool:
+        return self._history is None or self._history.is_prepared
+
     def ready_for(self, partition: int) -> bool:
         known = self._history is None or self._history.is_ready(partition)
         return known and self._windows.is_ready(partition)

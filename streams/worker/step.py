@@ -257,10 +257,10 @@ class Step(ABC):
         """Return the last record of `config` whose effect can be seen; None: all that came."""
         return None
 
-    def prepare(self, partitions: Collection[int]) -> None:  # noqa: B027 - not every step needs it
-        """Restore of partitions that may come what can be, as far as there is room.
+    def prepare(self, likely: AssignmentChange) -> None:  # noqa: B027 - not every step needs it
+        """Restore what can be of partitions that may come, `gained`, as far as there is room.
 
-        Others go on with them meanwhile, and the next assignment says which of them come.
+        Others go on with them behind `starts`; the next assignment says which of them come.
         """
 
     @property

@@ -106,7 +106,7 @@ class Worker:
             shares=[*([POSTS] if judges else ()), *([SHARDS] if ranks else ())],
         )
         followed = (*FOLLOWED, *(f"signals.{name}" for name in environment.signals.all))
-        self.takeover = Takeover(environment, self.group, self.steps)
+        self.takeover = Takeover(self.connection, group, self.group, self.steps)
         self.topics = TopicIds(self.connection, group, followed, self.writer.commit_once)
         self._dead_letters_of = dead_letters_of
         self._input = Input(
@@ -218,6 +218,7 @@ class Worker:
         start, cpu_start = time.perf_counter(), time.thread_time()
         self.status.watchdog.turn()
         self._follow_logs()
+        self.takeover.follow()
         self._join()
         self._follow_assignment()
         moved = False
@@ -293,7 +294,8 @@ class Worker:
         is_settled = self._knows_what_to_run()
         if has_others and is_settled:
             self.takeover.join(self._partitions)
-        may_join = is_settled and all(step.may_join for step in self.steps)
+        may_join = is_settled and self.takeover.is_prepared
+        may_join = may_join and all(step.may_join for step in self.steps)
         if may_join or not has_others:
             self._has_others = None
             self.group.start()

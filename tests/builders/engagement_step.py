@@ -91,7 +91,7 @@ class Running:
         connection = cast(Any, SimpleNamespace(environment=environment, offsets=offsets))
         self.step.start(StepContext(connection, clock, self.metrics, 1))
         if ahead is not None:
-            self.step.prepare([0])
+            self.step.prepare(AssignmentChange(0, gained=(0,)))
             while not self.step.may_join:
                 self.step.poll(KeptWriter())
             topics[COUNTERS] += counters[ahead:]

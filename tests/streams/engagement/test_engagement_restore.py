@@ -22,6 +22,7 @@ from builders.fake_log import KeptWriter
 from builders.records import StoredRecord
 from feedmill.streams.engagement import engagement_restore
 from feedmill.streams.engagement.packed_states import PostState, encode_state
+from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.topic_table import DAY_MS
 
 Start = Callable[..., Running]
@@ -219,3 +220,11 @@ def test_what_takes_too_much_memory_or_does_not_come_is_not_kept_ahead(
     assert state_of(again.apply(engagements=[more]), "p7").counters.counts[2] == 3
     another = run(counters, log, start=400, ahead=100, owns=False)
     assert another.logs[0].positions() == {}
+
+
+def test_a_worker_stays_ready_while_it_reads_ahead(run: Start) -> None:
+    running = run(*counted(run, 10), start=20)
+    wait(running)
+    running.step.prepare(AssignmentChange(0, gained=(1,)))
+    assert not running.step.may_join
+    assert running.step.ready_reason() == ""

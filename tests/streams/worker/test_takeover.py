@@ -1,14 +1,19 @@
 """What is read ahead before partitions move, and for whom a worker that leaves goes on."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from msgspec.structs import replace
 
 from builders.events import NOW_MS
 from feedmill.events.instance import Instance
+from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.offsets import Bounds, Committed
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker import takeover
 from feedmill.streams.worker.step import Step, WorkBatch, Writer
@@ -21,12 +26,33 @@ class Ahead(Step):
     def __init__(self, name: str, *, ranks: bool = False) -> None:
         super().__init__()
         self.name, self.ranks = name, ranks
-        self.prepared: list[set[int]] = []
+        self.prepared: list[dict[int, int]] = []
 
-    def prepare(self, partitions: Collection[int]) -> None:
-        self.prepared.append(set(partitions))
+    def prepare(self, likely: AssignmentChange) -> None:
+        self.prepared.append({p: likely.starts[TopicPartition("posts", p)] for p in likely.gained})
 
     def apply(self, work: WorkBatch, writer: Writer) -> None: ...
+
+
+class Answers:
+    """Each partition is committed up to ten times its number; the first question fails."""
+
+    def __init__(self) -> None:
+        self.fails = True
+
+    def committed(self, _: str, places: Sequence[TopicPartition]) -> Future[Any]:
+        answer = Future[Any]()
+        if self.fails:
+            self.fails = False
+            answer.set_exception(KafkaException(KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)))
+        else:
+            answer.set_result({at: Committed(10 * at.partition, "") for at in places})
+        return answer
+
+    def bounds(self, sources: Sequence[TopicPartition]) -> Future[Any]:
+        answer = Future[Any]()
+        answer.set_result({at: Bounds(0, 100) for at in sources})
+        return answer
 
 
 class Clock:
@@ -49,9 +75,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def of_worker(*, is_static: bool = False, owned: tuple[int, ...] = (0,)) -> tuple[Takeover, Ahead]:
     """The takeover of the worker `one` of the group `g`, and its step of `spam`."""
     environment = Environment(instance="one", instance_is_given=is_static)
+    connection = cast(Any, SimpleNamespace(environment=environment, offsets=Answers()))
     group = cast(Any, SimpleNamespace(name="g", owned=owned))
-    judging = Ahead("spam")
-    return Takeover(environment, group, [judging, Ahead("combiner", ranks=True)]), judging
+    steps = [Ahead("spam"), Ahead("combiner", ranks=True)]
+    return Takeover(connection, "worker", group, steps), steps[0]
+
+
+def read_ahead(one: Takeover) -> None:
+    """Ask, and once more after a failure."""
+    for _ in range(3):
+        one.follow()
 
 
 def heartbeat(
@@ -64,16 +97,22 @@ def heartbeat(
 def test_who_joins_others_reads_ahead_of_all_partitions_once() -> None:
     one, step = of_worker(owned=())
     one.join(4)
-    one.join(4)
-    assert step.prepared == [{0, 1, 2, 3}]
+    one.follow()
+    assert not one.is_prepared, "Kafka did not answer"
+    for _ in range(2):
+        one.join(4)
+        read_ahead(one)
+    assert one.is_prepared
+    assert step.prepared == [{0: 0, 1: 10, 2: 20, 3: 30}]
 
 
 def test_a_static_member_comes_back_to_its_own_and_leaves_them_to_nobody(clock: Clock) -> None:
     one, step = of_worker(is_static=True)
     one.join(4)
+    read_ahead(one)
     one.heartbeat(heartbeat(), NOW_MS)
     one.leave()
-    assert (step.prepared, one.leaving) == ([], ())
+    assert (one.is_prepared, step.prepared, one.leaving) == (True, [], ())
 
 
 def test_what_another_leaves_is_read_ahead(clock: Clock) -> None:
@@ -84,9 +123,12 @@ def test_what_another_leaves_is_read_ahead(clock: Clock) -> None:
         heartbeat(group="another", leaving=(0, 2)),
     ):
         one.heartbeat(other, NOW_MS)
+        read_ahead(one)
     assert step.prepared == []
-    one.heartbeat(heartbeat(leaving=(0, 2)), NOW_MS)
-    assert step.prepared == [{2}], "it has 0 itself"
+    for stage in ("spam", "nsfw"):
+        one.heartbeat(heartbeat(stage=stage, leaving=(0, 2)), NOW_MS)
+    read_ahead(one)
+    assert step.prepared == [{2: 20}], "it has 0 itself"
 
 
 def test_who_leaves_goes_on_for_others_for_so_long(clock: Clock) -> None:

@@ -5,7 +5,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
 from feedmill.events.instance import MOST_REFUSALS
 from feedmill.events.settings import Settings
+from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.input import Taken
 from feedmill.streams.worker.step import Step, StepContext, WorkBatch, Writer
@@ -41,8 +42,9 @@ class CountedStep(Step):
     def is_urgent(self) -> bool:
         return self.restores
 
-    def prepare(self, partitions: Collection[int]) -> None:
-        self.prepared.append(set(partitions))
+    def prepare(self, likely: AssignmentChange) -> None:
+        assert {at.partition for at in likely.starts} == set(likely.gained)
+        self.prepared.append(set(likely.gained))
 
     @property
     def may_join(self) -> bool:
