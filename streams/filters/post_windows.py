@@ -39,9 +39,10 @@ _AT_ONCE = 4
 
 @dataclass
 class _Window:
-    """The window before an offset; `is_read` once all of it is there."""
+    """The window before an offset, read from `first` on; `is_read` once all of it is there."""
 
     until: int
+    first: int
     is_begun: bool = False
     is_read: bool = False
     posts: deque[tuple[Record, Post]] = field(default_factory=deque)
@@ -72,8 +73,13 @@ class _Window:
 class PostWindows:
     """Reads the windows of gained partitions for the filters of a worker, which share it.
 
-    Each of them calls `follow` once, `assigned` at a rebalance and `work` in every cycle, all in
-    one thread; the first to call is enough.
+    Each of them calls `follow` once, `prepare` and `assigned` at a rebalance and `work` in every
+    cycle, all in one thread; the first to call is enough.
+
+    Attributes
+    ----------
+    kept
+        The partitions of the last assignment whose posts are handed on behind those of `prepare`.
     """
 
     def __init__(self) -> None:
@@ -84,6 +90,9 @@ class PostWindows:
         self._epoch = 0
         # By partition what is not handed on, in the order in which it is read.
         self._windows: dict[int, _Window] = {}
+        # Of partitions that may come, before which offset their window is.
+        self._ahead: dict[int, int] = {}
+        self.kept: frozenset[int] = frozenset()
 
     def follow(
         self,
@@ -105,15 +114,34 @@ class PostWindows:
         if change.epoch == self._epoch:
             return
         self._epoch = change.epoch
-        gone = (*change.lost, *change.gained)
+        starts = {p: change.starts.get(TopicPartition(POSTS, p), 0) for p in change.gained}
+        ahead, self._ahead = self._ahead, {}
+        whole = ahead.keys() - self._windows.keys()
+        self.kept = frozenset(p for p in whole & starts.keys() if ahead[p] <= starts[p])
+        gone = {*change.lost, *change.gained, *ahead}
         for partition in gone:
             self._windows.pop(partition, None)
         if self._log is not None:
             self._log.drop(TopicPartition(POSTS, partition) for partition in gone)
-        for partition in change.gained:
-            start = change.starts.get(TopicPartition(POSTS, partition), 0)
-            if start > 0:
-                self._windows[partition] = _Window(start)
+        for partition, start in starts.items():
+            self._begin(partition, start, ahead[partition] if partition in self.kept else None)
+
+    def prepare(self, likely: AssignmentChange) -> None:
+        """Begin with the windows of partitions that may come; `assigned` says which do."""
+        for partition in likely.gained:
+            if partition not in self._ahead:
+                start = self._ahead[partition] = likely.starts[TopicPartition(POSTS, partition)]
+                self._begin(partition, start)
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether all windows of partitions that may come were handed on."""
+        return self._ahead.keys().isdisjoint(self._windows)
+
+    def _begin(self, partition: int, until: int, first: int | None = None) -> None:
+        first = max(0, until - WINDOW_RECORDS) if first is None else first
+        if first < until:
+            self._windows[partition] = _Window(until, first)
 
     def is_ready(self, partition: int) -> bool:
         """Return whether the window before the partition's first post was handed on."""
@@ -121,7 +149,7 @@ class PostWindows:
 
     def ready_reason(self) -> str:
         """Say what is read still; "" if nothing is."""
-        if not self._windows or self._log is None:
+        if self._windows.keys() <= self._ahead.keys() or self._log is None:
             return ""
         return self._log.ready_reason() or self._log.name
 
@@ -166,7 +194,7 @@ class PostWindows:
         for partition, window in islice(self._windows.items(), _AT_ONCE):
             if not window.is_begun:
                 window.is_begun = True
-                starts[TopicPartition(POSTS, partition)] = max(0, window.until - WINDOW_RECORDS)
+                starts[TopicPartition(POSTS, partition)] = window.first
         # What retention removed is not in the window.
         self._log.add(starts, or_first=True)
         batches = self._log.read(_READ_RECORDS, most_bytes=_READ_BYTES)

@@ -170,6 +170,29 @@ def test_a_partition_that_goes_is_left_and_one_that_comes_back_begins_anew() -> 
     assert taken.offsets[0] == [*range(300)]
 
 
+def test_what_was_read_ahead_is_read_on_and_what_was_not_whole_or_is_too_far_begins_anew() -> None:
+    windows, log, [taken] = made({p: posts(["short"] * 300, p) for p in range(4)})
+    windows.prepare(gained(0, p0=100, p1=100, p2=290))
+    assert not windows.is_prepared
+    assert windows.ready_reason() == "", "nothing waits for it"
+    while not windows.is_prepared:
+        windows.work(1.0)
+    windows.prepare(gained(0, p0=150, p3=300))
+    windows.work(1e-9)
+    assert not windows.is_prepared
+    assert [len(taken.offsets[p]) for p in range(3)] == [100, 100, 290]
+    taken.offsets.clear()
+    reads = len(log.reads)
+    # Another worker has 1 now, and what 2 had committed was reset.
+    windows.assigned(gained(1, p0=200, p2=280, p3=300))
+    assert windows.kept == {0}
+    assert windows.ready_reason()
+    while windows.work(1.0):
+        pass
+    assert taken.offsets == {0: [*range(100, 200)], 2: [*range(280)], 3: [*range(300)]}
+    assert sorted(at for _, at in log.reads[reads:]) == [0, 0, 100]
+
+
 def test_what_no_model_may_judge_is_in_no_window() -> None:
     poison = {7: "judged by no model", 100: "judged by no model"}
     windows, _, [taken] = made({0: posts(["short"] * 120)}, poisoned=lambda _: poison)
