@@ -11,8 +11,10 @@ import hypothesis
 import pytest
 from kafka.admin import KafkaAdminClient
 
+from builders.commands import CommandTopics
 from builders.own_redis import OwnRedis
 from builders.patient_broker import PATIENT_BROKER
+from builders.written_redis import WrittenRedis
 from feedmill.deploy.local import StackAddress, down, up
 
 pytest_plugins = ["builders.golden", "builders.s3_server"]
@@ -92,6 +94,22 @@ def prefix(stack: StackAddress) -> Iterator[str]:
             admin.delete_topics(left)
     finally:
         admin.close()
+
+
+@pytest.fixture
+def topics(stack: StackAddress, prefix: str) -> Iterator[CommandTopics]:
+    """The topics of this test, none of which is made yet."""
+    made = CommandTopics(stack.kafka, prefix)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def writer(stack: StackAddress, prefix: str) -> Iterator[WrittenRedis]:
+    """Writes feeds and posts to Redis as an engine does."""
+    writer = WrittenRedis(stack.redis, prefix)
+    yield writer
+    writer.close()
 
 
 @pytest.fixture

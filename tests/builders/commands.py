@@ -8,9 +8,10 @@ from click.testing import Result
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from builders.events import heartbeat
 from builders.waiting import now_ms, until
 from feedmill.events.decode import encode
-from feedmill.events.instance import Instance, RefusedSetting
+from feedmill.events.instance import RefusedSetting
 from feedmill.streams.kafka.topic_reader import TopicRecord, read_all
 from feedmill.streams.settings.environment import Environment
 
@@ -46,21 +47,10 @@ class FakeStage(threading.Thread):
         refused: tuple[RefusedSetting, ...] = ()
         if self._refuses and offset >= 0:
             refused = (RefusedSetting("weights", offset, self._refuses),)
-        heartbeat = Instance(
-            stage=stage,
-            instance=instance,
-            host="here",
-            pid=1,
-            build="test",
-            config_offset=offset,
-            refused=refused,
-            models={},
-            ready=True,
-            lag=0,
-            at_ms=now_ms(),
-        )
+        said = {"config_offset": offset, "refused": refused, "at_ms": now_ms()}
+        beat = encode(heartbeat(stage, instance, **said))
         topic, key = f"{self._prefix}instances", self.instance_name.encode()
-        producer.send(topic, key=key, value=encode(heartbeat), partition=0)
+        producer.send(topic, key=key, value=beat, partition=0)
         producer.flush()
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from feedmill.events.engagement import EngagementKind
+from feedmill.events.instance import Instance
 from feedmill.events.override import Override, OverrideVerdict
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
@@ -60,6 +61,13 @@ def override(
 ) -> Override:
     """Return a moderator's decision: without an end and of every version, by default."""
     return Override(verdict, by, reason, at_ms, expires_at_ms, post_offset)
+
+
+def heartbeat(stage: str = "spam", instance: str = "1", **more: Any) -> Instance:
+    """Return what a worker that is well says on `instances`; `more` are other fields."""
+    said = {"host": "here", "pid": 1, "build": "test", "config_offset": -1, "refused": ()}
+    said |= {"models": {}, "ready": True, "lag": 0, "at_ms": NOW_MS}
+    return Instance(stage, instance, **{**said, **more})
 
 
 # The value of `weights` under which the engagement stage writes no signal but its own.

@@ -16,6 +16,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, OffsetSpec
 from kafka.structs import OffsetAndMetadata
 
+from builders.events import heartbeat
 from builders.own_redis import OwnRedis
 from builders.waiting import now_ms, until
 from feedmill.cli.main import main
@@ -23,7 +24,6 @@ from feedmill.deploy.local import StackAddress
 from feedmill.deploy.local.java import kafka_tool
 from feedmill.deploy.local.redis_server import redis_cli
 from feedmill.events.decode import encode
-from feedmill.events.instance import Instance
 from feedmill.operations.doctor.examination import Check, examine
 from feedmill.operations.doctor.finding import Finding
 from feedmill.operations.doctor.installation import Installation
@@ -167,23 +167,9 @@ class Examined:
     def beat(self, name: str, **fields: Any) -> None:
         """Write a heartbeat as ``<stage>/<instance>``."""
         stage, _, instance = name.partition("/")
-        heartbeat = Instance(
-            stage=stage,
-            instance=instance,
-            host="here",
-            pid=1,
-            build=importlib.metadata.version("feedmill"),
-            config_offset=-1,
-            refused=(),
-            models={},
-            ready=True,
-            lag=0,
-            at_ms=now_ms(),
-        )
-        for field, value in fields.items():
-            heartbeat = msgspec.structs.replace(heartbeat, **{field: value})
+        said = {"build": importlib.metadata.version("feedmill"), "at_ms": now_ms(), **fields}
         self._beating.add(name.encode())
-        self.send("instances", name, encode(heartbeat), partition=0)
+        self.send("instances", name, encode(heartbeat(stage, instance, **said)), partition=0)
 
     def leave(self, *names: str) -> None:
         """Have instances say that they stopped; all without a name."""

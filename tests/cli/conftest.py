@@ -5,7 +5,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builders.commands import CommandTopics, FakeStage, Run
-from builders.written_redis import WrittenRedis
 from feedmill.cli import progress
 from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
@@ -45,14 +44,6 @@ def run(stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 
 @pytest.fixture
-def topics(stack: StackAddress, prefix: str) -> Iterator[CommandTopics]:
-    """The topics of this test, none of which is made yet."""
-    made = CommandTopics(stack.kafka, prefix)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def topics_made(topics: CommandTopics) -> None:
     topics.make("config", "overrides", "instances", "audit")
 
@@ -75,10 +66,3 @@ def stage(
     for one in started:
         one.ended.set()
         one.join(10)
-
-
-@pytest.fixture
-def writer(stack: StackAddress, prefix: str) -> Iterator[WrittenRedis]:
-    writer = WrittenRedis(stack.redis, prefix)
-    yield writer
-    writer.close()

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from builders.commands import CommandTopics, Run
+from builders.events import heartbeat
 from builders.waiting import now_ms, until
 from builders.written_redis import WrittenRedis
 from feedmill.cli.health import health_text
@@ -22,6 +23,7 @@ from feedmill.operations.health.summary import Health, RunningWorker
 from feedmill.streams.settings.environment import read_environment
 
 STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
+HOST = {"host": "host-1", "pid": 7}
 LEGS = {"posts": {"append_to_redis": LegTimes(9.4, 45.8, 12.0)}}
 
 
@@ -35,15 +37,9 @@ def engine(topics: CommandTopics, writer: WrittenRedis) -> CommandTopics:
 
 def beat(topics: CommandTopics, name: str, *partitions: int, **more: Any) -> None:
     """Write the heartbeats of a worker of all stages."""
-    one = Instance(
-        *("", name, "host-1", 7, "test", -1, (), {}, True, 0, now_ms()),
-        group="worker",
-        partitions=tuple(
-            PartitionLag(t, p, 0) for t in ("posts", "engagements") for p in partitions
-        ),
-        memory_mib=180,
-        legs=LEGS,
-    )
+    lags = tuple(PartitionLag(t, p, 0) for t in ("posts", "engagements") for p in partitions)
+    one = heartbeat("", name, **HOST, group="worker", partitions=lags, memory_mib=180, legs=LEGS)
+    one = msgspec.structs.replace(one, at_ms=now_ms())
     shards = tuple(32 * partition + n for partition in partitions for n in range(32))
     for stage in STAGES:
         said = {"shards": shards, "logs_lag": 1} if stage == "combiner" else {}
@@ -107,9 +103,7 @@ def test_a_post_without_the_signal_of_a_program_is_found(
     writer.settings = Settings(writer.names)
     writer.set("weights", {"quality": 1, "engagement": 1, "novelty": 1})
     writer.feed("global", {"p1": 1.0}, fresh_until_ms=now_ms() + 600_000)
-    program = Instance(
-        *("novelty", "app", "host-1", 9, "test", -1, (), {}, True, 0, now_ms()),
-    )
+    program = heartbeat("novelty", "app", at_ms=now_ms())
     offset = engine.send("posts", "p1", {"post_id": "p1"}, partition=1)
     engine.send("instances", "novelty/app", program)
     beat(engine, "one", 0, 1)
@@ -167,9 +161,7 @@ def test_watch_shows_it_again_until_interrupted(run: Run, engine: CommandTopics)
 
 def test_what_is_wrong_stands_on_top_with_its_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
-    one = Instance(
-        *("spam", "one", "host-1", 7, "test", -1, (), {}, False, 1_204, 0), group="worker"
-    )
+    one = heartbeat("spam", "one", **HOST, ready=False, lag=1_204, at_ms=0, group="worker")
 
     def ready(name: str, **more: Any) -> Instance:
         return msgspec.structs.replace(one, instance=name, ready=True, lag=0, **more)

@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from builders.commands import CommandTopics, Run
+from builders.events import heartbeat
 from builders.golden import Golden
 from builders.transcript import transcript
 from feedmill.events.decode import decode_canary, decode_challenger
-from feedmill.events.instance import Instance, RefusedRelease
+from feedmill.events.instance import RefusedRelease
 from feedmill.events.release import Canary, Challenger, ListRelease, ModelRelease
 from feedmill.filters.spec import STORE
 from feedmill.models.artifact import read_card
@@ -35,11 +36,8 @@ def installed(topics: CommandTopics) -> str:
 
 def beat(topics: CommandTopics, version: str, instance: str = "1", **more: Any) -> None:
     """Write the heartbeat of a worker of spam."""
-    one = Instance(
-        *("spam", instance, "here", 1, "test", -1, (), {"spam": version[:12]}, True, 0, 0),
-        models_offset=0,
-    )
-    one = msgspec.structs.replace(one, **more)
+    said = {"models": {"spam": version[:12]}, "models_offset": 0, "at_ms": 0, **more}
+    one = heartbeat(**{"instance": instance, **said})
     topics.send("instances", f"{one.stage}/{instance}", one)
 
 

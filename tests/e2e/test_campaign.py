@@ -23,7 +23,7 @@ TEXT = (
 HEADLINE = (
     "The old bridge over the northern canal closes for repairs until the second week of autumn"
 )
-COPIES, SECONDS, RATE = 50, 10, 400
+COPIES, SECONDS, RATE = 30, 6, 400
 # A busy machine stamps two copies within milliseconds, and brings the second one first.
 APART_S = 0.05
 SPARE = "often today maybe really almost quietly again everyone finally somewhere".split()  # noqa: SIM905 - shorter

@@ -3,14 +3,12 @@
 It runs under an account that may read `feed:*` alone, as the shipped ACL has it.
 """
 
-import importlib.util
 import itertools
 import json
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 from types import ModuleType
 from typing import Any
@@ -20,6 +18,7 @@ import pytest
 import redis
 
 from builders.commands import CommandTopics
+from builders.examples import EXAMPLES, load_example
 from builders.shown_arms import run_experiment
 from builders.waiting import in_background, now_ms
 from builders.written_redis import WrittenRedis
@@ -28,26 +27,13 @@ from feedmill.experiments.assignment import arm_of
 
 pytestmark = pytest.mark.stack
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "frontend.py"
+EXAMPLE = EXAMPLES / "frontend.py"
 
 
 @pytest.fixture(scope="module")
-def frontend() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("example_frontend", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(EXAMPLE.parent))  # as where it runs as a program
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def writer(stack: StackAddress, prefix: str) -> Iterator[WrittenRedis]:
-    writer = WrittenRedis(stack.redis, prefix)
-    yield writer
-    writer.close()
+def frontend() -> Iterator[ModuleType]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield load_example("frontend", patch)
 
 
 @pytest.fixture
@@ -67,13 +53,6 @@ def url(stack: StackAddress, prefix: str, writer: WrittenRedis) -> Iterator[str]
     at = urlsplit(stack.redis)
     yield at._replace(netloc=f"{name}:secret@{at.hostname}:{at.port}").geturl()
     writer.client.acl_deluser(name)
-
-
-@pytest.fixture
-def topics(stack: StackAddress, prefix: str) -> Iterator[CommandTopics]:
-    made = CommandTopics(stack.kafka, prefix)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -1,24 +1,16 @@
 """How new a post is: the memory of the example, without Kafka."""
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "novelty_signal.py"
+from builders.examples import load_example
 
 
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setenv("FEEDMILL_SIGNALS", "novelty:objective")
-    spec = importlib.util.spec_from_file_location("example_novelty_signal", EXAMPLE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    module: ModuleType = load_example("novelty_signal", monkeypatch)
     return module
 
 

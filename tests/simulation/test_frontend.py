@@ -1,19 +1,15 @@
 """The lists that simulated users get, from a real Redis: those of the example of a frontend."""
 
-import importlib.util
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
+from builders.examples import load_example
 from builders.shown_arms import run_experiment
 from builders.waiting import now_ms
 from builders.written_redis import WrittenRedis
-from feedmill.deploy.local import StackAddress
 from feedmill.events.decode import decode_exposure
 from feedmill.events.engagement import Engagement
 from feedmill.events.exposure import Exposure
@@ -24,25 +20,12 @@ from feedmill.simulation.replay.record_times import with_send_time
 from feedmill.streams.redis.reader import FeedReader, open_feed_reader
 
 pytestmark = pytest.mark.stack
-EXAMPLE = Path(__file__).parents[2] / "examples" / "frontend.py"
-
-
-@pytest.fixture
-def writer(stack: StackAddress, prefix: str) -> Iterator[WrittenRedis]:
-    writer = WrittenRedis(stack.redis, prefix)
-    yield writer
-    writer.close()
 
 
 def test_users_get_what_the_example_shows_them_with_the_same_exposures(
     writer: WrittenRedis, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(str(EXAMPLE.parent))
-    spec = importlib.util.spec_from_file_location("example_of_a_frontend", EXAMPLE)
-    assert spec is not None and spec.loader is not None
-    example = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, example)
-    spec.loader.exec_module(example)
+    example = load_example("frontend", monkeypatch)
     said: list[dict[str, object]] = []
     pages = example.Pages(writer.client, prefix, said.append)
     frontend = Frontend(FeedReader(writer.client, prefix), "global")

@@ -51,8 +51,8 @@ def count_matrix(batch: TextBatch, word_factor: int = 1, norms: Values | None = 
 
 
 def inverse_frequency(matrix: Any) -> npt.NDArray[np.float32]:
-    """Return the smoothed inverse document frequency: (BUCKETS,), as scikit-learn's tf-idf."""
-    rows_with_token = np.bincount(matrix.indices, minlength=BUCKETS)
+    """Return the smoothed inverse document frequency: (columns,), as scikit-learn's tf-idf."""
+    rows_with_token = np.bincount(matrix.indices, minlength=matrix.shape[1])
     idf: npt.NDArray[np.float64] = np.log((1 + matrix.shape[0]) / (1 + rows_with_token)) + 1
     return idf.astype(np.float32)
 
@@ -78,6 +78,7 @@ def fit_logistic(
     from scipy import sparse  # noqa: PLC0415 the `train` extra
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 the `train` extra
 
+    columns, matrix = _used_columns(matrix)
     idf = inverse_frequency(matrix)
     scaled = matrix @ sparse.diags(idf)
     is_soft = bool(((labels > 0) & (labels < 1)).any())
@@ -92,7 +93,8 @@ def fit_logistic(
         C=regularization_c, solver=solver, tol=tolerance, random_state=SEED, max_iter=300
     )
     model.fit(scaled[kept], labels[kept] > 0.5, sample_weight=weights[kept])
-    return quantised(model.coef_[0] * idf, float(model.intercept_[0]), word_factor)
+    found = _at(columns, model.coef_[0] * idf)
+    return quantised(found, float(model.intercept_[0]), word_factor)
 
 
 def fit_ridge(matrix: Any, values: Values, weights: Values, penalty: float) -> NgramModel:
@@ -100,10 +102,28 @@ def fit_ridge(matrix: Any, values: Values, weights: Values, penalty: float) -> N
     from scipy import sparse  # noqa: PLC0415 the `train` extra
     from sklearn.linear_model import Ridge  # noqa: PLC0415 the `train` extra
 
+    columns, matrix = _used_columns(matrix)
     idf = inverse_frequency(matrix)
     model = Ridge(alpha=penalty, solver="sparse_cg", tol=1e-4)
     model.fit(matrix @ sparse.diags(idf), values, sample_weight=weights)
-    return quantised(np.asarray(model.coef_, dtype=np.float64) * idf, float(model.intercept_))
+    found = _at(columns, np.asarray(model.coef_, dtype=np.float64) * idf)
+    return quantised(found, float(model.intercept_))
+
+
+def _used_columns(matrix: Any) -> tuple[npt.NDArray[np.int32], Any]:
+    """Return the columns that a row has, and the matrix of these alone: few rows have few."""
+    from scipy import sparse  # noqa: PLC0415 the `train` extra
+
+    columns, places = np.unique(matrix.indices, return_inverse=True)
+    shape = matrix.shape[0], len(columns)
+    return columns, sparse.csr_matrix((matrix.data, places, matrix.indptr), shape=shape)
+
+
+def _at(columns: npt.NDArray[np.int32], weights: Values) -> Values:
+    """Return the weights of some columns among those of all, 0 elsewhere: (BUCKETS,)."""
+    of_all = np.zeros(BUCKETS)
+    of_all[columns] = weights
+    return of_all
 
 
 def quantised(weights: Values, bias: float, word_factor: int = 1) -> NgramModel:

@@ -17,7 +17,7 @@ from feedmill.streams.settings.config_log import encode_record
 
 FEEDS = ("global", "community:py", "lang:en", "mine")
 CHANGES_A_WORLD = 5
-WORLDS = 250
+WORLDS = 400
 
 
 def with_change(settings: Settings, key: str, value: dict[str, Any]) -> Settings:
@@ -89,17 +89,16 @@ def check_one_change(world: World, random: Random) -> bool:
     return before != after
 
 
-@pytest.mark.parametrize("part", range(8))
-def test_a_preview_is_what_the_contract_says(part: int) -> None:
+def test_a_preview_is_what_the_contract_says() -> None:
     changed = 0
     for number in range(WORLDS):
-        random = Random(1_000 * part + number)
+        random = Random(number)
         world = drawn_world(random)
         changed += sum(check_one_change(world, random) for _ in range(CHANGES_A_WORLD))
     assert changed > WORLDS / 2  # a preview that changes nothing shows little
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_a_change_that_is_applied_does_what_its_preview_said(seed: int) -> None:
     random = Random(seed)
     world = drawn_world(random)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from builders.events import heartbeat
 from builders.fake_log import KeptWriter
 from builders.records import StoredRecord
 from builders.waiting import until
@@ -133,11 +134,7 @@ def test_a_candidate_is_tried_as_a_release_is() -> None:
 
 
 def beat(*refused: RefusedRelease, drift: tuple[ModelDrift, ...] = ()) -> Instance:
-    return Instance(
-        *("spam", "1", "here", 1, "build", -1, (), {"spam": "old"}, True, 0, 0),
-        refused_releases=refused,
-        drift=drift,
-    )
+    return heartbeat(models={"spam": "old"}, refused_releases=refused, drift=drift)
 
 
 class Owner:

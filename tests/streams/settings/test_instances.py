@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from builders.events import heartbeat
 from feedmill.events.decode import encode
 from feedmill.events.instance import Instance, RefusedSetting
 from feedmill.streams.kafka.topic_reader import TopicRecord
@@ -21,20 +22,9 @@ from feedmill.streams.settings.instances import (
 NOW_MS = 1_790_000_000_000
 
 
-def heartbeat(config_offset: int = -1, *refused: tuple[int, str]) -> Instance:
-    return Instance(
-        stage="spam",
-        instance="1",
-        host="here",
-        pid=1,
-        build="test",
-        config_offset=config_offset,
-        refused=tuple(RefusedSetting("weights", offset, reason) for offset, reason in refused),
-        models={},
-        ready=True,
-        lag=0,
-        at_ms=NOW_MS,
-    )
+def beat_at(config_offset: int = -1, *refused: tuple[int, str]) -> Instance:
+    said = tuple(RefusedSetting("weights", offset, reason) for offset, reason in refused)
+    return heartbeat(config_offset=config_offset, refused=said, at_ms=NOW_MS)
 
 
 def record(name: str, beat: Instance | bytes | None, age_ms: int = 0) -> TopicRecord:
@@ -69,14 +59,14 @@ class FakeReader:
 
 
 def test_the_last_heartbeat_of_each_recent_instance_counts() -> None:
-    records = [record("spam/1", heartbeat(3)), record("nsfw/1", heartbeat(4))]
-    records.append(record("spam/1", heartbeat(5)))
+    records = [record("spam/1", beat_at(3)), record("nsfw/1", beat_at(4))]
+    records.append(record("spam/1", beat_at(5)))
     found = recent_instances(records, NOW_MS)
     assert {name: beat.config_offset for name, beat in found.items()} == {"spam/1": 5, "nsfw/1": 4}
 
 
 def test_an_instance_that_said_goodbye_does_not_run() -> None:
-    records = [record("spam/1", heartbeat()), record("nsfw/1", heartbeat()), record("spam/1", None)]
+    records = [record("spam/1", beat_at()), record("nsfw/1", beat_at()), record("spam/1", None)]
     assert set(recent_instances(records, NOW_MS)) == {"nsfw/1"}
     assert set(recent_instances([*records, records[0]], NOW_MS)) == {"spam/1", "nsfw/1"}
 
@@ -84,8 +74,8 @@ def test_an_instance_that_said_goodbye_does_not_run() -> None:
 @pytest.mark.parametrize(
     ("beat", "age_ms", "runs"),
     [
-        (heartbeat(), RECENT_MS, True),
-        (heartbeat(), RECENT_MS + 1, False),
+        (beat_at(), RECENT_MS, True),
+        (beat_at(), RECENT_MS + 1, False),
         (b"{", 0, False),
         (b"{}", 0, False),
         (b"\xff", 0, False),
@@ -109,13 +99,13 @@ REFUSED = SettingAnswer("spam/1", "refused", 30, "bad")
 @pytest.mark.parametrize(
     ("beat", "answer"),
     [
-        (heartbeat(6), None),
-        (heartbeat(7), SettingAnswer("spam/1", "applied", 30)),
-        (heartbeat(9, (6, "old"), (8, "new")), SettingAnswer("spam/1", "applied", 30)),
-        (heartbeat(7, (6, "old"), (7, "bad")), REFUSED),
+        (beat_at(6), None),
+        (beat_at(7), SettingAnswer("spam/1", "applied", 30)),
+        (beat_at(9, (6, "old"), (8, "new")), SettingAnswer("spam/1", "applied", 30)),
+        (beat_at(7, (6, "old"), (7, "bad")), REFUSED),
         # It may have been refused, too: a heartbeat tells of ten.
-        (heartbeat(30, *((n, "bad") for n in range(20, 30))), None),
-        (heartbeat(30, *((n, "bad") for n in range(6, 16))), REFUSED),
+        (beat_at(30, *((n, "bad") for n in range(20, 30))), None),
+        (beat_at(30, *((n, "bad") for n in range(6, 16))), REFUSED),
     ],
 )
 def test_a_heartbeat_answers_once_its_instance_has_read_the_record(
@@ -128,17 +118,17 @@ def answers_to(
     reader: Any, names: Sequence[str], timeout_s: float = 600.0
 ) -> list[tuple[str, str, str | None]]:
     """Instance, state and reason of each answer about the record at offset 7."""
-    running = dict.fromkeys(names, heartbeat(6))
+    running = dict.fromkeys(names, beat_at(6))
     answers = setting_answers(reader, running, 7, timeout_s)
     return [(each.instance, each.state, each.reason) for each in answers]
 
 
 def test_answers_come_as_the_instances_give_them_and_end_with_the_last() -> None:
     reader = FakeReader(
-        [record("spam/1", heartbeat(6)), record("other/1", heartbeat(7))],
-        [record("nsfw/1", heartbeat(7, (7, "bad"))), record("spam/1", heartbeat(7))],
-        [record("spam/1", heartbeat(8))],
-        [record("spam/1", heartbeat(8))],
+        [record("spam/1", beat_at(6)), record("other/1", beat_at(7))],
+        [record("nsfw/1", beat_at(7, (7, "bad"))), record("spam/1", beat_at(7))],
+        [record("spam/1", beat_at(8))],
+        [record("spam/1", beat_at(8))],
     )
     assert answers_to(reader, ["spam/1", "nsfw/1"]) == [
         ("nsfw/1", "refused", "bad"),
@@ -150,18 +140,18 @@ def test_answers_come_as_the_instances_give_them_and_end_with_the_last() -> None
 
 
 def test_an_instance_that_has_answered_already_is_not_waited_for() -> None:
-    reader: Any = FakeReader([record("nsfw/1", heartbeat(7))])
-    running = {"spam/1": heartbeat(8, (7, "bad")), "nsfw/1": heartbeat(6)}
+    reader: Any = FakeReader([record("nsfw/1", beat_at(7))])
+    running = {"spam/1": beat_at(8, (7, "bad")), "nsfw/1": beat_at(6)}
     found = [(each.instance, each.state) for each in setting_answers(reader, running, 7, 600.0)]
     assert found == [("spam/1", "refused"), ("nsfw/1", "applied")]
     # An instance answers once.
-    reader = FakeReader([record("spam/1", heartbeat(7))] * 2, [record("nsfw/1", heartbeat(7))])
+    reader = FakeReader([record("spam/1", beat_at(7))] * 2, [record("nsfw/1", beat_at(7))])
     again = answers_to(reader, ["spam/1", "nsfw/1"])
     assert again == [("spam/1", "applied", None), ("nsfw/1", "applied", None)]
 
 
 def test_a_goodbye_is_no_answer_and_those_left_are_silent_by_name() -> None:
-    reader = FakeReader([record("spam/1", None), record("nsfw/1", heartbeat(7))])
+    reader = FakeReader([record("spam/1", None), record("nsfw/1", beat_at(7))])
     assert answers_to(reader, ["spam/1", "nsfw/1", "combiner/1"], timeout_s=0.3) == [
         ("nsfw/1", "applied", None),
         ("combiner/1", "silent", None),

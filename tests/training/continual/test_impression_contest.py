@@ -27,6 +27,7 @@ from feedmill.training.fitting.engagement import FittedEngagement
 from feedmill.training.fitting.impressions import fit_impressions
 from feedmill.training.ranker_recipes import ENGAGEMENT, EngagementRecipe
 
+LARGE = Size(posts=2_000, authors=1_500, users=6_000)
 SMALL = Size(posts=600, authors=500, users=2_000, impressions=15)
 
 
@@ -37,7 +38,7 @@ REFERENCE = simulated_impressions("none", 1, Size(posts=500), days=3, start_day=
 @pytest.fixture(scope="module")
 def champion() -> ExpectedClicks:
     """A model of two weeks before anything changed."""
-    rows = simulated_impressions("none", 0, Size(posts=3_000), days=14, start_day=-20)
+    rows = simulated_impressions("none", 0, Size(posts=1_000), days=14, start_day=-20)
     return model_of(fit_impressions(ENGAGEMENT, rows))
 
 
@@ -52,11 +53,11 @@ def challenged(
 def test_where_the_clicks_of_a_topic_doubled_it_is_released_and_better(
     champion: ExpectedClicks,
 ) -> None:
-    found = challenged(champion, simulated_impressions("shift", 3))
+    found = challenged(champion, simulated_impressions("shift", 3, LARGE))
     assert found.reason == ""
     assert min(found.better, found.not_worse) >= 1 / ALPHA
     assert found.fitted is not None
-    later = simulated_impressions("shift", 1_003)
+    later = simulated_impressions("shift", 1_003, LARGE)
     assert (brier(model_of(found.fitted), later) - brier(champion, later)).mean() < 0
     assert "worse" not in found.e_values
 
