@@ -56,7 +56,9 @@ def _feedmill(python: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def own_servers(python: str = sys.executable) -> Iterator[Environment]:
+def own_servers(
+    python: str = sys.executable, partitions: int = PARTITIONS
+) -> Iterator[Environment]:
     """Create topics of a fresh prefix on Kafka and start a Redis; both go with the block.
 
     The topics are those of the checkout of `python`.
@@ -64,7 +66,7 @@ def own_servers(python: str = sys.executable) -> Iterator[Environment]:
     with own_redis() as address:
         environment = replace(own_environment(), redis=address)
         subprocess.run(
-            [*_feedmill(python), "topics", "create", "--partitions", str(PARTITIONS)],
+            [*_feedmill(python), "topics", "create", "--partitions", str(partitions)],
             env={**os.environ, **environment_variables(environment)},
             stdout=subprocess.DEVNULL,
             check=True,
