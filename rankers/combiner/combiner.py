@@ -80,8 +80,7 @@ class Combiner:
         self._ranked_group: MappedColumn[np.int32] = MappedColumn(np.int32, fill=-1)
         self._deciding = deciding_bits(names)
         self._last_tick_ms = 0
-        self._is_prune_due = False
-        self._is_restoring = False
+        self._is_prune_due = self._is_restoring = False
         # They go before anything is ranked that follows from them.
         self._passes = RowPasses(self.view, self._pending)
 
@@ -103,13 +102,12 @@ class Combiner:
     @property
     def has_changes(self) -> bool:
         """Whether `take` would return anything."""
-        pending = self._pending
-        return bool(pending.feeds or pending.removed_feeds or pending.has_posts)
+        return self._pending.has_feeds or self._pending.has_posts
 
     @property
     def has_feed_changes(self) -> bool:
         """Whether some feed is not taken yet, or not made yet, under the newest settings."""
-        is_taken = not (self._pending.feeds or self._pending.removed_feeds)
+        is_taken = not self._pending.has_feeds
         return not (is_taken and self.is_complete and self.followed is self.settings)
 
     @property
