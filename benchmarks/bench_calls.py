@@ -38,6 +38,7 @@ from machine import describe
 
 from feedmill.events.decode import encode
 from feedmill.events.override import Override, OverrideKey
+from feedmill.events.partition import ALL_SHARDS, SHARDS
 from feedmill.events.post import Deletion
 from feedmill.events.settings import SettingsDraft
 from feedmill.events.signal import Signal
@@ -51,7 +52,8 @@ from feedmill.rankers.combiner.feed_set import FeedSet
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.live_feeds import LiveFeeds
 from feedmill.rankers.combiner.overrides import OverriddenRows, OverrideTable
-from feedmill.rankers.combiner.pending_writes import PendingWrites
+from feedmill.rankers.combiner.pending_writes import MAX_TOMBSTONES, PendingWrites
+from feedmill.rankers.combiner.row_passes import lacking
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.ranking.feed_freshness import FeedFreshness, FeedRenewals
 from feedmill.streams.worker.heap import settle_memory
@@ -287,7 +289,9 @@ def clock(driver: Driver) -> None:
         driver.run("rewrite_all", combiner.rewrite_all)
     with driver.kind("each second"):
         driver.run("decisions", combiner.decisions)
-        driver.run("lacking", lambda: combiner.view.lacking(WRITTEN, driver.now_ms))
+        found = lacking(combiner.view, WRITTEN, driver.now_ms)
+        while driver.run("lacking", lambda: next(found, found)) is None:
+            pass
     renew(driver)
 
 
@@ -305,6 +309,17 @@ def renew(driver: Driver) -> None:
     with driver.kind("feeds are renewed"):
         renewals.hurry()
         driver.run("renew", once)
+
+
+def shards(driver: Driver) -> None:
+    """Half of the shards go and come back, after many posts were removed."""
+    combiner, half = driver.combiner, frozenset(range(0, SHARDS, 2))
+    ends_ms = {f"gone-{i:015d}": driver.now_ms + 3_600_000 for i in range(MAX_TOMBSTONES)}
+    combiner._pending.remove(np.empty(0, np.int32), ends_ms, driver.now_ms)
+    with driver.kind("half of the shards go"):
+        driver.run("own", lambda: combiner.own(half))
+    with driver.kind("... and come back"):
+        driver.run("own", lambda: combiner.own(ALL_SHARDS))
 
 
 def ends(driver: Driver) -> None:
@@ -325,7 +340,7 @@ def ends(driver: Driver) -> None:
         driver.tick(1000)
 
 
-KINDS = {one.__name__: one for one in (clock, records, overrides, settings, ends)}
+KINDS = {one.__name__: one for one in (clock, records, overrides, settings, shards, ends)}
 
 
 def main() -> None:

@@ -6,7 +6,8 @@
 before and meanwhile, and when all feeds are stale.  `ranker`: one of two is stopped under 50 posts
 a second, until another has its shards, and continued.  `load`: one of two whole workers is stopped
 for 8 and for 60 s while more posts come than they take.  `storm`: hides while more engagements come
-than a worker takes.  The live posts are written as records, see `live_posts.py`.
+than a worker takes, then while these wait and nobody sends more, which takes processor time too.
+The live posts are written as records, see `live_posts.py`.
 """
 
 from __future__ import annotations
@@ -255,13 +256,19 @@ def storm(posts: int) -> None:
                 time.sleep(10)
                 hides = [reader.hide(one) for one in reader.shown(HIDES)]
                 whole_us = microseconds(subjects[0])
-                lag = subjects[0].samples().value("feedmill_lag")
+            time.sleep(1)
+            lag = subjects[0].samples().value("feedmill_lag")
+            alone = [reader.hide(one) for one in reader.shown(HIDES)]
+            left = subjects[0].samples().value("feedmill_lag")
         with workers(environment, JUDGE) as subjects, load_beside(environment, 20, 30_000):
             time.sleep(3)
             judge_us = microseconds(subjects[0])
-    ratio = median(hides) / median(calm)
     line("a hide, 100 events a second", calm)
-    line(f"a hide in a storm, {lag:,.0f} engagements wait", hides, f"{ratio:.2f} times, at most 3")
+    for what, ms in (
+        ("30,000 come a second", hides),
+        (f"{lag:,.0f} wait, {left:,.0f} left", alone),
+    ):
+        line(f"a hide, {what}", ms, f"{median(ms) / median(calm):.2f} times, at most 3")
     print(f"processor time of an engagement: {whole_us:.0f} µs, {judge_us:.0f} in a judge alone")
 
 

@@ -144,6 +144,8 @@ class Instance(Struct, frozen=True, omit_defaults=False):
         Of a combiner the shards of `feed-shards` that it ranks and writes.
     logs_lag
         Of a combiner how many records of the topics that it follows it has not read.
+    leaving
+        The partitions of a worker that is about to stop: others read ahead what they may get.
     """
 
     stage: str
@@ -173,3 +175,4 @@ class Instance(Struct, frozen=True, omit_defaults=False):
     refused_writes: int = 0
     shards: tuple[int, ...] = ()
     logs_lag: int = 0
+    leaving: tuple[int, ...] = ()

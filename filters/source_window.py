@@ -82,7 +82,7 @@ class SourceWindow:
         all of them.
         """
         offset -= WINDOW_RECORDS
-        at_ms = _time_after(self.at_ms, at_ms) - WINDOW_MS
+        at_ms = time_after(self.at_ms, at_ms) - WINDOW_MS
         size += self.size - WINDOW_BYTES
         leaving = max(0, self._count + coming - WINDOW_RECORDS)
         while leaving < self._count:
@@ -114,7 +114,7 @@ class SourceWindow:
     ) -> None:
         """Take a post after the last; there is a place for it after those that leave are out."""
         place = (self._first + self._count) % WINDOW_RECORDS
-        before_ms, self.at_ms = self.at_ms, _time_after(self.at_ms, at_ms)
+        before_ms, self.at_ms = self.at_ms, time_after(self.at_ms, at_ms)
         if self.at_ms < before_ms:
             np.minimum(self._at_ms_column, self.at_ms, out=self._at_ms_column)
         self.size += size
@@ -175,5 +175,6 @@ class SourceWindow:
         return np.arange(self._first, self._first + count) % WINDOW_RECORDS
 
 
-def _time_after(before_ms: int, at_ms: int) -> int:
+def time_after(before_ms: int, at_ms: int) -> int:
+    """Return the time of a post behind one of a time, by its record's timestamp."""
     return max(before_ms, at_ms) if before_ms - at_ms < WINDOW_MS else at_ms

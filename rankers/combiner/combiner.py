@@ -17,7 +17,6 @@ from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import PolicyCache
-from feedmill.rankers.combiner.gating import DECISIONS
 from feedmill.rankers.combiner.live_feeds import LiveFeeds
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.row_passes import RowPasses, is_other
@@ -177,6 +176,14 @@ class Combiner:
                 break
         return self.view.has_changes
 
+    def follow_first(self, now_ms: int, has_time: HasTime = always) -> None:
+        """Rank what may hide, show or delete, and nothing else."""
+        while (first := self.view.change_counts[0]) or self.view.overridden.is_searching:
+            if not self.view.find_overridden(_FOLLOWED_ROWS):
+                self._follow_some(now_ms, first)
+            if not has_time():
+                break
+
     def work(self, now_ms: int, has_time: HasTime = always) -> bool:
         """Do all that is not done yet, new settings too; returns whether there is more.
 
@@ -217,19 +224,18 @@ class Combiner:
             self._passes.touch_all()
         self._live.tick(now_ms)
         self._passes.end_overrides(now_ms)
-        for decisions in self._policies.all_decisions():
-            if decisions.has_open_gate:
-                self.view.touch(decisions.grace_ended(self._last_tick_ms, now_ms))
+        self._passes.end_grace(self._policies.all_decisions(), now_ms)
         self._expire(now_ms)
         self._is_prune_due = True
         self._pending.drop_old_tombstones(now_ms)
         self._last_tick_ms = now_ms
 
-    def _follow_some(self, now_ms: int) -> None:
+    def _follow_some(self, now_ms: int, most: int = _RESTORED_ROWS) -> None:
         """Bring decisions, scores, rankings and what is to be written up to date with the view."""
         view = self.view
-        most = _COUNTED_ROWS if self.places.counts else _FOLLOWED_ROWS
-        rows, masks = view.take_changed(_RESTORED_ROWS if self._is_restoring else most)
+        if not self._is_restoring:
+            most = min(most, _COUNTED_ROWS if self.places.counts else _FOLLOWED_ROWS)
+        rows, masks = view.take_changed(most)
         is_judged = (masks & self._deciding) != 0
         judged = rows if is_judged.all() else rows[is_judged]
         self._policies.update(rows, judged, now_ms)
@@ -340,9 +346,7 @@ class Combiner:
 
     def decisions(self) -> dict[str, int]:
         """How many posts have each decision under the default gates."""
-        code = self._default.code
-        names = DECISIONS[:-1]
-        return {name: int(np.count_nonzero(code == i)) for i, name in enumerate(names)}
+        return self._default.counts
 
     def _take_feeds(self, has_time: HasTime, *, only_whole: bool) -> list[FeedChange]:
         changes = []

@@ -12,6 +12,7 @@ from feedmill.events.gates import GatePolicy
 from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.gating import (
     ABSENT,
+    DECISIONS,
     HOLD,
     PASSED,
     Decision,
@@ -50,7 +51,13 @@ class GateDecisions:
         self._code = MappedColumn(np.uint8, ABSENT)
         self._factor = MappedColumn(np.float64, 1.0)
         self._view = view
+        self._counts = [0] * len(DECISIONS)
         self.grow()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many posts have each decision."""
+        return dict(zip(DECISIONS[:ABSENT], self._counts, strict=False))
 
     @property
     def code(self) -> npt.NDArray[np.uint8]:
@@ -88,6 +95,8 @@ class GateDecisions:
             now_ms,
         )
         code[offset == NO_POST] = ABSENT
+        more = _count(code) - _count(self.code[rows])
+        self._counts = [count + n for count, n in zip(self._counts, more.tolist(), strict=True)]
         self.code[rows] = code
         self._factor.values[rows] = factor
         if len(view.overrides) and not isinstance(rows, slice):
@@ -98,9 +107,9 @@ class GateDecisions:
         self._code.grow(self._view.capacity)
         self._factor.grow(self._view.capacity)
 
-    def grace_ended(self, since_ms: int, now_ms: int) -> npt.NDArray[np.int32]:
-        """Rows held so far for which some open gate's grace ended in (since_ms, now_ms]."""
-        held = np.flatnonzero(self.code == HOLD)
+    def grace_ended(self, part: slice, since_ms: int, now_ms: int) -> npt.NDArray[np.int32]:
+        """Held rows of a part for which some open gate's grace ended in (since_ms, now_ms]."""
+        held: npt.NDArray[np.intp] = np.flatnonzero(self.code[part] == HOLD) + part.start
         arrived_ms = self._view.post.arrived_ms[held]
         ended = np.zeros(len(held), bool)
         for gate in self._open_gates:
@@ -116,8 +125,16 @@ class GateDecisions:
             if view.post.offset.item(row) != NO_POST:
                 decision = decide_row(view, row, self.gates, now_ms)
                 code, factor = decision.code, decision.factor
+            self._counts[self._code.cells[row]] -= 1
+            self._counts[code] += 1
             self._code.cells[row] = code
             self._factor.cells[row] = factor
+
+
+def _count(code: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """How often each decision is among these."""
+    counts: npt.NDArray[np.int64] = np.bincount(code, minlength=len(DECISIONS))
+    return counts
 
 
 def decide_row(view: PostView, row: int, gates: Mapping[str, GatePolicy], now_ms: int) -> Decision:

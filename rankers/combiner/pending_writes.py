@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any, Final
@@ -70,14 +70,17 @@ class PendingWrites:
         self._is_sweeping = False
         # Of the calls of `mark_later` whose steps are not done how many, and their masks.
         self._unmarked = self._coming = 0
-        self._removed: dict[str, None] = {}
-        self._tombstones: dict[str, int] = {}
-        self._kept_tombstones = 0
+        self._removed: dict[str, int] = {}  # by post its shard
+        # By shard the posts that Redis may still have, and when it drops them.
+        self._tombstones: list[dict[str, int]] = [{} for _ in range(SHARDS)]
+        self._removed_again: set[int] = set()  # shards all of whose tombstones are to be removed
+        self._cleaned_shard = 0
 
     @property
     def has_posts(self) -> bool:
         """Whether any post is to be written or removed."""
-        return bool(self._queue or self._removed) or self.is_sweeping
+        is_removing = bool(self._removed or self._removed_again)
+        return bool(self._queue) or is_removing or self.is_sweeping
 
     @property
     def is_sweeping(self) -> bool:
@@ -100,21 +103,13 @@ class PendingWrites:
         gained, self._shards, self._is_owned = shards - self._shards, shards, _is_among(shards)
         self.feeds = {feed: None for feed in self.feeds if shard_of(feed) in shards}
         self.removed_feeds = {feed for feed in self.removed_feeds if shard_of(feed) in shards}
-        self._removed = self._of(shards, self._removed) | self._of(gained, self._tombstones)
+        self._removed_again |= {shard for shard in gained if self._tombstones[shard]}
+        self._removed_again &= shards
 
     def is_among(self, shards: AbstractSet[int]) -> Callable[[slice], Flags]:
         """What says of rows which of them hold posts of some shards, up to their last change."""
         flags = _is_among(shards)
         return lambda part: flags[self._shard.values[part]]
-
-    def _of(self, shards: AbstractSet[int], post_ids: Collection[str]) -> dict[str, None]:
-        """Those of these posts that belong to some shards."""
-        if len(shards) == SHARDS:
-            return dict.fromkeys(post_ids)
-        if not (shards and post_ids):
-            return {}
-        found = zip(post_ids, shards_of(post_ids), strict=True)
-        return {post_id: None for post_id, shard in found if shard in shards}
 
     def _shards_of(self, rows: Rows) -> npt.NDArray[np.uint8]:
         """The shard of each of these rows."""
@@ -206,32 +201,40 @@ class PendingWrites:
         """Have posts removed; by id, when Redis drops what it has of each by itself."""
         self._masks.values[rows] = 0
         self._shard.values[rows] = _UNKNOWN
-        self._removed.update(self._of(self._shards, ends_ms))
-        for post_id, end_ms in ends_ms.items():
-            self._tombstones.pop(post_id, None)
+        for (post_id, end_ms), shard in zip(ends_ms.items(), shards_of(ends_ms), strict=True):
+            if shard in self._shards:
+                self._removed[post_id] = shard
+            tombstones = self._tombstones[shard]
+            tombstones.pop(post_id, None)
             if end_ms > now_ms:
-                self._tombstones[post_id] = end_ms
-        while len(self._tombstones) > MAX_TOMBSTONES:
-            oldest = next(iter(self._tombstones))
-            del self._tombstones[oldest]
-            self._removed.pop(oldest, None)
+                tombstones[post_id] = end_ms
+            if len(tombstones) > MAX_TOMBSTONES // SHARDS:
+                oldest = next(iter(tombstones))
+                del tombstones[oldest]
+                self._removed.pop(oldest, None)
 
     def take_removed(self) -> list[str]:
         """Posts that are to be removed, some of them if they are very many."""
-        taken = list(islice(self._removed, _MOST_REMOVED))
-        for post_id in taken:
+        while self._removed_again and len(self._removed) < _MOST_REMOVED:
+            shard = self._removed_again.pop()
+            self._removed.update(dict.fromkeys(self._tombstones[shard], shard))
+        taken = [(one, self._removed[one]) for one in islice(self._removed, _MOST_REMOVED)]
+        for post_id, _ in taken:
             del self._removed[post_id]
-        return taken
+        # Others may have been lost meanwhile.
+        return [post_id for post_id, shard in taken if shard in self._shards]
 
     def remove_again(self) -> None:
         """Have posts removed that an earlier owner, or a replica that lagged, may have left."""
-        self._removed = self._of(self._shards, self._tombstones)
+        self._removed.clear()
+        self._removed_again = {shard for shard in self._shards if self._tombstones[shard]}
 
     def drop_old_tombstones(self, now_ms: int) -> None:
-        """Forget removed posts that Redis has dropped by itself; once they are many."""
-        if len(self._tombstones) > 2 * self._kept_tombstones + 1024:
-            self._tombstones = {p: at for p, at in self._tombstones.items() if at > now_ms}
-            self._kept_tombstones = len(self._tombstones)
+        """Forget removed posts that Redis has dropped by itself; of another shard at each call."""
+        self._cleaned_shard = (self._cleaned_shard + 1) % SHARDS
+        ends_ms = self._tombstones[self._cleaned_shard]
+        kept = {post_id: end_ms for post_id, end_ms in ends_ms.items() if end_ms > now_ms}
+        self._tombstones[self._cleaned_shard] = kept
 
     def _sweep(self) -> None:
         self._next_sweep, self._is_sweeping = 0, True

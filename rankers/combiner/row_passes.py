@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.rankers.combiner.columns import NO_POST
+from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.gating import SHOW
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.view import PostView
@@ -29,6 +30,23 @@ def is_other(before: npt.NDArray[np.uint8], now: npt.NDArray[np.uint8], part: sl
     return flags
 
 
+def lacking(
+    view: PostView, names: Collection[str], before_ms: int
+) -> Generator[None, None, Collection[str]]:
+    """Return those signals that a post lacks whose record came before that time.
+
+    It looks among some rows, a millisecond or two, each time that it is asked to go on.
+    """
+    found, post = set[str](), view.post
+    for first in range(0, view.capacity if names else 0, _PASSED_ROWS):
+        if first:
+            yield
+        part = slice(first, first + _PASSED_ROWS)
+        posts = (post.offset[part] != NO_POST) & (post.arrived_ms[part] < before_ms)
+        found |= {n for n in names if (posts & ~view.signals[n].is_current(part)).any()}
+    return found
+
+
 class RowPasses:
     """Passes over all rows, one after the other; true while one has parts left.
 
@@ -40,6 +58,8 @@ class RowPasses:
         self._view = view
         self._pending = pending
         self._passes: deque[Iterator[None]] = deque()
+        self._grace_ms = 0  # up to then ends of grace were searched for
+        self._is_ending_grace = False
 
     def __bool__(self) -> bool:
         return bool(self._passes)
@@ -60,6 +80,19 @@ class RowPasses:
     def end_overrides(self, now_ms: int) -> None:
         """Have posts decided again whose overrides ran out, the first of them at once."""
         ended = self._end_overrides(now_ms)
+        if next(ended, self) is not self:
+            self._passes.append(ended)
+
+    def end_grace(self, decisions: Iterable[GateDecisions], now_ms: int) -> None:
+        """Have posts decided again that an open gate held until now, the first of them at once.
+
+        While they are searched for, no further search begins: the next one is for all that end
+        meanwhile.
+        """
+        if self._is_ending_grace:
+            return
+        since_ms, self._grace_ms = self._grace_ms, now_ms
+        ended = self._end_grace([d for d in decisions if d.has_open_gate], since_ms, now_ms)
         if next(ended, self) is not self:
             self._passes.append(ended)
 
@@ -97,6 +130,19 @@ class RowPasses:
         for part in self._parts(_TOUCHED_ROWS):
             self._view.touch(np.flatnonzero(self._is_live(part)) + part.start)
             yield
+
+    def _end_grace(
+        self, of_gates: Sequence[GateDecisions], since_ms: int, now_ms: int
+    ) -> Iterator[None]:
+        self._is_ending_grace = True
+        for decisions in of_gates:
+            for part in self._parts(_PASSED_ROWS):
+                rows = decisions.grace_ended(part, since_ms, now_ms)
+                for first in range(0, len(rows), _TOUCHED_ROWS):
+                    self._view.touch(rows[first : first + _TOUCHED_ROWS])
+                    yield
+                yield
+        self._is_ending_grace = False
 
     def _end_overrides(self, now_ms: int) -> Iterator[None]:
         ended = self._view.overrides.take_expired(now_ms)

@@ -6,7 +6,7 @@ different topics may come in any order: the view is the same.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,8 @@ Rows = npt.NDArray[np.int32]
 _PRUNED_AT_ONCE = 512
 # Rows of which `prune` notes authors and groups: some milliseconds.
 _MARKED_AT_ONCE = 1 << 19
+# Rows among which `expired` looks for old ones: a millisecond.
+_SEARCHED_AT_ONCE = 1 << 19
 # In a mask of changes: the post itself, its overrides, or whether it is there at all.
 POST_CHANGED = 1
 
@@ -82,6 +84,7 @@ class PostView:
         self.written: dict[str, int] = {}
         self._freed: set[int] = set()
         self._old: Rows = np.empty(0, np.int32)  # found and not returned by `expired`
+        self._searched = 0  # rows among which it has looked, 0 once it has among all
         self._kept = 0  # authors and groups, when they were pruned last
         self._unmarked = 0  # rows that `prune` has to look at before it forgets any
 
@@ -253,13 +256,6 @@ class PostView:
         """The rows that hold a post."""
         return np.flatnonzero(self.post.offset != NO_POST).astype(np.int32)
 
-    def lacking(self, names: Collection[str], before_ms: int) -> list[str]:
-        """Return those signals that a post lacks whose record came before that time."""
-        if not names:
-            return []
-        posts = (self.post.offset != NO_POST) & (self.post.arrived_ms < before_ms)
-        return [n for n in names if (posts & ~self.signals[n].is_current(slice(None))).any()]
-
     def touch(self, rows: Rows | Sequence[int]) -> None:
         """Mark these rows, each once, as changed: they are decided, scored and written again."""
         for row in np.asarray(rows, np.int32).tolist():
@@ -345,12 +341,16 @@ class PostView:
     def expired(self, cutoff_ms: int, most: int | None = None) -> Rows:
         """Rows, at most `most`, whose post, or waiting signals, are older than the cutoff.
 
-        All rows are looked at once, about a millisecond a million of them: the calls that follow
-        return what was found then, until `has_expired` says that there is no more.
+        A call looks among some rows, or returns more of what was found, until `has_expired` says
+        that all were looked at; the next one begins anew.
         """
         created_ms = self.post.created_ms
         if not len(self._old):
-            self._old = np.flatnonzero(created_ms < cutoff_ms).astype(np.int32)
+            first, self._searched = self._searched, self._searched + _SEARCHED_AT_ONCE
+            is_old = created_ms[first : self._searched] < cutoff_ms
+            self._old = (np.flatnonzero(is_old) + first).astype(np.int32)
+            if self._searched >= len(created_ms):
+                self._searched = 0
         count = len(self._old) if most is None else most
         rows, self._old = self._old[:count], self._old[count:]
         # Rows may hold other posts by now.
@@ -358,8 +358,8 @@ class PostView:
 
     @property
     def has_expired(self) -> bool:
-        """Whether `expired` found more than it has returned."""
-        return len(self._old) > 0
+        """Whether `expired` has rows left to return, or to look at."""
+        return len(self._old) > 0 or self._searched > 0
 
     def is_overridden(self, row: int) -> bool:
         """Whether some override is about the post in this row or its author."""

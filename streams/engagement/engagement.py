@@ -109,16 +109,27 @@ class EngagementStep(ModelStep):
         for partition in change.lost:
             self._states.pop(partition, None)
         self._restore.drop(change.lost)
+        self._restore.drop(self._restore.ahead.difference(change.gained))
         for partition in change.gained:
-            self._states[partition] = PartitionState(
-                self._environment.user_window,
-                self._environment.examination,
-                self._environment.burst_reactions,
-            )
             source = TopicPartition("engagements", partition)
             start, end = change.starts.get(source, 0), change.ends.get(source, 0)
-            self._restore.begin(partition, self._states[partition], start, end)
+            state = self._restore.begin(partition, self._new_state(), start, end)
+            self._states[partition] = state
         self._rescoring.assigned(change)
+
+    def prepare(self, likely: AssignmentChange) -> None:
+        for partition in self._restore.unknown(likely.gained):
+            self._restore.read_ahead(partition, self._new_state())
+
+    @property
+    def may_join(self) -> bool:
+        return self._restore.is_ahead()
+
+    def _new_state(self) -> PartitionState:
+        environment = self._environment
+        return PartitionState(
+            environment.user_window, environment.examination, environment.burst_reactions
+        )
 
     def never_was(self, partition: int, post_id: str) -> bool:
         return not self._states[partition].has(post_id)
@@ -158,9 +169,9 @@ class EngagementStep(ModelStep):
         if self.is_stopped:
             self._rescoring.note_held(writer)
         is_restored = all(map(self._restore.is_done, self._states))
-        if not is_restored or self._has_new_priors():
+        if not is_restored or self._has_new_priors() or self._restore.has_more:
             # What is noted must be written before, and every post known whose prior is to change.
-            return False
+            return self._restore.has_more
         return self._rescoring.work(writer, budget_s)
 
     @property

@@ -2,6 +2,7 @@
 
 First `counters[p]` to its end, then the `engagements[p]` before the committed offset that say which
 events repeat others or come in a burst: half an hour, and two days as far as users are known.
+Who joins others reads `counters` of all partitions before, and goes on with those that it gets.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _SLICE_RECORDS = 125
 # How much processor time one call may take, beside the slice that it ends with.
 _BUDGET_S = 0.005
 _POLL_EVERY_S = 1.0
+# Some 130 bytes each.  Partitions beyond it are read once it is known which ones come.
+MOST_AHEAD = 1_000_000
 
 
 @dataclass
@@ -30,13 +33,20 @@ class _Restoring:
     start: int  # the offset of `engagements` that is read next
     end: int  # where `engagements` ended at the assignment
     # Then "stamp", "minutes", "day", where one record each is looked for, "events", "done".
+    # Before it is known whether the partition comes: "ahead".
     phase: str = "counters"
     back: int = 1  # how far before `start` the stamp is looked for
     first: int = 0  # from where on users are known
 
 
 class EngagementRestore:
-    """Partitions being restored; `read` is called in every cycle and never waits."""
+    """Partitions being restored; `read` is called in every cycle and never waits.
+
+    Attributes
+    ----------
+    has_more
+        Whether the last `read` ended by its time: the next one need not wait for records.
+    """
 
     def __init__(self, connection: Connection, partitions: int) -> None:
         self._count = partitions
@@ -48,11 +58,40 @@ class EngagementRestore:
         self._partitions: dict[int, _Restoring] = {}
         self._trouble = ""
         self._idle_until = 0.0
+        self.has_more = False
 
-    def begin(self, partition: int, state: PartitionState, start: int, end: int) -> None:
-        """Restore a partition whose engagements are read from `start` on."""
-        self._partitions[partition] = _Restoring(state, start, end)
+    def read_ahead(self, partition: int, state: PartitionState) -> None:
+        """Begin with the counters of a partition that may come, until `begin` or `drop`."""
+        self._partitions[partition] = _Restoring(state, 0, 0, "ahead")
         self._counters.add({TopicPartition("counters", partition): BEGINNING})
+
+    def unknown(self, partitions: Iterable[int]) -> list[int]:
+        """Return those of some partitions that were not begun, nor read ahead."""
+        return [partition for partition in partitions if partition not in self._partitions]
+
+    @property
+    def ahead(self) -> set[int]:
+        """The partitions that are read ahead."""
+        return {p for p, one in self._partitions.items() if one.phase == "ahead"}
+
+    def is_ahead(self) -> bool:
+        """Whether all that is read ahead was read to its end."""
+        return all(self._counters.restored(TopicPartition("counters", p)) for p in self.ahead)
+
+    def begin(self, partition: int, state: PartitionState, start: int, end: int) -> PartitionState:
+        """Restore a partition whose engagements are read from `start` on, in the state given.
+
+        Where it was read ahead, in the state of before, which is returned.
+        """
+        source, position = TopicPartition("counters", partition), BEGINNING
+        ahead = self._partitions.get(partition)
+        if ahead is not None:
+            # Up to the present end: who had the partition went on.
+            state, position = ahead.state, self._counters.positions().get(source, BEGINNING)
+            self._counters.drop([source])
+        self._partitions[partition] = _Restoring(state, start, end)
+        self._counters.add({source: position}, or_first=True)
+        return state
 
     def drop(self, partitions: Iterable[int]) -> None:
         """Stop to restore these."""
@@ -73,7 +112,9 @@ class EngagementRestore:
 
     def ready_reason(self) -> str:
         """Say what is restored still, or cannot be; "" if all is."""
-        if self._trouble or self._is_all_done():
+        if self._trouble or all(
+            one.phase in ("done", "ahead") for one in self._partitions.values()
+        ):
             return self._trouble
         return self._counters.ready_reason() or "reading the engagements of today"
 
@@ -81,6 +122,7 @@ class EngagementRestore:
         """Take what is there, for some ms; return how many records of `counters` are unreadable."""
         now = time.monotonic()
         if now < self._idle_until and self._is_all_done():
+            self.has_more = False
             return 0
         # Also without anything to restore: a client that is not polled keeps its errors for ever.
         self._idle_until = now + _POLL_EVERY_S
@@ -101,8 +143,16 @@ class EngagementRestore:
                     self._end_counters(partition, one)
                 elif positions.get(source, -1) >= one.start:
                     self._end_events(source, one)
-            if not (counters or events) or time.thread_time() >= end:
+            self.has_more = bool(counters or events)
+            if not self.has_more or time.thread_time() >= end:
+                self._bound_ahead()
                 return unreadable
+
+    def _bound_ahead(self) -> None:
+        counts = {p: len(self._partitions[p].state) for p in sorted(self.ahead)}
+        while sum(counts.values()) > MOST_AHEAD:
+            partition, _ = counts.popitem()
+            self.drop([partition])
 
     def close(self) -> None:
         self._counters.close()

@@ -6,7 +6,7 @@ The posts of a gained partition's window are scored again before those that come
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from feedmill.events.settings import Settings
 from feedmill.features.post_batch import PostBatch
@@ -69,12 +69,18 @@ class FilterGuard:
     def _flagged_at(self) -> float:
         return _NEVER if self._limit is None else self._limit.hide_at
 
-    def assigned(self, change: AssignmentChange) -> None:
-        """Drop what was lost, begin with what was gained."""
-        for partition in change.lost:
+    def prepare(self, partitions: Collection[int]) -> None:
+        """Begin with partitions that may come."""
+        for partition in partitions:
+            if partition not in self._rates:
+                self._rates[partition] = HideRates(self._flagged_at, self._cap)
+
+    def assigned(self, change: AssignmentChange, kept: Collection[int] = ()) -> None:
+        """Drop what was lost, begin with what was gained, but for those that `prepare` began."""
+        gone = {*change.lost, *self._rates.keys() - {*change.owned}, *change.gained} - {*kept}
+        for partition in gone:
             self._rates.pop(partition, None)
-        for partition in change.gained:
-            self._rates[partition] = HideRates(self._flagged_at, self._cap)
+        self.prepare(change.gained)
         self._report({})
 
     def fold(

@@ -70,8 +70,7 @@ class FilterHistory:
     """Follows all of `posts`, and says of a cycle's posts what came before them.
 
     `assigned` at a rebalance, `read` in every cycle, `pasts` for every batch, `fold_idle` where
-    none came.  It begins with the first partition that is gained, twice the window before the
-    first of its posts.
+    none came.  It begins with the first partition that may come, twice the window before its posts.
     """
 
     def __init__(
@@ -122,10 +121,24 @@ class FilterHistory:
         if not starts:
             return
         self._until.update(starts)
+        self._ask_stamps(change)
+
+    def prepare(self, likely: AssignmentChange) -> None:
+        """Begin before the first posts of partitions that may come; others have them yet."""
+        if not (self._is_begun or self._stamps):
+            self._ask_stamps(likely)
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether what `prepare` began with is there."""
+        return self._is_rebuilt or not (self._is_begun or self._stamps)
+
+    def _ask_stamps(self, change: AssignmentChange) -> None:
         self._stamps = self._stamps or {}
         ask = {}
-        for partition, start in starts.items():
+        for partition in change.gained:
             source = TopicPartition(TOPIC, partition)
+            start = change.starts.get(source, 0)
             self._stamps[partition] = None
             if start >= change.ends.get(source, 0):
                 self._stamps[partition] = self._clock.now_ms()
@@ -186,7 +199,7 @@ class FilterHistory:
 
         Return whether a restore has more to do.
         """
-        if not self._owned and not self._is_begun:
+        if not (self._owned or self._is_begun or self._stamps):
             return False
         for batch in self._read():
             if self._is_begun:

@@ -99,10 +99,21 @@ class FilterStep(TextModelStep):
 
     def on_assigned(self, change: AssignmentChange) -> None:
         super().on_assigned(change)
-        self._guard.assigned(change)
         self._windows.assigned(change)
+        self._guard.assigned(change, self._windows.kept)
         if self._history is not None:
             self._history.assigned(change)
+
+    def prepare(self, likely: AssignmentChange) -> None:
+        self._guard.prepare(likely.gained)
+        self._windows.prepare(likely)
+        if self._history is not None:
+            self._history.prepare(likely)
+
+    @property
+    def may_join(self) -> bool:
+        known = self._history is None or self._history.is_prepared
+        return known and self._windows.is_prepared
 
     def ready_for(self, partition: int) -> bool:
         known = self._history is None or self._history.is_ready(partition)

@@ -15,7 +15,12 @@ from itertools import islice
 
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.source_window import WINDOW_BYTES, WINDOW_RECORDS
+from feedmill.filters.source_window import (
+    WINDOW_BYTES,
+    WINDOW_MS,
+    WINDOW_RECORDS,
+    time_after,
+)
 from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
 from feedmill.streams.kafka.batches import TEXT_BYTES, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
@@ -26,25 +31,34 @@ from feedmill.streams.worker.step import Poisoned, no_poison
 Taker = Callable[[int, Sequence[Record], PostBatch], None]
 SLICE_RECORDS, SLICE_BYTES = 64, TEXT_BYTES // 8
 _READ_RECORDS, _READ_BYTES = 500, TEXT_BYTES
+# Behind the last post, which may fail: the next one may have an earlier timestamp.
+_KEPT_MS = WINDOW_MS + 60_000
 # So many windows are kept at a time, each of `WINDOW_BYTES` at most.
 _AT_ONCE = 4
 
 
 @dataclass
 class _Window:
-    """The window before an offset; `is_read` once all of it is there."""
+    """The window before an offset, read from `first` on; `is_read` once all of it is there."""
 
     until: int
+    first: int
     is_begun: bool = False
     is_read: bool = False
     posts: deque[tuple[Record, Post]] = field(default_factory=deque)
+    times: deque[int] = field(default_factory=deque)
     size: int = 0
 
     def append(self, record: Record, post: Post) -> None:
         """Take the next post in, and those out that leave before the first that comes."""
+        at_ms = time_after(self.times[-1] if self.times else 0, record.timestamp)
         self.posts.append((record, post))
+        self.times.append(at_ms)
         self.size += _size(record)
-        while self.size - _size(self.posts[0][0]) >= WINDOW_BYTES:
+        while (
+            self.times[0] <= at_ms - _KEPT_MS or self.size - _size(self.posts[0][0]) >= WINDOW_BYTES
+        ):
+            self.times.popleft()
             self.size -= _size(self.posts.popleft()[0])
 
     def slice(self) -> list[tuple[Record, Post]]:
@@ -59,8 +73,13 @@ class _Window:
 class PostWindows:
     """Reads the windows of gained partitions for the filters of a worker, which share it.
 
-    Each of them calls `follow` once, `assigned` at a rebalance and `work` in every cycle, all in
-    one thread; the first to call is enough.
+    Each of them calls `follow` once, `prepare` and `assigned` at a rebalance and `work` in every
+    cycle, all in one thread; the first to call is enough.
+
+    Attributes
+    ----------
+    kept
+        The partitions of the last assignment whose posts are handed on behind those of `prepare`.
     """
 
     def __init__(self) -> None:
@@ -71,6 +90,9 @@ class PostWindows:
         self._epoch = 0
         # By partition what is not handed on, in the order in which it is read.
         self._windows: dict[int, _Window] = {}
+        # Of partitions that may come, before which offset their window is.
+        self._ahead: dict[int, int] = {}
+        self.kept: frozenset[int] = frozenset()
 
     def follow(
         self,
@@ -92,15 +114,34 @@ class PostWindows:
         if change.epoch == self._epoch:
             return
         self._epoch = change.epoch
-        gone = (*change.lost, *change.gained)
+        starts = {p: change.starts.get(TopicPartition(POSTS, p), 0) for p in change.gained}
+        ahead, self._ahead = self._ahead, {}
+        whole = ahead.keys() - self._windows.keys()
+        self.kept = frozenset(p for p in whole & starts.keys() if ahead[p] <= starts[p])
+        gone = {*change.lost, *change.gained, *ahead}
         for partition in gone:
             self._windows.pop(partition, None)
         if self._log is not None:
             self._log.drop(TopicPartition(POSTS, partition) for partition in gone)
-        for partition in change.gained:
-            start = change.starts.get(TopicPartition(POSTS, partition), 0)
-            if start > 0:
-                self._windows[partition] = _Window(start)
+        for partition, start in starts.items():
+            self._begin(partition, start, ahead[partition] if partition in self.kept else None)
+
+    def prepare(self, likely: AssignmentChange) -> None:
+        """Begin with the windows of partitions that may come; `assigned` says which do."""
+        for partition in likely.gained:
+            if partition not in self._ahead:
+                start = self._ahead[partition] = likely.starts[TopicPartition(POSTS, partition)]
+                self._begin(partition, start)
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether all windows of partitions that may come were handed on."""
+        return self._ahead.keys().isdisjoint(self._windows)
+
+    def _begin(self, partition: int, until: int, first: int | None = None) -> None:
+        first = max(0, until - WINDOW_RECORDS) if first is None else first
+        if first < until:
+            self._windows[partition] = _Window(until, first)
 
     def is_ready(self, partition: int) -> bool:
         """Return whether the window before the partition's first post was handed on."""
@@ -108,7 +149,7 @@ class PostWindows:
 
     def ready_reason(self) -> str:
         """Say what is read still; "" if nothing is."""
-        if not self._windows or self._log is None:
+        if self._windows.keys() <= self._ahead.keys() or self._log is None:
             return ""
         return self._log.ready_reason() or self._log.name
 
@@ -153,7 +194,7 @@ class PostWindows:
         for partition, window in islice(self._windows.items(), _AT_ONCE):
             if not window.is_begun:
                 window.is_begun = True
-                starts[TopicPartition(POSTS, partition)] = max(0, window.until - WINDOW_RECORDS)
+                starts[TopicPartition(POSTS, partition)] = window.first
         # What retention removed is not in the window.
         self._log.add(starts, or_first=True)
         batches = self._log.read(_READ_RECORDS, most_bytes=_READ_BYTES)

@@ -180,8 +180,8 @@ def new_group_consumer(
             "partition.assignment.strategy": "range",
             "isolation.level": "read_committed",
             "session.timeout.ms": environment.session_timeout_ms,
-            # Members learn by their next heartbeat that another died and partitions move.
-            "heartbeat.interval.ms": 1_000,
+            # By the next one members learn that partitions move, whose posts wait meanwhile.
+            "heartbeat.interval.ms": 300,
             "max.poll.interval.ms": int(1000 * rebalance_s(environment)),
             **static,
         }

@@ -67,17 +67,15 @@ class Transaction:
     ----------
     written
         By partition the offset behind the last record that is known to be committed.
+    sends_soon
+        Whether records shall leave within milliseconds, or with the commit alone; see `adapt`.
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        group: str,
-        *,
-        stage: str,
-        now_ms: Callable[[], int],
+        self, connection: Connection, group: str, *, stage: str, now_ms: Callable[[], int]
     ) -> None:
         self.written: dict[TopicPartition, int] = {}
+        self.sends_soon = False
         self._now_ms = now_ms
         self._environment = connection.environment
         self._health = connection.health
@@ -91,7 +89,7 @@ class Transaction:
         self._dead_letters = 0  # made since then
         self._ends: dict[TopicPartition, int] = {}  # of what was sent since then, as it arrives
         self._discarded = False
-        self._sends_soon = False
+        self._is_soon = False  # whether the producer sends soon
         self._careful = False
         self._closed = threading.Event()
         self._renew = threading.Event()
@@ -103,11 +101,10 @@ class Transaction:
         It ends an open transaction of an earlier process by this instance's name.
         """
         while self._producer is None and not self._closed.is_set():
+            self._is_soon = self.sends_soon
+            linger_ms = _SOON_LINGER_MS if self._is_soon else _COMMIT_LINGER_MS
             producer = new_producer(
-                self._environment,
-                self._health,
-                transactional_id=self._id,
-                linger_ms=_SOON_LINGER_MS if self._sends_soon else _COMMIT_LINGER_MS,
+                self._environment, self._health, transactional_id=self._id, linger_ms=linger_ms
             )
             try:
                 bounded(partial(producer.init_transactions, _INIT_S), _INIT_S + _STUCK_S)
@@ -126,7 +123,8 @@ class Transaction:
         False if it cannot begin now: `run` will, or say why not.
         """
         producer = self._producer
-        if producer is None or self._careful or self.is_unsure or self._renew.is_set():
+        is_other = self._renew.is_set() or self._is_soon != self.sends_soon
+        if producer is None or self._careful or self.is_unsure or is_other:
             return False
         try:
             producer.begin_transaction()
@@ -369,12 +367,13 @@ class Transaction:
         self._producer = None
         return Outcome(False, records, f"commit: {trouble}")
 
-    def send_soon(self, *, soon: bool) -> None:
-        """Have records leave within milliseconds, by another producer, or with the commit alone."""
-        if soon != self._sends_soon:
-            self._sends_soon = soon
-            if self._producer is not None:
-                self._renew.set()
+    def adapt(self) -> bool:
+        """Get the producer that `sends_soon` asks for, between transactions; whether it is new."""
+        if self._is_soon == self.sends_soon or self._begun is not None or self.is_unsure:
+            return False
+        self._producer = None
+        self.connect()
+        return True
 
     def renew(self) -> None:
         """Have another producer for the next transaction: the group expelled this member."""

@@ -274,6 +274,9 @@ class TransactionalWriter:
             due = self._now() + self.interval_s
             with self._committing:
                 self._commit()
+                # It may take half a second: partitions that were gained wait for the first commit.
+                if self._transaction.adapt():
+                    due = 0.0
 
     def _have_committed(self) -> None:
         """Have the thread commit; it is woken only where it waits for that."""

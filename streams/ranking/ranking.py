@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator
 
 from feedmill.events.instance import Instance
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner import Combiner
+from feedmill.rankers.combiner.row_passes import lacking
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.ranking.combiner_logs import CombinerLogs
 from feedmill.streams.ranking.feed_freshness import LOOK_EVERY_S, FeedFreshness
@@ -73,6 +74,7 @@ class RankingStep(Step):
         # Nothing came since all was ranked and handed over: `_work` would find nothing.
         self._is_settled = False
         self._tick_at = self._renew_at = 0.0
+        self._lacking: Generator[None, None, Collection[str]] | None = None
         self._feeds_refused = 0
         self._signals_dropped = self._late_posts = 0
 
@@ -147,6 +149,8 @@ class RankingStep(Step):
         # Now that the loop is about to wait; before, it would share the interpreter.
         self._handover.begin_writing()
         self._letters.follow(writer)
+        if self._logs.is_restored:
+            self._read_overrides(writer)
         most = RESTORE_RECORDS if restoring else LIVE_RECORDS
         count, rejected = self._logs.read(most, _for_slices(_READ_S))
         self._handover.arrivals.add(self.context.signals_fetched(self._logs.signals_read))
@@ -176,9 +180,7 @@ class RankingStep(Step):
         view = self.combiner.view
         self._is_starting = self._is_starting and not (work.partitions or work.engagements)
         # What came while the models worked need not wait for the next cycle.
-        _, rejected = self._logs.read_overrides(LIVE_RECORDS, _for_slices(_READ_S))
-        if rejected:
-            self._letters.reject(rejected, writer)
+        self._read_overrides(writer)
         self._handover.arrivals.add(work.arrivals)
         # All partitions at once: none has a post of another one.
         events = [one for part in work.partitions for one in part.events]
@@ -203,11 +205,10 @@ class RankingStep(Step):
             self._tick_at = now + TICK_S
             now_ms, view = self.context.clock.now_ms(), self.combiner.view
             self.combiner.tick(now_ms)
-            lacking = view.lacking(view.names.own, now_ms - _LACKING_MS)
-            if self._freshness.look(lacking):
-                self._handover.renew_all()
+            self._lacking = self._lacking or lacking(view, view.names.own, now_ms - _LACKING_MS)
             self._measure()
             self._is_settled = False
+        self._look_whether_fresh()
         if now >= self._renew_at and self._claim.tokens:
             self._renew_at = 0.0 if self._handover.renew() else now + LOOK_EVERY_S
         has_worked, self._has_worked = self._has_worked, False
@@ -225,6 +226,19 @@ class RankingStep(Step):
         self._handover.close()
         self._logs.close()
         self._claim.close()
+
+    def _read_overrides(self, writer: Writer) -> None:
+        """Rank what moderators said and have it written, before what else there is to rank."""
+        count, rejected = self._logs.read_overrides(LIVE_RECORDS, _for_slices(_READ_S))
+        if rejected:
+            self._letters.reject(rejected, writer)
+        if not count or self.combiner.is_restoring:
+            return
+        self._is_settled = False
+        self.combiner.follow_first(self.context.clock.now_ms(), _for(WORK_S))
+        self._handover.wait_for_room(_LEAVE_S)
+        self._hand_over(_CHANGES_S, caught_up=False)
+        self._handover.wait_written(_LEAVE_S)
 
     def _work(self, budget_s: float, changed: int = 0) -> bool:
         """Rank, and hand over what there is; whether there is more to rank.
@@ -279,6 +293,17 @@ class RankingStep(Step):
         self._handover.write(_for(budget_s), caught_up=caught_up, only_whole=only_whole)
         is_busy = combiner.is_restoring or combiner.is_pruning or self._handover.is_behind
         self._is_settled = caught_up and not is_busy
+
+    def _look_whether_fresh(self) -> None:
+        """Look at some more posts, and having seen all, which stages are up to date."""
+        if self._lacking is None:
+            return
+        try:
+            next(self._lacking)
+        except StopIteration as found:
+            self._lacking = None
+            if self._freshness.look(found.value):
+                self._handover.renew_all()
 
     # --- the rest -------------------------------------------------------------------------
 

@@ -257,11 +257,17 @@ class Step(ABC):
         """Return the last record of `config` whose effect can be seen; None: all that came."""
         return None
 
+    def prepare(self, likely: AssignmentChange) -> None:  # noqa: B027 - not every step needs it
+        """Restore what can be of partitions that may come, `gained`, as far as there is room.
+
+        Others go on with them behind `starts`; the next assignment says which of them come.
+        """
+
     @property
     def may_join(self) -> bool:
-        """Whether it has restored what it needs whatever its partitions will be.
+        """Whether it has restored what it needs whatever its partitions will be, and `prepare` did.
 
-        Beside others a worker joins its group only then: they go on with all partitions meanwhile.
+        Beside others a worker joins its group only then.
         """
         return True
 

@@ -40,6 +40,7 @@ from feedmill.streams.worker.decoding import decode_work
 from feedmill.streams.worker.heap import settle_memory, trim_heap
 from feedmill.streams.worker.input import SOON_S, Input, Taken
 from feedmill.streams.worker.step import Step, StepContext, WorkBatch
+from feedmill.streams.worker.takeover import LEAVE_S, Takeover
 from feedmill.streams.worker.watchdog import Watchdog, ends_within
 from feedmill.streams.worker.worker_status import WorkerStatus
 
@@ -89,8 +90,8 @@ class Worker:
         transaction = Transaction(self.connection, group, stage=group, now_ms=clock.now_ms)
         ranks = any(step.ranks for step in steps)
         # Others rank by what it writes, until an assignment gives it all shards of feeds.
-        transaction.send_soon(soon=not ranks)
-        self._send_soon, self._shards = transaction.send_soon, 0
+        transaction.sends_soon = not ranks
+        self._transaction, self._shards = transaction, 0
         shares = memory_shares(environment)
         self.writer = TransactionalWriter(transaction, owner=owner, shares=shares)
         self.poison = PoisonWatch(
@@ -105,6 +106,7 @@ class Worker:
             shares=[*([POSTS] if judges else ()), *([SHARDS] if ranks else ())],
         )
         followed = (*FOLLOWED, *(f"signals.{name}" for name in environment.signals.all))
+        self.takeover = Takeover(self.connection, group, self.group, self.steps)
         self.topics = TopicIds(self.connection, group, followed, self.writer.commit_once)
         self._dead_letters_of = dead_letters_of
         self._input = Input(
@@ -116,7 +118,7 @@ class Worker:
         self._has_others: Future[bool] | None = None
         self._followed: Settings | None = None  # by all steps, once they have begun
         self._is_busy = False
-        self._next_step = 0
+        self._next_step = self._partitions = 0
         self.status = WorkerStatus(self, Watchdog())
 
     def run(self) -> None:
@@ -136,6 +138,7 @@ class Worker:
             self._start()
             while not self.stopping.is_set():
                 self._cycle()
+            self._leave()
         finally:
             self._stop()
 
@@ -144,6 +147,7 @@ class Worker:
     def _start(self) -> None:
         self.status.start()
         partitions = self.connection.offsets.partition_count(POSTS, self.stopping)
+        self._partitions = partitions
         self._shards = self.connection.offsets.partition_count(SHARDS, self.stopping)
         self._decode = partial(
             decode_work,
@@ -188,12 +192,20 @@ class Worker:
         settle_memory()
         self._has_others = self.connection.offsets.has_others(self._group_name)
 
+    def _leave(self) -> None:
+        """Go on for a moment, where others read ahead what they get."""
+        self.takeover.leave()
+        self.time.heartbeats.hurry()
+        while self.takeover.leaving and self.takeover.goes_on:
+            self._cycle()
+
     def _stop(self) -> None:
         self.poison.ends.is_failed = failed = sys.exc_info()[1] is not None
         self.status.watchdog.stop()
         parts = [self.group.close, self.writer.close, *(s.close for s in self._started_steps)]
         parts += [self.status.close, self.time.close, self.settings.close, self.poison.close]
-        with ends_within(STOP_WITHIN_S, 1 if failed else 0):
+        left_s = STOP_WITHIN_S - LEAVE_S * bool(self.takeover.leaving)
+        with ends_within(left_s, 1 if failed else 0):
             for part in (*parts, self.releases.close, self.connection.close):
                 try:
                     part()
@@ -206,6 +218,7 @@ class Worker:
         start, cpu_start = time.perf_counter(), time.thread_time()
         self.status.watchdog.turn()
         self._follow_logs()
+        self.takeover.follow()
         self._join()
         self._follow_assignment()
         moved = False
@@ -265,7 +278,7 @@ class Worker:
             instance = decode_instance(value)
         except BadEvent:
             return
-        takers = [self.releases.heartbeat, self.status.heartbeat]
+        takers = [self.releases.heartbeat, self.status.heartbeat, self.takeover.heartbeat]
         for take in (*takers, *(step.heartbeat for step in self.steps)):
             take(instance, at_ms)
 
@@ -278,7 +291,11 @@ class Worker:
         if asked is None or not asked.done():
             return
         has_others = asked.exception() is None and asked.result()
-        may_join = self._knows_what_to_run() and all(step.may_join for step in self.steps)
+        is_settled = self._knows_what_to_run()
+        if has_others and is_settled:
+            self.takeover.join(self._partitions)
+        may_join = is_settled and self.takeover.is_prepared
+        may_join = may_join and all(step.may_join for step in self.steps)
         if may_join or not has_others:
             self._has_others = None
             self.group.start()
@@ -286,7 +303,7 @@ class Worker:
     def _follow_assignment(self) -> None:
         while (taken := self.group.take_change()) is not None:
             change = self.poison.assigned(taken)
-            self._send_soon(soon=len(change.shards) < self._shards)
+            self._transaction.sends_soon = len(change.shards) < self._shards
             if change.places:
                 self.writer.assigned(change, self.group.group_metadata())
             else:

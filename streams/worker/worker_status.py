@@ -33,6 +33,7 @@ from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
 from feedmill.streams.worker.heap import resident_mib
 from feedmill.streams.worker.step import Step
+from feedmill.streams.worker.takeover import Takeover
 from feedmill.streams.worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class Running(Protocol):
     poison: PoisonWatch
     group: GroupConsumer
     topics: TopicIds
+    takeover: Takeover
 
 
 class WorkerStatus:
@@ -213,6 +215,7 @@ class WorkerStatus:
             refused_writes=sum(step.refused_writes for step in steps),
             shards=tuple(sorted(shard for step in steps for shard in step.shards)),
             logs_lag=sum(step.logs_lag for step in steps),
+            leaving=worker.takeover.leaving,
         )
 
     def close(self) -> None:

@@ -55,7 +55,10 @@ class LikesOverImpressions:
 
 
 class Running:
-    """A step that owns partition 0, with the logs it restores from and a clock of our own."""
+    """A step that owns partition 0, with the logs it restores from and a clock of our own.
+
+    With `ahead` it reads so many of the counters before it gets the partition, unless another does.
+    """
 
     def __init__(
         self,
@@ -66,24 +69,35 @@ class Running:
         *,
         ends_with_markers: bool = False,
         feature_share: float = 0.0,
+        ahead: int | None = None,
+        owns: bool = True,
     ) -> None:
         self.now_ms = float(NOW_MS)
         clock = LogClock(lambda: self.now_ms)
         clock.stamp(NOW_MS)
         self.metrics = Metrics("engagement", "test")
-        topics = {COUNTERS: list(counters), ENGAGEMENTS: list(engagements)}
+        topics = {COUNTERS: list(counters[:ahead]), ENGAGEMENTS: list(engagements)}
         ends = {ENGAGEMENTS: start} if ends_with_markers else {}
-        monkeypatch.setattr(
-            engagement_restore, "LogConsumer", lambda *_, **__: FakeLog(topics, ends=ends)
-        )
+        self.logs: list[FakeLog] = []
+
+        def open_log(*_: object, **__: object) -> FakeLog:
+            self.logs.append(FakeLog(topics, ends=ends))
+            return self.logs[-1]
+
+        monkeypatch.setattr(engagement_restore, "LogConsumer", open_log)
         self.step = EngagementStep(lambda: cast(EngagementModel, LikesOverImpressions()))
         environment = Environment(user_window=1_000, feature_share=feature_share)
         offsets = SimpleNamespace(partition_count=count_partitions)
         connection = cast(Any, SimpleNamespace(environment=environment, offsets=offsets))
         self.step.start(StepContext(connection, clock, self.metrics, 1))
+        if ahead is not None:
+            self.step.prepare(AssignmentChange(0, gained=(0,)))
+            while not self.step.may_join:
+                self.step.poll(KeptWriter())
+            topics[COUNTERS] += counters[ahead:]
         end = start if ends_with_markers else start + len(engagements)
         change = AssignmentChange(
-            1, gained=(0,), starts={ENGAGEMENTS: start}, ends={ENGAGEMENTS: end}
+            1, gained=(0,) * owns, starts={ENGAGEMENTS: start}, ends={ENGAGEMENTS: end}
         )
         self.step.on_assigned(change)
         for _ in range(10):
@@ -145,8 +159,8 @@ def value_of(written: dict[tuple[str, str], bytes | None], post_id: str) -> Any:
     return json.loads(value)
 
 
-def record_of(post_id: str, value: bytes | None) -> StoredRecord:
-    return StoredRecord(0, NOW_MS, post_id.encode(), value)
+def record_of(post_id: str, value: bytes | None, offset: int = 0) -> StoredRecord:
+    return StoredRecord(offset, NOW_MS, post_id.encode(), value)
 
 
 def new_accounts(kind: EngagementKind, first: int, count: int) -> list[StoredRecord]:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from builders.engine import WORKER, Engine
+from builders.engine_topics import post_of
 from builders.waiting import until
 
 pytestmark = pytest.mark.stack
@@ -24,8 +25,7 @@ def test_a_deletion_withdraws_what_was_written_and_nothing_else(start_engine: An
     engine.send("posts", "never-was-either", None)
     # Behind the deletions, in every partition.
     after = [f"after-{i}" for i in range(20)]
-    for post_id in after:
-        engine.post(post_id)
+    engine.posts(map(post_of, after))
     engine.wait_decided(after)
     topics = [*(f"signals.{name}" for name in ALL_SIGNALS), "counters"]
     wanted = {engine.topic(topic): ["gone"] for topic in topics}

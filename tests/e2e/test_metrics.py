@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from builders.engine import WORKER, Engine
+from builders.engine_topics import post_of
 from builders.waiting import until
 
 pytestmark = pytest.mark.stack
@@ -32,11 +33,11 @@ def samples(engine: Engine, name: str, *labels: str) -> dict[tuple[str, ...], fl
 
 def test_every_leg_counts_every_record_and_every_cycle_is_measured(start_engine: Any) -> None:
     engine: Engine = start_engine(WORKER)
-    for i in range(30):
-        engine.post(f"p{i}")
-    engine.wait_decided([f"p{i}" for i in range(30)])
-    for i in range(30):
-        engine.click(f"p{i}").get(10)
+    posts = [f"p{i}" for i in range(30)]
+    engine.posts(map(post_of, posts))
+    engine.wait_decided(posts)
+    for post_id in posts:
+        engine.click(post_id)
     wanted = {(topic, leg): 30.0 for topic in ("posts", "engagements") for leg in LEGS}
     until(lambda: samples(engine, "feedmill_leg_seconds_count", "topic", "leg") == wanted)
     total = samples(engine, "feedmill_leg_seconds_sum", "topic", "leg")

@@ -81,7 +81,7 @@ def test_the_backfill_takes_only_the_last_version_of_a_post(engine: Engine) -> N
     )
     engine.posts(fresh(i) for i in range(100, 200))
     for i in range(200, 300):
-        engine.send("posts", f"n{i}", None).get(10)
+        engine.send("posts", f"n{i}", None)
     until(lambda: not engine.truth("n299") and engine.truth("n199").get("decision") == "show")
     offset = engine.set("rules/spam", rules)
     engine.posts(fresh(i) for i in range(50))  # while it reads

@@ -10,8 +10,8 @@ from builders.fuzz_targets import CORPUS, TARGETS, kept_inputs
 from builders.mutations import mutated
 
 # A target that takes milliseconds gets fewer draws.
-DRAWS = {"artifact": 150, "artifact_member": 150, "config": 1000, "post_lines": 300, "card": 600}
-DRAWS |= {"list_member": 150, "list_lines": 300, "experiment_table": 300}
+DRAWS = {"artifact": 150, "artifact_member": 75, "config": 1000, "post_lines": 300, "card": 600}
+DRAWS |= {"counters": 1000, "list_member": 150, "list_lines": 300, "experiment_table": 300}
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -112,9 +112,8 @@ def test_earlier_posts_follow_a_release_and_a_rollback(
     variables = {"FEEDMILL_MODELS": str(store), "FEEDMILL_RESCORE_RATE": "40"}
     worker = engine.ready_worker("one", variables=variables)
     models = Models(engine, store, monkeypatch)
-    posts = [f"p{i}" for i in range(300)]
-    for post_id in posts:
-        engine.post(post_id)
+    posts = [f"p{i}" for i in range(150)]
+    engine.posts(map(post_of, posts))
     until(lambda: engine.latest("signals.spam").keys() == set(posts))
     first = engine.latest("signals.spam")
 

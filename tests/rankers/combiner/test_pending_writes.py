@@ -1,15 +1,18 @@
 """`PendingWrites`: nothing is lost, nothing is handed out twice, what changed goes first."""
 
+from random import Random
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from feedmill.events.partition import ALL_SHARDS, shard_of
+from feedmill.events.partition import ALL_SHARDS, SHARDS, shard_of
 from feedmill.rankers.combiner import pending_writes
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.tables.id_table import IdTable
 
 NONE = 1000
+NO_ROWS = np.empty(0, np.int32)
 POSTS = IdTable()
 for number in range(50_000):
     POSTS.add(f"p{number}")
@@ -108,10 +111,44 @@ def test_removed_posts_are_not_written_and_are_removed_again_unless_redis_drops_
     assert pending.take_removed() == []
     pending.remove_again()
     assert pending.take_removed() == ["p"]
-    monkeypatch.setattr(pending_writes, "MAX_TOMBSTONES", 2)
-    pending.remove(rows_of(1, 2), {"a": 100, "b": 100}, 50)
+    monkeypatch.setattr(pending_writes, "MAX_TOMBSTONES", SHARDS)
+    ids = [f"p{number}" for number in range(1_000)]
+    for post_id in ids:
+        pending.remove(NO_ROWS, {post_id: 100}, 50)
     pending.remove_again()
-    assert pending.take_removed() == ["a", "b"]
+    # Of each shard the last.
+    last = {shard_of(post_id): post_id for post_id in [*ids, "p"]}
+    last[shard_of("p")] = max((p for p in ids if shard_of(p) == shard_of("p")), key=ids.index)
+    assert sorted(pending.take_removed()) == sorted(last.values())
+
+
+def test_removed_posts_of_shards_that_come_and_go_are_those_of_the_newest_owner(
+    pending: PendingWrites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drawn removals and shards: what is taken is what Redis may have of the own shards."""
+    monkeypatch.setattr(pending_writes, "_MOST_REMOVED", 7)
+    random = Random(3)
+    own, removed, tombstones = set(ALL_SHARDS), set[str](), dict[str, int]()
+    for now_ms in range(400):
+        post_id, end_ms = f"p{random.randrange(150)}", now_ms + random.choice((-1, 1_000))
+        pending.remove(NO_ROWS, {post_id: end_ms}, now_ms)
+        tombstones.pop(post_id, None)
+        if end_ms > now_ms:
+            tombstones[post_id] = end_ms
+        if shard_of(post_id) in own:
+            removed.add(post_id)
+        if random.random() < 0.2:
+            before, own = own, {shard for shard in ALL_SHARDS if random.random() < 0.5}
+            pending.own(frozenset(own))
+            removed |= {p for p in tombstones if shard_of(p) in own - before}
+            removed = {p for p in removed if shard_of(p) in own}
+            taken = set[str]()
+            while pending.has_posts:
+                some = pending.take_removed()
+                assert len(some) <= 7
+                taken |= set(some)
+            assert taken == removed
+            removed.clear()
 
 
 def test_a_feed_that_is_made_again_is_not_removed(pending: PendingWrites) -> None:

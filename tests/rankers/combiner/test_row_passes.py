@@ -2,11 +2,13 @@
 
 import pytest
 
-from builders.events import HOUR_MS, NOW_MS, override
+from builders.events import HOUR_MS, NOW_MS, override, post, signal
 from builders.ranked_posts import HIDDEN, Posts
 from builders.redis_model import RedisModel
 from feedmill.events.override import OverrideKey
-from feedmill.rankers.combiner import combiner, row_passes
+from feedmill.events.post import Deletion
+from feedmill.events.signal import SignalNames
+from feedmill.rankers.combiner import combiner, row_passes, view
 
 POSTS = 40
 LATER_MS = NOW_MS + 300 * HOUR_MS
@@ -38,6 +40,11 @@ class World:
                 assert before == len(self.redis.hashes)
                 return
 
+    def add_held(self, post_id: str, arrived_ms: int) -> None:
+        """Add a post without a verdict of the spam filter."""
+        self.posts.add(post_id, arrived_ms=arrived_ms)
+        self.posts.combiner.view.clear_signal("spam", post_id)
+
     # --- events -----------------------------------------------------------------------------
 
     def flush(self) -> None:
@@ -68,6 +75,15 @@ class World:
         self.now_ms += 2000
         self.posts.combiner.tick(self.now_ms)
 
+    def grace_ends(self) -> None:
+        self.posts.set("gates", {"spam": {"on_failure": "open", "grace_s": 1}})
+        for i in range(POSTS, 2 * POSTS):
+            self.add_held(f"p{i}", NOW_MS)
+        self.posts.combiner.work(NOW_MS)
+        self.take()
+        self.now_ms += 2000
+        self.posts.combiner.tick(self.now_ms)
+
     def posts_expire(self) -> None:
         self.now_ms = LATER_MS
         self.posts.combiner.tick(self.now_ms)
@@ -82,7 +98,8 @@ class World:
         ("longer_window", 8),
         ("clock_goes_back", 8),
         ("overrides_run_out", POSTS // 2 // 4),
-        ("posts_expire", POSTS // 8),
+        ("grace_ends", 8),
+        ("posts_expire", 8),
     ],
 )
 def test_in_parts_between_which_is_written_it_comes_to_the_same(
@@ -90,6 +107,7 @@ def test_in_parts_between_which_is_written_it_comes_to_the_same(
 ) -> None:
     monkeypatch.setattr(row_passes, "_PASSED_ROWS", 1024)  # an eighth of the rows that there are
     monkeypatch.setattr(row_passes, "_TOUCHED_ROWS", 1024)
+    monkeypatch.setattr(view, "_SEARCHED_AT_ONCE", 1024)
     monkeypatch.setattr(row_passes, "_ENDED_OVERRIDES", 4)
     monkeypatch.setattr(combiner, "_FOLLOWED_ROWS", 8)
     whole, parted = World(event), World(event)
@@ -108,6 +126,23 @@ def test_in_parts_between_which_is_written_it_comes_to_the_same(
     assert parted.redis.expires == whole.redis.expires
 
 
+def test_a_grace_that_ends_while_others_are_searched_for_ends_with_the_next_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(row_passes, "_PASSED_ROWS", 1024)
+    world = World("grace_ends")
+    combiner_ = world.posts.combiner
+    # In the part where the first search has been.
+    world.add_held("late", NOW_MS + 1500)
+    combiner_.follow(world.now_ms)
+    combiner_.tick(world.now_ms + 1000)
+    combiner_.work(world.now_ms + 1000)
+    assert combiner_.decisions()["hold"] == 1
+    combiner_.tick(world.now_ms + 1001)
+    combiner_.work(world.now_ms + 1001)
+    assert combiner_.decisions()["hold"] == 0
+
+
 def test_a_post_that_changes_while_all_are_marked_is_written_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -120,3 +155,33 @@ def test_a_post_that_changes_while_all_are_marked_is_written_whole(
     combiner_.work(NOW_MS)
     world.take()
     assert len(world.redis.hashes) == POSTS
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 8192])
+def test_what_posts_lack_that_came_some_time_ago(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(row_passes, "_PASSED_ROWS", most)
+    names = SignalNames.parse("extreme:gate,novelty:objective")
+    posts = view.PostView(names)
+
+    def found(before_ms: int) -> set[str]:
+        search = row_passes.lacking(posts, names.own, before_ms)
+        while True:
+            try:
+                next(search)
+            except StopIteration as end:
+                return set(end.value)
+
+    for post_id in ("complete", "p"):
+        posts.update_post(post(post_id), 1, NOW_MS)
+        assert found(NOW_MS) == set()
+        assert found(NOW_MS + 1) == {"extreme", "novelty"}
+        posts.update_signal("novelty", signal(post_id, 1, 0.5))
+        posts.update_signal("extreme", signal(post_id, 1, None, error="no model"))
+        assert found(NOW_MS + 1) == set()
+    # An edit is to be judged again; a deletion is not.
+    posts.update_post(post("p"), 2, NOW_MS)
+    assert found(NOW_MS + 1) == {"extreme", "novelty"}
+    posts.update_post(Deletion("p", deleted=True), 3, NOW_MS)
+    assert found(NOW_MS + 1) == set()

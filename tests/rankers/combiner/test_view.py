@@ -157,6 +157,26 @@ def test_old_posts_are_found_and_freed_in_slices() -> None:
     assert view.expired(NOW_MS - 49).tolist() == []  # nor are free rows old
 
 
+def test_old_posts_are_found_wherever_they_are_some_rows_a_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(view_module, "_SEARCHED_AT_ONCE", 1_000)
+    view, random = PostView(NAMES), np.random.default_rng(4)
+    ages = random.integers(0, 100, 9_000).tolist()
+    for i, age in enumerate(ages):
+        view.update_post(post(f"p{i}", created_at_ms=NOW_MS - age), 1, NOW_MS)
+    before = len(view)
+    for cutoff in (95, 60, 60, 0):
+        slices = rows_by_slices(view, NOW_MS - cutoff, 256)
+        # Two chunks of 8,192 rows: at least a call for each thousand.
+        assert len(slices) > 16
+        assert max(map(len, slices)) <= 256
+        kept = sum(age <= cutoff for age in ages)
+        assert before - sum(map(len, slices)) == len(view) == kept
+        before = kept
+        take_all(view)
+
+
 def test_a_post_that_is_young_again_or_gone_since_the_look_is_not_among_the_old() -> None:
     view = PostView(NAMES)
     for name in "abcd":
@@ -265,23 +285,6 @@ def test_of_equal_offsets_the_lower_revision_loses_and_of_equal_revisions_the_ea
     # Of another version: the revision of the one before does not matter.
     view.update_signal("engagement", signal("p", 9, 0.5, revision=1))
     assert stored_signal(view, "p", "engagement").post_offset == 9
-
-
-def test_what_posts_lack_that_came_some_time_ago() -> None:
-    view = PostView(NAMES)
-    own = NAMES.own
-    assert own == ("extreme", "novelty")
-    view.update_post(post("p", created_at_ms=NOW_MS), 1, NOW_MS)
-    assert view.lacking(own, NOW_MS) == []
-    assert view.lacking(own, NOW_MS + 1) == ["extreme", "novelty"]
-    view.update_signal("novelty", signal("p", 1, 0.5))
-    view.update_signal("extreme", signal("p", 1, None, error="no model"))
-    assert view.lacking(own, NOW_MS + 1) == []
-    # An edit is to be judged again; a deletion is not.
-    view.update_post(post("p", created_at_ms=NOW_MS), 2, NOW_MS)
-    assert view.lacking(own, NOW_MS + 1) == ["extreme", "novelty"]
-    view.update_post(Deletion("p", deleted=True), 3, NOW_MS)
-    assert view.lacking(own, NOW_MS + 1) == []
 
 
 def test_a_column_that_nobody_writes_is_never_touched() -> None:

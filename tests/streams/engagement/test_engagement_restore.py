@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from builders.engagement_step import (
+    COUNTERS,
     NOW_MS,
     Running,
     event,
@@ -21,6 +22,7 @@ from builders.fake_log import KeptWriter
 from builders.records import StoredRecord
 from feedmill.streams.engagement import engagement_restore
 from feedmill.streams.engagement.packed_states import PostState, encode_state
+from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.topic_table import DAY_MS
 
 Start = Callable[..., Running]
@@ -161,3 +163,68 @@ def test_counts_beyond_the_end_of_the_engagements_are_refused(run: Start) -> Non
     running = run(counters, start=3)
     assert "offset 9, but engagements[0] ends at 3" in running.step.ready_reason()
     assert not running.step.ready_for(0)
+
+
+def counted(run: Start, count: int) -> tuple[list[StoredRecord], list[StoredRecord]]:
+    """Two likes of each post, and its counts after each of them."""
+    running, counters, log = run(), list[StoredRecord](), list[StoredRecord]()
+    names = [f"p{i}" for i in range(count)]
+    for user, posts in (("u", [post(name, i) for i, name in enumerate(names)]), ("v", [])):
+        first = len(log)
+        log += [event(name, "like", first + i, user=user) for i, name in enumerate(names)]
+        written = running.apply(posts, log[first:])
+        counters += [
+            record_of(name, written["counters", name], first + i) for i, name in enumerate(names)
+        ]
+    return counters, log
+
+
+@pytest.mark.parametrize("ahead", [0, 300, 700, 1_000])
+def test_a_partition_that_was_read_ahead_is_read_on_to_its_end_and_nothing_of_it_twice(
+    run: Start, ahead: int
+) -> None:
+    counters, log = counted(run, 500)
+    fresh, again = (run(counters, log, start=1_000, ahead=one) for one in (None, ahead))
+    for running in (fresh, again):
+        wait(running)
+    more = [event(f"p{i}", "like", 1_000 + i, user="w") for i in range(500)]
+    written = again.apply(engagements=more)
+    assert written == fresh.apply(engagements=more)
+    assert {state_of(written, f"p{i}").counters.counts[2] for i in range(500)} == {3}
+    assert again.logs[0].reads == [(COUNTERS, 0), (COUNTERS, ahead)]
+
+
+def test_posts_wait_for_what_was_counted_since_a_partition_was_read_ahead_and_the_loop_does_not(
+    run: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counters, log = counted(run, 1_000)
+    slow_clock(monkeypatch)
+    again = run(counters, log, start=2_000, ahead=100)
+    calls = 0
+    while not again.step.ready_for(0):
+        assert again.step.background(KeptWriter(), 1.0)
+        again.step.poll(KeptWriter())
+        calls += 1
+    assert calls > 1
+
+
+def test_what_takes_too_much_memory_or_does_not_come_is_not_kept_ahead(
+    run: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counters, log = counted(run, 200)
+    monkeypatch.setattr(engagement_restore, "MOST_AHEAD", 150)
+    again = run(counters, log, start=400, ahead=400)
+    wait(again)
+    assert again.logs[0].reads == [(COUNTERS, 0), (COUNTERS, 0)]
+    more = event("p7", "like", 400, user="w")
+    assert state_of(again.apply(engagements=[more]), "p7").counters.counts[2] == 3
+    another = run(counters, log, start=400, ahead=100, owns=False)
+    assert another.logs[0].positions() == {}
+
+
+def test_a_worker_stays_ready_while_it_reads_ahead(run: Start) -> None:
+    running = run(*counted(run, 10), start=20)
+    wait(running)
+    running.step.prepare(AssignmentChange(0, gained=(1,)))
+    assert not running.step.may_join
+    assert running.step.ready_reason() == ""

@@ -40,8 +40,13 @@ def records(values: list[float], first: int = 0, rest: str = "") -> list[StoredR
     ]
 
 
-def made(log: list[StoredRecord], start: int = 0) -> tuple[FilterGuard, Metrics]:
-    """A guard that has the partition, and the posts of its window."""
+def made(
+    log: list[StoredRecord], start: int = 0, ahead: int | None = None
+) -> tuple[FilterGuard, Metrics]:
+    """A guard that has the partition, and the posts of its window.
+
+    It has read those before the offset `ahead` before it gets the partition.
+    """
     metrics, windows = Metrics("spam", "one"), PostWindows()
     guard = FilterGuard("spam", 0.10, metrics)
     guard.settings_changed(Settings())
@@ -50,9 +55,15 @@ def made(log: list[StoredRecord], start: int = 0) -> tuple[FilterGuard, Metrics]
         1,
         FakeLog({HERE: log}).open,
     )
+    if ahead is not None:
+        likely = AssignmentChange(0, gained=(0,), starts={HERE: ahead})
+        guard.prepare((0,))
+        windows.prepare(likely)
+        while not windows.is_prepared:
+            windows.work(1.0)
     change = AssignmentChange(1, gained=(0,), starts={HERE: start})
-    guard.assigned(change)
     windows.assigned(change)
+    guard.assigned(change, windows.kept)
     while windows.work(1.0):
         pass
     return guard, metrics
@@ -91,9 +102,10 @@ def test_an_alarm_comes_once_and_goes_once(caplog: pytest.LogCaptureFixture) -> 
 
 
 # Of long posts the window has those of the last 4 MiB.
+@pytest.mark.parametrize("behind", [None, 0, 300, -50])
 @pytest.mark.parametrize(("count", "rest"), [(6000, ""), (1000, " " * 19_900)])
 def test_after_a_restart_it_lowers_at_once_what_it_would_have_lowered(
-    count: int, rest: str
+    count: int, rest: str, behind: int | None
 ) -> None:
     rng = np.random.default_rng(3)
     log = records([0.95 if one < 0.3 else 0.1 for one in rng.random(count)], rest=rest)
@@ -103,7 +115,7 @@ def test_after_a_restart_it_lowers_at_once_what_it_would_have_lowered(
         lowered(first, log[at : at + 100])
     expected = lowered(first, log[start:])
     assert expected.reasons
-    again, _ = made(log, start)
+    again, _ = made(log, start, None if behind is None else start - behind)
     found = lowered(again, log[start:])
     assert found.values.tolist() == expected.values.tolist()
     assert found.reasons == expected.reasons

@@ -165,6 +165,38 @@ def test_after_a_restart_it_says_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     same_copies(found, right)
 
 
+@pytest.mark.parametrize("others_judge", [0, 30])
+def test_who_began_before_it_got_partitions_says_the_same_at_once(others_judge: int) -> None:
+    topics = written(900, since_ms=NOW_MS - 2 * REBUILD_MS, every_ms=2 * REBUILD_MS // 900)
+    right = expected(topics)
+    history, log = made(topics)
+    assert history.is_prepared, "nothing was asked for"
+    ends = {p: len(topics[source(p)]) for p in range(PARTITIONS)}
+    starts = {p: end - 40 for p, end in ends.items()}
+    history.prepare(
+        AssignmentChange(
+            0,
+            gained=tuple(starts),
+            starts={source(p): start for p, start in starts.items()},
+            ends={source(p): end for p, end in ends.items()},
+        )
+    )
+    assert not history.is_prepared
+    while not history.is_prepared:
+        history.read()
+    reads = len(log.reads)
+    # Whoever had the partition went on meanwhile.
+    start = starts[1] + others_judge
+    gain(history, log, {1: start})
+    assert all(first >= start for _, first in log.reads[reads:]), "it began anew"
+    found: dict[Any, CopyCounts] = {}
+    for one in topics[source(1)][start:]:
+        history.read()
+        found |= told(history, (1, [one]))
+    assert found == {at: right[at] for at in found}
+    assert len(found) == ends[1] - start - sum(r.value is None for r in topics[source(1)][start:])
+
+
 def test_partitions_far_ahead_of_one_that_has_no_more_work_begin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,5 +1,6 @@
 """The windows of gained partitions: what is handed on, to whom, how much at once, and when."""
 
+import random
 from collections.abc import Sequence
 from itertools import count
 
@@ -11,7 +12,12 @@ from builders.records import StoredRecord, record
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.source_window import WINDOW_BYTES, WINDOW_RECORDS
+from feedmill.filters.source_window import (
+    WINDOW_BYTES,
+    WINDOW_MS,
+    WINDOW_RECORDS,
+    SourceWindow,
+)
 from feedmill.streams.filters.post_windows import SLICE_BYTES, SLICE_RECORDS, PostWindows
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
@@ -93,6 +99,39 @@ def test_a_window_has_the_last_posts_before_the_first_that_comes(
     assert len(log.reads) == 1
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_posts_of_hours_ago_are_left_out_and_rates_are_those_of_who_judged_them_all(
+    seed: int,
+) -> None:
+    drawn = random.Random(seed)
+    records = posts(["short"] * 400)
+    at_ms = NOW_MS
+    for one in records:
+        one.timestamp = at_ms + drawn.randint(-2_000, 2_000)
+        at_ms += drawn.randint(0, 60_000)
+        if seed % 2 and drawn.random() < 0.005:
+            # The broker's clock is set.
+            at_ms += drawn.choice((-5, 5)) * WINDOW_MS
+    windows, _, [taken] = made({0: records})
+    windows.assigned(gained(1, p0=390))
+    while windows.work(1.0):
+        pass
+    offsets = taken.offsets[0]
+    assert seed % 2 or len(offsets) < 200
+    coming = records[390:391]
+    assert in_window([records[i] for i in offsets] + coming) == in_window(records[:391])
+
+
+def in_window(records: Sequence[StoredRecord]) -> list[float]:
+    """Return the offsets of those that are left once the last one came."""
+    window = SourceWindow()
+    for one in records:
+        window.drop_first(window.leaving(one.offset, one.timestamp, 1, 1))
+        window.append(one.offset, one.timestamp, 1, float(one.offset), ())
+    count = sum(1 for _ in window.from_value(-1.0))
+    return [window.take_first()[0] for _ in range(count)]
+
+
 def test_all_takers_get_each_window_by_one_reading_whichever_of_them_asks() -> None:
     windows, log, taken = made({p: posts(["short"] * 100, p) for p in range(PARTITIONS)}, takers=3)
     change = gained(1, p0=100, p1=50, p2=0, p3=100, p4=100, p5=100)
@@ -129,6 +168,29 @@ def test_a_partition_that_goes_is_left_and_one_that_comes_back_begins_anew() -> 
     while windows.work(1.0):
         pass
     assert taken.offsets[0] == [*range(300)]
+
+
+def test_what_was_read_ahead_is_read_on_and_what_was_not_whole_or_is_too_far_begins_anew() -> None:
+    windows, log, [taken] = made({p: posts(["short"] * 300, p) for p in range(4)})
+    windows.prepare(gained(0, p0=100, p1=100, p2=290))
+    assert not windows.is_prepared
+    assert windows.ready_reason() == "", "nothing waits for it"
+    while not windows.is_prepared:
+        windows.work(1.0)
+    windows.prepare(gained(0, p0=150, p3=300))
+    windows.work(1e-9)
+    assert not windows.is_prepared
+    assert [len(taken.offsets[p]) for p in range(3)] == [100, 100, 290]
+    taken.offsets.clear()
+    reads = len(log.reads)
+    # Another worker has 1 now, and what 2 had committed was reset.
+    windows.assigned(gained(1, p0=200, p2=280, p3=300))
+    assert windows.kept == {0}
+    assert windows.ready_reason()
+    while windows.work(1.0):
+        pass
+    assert taken.offsets == {0: [*range(100, 200)], 2: [*range(280)], 3: [*range(300)]}
+    assert sorted(at for _, at in log.reads[reads:]) == [0, 0, 100]
 
 
 def test_what_no_model_may_judge_is_in_no_window() -> None:

@@ -157,12 +157,20 @@ def test_records_leave_soon_where_others_rank_by_them(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(transaction, "new_producer", new_producer)
     one = transaction_of()
-    one.send_soon(soon=True)
+    one.sends_soon = True
     for soon in (True, True, False, True):
-        one.send_soon(soon=soon)
+        one.sends_soon = soon
+        known = len(lingers)
+        # No partition waits for another producer, which takes its time.
         assert one.run([], {}, None, ("owner", 1)).committed
+        assert len(lingers) == max(known, 1)
+        one.adapt()
     rarely = 1_000
     assert [ms if ms == rarely else ms < 10 for ms in lingers] == [True, rarely, True]
+    # What was handed to a transaction that has begun is not left behind.
+    assert one.begin()
+    one.sends_soon = False
+    assert not one.adapt()
 
 
 @pytest.fixture

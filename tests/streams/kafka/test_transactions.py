@@ -33,6 +33,8 @@ class KeptCommits:
         The keys that each transaction which began before `run` was filled with.
     begins
         Whether one may begin before `run`.
+    is_other
+        Whether another producer is to be made, see `adapt`.
     """
 
     is_unsure = False
@@ -41,7 +43,7 @@ class KeptCommits:
         self.commits: list[tuple[list[bytes | None], int, dict[str, str]]] = []
         self.offsets: list[dict[TopicPartition, tuple[int, str]]] = []
         self.handed: list[list[bytes | None]] = []
-        self.begins, self.discarded = True, 0
+        self.begins, self.discarded, self.is_other = True, 0, False
         self.is_running, self.may_end = threading.Event(), threading.Event()
         self.may_end.set()
 
@@ -52,6 +54,10 @@ class KeptCommits:
     def close(self) -> None: ...
 
     def renew(self) -> None: ...
+
+    def adapt(self) -> bool:
+        was, self.is_other = self.is_other, False
+        return was
 
     def begin(self) -> bool:
         if self.begins:
@@ -134,6 +140,17 @@ def test_one_commit_begins_an_interval_after_the_last_or_when_the_partitions_are
     assert [offset for _, offset, _ in kept.commits] == [5, 6]
     assert filled.revoked()
     assert [offset for _, offset, _ in kept.commits] == [5, 6, 8]
+
+
+def test_what_waited_for_another_producer_waits_for_no_interval_as_well(
+    kept: KeptCommits, writer: TransactionalWriter
+) -> None:
+    writer.interval_s = 3600.0
+    kept.is_other, kept.begins = True, False
+    for offset, key in ((6, b"a"), (7, b"b")):
+        seal(writer, key, offset)
+        until(writer.is_committed)
+    assert kept.commits[1:] == [([b"a"], 6, {}), ([b"b"], 7, {})]
 
 
 def test_a_note_is_committed_without_a_record(

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from builders.events import NOW_MS, post, settings_of, signal
+from builders.events import NOW_MS, override, post, settings_of, signal
 from builders.fake_log import KeptWriter
 from builders.ranking_step import NAMES, started, turn, turn_until_idle
 from feedmill.events.instance import Instance
+from feedmill.events.override import OverrideKey
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
@@ -247,6 +248,48 @@ def test_settings_that_come_while_it_ranks_go_before_the_feeds_of_that_cycle(
     assert [post_id for post_id, _ in writer.batches[0].feeds[0].entries] == ["q", "p"]
     step.settings_changed(newest)
     assert len(writer.batches) == 2
+
+
+@pytest.mark.parametrize("reads", ["apply", "poll"])
+def test_a_hide_is_written_before_the_engagement_values_of_a_storm(
+    step: RankingStep, monkeypatch: pytest.MonkeyPatch, reads: str
+) -> None:
+    ids = [f"p{number}" for number in range(400)]
+    take(step, *(post(post_id, author_id=post_id) for post_id in ids))
+    turn_until_idle(step)
+    writer: Any = step._handover._writer
+    submitted, submit = list[WriteBatch](), writer.submit
+
+    def submit_and_keep(batch: WriteBatch) -> bool:
+        submitted.append(batch)
+        return bool(submit(batch))
+
+    monkeypatch.setattr(writer, "submit", submit_and_keep)
+    hide = override("hide")
+
+    def read_overrides(*_: Any) -> tuple[int, list[Any]]:
+        step.combiner.view.update_override(OverrideKey("post", "p300", "*"), hide)
+        monkeypatch.setattr(step._logs, "read_overrides", lambda *_: (0, []))
+        return 1, []
+
+    engaged = [
+        WrittenSignal("engagement", post_id, signal(post_id, at, 0.9, revision=1))
+        for at, post_id in enumerate(ids, start=1)
+    ]
+    monkeypatch.setattr(step._logs, "read_overrides", read_overrides)
+    # While the writer has no room it is waited for.
+    writer.has_room = False
+    if reads == "apply":
+        step.apply(WorkBatch(1, NOW_MS, signals=engaged), KeptWriter())
+    else:
+        step.combiner.view.update_written(engaged)
+        step.poll(KeptWriter())
+        assert writer.has_begun
+        turn_until_idle(step)
+    first, *others = submitted
+    assert [one.post_id for one in first.signals] == ["p300"]
+    assert [(one.feed, one.removed) for one in first.feeds] == [("global", ["p300"])]
+    assert {one.post_id for batch in others for one in batch.signals} >= {*ids} - {"p300"}
 
 
 def test_new_settings_are_handed_over_once_the_redis_writer_has_room(

@@ -17,6 +17,7 @@ from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
 from feedmill.events.instance import MOST_REFUSALS
 from feedmill.events.settings import Settings
+from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.input import Taken
 from feedmill.streams.worker.step import Step, StepContext, WorkBatch, Writer
@@ -34,11 +35,16 @@ class CountedStep(Step):
         self.restores = is_urgent
         self.may_take_partitions = True
         self.polls = self.backgrounds = 0
+        self.prepared: list[set[int]] = []
         self.budgets: list[float] = []
 
     @property
     def is_urgent(self) -> bool:
         return self.restores
+
+    def prepare(self, likely: AssignmentChange) -> None:
+        assert {at.partition for at in likely.starts} == set(likely.gained)
+        self.prepared.append(set(likely.gained))
 
     @property
     def may_join(self) -> bool:
@@ -78,12 +84,35 @@ def test_beside_others_a_worker_joins_once_it_could_go_on(kafka: KafkaLog) -> No
     with looping(first):
         until(lambda: first.group.owned == (0, 1))
         with looping(second):
-            until(lambda: steps[1].polls > 50 and steps[1].backgrounds > 50)
+            until(lambda: bool(steps[1].prepared))
+            polls, backgrounds = steps[1].polls, steps[1].backgrounds
+            until(lambda: steps[1].polls > polls + 50 and steps[1].backgrounds > backgrounds + 50)
             assert (first.group.owned, second.group.owned) == ((0, 1), ())
+            assert [step.prepared for step in steps] == [[], [{0, 1}]]
             assert second.status.ready_reason() == "waiting for partitions"
             steps[1].may_take_partitions = True
             until(lambda: len(second.group.owned) == len(first.group.owned) == 1)
         until(lambda: first.group.owned == (0, 1))
+
+
+def test_who_leaves_others_goes_on_until_they_have_read_ahead(kafka: KafkaLog) -> None:
+    steps = [CountedStep("spam") for _ in range(2)]
+    first, second = (
+        Worker(kafka.named(name), [step]) for name, step in zip(("a", "b"), steps, strict=True)
+    )
+    with looping(first):
+        until(lambda: first.group.owned == (0, 1))
+        with looping(second):
+            until(lambda: len(second.group.owned) == len(first.group.owned) == 1)
+            until(lambda: second.status.ready_reason() == "")
+            theirs, polls = set(second.group.owned), steps[1].polls
+            second.stopping.set()
+            until(lambda: theirs in steps[0].prepared)
+            assert set(first.group.owned) == {0, 1} - theirs
+            until(lambda: steps[1].polls > polls + 5)
+        until(lambda: first.group.owned == (0, 1))
+    # Nobody was left that would read ahead.
+    assert first.takeover.leaving == ()
 
 
 def test_nobody_has_a_turn_before_an_urgent_step_is_done(kafka: KafkaLog) -> None:

@@ -1,0 +1,100 @@
+"""What is done before partitions move: who gets them reads ahead, who has them goes on.
+
+joins:   reads ahead of all partitions ─► joins the group
+leaves:  heartbeat `leaving` ─► others read ahead of its partitions ─► leaves the group
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from confluent_kafka import KafkaException
+
+from feedmill.events.instance import Instance
+from feedmill.streams.kafka.assignment import POSTS, AssignmentChange, OffsetQuestions
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.group import GroupConsumer
+from feedmill.streams.settings.instances import RECENT_MS
+from feedmill.streams.worker.step import Step
+
+# How long a worker goes on for others that take over.
+LEAVE_S = 2.0
+
+
+class Takeover:
+    """Has steps `prepare` partitions that may come, and knows whether others can take over.
+
+    The partitions of a static member go to nobody while it is away, and it comes back to them.
+
+    Attributes
+    ----------
+    leaving
+        The partitions that this worker says it leaves.
+    is_prepared
+        Whether steps were asked to read ahead, or need not, before this worker joins others.
+    """
+
+    def __init__(
+        self, connection: Connection, name: str, group: GroupConsumer, steps: Sequence[Step]
+    ) -> None:
+        environment = connection.environment
+        self.leaving: tuple[int, ...] = ()
+        self.is_prepared = environment.instance_is_given
+        self._instance, self._is_static = environment.instance, environment.instance_is_given
+        self._offsets, self._name = connection.offsets, name
+        self._group, self._steps = group, steps
+        self._may_come: set[int] = set()
+        self._asked: OffsetQuestions | None = None
+        # Until when others count as there, and until when this worker goes on.
+        self._others_until = self._leave_until = 0.0
+
+    def join(self, partitions: int) -> None:
+        """Get ready to join others, whatever it gets of so many partitions."""
+        if not self.is_prepared and not self._may_come:
+            self._ask(range(partitions))
+
+    def follow(self) -> None:
+        """Have steps read ahead, once it is known where others are."""
+        if self._asked is None or not self._asked.done():
+            return
+        try:
+            found = self._asked.result()
+        except KafkaException:
+            self._ask(self._may_come)
+            return
+        starts = {at: one.start for at, one in found.items()}
+        ends = {at: one.end for at, one in found.items()}
+        may_come = self._may_come.difference(self._group.owned)
+        likely = AssignmentChange(0, gained=tuple(sorted(may_come)), starts=starts, ends=ends)
+        self.is_prepared, self._asked, self._may_come = True, None, set()
+        for step in self._steps:
+            step.prepare(likely)
+
+    def heartbeat(self, instance: Instance, at_ms: int) -> None:
+        """Take a heartbeat of any instance."""
+        if instance.instance == self._instance or instance.group != self._group.name:
+            return
+        if instance.leaving:
+            self._others_until = 0.0
+            if not self._may_come:
+                self._ask(instance.leaving)
+        elif any(step.name == instance.stage and not step.ranks for step in self._steps):
+            self._others_until = time.monotonic() + RECENT_MS / 1000
+
+    def leave(self) -> None:
+        """Say from now on that this worker leaves, if others can take over."""
+        self._leave_until = time.monotonic() + LEAVE_S
+        if self.goes_on and not self._is_static:
+            self.leaving = self._group.owned
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether others still read ahead, after `leave`."""
+        return time.monotonic() < min(self._leave_until, self._others_until)
+
+    def _ask(self, partitions: Iterable[int]) -> None:
+        self._may_come = {*partitions}
+        places = [TopicPartition(POSTS, partition) for partition in sorted(self._may_come)]
+        self._asked = OffsetQuestions(self._offsets, self._name, places)
