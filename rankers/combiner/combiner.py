@@ -103,8 +103,7 @@ class Combiner:
     @property
     def has_changes(self) -> bool:
         """Whether `take` would return anything."""
-        pending = self._pending
-        return bool(pending.feeds or pending.removed_feeds or pending.has_posts)
+        return bool(self._pending.feeds or self._pending.removed_feeds or self._pending.has_posts)
 
     @property
     def has_feed_changes(self) -> bool:
@@ -341,8 +340,7 @@ class Combiner:
     def renewals(self, feeds: Iterable[str]) -> list[FeedChange]:
         """A change without entries for each feed: it renews the feed, if Redis still has it."""
         offset, live = self.followed.offset, self._live.feeds
-        renewals = (live[feed].renewal(offset) for feed in feeds)
-        return [renewal for renewal in renewals if renewal is not None]
+        return [one for feed in feeds if (one := live[feed].renewal(offset)) is not None]
 
     def decisions(self) -> dict[str, int]:
         """How many posts have each decision under the default gates."""
