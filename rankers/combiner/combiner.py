@@ -80,8 +80,7 @@ class Combiner:
         self._ranked_group: MappedColumn[np.int32] = MappedColumn(np.int32, fill=-1)
         self._deciding = deciding_bits(names)
         self._last_tick_ms = 0
-        self._is_prune_due = False
-        self._is_restoring = False
+        self._is_prune_due = self._is_restoring = False
         # They go before anything is ranked that follows from them.
         self._passes = RowPasses(self.view, self._pending)
 
@@ -103,12 +102,12 @@ class Combiner:
     @property
     def has_changes(self) -> bool:
         """Whether `take` would return anything."""
-        return bool(self._pending.feeds or self._pending.removed_feeds or self._pending.has_posts)
+        return self._pending.has_feeds or self._pending.has_posts
 
     @property
     def has_feed_changes(self) -> bool:
         """Whether some feed is not taken yet, or not made yet, under the newest settings."""
-        is_taken = not (self._pending.feeds or self._pending.removed_feeds)
+        is_taken = not self._pending.has_feeds
         return not (is_taken and self.is_complete and self.followed is self.settings)
 
     @property
@@ -340,7 +339,8 @@ class Combiner:
     def renewals(self, feeds: Iterable[str]) -> list[FeedChange]:
         """A change without entries for each feed: it renews the feed, if Redis still has it."""
         offset, live = self.followed.offset, self._live.feeds
-        return [one for feed in feeds if (one := live[feed].renewal(offset)) is not None]
+        renewals = (live[feed].renewal(offset) for feed in feeds)
+        return [renewal for renewal in renewals if renewal is not None]
 
     def decisions(self) -> dict[str, int]:
         """How many posts have each decision under the default gates."""

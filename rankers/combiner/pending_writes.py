@@ -77,6 +77,11 @@ class PendingWrites:
         self._cleaned_shard = 0
 
     @property
+    def has_feeds(self) -> bool:
+        """Whether any feed is to be written or removed."""
+        return bool(self.feeds or self.removed_feeds)
+
+    @property
     def has_posts(self) -> bool:
         """Whether any post is to be written or removed."""
         is_removing = bool(self._removed or self._removed_again)
