@@ -3,6 +3,7 @@
 import contextlib
 import json
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -53,7 +54,16 @@ def running(
     environment = replace(kafka.named(name), redis=stack.redis, redis_prefix=prefix or name)
     ranking = RankingStep(environment, NAMES.all)
     worker = Worker(environment, [JudgingStep(), ranking])
-    loop = threading.Thread(target=worker.run)
+    ended_by: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            worker.run()
+        except BaseException as error:  # noqa: BLE001 - told below, and asserted
+            traceback.print_exc()  # pytest would only warn, and not where the test fails
+            ended_by.append(error)
+
+    loop = threading.Thread(target=run)
     loop.start()
     try:
         yield worker, ranking.combiner.view
@@ -61,6 +71,7 @@ def running(
         worker.stopping.set()
         loop.join(20)
     assert not loop.is_alive()
+    assert ended_by == []
 
 
 def is_whole(view: PostView, count: int) -> bool:
