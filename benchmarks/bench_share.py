@@ -1,6 +1,6 @@
 """One backlog, shared by more and more processes: the processor time of the busiest.
 
-    python benchmarks/bench_share.py [--posts 60000] [--rounds 3]
+    python benchmarks/bench_share.py [--posts 60000] [--rounds 1]
 
 The processes stand still (SIGSTOP) while the posts are sent, then share them.  `workers` do all,
 `judges` have a ranker beside them that is not counted.  All posts are decided in Redis at the end,
@@ -73,7 +73,7 @@ def _signal(subjects: Sequence[Subject], number: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--posts", type=int, default=60_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only", nargs="*", choices=("workers", "judges"))
     options = parser.parse_args()
     print(describe(), flush=True)

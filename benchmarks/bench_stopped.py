@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from random import Random
 from statistics import median
 from typing import Any
 
@@ -251,14 +252,14 @@ def storm(posts: int) -> None:
             reader = Reader(environment)
             with load_beside(environment, 20, 80):
                 time.sleep(10)
-                calm = [reader.hide(one) for one in reader.shown(HIDES)]
+                calm = hides_of(reader)
             with load_beside(environment, 20, 30_000):
                 time.sleep(10)
-                hides = [reader.hide(one) for one in reader.shown(HIDES)]
+                hides = hides_of(reader)
                 whole_us = microseconds(subjects[0])
             time.sleep(1)
             lag = subjects[0].samples().value("feedmill_lag")
-            alone = [reader.hide(one) for one in reader.shown(HIDES)]
+            alone = hides_of(reader)
             left = subjects[0].samples().value("feedmill_lag")
         with workers(environment, JUDGE) as subjects, load_beside(environment, 20, 30_000):
             time.sleep(3)
@@ -270,6 +271,15 @@ def storm(posts: int) -> None:
     ):
         line(f"a hide, {what}", ms, f"{median(ms) / median(calm):.2f} times, at most 3")
     print(f"processor time of an engagement: {whole_us:.0f} µs, {judge_us:.0f} in a judge alone")
+
+
+def hides_of(reader: Reader) -> list[float]:
+    """Hide posts at times that no cycle of the worker decides; return the milliseconds of each."""
+    drawn, found = Random(1), []
+    for post_id in reader.shown(HIDES):
+        time.sleep(drawn.uniform(0.02, 0.12))
+        found.append(reader.hide(post_id))
+    return found
 
 
 def microseconds(subject: Subject) -> float:
