@@ -1,6 +1,7 @@
 """A post is decided as its gates do it, alone, by a shorter way, and among many."""
 
 from itertools import product
+from random import Random
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from feedmill.events.signal import RULE_MODEL, SignalNames
 from feedmill.rankers.combiner.gate_decisions import GateDecisions, decide_row, verdict_of
 from feedmill.rankers.combiner.gating import (
     ABSENT,
+    DECISIONS,
     DEMOTE,
     HIDE,
     HOLD,
@@ -80,3 +82,21 @@ def test_a_row_without_a_post_is_absent(together: int) -> None:
     view.free([gone])
     decisions.update(np.arange(gone, gone + together, dtype=np.int32), NOW_MS)
     assert decisions.code[gone] == ABSENT
+
+
+@pytest.mark.parametrize("together", [1, 3, 64])
+def test_posts_are_counted_by_decision_as_they_change(together: int) -> None:
+    view, drawn = filled(is_overridden=True), Random(together)
+    decisions = GateDecisions(view, {"spam": GatePolicy(), "nsfw": GatePolicy(on_failure="open")})
+    for later_ms in range(0, 2 * HOUR_MS, HOUR_MS // 10):
+        if rows := view.live_rows().tolist():
+            view.free([drawn.choice(rows)])
+        decisions.update(
+            np.array(drawn.sample(range(len(view)), min(together, len(view))), np.int32),
+            NOW_MS + later_ms,
+        )
+        code = decisions.code
+        counted = {name: int((code == n).sum()) for n, name in enumerate(DECISIONS[:ABSENT])}
+        assert decisions.counts == counted
+    decisions.update(slice(None), NOW_MS + HOUR_MS)
+    assert sum(decisions.counts.values()) == len(view.live_rows()) > 0
