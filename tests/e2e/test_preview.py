@@ -27,8 +27,11 @@ CHANGES = (
 )
 
 
-def write_posts(engine: Engine) -> None:
-    """Posts of few authors, some of which gates hide or demote and moderators too."""
+def write_posts(engine: Engine) -> list[str]:
+    """Posts of few authors, some of which gates hide or demote and moderators too.
+
+    Returns those that are well within the window of seven days.
+    """
     random, now = Random(4), now_ms()
     engine.set("feeds/global", {"size": SIZE})
     posts = [
@@ -49,6 +52,12 @@ def write_posts(engine: Engine) -> None:
     for number in range(0, POSTS, 50):
         engine.send("overrides", f"post:p{number}|*", override)
     engine.producer.flush(30)
+    return [p["post_id"] for p in posts if p["created_at_ms"] > now - 167 * HOUR_MS]
+
+
+def all_decided(engine: Engine, post_ids: list[str]) -> bool:
+    truths = engine.truths(post_ids)
+    return all("decision" in truths.get(post_id, {}) for post_id in post_ids)
 
 
 def shows(engine: Engine, feed: str, order: list[str]) -> bool:
@@ -67,8 +76,8 @@ def test_a_feed_becomes_what_its_preview_said(
 ) -> None:
     engine = start_engine("combiner", signals="grumble:cost")
     engine.use_environment(monkeypatch)
-    write_posts(engine)
-    until(lambda: len(engine.order()) == SIZE and len(engine.order("community:one")) > SIZE, 90)
+    until(partial(all_decided, engine, write_posts(engine)), 90)
+    assert len(engine.order()) == SIZE and len(engine.order("community:one")) > SIZE
     for feed, words in CHANGES:
         stored = engine.order(feed)
         said = feedmill(f"weights preview {feed} {words}")
