@@ -4,8 +4,9 @@
     python benchmarks/bench_latency.py --sustain 300 --rates 2000    # the worker alone
     python benchmarks/bench_latency.py --against ../before/.venv/bin/python --rounds 10
 
-With `--against` the peer is the worker of another checkout, on topics that it made, and each figure
-has the median of its ratios round by round, with a bootstrap interval of 95 % over the rounds.
+With `--against` the peer is the worker of another checkout, on topics that it made.  Both run all
+the while and take turns case by case, and each figure has the median of its ratios round by round,
+with a bootstrap interval of 95 % over the rounds.
 
 A post is visible when the feed of its community has it; an engagement when the score of its post
 there has changed.  Some 100 events a second are watched, each to the end: one that never shows
@@ -20,9 +21,10 @@ machines.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -49,11 +51,13 @@ class Measurement:
     stolen: float  # of one processor, by the host
 
 
-def measure(
-    name: SubjectName, cases: Sequence[Case], seconds: float, python: str = sys.executable
-) -> list[Measurement]:
-    """Run a subject through all cases; `python` is that of its checkout."""
-    found = []
+# Sends events of a case for so many seconds and measures them.
+Measure = Callable[[Case, float], Measurement]
+
+
+@contextlib.contextmanager
+def measuring(name: SubjectName, python: str = sys.executable) -> Iterator[Measure]:
+    """Start a subject that has seen some posts; `python` is that of its checkout."""
     with (
         own_servers(python) as environment,
         running(name, environment, python=python) as subject,
@@ -61,7 +65,9 @@ def measure(
         watcher = Watcher(environment)
         load = Load(environment, watcher)
         load.posts(WARM_RATE, WARM_S)
-        for kind, rate in cases:
+
+        def measure(case: Case, seconds: float) -> Measurement:
+            kind, rate = case
             send = load.posts if kind == "posts" else load.engagements
             # Kafka compiles its code for each kind of request while it takes the first of them.
             send(rate, WARM_S)
@@ -70,19 +76,26 @@ def measure(
             count = send(rate, seconds)
             cpu_ms = (subject.cpu_seconds() - before) * 1000 / count
             p50, p99 = np.percentile(watcher.milliseconds(), [50, 99]).tolist()
-            found.append(Measurement(p50, p99, cpu_ms, stolen.share()))
-    return found
+            return Measurement(p50, p99, cpu_ms, stolen.share())
+
+        yield measure
+
+
+def measure_alone(name: SubjectName, cases: Sequence[Case], seconds: float) -> list[Measurement]:
+    """Run a new subject through all cases."""
+    with measuring(name) as measure:
+        return [measure(case, seconds) for case in cases]
 
 
 def compare(cases: Sequence[Case], rounds: int, seconds: float) -> None:
     """Print the medians of bare loop and worker, and how often the worker needs the bare's."""
     for _ in range(WARM_ROUNDS):
         for name in SUBJECTS:
-            measure(name, cases, seconds)
+            measure_alone(name, cases, seconds)
     found: dict[SubjectName, list[list[Measurement]]] = {name: [] for name in SUBJECTS}
     for number in range(rounds):
         for name in SUBJECTS:
-            found[name].append(measure(name, cases, seconds))
+            found[name].append(measure_alone(name, cases, seconds))
             last = found[name][-1]
             shown = ", ".join(f"{m.p50_ms:.1f}/{m.p99_ms:.1f} ({m.stolen:.2f})" for m in last)
             print(f"round {number + 1}, {name}: p50/p99 ms (stolen) {shown}", flush=True)
@@ -100,30 +113,39 @@ def compare(cases: Sequence[Case], rounds: int, seconds: float) -> None:
 
 
 def compare_with(python: str, cases: Sequence[Case], rounds: int, seconds: float) -> None:
-    """Print the ratios of this checkout's worker to another's, in turns."""
-    sides: dict[SubjectName, str] = {"before": python, "worker": sys.executable}
-    for name, of in sides.items():
-        measure(name, cases, seconds, of)
+    """Print the ratios of this checkout's worker to another's.
+
+    Both run all the while, and take turns case by case: this machine's pace changes by the minute.
+    """
+    sides: tuple[SubjectName, SubjectName] = ("before", "worker")
     found: dict[SubjectName, list[list[Measurement]]] = {name: [] for name in sides}
-    for number in range(rounds):
-        # Another one first each time: what the first leaves in the broker concerns the second.
-        for name in sorted(sides, reverse=bool(number % 2)):
-            found[name].append(measure(name, cases, seconds, sides[name]))
-            shown = ", ".join(
-                f"{m.p50_ms:.1f}/{m.p99_ms:.1f} {m.cpu_ms:.2f} ({m.stolen:.2f})"
-                for m in found[name][-1]
-            )
-            print(f"round {number + 1}, {name}: p50/p99 CPU ms (stolen) {shown}", flush=True)
+    with measuring("before", python) as before, measuring("worker") as worker:
+        measures = dict(zip(sides, (before, worker), strict=True))
+        for number in range(-1, rounds):
+            taken: dict[SubjectName, list[Measurement]] = {name: [] for name in sides}
+            for case in cases:
+                # Another one first each time: what the first leaves in the broker concerns both.
+                for name in sorted(sides, reverse=bool(number % 2)):
+                    taken[name].append(measures[name](case, seconds))
+            if number < 0:
+                continue  # It warms up the broker.
+            for name in sides:
+                found[name].append(taken[name])
+                shown = ", ".join(
+                    f"{m.p50_ms:.1f}/{m.p99_ms:.1f} {m.cpu_ms:.2f} ({m.stolen:.2f})"
+                    for m in taken[name]
+                )
+                print(f"round {number + 1}, {name}: p50/p99 CPU ms (stolen) {shown}", flush=True)
     print(f"\n{'events':<13}{'rate/s':>8}  {'figure':<8}{'before':>8}{'now':>8}  ratio (95 %)")
     for i, (kind, rate) in enumerate(cases):
         for figure in ("p50_ms", "p99_ms", "cpu_ms"):
-            before, now = (
+            then, now = (
                 np.array([getattr(one[i], figure) for one in found[name]]) for name in sides
             )
-            ratio = np.median(now / before)
-            low, high = median_interval(now / before)
+            ratio = np.median(now / then)
+            low, high = median_interval(now / then)
             print(
-                f"{kind:<13}{rate:>8.0f}  {figure:<8}{np.median(before):>8.2f}"
+                f"{kind:<13}{rate:>8.0f}  {figure:<8}{np.median(then):>8.2f}"
                 f"{np.median(now):>8.2f}  {ratio:.2f} ({low:.2f} to {high:.2f})"
             )
 
