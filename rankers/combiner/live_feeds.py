@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.feeds import FeedSpec, pattern_of
-from feedmill.events.partition import ALL_SHARDS, shard_of
+from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner.feed_build import FeedBuild
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
@@ -92,6 +92,11 @@ class LiveFeeds:
         """Whether there are lists of all shards that were asked for."""
         return self._set.matcher.shards == self._shards
 
+    @property
+    def is_costly(self) -> bool:
+        """Whether each post that changes is ranked in old and new feeds, or its author counted."""
+        return self._build is not None or bool(self.places.counts)
+
     def own(self, shards: AbstractSet[int]) -> None:
         """Forget the feeds of all other shards, and have `work` make those that are not there."""
         self._shards, live = shards, self._set
@@ -101,10 +106,7 @@ class LiveFeeds:
         self._giving = iter(())
         self._got_place.clear()
         if lost := live.matcher.shards - shards:
-            for name in [name for name in self.feeds if shard_of(name) in lost]:
-                live.remove(name)
-                self._short.discard(name)
-            live.matcher.lose(lost)
+            self._short.difference_update(live.lose(lost))
             # Authors are counted again, in feeds of these shards alone.
             live.places.uncounted.update(live.places.counts)
 
