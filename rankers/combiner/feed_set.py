@@ -96,14 +96,12 @@ class FeedSet:
             self._beside[_kind(name)] -= 1
         return True
 
-    def lose(self, shards: AbstractSet[int]) -> list[str]:
+    def lose(self, shards: AbstractSet[int]) -> list[FeedRanking]:
         """Have no feeds of these shards any more; return those that were there."""
         self.matcher.lose(shards)
-        lost = [name for name in self.feeds if not self.matcher.may_have(name)]
-        for name in lost:
-            del self.feeds[name]
+        names = [name for name in self.feeds if not self.matcher.may_have(name)]
         self._beside = Counter({k: n for k, n in self._beside.items() if k[1] not in shards})
-        return lost
+        return [self.feeds.pop(name) for name in names]
 
     def follow(self, settings: Settings, matcher: FeedMatcher) -> None:
         """From here on these settings count, whose feeds are there already."""

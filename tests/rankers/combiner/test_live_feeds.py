@@ -1,5 +1,8 @@
 """Feeds are made anew beside the old ones, in slices."""
 
+import weakref
+from itertools import pairwise
+
 import pytest
 
 from builders.events import HOUR_MS, NOW_MS, override
@@ -8,6 +11,8 @@ from feedmill.events import partition
 from feedmill.events.override import OverrideKey
 from feedmill.events.partition import ALL_SHARDS, SHARDS, murmur2, shard_of
 from feedmill.rankers.combiner import feed_build, feed_matcher, live_feeds
+from feedmill.rankers.combiner.feed_ranking import FeedRanking
+from feedmill.rankers.combiner.feed_set import FeedSet
 
 
 @pytest.fixture
@@ -186,3 +191,34 @@ def test_when_shards_go_their_feeds_are_found_without_a_hash_of_each(
     combiner.own(ALL_SHARDS)
     posts.settle()
     assert set(combiner.feeds) == before
+
+
+@pytest.mark.parametrize("is_making", [False, True])
+def test_feeds_of_shards_that_went_are_freed_some_at_a_time(
+    posts: Posts, monkeypatch: pytest.MonkeyPatch, is_making: bool
+) -> None:
+    monkeypatch.setattr(live_feeds, "_FREED_FEEDS", 3)
+    for i in range(10):
+        posts.set(f"feeds/f{i}", {"size": 5})
+    posts.settle()
+    combiner, made = posts.combiner, list[weakref.ref[FeedRanking]]()
+    if is_making:
+        put = FeedSet.put
+
+        def noted(self: FeedSet, feed: FeedRanking) -> None:
+            made.append(weakref.ref(feed))
+            put(self, feed)
+
+        monkeypatch.setattr(FeedSet, "put", noted)
+        posts.set("weights", {"quality": 1, "engagement": 0})
+        while len(made) < len(combiner.feeds):
+            assert combiner.work(NOW_MS, lambda: False), "they are being made"
+    lost = [*made, *(weakref.ref(combiner.ranking(name)) for name in combiner.feeds)]
+    combiner.own(frozenset())
+    assert not combiner.feeds
+    left, has_more = [sum(one() is not None for one in lost)], True
+    while has_more:
+        has_more = combiner.work(NOW_MS, lambda: False)
+        left.append(sum(one() is not None for one in lost))
+    assert (left[0], left[-1]) == (len(lost), 0)
+    assert max(before - after for before, after in pairwise(left)) == 3
