@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import lru_cache
 from struct import unpack_from
 
@@ -94,7 +94,13 @@ def shard_of(name: str) -> int:
 
 
 def shards_of(names: Iterable[str]) -> list[int]:
-    """Return the shards of many, which are not likely to be asked for again."""
+    """Return the shards of many: one after the other, ten thousand would take 20 ms."""
     keys = [name.encode("utf-8", "surrogatepass") for name in names]
     shards: list[int] = partitions_of(keys, SHARDS).tolist()
     return shards
+
+
+def of_shards(names: Iterable[str], shards: Container[int]) -> list[str]:
+    """Return those of many names, in their order, that are of these shards."""
+    names = list(names)
+    return [name for name, shard in zip(names, shards_of(names), strict=True) if shard in shards]

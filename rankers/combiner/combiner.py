@@ -30,8 +30,8 @@ HasTime = Callable[[], bool]
 
 # Each may have to be ranked in several feeds of thousands, by itself.
 _FOLLOWED_ROWS = 256
-# Where places are short each may have to be counted in sixteen feeds.
-_COUNTED_ROWS = 96
+# Where each is counted in sixteen feeds, for places are short, or ranked twice, for feeds are made.
+_COSTLY_ROWS = 96
 # In a restore rows are only decided and scored, which takes less time.
 _RESTORED_ROWS = 4096
 _TAKEN_ROWS = 96
@@ -232,7 +232,7 @@ class Combiner:
         """Bring decisions, scores, rankings and what is to be written up to date with the view."""
         view = self.view
         if not self._is_restoring:
-            most = min(most, _COUNTED_ROWS if self.places.counts else _FOLLOWED_ROWS)
+            most = min(most, _COSTLY_ROWS if self._live.is_costly else _FOLLOWED_ROWS)
         rows, masks = view.take_changed(most)
         is_judged = (masks & self._deciding) != 0
         judged = rows if is_judged.all() else rows[is_judged]

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from feedmill.events.feeds import FEED_PATTERNS, FeedSpec, pattern_of
-from feedmill.events.partition import ALL_SHARDS, SHARDS, shard_of
+from feedmill.events.partition import ALL_SHARDS, SHARDS, of_shards, shard_of
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.rankers.score import HOUR_MS
@@ -93,8 +93,9 @@ class FeedMatcher:
 
     def may_have(self, feed: str) -> bool:
         """Whether there can be a feed of this name."""
-        is_known = feed in self.named or pattern_of(feed) is not None
-        return is_known and shard_of(feed) in self.shards
+        if feed in self.named:
+            return True
+        return pattern_of(feed) is not None and shard_of(feed) in self.shards
 
     def forget(self, numbers: Iterable[int]) -> None:
         """These numbers will stand for other groups."""
@@ -141,7 +142,7 @@ def _of(shards: AbstractSet[int], specs: Mapping[str, FeedSpec]) -> Mapping[str,
     """Those of these feeds that are of some shards."""
     if len(shards) == SHARDS:
         return specs
-    return {name: specs[name] for name in specs if shard_of(name) in shards}
+    return {name: specs[name] for name in of_shards(specs, shards)}
 
 
 class _FeedIndex:

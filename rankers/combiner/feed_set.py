@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +95,13 @@ class FeedSet:
         if self.matcher.is_on_demand(name):
             self._beside[_kind(name)] -= 1
         return True
+
+    def lose(self, shards: AbstractSet[int]) -> list[FeedRanking]:
+        """Have no feeds of these shards any more; return those that were there."""
+        self.matcher.lose(shards)
+        names = [name for name in self.feeds if not self.matcher.may_have(name)]
+        self._beside = Counter({k: n for k, n in self._beside.items() if k[1] not in shards})
+        return [self.feeds.pop(name) for name in names]
 
     def follow(self, settings: Settings, matcher: FeedMatcher) -> None:
         """From here on these settings count, whose feeds are there already."""

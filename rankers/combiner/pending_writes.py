@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.partition import ALL_SHARDS, SHARDS, shard_of, shards_of
+from feedmill.events.partition import ALL_SHARDS, SHARDS, of_shards, shards_of
 from feedmill.tables.id_table import IdTable
 from feedmill.tables.mapped_column import MappedColumn
 
@@ -106,8 +106,8 @@ class PendingWrites:
         marked by the caller.  Posts of new shards that were removed meanwhile are removed again.
         """
         gained, self._shards, self._is_owned = shards - self._shards, shards, _is_among(shards)
-        self.feeds = {feed: None for feed in self.feeds if shard_of(feed) in shards}
-        self.removed_feeds = {feed for feed in self.removed_feeds if shard_of(feed) in shards}
+        self.feeds = dict.fromkeys(of_shards(self.feeds, shards))
+        self.removed_feeds = set(of_shards(self.removed_feeds, shards))
         self._removed_again |= {shard for shard in gained if self._tombstones[shard]}
         self._removed_again &= shards
 

@@ -77,8 +77,7 @@ class Transaction:
         self.written: dict[TopicPartition, int] = {}
         self.sends_soon = False
         self._now_ms = now_ms
-        self._environment = connection.environment
-        self._health = connection.health
+        self._environment, self._health = connection.environment, connection.health
         self._offsets = connection.offsets
         self._group = group
         self._stage = stage
@@ -130,8 +129,7 @@ class Transaction:
             producer.begin_transaction()
         except KafkaException:
             return False
-        self._begun, self._failure, self._discarded = producer, None, False
-        self._ends = {}
+        self._begun, self._failure, self._discarded, self._ends = producer, None, False, {}
         return True
 
     def produce(self, records: list[Outgoing]) -> None:
@@ -184,7 +182,6 @@ class Transaction:
                 self._ends = {}
                 producer.begin_transaction()
                 dead_letters += self._produce(producer, records, refused)
-            # For the client's reports.
             producer.poll(0)
             places = [
                 KafkaPartition(self._environment.topic(at.topic), at.partition, offset, text)
@@ -306,8 +303,7 @@ class Transaction:
             self._finish(producer.abort_transaction, deadline or time.monotonic() + _INIT_S)
         except KafkaException as failure:
             self._health.report(failure.args[0])
-            self._producer = None
-            outcome.pause_s = 0.2
+            self._producer, outcome.pause_s = None, 0.2
             return outcome
         except CallIsStuck:
             return self._stuck(records)
@@ -381,8 +377,13 @@ class Transaction:
 
     def serve(self) -> None:
         """Take the client's reports; to be called every second or so without a transaction."""
-        if self._producer is not None:
-            self._producer.poll(0)
+        if (producer := self._producer) is not None:
+            try:
+                producer.poll(0)
+            except KafkaException as error:
+                # It was fenced while this process stood still: `run` takes another one.
+                self._health.report(error.args[0])
+                self.renew()
 
 
 def _report(

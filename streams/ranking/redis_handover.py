@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from feedmill.events.partition import ALL_SHARDS, shard_of
+from feedmill.events.partition import ALL_SHARDS, of_shards, shard_of
 from feedmill.rankers.combiner import Combiner
 from feedmill.streams.observe.legs import PendingArrivals
 from feedmill.streams.ranking.feed_freshness import FeedFreshness, FeedRenewals
@@ -252,7 +252,7 @@ class RedisHandover:
 
     def _own(self, names: Iterable[str]) -> set[str]:
         """Those of these feeds, or posts, that this worker writes; others have the rest."""
-        return {name for name in names if shard_of(name) in self._tokens}
+        return set(of_shards(names, self._tokens))
 
     def _take_left(self) -> set[str]:
         """The feeds that Redis has, and should not have."""

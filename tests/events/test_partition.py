@@ -7,8 +7,10 @@ from kafka.partitioner.default import murmur2 as kafka_python_murmur2
 from feedmill.events.partition import (
     murmur2,
     murmur2_many,
+    of_shards,
     partition_of,
     partitions_of,
+    shard_of,
 )
 
 
@@ -29,6 +31,11 @@ def test_partitions_of_many_keys(ids: list[str], partitions: int) -> None:
     assert found.dtype == np.int64
     assert found.tolist() == [partition_of(key, partitions) for key in keys]
     assert all(0 <= p < partitions for p in found)
+
+
+@given(st.lists(st.text(max_size=20), max_size=40), st.sets(st.integers(0, 63)))
+def test_those_of_some_shards_stay_in_their_order(names: list[str], shards: set[int]) -> None:
+    assert of_shards(names, shards) == [name for name in names if shard_of(name) in shards]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,18 @@
 """Feeds are made anew beside the old ones, in slices."""
 
+import weakref
+from itertools import pairwise
+
 import pytest
 
 from builders.events import HOUR_MS, NOW_MS, override
 from builders.ranked_posts import HIDDEN, Posts
+from feedmill.events import partition
 from feedmill.events.override import OverrideKey
+from feedmill.events.partition import ALL_SHARDS, SHARDS, murmur2, shard_of
 from feedmill.rankers.combiner import feed_build, feed_matcher, live_feeds
+from feedmill.rankers.combiner.feed_ranking import FeedRanking
+from feedmill.rankers.combiner.feed_set import FeedSet
 
 
 @pytest.fixture
@@ -61,6 +68,27 @@ def test_removals_apply_at_once_while_feeds_are_made_anew(posts: Posts, how: str
     feeds = posts.settle()
     assert all("p7" not in feed for feed in feeds.values())
     assert feeds["global"]["p3"] == pytest.approx(-3.0)
+
+
+def test_fewer_posts_are_ranked_at_once_while_each_is_ranked_in_old_and_new_feeds() -> None:
+    posts = Posts()
+    for i in range(300):
+        posts.add(f"p{i}")
+    posts.settle()
+    view = posts.combiner.view
+
+    def ranked_at_once() -> int:
+        view.touch(view.live_rows())
+        posts.combiner.follow(NOW_MS, lambda: False)
+        return len(view) - view.change_counts[1]
+
+    at_rest = ranked_at_once()
+    posts.settle()
+    posts.set("weights", {"quality": 1, "engagement": 0})
+    assert posts.combiner.work(NOW_MS, lambda: False), "feeds are being made"
+    meanwhile = ranked_at_once()
+    posts.settle()
+    assert 0 < 2 * meanwhile < at_rest == ranked_at_once()
 
 
 def test_settings_that_change_again_meanwhile_are_followed_afterwards(posts: Posts) -> None:
@@ -134,3 +162,63 @@ def test_many_settings_of_feeds_and_groups_are_looked_at_in_parts(
     posts.set("weights/f1", {"quality": 1, "engagement": 0})
     assert posts.work_in_parts(lambda _: None) > len(posts.combiner.view.groups)
     assert set(posts.settle()["f1"]) == odd
+
+
+# --- shards go and come -----------------------------------------------------------------------
+
+
+def test_when_shards_go_their_feeds_are_found_without_a_hash_of_each(
+    posts: Posts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(100):
+        posts.set(f"feeds/f{i}", {"size": 5})
+    posts.settle()
+    combiner, hashed = posts.combiner, list[bytes]()
+    before, half = set(combiner.feeds), frozenset(range(0, SHARDS, 2))
+    assert len(before) > 100
+
+    def noted(key: bytes) -> int:
+        hashed.append(key)
+        return murmur2(key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(partition, "murmur2", noted)
+        shard_of.cache_clear()
+        combiner.own(half)
+    # Those of named feeds are computed together.
+    assert not [key for key in hashed if key.startswith(b"f")]
+    assert set(combiner.feeds) == {name for name in before if shard_of(name) in half}
+    combiner.own(ALL_SHARDS)
+    posts.settle()
+    assert set(combiner.feeds) == before
+
+
+@pytest.mark.parametrize("is_making", [False, True])
+def test_feeds_of_shards_that_went_are_freed_some_at_a_time(
+    posts: Posts, monkeypatch: pytest.MonkeyPatch, is_making: bool
+) -> None:
+    monkeypatch.setattr(live_feeds, "_FREED_FEEDS", 3)
+    for i in range(10):
+        posts.set(f"feeds/f{i}", {"size": 5})
+    posts.settle()
+    combiner, made = posts.combiner, list[weakref.ref[FeedRanking]]()
+    if is_making:
+        put = FeedSet.put
+
+        def noted(self: FeedSet, feed: FeedRanking) -> None:
+            made.append(weakref.ref(feed))
+            put(self, feed)
+
+        monkeypatch.setattr(FeedSet, "put", noted)
+        posts.set("weights", {"quality": 1, "engagement": 0})
+        while len(made) < len(combiner.feeds):
+            assert combiner.work(NOW_MS, lambda: False), "they are being made"
+    lost = [*made, *(weakref.ref(combiner.ranking(name)) for name in combiner.feeds)]
+    combiner.own(frozenset())
+    assert not combiner.feeds
+    left, has_more = [sum(one() is not None for one in lost)], True
+    while has_more:
+        has_more = combiner.work(NOW_MS, lambda: False)
+        left.append(sum(one() is not None for one in lost))
+    assert (left[0], left[-1]) == (len(lost), 0)
+    assert max(before - after for before, after in pairwise(left)) == 3

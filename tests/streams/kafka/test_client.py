@@ -74,6 +74,30 @@ def test_a_broker_is_known_whether_it_answers_or_not(
         assert not made.brokers.are_lost
 
 
+def test_a_member_of_a_group_hears_of_a_rebalance_soon(
+    kafka: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heartbeats bring it.  They are counted by statistics, which the same thread makes."""
+    monkeypatch.setattr(client, "_STATISTICS_MS", 200)
+    sent: list[int] = []
+
+    class Counting(client.KnownBrokers):
+        def note(self, statistics: str) -> None:
+            brokers = json.loads(statistics)["brokers"].values()
+            sent.append(sum(one["req"].get("Heartbeat", 0) for one in brokers))
+
+    monkeypatch.setattr(client, "KnownBrokers", Counting)
+    member = new_group_consumer(kafka.environment, "g", ClientHealth())
+    member.subscribe([kafka.environment.topic("posts")])
+    poll = partial(member.poll, 0.05)
+    until(lambda: sent and sent[-1] > 0, poll)
+    sent.clear()
+    until(lambda: len(sent) > 20, poll)
+    member.close()
+    # In 20 of them, of 200 ms each, 13 heartbeats are due; of librdkafka's own interval it is one.
+    assert sent[20] - sent[0] >= 6
+
+
 def test_a_client_is_lost_once_it_has_known_no_broker_for_some_time() -> None:
     brokers = client.KnownBrokers()
     known = {"localhost:9092/1": {"source": "learned", "state": "DOWN", "nodeid": 1}}

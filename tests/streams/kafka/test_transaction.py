@@ -284,3 +284,31 @@ def test_a_producer_that_finds_no_coordinator_is_replaced(
     assert one.run(first.records, {}, None, ("owner", 2)).committed
     name = Environment().topic
     assert producers[1].sent == [(name(r.topic), r.value, r.key, r.partition) for r in records]
+
+
+class FencedProducer(StrictProducer):
+    """A client that was fenced while its process stood still: `poll` raises that, and once."""
+
+    def poll(self, _: float) -> None:
+        self.polls += 1
+        if self.polls == 1:
+            raise KafkaException(KafkaError(KafkaError._FENCED, fatal=True))
+
+
+def test_a_producer_that_was_fenced_between_transactions_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    producers = [FencedProducer(), StrictProducer()]
+    waiting = iter(producers)
+    monkeypatch.setattr(transaction, "new_producer", lambda *_, **__: next(waiting))
+    one = transaction_of()
+    one.connect()
+    assert one.begin()
+    one.produce(quality(b"1"))
+    one.serve()
+    one.produce(quality(b"2"))
+    assert one.run(quality(b"1", b"2"), {}, None, ("owner", 1)).committed
+    assert [fake.committed for fake in producers] == [[], [[b"1", b"2"]]]
+    one.serve()
+    assert one.run(quality(b"3"), {}, None, ("owner", 2)).committed
+    assert producers[1].committed[1:] == [[b"3"]]
