@@ -91,6 +91,7 @@ def filled(posts: int, found: int = FOUND) -> tuple[Combiner, dict[str, npt.NDAr
         column._value.values[part] = values[name]
         column._state.values[part] = column._model_state((name, VERSION)) | _CURRENT
         column._at_ms.values[part] = NOW_MS
+    combiner._ranked_group.grow(view.capacity)
     for first in range(0, posts, _AT_ONCE):
         rows = slice(first, first + _AT_ONCE)
         for decisions in combiner._policies.all_decisions():

@@ -30,7 +30,8 @@ class EarlySignals:
         self._most = most
         self._own = frozenset(own)
         self._count = self._own_count = 0
-        self._by_row: dict[int, dict[str, list[Signal]]] = {}
+        # Tuples: the collector looks at one once, at a list each time.
+        self._by_row: dict[int, dict[str, tuple[Signal, ...]]] = {}
         self._own_rows: OrderedDict[int, None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -62,16 +63,16 @@ class EarlySignals:
 
     def add(self, row: int, name: str, signal: Signal) -> None:
         """Let a signal wait; it is about no earlier version than the last one."""
-        waiting = self._by_row.setdefault(row, {}).setdefault(name, [])
-        before = len(waiting)
+        of_row = self._by_row.setdefault(row, {})
+        waiting = before = of_row.get(name, ())
         while waiting and waiting[-1].post_offset == signal.post_offset:
             if waiting[-1].value is not None and signal.value is None:
                 break
-            waiting.pop()
-        waiting.append(signal)
-        self._counted(row, name, len(waiting) - before)
+            waiting = waiting[:-1]
+        of_row[name] = *waiting, signal
+        self._counted(row, name, len(of_row[name]) - len(before))
 
-    def take(self, row: int) -> Mapping[str, list[Signal]]:
+    def take(self, row: int) -> Mapping[str, tuple[Signal, ...]]:
         """The signals that wait in this row, by name; they wait no more."""
         signals = self._by_row.pop(row, {})
         for name, waiting in signals.items():
@@ -81,12 +82,12 @@ class EarlySignals:
 
     def discard(self, row: int, name: str) -> int:
         """Drop the signals of this name, which its stage withdrew; return how many."""
-        return self._keep(row, name, [])
+        return self._keep(row, name, ())
 
     def drop_before(self, row: int, offset: int) -> None:
         """Drop the signals about versions before this one: they will not come any more."""
         for name, waiting in [*self._by_row.get(row, {}).items()]:
-            self._keep(row, name, [one for one in waiting if one.post_offset >= offset])
+            self._keep(row, name, tuple(one for one in waiting if one.post_offset >= offset))
 
     def drop_longest(self) -> int | None:
         """Drop the `own` signals of the row that has waited longest, if there are too many.
@@ -101,7 +102,7 @@ class EarlySignals:
         self._own_rows.pop(row, None)
         return row
 
-    def _keep(self, row: int, name: str, left: list[Signal]) -> int:
+    def _keep(self, row: int, name: str, left: tuple[Signal, ...]) -> int:
         """Have only these signals of a name wait; return how many went."""
         signals = self._by_row.get(row, {})
         gone = len(signals.get(name, ())) - len(left)

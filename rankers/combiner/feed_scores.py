@@ -40,7 +40,7 @@ class FeedScores:
         self.weights = weights
         self.gates = gates
         self._score = MappedColumn(np.float64, -np.inf)
-        self._score.grow(view.capacity)
+        self._score.grow(view.capacity, is_filled=False)  # `update` fills all rows in parts
         self._view = view
 
     @property

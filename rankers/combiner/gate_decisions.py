@@ -52,6 +52,7 @@ class GateDecisions:
         self._factor = MappedColumn(np.float64, 1.0)
         self._view = view
         self._counts = [0] * len(DECISIONS)
+        self._factor.grow(view.capacity, is_filled=False)  # `update` fills all rows in parts
         self.grow()
 
     @property

@@ -177,16 +177,18 @@ class PendingWrites:
     def take_rows(self, most: int) -> list[tuple[int, int, bool]]:
         """At most so many rows with their masks, and whether they are to be written whole.
 
-        While feeds are still to be taken, only rows that just changed.
+        While feeds are still to be taken, only rows that just changed.  Of many rows whose shards
+        were lost it passes some; `has_posts` tells whether there are more.
         """
         taken: list[tuple[int, int, bool]] = []
         masks, shard, shards = self._masks.cells, self._shard.cells, self._shards
-        while len(taken) < most and (row := self._next_row()) is not None:
-            mask = masks[row]
-            if mask:
-                masks[row] = 0
-                if shard[row] in shards:  # or it was lost meanwhile
-                    taken.append((row, mask & ~self._whole, mask >= self._whole))
+        passed = 0
+        while len(taken) < most and passed < _SWEEP_ROWS and (row := self._next_row()) is not None:
+            mask, masks[row] = masks[row], 0
+            if mask and shard[row] in shards:
+                taken.append((row, mask & ~self._whole, mask >= self._whole))
+            else:
+                passed += 1  # it was taken already, or its shard was lost
         return taken
 
     def take_among(self, rows: Rows) -> list[tuple[int, int, bool]]:

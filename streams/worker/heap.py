@@ -18,8 +18,9 @@ _ARENAS = 2
 # to map it anew for each batch is a sixth of the loop's processor time.
 _MAPPED_FROM = 1024 * 1024
 _TRIMMED_FROM = 2 * _MAPPED_FROM
-# So many more objects than were freed have the collector look at them, for some milliseconds.
-_COLLECT_FROM = 20_000
+# So many more objects than were freed have the collector look at them, for a millisecond; once more
+# at those of seven times, some 10 ms; and at all as seldom as by Python's own 10 and 10.
+_COLLECT_FROM, _AGAIN_AFTER, _ALL_AFTER = 20_000, 5, 20
 # Of Linux' mman.h, since 6.1; earlier ones answer that they do not know it.
 _MADV_COLLAPSE = 25
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
@@ -61,7 +62,7 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     # A cycle makes more objects than Python's 700, and nearly all of them end with it.
-    gc.set_threshold(_COLLECT_FROM)
+    gc.set_threshold(_COLLECT_FROM, _AGAIN_AFTER, _ALL_AFTER)
     _use_huge_pages()
 
 

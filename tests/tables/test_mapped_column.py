@@ -78,3 +78,10 @@ def test_chunks_are_whole() -> None:
         CHUNK_ROWS,
         2 * CHUNK_ROWS,
     ]
+
+
+def test_rows_that_are_filled_by_others_hold_zero_until_then() -> None:
+    column = MappedColumn(np.float64, 7)
+    column.grow(2, is_filled=False)
+    column.grow(3)
+    assert column.values.tolist() == [0, 0, 7]

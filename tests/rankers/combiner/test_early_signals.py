@@ -1,5 +1,7 @@
 """Signals that wait for their post: which stay, which are dropped, and how many there are."""
 
+import gc
+
 from builders.events import signal
 from feedmill.rankers.combiner.early_signals import EarlySignals
 
@@ -80,3 +82,14 @@ def test_what_waits_for_a_version_that_was_passed_goes_row_by_row() -> None:
     early.drop_before(1, 7)
     assert (len(early), [row in early for row in range(4)]) == (5, [True, False, True, True])
     assert [one.post_offset for one in early.take(0)["spam"]] == [6]
+
+
+def test_the_collector_looks_once_at_signals_that_wait() -> None:
+    """A hundred thousand of them, each time, took it 20 ms and more."""
+    early = EarlySignals(10)
+    for offset in (1, 2):
+        early.add(7, "spam", signal("p", offset, 0.1))
+        early.add(7, "nsfw", signal("p", offset, 0.1))
+    gc.collect()
+    for waiting in early.take(7).values():
+        assert not any(map(gc.is_tracked, (waiting, *waiting)))

@@ -31,6 +31,9 @@ def test_one_row_is_scored_as_many_are(half_life_hours: float | None, quality: f
     weights = Weights(objectives, SCALE, half_life_hours, costs=costs)
     together, apart = FeedScores(view, weights, decisions), FeedScores(view, weights, decisions)
     rows = np.arange(POSTS, dtype=np.int32)
+    # New columns of millions of rows are left to `update`, which comes in parts.
+    assert not np.isneginf(together.score).any()
+    assert not decisions.factors(rows).any()
     decisions.update(rows, NOW_MS)
     together.update(rows)
     apart.grow()

@@ -198,3 +198,23 @@ def test_only_what_is_of_its_shards_is_to_be_written(pending: PendingWrites) -> 
     assert not pending.has_posts
     pending.own(ALL_SHARDS)
     assert pending.take_removed() == [f"p{other}"]
+
+
+def test_of_many_rows_whose_shards_were_lost_some_are_passed_at_a_time(
+    pending: PendingWrites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_writes, "_SWEEP_ROWS", 50)
+    rows = np.arange(1000, dtype=np.int32)
+    pending.mark_whole(rows)
+    pending.own(frozenset())
+    calls = 0
+    while pending.has_posts:
+        before = np.count_nonzero(pending._masks.values)
+        assert pending.take_rows(96) == []
+        assert np.count_nonzero(pending._masks.values) >= before - 50
+        calls += 1
+    assert calls == 1000 // 50
+    # What is taken is not counted.
+    pending.own(ALL_SHARDS)
+    pending.mark_whole(rows)
+    assert len(pending.take_rows(96)) == 96

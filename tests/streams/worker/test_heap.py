@@ -42,6 +42,16 @@ before = kib("AnonHugePages")
 heap.settle_memory()
 print((kib("AnonHugePages") - before) / kib("Anonymous"), objects[-1] == "399999" * 10)
 """
+COLLECTING = """
+import gc
+from feedmill.streams.worker import heap
+heap.settle_memory()
+kept, looked_at = [], [0]
+gc.callbacks.append(lambda phase, info: info["generation"] == 1 and looked_at.append(len(kept)))
+for _ in range(400_000):
+    kept.append([])
+print(max(after - before for before, after in zip(looked_at, looked_at[1:])))
+"""
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
 
 
@@ -55,6 +65,13 @@ def heaps(kind: str) -> int:
 def resident_bytes() -> int:
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * resource.getpagesize()
+
+
+def test_the_collector_looks_at_few_new_objects_at_once() -> None:
+    command = [sys.executable, "-c", COLLECTING]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    # So many take it some 10 ms.
+    assert 20_000 < int(done.stdout) <= 150_000
 
 
 def test_many_threads_share_few_heaps() -> None:
