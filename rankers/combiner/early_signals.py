@@ -21,6 +21,8 @@ class EarlySignals:
 
     Attributes
     ----------
+    rows
+        Those in which signals wait.
     dropped
         How many signals were dropped so far.  Their posts lack them until their stage writes again.
     """
@@ -31,6 +33,7 @@ class EarlySignals:
         self._own = frozenset(own)
         self._count = self._own_count = 0
         self._by_row: dict[int, dict[str, list[Signal]]] = {}
+        self.rows = self._by_row.keys()
         self._own_rows: OrderedDict[int, None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -48,9 +51,6 @@ class EarlySignals:
         for row in rows:
             self._by_row[row] = self._by_row.pop(row)
         return rows
-
-    def __contains__(self, row: int) -> bool:
-        return row in self._by_row
 
     def has_later(self, row: int, name: str, signal: Signal) -> bool:
         """Whether a signal that waits is later than this one, which is to be ignored then."""
