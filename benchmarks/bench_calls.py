@@ -330,7 +330,7 @@ def ends(driver: Driver) -> None:
     for i in range(40_000):
         view.authors.add(f"nobody-{i:013d}")
     with driver.kind("authors without posts are forgotten"):
-        view._kept = 0
+        view.pruning._kept = 0
         driver.tick(1000)
     with driver.kind("a third of a million posts expires"):
         driver.set([("feeds/global", {"window_hours": 100})])

@@ -74,7 +74,7 @@ def filled(posts: int, found: int = FOUND) -> tuple[Combiner, dict[str, npt.NDAr
     found = min(posts, found)
     _fill_ids(view.ids, "post-", posts, found)
     _fill_ids(view.authors, "user-", -(-posts // POSTS_OF_AUTHOR), found // POSTS_OF_AUTHOR)
-    view._grow()
+    view._have_room()
     part = slice(0, posts)
     post = view.post
     post.offset[part] = np.arange(posts)

@@ -1,118 +1,22 @@
-"""A table of ids and their numbers, without a Python object for each.
-
-Its hash table grows bucket by bucket, so that no single insertion takes long.  Extendible hashing
-(Fagin, Nievergelt, Pippenger, Strong, 1979): the highest bits of a hash select an entry of the
-directory, which names a bucket.  A bucket that is full is split in two, and only the small
-directory ever doubles.  Within a bucket there is open addressing with linear probing.
-"""
+"""A table of ids and their numbers, without a Python object for each."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.tables.mapped_column import MappedColumn, cells_of, in_chunks
+from feedmill.tables.extendible_hash import ExtendibleHash, Hashes, Numbers, Places
+from feedmill.tables.mapped_column import MappedColumn, in_chunks
 from feedmill.tables.sweep import Sweep
 
-HASH_BITS = 32
-_LOW = (1 << HASH_BITS) - 1
-_SLOTS = 1024
-_MASK = _SLOTS - 1
-_MOST_IN_BUCKET = _SLOTS // 2
-
-
-class ExtendibleHash:
-    """Finds numbers by 32-bit hashes; the caller says which of several equal hashes it means.
-
-    A slot holds the hash and the number plus one in 64 bits, 0 where it is empty: some 20 bytes a
-    number in all.  Hashes must be well spread, as those of `hash(str)` with its random seed are.
-    """
-
-    def __init__(self) -> None:
-        self._slots = MappedColumn(np.uint64, reserved=1 << 26)
-        self._directory: npt.NDArray[np.int32] = np.zeros(1, np.int32)
-        self._buckets = cells_of(self._directory)
-        self._shift = HASH_BITS  # a hash shifted by it is its place in the directory
-        self._depth = [0]  # by bucket: how many of the highest bits its hashes have in common
-        self._count: list[int] = [0]  # by bucket
-        self._slots.grow(_SLOTS)
-
-    def find(self, hashed: int) -> list[int]:
-        """The numbers with this hash."""
-        cells = self._slots.cells
-        base = self._buckets[hashed >> self._shift] * _SLOTS
-        place = hashed & _MASK
-        found = []
-        while entry := cells[base + place]:
-            if entry >> HASH_BITS == hashed:
-                found.append((entry & _LOW) - 1)
-            place = (place + 1) & _MASK
-        return found
-
-    def insert(self, hashed: int, number: int) -> None:
-        """Add a number that is not there yet."""
-        bucket = self._buckets[hashed >> self._shift]
-        while self._count[bucket] >= _MOST_IN_BUCKET:
-            self._split(bucket)
-            bucket = self._buckets[hashed >> self._shift]
-        self._put(bucket * _SLOTS, hashed & _MASK, hashed << HASH_BITS | number + 1)
-        self._count[bucket] += 1
-
-    def remove(self, hashed: int, number: int) -> None:
-        """Remove a number that is there; later ones move up, so that nothing marks the gap."""
-        cells = self._slots.cells
-        bucket = self._buckets[hashed >> self._shift]
-        base, entry = bucket * _SLOTS, hashed << HASH_BITS | number + 1
-        gap = hashed & _MASK
-        while cells[base + gap] != entry:
-            gap = (gap + 1) & _MASK
-        place = (gap + 1) & _MASK
-        while entry := cells[base + place]:
-            home = (entry >> HASH_BITS) & _MASK
-            if (place - home) & _MASK >= (place - gap) & _MASK:
-                cells[base + gap] = entry
-                gap = place
-            place = (place + 1) & _MASK
-        cells[base + gap] = 0
-        self._count[bucket] -= 1
-
-    def _split(self, bucket: int) -> None:
-        """Move half of the hashes of a bucket, those with the next bit set, to a new one."""
-        if self._depth[bucket] == HASH_BITS - self._shift:
-            self._directory = np.repeat(self._directory, 2)
-            self._buckets = cells_of(self._directory)
-            self._shift -= 1
-        self._depth[bucket] += 1
-        new = len(self._count)
-        self._depth.append(self._depth[bucket])
-        self._count.append(0)
-        self._slots.grow((new + 1) * _SLOTS)
-        places = np.flatnonzero(self._directory == bucket)
-        self._directory[places[len(places) // 2 :]] = new
-        old_slots = self._slots.values[bucket * _SLOTS : (bucket + 1) * _SLOTS]
-        entries = old_slots[old_slots != 0]
-        bit = HASH_BITS + HASH_BITS - self._depth[bucket]
-        moves = (entries >> np.uint64(bit)) & np.uint64(1) != 0
-        old_slots[:] = 0
-        for into, some in ((bucket, entries[~moves]), (new, entries[moves])):
-            for entry in some.tolist():
-                self._put(into * _SLOTS, entry >> HASH_BITS & _MASK, entry)
-            self._count[into] = len(some)
-
-    def _put(self, base: int, place: int, entry: int) -> None:
-        """Put an entry into the first free slot of a bucket from a place on."""
-        cells = self._slots.cells
-        while cells[base + place]:
-            place = (place + 1) & _MASK
-        cells[base + place] = entry
-
-
-Numbers = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.bool_]
 
 _HASH = (1 << 32) - 1
+# For fewer ids, one by one is faster.
+_FEW_IDS = 100
 BLOCK_BYTES = 1 << 16
 # Blocks are rewritten when more than this part of all bytes belongs to ids that are gone.
 _GARBAGE_FROM = 0.5
@@ -161,6 +65,46 @@ class IdTable:
                 if self._arena.holds(number, encoded):
                     return number
         return None
+
+    def find_many(self, texts: Sequence[str]) -> list[int]:
+        """The number of each id, -1 where it is not known."""
+        if len(texts) < _FEW_IDS:
+            return [-1 if (number := self.find(text)) is None else number for text in texts]
+        found: list[int] = self._find_hashed(texts, _hashes(texts)).tolist()
+        return found
+
+    def add_many(self, texts: Sequence[str]) -> list[int]:
+        """The number of each id, as `add` gives it one after the other; an id may repeat."""
+        if len(texts) < _FEW_IDS:
+            return [*map(self.add, texts)]
+        hashed = _hashes(texts)
+        found = self._find_hashed(texts, hashed)
+        unknown = np.flatnonzero(found < 0).tolist()
+        if unknown:
+            place: dict[str, int] = {}  # of each new id the first one
+            for i in unknown:
+                place.setdefault(texts[i], i)
+            new = [*place.values()]
+            given = np.array([self._new_number() for _ in new], np.int32)
+            found[new] = given
+            self._arena.put_many(given, [*place])
+            self._hash.insert_many(hashed[new], given)
+            self._count += len(new)
+            found[unknown] = found[[place[texts[i]] for i in unknown]]
+        numbers: list[int] = found.tolist()
+        if self.sweeping.is_running:
+            for number in numbers:
+                self.sweeping.mark(number)
+        return numbers
+
+    def _find_hashed(self, texts: Sequence[str], hashed: Hashes) -> Numbers:
+        numbers = self._hash.find_many(hashed)
+        known = np.flatnonzero(numbers >= 0)
+        is_same = self._arena.hold(numbers[known], [texts[i] for i in known.tolist()])
+        for i in known[~is_same].tolist():  # another id has this hash
+            number = self.find(texts[i])
+            numbers[i] = -1 if number is None else number
+        return numbers
 
     def add(self, text: str) -> int:
         """The number of an id, a new one if it is new."""
@@ -235,6 +179,21 @@ class IdArena:
             for n in numbers
         ]
 
+    def hold(self, numbers: Numbers, texts: Sequence[str]) -> Flags:
+        """For each number whether its id is the one in this place."""
+        joined, sizes = _joined(texts)
+        is_same: Flags = self._size.values[numbers] == sizes
+        if not is_same.all():
+            same = np.flatnonzero(is_same)
+            is_same[same] = self.hold(numbers[same], [texts[i] for i in same.tolist()])
+            return is_same
+        ends = np.cumsum(sizes)
+        shift = self._start.values[numbers] - (ends - sizes)  # from a byte to the one stored
+        differ = self._bytes.values[np.arange(len(joined)) + np.repeat(shift, sizes)] != joined
+        if differ.any():
+            is_same[np.searchsorted(ends, np.flatnonzero(differ), "right")] = False
+        return is_same
+
     def holds(self, number: int, text: bytes) -> bool:
         """Whether the id of this number is this one."""
         return self._size.cells[number] == len(text) and self._text(number) == text
@@ -252,6 +211,28 @@ class IdArena:
         self._filled += len(text)
         self._live[self._block] += len(text)
         self._live_bytes += len(text)
+
+    def put_many(self, numbers: Numbers, texts: Sequence[str]) -> None:
+        """Set the ids of numbers that have none."""
+        joined, sizes = _joined(texts)
+        most = in_chunks(int(numbers.max()) + 1)
+        self._start.grow(most)
+        self._size.grow(most)
+        self._size.values[numbers] = sizes
+        ends = np.cumsum(sizes)
+        first = begin = 0  # of the ids and bytes that are still to be put
+        while first < len(numbers):
+            self._have_room(int(sizes[first]))
+            start = self._block * BLOCK_BYTES + self._filled - begin
+            room = begin + BLOCK_BYTES - self._filled
+            behind = int(np.searchsorted(ends, room, "right"))
+            end = int(ends[behind - 1])
+            self._bytes.values[start + begin : start + end] = joined[begin:end]
+            self._start.values[numbers[first:behind]] = start + (ends - sizes)[first:behind]
+            self._filled += end - begin
+            self._live[self._block] += end - begin
+            self._live_bytes += end - begin
+            first, begin = behind, end
 
     def drop(self, number: int) -> None:
         """Forget the id of a number."""
@@ -307,3 +288,16 @@ class IdArena:
 def encode(text: str) -> bytes:
     """An id's bytes."""
     return text.encode("utf-8", "surrogatepass")
+
+
+def _joined(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint8], Places]:
+    """The bytes of ids back to back, and how many each has."""
+    joined = encode("".join(texts))
+    sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+    if len(joined) > sizes.sum():
+        sizes = np.fromiter((len(encode(text)) for text in texts), np.int64, len(texts))
+    return np.frombuffer(joined, np.uint8), sizes
+
+
+def _hashes(texts: Sequence[str]) -> Hashes:
+    return np.fromiter(map(hash, texts), np.int64, len(texts)).astype(np.uint64) & np.uint64(_HASH)

@@ -78,13 +78,19 @@ class SourcedView(PostView):
         self._domains_of.grow(self.capacity)
         return self._domains_of.values
 
-    def update_post(self, post: Post | Deletion, offset: int, timestamp_ms: int) -> None:
-        super().update_post(post, offset, timestamp_ms)
-        row = self.row_of(post.post_id)
-        if isinstance(post, Deletion) or row is None or self.post.offset[row] != offset:
-            return
-        domains = tuple(source for source in sources_of(post) if source.startswith("host:"))
-        self.domains[row] = self._domains.number(domains)
+    def update_posts(
+        self,
+        posts: Sequence[Post | Deletion],
+        offsets: Sequence[int],
+        timestamps_ms: Sequence[int],
+    ) -> None:
+        super().update_posts(posts, offsets, timestamps_ms)
+        for post, offset in zip(posts, offsets, strict=True):
+            row = self.row_of(post.post_id)
+            if isinstance(post, Deletion) or row is None or self.post.offset[row] != offset:
+                continue
+            domains = tuple(source for source in sources_of(post) if source.startswith("host:"))
+            self.domains[row] = self._domains.number(domains)
 
     def sources_of_row(self, row: int) -> list[str]:
         """The sources of the post in a row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 
 import numpy as np
@@ -31,15 +32,16 @@ class ChangedRows:
         """How many of them go before the others."""
         return len(self._first)
 
-    def note(self, row: int, mask: int) -> None:
-        """Add to what changed in a row."""
-        first = self._first
-        if row in first:
-            first[row] |= mask
-        elif mask & self._deciding:
-            first[row] = mask | self._others.pop(row, 0)
-        else:
-            self._others[row] = self._others.get(row, 0) | mask
+    def note(self, rows: Iterable[int], mask: int) -> None:
+        """Add the same to what changed in each of these rows."""
+        first, others, is_deciding = self._first, self._others, mask & self._deciding
+        for row in rows:
+            if row in first:
+                first[row] |= mask
+            elif is_deciding:
+                first[row] = mask | others.pop(row, 0)
+            else:
+                others[row] = others.get(row, 0) | mask
 
     def take(self, most: int | None = None) -> tuple[Rows, Masks]:
         """Remove and return the next rows, at most `most`, and what changed in each."""

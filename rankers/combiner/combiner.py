@@ -207,8 +207,8 @@ class Combiner:
             if not has_time():
                 return True
         if self._is_prune_due:
-            self._live.forget(self.view.prune())
-            self._is_prune_due = self.view.is_pruning
+            self._live.forget(self.view.pruning.go_on())
+            self._is_prune_due = self.view.pruning.is_running
         return False
 
     def tick(self, now_ms: int) -> None:

@@ -21,6 +21,8 @@ class EarlySignals:
 
     Attributes
     ----------
+    rows
+        Those in which signals wait.
     dropped
         How many signals were dropped so far.  Their posts lack them until their stage writes again.
     """
@@ -32,6 +34,7 @@ class EarlySignals:
         self._count = self._own_count = 0
         # Tuples: the collector looks at one once, at a list each time.
         self._by_row: dict[int, dict[str, tuple[Signal, ...]]] = {}
+        self.rows = self._by_row.keys()
         self._own_rows: OrderedDict[int, None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -49,9 +52,6 @@ class EarlySignals:
         for row in rows:
             self._by_row[row] = self._by_row.pop(row)
         return rows
-
-    def __contains__(self, row: int) -> bool:
-        return row in self._by_row
 
     def has_later(self, row: int, name: str, signal: Signal) -> bool:
         """Whether a signal that waits is later than this one, which is to be ignored then."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from feedmill.events.feeds import pattern_of
 from feedmill.events.partition import shard_of
-from feedmill.tables.id_table import HASH_BITS, ExtendibleHash
+from feedmill.tables.extendible_hash import HASH_BITS, ExtendibleHash
 from feedmill.tables.mapped_column import MappedColumn, in_chunks
 
 Feeds = npt.NDArray[Any]

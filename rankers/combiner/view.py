@@ -7,6 +7,7 @@ different topics may come in any order: the view is the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +26,12 @@ from feedmill.rankers.combiner.columns import (
 from feedmill.rankers.combiner.early_signals import MOST_EARLY, EarlySignals
 from feedmill.rankers.combiner.feed_matcher import PostGroup
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverriddenRows, OverrideTable
+from feedmill.rankers.combiner.pruning import Pruning
 from feedmill.rankers.combiner.signal_columns import SignalColumns, StoredSignal
 from feedmill.tables.id_table import IdTable
 from feedmill.tables.mapped_column import in_chunks
 
 Rows = npt.NDArray[np.int32]
-_PRUNED_AT_ONCE = 512
-# Rows of which `prune` notes authors and groups: some milliseconds.
-_MARKED_AT_ONCE = 1 << 19
 # Rows among which `expired` looks for old ones: a millisecond.
 _SEARCHED_AT_ONCE = 1 << 19
 # In a mask of changes: the post itself, its overrides, or whether it is there at all.
@@ -60,6 +59,8 @@ class PostView:
         Post id by row; "" where the row is free.
     post, signals, bits
         The columns, and the bit of each signal in a mask of changes.
+    pruning
+        Forgets authors and groups that have no post.
     written
         Of `bits` those of signals that some post ever had: no other column is touched, so that it
         takes no memory.
@@ -85,8 +86,7 @@ class PostView:
         self._freed: set[int] = set()
         self._old: Rows = np.empty(0, np.int32)  # found and not returned by `expired`
         self._searched = 0  # rows among which it has looked, 0 once it has among all
-        self._kept = 0  # authors and groups, when they were pruned last
-        self._unmarked = 0  # rows that `prune` has to look at before it forgets any
+        self.pruning = Pruning(self.post, self.authors, self.groups)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -102,22 +102,7 @@ class PostView:
 
     def update_post(self, post: Post | Deletion, offset: int, timestamp_ms: int) -> None:
         """Take a post, an edit or a deletion; `timestamp_ms` is the record's own."""
-        if isinstance(post, Deletion):
-            self._delete(post.post_id, offset)
-            return
-        row = self._row(post.post_id)
-        columns = self.post
-        before = columns.offset.item(row)
-        if before >= offset:
-            return
-        columns.offset[row] = offset
-        columns.created_ms[row] = min(post.created_at_ms, timestamp_ms)
-        columns.arrived_ms[row] = timestamp_ms
-        author = columns.author[row] = self.authors.add(post.author_id)
-        self.overridden.note(row, post, author)
-        columns.group[row] = self.groups.number(PostGroup.of(post))
-        self._note(row, POST_CHANGED)
-        self._follow_version(row, before, offset)
+        self.update_posts((post,), (offset,), (timestamp_ms,))
 
     def update_posts(
         self,
@@ -125,9 +110,34 @@ class PostView:
         offsets: Sequence[int],
         timestamps_ms: Sequence[int],
     ) -> None:
-        """Take many, as `update_post` takes them one after the other."""
+        """Take posts, edits and deletions in their order, each with its record's own time."""
+        kept = [post for post in posts if not isinstance(post, Deletion)]
+        rows = self.ids.add_many([post.post_id for post in kept])
+        authors = self.authors.add_many([post.author_id for post in kept])
+        self._have_room()
+        numbers = zip(rows, authors, strict=True)
         for post, offset, timestamp_ms in zip(posts, offsets, timestamps_ms, strict=True):
-            self.update_post(post, offset, timestamp_ms)
+            if isinstance(post, Deletion):
+                self._delete(post.post_id, offset)
+                continue
+            row, author = next(numbers)
+            if row in self._freed:  # since it was looked up
+                row = self._row(post.post_id)
+            self._take_post(row, author, post, offset, timestamp_ms)
+
+    def _take_post(self, row: int, author: int, post: Post, offset: int, timestamp_ms: int) -> None:
+        columns = self.post
+        before = columns.offset.item(row)
+        if before >= offset:
+            return
+        columns.offset[row] = offset
+        columns.created_ms[row] = min(post.created_at_ms, timestamp_ms)
+        columns.arrived_ms[row] = timestamp_ms
+        columns.author[row] = author
+        self.overridden.note(row, post, author)
+        columns.group[row] = self.groups.number(PostGroup.of(post))
+        self._changed.note((row,), POST_CHANGED)
+        self._follow_version(row, before, offset)
 
     def update_signal(self, name: str, signal: Signal) -> None:
         """Take a signal; an older one than the last is ignored, one of a coming version waits."""
@@ -135,35 +145,44 @@ class PostView:
         if not self._wait(row, name, signal):
             self._store(row, name, signal)
 
-    def update_signals(self, name: str, signals: Iterable[Signal | str]) -> None:
+    def update_signals(self, name: str, signals: Sequence[Signal | str]) -> None:
         """Take signals of one name in their order; a post's id alone withdraws its signal."""
-        for signal in signals:
-            if isinstance(signal, str):
-                self.clear_signal(name, signal)
-            else:
-                self.update_signal(name, signal)
+        ids = [one if isinstance(one, str) else one.post_id for one in signals]
+        self._update_signals(repeat(name), signals, self.ids.find_many(ids))
 
-    def update_written(self, written: Iterable[tuple[str, str, Signal | None]]) -> None:
+    def update_written(self, written: Sequence[tuple[str, str, Signal | None]]) -> None:
         """Take signals of all names, each with its name and post; None in its place withdraws it.
 
         Each post is looked up once for all its names.
         """
-        by_post: dict[str, list[tuple[str, Signal | None]]] = {}
-        for name, post_id, signal in written:
-            by_post.setdefault(post_id, []).append((name, signal))
-        for post_id, of_post in by_post.items():
-            row = None
-            for name, signal in of_post:
-                if signal is None:
-                    self.clear_signal(name, post_id)
-                    row = None
-                    continue
-                row = self._row(post_id) if row is None else row
-                if self._wait(row, name, signal):
-                    # What waits too long is dropped, and its row with it.
-                    row = None
-                else:
-                    self._store(row, name, signal)
+        ids = [*{post_id: None for _, post_id, _ in written}]
+        row_of = dict(zip(ids, self.ids.find_many(ids), strict=True))
+        self._update_signals(
+            [name for name, _, _ in written],
+            [post_id if signal is None else signal for _, post_id, signal in written],
+            [row_of[post_id] for _, post_id, _ in written],
+        )
+
+    def _update_signals(
+        self, names: Iterable[str], signals: Sequence[Signal | str], rows: Sequence[int]
+    ) -> None:
+        """Take signals about posts in these rows, -1 where none was known."""
+        changed: dict[str, list[int]] = {}
+        waiting, post = self.early.rows, self.post
+        for name, signal, row in zip(names, signals, rows, strict=False):
+            if isinstance(signal, str):
+                self.clear_signal(name, signal)
+            elif row < 0 or post.offset.item(row) != signal.post_offset or row in waiting:
+                self.update_signal(name, signal)
+            else:
+                # Nearly all.  No row with a post was freed since it was looked up.
+                if name not in changed:
+                    self._have_written(name)
+                    changed[name] = []
+                if self.signals[name].update(row, signal, signal.post_offset):
+                    changed[name].append(row)
+        for name, some in changed.items():
+            self._changed.note(some, self.bits[name])
 
     def clear_signal(self, name: str, post_id: str) -> None:
         """Remove a signal that its stage withdrew."""
@@ -176,7 +195,7 @@ class PostView:
             return
         if name in self.written:
             self.signals[name].clear(np.array([row], np.int32))
-            self._note(row, self.bits[name])
+            self._changed.note((row,), self.bits[name])
 
     def _delete(self, post_id: str, offset: int) -> None:
         row = self.ids.find(post_id)
@@ -195,7 +214,7 @@ class PostView:
         if before != NO_POST:
             for name in self.written:
                 self.signals[name].supersede(row, before)
-        if row in self.early:
+        if row in self.early.rows:
             for name, signals in self.early.take(row).items():
                 for signal in signals:
                     if not self._wait(row, name, signal):
@@ -203,11 +222,14 @@ class PostView:
 
     def _store(self, row: int, name: str, signal: Signal) -> None:
         """Take a signal about the present or an earlier version."""
+        self._have_written(name)
+        if self.signals[name].update(row, signal, self.post.offset.item(row)):
+            self._changed.note((row,), self.bits[name])
+
+    def _have_written(self, name: str) -> None:
         if name not in self.written:
             names = {name, *self.written}
             self.written = {one: bit for one, bit in self.bits.items() if one in names}
-        if self.signals[name].update(row, signal, self.post.offset.item(row)):
-            self._note(row, self.bits[name])
 
     def _wait(self, row: int, name: str, signal: Signal) -> bool:
         """Let a signal of a coming version wait; whether it, or a later one that waits, does."""
@@ -238,7 +260,7 @@ class PostView:
 
     def _free_empty(self, row: int) -> None:
         """Free a row in which no post is and nothing waits."""
-        if row not in self.early and self.post.offset[row] == NO_POST:
+        if row not in self.early.rows and self.post.offset[row] == NO_POST:
             self.free([row])
 
     def update_override(self, key: OverrideKey, override: Override | None) -> None:
@@ -258,8 +280,7 @@ class PostView:
 
     def touch(self, rows: Rows | Sequence[int]) -> None:
         """Mark these rows, each once, as changed: they are decided, scored and written again."""
-        for row in np.asarray(rows, np.int32).tolist():
-            self._note(row, POST_CHANGED)
+        self._changed.note(np.asarray(rows, np.int32).tolist(), POST_CHANGED)
 
     @property
     def has_changes(self) -> bool:
@@ -278,9 +299,6 @@ class PostView:
         """
         return self._changed.take(most)
 
-    def _note(self, row: int, mask: int) -> None:
-        self._changed.note(row, mask)
-
     def free(self, rows: Rows | Sequence[int]) -> None:
         """Forget these posts; their rows are used again only after `recycle`."""
         rows = np.asarray(rows, np.int32)
@@ -288,7 +306,7 @@ class PostView:
             self.ids.forget(row)
             self.early.take(row)
             self._freed.add(row)
-            self._note(row, POST_CHANGED)
+        self._changed.note(rows.tolist(), POST_CHANGED)
         self.post.clear(rows)
         for name in self.written:
             self.signals[name].clear(rows)
@@ -301,36 +319,6 @@ class PostView:
             self._freed.remove(row)
         self.post.created_ms[rows] = NEVER_MS
         self.ids.tidy()
-
-    @property
-    def is_pruning(self) -> bool:
-        """Whether `prune` has more to do."""
-        return self.authors.sweeping.is_running or self.groups.sweeping.is_running
-
-    def prune(self) -> list[int]:
-        """Forget authors and groups that have no post, once they are many, some at each call.
-
-        Nothing may be changed and not taken when it is called.  Returns the numbers of the groups
-        that are forgotten, for others to use: the caller drops what refers to them.
-        """
-        if not self.is_pruning:
-            if len(self.authors) + len(self.groups) <= 2 * self._kept + 1024:
-                return []
-            self.authors.sweeping.begin(self.authors.bound)
-            self.groups.sweeping.begin(len(self.groups.values))
-            self._unmarked = self.capacity
-        if self._unmarked:
-            part = slice(max(0, self._unmarked - _MARKED_AT_ONCE), self._unmarked)
-            self.authors.sweeping.mark_all(self.post.author[part])
-            self.groups.sweeping.mark_all(self.post.group[part])
-            self._unmarked = part.start
-            if self._unmarked:
-                return []
-        room = _PRUNED_AT_ONCE - self.authors.sweep(_PRUNED_AT_ONCE)
-        forgotten = self.groups.sweep(room)
-        if not self.is_pruning:
-            self._kept = len(self.authors) + len(self.groups)
-        return forgotten
 
     def freed_among(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """For each row whether its post was forgotten and it is not yet recycled."""
@@ -378,16 +366,16 @@ class PostView:
 
     def _row(self, post_id: str) -> int:
         row = self.ids.add(post_id)
-        if self.ids.bound > self.capacity:
-            self._grow()
+        self._have_room()
         if self.post.created_ms.item(row) == NEVER_MS:
             self.post.created_ms[row] = 0
         return row
 
-    def _grow(self) -> None:
+    def _have_room(self) -> None:
         """Let the columns have all rows that the ids have."""
-        self.capacity = in_chunks(self.ids.bound)
-        self.post.grow(self.capacity)
-        self.overridden.grow(self.capacity)
-        for column in self.signals.values():
-            column.grow(self.capacity)
+        if self.ids.bound > self.capacity:
+            self.capacity = in_chunks(self.ids.bound)
+            self.post.grow(self.capacity)
+            self.overridden.grow(self.capacity)
+            for column in self.signals.values():
+                column.grow(self.capacity)

@@ -15,7 +15,7 @@ from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.features.counters import LONG_DWELL_MS
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.topic_table import DAY_MS
-from feedmill.tables.id_table import ExtendibleHash
+from feedmill.tables.extendible_hash import ExtendibleHash
 
 # "unseen": of a post of which the user had no impression.
 Repetition = Literal["", "repeated event", "repeated user", "unseen"]

@@ -130,7 +130,9 @@ class World:
 
     def _write_signals(self, post_id: str, written: list[tuple[str, Signal | None]]) -> None:
         """Signals of several names, and withdrawals."""
-        self._each(lambda view: view.update_written((name, post_id, one) for name, one in written))
+        self._each(
+            lambda view: view.update_written([(name, post_id, one) for name, one in written])
+        )
         for name, one in written:
             if one is None:
                 self.oracle.clear(name, post_id)

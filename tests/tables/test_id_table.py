@@ -1,6 +1,5 @@
-"""The hash table against a dict of sets, with hashes that collide and buckets that split."""
+"""The table of ids against a dict, and its arena, whose blocks serve again."""
 
-from collections import defaultdict
 from random import Random
 
 import numpy as np
@@ -8,77 +7,7 @@ import pytest
 
 from builders.mapped import mapped_bytes
 from feedmill.tables import id_table
-from feedmill.tables.id_table import BLOCK_BYTES, ExtendibleHash, IdArena, IdTable, encode
-
-
-class HashModel:
-    """What must be found."""
-
-    def __init__(self) -> None:
-        self.table = ExtendibleHash()
-        self.numbers: dict[int, set[int]] = defaultdict(set)
-        self.given = 0
-
-    def insert(self, hashes: list[int]) -> None:
-        numbers = list(range(self.given, self.given + len(hashes)))
-        self.given += len(hashes)
-        for hashed, number in zip(hashes, numbers, strict=True):
-            self.table.insert(hashed, number)
-            self.numbers[hashed].add(number)
-
-    def remove(self, random: Random, count: int) -> None:
-        for _ in range(count):
-            hashed = random.choice([h for h, numbers in self.numbers.items() if numbers])
-            number = random.choice(sorted(self.numbers[hashed]))
-            self.table.remove(hashed, number)
-            self.numbers[hashed].remove(number)
-
-    def check(self, others: list[int]) -> None:
-        asked = [*self.numbers, *others]
-        for hashed in asked:
-            assert set(self.table.find(hashed)) == self.numbers.get(hashed, set())
-
-
-def draw_hash(random: Random, kind: str) -> int:
-    if kind == "crowded":  # all begin in a few slots at the end of their bucket, and wrap
-        return random.getrandbits(22) << 10 | 1020 + random.randrange(4)
-    if kind == "equal":  # many numbers have one hash
-        return random.randrange(30) << 20
-    return random.getrandbits(32)
-
-
-@pytest.mark.parametrize("kind", ["spread", "crowded", "equal"])
-@pytest.mark.parametrize("seed", range(3))
-def test_a_hash_finds_what_a_dict_finds(kind: str, seed: int) -> None:
-    random, model = Random(seed), HashModel()
-    sizes = (1, 5, 100) if kind == "equal" else (1, 5, 400)
-    for _ in range(40):
-        hashes = [draw_hash(random, kind) for _ in range(random.choice(sizes))]
-        model.insert(hashes)
-        model.remove(random, min(model.given // 20, 20))
-    model.check([draw_hash(random, kind) for _ in range(200)])
-
-
-def test_after_all_is_removed_nothing_is_found_and_the_slots_serve_again() -> None:
-    random, model = Random(2), HashModel()
-    model.insert([random.getrandbits(32) for _ in range(3000)])
-    used = mapped_bytes(model.table)
-    for hashed, numbers in model.numbers.items():
-        for number in tuple(numbers):
-            model.table.remove(hashed, number)
-            numbers.remove(number)
-    model.check([])
-    model.insert([random.getrandbits(32) for _ in range(3000)])
-    model.check([])
-    assert mapped_bytes(model.table) <= 2 * used
-
-
-def test_it_takes_some_twenty_bytes_a_number() -> None:
-    random, table = Random(3), ExtendibleHash()
-    for number in range(200_000):
-        table.insert(random.getrandbits(32), number)
-        if number >= 50_000:
-            assert 14 <= mapped_bytes(table._slots) / (number + 1) <= 36
+from feedmill.tables.id_table import BLOCK_BYTES, IdArena, IdTable, encode
 
 
 class Model:
@@ -98,7 +27,9 @@ class Model:
 
     def add(self) -> None:
         texts = [self.draw() for _ in range(self.random.choice((1, 10, 20, 300)))]
-        self.took(texts, [*map(self.table.add, texts)])
+        table = self.table
+        is_single = self.random.random() < 0.3
+        self.took(texts, [*map(table.add, texts)] if is_single else table.add_many(texts))
 
     def took(self, texts: list[str], numbers: list[int]) -> None:
         in_use = {*self.numbers.values(), *self.forgotten}
@@ -128,6 +59,7 @@ class Model:
         texts = [self.draw() for _ in range(500)]
         expected = [self.numbers.get(text, -1) for text in texts]
         assert [-1 if (n := table.find(text)) is None else n for text in texts] == expected
+        assert table.find_many(texts) == expected
         for text, number in self.numbers.items():
             assert table[number] == text
         numbers = np.array([*self.numbers.values()], np.int32)
@@ -154,6 +86,9 @@ def test_two_ids_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> 
     assert [table.add(text) for text in texts] == list(range(60))
     table.forget(30)
     assert (table.find("p30"), table.find("p31"), table.find("other")) == (None, 31, None)
+    texts += [f"q{i}" for i in range(40)]
+    assert table.find_many(texts) == [*range(30), -1, *range(31, 60), *[-1] * 40]
+    assert table.add_many(texts[31:] * 2) == [*range(31, 100)] * 2
 
 
 def test_a_sweep_forgets_in_slices_what_nothing_refers_to() -> None:
@@ -164,8 +99,7 @@ def test_a_sweep_forgets_in_slices_what_nothing_refers_to() -> None:
     table.sweeping.mark_all(np.array([3, 3, 7, -1], np.int32))
     assert table.sweep(10) == 10
     assert table.add("u50") == 50  # comes into use while the sweep is running
-    for i in range(60, 80):
-        table.add(f"u{i}")
+    assert table.add_many([f"u{i}" for i in range(60, 80)]) == [*range(60, 80)]
     while table.sweeping.is_running:
         assert table.sweep(10) <= 10
     kept = {"u3", "u7", "u50", *(f"u{i}" for i in range(60, 80))}

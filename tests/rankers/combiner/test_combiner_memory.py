@@ -49,7 +49,7 @@ def check_invariants(combiner: Combiner, now_ms: int) -> None:
     view = combiner.view
     used = used_rows(combiner)
     assert len(used) == len(view)
-    early = set(view.early._by_row)
+    early = set(view.early.rows)
     assert early <= used
     assert len(early) <= len(view.early)
     live = set(np.flatnonzero(view.post.offset != NO_POST).tolist())
@@ -141,7 +141,7 @@ def test_rows_authors_and_groups_of_posts_past_their_window_are_used_again() -> 
             view.update_post(one, i, now_ms)
         combiner.tick(now_ms)
         combiner.cycle(now_ms)
-        while view.is_pruning:
+        while view.pruning.is_running:
             combiner.work(now_ms)
         now_ms += HOUR_MS + 1
     assert view.ids.bound <= 900

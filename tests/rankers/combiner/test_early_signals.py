@@ -18,7 +18,7 @@ def test_each_version_keeps_its_last_signal_and_beside_a_failure_the_last_good_o
         (2, None),
         (3, 0.4),
     ]
-    assert (len(early), 7 in early, early.take(7)) == (0, False, {})
+    assert (len(early), 7 in early.rows, early.take(7)) == (0, False, {})
 
 
 def test_a_signal_before_the_last_one_that_waits_is_told() -> None:
@@ -37,10 +37,10 @@ def test_what_its_stage_withdrew_is_discarded() -> None:
     early.add(7, "nsfw", signal("p", 5, 0.1))
     early.add(7, "nsfw", signal("p", 6, 0.1))
     early.discard(7, "spam")
-    assert (len(early), 7 in early) == (2, True)
+    assert (len(early), 7 in early.rows) == (2, True)
     early.discard(7, "nsfw")
     early.discard(8, "nsfw")
-    assert (len(early), 7 in early) == (0, False)
+    assert (len(early), 7 in early.rows) == (0, False)
 
 
 def test_beyond_the_bound_own_signals_of_the_row_that_waited_longest_go_and_are_counted() -> None:
@@ -52,7 +52,11 @@ def test_beyond_the_bound_own_signals_of_the_row_that_waited_longest_go_and_are_
         assert early.drop_longest() is None
     early.add(1, "topic", signal("p", 5, 0.1))
     assert early.drop_longest() == 3
-    assert (early.dropped, len(early), [row in early for row in (3, 1, 2)]) == (2, 6, [True] * 3)
+    assert (early.dropped, len(early), [row in early.rows for row in (3, 1, 2)]) == (
+        2,
+        6,
+        [True] * 3,
+    )
     assert early.take(3).keys() == {"spam"}
     for offset in (6, 7):
         early.add(9, "novelty", signal("p", offset, 0.1))
@@ -80,7 +84,7 @@ def test_what_waits_for_a_version_that_was_passed_goes_row_by_row() -> None:
     assert [early.next_rows(3), early.next_rows(3)] == [[0, 1, 2], [3, 0, 1]]
     early.drop_before(0, 6)
     early.drop_before(1, 7)
-    assert (len(early), [row in early for row in range(4)]) == (5, [True, False, True, True])
+    assert (len(early), [row in early.rows for row in range(4)]) == (5, [True, False, True, True])
     assert [one.post_offset for one in early.take(0)["spam"]] == [6]
 
 

@@ -13,7 +13,7 @@ from feedmill.events.override import Override, OverrideKey
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion
 from feedmill.events.signal import SignalNames
-from feedmill.rankers.combiner import signal_columns
+from feedmill.rankers.combiner import pruning, signal_columns
 from feedmill.rankers.combiner import view as view_module
 from feedmill.rankers.combiner.signal_columns import StoredSignal
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView
@@ -50,7 +50,7 @@ def test_a_signal_after_one_that_dropped_its_own_row_waits_in_another() -> None:
     view = PostView(NAMES, most_early=1)
     written = [(name, "p", signal("p", 5, 0.1)) for name in ("extreme", "novelty", "quality")]
     view.update_written(written)
-    assert (len(view), len(view.early), row_of(view, "p") in view.early) == (1, 1, True)
+    assert (len(view), len(view.early), row_of(view, "p") in view.early.rows) == (1, 1, True)
     take_all(view)
     view.update_post(post("p"), 5, NOW_MS)
     stored = {name: view.signal(row_of(view, "p"), name) for name in NAMES.all}
@@ -204,14 +204,14 @@ def test_a_row_freed_waits_for_its_recycling() -> None:
 
 
 def test_pruning_goes_in_slices_while_posts_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(view_module, "_PRUNED_AT_ONCE", 100)
+    monkeypatch.setattr(pruning, "_PRUNED_AT_ONCE", 100)
     view = PostView(NAMES)
     for i in range(3000):
         one = post(f"p{i}", author_id=f"u{i}", created_at_ms=NOW_MS + i, lang=f"l{i % 40}")
         view.update_post(one, 1, NOW_MS + 3000)
-    assert view.prune() == []  # all are in use
-    while view.is_pruning:
-        assert view.prune() == []
+    assert view.pruning.go_on() == []  # all are in use
+    while view.pruning.is_running:
+        assert view.pruning.go_on() == []
     view.update_posts(
         [post(f"q{i}", author_id=f"w{i}", lang=f"m{i}") for i in range(4000)],
         [1] * 4000,
@@ -219,13 +219,13 @@ def test_pruning_goes_in_slices_while_posts_come(monkeypatch: pytest.MonkeyPatch
     )
     view.free(view.expired(NOW_MS + 2900))
     take_all(view)
-    forgotten, calls = view.prune(), 1
-    assert view.is_pruning
+    forgotten, calls = view.pruning.go_on(), 1
+    assert view.pruning.is_running
     number = view.authors.find("u2000")
     assert number is not None
     view.update_post(post("late", author_id="u2000", lang="m3500"), 1, NOW_MS)
-    while view.is_pruning:
-        some = view.prune()
+    while view.pruning.is_running:
+        some = view.pruning.go_on()
         assert len(some) <= 100
         forgotten += some
         calls += 1
