@@ -169,7 +169,9 @@ def posts_in(view: PostView) -> dict[str, tuple[int, int, int, str]]:
 
 def waiting_in(view: PostView) -> dict[tuple[str, str], list[Signal]]:
     early = view.early._by_row
-    return {(view.ids[row], name): some for row, of in early.items() for name, some in of.items()}
+    return {
+        (view.ids[row], name): [*some] for row, of in early.items() for name, some in of.items()
+    }
 
 
 def changed_in(view: PostView) -> dict[str, int]:
