@@ -107,8 +107,8 @@ class Combiner:
     @property
     def has_feed_changes(self) -> bool:
         """Whether some feed is not taken yet, or not made yet, under the newest settings."""
-        is_taken = not self._pending.has_feeds
-        return not (is_taken and self.is_complete and self.followed is self.settings)
+        is_followed = self.followed is self.settings and not self._live.is_switching
+        return self._pending.has_feeds or not (self.is_complete and is_followed)
 
     @property
     def is_complete(self) -> bool:

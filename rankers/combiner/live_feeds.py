@@ -41,6 +41,8 @@ class LiveFeeds:
     ----------
     default
         The decisions under the general gates.
+    is_switching
+        Whether some feeds still are as under the settings before `settings`.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class LiveFeeds:
         self._lookup = RowLookup()
         self._target, self._shards = settings, shards
         self._short: set[str] = set()
-        self._is_all_due = self._are_places_due = False
+        self._is_all_due = self._are_places_due = self.is_switching = False
         self._giving: Iterator[None] = iter(())
         self._dropping: Iterator[None] = iter(())
         self._got_place: set[str] = set()
@@ -294,6 +296,7 @@ class LiveFeeds:
         if made.settings is not self.settings or made.matcher is not self._set.matcher:
             self._retire_outdated(made)
             self._follow(made.settings, made.matcher)
+            self.is_switching = True
         if not made.is_closed:
             made.is_closed = True
             made.places.follow(self._set.places)
@@ -310,7 +313,7 @@ class LiveFeeds:
             if not has_time():
                 return True
         self._policies.keep(self._scores_in_use(), self.default)
-        self._build = None
+        self._build, self.is_switching = None, False
         return False
 
     def _has_place(self, name: str) -> bool:

@@ -70,6 +70,35 @@ def test_removals_apply_at_once_while_feeds_are_made_anew(posts: Posts, how: str
     assert feeds["global"]["p3"] == pytest.approx(-3.0)
 
 
+@pytest.mark.parametrize("loses_shards", [False, True])
+def test_settings_count_as_shown_once_all_feeds_were_replaced(
+    posts: Posts, loses_shards: bool
+) -> None:
+    combiner = posts.combiner
+    posts.set("weights", {"quality": 1, "engagement": 0, "half_life_hours": None})
+    claims = set[bool]()
+
+    def between(_: int) -> None:
+        if (
+            loses_shards
+            and combiner.followed is combiner.settings
+            and combiner.shards == ALL_SHARDS
+        ):
+            combiner.own(ALL_SHARDS - {shard_of("community:c0")})
+        posts.take()
+        if not combiner.has_feed_changes:
+            claims.add(
+                all(
+                    combiner.ranking(one).scores.weights.half_life_hours is None
+                    for one in combiner.feeds
+                )
+            )
+
+    posts.work_in_parts(between)
+    between(0)
+    assert claims == {True}
+
+
 def test_fewer_posts_are_ranked_at_once_while_each_is_ranked_in_old_and_new_feeds() -> None:
     posts = Posts()
     for i in range(300):
