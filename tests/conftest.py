@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from kafka.admin import KafkaAdminClient
 from builders.commands import CommandTopics
 from builders.own_redis import OwnRedis
 from builders.patient_broker import PATIENT_BROKER
+from builders.scratch import scratch_folder
 from builders.written_redis import WrittenRedis
 from feedmill.deploy.local import StackAddress, down, up
 
@@ -33,7 +33,7 @@ hypothesis.settings.load_profile("feedmill")
 
 def pytest_configure(config: pytest.Config) -> None:
     if _hands_out(config):
-        os.environ[_STACK_FOLDER] = tempfile.mkdtemp(prefix="feedmill-tests-")
+        os.environ[_STACK_FOLDER] = str(scratch_folder("feedmill-tests-"))
     config.stash[_STACK] = Path(os.environ[_STACK_FOLDER])
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from feedmill.events.errors import UsageError
 from feedmill.rankers.combiner.view import PostView
+from feedmill.streams.kafka.client import COMMAND_FETCH_WAIT_MS
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.topic_reader import count_partitions
 from feedmill.streams.ranking.combiner_logs import OVERRIDES, POSTS, SIGNALS, CombinerLogs
@@ -62,7 +63,7 @@ def read_view(
     """
     topics = [POSTS, *(SIGNALS + name for name in view.names.all)]
     partitions = count_partitions(environment, [*topics, OVERRIDES])[POSTS]
-    connection = Connection(environment)
+    connection = Connection(environment, COMMAND_FETCH_WAIT_MS)
     logs = CombinerLogs(connection, view, view.names, (), partitions, since_ms=since_ms)
     records = refused = 0
     try:

@@ -20,8 +20,10 @@ Setting = str | int | float | bool
 MAX_INFLATED_BYTES = 8 * 1024 * 1024
 # How often a consumer looks whether what it fetched was taken.
 GATHER_MS = 2
-# How long a broker holds a fetch for which it has nothing.
-_FETCH_WAIT_MS = 200
+# How long a broker holds a fetch for which it has nothing; of a command, which waits to hear that
+# this is all: a partition that ends with the marker of a transaction is at its end only then.
+FETCH_WAIT_MS = 200
+COMMAND_FETCH_WAIT_MS = 20
 # A dead letter is the largest record: a refused record, cut, with its headers.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # Below what a topic takes, since a broker judges the size of whole batches.
@@ -156,7 +158,7 @@ def _consumer_settings(waiting: int, fetch_bytes: int) -> dict[str, Setting]:
         # The default of a second would hold a full queue's partition back for that long.
         "fetch.queue.backoff.ms": GATHER_MS,
         "fetch.error.backoff.ms": 100,
-        "fetch.wait.max.ms": _FETCH_WAIT_MS,
+        "fetch.wait.max.ms": FETCH_WAIT_MS,
     }
 
 
@@ -195,7 +197,7 @@ def new_log_consumer(
     committed: bool = True,
     group: str = "unused",
     waiting: int = 1,
-    fetch_wait_ms: int = _FETCH_WAIT_MS,
+    fetch_wait_ms: int = FETCH_WAIT_MS,
 ) -> WatchedConsumer:
     """Return a consumer to be assigned by hand; it never joins a group and commits nothing.
 

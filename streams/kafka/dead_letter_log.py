@@ -18,7 +18,11 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.batch_headers import BatchHeaders
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.client import ClientHealth, new_log_consumer
+from feedmill.streams.kafka.client import (
+    COMMAND_FETCH_WAIT_MS,
+    ClientHealth,
+    new_log_consumer,
+)
 from feedmill.streams.kafka.dead_letters import RECORDS_HEADER, TOPIC, decode_range_letter
 from feedmill.streams.settings.environment import Environment
 
@@ -208,7 +212,8 @@ def open_dead_letters(environment: Environment) -> Iterator[DeadLetterLog]:
         Kafka cannot be reached, or has no such topic.
     """
     name, health = environment.topic(TOPIC), ClientHealth()
-    consumer, headers = new_log_consumer(environment, health), BatchHeaders(environment, health)
+    consumer = new_log_consumer(environment, health, fetch_wait_ms=COMMAND_FETCH_WAIT_MS)
+    headers = BatchHeaders(environment, health)
     try:
         with kafka_errors(environment):
             found = consumer.list_topics(name, timeout=CONNECT_S).topics[name]

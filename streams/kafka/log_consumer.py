@@ -23,7 +23,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
-from feedmill.streams.kafka.client import discard, new_log_consumer
+from feedmill.streams.kafka.client import WatchedConsumer, discard
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.messages import (
     NOTHING,
@@ -70,12 +70,11 @@ class LogConsumer:
         self.name = name
         self.stopped: dict[TopicPartition, str] = {}
         self._connection, self._environment = connection, connection.environment
-        self._new_consumer = partial(
-            new_log_consumer, connection.environment, connection.health, waiting=waiting
-        )
-        self._restoring = self._new_consumer()
+        self._new_consumer = partial(connection.new_log_consumer, waiting=waiting)
+        # Made when there is something to read: one that has nothing yet sleeps for up to a second.
+        self._restoring: WatchedConsumer | None = None
         self._follows, self._past_hanging = live, frozenset(past_hanging)
-        self._live = self._new_consumer(committed=False) if live else None
+        self._live: WatchedConsumer | None = None
         self._unused_at = 0.0
         self._at_live: set[TopicPartition] = set()
         # Of these, the ones that the other consumer brought nothing of yet, not even their end.
@@ -150,7 +149,7 @@ class LogConsumer:
             self._look_at = now + LOOK_EVERY_S
             self._progress.look(self._positions, self._known_end)
         batches: list[RecordBatch] = []
-        if restoring or is_unused_due:
+        if self._restoring is not None and (restoring or is_unused_due):
             batches = self._take(self._restoring, most, most_bytes, wait_s if restoring else 0)
         if self._live is not None and (self._at_live or is_unused_due):
             taken = sum(len(batch.records) for batch in batches)
@@ -215,9 +214,9 @@ class LogConsumer:
         return ""
 
     def close(self) -> None:
-        self._restoring.close()
-        if self._live is not None:
-            self._live.close()
+        for consumer in (self._restoring, self._live):
+            if consumer is not None:
+                consumer.close()
 
     def _begin(self) -> None:
         while self._asking and self._asking[0].done():
@@ -232,6 +231,7 @@ class LogConsumer:
             new = {at: start for at, (start, _) in found.items() if at not in self._positions}
             self._positions |= new
             if new:
+                self._restoring = self._restoring or self._new_consumer()
                 self._restoring.incremental_assign([self._at(*one) for one in new.items()])
 
     def _go_live(self) -> None:
@@ -240,10 +240,9 @@ class LogConsumer:
             for s in self._positions.keys() - self._at_live
             if s in self._hanging or (self._follows and self.restored(s))
         ]
-        if not ready:
+        if not ready or self._restoring is None:
             return
-        if self._live is None:
-            self._live = self._new_consumer(committed=False)
+        self._live = self._live or self._new_consumer(committed=False)
         self._restoring.incremental_unassign([self._at(source) for source in ready])
         self._live.incremental_assign([self._at(s, self._positions[s]) for s in ready])
         for source in ready:
@@ -255,12 +254,13 @@ class LogConsumer:
     def _ask_again(self) -> None:
         """Have the broker say once more how far what is held back can be read."""
         for source in self._held.unasked(_ASK_AGAIN_S):
-            self._restoring.incremental_unassign([self._at(source)])
-            self._restoring.incremental_assign([self._at(source, self._positions[source])])
+            if self._restoring is not None:
+                self._restoring.incremental_unassign([self._at(source)])
+                self._restoring.incremental_assign([self._at(source, self._positions[source])])
 
     def _replace_lost(self) -> None:
         """Go on by other consumers where one finds no broker any more."""
-        if self._restoring.brokers.are_lost:
+        if self._restoring is not None and self._restoring.brokers.are_lost:
             discard(self._restoring)
             self._restoring = self._new_consumer()
             self._assign_again(self._restoring, self._positions.keys() - self._at_live)
@@ -349,7 +349,7 @@ class LogConsumer:
             log.error("%s", self.stopped[source])
 
     def _known_end(self, at: TopicPartition) -> int:
-        consumer = self._live if self._live is not None and at in self._at_live else self._restoring
+        consumer = self._live if at in self._at_live else self._restoring
         return last_known_end(consumer, self._environment, at, self._ends.get(at, 0))
 
     def _at(self, source: TopicPartition, offset: int = OFFSET_BEGINNING) -> KafkaPartition:

@@ -185,9 +185,11 @@ def _take_error(
 
 
 def last_known_end(
-    consumer: Consumer, environment: Environment, source: TopicPartition, least: int
+    consumer: Consumer | None, environment: Environment, source: TopicPartition, least: int
 ) -> int:
     """Return the end of a partition that a consumer reads, as last heard of; `least` or later."""
+    if consumer is None:
+        return least
     place = KafkaPartition(environment.topic(source.topic), source.partition)
     try:
         found = consumer.get_watermark_offsets(place, cached=True)

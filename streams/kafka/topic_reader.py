@@ -2,23 +2,31 @@
 
 There is no consumer group and nothing is committed, so a command leaves no trace but its records.
 kafka-python says which offsets there are, and writes; librdkafka reads, as the worker does: it has
-all codecs, and a bound for what a batch inflates to.
+all codecs, and a bound for what a batch inflates to.  Offsets are asked of kafka-python's admin
+client: its consumer waits 100 ms before it asks for metadata a second time.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from confluent_kafka import TopicPartition as KafkaPartition
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.admin import OffsetSpec
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.batch_headers import BatchHeaders
 from feedmill.streams.kafka.batches import Headers
-from feedmill.streams.kafka.client import ClientHealth, WatchedConsumer, new_log_consumer
+from feedmill.streams.kafka.client import (
+    COMMAND_FETCH_WAIT_MS,
+    ClientHealth,
+    WatchedConsumer,
+    new_log_consumer,
+)
 from feedmill.streams.kafka.messages import Most, fetch, is_out_of_range
 from feedmill.streams.settings.environment import Environment
 
@@ -26,8 +34,6 @@ from feedmill.streams.settings.environment import Environment
 STALLED_S = 60.0
 _CONNECT_MS = 5_000
 _SEND_S = 30.0
-# A setting ends with the marker of its transaction, and a command waits to hear that this is all.
-_FETCH_WAIT_MS = 20
 _MOST_RECORDS = 10_000
 _MOST_BYTES = 4 * 1024 * 1024
 
@@ -59,11 +65,9 @@ class TopicReader:
     A batch that librdkafka does not inflate is one record, which no decoder takes: `PassedBatch`.
     """
 
-    def __init__(
-        self, offsets: KafkaConsumer, consumer: WatchedConsumer, headers: BatchHeaders
-    ) -> None:
-        self._offsets: Any = offsets
-        self._partitions = list(offsets.assignment())
+    def __init__(self, offsets: _Offsets, consumer: WatchedConsumer, headers: BatchHeaders) -> None:
+        self._offsets = offsets
+        self._partitions = offsets.partitions
         self._consumer = consumer
         self._headers = headers
         # What is read next.
@@ -76,7 +80,7 @@ class TopicReader:
 
     def seek_to_beginning(self) -> None:
         """Go to the first records that are still there."""
-        self._seek(self._offsets.beginning_offsets(self._partitions))
+        self._seek(self._offsets.firsts())
 
     def seek(self, partition: int, offset: int) -> None:
         """Go to an offset of the one partition that is read."""
@@ -84,12 +88,8 @@ class TopicReader:
 
     def seek_to_time(self, at_ms: int) -> None:
         """Go to the first records with this timestamp or a later one, else to the end."""
-        found = self._offsets.offsets_for_times(dict.fromkeys(self._partitions, at_ms))
-        starts = self._offsets.end_offsets(self._partitions)
-        for partition, first in found.items():
-            if first is not None:
-                starts[partition] = first.offset
-        self._seek(starts)
+        found, ends = self._offsets.at(at_ms), self._offsets.ends()
+        self._seek({at: ends[at] if first < 0 else first for at, first in found.items()})
 
     def _seek(self, starts: Mapping[TopicPartition, int]) -> None:
         self._positions = {at.partition: offset for at, offset in starts.items()}
@@ -129,23 +129,19 @@ class TopicReader:
 
     def _go_on_from_what_is_there(self) -> None:
         """Leave out what was removed since it was asked where the topic begins."""
-        firsts = self._offsets.beginning_offsets(self._partitions)
+        firsts = self._offsets.firsts()
         self._seek({at: max(n, self._positions[at.partition]) for at, n in firsts.items()})
 
     def seek_before_end(self, count: int) -> None:
         """Go so many records back from the end of each partition, or to its first record."""
-        ends = self._offsets.end_offsets(self._partitions)
-        begins = self._offsets.beginning_offsets(self._partitions)
+        ends = self._offsets.ends()
+        begins = self._offsets.firsts()
         self._seek({at: max(begin, ends[at] - count) for at, begin in begins.items()})
 
     def record_at(self, partition: int, offset: int) -> TopicRecord | None:
         """Return the record at an offset of a partition; None where it is gone."""
         at = next((one for one in self._partitions if one.partition == partition), None)
-        if at is None or not (
-            self._offsets.beginning_offsets([at])[at]
-            <= offset
-            < self._offsets.end_offsets([at])[at]
-        ):
+        if at is None or not self._offsets.firsts()[at] <= offset < self._offsets.ends()[at]:
             return None
         self._seek({at: offset})
         found = next(self.read_to_end(), None)
@@ -161,7 +157,7 @@ class TopicReader:
         UsageError
             Kafka sent nothing for `STALLED_S`.
         """
-        found = self._offsets.end_offsets(self._partitions)
+        found = self._offsets.ends()
         ends = {at.partition: end for at, end in found.items()}
 
         def count_left() -> int:
@@ -184,6 +180,46 @@ class TopicReader:
             yield from self.read(timeout_ms=200)
 
 
+class _Offsets:
+    """The partitions of some topics, and which offsets they have, read committed."""
+
+    def __init__(self, admin: Any, partitions: Sequence[TopicPartition]) -> None:
+        self._admin = admin
+        self.partitions = list(partitions)
+
+    def firsts(self) -> dict[TopicPartition, int]:
+        """Return the offsets of the first records that are still there."""
+        return self.at(OffsetSpec.EARLIEST)
+
+    def ends(self) -> dict[TopicPartition, int]:
+        """Return the offsets after the last records."""
+        return self.at(OffsetSpec.LATEST)
+
+    def at(self, at_ms: int) -> dict[TopicPartition, int]:
+        """Return the offsets of the first records of this time or later, below 0 where none is."""
+        asked = dict.fromkeys(self.partitions, at_ms)
+        found = self._admin.list_partition_offsets(asked, isolation_level="read_committed")
+        return {at: int(one.offset) for at, one in found.items()}
+
+
+@contextmanager
+def _open_offsets(environment: Environment, topics: Sequence[str]) -> Iterator[_Offsets]:
+    """Raises what `open_topic` raises."""
+    admin: Any = KafkaAdminClient(**_settings(environment))
+    try:
+        # Of all topics: to ask for one that is missing may create it.
+        there = {one["name"]: one["partitions"] for one in admin.describe_topics()}
+        partitions = []
+        for name in map(environment.topic, topics):
+            if not there.get(name):
+                raise _no_topic(environment, name)
+            numbers = sorted(one["partition_index"] for one in there[name])
+            partitions += [TopicPartition(name, number) for number in numbers]
+        yield _Offsets(admin, partitions)
+    finally:
+        admin.close()
+
+
 @contextmanager
 def open_topic(
     environment: Environment, topic: str, partition: int | None = None
@@ -197,26 +233,17 @@ def open_topic(
     kafka.errors.KafkaError
         Kafka cannot be reached.
     """
-    name = environment.topic(topic)
-    offsets = KafkaConsumer(
-        **_settings(environment), enable_auto_commit=False, isolation_level="read_committed"
-    )
-    try:
-        partitions = offsets.partitions_for_topic(name) if name in offsets.topics() else None
-        if not partitions:
-            raise _no_topic(environment, name)
-        chosen = sorted(partitions) if partition is None else [partition]
-        offsets.assign([TopicPartition(name, one) for one in chosen])
+    with _open_offsets(environment, [topic]) as offsets:
+        if partition is not None:
+            offsets.partitions = [TopicPartition(environment.topic(topic), partition)]
         health = ClientHealth()
-        consumer = new_log_consumer(environment, health, fetch_wait_ms=_FETCH_WAIT_MS)
+        consumer = new_log_consumer(environment, health, fetch_wait_ms=COMMAND_FETCH_WAIT_MS)
         headers = BatchHeaders(environment, health)
         try:
             yield TopicReader(offsets, consumer, headers)
         finally:
             consumer.close()
             headers.close()
-    finally:
-        offsets.close()
 
 
 def count_partitions(environment: Environment, topics: Sequence[str]) -> dict[str, int]:
@@ -224,18 +251,9 @@ def count_partitions(environment: Environment, topics: Sequence[str]) -> dict[st
 
     Raises what `open_topic` raises.
     """
-    client = KafkaConsumer(**_settings(environment))
-    try:
-        there, found = client.topics(), {}
-        for topic in topics:
-            name = environment.topic(topic)
-            partitions = client.partitions_for_topic(name) if name in there else None
-            if not partitions:
-                raise _no_topic(environment, name)
-            found[topic] = len(partitions)
-        return found
-    finally:
-        client.close()
+    with _open_offsets(environment, topics) as offsets:
+        counts = Counter(at.topic for at in offsets.partitions)
+        return {topic: counts[environment.topic(topic)] for topic in topics}
 
 
 def records_after(environment: Environment, offsets: Mapping[str, Mapping[int, int]]) -> int:
@@ -243,18 +261,11 @@ def records_after(environment: Environment, offsets: Mapping[str, Mapping[int, i
 
     Raises what `open_topic` raises.
     """
-    counts = count_partitions(environment, list(offsets))
-    starts = {
-        TopicPartition(environment.topic(topic), partition): offsets[topic].get(partition, 0)
-        for topic, count in counts.items()
-        for partition in range(count)
-    }
-    client = KafkaConsumer(**_settings(environment))
-    try:
-        firsts, ends = client.beginning_offsets([*starts]), client.end_offsets([*starts])
-    finally:
-        client.close()
-    return sum(max(0, ends[at] - max(start, firsts[at])) for at, start in starts.items())
+    named = {environment.topic(topic): starts for topic, starts in offsets.items()}
+    with _open_offsets(environment, [*offsets]) as found:
+        firsts, ends = found.firsts(), found.ends()
+    starts = {at: named[at.topic].get(at.partition, 0) for at in ends}
+    return sum(max(0, end - max(starts[at], firsts[at])) for at, end in ends.items())
 
 
 def _no_topic(environment: Environment, name: str) -> UsageError:

@@ -191,7 +191,7 @@ class EngineTopics:
         consumer = KafkaConsumer(
             bootstrap_servers=self.kafka,
             enable_auto_commit=False,
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=20,
             isolation_level="read_committed",
             check_crcs=False,  # in Python it takes a second a megabyte
             max_partition_fetch_bytes=8 * 1024 * 1024,

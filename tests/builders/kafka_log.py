@@ -80,6 +80,8 @@ class KafkaLog:
                 "bootstrap.servers": self.environment.kafka,
                 "group.id": "outside",
                 "enable.partition.eof": True,
+                # A partition that ends with a marker says so only once a fetch found nothing.
+                "fetch.wait.max.ms": 20,
                 "isolation.level": "read_committed" if committed else "read_uncommitted",
             }
         )
@@ -91,7 +93,7 @@ class KafkaLog:
         until = time.monotonic() + 30
         while len(at_end) < count:
             assert time.monotonic() < until, "a partition does not come to its end"
-            for message in consumer.consume(5000, 0.2):
+            for message in consumer.consume(5000, 0.02):
                 if message.error() is None:
                     found.append(message)
                 else:

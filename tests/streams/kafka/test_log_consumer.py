@@ -211,12 +211,34 @@ def test_another_client_goes_on_where_one_that_knows_no_broker_was(
     log, live.most = live.log, 10
     log.add(BOTH)
     until(lambda: 20 <= len(live.found) < 180, live.turn)
-    before, live_before = log._restoring, log._live
+    before = log._restoring
+    assert before is not None
     forget_brokers(before)
-    until(lambda: log.all_restored() and log._restoring is not before, live.turn)
+    until(lambda: log.all_live() and log._restoring is not before, live.turn)
     assert sorted(live.found) == sorted(keys(200))
-    assert log._live is live_before
+    live_before = log._live
+    assert live_before is not None
     forget_brokers(live_before)
     produce(kafka, *keys(200, "new"))
     until(lambda: len(live.found) >= 400 and log._live is not live_before, live.turn)
     assert sorted(live.found) == sorted(keys(200) + keys(200, "new"))
+
+
+def test_no_client_is_idle_before_it_has_something_to_read(
+    kafka: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """librdkafka lets one that was idle sleep for up to a second once it is given a partition."""
+    made, new = [], Connection.new_log_consumer
+
+    def noted(connection: Connection, **settings: Any) -> Any:
+        made.append(settings)
+        return new(connection, **settings)
+
+    monkeypatch.setattr(Connection, "new_log_consumer", noted)
+    live = Reading(kafka, live=True)
+    live.turn()
+    assert made == []
+    live.restore()
+    until(live.log.all_live, live.turn)
+    assert [one.get("committed", True) for one in made] == [True, False]
+    live.log.close()
