@@ -16,13 +16,7 @@ from json import JSONDecoder
 from typing import NamedTuple, TypeVar
 
 import msgspec
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
-    KafkaError,
-    KafkaException,
-    TopicCollection,
-)
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
@@ -109,12 +103,18 @@ class Offsets:
         self._admin: AdminClient | None = None
 
     def bounds(self, sources: Sequence[TopicPartition]) -> Future[dict[TopicPartition, Bounds]]:
-        """Ask where partitions begin and end, of all together."""
-        return self._ask(lambda: self._bounds(sources))
+        """Ask where partitions begin and end."""
+        return self._ask(lambda: {at: self._bounds(at) for at in sources})
 
     def since(self, times: Mapping[TopicPartition, int]) -> Future[dict[TopicPartition, int]]:
         """Ask for the first record stamped at a time (Unix ms) or later; -1: there is none."""
-        return self._ask(lambda: self._since(times))
+        wanted = [self._at(source, at_ms) for source, at_ms in times.items()]
+        return self._ask(
+            lambda: {
+                self._source(one): int(one.offset)
+                for one in self._checked(self._topics.offsets_for_times(wanted, _TIMEOUT_S))
+            }
+        )
 
     def committed(
         self, group: str, sources: Sequence[TopicPartition]
@@ -235,15 +235,15 @@ class Offsets:
                     raise
         return found
 
-    def _bounds(self, sources: Sequence[TopicPartition]) -> dict[TopicPartition, Bounds]:
-        first = self._since(dict.fromkeys(sources, OFFSET_BEGINNING))
-        end = self._since(dict.fromkeys(sources, OFFSET_END))
-        return {at: Bounds(first[at], end[at]) for at in sources}
-
-    def _since(self, times: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        wanted = [self._at(source, at_ms) for source, at_ms in times.items()]
-        found = self._topics.offsets_for_times(wanted, _TIMEOUT_S) if wanted else []
-        return {self._source(one): int(one.offset) for one in self._checked(found)}
+    def _bounds(self, source: TopicPartition) -> Bounds:
+        at = self._at(source)
+        try:
+            return Bounds(*self._topics.get_watermark_offsets(at, timeout=_TIMEOUT_S))
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
+                # The client would remember for minutes that there is no such topic.
+                self._topics.list_topics(topic=at.topic, timeout=_TIMEOUT_S)
+            raise
 
     def _committed(self, group: str, sources: Sequence[TopicPartition]) -> Sequence[KafkaPartition]:
         try:

@@ -23,7 +23,7 @@ def run_until_shown(engine: FaultEngine, name: str, post: str) -> int:
             assert ends < 6, engine.workers[name].log.read_text()[-3000:]
             engine.restart(name)
         until(
-            lambda: post in engine.order() or engine.workers[name].process.poll() is not None, 120
+            lambda: post in engine.order() or engine.workers[name].process.poll() is not None, 300
         )
     return ends
 

@@ -2,8 +2,6 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaException
@@ -63,60 +61,6 @@ def test_offsets_are_waited_for_until_their_transaction_has_no_end(
     assert until(stable_offset, WITHIN_S) == 7
     asked.close()
     consumer.close()
-
-
-def test_where_many_partitions_begin_and_end_is_asked_in_two_calls(
-    kafka: KafkaLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    posts = [TopicPartition("posts", 0), TopicPartition("posts", 1)]
-    name = kafka.environment.topic("posts")
-    producer = kafka.producer(**{"transactional.id": "open"})
-    producer.init_transactions(20)
-    producer.begin_transaction()
-    for partition in (0, 0, 0, 0, 1, 1):
-        producer.produce(name, b"x", b"p", partition=partition)
-    producer.commit_transaction(20)
-    admin = KafkaAdminClient(bootstrap_servers=kafka.environment.kafka)
-    admin.delete_records({KafkaPythonPartition(name, 0): 3})
-    admin.close()
-    producer.begin_transaction()
-    producer.produce(name, b"x", b"p", partition=1)
-    producer.flush(20)
-
-    asked = offsets.Offsets(kafka.environment, Connection(kafka.environment).health)
-    calls: list[int] = []
-
-    def noted(wanted: Sequence[KafkaPartition], timeout_s: float) -> Any:
-        calls.append(len(wanted))
-        return ask(wanted, timeout_s)
-
-    ask = asked._topics.offsets_for_times
-    monkeypatch.setattr(asked._topics, "offsets_for_times", noted)
-    # An open transaction does not hold the end back.
-    assert asked.bounds(posts).result(WITHIN_S) == {posts[0]: (3, 5), posts[1]: (0, 4)}
-    assert calls == [2, 2]
-    assert asked.bounds([]).result(WITHIN_S) == {}
-    producer.abort_transaction(20)
-    asked.close()
-
-
-def test_a_topic_that_comes_later_is_found(kafka: KafkaLog) -> None:
-    asked = offsets.Offsets(kafka.environment, Connection(kafka.environment).health)
-    coming = TopicPartition("coming", 0)
-    for _ in range(3):
-        with pytest.raises(KafkaException):
-            asked.bounds([coming]).result(WITHIN_S)
-    admin = KafkaAdminClient(bootstrap_servers=kafka.environment.kafka)
-    admin.create_topics({kafka.environment.topic("coming"): {"num_partitions": 1}})
-    admin.close()
-
-    def bounds() -> offsets.Bounds | None:
-        with contextlib.suppress(KafkaException):
-            return asked.bounds([coming]).result(WITHIN_S)[coming]
-        return None
-
-    assert until(bounds, WITHIN_S) == (0, 0)
-    asked.close()
 
 
 def test_another_client_is_asked_where_one_knows_no_broker(kafka: KafkaLog) -> None:
