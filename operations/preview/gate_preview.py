@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.gates import GatePolicy
-from feedmill.events.post import Deletion, Post
+from feedmill.events.post import Post
 from feedmill.events.signal import SignalNames
 from feedmill.filters.hide_rate_guard import sources_of
 from feedmill.rankers.combiner.columns import InternTable
@@ -78,17 +78,9 @@ class SourcedView(PostView):
         self._domains_of.grow(self.capacity)
         return self._domains_of.values
 
-    def update_posts(
-        self,
-        posts: Sequence[Post | Deletion],
-        offsets: Sequence[int],
-        timestamps_ms: Sequence[int],
-    ) -> None:
-        super().update_posts(posts, offsets, timestamps_ms)
-        for post, offset in zip(posts, offsets, strict=True):
-            row = self.row_of(post.post_id)
-            if isinstance(post, Deletion) or row is None or self.post.offset[row] != offset:
-                continue
+    def _take_post(self, row: int, author: int, post: Post, offset: int, timestamp_ms: int) -> None:
+        super()._take_post(row, author, post, offset, timestamp_ms)
+        if self.post.offset[row] == offset:
             domains = tuple(source for source in sources_of(post) if source.startswith("host:"))
             self.domains[row] = self._domains.number(domains)
 

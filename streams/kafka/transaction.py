@@ -182,7 +182,7 @@ class Transaction:
                 self._ends = {}
                 producer.begin_transaction()
                 dead_letters += self._produce(producer, records, refused)
-            producer.poll(0)
+            producer.poll(0)  # for the client's reports
             places = [
                 KafkaPartition(self._environment.topic(at.topic), at.partition, offset, text)
                 for at, (offset, text) in offsets.items()
@@ -377,13 +377,13 @@ class Transaction:
 
     def serve(self) -> None:
         """Take the client's reports; to be called every second or so without a transaction."""
-        if (producer := self._producer) is not None:
-            try:
-                producer.poll(0)
-            except KafkaException as error:
-                # It was fenced while this process stood still: `run` takes another one.
-                self._health.report(error.args[0])
-                self.renew()
+        try:
+            if self._producer is not None:
+                self._producer.poll(0)
+        except KafkaException as error:
+            # It was fenced while this process stood still: `run` takes another one.
+            self._health.report(error.args[0])
+            self.renew()
 
 
 def _report(
