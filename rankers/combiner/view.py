@@ -118,7 +118,7 @@ class PostView:
         numbers = zip(rows, authors, strict=True)
         for post, offset, timestamp_ms in zip(posts, offsets, timestamps_ms, strict=True):
             if isinstance(post, Deletion):
-                self._delete(post.post_id, offset)
+                self._delete(post.post_id, offset, timestamp_ms)
                 continue
             row, author = next(numbers)
             if row in self._freed:  # since it was looked up
@@ -139,16 +139,25 @@ class PostView:
         self._changed.note((row,), POST_CHANGED)
         self._follow_version(row, before, offset)
 
-    def update_signal(self, name: str, signal: Signal) -> None:
+    def update_signal(self, name: str, signal: Signal, timestamp_ms: int = 0) -> None:
         """Take a signal; an older one than the last is ignored, one of a coming version waits."""
         row = self._row(signal.post_id)
-        if not self._wait(row, name, signal):
+        if not self._wait(row, name, signal, timestamp_ms):
             self._store(row, name, signal)
 
-    def update_signals(self, name: str, signals: Sequence[Signal | str]) -> None:
-        """Take signals of one name in their order; a post's id alone withdraws its signal."""
+    def update_signals(
+        self,
+        name: str,
+        signals: Sequence[Signal | str],
+        timestamps_ms: Iterable[int] = repeat(0),
+    ) -> None:
+        """Take signals of one name in their order; a post's id alone withdraws its signal.
+
+        The timestamps are the records' own: one that waits does so from then on, or from its
+        `at_ms` if that is later.
+        """
         ids = [one if isinstance(one, str) else one.post_id for one in signals]
-        self._update_signals(repeat(name), signals, self.ids.find_many(ids))
+        self._update_signals(repeat(name), signals, self.ids.find_many(ids), timestamps_ms)
 
     def update_written(self, written: Sequence[tuple[str, str, Signal | None]]) -> None:
         """Take signals of all names, each with its name and post; None in its place withdraws it.
@@ -161,19 +170,24 @@ class PostView:
             [name for name, _, _ in written],
             [post_id if signal is None else signal for _, post_id, signal in written],
             [row_of[post_id] for _, post_id, _ in written],
+            repeat(0),
         )
 
     def _update_signals(
-        self, names: Iterable[str], signals: Sequence[Signal | str], rows: Sequence[int]
+        self,
+        names: Iterable[str],
+        signals: Sequence[Signal | str],
+        rows: Sequence[int],
+        timestamps_ms: Iterable[int],
     ) -> None:
         """Take signals about posts in these rows, -1 where none was known."""
         changed: dict[str, list[int]] = {}
         waiting, post = self.early.rows, self.post
-        for name, signal, row in zip(names, signals, rows, strict=False):
+        for name, signal, row, at_ms in zip(names, signals, rows, timestamps_ms, strict=False):
             if isinstance(signal, str):
                 self.clear_signal(name, signal)
             elif row < 0 or post.offset.item(row) != signal.post_offset or row in waiting:
-                self.update_signal(name, signal)
+                self.update_signal(name, signal, at_ms)
             else:
                 # Nearly all.  No row with a post was freed since it was looked up.
                 if name not in changed:
@@ -197,7 +211,7 @@ class PostView:
             self.signals[name].clear(np.array([row], np.int32))
             self._changed.note((row,), self.bits[name])
 
-    def _delete(self, post_id: str, offset: int) -> None:
+    def _delete(self, post_id: str, offset: int, timestamp_ms: int) -> None:
         row = self.ids.find(post_id)
         if row is None or self.post.offset[row] >= offset:
             return
@@ -207,7 +221,7 @@ class PostView:
         for name, signals in waiting.items():
             for signal in signals:
                 if signal.post_offset > offset:
-                    self.update_signal(name, signal)
+                    self.update_signal(name, signal, timestamp_ms)
 
     def _follow_version(self, row: int, before: int, offset: int) -> None:
         """Let signals follow a post from one version to the next."""
@@ -231,7 +245,7 @@ class PostView:
             names = {name, *self.written}
             self.written = {one: bit for one, bit in self.bits.items() if one in names}
 
-    def _wait(self, row: int, name: str, signal: Signal) -> bool:
+    def _wait(self, row: int, name: str, signal: Signal, timestamp_ms: int = 0) -> bool:
         """Let a signal of a coming version wait; whether it, or a later one that waits, does."""
         if len(self.early) and self.early.has_later(row, name, signal):
             return True
@@ -240,7 +254,8 @@ class PostView:
             return False
         self.early.add(row, name, signal)
         if post_offset == NO_POST:
-            self.post.created_ms[row] = max(signal.at_ms, int(self.post.created_ms[row]))
+            created_ms = int(self.post.created_ms[row])
+            self.post.created_ms[row] = max(signal.at_ms, timestamp_ms, created_ms)
         dropped = self.early.drop_longest()
         if dropped is not None:
             self._free_empty(dropped)

@@ -307,4 +307,4 @@ class CombinerLogs:
             for key, override in events:
                 view.update_override(key, override)
         else:
-            view.update_signals(topic.removeprefix(SIGNALS), events)
+            view.update_signals(topic.removeprefix(SIGNALS), events, timestamps)

@@ -4,6 +4,7 @@ import time
 
 from builders.events import NOW_MS, post, signal
 from builders.kafka_log import KafkaLog, until
+from builders.waiting import now_ms
 from feedmill.events.decode import encode
 from feedmill.events.override import Override
 from feedmill.events.signal import SignalNames
@@ -69,6 +70,20 @@ def test_signals_are_restored_after_posts_so_that_hardly_any_waits(kafka: KafkaL
     row = view.row_of(first)
     assert row is not None
     until(lambda: (s := view.signal(row, "spam")) and s.value == 0.25, lambda: follow(logs))
+    logs.close()
+
+
+def test_what_comes_before_its_post_waits_for_it_however_old_it_says_to_be(kafka: KafkaLog) -> None:
+    view = PostView(NAMES)
+    logs = CombinerLogs(Connection(kafka.environment), view, NAMES, (), kafka.partitions)
+    until(lambda: logs.is_restored, lambda: follow(logs))
+    kafka.produce("signals.spam", [(b"p", encode(signal("p", 0, 0.25, at_ms=NOW_MS)))])
+    until(lambda: len(view.early) == 1, lambda: follow(logs))
+    # As the combiner does each second with what is older than the window of a week.
+    view.free(view.expired(now_ms() - 7 * 86_400_000))
+    kafka.produce("posts", [(b"p", encode(post("p")))])
+    until(lambda: len(view.live_rows()) == 1, lambda: follow(logs))
+    assert view.signals["spam"].is_current(view.live_rows()).all()
     logs.close()
 
 
