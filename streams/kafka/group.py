@@ -33,6 +33,7 @@ from feedmill.streams.kafka.batches import TEXT_BYTES, RecordBatch, TopicPartiti
 from feedmill.streams.kafka.client import discard, new_group_consumer, new_log_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.messages import Fetched, Most, fetch, is_out_of_range, last_known_end
+from feedmill.streams.kafka.posts_first import PostsFirst
 from feedmill.streams.kafka.read_progress import ReadProgress
 
 log = logging.getLogger(__name__)
@@ -47,11 +48,12 @@ class GroupConsumer:
 
     `beside` are topics with the partition numbers of `posts` (`engagements`): a consumer of their
     own reads them, assigned by hand to the owned partitions, so that `posts` never wait behind
-    them.  Their offsets belong to the same group.  The records of `feed-shards` are not read here.
+    them; but see `posts_first`.  Their offsets belong to the same group.  The records of
+    `feed-shards` are not read here.
 
     `name` is the group's in Kafka, `epoch` counts the changes of its assignment.  One thread uses
-    it.  `on_revoked` is called before partitions go: it commits what is done
-    and returns whether all of it is committed.
+    it.  `on_revoked` is called before partitions go: it commits what is done and returns whether
+    all of it is committed.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class GroupConsumer:
         self._new_beside = partial(new_log_consumer, environment, health)
         self._consumer = self._new_consumer()
         self._beside = self._new_beside() if beside else None
+        self.posts_first = PostsFirst(connection.offsets)
         self._membership = Membership("outside")
         self._changes: list[AssignmentChange] = []
         self._last = AssignmentChange(0)
@@ -122,7 +125,9 @@ class GroupConsumer:
             discard(self._beside)
             self._beside = self._new_beside()
             self._assign_beside()
-        return self._accept(self._fetch(self._beside, Most(most, MOST_BYTES), wait_s))
+        room = Most(most, MOST_BYTES - self.posts_first.size)
+        fetched = self._fetch(self._beside, room, wait_s) if room.size > 0 else Fetched()
+        return self._accept(self.posts_first.take(fetched, self._reading.positions))
 
     def begin(self, partitions: Iterable[int], beside: Iterable[int] = ()) -> None:
         """Start to read these owned partitions, from their positions; others go on.
@@ -155,6 +160,7 @@ class GroupConsumer:
             self._assign_beside()
 
     def _assign_beside(self) -> None:
+        self.posts_first.clear()
         if self._beside is not None:
             self._beside.assign([s for topic in self._topics[1:] for s in self._starts(topic)])
 
@@ -283,6 +289,7 @@ class GroupConsumer:
 
     def _stop_reading(self, consumer: Consumer) -> None:
         consumer.unassign()
+        self.posts_first.clear()
         if self._beside is not None:
             self._beside.unassign()
         self._membership, self._reading = Membership(), Reading()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from json import JSONDecoder
 from typing import NamedTuple, TypeVar
 
@@ -104,7 +105,12 @@ class Offsets:
 
     def bounds(self, sources: Sequence[TopicPartition]) -> Future[dict[TopicPartition, Bounds]]:
         """Ask where partitions begin and end."""
-        return self._ask(lambda: {at: self._bounds(at) for at in sources})
+        return self._ask(lambda: {at: self._bounds(at, self._topics) for at in sources})
+
+    def readable_ends(self, sources: Sequence[TopicPartition]) -> Future[dict[TopicPartition, int]]:
+        """Ask up to where partitions can be read: to their first open transaction, or their end."""
+        stable = partial(self._client, "unused", stable=True)
+        return self._ask(lambda: {at: self._bounds(at, stable()).end for at in sources})
 
     def since(self, times: Mapping[TopicPartition, int]) -> Future[dict[TopicPartition, int]]:
         """Ask for the first record stamped at a time (Unix ms) or later; -1: there is none."""
@@ -235,14 +241,14 @@ class Offsets:
                     raise
         return found
 
-    def _bounds(self, source: TopicPartition) -> Bounds:
+    def _bounds(self, source: TopicPartition, client: WatchedConsumer) -> Bounds:
         at = self._at(source)
         try:
-            return Bounds(*self._topics.get_watermark_offsets(at, timeout=_TIMEOUT_S))
+            return Bounds(*client.get_watermark_offsets(at, timeout=_TIMEOUT_S))
         except KafkaException as error:
             if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
                 # The client would remember for minutes that there is no such topic.
-                self._topics.list_topics(topic=at.topic, timeout=_TIMEOUT_S)
+                client.list_topics(topic=at.topic, timeout=_TIMEOUT_S)
             raise
 
     def _committed(self, group: str, sources: Sequence[TopicPartition]) -> Sequence[KafkaPartition]:
@@ -274,11 +280,14 @@ class Offsets:
 
         They never join the group.
         """
+        wanted = [self._at(source) for source in sources]
+        return self._checked(self._client(group, stable=stable).committed(wanted, _TIMEOUT_S))
+
+    def _client(self, group: str, *, stable: bool) -> WatchedConsumer:
         key = group, stable
         if key not in self._groups:
             self._groups[key] = self._new_group(group, stable=stable)
-        wanted = [self._at(source) for source in sources]
-        return self._checked(self._groups[key].committed(wanted, _TIMEOUT_S))
+        return self._groups[key]
 
     @staticmethod
     def _checked(found: Sequence[KafkaPartition]) -> Sequence[KafkaPartition]:

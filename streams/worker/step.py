@@ -246,7 +246,8 @@ class Step(ABC):
     def never_was(self, partition: int, post_id: str) -> bool:
         """Return whether it is sure that no step ever wrote anything of a post.
 
-        Asked of deletions before `apply`: no step need withdraw what never was.
+        Asked before `apply`, of deletions: no step need withdraw what never was; and of
+        engagements, which then wait until the posts before them are read.
         """
         return False
 

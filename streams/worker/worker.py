@@ -106,6 +106,7 @@ class Worker:
             shares=[*([POSTS] if judges else ()), *([SHARDS] if ranks else ())],
         )
         followed = (*FOLLOWED, *(f"signals.{name}" for name in environment.signals.all))
+        self.group.posts_first.is_new = self._never_was
         self.takeover = Takeover(self.connection, group, self.group, self.steps)
         self.topics = TopicIds(self.connection, group, followed, self.writer.commit_once)
         self._dead_letters_of = dead_letters_of
@@ -153,7 +154,7 @@ class Worker:
             decode_work,
             partitions=partitions,
             poisoned=self.poison.log.of,
-            never_was=lambda at, post_id: any(s.never_was(at, post_id) for s in self.steps),
+            never_was=self._never_was,
         )
         self.poison.start(self.stopping)
         for step in self.steps:
@@ -281,6 +282,9 @@ class Worker:
         takers = [self.releases.heartbeat, self.status.heartbeat, self.takeover.heartbeat]
         for take in (*takers, *(step.heartbeat for step in self.steps)):
             take(instance, at_ms)
+
+    def _never_was(self, partition: int, post_id: str) -> bool:
+        return any(step.never_was(partition, post_id) for step in self.steps)
 
     def _is_second(self, stage: str) -> bool:
         return self.status.others.are_first(stage, self.time.clock.now_ms())

@@ -298,3 +298,45 @@ def test_topics_beside_are_read_on_by_another_client(kafka: KafkaLog) -> None:
     assert consumer._beside is not before
     assert Counter(found) == Counter(key for key, _ in posts(200) + posts(100, "later"))
     consumer.close()
+
+
+def test_engagements_of_new_posts_wait_for_the_posts_before_them(kafka: KafkaLog) -> None:
+    consumer = GroupConsumer(
+        Connection(kafka.environment),
+        "worker",
+        owner="one",
+        on_revoked=lambda: True,
+        beside=["engagements"],
+    )
+    known: set[str] = set()
+    consumer.posts_first.is_new = lambda _, post_id: post_id not in known
+    consumer.start()
+    found: list[bytes] = []
+
+    def settle() -> None:
+        consumer.poll(100, 0.01)
+        while (change := consumer.take_change()) is not None:
+            consumer.begin(change.owned, change.owned)
+
+    def look() -> None:
+        for batch in consumer.poll_beside(100, 0.01):
+            found.extend(record.key or b"" for record in batch.records)
+
+    def read_posts() -> None:
+        for batch in consumer.poll(100, 0.01):
+            known.update((record.key or b"").decode() for record in batch.records)
+        look()
+
+    until(lambda: consumer.reading, settle)
+    kafka.produce("posts", posts(50))
+    kafka.produce("engagements", [*posts(50), *posts(50, "never")])
+    positions = consumer.positions()
+    until(lambda: consumer.posts_first.size, look)
+    # Whatever is waited for: as long as no post is read, nothing of a new one comes.
+    for _ in range(20):
+        look()
+    assert (found, consumer.positions()) == ([], positions)
+    until(lambda: len(found) == 100, read_posts)
+    assert Counter(found) == Counter(key for key, _ in [*posts(50), *posts(50, "never")])
+    assert len(known) == 50
+    consumer.close()

@@ -63,6 +63,23 @@ def test_offsets_are_waited_for_until_their_transaction_has_no_end(
     consumer.close()
 
 
+def test_what_can_be_read_ends_at_an_open_transaction(kafka: KafkaLog) -> None:
+    kafka.produce("posts", [(b"p", b"x")] * 20)
+    asked = Connection(kafka.environment).offsets
+    places = [TopicPartition("posts", p) for p in (0, 1)]
+    ends = asked.readable_ends(places).result(WITHIN_S)
+    assert sum(ends.values()) == 20
+    producer = kafka.producer(**{"transactional.id": kafka.environment.group("worker")})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.produce(kafka.environment.topic("posts"), b"x", b"p")
+    producer.flush(20)
+    assert asked.readable_ends(places).result(WITHIN_S) == ends
+    producer.commit_transaction(20)
+    # The record, and the marker of the transaction.
+    assert until(lambda: sum(asked.readable_ends(places).result(WITHIN_S).values()) == 22, WITHIN_S)
+
+
 def test_another_client_is_asked_where_one_knows_no_broker(kafka: KafkaLog) -> None:
     kafka.produce("posts", [(b"p", b"x")] * 20)
     asked = Connection(kafka.environment).offsets

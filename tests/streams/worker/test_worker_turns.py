@@ -279,6 +279,21 @@ def test_what_ranks_follows_settings_between_two_steps_and_the_others_after_the_
     assert calls[4:] == ["model 7", "combiner 7"]
 
 
+class KnowingStep(CountedStep):
+    """Knows one post."""
+
+    def never_was(self, partition: int, post_id: str) -> bool:
+        return post_id != "known"
+
+
+def test_engagements_wait_that_are_of_a_post_which_some_step_must_know_first(
+    stack: StackAddress,
+) -> None:
+    worker = Worker(Environment(kafka=stack.kafka), [CountedStep("first"), KnowingStep("knows")])
+    is_new = worker.group.posts_first.is_new
+    assert [is_new(0, one) for one in ("known", "other")] == [False, True]
+
+
 def test_refused_settings_write_no_heartbeat_before_its_time(kafka: KafkaLog) -> None:
     worker = Worker(kafka.environment, [CountedStep("first")])
     with looping(worker):
