@@ -171,6 +171,7 @@ class RedisHandover:
             fresh_lists,
             arrivals,
             feeds_first=combiner.is_rewriting,
+            ended=combiner.followed.ended,
         )
         self._writer.submit(batch)
         self._submitted.append(_Submitted(batch, self._followed_offset))

@@ -113,6 +113,7 @@ class _Removal(NamedTuple):
     feed: str
     token: int
     now_ms: int
+    ended: Sequence[str]
 
 
 class FeedWrites:
@@ -157,7 +158,8 @@ class FeedWrites:
     def add_removals(self, trip: RoundTrip, batch: WriteBatch, now_s: float) -> None:
         """Add the removals of feeds of a batch to a round trip."""
         for feed in batch.removed_feeds:
-            removal = _Removal(feed, batch.token_of(feed), batch.now_ms)
+            ended = batch.ended.get(feed, ())
+            removal = _Removal(feed, batch.token_of(feed), batch.now_ms, ended)
             self._add_removal(trip, removal, now_s)
 
     def retry(self, trip: RoundTrip, now_s: float) -> None:
@@ -261,9 +263,9 @@ class FeedWrites:
             self.retries.failed(change.feed, now_s)
 
     def _add_removal(self, trip: RoundTrip, removal: _Removal, now_s: float) -> None:
-        feed, token, now_ms = removal
+        feed, token, now_ms, ended = removal
         keys = [self._keys.feed(feed), self._keys.info(feed), self._keys.feed_tombstone(feed)]
-        command = REMOVE_FEED.call(keys, [token, now_ms, TOMBSTONE_MS])
+        command = REMOVE_FEED.call(keys, [token, now_ms, TOMBSTONE_MS, *ended])
         trip.add(command, partial(self._removal_answered, trip, removal, now_s))
 
     def _removal_answered(

@@ -1,7 +1,7 @@
 -- A feed that is no more, with the lists of its arms.  Its tombstone keeps the token, so that a former owner that was paused
 -- cannot bring it back, and the version, so that a feed of this name goes on counting.
 -- KEYS: feed:{f}, feed:{f}:info, tombstone:{f}.
--- ARGV: token, now_ms, how long the tombstone is kept in ms.
+-- ARGV: token, now_ms, how long the tombstone is kept in ms, arms that ended...
 -- Returns {status, version, config_offset}: 1 removed, below 0 a newer owner has the feed: minus its
 -- token.
 local feed, info, tombstone = KEYS[1], KEYS[2], KEYS[3]
@@ -24,6 +24,11 @@ if experiment then
     local key = feed .. ':arm:' .. running.name .. '.' .. arm.name
     redis.call('DEL', key, key .. ':info')
   end
+end
+-- By name: whoever removed the info took with it what ran in the feed.
+for i = 4, #ARGV do
+  local key = feed .. ':arm:' .. ARGV[i]
+  redis.call('DEL', key, key .. ':info')
 end
 redis.call('SET', tombstone, ARGV[1] .. ' ' .. string.format('%.0f', version), 'PX', ARGV[3])
 return {1, version, offset}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from feedmill.events.partition import shard_of
@@ -31,6 +31,8 @@ class WriteBatch:
         one of its weights or gates.
     removed_feeds
         Feeds that exist no more; nothing else of them is in the batch.
+    ended
+        By feed the arms of experiments that ended in it, which a removed feed takes with it.
     fresh_feeds
         Those of `feeds`, and by `arm_list` those of their arms, that count as fresh for another
         while.
@@ -48,6 +50,7 @@ class WriteBatch:
     fresh_feeds: Collection[str] = frozenset()
     arrivals: Sequence[Arrivals] = ()
     feeds_first: bool = False
+    ended: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

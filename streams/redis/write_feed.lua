@@ -197,6 +197,18 @@ for i, list in ipairs(lists) do
   end
 end
 if mode == 'whole' and (experiment or '') ~= ARGV[6] then
+  -- Settings that were made anew do not name what ran before.
+  local is_known, running = pcall(cjson.decode, experiment or '')
+  local written = {}
+  for _, list in ipairs(lists) do
+    written[list.feed] = true
+  end
+  for _, arm in ipairs(is_known and running.arms or {}) do
+    local key = feed .. ':arm:' .. running.name .. '.' .. arm.name
+    if not written[key] then
+      redis.call('DEL', key, key .. ':info')
+    end
+  end
   if ARGV[6] ~= '' and status == 1 then
     redis.call('HSET', info, 'experiment', ARGV[6])
   else

@@ -161,3 +161,25 @@ def test_every_arm_is_whole_whatever_came_between(own_redis: OwnRedis, seed: int
     finally:
         for owner in duel.owners:
             owner.handover.close()
+
+
+def test_a_feed_that_leaves_takes_arms_with_it_whose_info_somebody_removed(
+    own_redis: OwnRedis,
+) -> None:
+    owner, client = Owner(own_redis.url, 10), own_redis.client()
+    value = {**VALUE, "feeds": ["mine"]}
+    running = settings_of(("feeds/mine", {}), ("experiments/one", value))
+    gone = settings_of(
+        ("experiments/one", {**value, "stopped": True}), ("feeds/mine", None), before=running
+    )
+    try:
+        owner.add("p")
+        owner.combiner.apply(running)
+        owner.settle()
+        assert client.exists(KEYS.feed("mine", "one.b"))
+        client.delete(KEYS.info("mine"))
+        owner.combiner.apply(gone)
+        owner.settle()
+        assert client.keys("feed:{mine}*") == []
+    finally:
+        owner.handover.close()

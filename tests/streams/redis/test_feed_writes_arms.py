@@ -39,8 +39,8 @@ class Engine(Posts):
     def write(self) -> WriteReport:
         """Rank what changed, and write it."""
         changes = self.combiner.cycle(NOW_MS)
-        feeds, removed = changes.feeds, changes.removed_feeds
-        return self.writer.write(*changes.signals, *feeds, token=self._token, removed_feeds=removed)
+        more: Any = {"removed_feeds": changes.removed_feeds, "ended": self.combiner.followed.ended}
+        return self.writer.write(*changes.signals, *changes.feeds, token=self._token, **more)
 
     def start(self) -> None:
         self.set("experiments/one", ONE)
@@ -228,6 +228,35 @@ def test_an_owner_that_comes_later_removes_arms_that_ended_meanwhile(
         {f"two.{arm}:info" for arm in ("again", "b", "strict")} if how == "next" else set()
     )
     heir.close()
+
+
+@pytest.mark.parametrize("then", ["", "two", "one"])
+def test_an_owner_whose_settings_were_made_anew_removes_the_arms_that_were_there(
+    own_redis: OwnRedis, client: RedisClient, engine: Engine, then: str
+) -> None:
+    engine.start()
+    engine.write()
+    heir = with_posts(own_redis.url, 11)
+    if then:
+        heir.set(f"experiments/{then}", {**ONE, "arms": [{**ARMS[0], "share": 7500}, ARMS[2]]})
+    heir.write()
+    assert [*arms_of(client)] == ([f"{then}.b"] if then else [])
+    assert len(client.keys(f"{PREFIX}*:arm:*")) == (2 if then else 0)
+    heir.close()
+
+
+def test_a_feed_that_is_removed_takes_arms_with_it_whose_info_somebody_removed(
+    client: RedisClient, engine: Engine
+) -> None:
+    engine.set("feeds/mine", {})
+    engine.set("experiments/one", {**ONE, "feeds": ["mine"]})
+    engine.write()
+    assert len(client.keys(f"{PREFIX}*:arm:*")) == 2 * len(NAMES)
+    client.delete(KEYS.info("mine"))
+    engine.set("experiments/one", {**ONE, "feeds": ["mine"], "stopped": True})
+    engine.set("feeds/mine", None)
+    engine.write()
+    assert [key for key in everything(client) if "{mine}" in key] == [KEYS.feed_tombstone("mine")]
 
 
 def test_arms_come_again_after_a_flush_and_what_somebody_removed_is_written_again(
