@@ -64,7 +64,7 @@ def export(
     dropped meanwhile is a gap, which `analyse` refuses.
 
     Users and posts are hashed under a key, which stays in the folder unless --key names it.
-    Exposures that break the contract are named in the records of the parts.
+    Exposures that break the contract are named in the parts, and are dead letters.
     """
     from feedmill.operations.experiment_export import ExportOptions
     from feedmill.operations.experiment_export import export as run_export

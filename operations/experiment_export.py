@@ -7,7 +7,7 @@ read after that is read again.  `config` and `models` are read from their beginn
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,13 +32,14 @@ from feedmill.experiments.parts import (
 )
 from feedmill.experiments.upkeep import drop_forgotten, drop_old, merge
 from feedmill.operations.experiment_dose import overlaps
+from feedmill.operations.exposure_letters import ExposureLetters
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.dead_letter_log import kafka_errors
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
 from feedmill.streams.kafka.offsets import Bounds
 from feedmill.streams.kafka.topic_reader import count_partitions
-from feedmill.streams.kafka.validation import validate_batch
+from feedmill.streams.kafka.validation import RejectedRecord, validate_batch
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.settings_log import SettingsFold
@@ -125,6 +126,7 @@ class _Exporter:
         self._topic_ids: dict[str, str] = {}
         self._events = LogConsumer(connection, "experiments", waiting=_WAITING)
         self._config = _Settings(connection, self._offsets)
+        self._letters = ExposureLetters(connection)
         self._measured_at = -_OVERLAP_EVERY_S
 
     def run(self) -> None:
@@ -215,7 +217,9 @@ class _Exporter:
         for source, offset in self._events.positions().items():
             reached.setdefault(source.topic, {})[source.partition] = offset
         self._config.read_to_end()
-        rejected = [*self._decode_exposures()]
+        refused = self._decode_exposures()
+        # Before the offsets behind them are kept: whoever is killed here writes some again.
+        self._letters.write(refused)
         settings = self._config.take()
         measured = self._measure()
         offsets = {**reached, **self._config.offsets()}
@@ -228,8 +232,8 @@ class _Exporter:
             *(number, number, offsets, self._last_ms, self._through_ms),
             {name: len(table) for name, table in tables.items()},
             lost=tuple(self._lost),
-            rejected=tuple(rejected[:MOST_REJECTED]),
-            rejected_count=len(rejected),
+            rejected=tuple(map(_named, refused[:MOST_REJECTED])),
+            rejected_count=len(refused),
             topic_ids=self._topic_ids,
             settings=tuple(settings),
             overlaps=tuple(measured),
@@ -247,19 +251,20 @@ class _Exporter:
         behind = [source for source, lag in self._events.lag().items() if lag]
         return min((newest_ms, *(self._last_ms.get(t, {}).get(p, 0) for t, p in behind)))
 
-    def _decode_exposures(self) -> Iterator[RejectedEvent]:
+    def _decode_exposures(self) -> list[RejectedRecord]:
+        """Keep the rows of what waits; return what is none."""
         batches, self._exposures = self._exposures, []
-        experiments = self._config.settings.experiments
+        experiments, rejected = self._config.settings.experiments, []
         for batch in batches:
             found = validate_batch(batch, self._partitions["exposures"], decode_exposure)
-            for one in found.rejected:
-                yield RejectedEvent(*one.source, one.record.offset, _without_ids(one.reason))
+            rejected += found.rejected
             for record, event in found.events:
                 try:
                     known = experiments.get(event.experiment)
                     self._rows.add_exposure(event, known, record.timestamp)
                 except BadEvent as error:
-                    yield RejectedEvent(*batch.source, record.offset, str(error))
+                    rejected.append(RejectedRecord(batch.source, record, str(error)))
+        return rejected
 
     def _measure(self) -> list[MeasuredOverlap]:
         """Read the dose from Redis if it is time to."""
@@ -325,8 +330,9 @@ def _ended(one: LostRecords, batch: RecordBatch) -> LostRecords:
     return msgspec.structs.replace(one, to_ms=to_ms)
 
 
-def _without_ids(reason: str) -> str:
-    """Say what is wrong with an id without the id."""
+def _named(one: RejectedRecord) -> RejectedEvent:
+    """Say where a record stands and what is wrong with it, of an id without the id."""
+    reason = one.reason
     if "`$.user_id`" in reason or "in the key" in reason:
-        return "Expected an id that is the record's key - at `$.user_id`"
-    return reason
+        reason = "Expected an id that is the record's key - at `$.user_id`"
+    return RejectedEvent(*one.source, one.record.offset, reason)

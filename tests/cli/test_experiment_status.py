@@ -134,12 +134,12 @@ def test_the_instances_answer_and_a_missing_topic_is_named(
 def test_what_an_export_has_is_shown_too(
     run: Run, folder: Path, topics: CommandTopics, writer: WrittenRedis, golden: Golden
 ) -> None:
-    topics.make("engagements", "signals.quality")
+    topics.make("engagements", "signals.quality", "dead-letters")
     written(folder, "fresher", feeds=["global"])
     assert run("experiments start fresher.json --traffic 10000 --timeout 0").exit_code == 0
     write_lists(writer)
     shown = [run("experiments status fresher --data data")]
-    run("experiments export --out data")
+    assert run("experiments export --out data").exit_code == 0
     shown.append(run("experiments status fresher --data data"))
     exposure = {"experiment": "fresher", "feed": "global", "version": 1, "first": 0, "count": 9}
     arms = [("control", 5000), ("fresher", 5000)]
@@ -155,7 +155,7 @@ def test_what_an_export_has_is_shown_too(
         )
     topics.send("exposures", "bob", {"user_id": "bob"})
     shown.append(run("experiments status fresher --data data"))
-    run("experiments export --out data")
+    assert run("experiments export --out data").exit_code == 0
     shown.append(run("experiments status fresher --data data"))
     texts = [one.stdout.partition("\nexported")[2] or one.stderr.splitlines()[-1] for one in shown]
     golden.check("experiment_export.txt", re.sub(r"\b[0-9]+s ago", "<age> ago", "\n".join(texts)))
