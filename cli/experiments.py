@@ -10,17 +10,16 @@ import click
 
 from feedmill.cli.experiment_file import EXPERIMENT_FILE, bytes_of, read_experiment
 from feedmill.cli.experiment_record import export, forget, join
+from feedmill.cli.experiment_sizes import SizeOptions, check_sizes, size_options
 from feedmill.cli.experiment_start import start, stop
 from feedmill.cli.experiment_status import list_command, status
 from feedmill.cli.output import json_option, print_json, print_table
-from feedmill.events.errors import FeedmillError, UsageError
-from feedmill.events.metric import Metric
 from feedmill.experiments.checks import ExperimentRecord, decode_record
 from feedmill.experiments.page import page_of
-from feedmill.experiments.plan import Baseline, Plan, Size, baselines_of, plan_of
+from feedmill.experiments.plan import Plan, Size
 from feedmill.experiments.report import LIMITS, Report, report_of
 from feedmill.experiments.rows import CHECK_COLUMNS, EFFECT_COLUMNS, check_rows, effect_rows
-from feedmill.experiments.table import read_period, read_table
+from feedmill.experiments.table import read_table
 from feedmill.streams.settings.environment import read_environment
 
 _PLAN_COLUMNS = (
@@ -48,22 +47,7 @@ def experiments() -> None:
 
 @experiments.command()
 @click.argument("experiment", type=EXPERIMENT_FILE)
-@click.option(
-    "--before", type=EXPERIMENT_FILE, help="A table of users in one window before: CSV or Parquet."
-)
-@click.option(
-    "--assume",
-    multiple=True,
-    metavar="METRIC=VALUE[:SD]",
-    help="A metric's value and the deviation of a user, instead of a table.",
-)
-@click.option(
-    "--effect",
-    type=click.FloatRange(0, 10, min_open=True),
-    default=0.05,
-    show_default=True,
-    help="The relative change of the primary metric that is to be found.",
-)
+@size_options
 @click.option(
     "--users-a-day",
     type=click.FloatRange(0, min_open=True),
@@ -71,13 +55,7 @@ def experiments() -> None:
 )
 @json_option
 def plan(
-    *,
-    experiment: Path,
-    before: Path | None,
-    assume: tuple[str, ...],
-    effect: float,
-    users_a_day: float | None,
-    as_json: bool,
+    *, experiment: Path, sizing: SizeOptions, users_a_day: float | None, as_json: bool
 ) -> None:
     """Size the primary metric and every guardrail of EXPERIMENT.
 
@@ -88,26 +66,13 @@ def plan(
     Exits with 1 where the planned n cannot show the effect or a margin.
     """
     wanted = read_experiment(experiment, read_environment().signals).experiment
-    baselines = _assumed(assume, wanted.all_metrics)
-    if before is not None:
-        baselines = {**baselines_of(read_period(before, wanted), wanted), **baselines}
-    missing = [name for name in (wanted.primary, *wanted.guardrails) if name not in baselines]
-    if missing:
-        raise UsageError(
-            f"nothing says what {', '.join(missing)} is now; give --before TABLE or --assume"
-            f" {missing[0]}=VALUE:SD"
-        )
-    found = plan_of(wanted, baselines, effect=effect, users_a_day=users_a_day)
+    found = sizing.plan(wanted, users_a_day)
     if as_json:
         print_json(_plan_dict(found))
     else:
         print_table(_PLAN_COLUMNS, [_plan_row(found, size) for size in found.sizes])
         click.echo(f"\n{_time_line(found)}")
-    if found.too_small:
-        raise FeedmillError(
-            f"{found.planned_n:,} users an arm do not show "
-            + "; ".join(_remedy(size) for size in found.too_small)
-        )
+    check_sizes(found)
 
 
 @experiments.command()
@@ -167,27 +132,6 @@ def _print(report: Report) -> None:
         click.echo(f"- {line}")
 
 
-def _assumed(words: tuple[str, ...], metrics: dict[str, Metric]) -> dict[str, Baseline]:
-    found = {}
-    for word in words:
-        name, _, numbers = word.partition("=")
-        value, _, deviation = numbers.partition(":")
-        try:
-            if name not in metrics:
-                raise ValueError
-            needs_deviation = metrics[name].per != "reader"
-            baseline = Baseline(float(value), float(deviation) if needs_deviation else 0.0)
-            if not (baseline.value > 0 and baseline.deviation >= 0):
-                raise ValueError
-            found[name] = baseline
-        except ValueError:
-            raise UsageError(
-                f"--assume {word}: expected METRIC=VALUE:SD, or METRIC=VALUE of a metric per"
-                f" reader, with one of {', '.join(metrics)}"
-            ) from None
-    return found
-
-
 def _plan_row(found: Plan, size: Size) -> list[str]:
     enough = "" if size.users <= found.planned_n else "  too few"
     return [
@@ -200,14 +144,6 @@ def _plan_row(found: Plan, size: Size) -> list[str]:
         f"{size.least_change:.1%}",
         "" if size.cap is None else f"{size.cap:g}",
     ]
-
-
-def _remedy(size: Size) -> str:
-    needed = f"plan {math.ceil(size.users):,}" if size.users < 1e10 else "plan more"
-    what = "a margin" if size.role == "guardrail" else "a change"
-    return (
-        f"{what} of {size.change:.1%} in {size.metric}: {needed}, or take {size.least_change:.1%}"
-    )
 
 
 def _time_line(found: Plan) -> str:

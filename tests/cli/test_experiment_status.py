@@ -115,6 +115,26 @@ def test_what_runs_is_printed_as_json(run: Run, folder: Path, writer: WrittenRed
     }.items() <= shown.items()
 
 
+def test_a_start_is_refused_whose_users_are_too_few_for_what_is_assumed(
+    run: Run, folder: Path, topics: CommandTopics
+) -> None:
+    margins = {"reporters": 0.25, "actions": 0.05}
+    written(folder, "sized", feeds=["global"], guardrails=margins)
+    line = "experiments start sized.json --timeout 0 --effect 0.06 --assume take_rate=0.05:0.122"
+    unknown = run(line)
+    assert unknown.exit_code == 1
+    assert "nothing says what reporters, actions is now" in unknown.stderr
+    line += " --assume reporters=0.01 --assume actions=1:"
+    few = run(f"{line}9")
+    assert few.exit_code == 1
+    assert "63,000 users an arm do not show a margin of 5.0% in actions" in few.stderr
+    assert topics.read("config") == []
+    enough = run(f"{line}2")
+    assert (enough.exit_code, enough.stderr) == (0, "")
+    # Who gives it more readers was told before.
+    assert run("experiments start sized.json --timeout 0 --traffic 10000").stderr == ""
+
+
 def test_the_instances_answer_and_a_missing_topic_is_named(
     run: Run, topics: CommandTopics, tmp_path: Path, stage: StartStage
 ) -> None:
@@ -128,6 +148,7 @@ def test_the_instances_answer_and_a_missing_topic_is_named(
     started = run(line)
     assert started.exit_code == 0
     assert "applied  combiner/1" in started.stdout
+    assert "nothing says that 63,000 users an arm can show anything" in started.stderr
     assert "no guardrail" in started.stderr
 
 
