@@ -122,11 +122,11 @@ class _KafkaReader:
         if self._instances is None:
             self._instances = self._open.enter_context(open_topic(self._environment, "instances"))
             self._config = self._open.enter_context(open_topic(self._environment, "config"))
-            self._config.seek_to_beginning()
         # By the broker's time: the clock of this host may be off.
         now_ms = send(self._environment, "instances", _CLOCK_KEY, None).at_ms
         if is_new:
             self._instances.seek_to_time(now_ms - _SINCE_MS)
+            self._config.seek_to_beginning()
         for record in self._instances.read_to_end():
             self._take(record.key or b"", record.value, record.at_ms)
         for record in self._config.read_to_end():

@@ -11,7 +11,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -65,11 +66,16 @@ class TopicReader:
     A batch that librdkafka does not inflate is one record, which no decoder takes: `PassedBatch`.
     """
 
-    def __init__(self, offsets: _Offsets, consumer: WatchedConsumer, headers: BatchHeaders) -> None:
+    def __init__(self, environment: Environment, offsets: _Offsets) -> None:
         self._offsets = offsets
         self._partitions = offsets.partitions
-        self._consumer = consumer
-        self._headers = headers
+        health = ClientHealth()
+        self._new_consumer = partial(
+            new_log_consumer, environment, health, fetch_wait_ms=COMMAND_FETCH_WAIT_MS
+        )
+        # Made when there is something to read: one that has nothing yet sleeps for up to a second.
+        self._consumer: WatchedConsumer | None = None
+        self._headers = BatchHeaders(environment, health)
         # What is read next.
         self._positions: dict[int, int] = {}
 
@@ -93,12 +99,15 @@ class TopicReader:
 
     def _seek(self, starts: Mapping[TopicPartition, int]) -> None:
         self._positions = {at.partition: offset for at, offset in starts.items()}
+        self._consumer = self._consumer or self._new_consumer()
         self._consumer.assign(
             [KafkaPartition(at.topic, at.partition, offset) for at, offset in starts.items()]
         )
 
     def read(self, timeout_ms: int) -> list[TopicRecord]:
         """The next records; waits at most `timeout_ms` for the first and may return none."""
+        if self._consumer is None:
+            return []  # nobody said from where on
         fetched = fetch(
             self._consumer,
             self._headers,
@@ -179,6 +188,12 @@ class TopicReader:
                 )
             yield from self.read(timeout_ms=200)
 
+    def close(self) -> None:
+        """Disconnect."""
+        if self._consumer is not None:
+            self._consumer.close()
+        self._headers.close()
+
 
 class _Offsets:
     """The partitions of some topics, and which offsets they have, read committed."""
@@ -236,14 +251,8 @@ def open_topic(
     with _open_offsets(environment, [topic]) as offsets:
         if partition is not None:
             offsets.partitions = [TopicPartition(environment.topic(topic), partition)]
-        health = ClientHealth()
-        consumer = new_log_consumer(environment, health, fetch_wait_ms=COMMAND_FETCH_WAIT_MS)
-        headers = BatchHeaders(environment, health)
-        try:
-            yield TopicReader(offsets, consumer, headers)
-        finally:
-            consumer.close()
-            headers.close()
+        with closing(TopicReader(environment, offsets)) as reader:
+            yield reader
 
 
 def count_partitions(environment: Environment, topics: Sequence[str]) -> dict[str, int]:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from feedmill.events.settings import Settings
 from feedmill.operations.health import reading
 from feedmill.operations.health.findings import Finding
 from feedmill.operations.health.summary import Health, RunningWorker
+from feedmill.streams.kafka import topic_reader
 from feedmill.streams.settings.environment import read_environment
 
 STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
@@ -61,6 +63,29 @@ def test_a_healthy_engine_is_one_screen(run: Run, engine: CommandTopics) -> None
     assert [line.split()[:7] for line in lines[3:5]] == roles
     assert lines[-2] == "posts   24.0/s  in all 9/46"
     assert lines[-1].startswith("feeds   1 fresh, 0 starting, 0 stale   redis ")
+
+
+@pytest.mark.stack
+def test_consumers_are_made_once_the_clock_record_says_where_to_read(
+    run: Run, engine: CommandTopics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An idle one sleeps for up to a second before it reads.
+    made: list[str] = []
+
+    def noting(module: ModuleType, name: str) -> None:
+        call = getattr(module, name)
+
+        def noted(*arguments: Any, **options: Any) -> Any:
+            made.append(name)
+            return call(*arguments, **options)
+
+        monkeypatch.setattr(module, name, noted)
+
+    noting(reading, "send")
+    noting(topic_reader, "new_log_consumer")
+    beat(engine, "one", 0, 1)
+    assert run("health").exit_code == 0
+    assert made == ["send", "new_log_consumer", "new_log_consumer"]
 
 
 @pytest.mark.stack
