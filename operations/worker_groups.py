@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from kafka.admin import KafkaAdminClient
 from kafka.errors import CoordinatorLoadInProgressError
 
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.settings.environment import Environment
+
+T = TypeVar("T")
 
 _WORKER = "worker"
 # So long a broker may read its groups after a start.
@@ -50,6 +52,24 @@ class Group:
     texts: tuple[str, ...]
 
 
+def once_loaded(ask: Callable[[], T], within_s: float) -> T:
+    """Return what a broker tells of groups, once it has read them after its start.
+
+    Raises
+    ------
+    CoordinatorLoadInProgressError
+        It has not within so many seconds.
+    """
+    end = time.monotonic() + within_s
+    while True:
+        try:
+            return ask()
+        except CoordinatorLoadInProgressError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_LOOK_EVERY_S)
+
+
 def worker_groups(environment: Environment, admin: KafkaAdminClient) -> list[str]:
     """Return the full names of the groups that judge or rank, in order.
 
@@ -59,7 +79,8 @@ def worker_groups(environment: Environment, admin: KafkaAdminClient) -> list[str
         If a broker cannot say; one that has just started is given half a minute.
     """
     prefix = environment.group(_WORKER)
-    names = sorted(str(group["group_id"]) for group in _listed(admin))
+    listed = once_loaded(admin.list_groups, _LOADED_WITHIN_S)
+    names = sorted(str(group["group_id"]) for group in listed)
     return [name for name in names if name == prefix or name.startswith(f"{prefix}-")]
 
 
@@ -95,15 +116,3 @@ def _member(environment: Environment, found: Mapping[str, Any]) -> Member:
         for number in part["partitions"]
     )
     return Member(found["client_id"], found["client_host"].lstrip("/"), own)
-
-
-def _listed(admin: KafkaAdminClient) -> Sequence[Mapping[str, object]]:
-    end = time.monotonic() + _LOADED_WITHIN_S
-    while True:
-        try:
-            listed: Sequence[Mapping[str, object]] = admin.list_groups()
-            return listed
-        except CoordinatorLoadInProgressError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(_LOOK_EVERY_S)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import kafka.errors
@@ -20,6 +21,7 @@ from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
 from feedmill.events.signal import stage_of
 from feedmill.operations.health.seen import Beat, FeedState, KafkaState, RedisState, Seen, Trouble
+from feedmill.operations.worker_groups import once_loaded
 from feedmill.streams.kafka.client import CallIsStuck, bounded
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, send
 from feedmill.streams.kafka.topics import open_admin
@@ -34,6 +36,8 @@ _SINCE_MS = 3_600_000
 _MINUTE_MS = 60_000
 # An answer that takes longer is none.
 _WITHIN_S = 10.0
+# A broker that has just started reads its groups, and refuses to tell of them meanwhile.
+_LOADED_WITHIN_S = 5.0
 _INPUTS = ("posts", "engagements")
 # Of so many posts of each partition it is seen whether they have the signals of other programs.
 _NEWEST_POSTS = 20
@@ -189,7 +193,10 @@ class _KafkaReader:
                 text = ", ".join(f"`{name}`" for name in sorted(missing))
                 raise UsageError(f"there is no topic {text}; `feedmill topics create` makes it")
             ends = admin.list_partition_offsets(dict.fromkeys(sources, OffsetSpec.LATEST))
-            committed: Any = admin.list_group_offsets(list(groups)) if groups else {}
+            committed: Any = {}
+            if groups:
+                ask = partial(admin.list_group_offsets, list(groups))
+                committed = once_loaded(ask, _LOADED_WITHIN_S)
         waiting: dict[tuple[str, int], int] = {}
         for offsets in committed.values():
             for at, found in offsets.items():

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from kafka.admin import KafkaAdminClient
+from kafka.errors import CoordinatorLoadInProgressError
 
 from builders.commands import CommandTopics, Run
 from builders.events import heartbeat
@@ -86,6 +88,24 @@ def test_consumers_are_made_once_the_clock_record_says_where_to_read(
     beat(engine, "one", 0, 1)
     assert run("health").exit_code == 0
     assert made == ["send", "new_log_consumer", "new_log_consumer"]
+
+
+@pytest.mark.stack
+def test_a_broker_that_still_reads_its_groups_is_asked_again(
+    run: Run, engine: CommandTopics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, answers = KafkaAdminClient.list_group_offsets, [CoordinatorLoadInProgressError("loading")]
+
+    def loading(admin: KafkaAdminClient, groups: list[str]) -> Any:
+        if answers:
+            raise answers.pop()
+        return ask(admin, groups)
+
+    monkeypatch.setattr(KafkaAdminClient, "list_group_offsets", loading)
+    beat(engine, "one", 0)
+    beat(engine, "two", 1)
+    assert run("health").stdout.startswith("feedmill: healthy")
+    assert not answers
 
 
 @pytest.mark.stack
