@@ -12,19 +12,13 @@ calls there were.  Nothing is written to Redis.  Ten million posts take some 4 G
 from __future__ import annotations
 
 import argparse
-import gc
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import partial
-from random import Random
-from typing import Any
 
 import large_view
 import numpy as np
-from bench_ranking import CHANGES_S, WORK_S
+from call_driver import BAR_MS, Driver
 from large_view import (
-    FOUND,
     NOW_MS,
     POSTS_OF_AUTHOR,
     WRITTEN,
@@ -37,162 +31,17 @@ from large_view import (
 )
 from machine import describe
 
-from feedmill.events.decode import encode
+from feedmill.events.experiment import MAX_ARMS
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.partition import ALL_SHARDS, SHARDS, murmur2, shard_of
 from feedmill.events.post import Deletion
-from feedmill.events.settings import SettingsDraft
 from feedmill.events.signal import Signal
-from feedmill.rankers.combiner import Combiner
-from feedmill.rankers.combiner.feed_build import FeedBuild
-from feedmill.rankers.combiner.feed_matcher import FeedMatcher
-from feedmill.rankers.combiner.feed_places import FeedAuthors
-from feedmill.rankers.combiner.feed_ranking import FeedRanking
-from feedmill.rankers.combiner.feed_scores import PolicyCache
-from feedmill.rankers.combiner.feed_set import FeedSet
-from feedmill.rankers.combiner.gate_decisions import GateDecisions
-from feedmill.rankers.combiner.live_feeds import LiveFeeds
-from feedmill.rankers.combiner.overrides import OverriddenRows, OverrideTable
-from feedmill.rankers.combiner.pending_writes import MAX_TOMBSTONES, PendingWrites
+from feedmill.rankers.combiner.pending_writes import MAX_TOMBSTONES
 from feedmill.rankers.combiner.row_passes import lacking
-from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.ranking.feed_freshness import FeedFreshness, FeedRenewals
 from feedmill.streams.worker.heap import settle_memory
-from feedmill.tables.sweep import Sweep
 
-BAR_MS = 20.0
-SETTINGS_AT_ONCE = 1000  # as `SettingsLog` reads them
-_WATCHED = (
-    *(Combiner, PostView, LiveFeeds, FeedBuild, FeedMatcher, FeedAuthors, FeedRanking, FeedSet),
-    *(PolicyCache, GateDecisions, OverriddenRows, OverrideTable, PendingWrites, Sweep),
-)
-# Called for each row or feed: to time them would be most of the time.
-_SMALL = {"row_of", "author_of", "update_post", "update_signal", "spec_of", "grow", "feeds_of"}
-_SMALL |= {"count", "names_of", "is_on_demand", "mark_feed", "scores", "takes", "rank", "change"}
-_SMALL |= {"is_overridden", "holds", "clear_signal", "update", "overrides_of", "on_demand_of"}
-_SMALL |= {"in_force", "has", "follow", "renewal", "note", "mark", "factor_of", "factors", "new"}
-_SMALL |= {"drop_old", "decisions", "replace", "leave", "in_window"}
-_KEPT = {"update_posts", "__init__"}
-
-
-class Longest:
-    """The longest of some calls, and what took most of it."""
-
-    def __init__(self) -> None:
-        self.ms = 0.0
-        self.calls = 0
-        self._named = ""
-        self._inner: list[tuple[float, str]] = []
-
-    def run(self, name: str, call: Callable[[], Any]) -> Any:
-        """Call it, timed."""
-        self._inner = []
-        start = time.thread_time()
-        result = call()
-        took_ms = (time.thread_time() - start) * 1e3
-        self.calls += 1
-        if took_ms > self.ms:
-            self.ms = took_ms
-            inner = sorted(self._inner, reverse=True)
-            most = [f"{what} {ms:.0f}" for ms, what in inner if ms > took_ms / 3][:4]
-            self._named = " < ".join([name, *most])
-        return result
-
-    def note(self, ms: float, what: str) -> None:
-        """A call within took so long."""
-        if ms > 1:
-            self._inner.append((ms, what))
-
-    def __str__(self) -> str:
-        over = " OVER" if self.ms > BAR_MS else ""
-        return f"{self.ms:9.1f}{self.calls:8,}  {self._named}{over}"
-
-
-class Driver:
-    """A combiner, and the loop around it."""
-
-    def __init__(self, combiner: Combiner, posts: int, most: int) -> None:
-        self.combiner, self.posts, self.most = combiner, posts, most
-        self.random, self.now_ms = Random(5), NOW_MS
-        self.longest = Longest()
-        self._watch()
-        gc.callbacks.append(self._collects)
-
-    @contextmanager
-    def kind(self, name: str) -> Iterator[Longest]:
-        """An event of this kind, and all that follows; print its longest call."""
-        self.longest = Longest()
-        yield self.longest
-        self.settle()
-        print(f"{name:<34}{self.longest}", flush=True)
-
-    def run(self, name: str, call: Callable[[], Any]) -> Any:
-        return self.longest.run(name, call)
-
-    def settle(self) -> None:
-        """Work and take changes in turn until nothing is left, or for `most` calls."""
-        combiner, calls = self.combiner, 0
-        while calls < self.most:
-            calls += 1
-            more = self.run("work", lambda: combiner.work(self.now_ms, within(WORK_S)))
-            if not more and not combiner.has_changes:
-                return
-            self.run("take", lambda: combiner.take(self.now_ms, within(CHANGES_S)))
-            if more is False and combiner.is_rewriting and calls > self.most // 4:
-                # The rest counts as written: it is the same for every slice of rows.
-                combiner._pending._masks.values[:] = 0
-                combiner._pending._swept.clear()
-
-    def set(self, settings: Sequence[tuple[str, dict[str, object] | None]]) -> None:
-        """Fold settings as records that come, and follow them as the step does."""
-        combiner = self.combiner
-        for start in range(0, len(settings), SETTINGS_AT_ONCE):
-            self.run("fold", partial(self._fold, settings[start : start + SETTINGS_AT_ONCE]))
-        if not self.run("work", lambda: combiner.work(self.now_ms, within(WORK_S))):
-            self.run("take", lambda: combiner.take(self.now_ms, within(CHANGES_S), only_whole=True))
-
-    def _fold(self, settings: Sequence[tuple[str, dict[str, object] | None]]) -> None:
-        draft = SettingsDraft(self.combiner.settings)
-        for at, (key, value) in enumerate(settings, self.combiner.settings.offset + 1):
-            draft.fold(key.encode(), encode({"value": value}), at)
-        self.combiner.apply(draft.settings())
-
-    def tick(self, by_ms: int) -> None:
-        self.now_ms += by_ms
-        self.run("tick", lambda: self.combiner.tick(self.now_ms))
-
-    def some(self, count: int) -> list[int]:
-        return [self.random.randrange(min(self.posts, FOUND)) for _ in range(count)]
-
-    def _collects(self, phase: str, info: dict[str, int]) -> None:
-        """Python's collector stops and goes."""
-        if phase == "start":
-            self._collect_start = time.thread_time()
-        else:
-            took_ms = (time.thread_time() - self._collect_start) * 1e3
-            self.longest.note(took_ms, f"collector {info['generation']}")
-
-    def _watch(self) -> None:
-        for owner in _WATCHED:
-            for name, call in list(vars(owner).items()):
-                is_kept = callable(call) and (not name.startswith("__") or name in _KEPT)
-                if is_kept and name not in _SMALL and not isinstance(call, property | type):
-                    setattr(owner, name, self._timed(call, f"{owner.__name__}.{name}"))
-
-    def _timed(self, call: Any, what: str) -> Callable[..., Any]:
-        def timed(*arguments: Any, **options: Any) -> Any:
-            start = time.thread_time()
-            result = call(*arguments, **options)
-            self.longest.note((time.thread_time() - start) * 1e3, what)
-            return result
-
-        return timed
-
-
-def within(seconds: float) -> Callable[[], bool]:
-    """As the step asks for time: by the processor."""
-    end = time.thread_time() + seconds
-    return lambda: time.thread_time() < end
+_EVEN = {"quality": 0.5, "engagement": 0.5}
 
 
 def signals(numbers: Iterable[int], name: str, value: float) -> list[Signal]:
@@ -252,24 +101,53 @@ def overrides(driver: Driver) -> None:
         driver.tick(1000)
 
 
+def policies(driver: Driver) -> None:
+    """Settings that have posts decided and scored anew."""
+    driver.set_each(
+        {
+            "weights/f9": [("weights/f9", {"quality": 1, "engagement": 0})],
+            "gates/f9": [("gates/f9", {"spam": {"hide_at": 0.2}})],
+            "weights/global": [("weights/global", {"quality": 1, "engagement": 0})],
+            "weights": [("weights", {"quality": 0.7, "engagement": 0.3})],
+            "weights, half-life": [("weights", {**_EVEN, "half_life_hours": 12})],
+            "weights, author cap": [("weights", {**_EVEN, "max_per_author": 1})],
+            "gates": [("gates", {"spam": {"hide_at": 0.3}})],
+            "gates, open": [("gates", {"spam": {"on_failure": "open", "grace_s": 60}})],
+            "gates, a filter off": [("gates", {"nsfw": {"enabled": False}})],
+            "gates, a filter in shadow": [("gates", {"nsfw": {"shadow": True}})],
+            "weights and gates are removed": [("weights", None), ("gates", None)],
+        }
+    )
+
+
+def arms(driver: Driver) -> None:
+    """An experiment with as many arms as there may be."""
+    arms_ = [
+        {"name": f"a{i}", "share": 1250, "weights": {"quality": 0.03 * (i + 1)}}
+        for i in range(MAX_ARMS)
+    ]
+    arms_[0]["weights"] = {}
+    value = {"arms": arms_, "feeds": ["global", "f3"], "salt": "s", "planned_n": 1000}
+    driver.set_each(
+        {
+            "an experiment begins": [("experiments/one", value)],
+            "... and ends": [("experiments/one", {**value, "stopped": True})],
+        }
+    )
+
+
 def settings(driver: Driver) -> None:
-    """Settings, one by one and many together."""
+    """Settings of feeds, one by one and many together."""
     cases: dict[str, list[tuple[str, dict[str, object] | None]]] = {
         "feeds/f7": [("feeds/f7", {"size": 40, "match": {"communities": ["c1"]}})],
+        "feeds/f8, of authors": [("feeds/f8", {"match": {"authors": [author_id(0)]}})],
         "feeds/community:*": [("feeds/community:*", {"size": 300})],
         "feeds/global": [("feeds/global", {"window_hours": 160})],
-        "weights/f9": [("weights/f9", {"quality": 1, "engagement": 0})],
-        "weights/global": [("weights/global", {"quality": 1, "engagement": 0})],
-        "weights": [("weights", {"quality": 0.7, "engagement": 0.3})],
-        "gates": [("gates", {"spam": {"hide_at": 0.3}})],
-        "gates, open": [("gates", {"spam": {"on_failure": "open", "grace_s": 60}})],
         "5,000 feeds go": [(f"feeds/f{i}", None) for i in range(5_000)],
         "5,000 feeds come": [(f"feeds/f{i}", _feed(f"f{i}", size=50)) for i in range(5_000)],
         "a longer window": [("feeds/global", {"window_hours": 400})],
     }
-    for name, records_ in cases.items():
-        with driver.kind(name):
-            driver.set(records_)
+    driver.set_each(cases)
 
 
 def _feed(name: str, **fields: object) -> dict[str, object]:
@@ -345,7 +223,9 @@ def ends(driver: Driver) -> None:
         driver.tick(-60_000)
 
 
-KINDS = {one.__name__: one for one in (clock, records, overrides, settings, shards, ends)}
+KINDS = {
+    one.__name__: one for one in (clock, records, overrides, policies, arms, settings, shards, ends)
+}
 
 
 def main() -> None:

@@ -161,11 +161,18 @@ class FeedBuild:
         groups = post.group[rows]
         of_feeds = yield from by_feed(self.next.feeds_of, groups)
         for name, parts in of_feeds.items():
-            positions = np.concatenate(parts)
-            # Posts that became others since the slice began were given to `next` then.
-            same = post.group[rows[positions]] == groups[positions]
-            self.next.rank(name, rows[positions[same]], self._now_ms)
-            yield
+            of_feed, at_once = np.concatenate(parts), self._at_once(name)
+            for first in range(0, len(of_feed), at_once):
+                positions = of_feed[first : first + at_once]
+                # Posts that became others since the slice began were given to `next` then.
+                same = post.group[rows[positions]] == groups[positions]
+                self.next.rank(name, rows[positions[same]], self._now_ms)
+                yield
+
+    def _at_once(self, name: str) -> int:
+        """How many posts of a feed are ranked together: fewer where each is in lists of arms."""
+        feed = self.next.feeds.get(name)
+        return _RANKED_ROWS if feed is None else _RANKED_ROWS // len(feed.all_scores)
 
     def _groups_taken(self, names: Sequence[str]) -> Generator[None, None, dict[str, Flags]]:
         """For each of a few feeds which groups it takes, by number; the last one is that of -1."""
@@ -186,13 +193,15 @@ class FeedBuild:
 
     def _rank_few(self, taken: Mapping[str, Flags], part: slice) -> Iterator[None]:
         """As `_rank`, where each of a few feeds looks for its posts."""
-        groups = self._view.post.group[part]
         for name, takes in taken.items():
-            # A group that is newer is of a post that changed, which `next` was given.
-            is_taken = takes[np.minimum(groups, len(takes) - 1)]
-            rows = (np.flatnonzero(is_taken) + part.start).astype(np.int32)
-            self.next.rank(name, rows, self._now_ms)
-            yield
+            at_once = self._at_once(name)
+            for first in range(part.start, part.stop, at_once):
+                groups = self._view.post.group[first : min(first + at_once, part.stop)]
+                # A group that is newer is of a post that changed, which `next` was given.
+                is_taken = takes[np.minimum(groups, len(takes) - 1)]
+                rows = (np.flatnonzero(is_taken) + first).astype(np.int32)
+                self.next.rank(name, rows, self._now_ms)
+                yield
 
 
 def by_feed(

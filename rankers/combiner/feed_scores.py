@@ -91,7 +91,8 @@ class PolicyCache:
         self._scores: dict[bytes, FeedScores] = {}
         self._new_decisions: list[GateDecisions] = []
         self._new_scores: list[FeedScores] = []
-        self._general: tuple[Settings, bytes] | None = None
+        self._keys: dict[str, bytes] = {}  # by feed, "" for most, under the settings
+        self._keyed: Settings | None = None
 
     @property
     def has_unfinished(self) -> bool:
@@ -162,23 +163,30 @@ class PolicyCache:
         self._new_decisions.clear()
         self._new_scores.clear()
 
-    def keep(self, in_use: Iterable[FeedScores], default: GateDecisions) -> None:
+    def keep(self, in_use: Iterable[FeedScores], default: GateDecisions) -> list[object]:
         """Forget all scores but these, and all decisions that neither they nor the default use.
 
-        The default decisions stay: they stand in `signals:<post_id>`.
+        The default decisions stay: they stand in `signals:<post_id>`.  Returns what is forgotten,
+        for the caller to free: each has columns of all posts.
         """
         kept = {id(scores) for scores in in_use}
+        unused: list[object] = [one for one in self._scores.values() if id(one) not in kept]
         self._scores = {key: value for key, value in self._scores.items() if id(value) in kept}
         kept = {id(default), *(id(scores.gates) for scores in self._scores.values())}
+        unused += [one for one in self._decisions.values() if id(one) not in kept]
         decisions = self._decisions
         self._decisions = {key: value for key, value in decisions.items() if id(value) in kept}
+        return unused
 
     def _key(self, settings: Settings, feed: str) -> bytes:
-        if feed in settings.weights or feed in settings.gates:
-            return _key_of(_policy(settings, feed))
-        if self._general is None or self._general[0] is not settings:
-            self._general = (settings, _key_of(_policy(settings, "")))
-        return self._general[1]
+        if feed not in settings.weights and feed not in settings.gates:
+            feed = ""
+        if self._keyed is not settings:
+            self._keyed, self._keys = settings, {}
+        key = self._keys.get(feed)
+        if key is None:
+            key = self._keys[feed] = _key_of(_policy(settings, feed))
+        return key
 
 
 def _key_of(policy: Policy) -> bytes:

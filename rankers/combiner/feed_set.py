@@ -106,7 +106,11 @@ class FeedSet:
     def follow(self, settings: Settings, matcher: FeedMatcher) -> None:
         """From here on these settings count, whose feeds are there already."""
         self.settings, self.matcher = settings, matcher
-        self._beside = Counter(_kind(name) for name in self.feeds if matcher.is_on_demand(name))
+        self._beside = Counter(map(_kind, self.on_demand()))
+
+    def on_demand(self) -> AbstractSet[str]:
+        """The feeds on demand that are there."""
+        return self.feeds.keys() - self.matcher.named.keys()
 
     def has_room(self, name: str) -> bool:
         """Whether a feed on demand gets a place by its first post, which makes places short."""
