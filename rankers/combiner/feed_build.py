@@ -170,9 +170,13 @@ class FeedBuild:
                 yield
 
     def _at_once(self, name: str) -> int:
-        """How many posts of a feed are ranked together: fewer where each is in lists of arms."""
+        """How many posts of a feed are ranked together."""
         feed = self.next.feeds.get(name)
-        return _RANKED_ROWS if feed is None else _RANKED_ROWS // len(feed.all_scores)
+        if feed is None:
+            return _RANKED_ROWS
+        # Without a floor each of them enters the list, and all may be of one author.
+        has_floor = feed.list.floor_score > -np.inf
+        return _RANKED_ROWS // len(feed.all_scores) // (1 if has_floor else 4)
 
     def _groups_taken(self, names: Sequence[str]) -> Generator[None, None, dict[str, Flags]]:
         """For each of a few feeds which groups it takes, by number; the last one is that of -1."""

@@ -259,7 +259,7 @@ def test_feeds_without_a_setting_go_some_at_a_time(posts: Posts) -> None:
 def test_arms_are_ranked_and_forgotten_some_at_a_time(
     posts: Posts, monkeypatch: pytest.MonkeyPatch, feeds: list[str]
 ) -> None:
-    monkeypatch.setattr(feed_build, "_RANKED_ROWS", 18)
+    monkeypatch.setattr(feed_build, "_RANKED_ROWS", 24)
     monkeypatch.setattr(feed_ranking, "_MANY_FROM", 1)
     for name in feeds[1:]:
         posts.set(f"feeds/{name}", {"size": 5})
@@ -278,7 +278,8 @@ def test_arms_are_ranked_and_forgotten_some_at_a_time(
     posts.set("experiments/e", value)
     posts.work_in_parts(lambda _: ranked.append(0))
     assert sum(ranked) == 20 * 3 * len(feeds)
-    assert 0 < max(ranked) <= 18
+    # None of the lists has a floor yet.
+    assert 0 < max(ranked) <= 24 // 4
     posts.take()
     posts.set("experiments/e", {**value, "stopped": True})
     of_arms = {ref for ref in made if ref() is not posts.combiner.ranking("global").scores}
