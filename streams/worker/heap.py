@@ -19,8 +19,8 @@ _ARENAS = 2
 _MAPPED_FROM = 1024 * 1024
 _TRIMMED_FROM = 2 * _MAPPED_FROM
 # So many more objects than were freed have the collector look at them, for a millisecond; once more
-# at those of three times, some 5 ms; and at all as seldom as by Python's own 10 and 10.
-_COLLECT_FROM, _AGAIN_AFTER, _ALL_AFTER = 20_000, 1, 50
+# at those of three times, some 5 ms, 9 where all are new feeds; and at all every three million.
+_COLLECT_FROM, _AGAIN_AFTER, _ALL_AFTER = 10_000, 1, 100
 # Of Linux' mman.h, since 6.1; earlier ones answer that they do not know it.
 _MADV_COLLAPSE = 25
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage")
