@@ -40,6 +40,7 @@ KINDS = {
     "delete": 1,
     "signal": 5,
     "clear": 1,
+    "batch": 0.5,
     "override": 2,
     "setting": 2,
     "experiment": 1,
@@ -54,6 +55,8 @@ KINDS = {
     "check": 2,
 }
 PER_RECORD = 10  # offsets between two records of one post
+# A signal with its name and post; None withdraws it.
+Written = tuple[str, str, Signal | None]
 
 
 class World:
@@ -81,6 +84,21 @@ class World:
         getattr(self, kind)(random)
 
     def post(self, random: Random) -> None:
+        post, offset, timestamp_ms = record = self._draw_post(random)
+        self._each(lambda view: view.update_post(*record))
+        self.oracle.post(post, offset, timestamp_ms)
+        if random.random() < 0.6:
+            value = random.choice((0.1, 0.1, 0.1, 0.7, None))
+            written: list[Written] = [
+                (name, post.post_id, self._signal(post.post_id, offset, value, random))
+                for name in GATES
+            ]
+            written += [(name, post.post_id, None) for name in NAMES.all if random.random() < 0.05]
+            random.shuffle(written)
+            self._write_signals(written)
+
+    def _draw_post(self, random: Random) -> tuple[Post, int, int]:
+        """A version of a post, its offset, and the time of its record."""
         post_id = random.choice(POSTS)
         age_ms = random.choice((0, 0, 10_000, -HOUR_MS, *(n * HOUR_MS for n in (1, 5, 30, 160))))
         post = Post(
@@ -94,19 +112,8 @@ class World:
         )
         timestamp_ms = self.now_ms - random.choice((0, 0, 3000))
         if random.random() < 0.05 and self.records[post_id]:  # read again
-            offset = (self.records[post_id] - 1) * PER_RECORD
-        else:
-            offset = self._next(post_id)
-        self._each(lambda view: view.update_post(post, offset, timestamp_ms))
-        self.oracle.post(post, offset, timestamp_ms)
-        if random.random() < 0.6:
-            value = random.choice((0.1, 0.1, 0.1, 0.7, None))
-            written: list[tuple[str, Signal | None]] = [
-                (name, self._signal(post_id, offset, value, random)) for name in GATES
-            ]
-            written += [(name, None) for name in NAMES.all if random.random() < 0.05]
-            random.shuffle(written)
-            self._write_signals(post_id, written)
+            return post, (self.records[post_id] - 1) * PER_RECORD, timestamp_ms
+        return post, self._next(post_id), timestamp_ms
 
     def delete(self, random: Random) -> None:
         post_id = random.choice(POSTS)
@@ -115,25 +122,49 @@ class World:
         self._each(lambda view: view.update_post(deletion, offset, self.now_ms))
         self.oracle.delete(post_id, offset)
 
+    def batch(self, random: Random) -> None:
+        """Posts and deletions at once, then signals at once: the same ids come again in them."""
+        records: list[tuple[Post | Deletion, int, int]] = []
+        for _ in range(random.randrange(2, 30)):
+            record: tuple[Post | Deletion, int, int] = self._draw_post(random)
+            if random.random() < 0.15:
+                post_id = random.choice(POSTS)
+                record = Deletion(post_id, deleted=True), self._next(post_id), self.now_ms
+            records.append(record)
+        random.shuffle(records)  # so that versions come late
+        posts, offsets, timestamps_ms = zip(*records, strict=True)
+        self._each(lambda view: view.update_posts(posts, offsets, timestamps_ms))
+        for one, offset, timestamp_ms in records:
+            if isinstance(one, Deletion):
+                self.oracle.delete(one.post_id, offset)
+            else:
+                self.oracle.post(one, offset, timestamp_ms)
+        drawn = [self._draw_signal(random) for _ in range(random.randrange(2, 60))]
+        self._write_signals(
+            [(name, one.post_id, None if random.random() < 0.05 else one) for name, one in drawn]
+        )
+
     def _next(self, post_id: str) -> int:
         self.records[post_id] += 1
         return self.records[post_id] * PER_RECORD
 
     def signal(self, random: Random) -> None:
+        name, signal = self._draw_signal(random)
+        self._each(lambda view: view.update_signals(name, [signal]))
+        self.oracle.signal(name, signal)
+
+    def _draw_signal(self, random: Random) -> tuple[str, Signal]:
+        """A signal, and its name; of the newest version of a post or of another one."""
         name, post_id = random.choice(NAMES.all), random.choice(POSTS)
         version = self.records[post_id] + random.choice((0, 0, 0, 0, -1, 1, 1, 2))
         grid = (0.0, 0.25, 0.5, 0.6, 0.9, 1.0, None)
         value = random.choice((*grid, -2.0) if name == "novelty" else grid)
-        signal = self._signal(post_id, max(version, 0) * PER_RECORD, value, random)
-        self._each(lambda view: view.update_signals(name, [signal]))
-        self.oracle.signal(name, signal)
+        return name, self._signal(post_id, max(version, 0) * PER_RECORD, value, random)
 
-    def _write_signals(self, post_id: str, written: list[tuple[str, Signal | None]]) -> None:
+    def _write_signals(self, written: list[Written]) -> None:
         """Signals of several names, and withdrawals."""
-        self._each(
-            lambda view: view.update_written([(name, post_id, one) for name, one in written])
-        )
-        for name, one in written:
+        self._each(lambda view: view.update_written(written))
+        for name, post_id, one in written:
             if one is None:
                 self.oracle.clear(name, post_id)
             else:

@@ -1,11 +1,8 @@
 """Which feeds take the posts of a group."""
 
-from random import Random
-
 import pytest
 
 from builders.events import post, settings_of
-from feedmill.events.feeds import FeedSpec
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher, PostGroup
 
 SETTINGS = settings_of(
@@ -41,42 +38,3 @@ def test_a_number_that_stands_for_another_group_is_asked_again() -> None:
     groups[0] = PostGroup((), "de", is_reply=False)
     matcher.forget([0])
     assert "lang:de" in matcher.feeds_of(0, groups)
-
-
-def test_drawn_feeds_and_groups_meet_as_their_specs_say() -> None:
-    """Beside a look at each feed, in the order of the settings."""
-    random = Random(5)
-    names = ["a", "b", "c"]
-    for _ in range(40):
-        feeds = {
-            random.choice((f"f{i}", f"community:{random.choice(names)}", f"lang:{names[i % 3]}")): {
-                "include_replies": random.random() < 0.5,
-                "match": {
-                    "communities": random.sample(names, random.randrange(3)),
-                    "langs": random.sample(names, random.randrange(3)),
-                },
-            }
-            for i in range(12)
-        }
-        for name, spec in feeds.items():
-            if ":" in name:
-                del spec["match"]
-        matcher = FeedMatcher(settings_of(*((f"feeds/{name}", s) for name, s in feeds.items())))
-        for _ in range(20):
-            communities = tuple(random.sample(names, random.randrange(3)))
-            group = PostGroup(communities, random.choice((None, *names)), random.random() < 0.5)
-            found = [n for n in matcher.feeds_of(0, [group]) if n in matcher.named]
-            assert found == [n for n in matcher.named if takes(n, matcher.named[n], group)]
-            matcher.forget([0])
-
-
-def takes(name: str, spec: FeedSpec, group: PostGroup) -> bool:
-    kind, _, value = name.partition(":")
-    match = spec.match
-    asked = {"community": {value}}.get(kind, set(match.communities))
-    langs = {"lang": {value}}.get(kind, set(match.langs))
-    return (
-        (spec.include_replies or not group.is_reply)
-        and (not asked or not asked.isdisjoint(group.communities))
-        and (not langs or group.lang in langs)
-    )

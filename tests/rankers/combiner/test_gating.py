@@ -1,5 +1,6 @@
 """`decide_many` and `decide_one` are one rule."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from feedmill.rankers.combiner.gating import (
     decide_many,
     decide_one,
     outcomes_of,
+    passes,
 )
 from feedmill.rankers.combiner.overrides import ActiveOverride
 
@@ -70,6 +72,16 @@ def test_many_decide_as_each_does(policies: tuple[GatePolicy, ...], rows: list[A
         }
         one = decided(by_name, verdicts, {}, int(at), now_ms)
         assert (one.code, one.factor) == (code, factor)
+
+
+def test_what_passes_by_the_short_way_passes_by_the_long_one() -> None:
+    edges = (*ROUNDED, None)
+    for hide_at, demote_at, value, model in product(edges, edges, ROUNDED, ("spam", "rule")):
+        gate = GatePolicy(hide_at=hide_at, demote_at=demote_at)
+        verdicts = {"spam": GateVerdict.of("spam", value, model, "1")}
+        [outcome] = outcomes_of({"spam": gate}, verdicts, {}, 0, 0)
+        if passes(gate, value):
+            assert outcome == GateOutcome("spam", SHOW, 1.0, "")
 
 
 @pytest.mark.parametrize(
