@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from feedmill.events.arms import FeedExperiment
 from feedmill.events.feeds import pattern_of
-from feedmill.events.partition import shard_of
+from feedmill.events.partition import of_shards, shard_of
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner.armed_feed import ArmedFeed, FeedArms
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
@@ -98,10 +98,11 @@ class FeedSet:
 
     def lose(self, shards: AbstractSet[int]) -> list[FeedRanking]:
         """Have no feeds of these shards any more; return those that were there."""
+        named, on_demand = self.matcher.named.keys(), self.on_demand()
         self.matcher.lose(shards)
-        names = [name for name in self.feeds if not self.matcher.may_have(name)]
+        gone = {*(named - self.matcher.named.keys()), *of_shards(on_demand, shards)}
         self._beside = Counter({k: n for k, n in self._beside.items() if k[1] not in shards})
-        return [self.feeds.pop(name) for name in names]
+        return [self.feeds.pop(name) for name in gone & self.feeds.keys()]
 
     def follow(self, settings: Settings, matcher: FeedMatcher) -> None:
         """From here on these settings count, whose feeds are there already."""
