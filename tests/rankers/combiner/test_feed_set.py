@@ -1,13 +1,7 @@
 """`FeedSet`: feeds on demand come and go with posts; those of most authors have the places."""
 
-from random import Random
-
-import pytest
-
-from builders.events import HOUR_MS, NOW_MS
-from builders.ranked_posts import HIDDEN, SHOWN, Posts
+from builders.ranked_posts import HIDDEN, Posts
 from builders.shards import communities, places
-from feedmill.rankers.combiner.feed_places import claim_order
 
 
 def made_feeds(posts: Posts) -> set[str]:
@@ -22,41 +16,6 @@ def test_hidden_posts_make_no_feed_and_take_no_place() -> None:
     assert made_feeds(posts) == {"community:good", "lang:en"}
     assert posts.combiner.places.refused == 0
     assert posts.combiner.places.waiting == {"community:*": 0, "lang:*": 0}
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_which_feeds_have_places_does_not_depend_on_the_order_of_reading(seed: int) -> None:
-    posts, random = Posts(), Random(seed)
-    posts.set("feeds/community:*", places(3))
-    names = communities("c", 20)
-    for i in random.sample(range(60), 60):
-        # The last has two authors, and so does the first, all of whose posts are hidden.
-        spam = HIDDEN if i % 20 < 4 else SHOWN
-        author = f"a{i % 40}" if i % 20 in (0, 19) else f"a{i % 20}"
-        posts.add(f"p{i}", spam=spam, author_id=author, communities=(names[i % 20],))
-        if random.random() < 0.2:
-            posts.settle()
-    feeds = posts.settle()
-    of_one = sorted((f"community:{name}" for name in names[4:19]), key=claim_order)
-    assert set(feeds) - {"global"} == {f"community:{names[19]}", *of_one[:2]}
-    # One that waited has the posts from then, too.
-    assert set(feeds[f"community:{names[19]}"]) == {"p19", "p39", "p59"}
-
-
-def test_a_feed_that_waits_gets_the_place_of_one_that_goes() -> None:
-    posts = Posts()
-    posts.set("feeds/community:*", places(1))
-    first, second, third = communities("c", 3)
-    for i, (name, authors) in enumerate(((first, 4), (second, 2), (third, 1))):
-        for n in range(authors):
-            posts.add(f"p{i}.{n}", communities=(name,))
-    assert made_feeds(posts) == {f"community:{first}"}
-    posts.signal("spam", "p1.0", HIDDEN)
-    posts.signal("spam", "p1.1", HIDDEN)  # so the second has nothing to show when its turn comes
-    for n in range(4):
-        posts.delete(f"p0.{n}")
-    assert set(posts.settle()[f"community:{third}"]) == {"p2.0"}
-    assert posts.combiner.feeds == ("global", f"community:{third}")
 
 
 def test_a_community_of_several_authors_gets_a_place_of_many_invented_ones() -> None:
@@ -124,17 +83,3 @@ def test_a_feed_at_the_border_stays_while_authors_come_and_go() -> None:
         posts.delete(f"p{community}.0")
         assert made_feeds(posts) == placed
         posts.add(f"p{community}.0", communities=(names[community],))
-
-
-def test_a_window_that_ends_takes_authors_away() -> None:
-    posts = Posts()
-    posts.set("feeds/community:*", {**places(1), "window_hours": 1})
-    old, new = communities("c", 2)
-    for n in range(2):
-        posts.add(f"old{n}", communities=(old,), created_at_ms=NOW_MS - HOUR_MS // 2)
-    posts.add("new", communities=(new,))
-    assert made_feeds(posts) == {f"community:{old}"}
-    later_ms = NOW_MS + HOUR_MS // 2 + 1
-    posts.combiner.tick(later_ms)
-    posts.combiner.work(later_ms)
-    assert posts.combiner.feeds == ("global", f"community:{new}")

@@ -188,21 +188,6 @@ def test_of_two_records_of_a_post_the_one_that_counted_further_holds() -> None:
     assert one is not None and one.post_offset == 5
 
 
-def test_counts_of_a_transaction_that_is_aborted_later_are_written_again() -> None:
-    """A restore that went on behind a hanging transaction has read them, and the next may not."""
-    log = [one for one in draw_log(Random(3), 40) if one[1].post_id == "p1"]
-    first = PartitionState(USER_WINDOW)
-    first.count(log)
-    (hanging,) = first.changed.values()
-    heir = PartitionState(USER_WINDOW)
-    heir.restore([Record(0, 0, b"p1", encode_state(hanging))])
-    # What it commits next are the offsets behind these engagements.
-    heir.count(log)
-    (written,) = heir.changed.values()
-    assert encode_state(written) == encode_state(hanging)
-    assert written.through == log[-1][0].offset
-
-
 def test_a_record_that_cannot_be_read_is_passed_over() -> None:
     state = PartitionState()
     too_large = stored("q", 2**70)
@@ -313,15 +298,6 @@ def test_a_post_takes_little_memory(posts: int) -> None:
     taken = (mapped_bytes(state._ids) + packed) / posts
     print(f"{taken:.0f} bytes a post")
     assert taken < 215
-
-
-def test_an_impression_counts_as_much_as_its_position_is_looked_at() -> None:
-    state = PartitionState(examination=(1.0, 0.5))
-    for offset, position in enumerate((0, 1, 7, None)):
-        seen = Engagement("p", f"u{offset}", "impression", START_MS, position=position)
-        state.count([(Record(offset, START_MS, b""), seen)])
-    counters = state.changed["p"].counters
-    assert (counters.counts[0], counters.sums[0]) == (4, 3.0)
 
 
 def edited(read_first: str, at_ms: int) -> PostState:
