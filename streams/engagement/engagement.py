@@ -64,6 +64,8 @@ class EngagementStep(ModelStep):
         super().__init__()
         self._load = load
         self._states: dict[int, PartitionState] = {}
+        # Where its topics ended as it came: up to there others may have shown what Kafka aborted.
+        self._ends: dict[int, tuple[int, int]] = {}
         self._further = FurtherSignals()
         self._brigades = Brigades()
         self._window_ms = WINDOW_MS
@@ -115,6 +117,7 @@ class EngagementStep(ModelStep):
             start, end = change.starts.get(source, 0), change.ends.get(source, 0)
             state = self._restore.begin(partition, self._new_state(), start, end)
             self._states[partition] = state
+            self._ends[partition] = change.ends.get(TopicPartition("posts", partition), 0), end
         self._rescoring.assigned(change)
 
     def prepare(self, likely: AssignmentChange) -> None:
@@ -296,6 +299,9 @@ class EngagementStep(ModelStep):
     ) -> None:
         owner = TopicPartition("posts", partition)
         before = self._states[partition].before(one.post_id)
+        end_of_posts, end = self._ends[partition]
+        if before is not None and before.post_offset < end_of_posts and before.through + 1 < end:
+            before = None  # Whether others changed it or not, it is said again.
         for name, signal in self._further.changed(one, before, work.now_ms):
             writer.add(f"signals.{name}", one.post_id.encode(), encode(signal), owner=owner)
             work.signals.append(WrittenSignal(name, one.post_id, signal))

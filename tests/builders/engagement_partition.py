@@ -53,7 +53,7 @@ class Partition:
         self.written = 0
         self.states: dict[str, PostState] = {}
         self.notes: dict[str, str] = {}
-        self._committed: dict[TopicPartition, int] = {}
+        self._committed = {POSTS: 0, ENGAGEMENTS: 0}
         self.start(model, settings)
 
     def _open(self, connection: object, name: str, **_: int) -> FakeLog:
@@ -89,7 +89,9 @@ class Partition:
         engagements: Sequence[tuple[str, EngagementKind]] = (),
     ) -> None:
         """One cycle on new records: texts of posts (None: deleted) and reactions."""
-        posts_, events = self._posts(posts), self._engagements(engagements)
+        self._add_posts(posts)
+        self.add_engagements(engagements)
+        posts_, events = (self.topics[at][self._committed[at] :] for at in (POSTS, ENGAGEMENTS))
         moved = self.step.poll(self._writer)
         if moved or posts_ or events:
             work = decode_work(
@@ -119,19 +121,18 @@ class Partition:
         lines = [line for line in self.metrics.text().splitlines() if line.startswith(SHARE + "{")]
         return float(lines[0].rpartition(" ")[2]) if lines else None
 
-    def _posts(self, posts: Sequence[tuple[str, str | None]]) -> list[StoredRecord]:
+    def _add_posts(self, posts: Sequence[tuple[str, str | None]]) -> None:
         log = self.topics[POSTS]
         for key, text in posts:
             event = None if text is None else Post(key, "author", NOW_MS, text)
             log.append(record(key, event, offset=len(log), timestamp=NOW_MS))
-        return log[len(log) - len(posts) :]
 
-    def _engagements(self, events: Sequence[tuple[str, EngagementKind]]) -> list[StoredRecord]:
+    def add_engagements(self, events: Sequence[tuple[str, EngagementKind]]) -> None:
+        """Add reactions, for the next cycle."""
         log = self.topics[ENGAGEMENTS]
         for key, kind in events:
             event = Engagement(key, f"user-{len(log)}", kind, NOW_MS)
             log.append(record(key, event, offset=len(log), timestamp=NOW_MS))
-        return log[len(log) - len(events) :]
 
     def _commit(self) -> None:
         for topic, key, value, _ in self._writer.added:

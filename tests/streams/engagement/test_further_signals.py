@@ -111,6 +111,25 @@ def test_a_kill_within_the_pass_changes_no_value(begin: Any, cycles: int) -> Non
     assert made.states == expected.states
 
 
+def test_what_a_dead_worker_may_have_shown_is_written_whether_it_changed_or_not(begin: Any) -> None:
+    settings = weighing(*FURTHER_SIGNALS)
+    made = begin(settings)
+    made.cycle(engagements=[("p57", "impression")] * 300)
+    # It was counted, shown, and never committed.
+    made.add_engagements([("p57", "impression")])
+    made.start(MODEL, settings)
+
+    def written(post_id: str) -> int:
+        before = made.written
+        made.cycle(engagements=[(post_id, "impression")])
+        return int(made.written - before)
+
+    assert written("p57") == len(FURTHER_SIGNALS)
+    assert written("p57") < len(FURTHER_SIGNALS)
+    made.cycle([("new", "a post that the dead worker never had")])
+    assert written("new") < len(FURTHER_SIGNALS)
+
+
 def test_a_deleted_post_has_none(begin: Any) -> None:
     made = begin(weighing("report"))
     made.cycle([("p9", None)])
