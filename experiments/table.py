@@ -30,6 +30,9 @@ from feedmill.events.errors import UsageError
 from feedmill.events.experiment import Experiment
 from feedmill.experiments.sequences import Values
 
+# What pyarrow raises where a value, or a whole type, is not to be had as another type.
+_NO_CAST = (ValueError, NotImplementedError)
+
 DAY_MS = 86_400_000
 MAX_DAYS = 1_000
 
@@ -176,7 +179,7 @@ class _Columns:
     def arms(self, name: str, experiment: Experiment) -> NDArray[np.int64]:
         try:
             column = self._column(name).cast("string").dictionary_encode().combine_chunks()
-        except (ValueError, NotImplementedError):
+        except _NO_CAST:
             raise UsageError(
                 f"{self._path}: expected names, got {self._column(name).type} - in column `{name}`"
             ) from None
@@ -196,7 +199,7 @@ class _Columns:
         column = self._column(name)
         try:
             values = np.asarray(column.cast("float64").to_numpy(), dtype=np.float64)
-        except (ValueError, NotImplementedError):
+        except _NO_CAST:
             raise UsageError(
                 f"{self._path}: expected numbers, got {column.type} - in column `{name}`"
             ) from None

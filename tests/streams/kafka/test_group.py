@@ -265,14 +265,18 @@ def test_a_member_that_waits_longer_than_a_rebalance_takes_joins_by_another_clie
     member.close()
 
 
-def test_topics_beside_are_read_on_by_another_client(kafka: KafkaLog) -> None:
-    consumer = GroupConsumer(
+def with_engagements(kafka: KafkaLog) -> GroupConsumer:
+    return GroupConsumer(
         Connection(kafka.environment),
         "worker",
         owner="one",
         on_revoked=lambda: True,
         beside=["engagements"],
     )
+
+
+def test_topics_beside_are_read_on_by_another_client(kafka: KafkaLog) -> None:
+    consumer = with_engagements(kafka)
     consumer.start()
     found: list[bytes] = []
 
@@ -301,13 +305,7 @@ def test_topics_beside_are_read_on_by_another_client(kafka: KafkaLog) -> None:
 
 
 def test_engagements_of_new_posts_wait_for_the_posts_before_them(kafka: KafkaLog) -> None:
-    consumer = GroupConsumer(
-        Connection(kafka.environment),
-        "worker",
-        owner="one",
-        on_revoked=lambda: True,
-        beside=["engagements"],
-    )
+    consumer = with_engagements(kafka)
     known: set[str] = set()
     consumer.posts_first.is_new = lambda _, post_id: post_id not in known
     consumer.start()
