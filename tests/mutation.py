@@ -26,6 +26,7 @@ MODULES = {
     "features/counters.py": ["tests/features/test_counters.py"],
     "events/settings.py": [
         "tests/events/test_settings.py",
+        "tests/events/test_experiment.py",
         "tests/events/test_settings_refusals.py::test_settings_are_refused_whole_with_their_reasons",
     ],
 }

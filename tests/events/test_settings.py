@@ -208,6 +208,29 @@ def test_a_draft_of_many_records_is_what_one_after_another_gives(
     assert draft.settings().says_as(one_by_one[0]) == refused_all
 
 
+def test_in_a_draft_each_record_meets_what_those_before_it_say() -> None:
+    draft = SettingsDraft(Settings(NAMES))
+    draft.fold(b"weights", record(WEIGHTS), 4)
+    with pytest.raises(BadSetting, match="the record in force has the offset 4"):
+        draft.fold(b"weights", record(WEIGHTS, if_offset=-1), 5)
+    draft.fold(b"weights", record({"quality": 2, "engagement": 2}, if_offset=4), 6)
+    # An arm must differ from its feed, whose weights came just before.
+    arms: list[dict[str, Any]] = [
+        {"name": "control", "share": 5000},
+        {"name": "even", "share": 5000, "weights": {"quality": 2}},
+    ]
+    trial = {"arms": arms, "feeds": ["global"], "salt": "s", "planned_n": 63_000}
+    with pytest.raises(BadSetting, match="settings of its own in the feed"):
+        draft.fold(b"experiments/trial", record(trial), 7)
+    draft.fold(b"weights", record(WEIGHTS), 8)
+    draft.fold(b"experiments/trial", record(trial), 9)
+    with pytest.raises(BadSetting, match="trial"):
+        draft.fold(b"experiments/second", record(trial), 10)
+    with pytest.raises(BadSetting, match="an experiment ends by"):
+        draft.fold(b"experiments/trial", None, 11)
+    assert draft.settings().experiments.keys() == {"trial"}
+
+
 def test_folding_changes_no_older_settings() -> None:
     before = folded(("gates", {"spam": {"hide_at": 0.8}}))
     before.fold(b"gates", record({"spam": {"hide_at": 0.7}}), 1)

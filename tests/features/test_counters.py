@@ -11,6 +11,7 @@ from feedmill.features.counters import (
     KIND_INDEX,
     LONG_DWELL_MS,
     Counters,
+    decayed_count,
     decayed_counts,
     update,
     weight_of,
@@ -53,6 +54,16 @@ def test_the_value_is_the_decayed_sum_by_definition(events: list[Event]) -> None
             if kind != KIND_INDEX["dwell"] or dwell >= LONG_DWELL_MS:
                 expected[kind] += 2.0 ** (-(last - at_ms) / HALF_LIFE_MS)
         np.testing.assert_allclose(values[row], expected, rtol=1e-9, atol=1e-300)
+        latest_ms = max(counters[row].at_ms)
+        for kind in range(len(COUNTED_KINDS)):
+            assert decayed_count(counters[row], kind, latest_ms) == values[row, kind]
+
+
+def test_a_dwell_counts_from_its_least_time_on() -> None:
+    counters, dwell = Counters(), KIND_INDEX["dwell"]
+    for dwell_ms, expected in ((LONG_DWELL_MS - 1, 0), (LONG_DWELL_MS, 1), (None, 1)):
+        update(counters, "dwell", 0, dwell_ms)
+        assert counters.sums[dwell] == expected
 
 
 def test_a_late_event_is_decayed_itself() -> None:

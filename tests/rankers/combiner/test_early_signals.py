@@ -57,11 +57,25 @@ def test_beyond_the_bound_own_signals_of_the_row_that_waited_longest_go_and_are_
         6,
         [True] * 3,
     )
-    assert early.take(3).keys() == {"spam"}
     for offset in (6, 7):
         early.add(9, "novelty", signal("p", offset, 0.1))
     assert early.drop_longest() == 1
+    assert early.take(3).keys() == {"spam"}
     assert (early.dropped, len(early), early.drop_longest()) == (4, 5, None)
+
+
+def test_a_row_whose_own_signals_went_otherwise_is_not_the_one_that_waited_longest() -> None:
+    early = EarlySignals(2, own=["novelty"])
+    for row in (1, 2, 3):
+        early.add(row, "novelty", signal("p", 5, 0.1))
+        if row == 1:
+            early.take(1)
+    early.discard(2, "novelty")
+    assert early.drop_longest() is None
+    for row in (4, 5):
+        early.add(row, "novelty", signal("p", 5, 0.1))
+    assert early.drop_longest() == 3
+    assert (early.dropped, len(early)) == (1, 2)
 
 
 def test_of_workers_no_more_are_to_be_taken_while_too_many_wait() -> None:
