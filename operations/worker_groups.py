@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kafka.admin import KafkaAdminClient
 from kafka.errors import CoordinatorLoadInProgressError
 
+from feedmill.streams.kafka.assignment import POSTS
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.settings.environment import Environment
 
 T = TypeVar("T")
 
-_WORKER = "worker"
+_WORKER, _ENGAGEMENTS = "worker", "engagements"
 # So long a broker may read its groups after a start.
 _LOADED_WITHIN_S = 30.0
 _LOOK_EVERY_S = 0.2
@@ -23,7 +24,11 @@ _LOOK_EVERY_S = 0.2
 
 @dataclass(frozen=True)
 class Member:
-    """A member of a group, and the partitions that it reads; topics without the prefix."""
+    """A member of a group, and the partitions that it reads; topics without the prefix.
+
+    Kafka gives it those of `posts` and `feed-shards`.  A worker that counts engagements reads the
+    same numbers of `engagements` beside its posts.
+    """
 
     client_id: str
     host: str
@@ -94,20 +99,26 @@ def read_groups(environment: Environment, admin: KafkaAdminClient) -> dict[str, 
         return {}
     offsets = admin.list_group_offsets(named)
     return {
-        environment.named(name): Group(
-            found["group_state"],
-            tuple(_member(environment, one) for one in found["members"]),
-            {
-                TopicPartition(environment.named(at.topic), at.partition): committed.offset
-                for at, committed in offsets[name].items()
-            },
-            tuple(committed.metadata.rstrip("\0") for committed in offsets[name].values()),
-        )
+        environment.named(name): _group(environment, found, offsets[name])
         for name, found in admin.describe_groups(named).items()
     }
 
 
-def _member(environment: Environment, found: Mapping[str, Any]) -> Member:
+def _group(
+    environment: Environment, found: Mapping[str, Any], committed: Mapping[Any, Any]
+) -> Group:
+    offsets = {
+        TopicPartition(environment.named(at.topic), at.partition): one.offset
+        for at, one in committed.items()
+    }
+    members = tuple(_member(environment, one, offsets) for one in found["members"])
+    texts = tuple(one.metadata.rstrip("\0") for one in committed.values())
+    return Group(found["group_state"], members, offsets, texts)
+
+
+def _member(
+    environment: Environment, found: Mapping[str, Any], committed: Collection[TopicPartition]
+) -> Member:
     assignment = found["member_assignment"]
     parts = assignment["assigned_partitions"] if isinstance(assignment, dict) else ()
     own = frozenset(
@@ -115,4 +126,6 @@ def _member(environment: Environment, found: Mapping[str, Any]) -> Member:
         for part in parts
         for number in part["partitions"]
     )
-    return Member(found["client_id"], found["client_host"].lstrip("/"), own)
+    beside = {TopicPartition(_ENGAGEMENTS, at.partition) for at in own if at.topic == POSTS}
+    counted = beside.intersection(committed)
+    return Member(found["client_id"], found["client_host"].lstrip("/"), own | counted)

@@ -13,15 +13,18 @@ from builders.kafka_log import KafkaLog, until
 from feedmill.cli.groups import _ranges
 from feedmill.deploy.local import StackAddress
 
+COUNTED = {"engagements:0": 0, "engagements:1": 0}
+
 
 @pytest.fixture
 def kafka(stack: StackAddress, prefix: str) -> KafkaLog:
-    """Two partitions with 30 posts; the group has read the first ten of each partition."""
+    """Two partitions with 30 posts, of which the group has read the first five of each."""
     log = KafkaLog.created(stack.kafka, prefix)
     log.produce("posts", [(f"p{i}".encode(), b"x") for i in range(30)])
     consumer = consumer_of(log)
-    name = log.environment.topic("posts")
-    consumer.commit(offsets=[TopicPartition(name, p, 5) for p in (0, 1)], asynchronous=False)
+    for name, offset in (("posts", 5), ("engagements", 0)):
+        at = [TopicPartition(log.environment.topic(name), p, offset) for p in (0, 1)]
+        consumer.commit(offsets=at, asynchronous=False)
     consumer.close()
     return log
 
@@ -39,10 +42,10 @@ def consumer_of(log: KafkaLog) -> Consumer:
 
 @contextmanager
 def member(log: KafkaLog) -> Iterator[None]:
+    """A member as a whole worker is: it reads engagements beside its posts."""
     consumer = consumer_of(log)
-    topics = ("posts", "engagements", "feed-shards")
-    consumer.subscribe([log.environment.topic(name) for name in topics])
-    until(lambda: len(consumer.assignment()) == 4 + 64, lambda: consumer.poll(0.1))
+    consumer.subscribe([log.environment.topic(name) for name in ("posts", "feed-shards")])
+    until(lambda: len(consumer.assignment()) == 2 + 64, lambda: consumer.poll(0.1))
     yield
     consumer.close()
 
@@ -73,7 +76,7 @@ def test_members_partitions_offsets_and_lag_are_shown(run: Run, kafka: KafkaLog)
     of_posts = [places["posts:0"], places["posts:1"]]
     assert sum(one["end"] for one in of_posts) == 30
     assert all(one["lag"] == one["end"] - 5 and one["offset"] == 5 for one in of_posts)
-    assert places["engagements:0"]["offset"] is None and places["engagements:0"]["lag"] == 0
+    assert places["engagements:0"]["offset"] == places["engagements:0"]["lag"] == 0
     assert "ann" in text and "0-1" in text and "0-63" in text and "posts:1" in text
 
 
@@ -83,9 +86,9 @@ def test_offsets_are_set_while_no_worker_runs(run: Run, kafka: KafkaLog) -> None
     assert refused.exit_code == 1 and "has 1 members: stop all workers first" in refused.output
     dry = run("groups reset-offsets worker posts:1 --to 7 --dry-run")
     assert dry.output == "posts[1]: 5 -> 7\nnothing was changed\n"
-    assert offsets(run) == {"posts:0": 5, "posts:1": 5}
+    assert offsets(run) == {**COUNTED, "posts:0": 5, "posts:1": 5}
     assert run("groups reset-offsets worker posts:1 --to 7 --by ann").exit_code == 0
-    assert offsets(run) == {"posts:0": 5, "posts:1": 7}
+    assert offsets(run) == {**COUNTED, "posts:0": 5, "posts:1": 7}
     assert run("groups reset-offsets worker posts engagements --to latest").exit_code == 0
     ends = {one["partition"]: one["end"] for one in described(run)["partitions"]}
     assert offsets(run) == ends and sum(one["lag"] for one in described(run)["partitions"]) == 0
@@ -110,7 +113,7 @@ def test_what_cannot_be_set_is_refused_and_changes_nothing(
 ) -> None:
     refused = run(f"groups reset-offsets {line}")
     assert refused.exit_code == 1 and reason in refused.output, refused.output
-    assert offsets(run) == {"posts:0": 5, "posts:1": 5}
+    assert offsets(run) == {**COUNTED, "posts:0": 5, "posts:1": 5}
 
 
 def test_where_no_worker_has_run_there_is_no_group(
