@@ -3,9 +3,10 @@
     python benchmarks/bench_memory.py [--posts 1000000] [--redis-posts 300000] [--combiner-only]
 
 The combiner's by the growth of resident memory, while batches of 1,000 records come as in a
-restore: posts, then their five signals, ids of posts and authors of 20 bytes, one author for three
-posts.  First the view alone, with the time of a record and of the longest call; then with the
-decisions and scores of one weighting.  What is stored is compared with what was sent.
+restore: posts, then the signals that default weights ask for, ids of posts and authors of 20 bytes,
+one author for three posts.  First the view alone, with the time of a record and of the longest
+call; then with the decisions and scores of one weighting.  What is stored is compared with what was
+sent.
 The engagement counts' by the growth of resident memory in a restore of `counters`.
 Redis' by the growth of `used_memory` while a combiner of the same posts is written to a Redis of
 its own, without a prefix: unless told otherwise 501 feeds, of 500 posts each.
@@ -24,12 +25,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import redis
+from live_posts import NAMES, WRITTEN
 from machine import describe
 from own_redis import own_redis
 
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
-from feedmill.events.signal import Signal, SignalNames
+from feedmill.events.signal import FURTHER_SIGNALS, Signal
 from feedmill.features.counters import Counters
 from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.combiner.feed_scores import FeedScores
@@ -43,11 +45,12 @@ from feedmill.streams.redis.cluster import open_pipeline
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.settings.clock import now_ms
 
-NAMES = SignalNames()
 TOKEN = 1_790_000_000_000
 DAY_MS = 86_400_000
 VERSION = "56e6e21cd4ce"  # as long as those of shipped models
 COMMUNITIES = 50
+# Those whose revision is the last offset counted.
+COUNTED = {"engagement", *FURTHER_SIGNALS}
 _SLICE = 1000
 
 
@@ -75,7 +78,6 @@ def batch_of(
     ]
     signals = {
         name: [
-            # Of engagement the revision is the last offset counted.
             Signal(
                 post_id,
                 i,
@@ -83,11 +85,11 @@ def batch_of(
                 name,
                 VERSION,
                 at_ms,
-                revision=i if name == "engagement" else 0,
+                revision=i if name in COUNTED else 0,
             )
             for i, post_id in enumerate(ids, start)
         ]
-        for name in NAMES.all
+        for name in WRITTEN
     }
     return posts, signals
 
@@ -133,7 +135,7 @@ def in_view(posts: int) -> None:
     scores = FeedScores(view, settings.weights_of(""), decisions)
     scores.update(slice(0, view.capacity))
     scored = resident_bytes() - before
-    records = posts * (1 + len(NAMES.all))
+    records = posts * (1 + len(WRITTEN))
     print(
         f"view:     {alone / posts:.0f} bytes a live post at {posts:,}, {scored / posts:.0f} with"
         f" scores; {timed.total_s / records * 1e6:.2f} us a record, the longest call"
@@ -148,8 +150,8 @@ def check(view: PostView, posts: int, at_ms: int) -> None:
         row = view.row_of(f"post-{i:015d}")
         assert row is not None
         assert (view.post.offset[row], view.author_of(row)) == (i, f"user-{i // 3:015d}")
-        for name in NAMES.all:
-            revision = i if name == "engagement" else 0
+        for name in WRITTEN:
+            revision = i if name in COUNTED else 0
             value = float(np.float32(value_of(i)))
             assert view.signal(row, name) == (value, name, VERSION, i, at_ms, None, revision)
 
@@ -195,7 +197,7 @@ def fill_as_live(
         post.created_at_ms + late for post, late in zip(posts, _waits(rng, 500, posts), strict=True)
     ]
     view.update_posts(posts, offsets, arrived)
-    for name in NAMES.all:
+    for name in WRITTEN:
         values = rng.random(len(posts), np.float32).astype(np.float64)
         if name in NAMES.gates:
             values = np.where(rng.random(len(posts)) < 0.05 / 3, values, values * 0.5)

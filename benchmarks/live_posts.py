@@ -1,9 +1,9 @@
 """Live posts as an installation holds them after a day: written to Kafka as records, not judged.
 
-Of each post there are its record, a signal of every model and its counts.  Superseded are older
-signals of engagement, two a post unless told otherwise, and half as many older counts.  The posts'
-records have the times of the last 24 hours, so that the memory of near copies is as long as in
-life.
+Of each post there are its record, the signals that default weights ask for and its counts.
+Superseded are older signals of engagement, two a post unless told otherwise, and half as many older
+counts.  The posts' records have the times of the last 24 hours, so that the memory of near copies
+is as long as in life.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from load import texts
 from feedmill.events.decode import encode
 from feedmill.events.partition import partitions_of
 from feedmill.events.post import Post
-from feedmill.events.signal import Signal
+from feedmill.events.settings import Settings
+from feedmill.events.signal import Signal, SignalNames
 from feedmill.features.counters import Counters, update
 from feedmill.streams.engagement.packed_states import PostState, encode_state
 from feedmill.streams.settings.environment import Environment
@@ -32,6 +33,9 @@ POSTS_A_COMMUNITY = 600
 MOST_COMMUNITIES = 900  # a pattern has 1,000 feeds unless a setting says otherwise
 OLDER_ENGAGEMENT = 2
 VERSION = "56e6e21cd4ce"  # as long as those of shipped models
+NAMES = SignalNames()
+# What an engine writes whose weights nobody has set.
+WRITTEN = tuple(n for n in NAMES.all if n in NAMES.gates or n in Settings(NAMES).weighed)
 _HIDDEN = 0.05
 _TEXTS = 5_000
 
@@ -82,7 +86,7 @@ class LivePosts:
             rows = self._rows(self._older - number)
             self._write_signal("engagement", seed=number, rows=rows)
         self._write_counters(events=1, rows=self._rows(self._older / 2))
-        for seed, name in enumerate(self._environment.signals.all):
+        for seed, name in enumerate(WRITTEN):
             self._write_signal(name, seed=10 + seed)
         self._write_counters(events=2)
         self._flush()
