@@ -65,10 +65,6 @@ class FilterRules:
         """Take over the lists that are in force now, between batches."""
         self.in_force = replace(self.in_force, lists=lists)
 
-    def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[RuleMatch | None]:
-        """The rule or list that decides for each post, as `RulesAndLists.verdicts`."""
-        return self.in_force.verdicts(posts, at_ms)
-
     def value_of(self, match: RuleMatch) -> float:
         """The gate's value, a float32, that has the verdict's effect under the gates in force."""
         return {"hide": 1.0, "demote": self._demoting, "allow": 0.0}[match.verdict]

@@ -19,8 +19,7 @@ import numpy.typing as npt
 from feedmill.events.post import Post
 from feedmill.events.rules import RuleAction
 from feedmill.features.hosts import domains_of_post
-from feedmill.features.text.byte_rows import encode
-from feedmill.filters.phrase_keys import PhraseKeys, RunFinder
+from feedmill.filters.phrase_keys import PhraseKeys, RunFinder, encode
 from feedmill.filters.rules import VERDICT_RANK, RuleMatch, authors_of, hashes_of
 
 ListKind = Literal["domains", "phrases", "media", "authors"]

@@ -26,14 +26,15 @@ from feedmill.features.text.byte_rows import (
     ByteRows,
     Bytes,
     Indices,
-    encode,
+    TextChunk,
+    Tokens,
+    WordRows,
     four_bytes,
     odd_multipliers,
     word_bounds,
 )
 from feedmill.features.text.interleaved_weights import InterleavedWeights, LaneSums, Weights
 from feedmill.features.text.normalise import deobfuscate, normalise_characters, obfuscated_rows
-from feedmill.features.text.text_chunk import TextChunk, Tokens, WordRows
 
 HASH_BITS = 18
 # The tokens of a window of some 200 characters: what a longer text has counts in proportion.
@@ -201,18 +202,18 @@ def _chunks(texts: Sequence[str]) -> Iterator[TextChunk]:
 
 
 def _chunk(texts: list[str]) -> TextChunk:
-    raw = ByteRows.of([encode(t) for t in texts])
+    raw = ByteRows.of(texts)
     obfuscated = obfuscated_rows(raw).tolist()
     if obfuscated:
         for row in obfuscated:
             texts[row] = deobfuscate(texts[row])
-        raw = ByteRows.of([encode(t) for t in texts])
+        raw = ByteRows.of(texts)
     raw_words = word_bounds(raw)
     if all(map(str.isascii, texts)):
         rows, bounds = raw, raw_words
     else:
         # Only Python knows the lower case beyond ASCII.  It may change lengths: a second layout.
-        rows = ByteRows.of([encode(t.lower()[:MAX_TEXT_CHARACTERS]) for t in texts])
+        rows = ByteRows.of([text.lower()[:MAX_TEXT_CHARACTERS] for text in texts])
         bounds = word_bounds(rows)
     folded = ByteRows(FOLDED.take(rows.buffer), rows.starts, rows.ends)
     words = _hashed_words(folded.buffer, *bounds)

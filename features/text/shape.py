@@ -21,10 +21,10 @@ from feedmill.features.text.byte_rows import (
     ByteRows,
     Bytes,
     Indices,
+    TextChunk,
     four_bytes,
 )
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.features.text.text_chunk import TextChunk
 
 Mask = npt.NDArray[np.bool_]
 Fours = npt.NDArray[np.uint32]
