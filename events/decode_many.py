@@ -12,7 +12,7 @@ from typing import cast
 import msgspec
 import numpy as np
 
-from feedmill.events.limits import are_ids, is_name, lines_of_ids
+from feedmill.events.limits import is_name, lines_of_ids
 from feedmill.events.post import Post
 from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.events.signal import MAX_FLOAT32, Signal, SignalNames, has_unit_range
@@ -44,7 +44,7 @@ def decode_posts(keys: Texts, values: Texts) -> list[Post] | None:
     names.discard(None)
     are_names = all(map(is_name, cast("set[str]", names)))
     are_kept = True not in [post.deleted for post in posts]
-    return posts if are_kept and are_names and are_ids(ids) else None
+    return posts if are_kept and are_names and lines_of_ids(ids) is not None else None
 
 
 def decode_signals(

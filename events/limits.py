@@ -97,16 +97,11 @@ def check_id(value: str, path: str) -> None:
         )
 
 
-def are_ids(values: Sequence[str]) -> bool:
-    """Whether `check_id` accepts every value, all ASCII; False is no answer.
-
-    Types limit their lengths already.
-    """
-    return lines_of_ids(values) is not None
-
-
 def lines_of_ids(values: Sequence[str]) -> bytes | None:
-    """Return ids joined by line breaks; None where `are_ids` says False."""
+    """Return ids joined by line breaks; None unless they are ASCII and `check_id` accepts each.
+
+    None is no answer: an id beyond ASCII may be good.  Types limit their lengths already.
+    """
     joined = "\n".join(values)
     if not joined.isascii() or joined.count("\n") >= max(1, len(values)) or not all(values):
         return None

@@ -92,13 +92,10 @@ class FeedRanking:
         created_ms = post.created_ms.item(row)
         is_others = self._authors and self._view.author_of(row) not in self._authors
         is_out = is_others or created_ms < self._cutoff_ms(now_ms)
-        return self._rank_one(row, created_ms, post.author.item(row), is_out=bool(is_out))
-
-    def _rank_one(self, row: int, created_ms: int, author: int, *, is_out: bool) -> bool:
-        score = -np.inf if is_out else self.scores.score.values.item(row)
+        score = -np.inf if is_out else self.scores.score.cells[row]
         if score > -np.inf:
             self._oldest_ms = min(self._oldest_ms, created_ms)
-        return self.list.update_one(row, score, author)
+        return self.list.update_one(row, score, post.author.item(row))
 
     def leave(self, rows: Rows) -> bool:
         """These posts are not of the feed any more; whether its list changed.

@@ -271,7 +271,7 @@ class TextModelStep(CanaryStep):
         partition = partition_of(posts[0].post_id.encode(), self.context.partitions)
         model = self.model_at(partition)
         verdicts = score_posts(model, batch)
-        if poisoned := self.context.poisoned(partition):
+        if poisoned := self.context.poisoned.get(partition):
             verdicts.errors = {**verdicts.errors, **poison_of(records, poisoned)}
         if standing is not None:
             self.decide_again(records, batch, standing, verdicts)
