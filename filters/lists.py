@@ -86,11 +86,12 @@ class ListSet:
     """The lists of one filter; it never changes.
 
     Of several that match, `allow` goes before `hide`, `hide` before `demote`, then the first by
-    name, as among rules.
+    name, as among rules.  There are `count` of them.
     """
 
     def __init__(self, lists: Sequence[PostList]) -> None:
         ranked = sorted(lists, key=lambda one: (VERDICT_RANK[one.verdict], one.name))
+        self.count = len(ranked)
         self._matches = [RuleMatch(one.verdict, one.label) for one in ranked]
         self._by_kind = {
             kind: [(rank, one) for rank, one in enumerate(ranked) if one.kind == kind]
@@ -101,18 +102,15 @@ class ListSet:
         ]
         self._run_finder = RunFinder([keys for _, _, keys in self._phrase_lists])
 
-    def __len__(self) -> int:
-        return len(self._matches)
-
     def verdicts(self, posts: Sequence[Post]) -> list[RuleMatch | None]:
         """Return the list that decides for each post, None where none has anything of it."""
-        best = np.full(len(posts), len(self._matches))
+        best = np.full(len(posts), self.count)
         for kind, lists in self._by_kind.items():
             if lists:
                 self._match(kind, lists, posts, best)
         if self._phrase_lists:
             self._match_phrases(posts, best)
-        return [self._matches[rank] if rank < len(self._matches) else None for rank in best]
+        return [self._matches[rank] if rank < self.count else None for rank in best]
 
     @staticmethod
     def _match(

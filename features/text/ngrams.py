@@ -9,7 +9,7 @@ Weinberger et al. 2009).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from itertools import accumulate
 from typing import NamedTuple
@@ -115,7 +115,7 @@ class TextBatch:
         self.texts = texts
         self._interleaved = interleaved
         self._lane_sums: LaneSums | None = None
-        self._matrices: dict[str, npt.NDArray[np.float32]] = {}
+        self.shape: npt.NDArray[np.float32] | None = None  # see `shape_matrix`
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -124,14 +124,6 @@ class TextBatch:
     def chunks(self) -> tuple[TextChunk, ...]:
         """The texts in order, in chunks of bounded size; no text is split.  Hashed on first use."""
         return tuple(_chunks(self.texts))
-
-    def matrix(
-        self, name: str, compute: Callable[[TextBatch], npt.NDArray[np.float32]]
-    ) -> npt.NDArray[np.float32]:
-        """Return what `compute` makes of the texts; by each name once, then the same array."""
-        if name not in self._matrices:
-            self._matrices[name] = compute(self)
-        return self._matrices[name]
 
     def weighted_sums(self, weights: Weights, word_factor: int = 1) -> npt.NDArray[np.int64]:
         """Sum the weights of all tokens of each text.

@@ -187,8 +187,9 @@ class PostView:
             else:
                 # Nearly all.  No row with a post was freed since it was looked up.
                 if name not in changed:
-                    self._have_written(name)
                     changed[name] = []
+                    if name not in self.written:
+                        self._begin_to_write(name)
                 if self.signals[name].update(row, signal, signal.post_offset):
                     changed[name].append(row)
         for name, some in changed.items():
@@ -232,14 +233,14 @@ class PostView:
 
     def _store(self, row: int, name: str, signal: Signal) -> None:
         """Take a signal about the present or an earlier version."""
-        self._have_written(name)
+        if name not in self.written:
+            self._begin_to_write(name)
         if self.signals[name].update(row, signal, self.post.offset.item(row)):
             self.changed.note((row,), self.bits[name])
 
-    def _have_written(self, name: str) -> None:
-        if name not in self.written:
-            names = {name, *self.written}
-            self.written = {one: bit for one, bit in self.bits.items() if one in names}
+    def _begin_to_write(self, name: str) -> None:
+        names = {name, *self.written}
+        self.written = {one: bit for one, bit in self.bits.items() if one in names}
 
     def _wait(self, row: int, name: str, signal: Signal, timestamp_ms: int = 0) -> bool:
         """Let a signal of a coming version wait; whether it, or a later one that waits, does."""
@@ -350,7 +351,8 @@ class PostView:
 
     def is_overridden(self, row: int) -> bool:
         """Whether some override is about the post in this row or its author."""
-        return self.overridden.holds(row, self.post.author.item(row))
+        author = self.post.author.item(row)
+        return len(self.overrides) > 0 and self.overridden.holds(row, author)
 
     def overrides_of(
         self, row: int, gates: Sequence[str], now_ms: int

@@ -79,6 +79,7 @@ class FilterStep(TextModelStep):
     def settings_changed(self, settings: Settings) -> None:
         self._rules.follow(settings)
         self._changed_at = settings.change_offsets.get(f"rules/{self.name}", _NEVER)
+        self.revision = self._changed_at + 1
         self._guard.settings_changed(settings)
         self.rescoring.follow(self.model.version, self.rules_version())
 
@@ -92,10 +93,6 @@ class FilterStep(TextModelStep):
         """Return the last changes of the rules, in `config`, and of the lists, in `models`."""
         lists = f" {self._lists_at}" if self._lists_at != _NEVER else ""
         return f"{self._changed_at}{lists}"
-
-    def revision(self) -> int:
-        """Return the offset after the last change of the filter's rules; 0 before any."""
-        return self._changed_at + 1
 
     def on_assigned(self, change: AssignmentChange) -> None:
         super().on_assigned(change)
@@ -184,7 +181,7 @@ class FilterStep(TextModelStep):
             else:
                 signal = old.with_rule(self._verdict_of(hit), now_ms)
             if msgspec.structs.replace(signal, at_ms=old.at_ms) != old:
-                changed.append(signal.with_revision(max(old.revision, self.revision())))
+                changed.append(signal.with_revision(max(old.revision, self.revision)))
         return changed
 
     @property
