@@ -131,7 +131,7 @@ def test_a_command_is_one_file_and_one_line(tmp_path: Path) -> None:
 
 def test_a_feature_is_one_file_and_one_line(tmp_path: Path) -> None:
     registry = "features/registry.py"
-    imported = "from feedmill.features.post_batch import PostBatch\n"
+    imported = "from feedmill.features.feature_group import FeatureGroup\n"
     tree = grow_tree(
         tmp_path / "tree",
         {"features/questions.py": FEATURE},
