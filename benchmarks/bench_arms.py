@@ -109,8 +109,8 @@ def _fields(gate: Any) -> dict[str, Any]:
 def memory(combiner: Combiner, posts: int) -> float:
     """Bytes a post that scores and decisions of the arms take beside those of the feed."""
     found = combiner._policies
-    columns = [scores.score.nbytes for scores in found._scores.values()]
-    columns += [d.code.nbytes + d._factor.values.nbytes for d in found._decisions.values()]
+    columns = [scores.score.values.nbytes for scores in found._scores.values()]
+    columns += [d.code.values.nbytes + d.factor.values.nbytes for d in found._decisions.values()]
     return sum(columns) / posts
 
 

@@ -126,7 +126,7 @@ def in_view(posts: int) -> None:
         timed(partial(view.update_posts, some, offsets, [at_ms] * len(some)))
         for name, of_name in signals.items():
             timed(partial(view.update_signals, name, of_name))
-        timed(view.take_changed)
+        timed(view.changed.take)
     check(view, posts, at_ms)
     alone = resident_bytes() - before
     settings = Settings(NAMES)

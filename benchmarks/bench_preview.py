@@ -43,15 +43,15 @@ def best_by_sorting(view: PostView, settings: Settings) -> list[str]:
     total = np.zeros(len(rows))
     weights = settings.weights_of("global")
     for name, weight in weights.objectives.items():
-        total += weight * weights.scale[name] * view.signals[name].value[rows].astype(float)
+        total += weight * weights.scale[name] * view.signals[name].value.values[rows].astype(float)
     for name, gate in settings.gates_of("global").items():
-        value = view.signals[name].value[rows]
+        value = view.signals[name].value.values[rows]
         total[value >= np.float32(gate.demote_at or 2)] *= gate.demote_factor
         total[value >= np.float32(gate.hide_at or 2)] = 0
     with np.errstate(divide="ignore"):
         scores = np.log2(total)
     for name, cost in weights.costs.items():
-        scores -= cost * view.signals[name].value[rows].astype(float)
+        scores -= cost * view.signals[name].value.values[rows].astype(float)
     scores += view.post.created_ms[rows] / (24.0 * HOUR_MS)
     found: list[str] = []
     of_author: Counter[int] = Counter()

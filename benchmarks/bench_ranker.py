@@ -221,7 +221,7 @@ def measure(
     ranker = Ranker(combiner, pipeline)
     combiner.work(NOW_MS)
     check(combiner, NOW_MS)
-    scores = combiner.ranking("global").scores.score[:posts].copy()
+    scores = combiner.ranking("global").scores.score.values[:posts].copy()
     log = Log(values, np.where(scores > -np.inf, scores, scores[scores > -np.inf].min()))
     if not isinstance(pipeline, NoRedis):
         combiner.rewrite_all()

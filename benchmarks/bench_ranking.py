@@ -146,9 +146,9 @@ def check(combiner: Combiner, now_ms: int = NOW_MS) -> None:
     """`global` is what sorting all posts gives."""
     ranking, view = combiner.ranking("global"), combiner.view
     rows = view.live_rows()
-    is_shown = ranking.scores.score[rows] > -np.inf
+    is_shown = ranking.scores.score.values[rows] > -np.inf
     rows = rows[is_shown & ranking.in_window(rows, now_ms)]
-    scores = ranking.scores.score[rows].tolist()
+    scores = ranking.scores.score.values[rows].tolist()
     by_score = sorted(zip(scores, map(view.ids.__getitem__, rows.tolist()), strict=True))
     of_author: Counter[str] = Counter()
     best: list[tuple[str, float]] = []

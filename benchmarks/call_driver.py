@@ -40,7 +40,7 @@ _WATCHED = (
 _SMALL = {"row_of", "author_of", "update_post", "update_signal", "spec_of", "grow", "feeds_of"}
 _SMALL |= {"count", "names_of", "is_on_demand", "mark_feed", "scores", "takes", "rank", "change"}
 _SMALL |= {"is_overridden", "holds", "clear_signal", "update", "overrides_of", "on_demand_of"}
-_SMALL |= {"in_force", "has", "follow", "renewal", "note", "mark", "factor_of", "factors", "new"}
+_SMALL |= {"in_force", "has", "follow", "renewal", "note", "mark", "new"}
 _SMALL |= {"drop_old", "decisions", "replace", "leave", "in_window"}
 _KEPT = {"update_posts", "__init__"}
 

@@ -88,7 +88,7 @@ def filled(posts: int, found: int = FOUND) -> tuple[Combiner, dict[str, npt.NDAr
     for name in WRITTEN:
         column = view.signals[name]
         values[name] = rng.beta(1, 30 if name in NAMES.gates else 12, posts).astype(np.float32)
-        column._value.values[part] = values[name]
+        column.value.values[part] = values[name]
         column._state.values[part] = column._model_state((name, VERSION)) | _CURRENT
         column._at_ms.values[part] = NOW_MS
     combiner._ranked_group.grow(view.capacity)

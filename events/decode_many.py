@@ -12,7 +12,7 @@ from typing import cast
 import msgspec
 import numpy as np
 
-from feedmill.events.limits import are_ids, is_name, lines_of_ids
+from feedmill.events.limits import is_id, is_name
 from feedmill.events.post import Post
 from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.events.signal import MAX_FLOAT32, Signal, SignalNames, has_unit_range
@@ -23,6 +23,8 @@ Texts = Sequence[bytes | None]
 _post = msgspec.json.Decoder(Post)
 _signals = msgspec.json.Decoder(list[Signal])
 _BEGIN, _END = b"{}"
+# What an id cannot have of ASCII, but the line break, which stands between ids.
+_NOT_IN_IDS = bytes(c for c in range(128) if not is_id(chr(c))).replace(b"\n", b"")
 
 
 def decode_posts(keys: Texts, values: Texts) -> list[Post] | None:
@@ -44,7 +46,7 @@ def decode_posts(keys: Texts, values: Texts) -> list[Post] | None:
     names.discard(None)
     are_names = all(map(is_name, cast("set[str]", names)))
     are_kept = True not in [post.deleted for post in posts]
-    return posts if are_kept and are_names and are_ids(ids) else None
+    return posts if are_kept and are_names and _lines_of_ids(ids) is not None else None
 
 
 def decode_signals(
@@ -72,7 +74,7 @@ def decode_signals(
 
 def _have_keys(post_ids: Sequence[str], keys: Texts) -> bool:
     """Whether these are ids, and the keys are theirs."""
-    lines = lines_of_ids(post_ids)
+    lines = _lines_of_ids(post_ids)
     try:
         return lines is not None and lines == b"\n".join(cast("Sequence[bytes]", keys))
     except TypeError:
@@ -94,3 +96,15 @@ def _joined(values: Sequence[bytes]) -> bytes:
     text, ends = np.frombuffer(joined, np.uint8), np.cumsum(sizes + 1) - 2
     are_whole = (text[ends - sizes + 1] == _BEGIN).all() and (text[ends] == _END).all()
     return joined if are_whole and np.count_nonzero(text == _BEGIN) == len(values) else b""
+
+
+def _lines_of_ids(values: Sequence[str]) -> bytes | None:
+    """Return ids joined by line breaks; None unless they are ASCII and `check_id` accepts each.
+
+    None is no answer: an id beyond ASCII may be good.  Types limit their lengths already.
+    """
+    joined = "\n".join(values)
+    if not joined.isascii() or joined.count("\n") >= max(1, len(values)) or not all(values):
+        return None
+    text = joined.encode()
+    return text if len(text.translate(None, _NOT_IN_IDS)) == len(text) else None

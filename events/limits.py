@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Annotated
 
@@ -70,10 +70,8 @@ Sha256 = Annotated[str, Meta(pattern=SHA256_PATTERN)]
 ShortText = Annotated[str, Meta(max_length=4096)]
 
 
-_is_id = re.compile(ID_PATTERN).match
+is_id = re.compile(ID_PATTERN).match
 _match_name = re.compile(NAME_PATTERN).match
-# What an id cannot have of ASCII, but the line break, which stands between ids.
-_NOT_IN_IDS = bytes(c for c in range(128) if not _is_id(chr(c))).replace(b"\n", b"")
 
 
 def check_id(value: str, path: str) -> None:
@@ -84,7 +82,7 @@ def check_id(value: str, path: str) -> None:
     BadEvent
         With `path`, the place of the id in the record.
     """
-    if not _is_id(value):
+    if not is_id(value):
         raise BadEvent(f"Expected {ID_MEANING} - at `{path}`")
     if value.isascii():
         return
@@ -95,23 +93,6 @@ def check_id(value: str, path: str) -> None:
             f"Expected an id of at most {MAX_ID_BYTES} bytes, all characters printable, got {got}"
             f" - at `{path}`"
         )
-
-
-def are_ids(values: Sequence[str]) -> bool:
-    """Whether `check_id` accepts every value, all ASCII; False is no answer.
-
-    Types limit their lengths already.
-    """
-    return lines_of_ids(values) is not None
-
-
-def lines_of_ids(values: Sequence[str]) -> bytes | None:
-    """Return ids joined by line breaks; None where `are_ids` says False."""
-    joined = "\n".join(values)
-    if not joined.isascii() or joined.count("\n") >= max(1, len(values)) or not all(values):
-        return None
-    text = joined.encode()
-    return text if len(text.translate(None, _NOT_IN_IDS)) == len(text) else None
 
 
 @lru_cache(maxsize=4096)

@@ -53,7 +53,8 @@ _DOT_INSIDE_ASCII = re.compile(r"\.[^\s.]")
 def hosts_of(post: Post) -> tuple[str, ...]:
     """Return the hosts of a post's links, then of its text, each once; not those of its media."""
     link_hosts = [host for link in post.links or () if (host := host_of(link))]
-    return tuple(dict.fromkeys([*link_hosts, *_split(_lines_of_hosts(post.text))]))
+    in_text = _split(_lines_of_hosts(post.text)) if _has_dot_inside(post.text) else ()
+    return tuple(dict.fromkeys([*link_hosts, *in_text]))
 
 
 def domains_of_post(post: Post) -> Collection[str]:

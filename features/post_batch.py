@@ -12,7 +12,6 @@ import numpy.typing as npt
 from feedmill.events.post import Post
 from feedmill.features.history.near_duplicates import SignatureBatch, minhash, sketches_of
 from feedmill.features.links import linked_hosts, path_words
-from feedmill.features.media import MediaKinds, media_kinds
 from feedmill.features.text.interleaved_weights import InterleavedWeights
 from feedmill.features.text.ngrams import TextBatch
 
@@ -48,11 +47,6 @@ class PostBatch:
     def characters(self) -> npt.NDArray[np.int64]:
         """How long each text is: (posts,)."""
         return np.array([len(post.text) for post in self.posts], dtype=np.int64)
-
-    @cached_property
-    def media_kinds(self) -> MediaKinds:
-        """The kind of media of each post: (posts,) int8."""
-        return media_kinds(self.posts)
 
     @cached_property
     def signatures(self) -> SignatureBatch:

@@ -20,12 +20,12 @@ class RulesAndLists:
     lists: ListSet
 
     def __len__(self) -> int:
-        return len(self.rules) + len(self.lists)
+        return len(self.rules) + self.lists.count
 
     def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[RuleMatch | None]:
         """The rule, else the list, that decides for each post; as `RuleSet.verdicts`."""
         decided = self.rules.verdicts(posts, at_ms)
-        if len(self.lists):
+        if self.lists.count:
             # A list looks at many posts at once, and only at those that no rule has decided.
             open_rows = [row for row, match in enumerate(decided) if match is None]
             matches = self.lists.verdicts([posts[row] for row in open_rows])
@@ -64,10 +64,6 @@ class FilterRules:
     def follow_lists(self, lists: ListSet) -> None:
         """Take over the lists that are in force now, between batches."""
         self.in_force = replace(self.in_force, lists=lists)
-
-    def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[RuleMatch | None]:
-        """The rule or list that decides for each post, as `RulesAndLists.verdicts`."""
-        return self.in_force.verdicts(posts, at_ms)
 
     def value_of(self, match: RuleMatch) -> float:
         """The gate's value, a float32, that has the verdict's effect under the gates in force."""

@@ -19,8 +19,7 @@ import numpy.typing as npt
 from feedmill.events.post import Post
 from feedmill.events.rules import RuleAction
 from feedmill.features.hosts import domains_of_post
-from feedmill.features.text.byte_rows import encode
-from feedmill.filters.phrase_keys import PhraseKeys, RunFinder
+from feedmill.filters.phrase_keys import PhraseKeys, RunFinder, encode
 from feedmill.filters.rules import VERDICT_RANK, RuleMatch, authors_of, hashes_of
 
 ListKind = Literal["domains", "phrases", "media", "authors"]
@@ -87,11 +86,12 @@ class ListSet:
     """The lists of one filter; it never changes.
 
     Of several that match, `allow` goes before `hide`, `hide` before `demote`, then the first by
-    name, as among rules.
+    name, as among rules.  There are `count` of them.
     """
 
     def __init__(self, lists: Sequence[PostList]) -> None:
         ranked = sorted(lists, key=lambda one: (VERDICT_RANK[one.verdict], one.name))
+        self.count = len(ranked)
         self._matches = [RuleMatch(one.verdict, one.label) for one in ranked]
         self._by_kind = {
             kind: [(rank, one) for rank, one in enumerate(ranked) if one.kind == kind]
@@ -102,18 +102,15 @@ class ListSet:
         ]
         self._run_finder = RunFinder([keys for _, _, keys in self._phrase_lists])
 
-    def __len__(self) -> int:
-        return len(self._matches)
-
     def verdicts(self, posts: Sequence[Post]) -> list[RuleMatch | None]:
         """Return the list that decides for each post, None where none has anything of it."""
-        best = np.full(len(posts), len(self._matches))
+        best = np.full(len(posts), self.count)
         for kind, lists in self._by_kind.items():
             if lists:
                 self._match(kind, lists, posts, best)
         if self._phrase_lists:
             self._match_phrases(posts, best)
-        return [self._matches[rank] if rank < len(self._matches) else None for rank in best]
+        return [self._matches[rank] if rank < self.count else None for rank in best]
 
     @staticmethod
     def _match(

@@ -17,7 +17,7 @@ from feedmill.events.errors import BadArtifact
 from feedmill.events.gates import DEMOTE_AT
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.registry import FEATURE_GROUPS, feature_columns
+from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.filters.raised_values import raise_by_domains, raise_self_labelled
 from feedmill.models.artifact import Arrays, Artifact
 from feedmill.models.text_model import (
@@ -176,7 +176,7 @@ class FilterModel:
         total = sum(scores, cast(Scores, self.bias))
         start = len(self.ngram_models)
         for group in self.evidence.groups:
-            columns = feature_columns(batch, group)
+            columns = batch.computed(FEATURE_GROUPS[group].compute)
             weights = self.weights[start : start + columns.shape[1]]
             start += len(weights)
             if np.count_nonzero(columns):
@@ -188,7 +188,7 @@ class FilterModel:
         """Return the columns that are weighed, by `Evidence.names`: (posts, columns) float64."""
         views = zip(self.ngram_models, self.evidence.views, strict=True)
         scores = np.stack([view_score(model, view, batch) for model, view in views], axis=1)
-        groups = (feature_columns(batch, group) for group in self.evidence.groups)
+        groups = (batch.computed(FEATURE_GROUPS[group].compute) for group in self.evidence.groups)
         return np.concatenate([scores, *groups], axis=1)
 
     @classmethod

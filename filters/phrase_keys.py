@@ -19,7 +19,6 @@ from feedmill.features.text.byte_rows import (
     Hashes,
     Indices,
     byte_set,
-    encode,
 )
 from feedmill.filters.phrase_words import (
     has_symbols,
@@ -205,6 +204,11 @@ def _chunks(
         size += len(row) + 1
     if chunk:
         yield owners, chunk
+
+
+def encode(text: str) -> bytes:
+    """Return a text in UTF-8; a lone surrogate becomes a question mark."""
+    return text.encode("utf-8", "replace")
 
 
 def joined(found: Sequence[str]) -> bytes:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
-from feedmill.features.text.byte_rows import ByteRows, Indices, encode, word_bounds
+from feedmill.features.text.byte_rows import ByteRows, Indices, TokenBlock, word_bounds
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.features.text.text_chunk import TokenBlock
 from feedmill.models.text_model import NgramModel, Scores
 
 
@@ -22,7 +21,7 @@ def word_parts(model: NgramModel, text: str) -> dict[str, float]:
     (chunk,) = batch.chunks
     clean = bytes(chunk.raw.buffer[1 : chunk.raw.ends[0] - 1]).decode("utf-8", "replace")
     folded = clean if clean.isascii() else clean.lower()[:MAX_TEXT_CHARACTERS]
-    rows = ByteRows.of([encode(folded.lower())])
+    rows = ByteRows.of([folded.lower()])
     starts, ends, _, _ = word_bounds(rows)
     parts = np.zeros(max(len(starts), 1))
     # The byte n-grams come first, the shortest of 3 bytes; then words, then pairs.

@@ -27,8 +27,14 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
 from feedmill.models.artifact import Arrays, Artifact
-from feedmill.models.linear_text import FEATURES, LinearText, read_linear_text, weighted_sum
-from feedmill.models.text_model import read_array, read_trees
+from feedmill.models.text_model import (
+    FEATURES,
+    LinearText,
+    read_array,
+    read_linear_text,
+    read_trees,
+    weighted_sum,
+)
 from feedmill.models.trees import Trees
 from feedmill.rankers.post_effects import PostEffects, read_effects
 from feedmill.rankers.spec import RankerSpec
@@ -172,11 +178,11 @@ class ExpectedClicks:
 
     def prior_many(self, posts: Sequence[Post]) -> Scores:
         """Return the base rate lifted or lowered by each post, at most e**1.2 times: (posts,)."""
-        return self._prior(TextBatch([post.text for post in posts]), media_kinds(posts), posts)
+        return self.prior_batch(PostBatch(posts))
 
     def prior_batch(self, batch: PostBatch) -> Scores:
         """Return the prior of posts whose texts other models read as well."""
-        return self._prior(batch.text, batch.media_kinds, batch.posts)
+        return self._prior(batch.text, media_kinds(batch.posts), batch.posts)
 
     def prior_texts(self, batch: TextBatch, kinds: MediaKinds | None = None) -> Scores:
         """Return the prior of texts whose n-grams are already hashed: (texts,).

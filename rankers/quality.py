@@ -21,12 +21,14 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
 from feedmill.models.artifact import Artifact
-from feedmill.models.linear_text import FEATURES, LinearText, read_linear_text
 from feedmill.models.text_model import (
+    FEATURES,
     JoinedNgramModels,
+    LinearText,
     NgramModel,
     Scores,
     TextModel,
+    read_linear_text,
     read_ngram_model,
     read_trees,
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from post_ranker import EngagementRanker, MostClicked, PostRanker, SmoothedRate
 from ranker_figures import (
     RankerEvaluation,
     calibration_figure,
@@ -23,7 +24,6 @@ from ranker_prior import evaluate_prior
 
 from feedmill.features.counters import KIND_INDEX, Counters
 from feedmill.rankers.engagement import ExpectedClicks
-from feedmill.rankers.post_ranker import EngagementRanker, MostClicked, PostRanker, SmoothedRate
 from feedmill.training.arrays import Values
 from feedmill.training.datasets.headline_tests import (
     Arms,

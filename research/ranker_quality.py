@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from post_ranker import Constant, SeededShuffle
 from ranker_figures import (
     RankerEvaluation,
     correlation_figures,
@@ -17,7 +18,6 @@ from ranker_figures import (
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.text_model import NgramModel
 from feedmill.models.trees import Trees
-from feedmill.rankers.post_ranker import Constant, SeededShuffle
 from feedmill.rankers.quality import QualityModel
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked

@@ -196,7 +196,8 @@ class IdArena:
 
     def holds(self, number: int, text: bytes) -> bool:
         """Whether the id of this number is this one."""
-        return self._size.cells[number] == len(text) and self._text(number) == text
+        start, size = self._start.cells[number], self._size.cells[number]
+        return size == len(text) and self._bytes.cells[start : start + size] == text
 
     def put(self, number: int, text: bytes) -> None:
         """Set the id of a number that has none."""

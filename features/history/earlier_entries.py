@@ -30,13 +30,7 @@ class BucketHeads:
         # An empty bucket holds an entry out of reach: half the number space older than `first`.
         self._newest = np.full(buckets, (first + (1 << 31)) % (1 << 32), dtype=np.uint32)
 
-    def push_one(self, bucket: int, entry: int) -> int:
-        """Make one entry the newest of its bucket; return what was the newest before."""
-        previous = self._newest.item(bucket)
-        self._newest[bucket] = entry
-        return previous
-
-    def push_apart(self, buckets: Indices, entry: int) -> list[int]:
+    def push_one(self, buckets: Indices | list[int], entry: int) -> list[int]:
         """Make one entry the newest of buckets that differ; return what was the newest of each."""
         previous: list[int] = self._newest[buckets].tolist()
         self._newest[buckets] = entry
@@ -110,7 +104,7 @@ class HashIndex:
     def insert_one(self, key: int, entry: int) -> int | None:
         """Insert one entry; return the newest earlier entry of its key within reach, or None."""
         slot = entry & self._mask
-        candidate = self._heads.push_one((key ^ (key >> 29)) & self._mask, entry)
+        (candidate,) = self._heads.push_one([(key ^ (key >> 29)) & self._mask], entry)
         self._next[slot], self._keys[slot] = candidate, key
         while (entry - candidate - 1) % (1 << 32) < self._reach:
             at = candidate & self._mask

@@ -21,9 +21,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text.byte_rows import GOLDEN, PADDING_BYTES, Indices
+from feedmill.features.text.byte_rows import GOLDEN, PADDING_BYTES, Indices, TextChunk
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.features.text.text_chunk import TextChunk
 
 Signatures = npt.NDArray[np.uint8]
 Minima = npt.NDArray[np.uint32]

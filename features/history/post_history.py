@@ -211,7 +211,7 @@ class PostHistory:
         signature = signatures.signatures
         self._signatures[entry & _MASK] = signature[0]
         # Each band has buckets of its own, so no two of them are equal.
-        before = self._bands.push_apart(signatures.buckets[0], entry)
+        before = self._bands.push_one(signatures.buckets[0], entry)
         near = {other for other in before if (entry - other - 1) % (1 << 32) < _REACH}
         since_ms = at_ms - WINDOW_MS
         near = {other for other in near if self._at_ms.item(other & _MASK) > since_ms}

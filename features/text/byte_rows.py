@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from string import ascii_letters, digits
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from feedmill.events.limits import MAX_TEXT_CHARACTERS
 
 Bytes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
+Tokens = npt.NDArray[np.uint32]
 
 # Zero bytes after each row; the longest n-gram reaches four bytes beyond its first.
 PADDING_BYTES = 5
@@ -58,8 +60,9 @@ class ByteRows:
     ends: Indices
 
     @classmethod
-    def of(cls, encoded: Sequence[bytes]) -> ByteRows:
-        """Lay out texts already encoded as UTF-8."""
+    def of(cls, texts: Sequence[str]) -> ByteRows:
+        """Lay out texts; a lone surrogate becomes a question mark."""
+        encoded = [text.encode("utf-8", "replace") for text in texts]
         if len(encoded) == 1:
             joined = b" " + encoded[0] + _PADDING
             ends = np.array([len(joined) - PADDING_BYTES])
@@ -71,11 +74,6 @@ class ByteRows:
 
     def __len__(self) -> int:
         return len(self.starts)
-
-
-def encode(text: str) -> bytes:
-    """Return a text in UTF-8; a lone surrogate becomes a question mark."""
-    return text.encode("utf-8", "replace")
 
 
 def four_bytes(buffer: Bytes) -> npt.NDArray[np.uint32]:
@@ -164,3 +162,77 @@ class ByteHashes:
         hashes: Hashes = sums_at_ends - self.sums.take(starts)
         hashes *= self._inverse_powers.take(starts)
         return hashes
+
+
+class TokenBlock(NamedTuple):
+    """Tokens of one kind: row i has ``tokens[starts[i]:ends[i]]``, each below `BUCKETS`.
+
+    `words` says that the tokens are words or pairs of words, not n-grams of bytes.
+    """
+
+    tokens: Tokens
+    starts: Indices
+    ends: Indices
+    words: bool = False
+
+
+class WordRows(NamedTuple):
+    """64-bit hashes of words: row i has ``hashes[:, starts[i]:ends[i]]``.
+
+    `hashes` (3, words) are those of each word, of it and the next, and of it and the next but one;
+    these two may belong to another row.
+    """
+
+    hashes: npt.NDArray[np.uint64]
+    starts: Indices
+    ends: Indices
+
+
+@dataclass(frozen=True, slots=True)
+class TextChunk:
+    """Some consecutive texts of a batch, as models read them.
+
+    Attributes
+    ----------
+    raw
+        The bytes of the texts after `normalise`, case kept.
+    raw_words
+        What `word_bounds` returns for them.
+    folded
+        The same bytes in lower case, from which tokens are made.
+    words
+        The hashes of the words.
+    byte_tokens
+        (3, bytes): those of the n-grams of 3, of 4 and of 5 bytes that start at each byte.
+    word_tokens
+        (2, words): those of the words, and of pairs of words.
+    """
+
+    raw: ByteRows
+    raw_words: tuple[Indices, Indices, Indices, Indices]
+    folded: ByteRows
+    words: WordRows
+    byte_tokens: Tokens
+    word_tokens: Tokens
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    @property
+    def token_counts(self) -> Indices:
+        """How many tokens each row has: (rows,), at least 2."""
+        words = self.words.ends - self.words.starts
+        counts: Indices = (self.folded.ends - self.folded.starts) * 3
+        counts += words
+        counts += np.maximum(words - 1, 0)
+        return counts
+
+    @property
+    def blocks(self) -> tuple[TokenBlock, ...]:
+        """The tokens: n-grams of 3, of 4 and of 5 bytes, words, pairs of words within a row."""
+        starts, ends = self.words.starts, self.words.ends
+        return (
+            *(TokenBlock(t, self.folded.starts, self.folded.ends) for t in self.byte_tokens),
+            TokenBlock(self.word_tokens[0], starts, ends, words=True),
+            TokenBlock(self.word_tokens[1], starts, np.maximum(ends - 1, starts), words=True),
+        )

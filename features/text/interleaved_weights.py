@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text.text_chunk import TextChunk
+from feedmill.features.text.byte_rows import TextChunk
 
 Weights = npt.NDArray[np.signedinteger[Any]]
 Sums = npt.NDArray[np.int64]

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.feature_group import FeatureGroup
+from feedmill.features.text.byte_rows import TextChunk
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.features.text.text_chunk import TextChunk
 
 _SPAM_LEXICON = Path(__file__).parent / "lists" / "spam_lexicon.txt"
 _COMMENT, _KIND = "#", "["
@@ -37,31 +37,34 @@ class HashedTerms:
     ----------
     kind_of
         The number of each term, by its hash.
+    kinds
+        How many numbers there are.
+    spans
+        1 where terms are single words, 3 where some are two words, or two with any between them.
     has_prefix
         (65536,) bool: which values of the first 16 bits occur among the hashes; rules most out.
     """
 
     kind_of: Mapping[int, int]
+    kinds: int
+    spans: int
     has_prefix: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, kind_of: Mapping[int, int]) -> HashedTerms:
+    def of(cls, kind_of: Mapping[int, int], kinds: int, spans: int = 1) -> HashedTerms:
         """Build from a mapping of hashes to kinds."""
         has_prefix = np.zeros(1 << 16, dtype=np.bool_)
         has_prefix[np.array([*kind_of], dtype=np.uint64) >> _TO_PREFIX] = True
-        return cls(kind_of, has_prefix)
+        return cls(kind_of, kinds, spans, has_prefix)
 
-    def counts(self, batch: TextBatch, kinds: int, spans: int = 1) -> npt.NDArray[np.int64]:
-        """Count the terms of each kind in each text: (rows, kinds).
+    def counts(self, batch: TextBatch) -> npt.NDArray[np.int64]:
+        """Count the terms of each kind in each text: (rows, kinds)."""
+        parts = [self._counts(chunk) for chunk in batch.chunks]
+        return np.concatenate(parts) if parts else np.zeros((0, self.kinds), dtype=np.int64)
 
-        Terms span one word; with more `spans` two, and two with any word between them.
-        """
-        parts = [self._counts(chunk, kinds, spans) for chunk in batch.chunks]
-        return np.concatenate(parts) if parts else np.zeros((0, kinds), dtype=np.int64)
-
-    def _counts(self, chunk: TextChunk, kinds: int, spans: int) -> npt.NDArray[np.int64]:
-        words, cells = chunk.words, list[int]()
-        hashes = words.hashes[:spans].ravel()
+    def _counts(self, chunk: TextChunk) -> npt.NDArray[np.int64]:
+        words, kinds, cells = chunk.words, self.kinds, list[int]()
+        hashes = words.hashes[: self.spans].ravel()
         maybe = self.has_prefix.take((hashes >> _TO_PREFIX).view(np.int64)).nonzero()[0]
         keys, places = hashes.take(maybe).tolist(), maybe.tolist()
         if self.kind_of.keys().isdisjoint(keys):
@@ -76,34 +79,21 @@ class HashedTerms:
         return counts.reshape(-1, kinds)
 
 
-@dataclass(frozen=True, slots=True)
-class Lexicon:
-    """Terms of one word, of two neighbouring words, and of two words with any word between them.
+def lexicon_of(terms: Sequence[Sequence[str]]) -> HashedTerms:
+    """Return the terms of each kind, in lower case; the first kind of a term counts.
 
-    `kinds` is the number of kinds; a term belongs to one.
+    A term is a word, two neighbouring words, or two with any word between them.
+
+    Raises
+    ------
+    ValueError
+        A term of no word, or of more than two without `ANY_WORD` between them.
     """
-
-    terms: HashedTerms
-    kinds: int
-
-    @classmethod
-    def of(cls, terms: Sequence[Sequence[str]]) -> Lexicon:
-        """Build from the terms of each kind, in lower case; the first kind of a term counts.
-
-        Raises
-        ------
-        ValueError
-            A term of no word, or of more than two without `ANY_WORD` between them.
-        """
-        kind_of: dict[int, int] = {}
-        for kind, members in enumerate(terms):
-            for term in members:
-                kind_of.setdefault(_key(term), kind)
-        return cls(HashedTerms.of(kind_of), len(terms))
-
-    def counts(self, batch: TextBatch) -> npt.NDArray[np.int64]:
-        """Count the terms of each kind in each text: (rows, kinds) int64."""
-        return self.terms.counts(batch, self.kinds, spans=3)
+    kind_of: dict[int, int] = {}
+    for kind, members in enumerate(terms):
+        for term in members:
+            kind_of.setdefault(_key(term), kind)
+    return HashedTerms.of(kind_of, len(terms), spans=3)
 
 
 def _key(term: str) -> int:
@@ -117,9 +107,9 @@ def _key(term: str) -> int:
 
 
 @cache
-def spam_lexicon() -> Lexicon:
+def spam_lexicon() -> HashedTerms:
     """Return the spam lexicon that ships, by the kinds `LEXICON_KINDS`."""
-    return Lexicon.of(_terms_by_kind())
+    return lexicon_of(_terms_by_kind())
 
 
 @cache

@@ -9,7 +9,7 @@ Weinberger et al. 2009).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 from itertools import accumulate
 from typing import NamedTuple
@@ -26,14 +26,15 @@ from feedmill.features.text.byte_rows import (
     ByteRows,
     Bytes,
     Indices,
-    encode,
+    TextChunk,
+    Tokens,
+    WordRows,
     four_bytes,
     odd_multipliers,
     word_bounds,
 )
 from feedmill.features.text.interleaved_weights import InterleavedWeights, LaneSums, Weights
 from feedmill.features.text.normalise import deobfuscate, normalise_characters, obfuscated_rows
-from feedmill.features.text.text_chunk import TextChunk, Tokens, WordRows
 
 HASH_BITS = 18
 # The tokens of a window of some 200 characters: what a longer text has counts in proportion.
@@ -114,7 +115,7 @@ class TextBatch:
         self.texts = texts
         self._interleaved = interleaved
         self._lane_sums: LaneSums | None = None
-        self._matrices: dict[str, npt.NDArray[np.float32]] = {}
+        self.shape: npt.NDArray[np.float32] | None = None  # see `shape_matrix`
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -123,14 +124,6 @@ class TextBatch:
     def chunks(self) -> tuple[TextChunk, ...]:
         """The texts in order, in chunks of bounded size; no text is split.  Hashed on first use."""
         return tuple(_chunks(self.texts))
-
-    def matrix(
-        self, name: str, compute: Callable[[TextBatch], npt.NDArray[np.float32]]
-    ) -> npt.NDArray[np.float32]:
-        """Return what `compute` makes of the texts; by each name once, then the same array."""
-        if name not in self._matrices:
-            self._matrices[name] = compute(self)
-        return self._matrices[name]
 
     def weighted_sums(self, weights: Weights, word_factor: int = 1) -> npt.NDArray[np.int64]:
         """Sum the weights of all tokens of each text.
@@ -201,18 +194,18 @@ def _chunks(texts: Sequence[str]) -> Iterator[TextChunk]:
 
 
 def _chunk(texts: list[str]) -> TextChunk:
-    raw = ByteRows.of([encode(t) for t in texts])
+    raw = ByteRows.of(texts)
     obfuscated = obfuscated_rows(raw).tolist()
     if obfuscated:
         for row in obfuscated:
             texts[row] = deobfuscate(texts[row])
-        raw = ByteRows.of([encode(t) for t in texts])
+        raw = ByteRows.of(texts)
     raw_words = word_bounds(raw)
     if all(map(str.isascii, texts)):
         rows, bounds = raw, raw_words
     else:
         # Only Python knows the lower case beyond ASCII.  It may change lengths: a second layout.
-        rows = ByteRows.of([encode(t.lower()[:MAX_TEXT_CHARACTERS]) for t in texts])
+        rows = ByteRows.of([text.lower()[:MAX_TEXT_CHARACTERS] for text in texts])
         bounds = word_bounds(rows)
     folded = ByteRows(FOLDED.take(rows.buffer), rows.starts, rows.ends)
     words = _hashed_words(folded.buffer, *bounds)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
-from feedmill.features.text.byte_rows import ByteRows, Indices, byte_set, encode
+from feedmill.features.text.byte_rows import ByteRows, Indices, byte_set
 from feedmill.features.text.code_points import code_points, text_of
 from feedmill.features.text.leet import LEET, undo_leet
 from feedmill.features.text.remembered import remembered
@@ -184,7 +184,7 @@ _BESIDE, _SINGLE, _LONE = np.uint8(0b00111), np.uint8(0b01000), np.uint8(0b10000
 def normalise(text: str) -> str:
     """Return the text as the models read it, with its case."""
     text = normalise_characters(text)
-    return deobfuscate(text) if len(obfuscated_rows(ByteRows.of([encode(text)]))) else text
+    return deobfuscate(text) if len(obfuscated_rows(ByteRows.of([text]))) else text
 
 
 def obfuscated_rows(rows: ByteRows) -> Indices:

@@ -35,7 +35,8 @@ def profane_words() -> HashedTerms:
     """Return the words, each with the bits of the lists that hold it: bit i for ``SOURCES[i]``."""
     with np.load(_LISTS, allow_pickle=False) as lists:
         return HashedTerms.of(
-            dict(zip(lists["keys"].tolist(), lists["bits"].tolist(), strict=True))
+            dict(zip(lists["keys"].tolist(), lists["bits"].tolist(), strict=True)),
+            kinds=len(_KINDS_OF_BITS),
         )
 
 
@@ -44,7 +45,7 @@ def profanity_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
 
     The logarithm of 1 plus how many words of each kind are in a window.
     """
-    counts = profane_words().counts(batch, len(_KINDS_OF_BITS))
+    counts = profane_words().counts(batch)
     if not np.count_nonzero(counts):
         return np.zeros((len(batch), len(PROFANITY_COLUMNS)), dtype=np.float32)
     counts = counts @ _KINDS_OF_BITS

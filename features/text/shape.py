@@ -21,10 +21,10 @@ from feedmill.features.text.byte_rows import (
     ByteRows,
     Bytes,
     Indices,
+    TextChunk,
     four_bytes,
 )
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.features.text.text_chunk import TextChunk
 
 Mask = npt.NDArray[np.bool_]
 Fours = npt.NDArray[np.uint32]
@@ -109,12 +109,10 @@ def shape_matrix(batch: TextBatch) -> npt.NDArray[np.float32]:
 
     A batch computes them once, however many models read them.
     """
-    return batch.matrix("shape", _shapes)
-
-
-def _shapes(batch: TextBatch) -> npt.NDArray[np.float32]:
-    parts = [_shape(chunk) for chunk in batch.chunks]
-    return np.concatenate(parts) if parts else np.zeros((0, len(SHAPE_COLUMNS)), dtype=np.float32)
+    if batch.shape is None:
+        none = np.zeros((0, len(SHAPE_COLUMNS)), dtype=np.float32)
+        batch.shape = np.concatenate([none, *map(_shape, batch.chunks)])
+    return batch.shape
 
 
 def _shape(chunk: TextChunk) -> npt.NDArray[np.float32]:

@@ -170,7 +170,7 @@ def _side(view: PostView, ranking: FeedRanking, now_ms: int, top: int) -> FeedSi
         posts=len(rows),
         authors=len(np.unique(authors[rows])),
         top_authors=len(np.unique(authors[best])),
-        top_demoted=int((ranking.scores.gates.factors(best) < 1).sum()),
+        top_demoted=int((ranking.scores.gates.factor.values[best] < 1).sum()),
         top_means={name: _mean(view, best, name) for name in scored if name in view.written},
         top_age_ms=int(np.median(ages_ms)) if len(best) else None,
     )
@@ -193,7 +193,7 @@ def _posts(view: PostView, before: FeedRanking, after: FeedRanking) -> list[Prev
                 created_ms=view.post.created_ms.item(row),
                 rank=rank,
                 score=score,
-                decision=DECISIONS[code.item(row)],
+                decision=DECISIONS[code.cells[row]],
                 rank_now=rank_now,
                 score_now=score_now,
                 signals={name: _value(view, row, name) for name in view.written},
@@ -209,7 +209,7 @@ def _places(rows: Rows, scores: npt.NDArray[np.float64]) -> dict[int, tuple[int,
 
 
 def _mean(view: PostView, rows: Rows, name: str) -> float:
-    return float(view.signals[name].value[rows].mean(dtype=float))
+    return float(view.signals[name].value.values[rows].mean(dtype=float))
 
 
 def _value(view: PostView, row: int, name: str) -> float | None:

@@ -125,7 +125,9 @@ def compare_gates(
     The row of all posts; then the sources, those with the most changed decisions first.
     """
     rows = view.live_rows()
-    old, new = (decide_all(view, gates, now_ms).code[rows].astype(int) for gates in (before, after))
+    old, new = (
+        decide_all(view, gates, now_ms).code.values[rows].astype(int) for gates in (before, after)
+    )
     pairs = old * _CODES + new
     named = _examples(view, rows[old != new], pairs[old != new], examples)
     counts = _by_source(view, rows, pairs)

@@ -122,7 +122,10 @@ def _kinds(
     found = {}
     for kind, of_kind in ((UNSEEN, is_judged & ~is_seen), (SEEN, is_judged & is_seen)):
         mine = rows[of_kind]
-        values = first.value[mine].astype(float) * scale, other.value[mine].astype(float)
+        values = (
+            first.value.values[mine].astype(float) * scale,
+            other.value.values[mine].astype(float),
+        )
         pairs = disagreements(communities[of_kind], *values)
         if len(pairs.ratios) >= LEAST_PAIRS:
             found[kind] = pairs

@@ -89,7 +89,7 @@ def forget_changes(view: PostView) -> None:
     """Let go of what changed in a view that nobody follows, and of the rows of deleted posts."""
     while view.has_changes:
         view.find_overridden(_RECORDS)
-        rows, _ = view.take_changed()
+        rows, _ = view.changed.take()
         view.recycle(rows[view.freed_among(rows)])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -61,28 +61,19 @@ class ArmedFeed(FeedRanking):
     def is_short(self) -> bool:
         return super().is_short or any(arm.is_short for arm in self._others)
 
-    def _update_many(self, rows: Rows, now_ms: int) -> bool:
-        has_changed = super()._update_many(rows, now_ms)
-        for arm in self._others:
-            has_changed |= arm._update_many(rows, now_ms)
-        return has_changed
-
-    def _rank_one(self, row: int, created_ms: int, author: int, *, is_out: bool) -> bool:
-        has_changed = super()._rank_one(row, created_ms, author, is_out=is_out)
-        for arm in self._others:
-            has_changed |= arm._rank_one(row, created_ms, author, is_out=is_out)
-        return has_changed
+    def update(self, rows: Rows, now_ms: int) -> bool:
+        return self._in_arms(super().update(rows, now_ms), lambda arm: arm.update(rows, now_ms))
 
     def leave(self, rows: Rows) -> bool:
-        has_changed = super().leave(rows)
-        for arm in self._others:
-            has_changed |= arm.leave(rows)
-        return has_changed
+        return self._in_arms(super().leave(rows), lambda arm: arm.leave(rows))
 
     def drop_old(self, now_ms: int) -> bool:
-        has_changed = super().drop_old(now_ms)
+        return self._in_arms(super().drop_old(now_ms), lambda arm: arm.drop_old(now_ms))
+
+    def _in_arms(self, has_changed: bool, change: Callable[[FeedRanking], bool]) -> bool:
+        """Change the other arms, too; whether any list changed."""
         for arm in self._others:
-            has_changed |= arm.drop_old(now_ms)
+            has_changed |= change(arm)
         return has_changed
 
     def replace(self, before: FeedRanking) -> None:

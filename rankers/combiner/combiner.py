@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 
 import numpy as np
-import numpy.typing as npt
 from msgspec.structs import replace
 
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.changes import Changes, FeedChange, SignalsChange
-from feedmill.rankers.combiner.columns import NO_POST
+from feedmill.rankers.combiner.columns import NO_POST, Rows
 from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import PolicyCache
@@ -21,10 +20,9 @@ from feedmill.rankers.combiner.live_feeds import LiveFeeds
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.row_passes import RowPasses, is_other
 from feedmill.rankers.combiner.signal_fields import Fields, signal_fields, whole_fields
-from feedmill.rankers.combiner.view import POST_CHANGED, PostView, deciding_bits
+from feedmill.rankers.combiner.view import POST_CHANGED, PostView
 from feedmill.tables.mapped_column import MappedColumn
 
-Rows = npt.NDArray[np.int32]
 # Says whether the caller has time for more; asked after every millisecond or so of work.
 HasTime = Callable[[], bool]
 
@@ -78,7 +76,6 @@ class Combiner:
         self._kept_ms = self._window_ms  # the longest that any key written so far is kept
         # By row the group under which the post was ranked last, -1 for none.
         self._ranked_group: MappedColumn[np.int32] = MappedColumn(np.int32, fill=-1)
-        self._deciding = deciding_bits(names)
         self._last_tick_ms = 0
         self._is_prune_due = self._is_restoring = False
         # They go before anything is ranked that follows from them.
@@ -176,7 +173,7 @@ class Combiner:
 
     def follow_first(self, now_ms: int, has_time: HasTime = always) -> None:
         """Rank what may hide, show or delete, and nothing else."""
-        while (first := self.view.change_counts[0]) or self.view.overridden.is_searching:
+        while (first := self.view.changed.first_count) or self.view.overridden.is_searching:
             if not self.view.find_overridden(_FOLLOWED_ROWS):
                 self._follow_some(now_ms, first)
             if not has_time():
@@ -233,8 +230,8 @@ class Combiner:
         view = self.view
         if not self._is_restoring:
             most = min(most, _COSTLY_ROWS if self._live.is_costly else _FOLLOWED_ROWS)
-        rows, masks = view.take_changed(most)
-        is_judged = (masks & self._deciding) != 0
+        rows, masks = view.changed.take(most)
+        is_judged = (masks & view.deciding) != 0
         judged = rows if is_judged.all() else rows[is_judged]
         self._policies.update(rows, judged, now_ms)
         self._ranked_group.grow(view.capacity)
@@ -245,15 +242,16 @@ class Combiner:
         self._live.update(rows[ranked], before[ranked], groups[ranked], now_ms)
         self._ranked_group.values[rows[ranked]] = groups[ranked]
         self._pending.mark(rows, masks, before < 0)
-        self._remove(rows[view.freed_among(rows)], now_ms)
+        freed = rows[view.freed_among(rows)]
+        if len(freed):
+            self._remove(freed, now_ms)
 
     def _remove(self, rows: Rows, now_ms: int) -> None:
         """Have freed posts removed, and let their rows be used again."""
-        if len(rows):
-            ids = [self.view.ids[row] for row in rows.tolist()]
-            ends_ms = self.view.post.created_ms[rows] + self._kept_ms
-            self._pending.remove(rows, dict(zip(ids, ends_ms.tolist(), strict=True)), now_ms)
-            self.view.recycle(rows)
+        ids = [self.view.ids[row] for row in rows.tolist()]
+        ends_ms = self.view.post.created_ms[rows] + self._kept_ms
+        self._pending.remove(rows, dict(zip(ids, ends_ms.tolist(), strict=True)), now_ms)
+        self.view.recycle(rows)
 
     def _expire(self, now_ms: int) -> None:
         """Free posts that are out of every window, some at a time."""
@@ -268,7 +266,7 @@ class Combiner:
             self._default = now
             before.grow()
             now.grow()
-            codes = before.code, now.code
+            codes = before.code.values, now.code.values
             self._passes.mark_later(POST_CHANGED, lambda part: is_other(*codes, part))
         if self._live.longest_window_ms != self._window_ms:
             self._window_ms = self._live.longest_window_ms
@@ -288,7 +286,9 @@ class Combiner:
         removed_feeds = self._pending.take_removed_feeds()
         if only_whole:
             return Changes(self._shown_signals(feeds, now_ms), feeds, removed_feeds)
-        signals = [SignalsChange(post_id, 0, whole=True) for post_id in self._take_removed()]
+        # Those that came again meanwhile are written whole instead.
+        gone = filter(self._is_gone, self._pending.take_removed())
+        signals = [SignalsChange(post_id, 0, whole=True) for post_id in gone]
         while True:
             rows = self._pending.take_rows(_TAKEN_ROWS)
             signals += self._signals_changes(rows, now_ms)
@@ -361,20 +361,16 @@ class Combiner:
                 break
         return changes
 
-    def _take_removed(self) -> list[str]:
-        """Posts to remove; those that came again meanwhile are written whole instead."""
-        return [
-            post_id
-            for post_id in self._pending.take_removed()
-            if (row := self.view.row_of(post_id)) is None or self.view.post.offset[row] == NO_POST
-        ]
+    def _is_gone(self, post_id: str) -> bool:
+        row = self.view.row_of(post_id)
+        return row is None or self.view.post.offset.item(row) == NO_POST
 
     def _signals_changes(
         self, taken: list[tuple[int, int, bool]], now_ms: int
     ) -> list[SignalsChange]:
         """What to write of rows, by their masks and whether they are to be written whole."""
-        view, gates = self.view, self.followed.gates_of("")
-        offset = view.post.offset.item
+        view, gates, kept_ms = self.view, self._live.default.gates, self._live.longest_window_ms
+        offset, created_ms = view.post.offset.item, view.post.created_ms.item
         changed: dict[int, Fields] = {}
         whole: list[int] = []
         for row, mask, is_unwritten in taken:
@@ -385,16 +381,9 @@ class Combiner:
                 whole.append(row)
             else:
                 changed[row] = signal_fields(view, row, mask, gates, now_ms)
-        all_fields = whole_fields(view, whole, gates, now_ms)
+        all_of_whole = dict(zip(whole, whole_fields(view, whole, gates, now_ms), strict=True))
         return [
-            *self._with_ids(list(changed), changed.values(), whole=False),
-            *self._with_ids(whole, all_fields, whole=True),
+            SignalsChange(view.ids[row], created_ms(row) + kept_ms, is_whole, fields, offset(row))
+            for is_whole, by_row in ((False, changed), (True, all_of_whole))
+            for row, fields in by_row.items()
         ]
-
-    def _with_ids(
-        self, rows: list[int], fields: Iterable[Fields], *, whole: bool
-    ) -> Iterator[SignalsChange]:
-        post, ids, kept_ms = self.view.post, self.view.ids, self._live.longest_window_ms
-        for row, of_post in zip(rows, fields, strict=True):
-            end_ms = post.created_ms.item(row) + kept_ms
-            yield SignalsChange(ids[row], end_ms, whole, of_post, post.offset.item(row))

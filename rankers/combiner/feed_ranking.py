@@ -76,7 +76,7 @@ class FeedRanking:
         return self._update_many(rows, now_ms)
 
     def _update_many(self, rows: Rows, now_ms: int) -> bool:
-        view, scores = self._view, self.scores.score[rows]
+        view, scores = self._view, self.scores.score.values[rows]
         created_ms = view.post.created_ms[rows]
         scores[created_ms < self._cutoff_ms(now_ms)] = -np.inf
         if self._authors:
@@ -92,13 +92,10 @@ class FeedRanking:
         created_ms = post.created_ms.item(row)
         is_others = self._authors and self._view.author_of(row) not in self._authors
         is_out = is_others or created_ms < self._cutoff_ms(now_ms)
-        return self._rank_one(row, created_ms, post.author.item(row), is_out=bool(is_out))
-
-    def _rank_one(self, row: int, created_ms: int, author: int, *, is_out: bool) -> bool:
-        score = -np.inf if is_out else self.scores.score.item(row)
+        score = -np.inf if is_out else self.scores.score.cells[row]
         if score > -np.inf:
             self._oldest_ms = min(self._oldest_ms, created_ms)
-        return self.list.update_one(row, score, author)
+        return self.list.update_one(row, score, post.author.item(row))
 
     def leave(self, rows: Rows) -> bool:
         """These posts are not of the feed any more; whether its list changed.
@@ -139,7 +136,7 @@ class FeedRanking:
 
     def candidates(self, rows: Rows, now_ms: int) -> Rows:
         """Which of these posts, of groups that the feed takes, it would show if it had the room."""
-        is_candidate = (self.scores.score[rows] > -np.inf) & self.in_window(rows, now_ms)
+        is_candidate = (self.scores.score.values[rows] > -np.inf) & self.in_window(rows, now_ms)
         if self._authors:
             is_candidate &= self._is_of_its(self._authors, rows)
         return rows[is_candidate]

@@ -34,48 +34,45 @@ class FeedScores:
     ----------
     weights, gates
         The weighting, and the decisions under the policy.
+    score
+        By row, ``-inf`` where the post is not shown; it grows at an update.
     """
 
     def __init__(self, view: PostView, weights: Weights, gates: GateDecisions) -> None:
         self.weights = weights
         self.gates = gates
-        self._score = MappedColumn(np.float64, -np.inf)
-        self._score.grow(view.capacity, is_filled=False)  # `update` fills all rows in parts
+        self.score = MappedColumn(np.float64, -np.inf)
+        self.score.grow(view.capacity, is_filled=False)  # `update` fills all rows in parts
         self._view = view
-
-    @property
-    def score(self) -> npt.NDArray[np.float64]:
-        """Shape (n,), ``-inf`` where the post is not shown; n grows at an update."""
-        return self._score.values
 
     def update(self, rows: RowSelection) -> None:
         """Score these rows anew; their decisions must be up to date."""
         view = self._view
         self.grow()
-        values = {name: view.signals[name].value[rows] for name in self.weights.signals}
+        values = {name: view.signals[name].value.values[rows] for name in self.weights.signals}
         created_ms = view.post.created_ms[rows]
-        total = scores_of(self.weights, values, self.gates.factors(rows), created_ms)
-        total[self.gates.code[rows] > DEMOTE] = -np.inf
-        self._score.values[rows] = total
+        total = scores_of(self.weights, values, self.gates.factor.values[rows], created_ms)
+        total[self.gates.code.values[rows] > DEMOTE] = -np.inf
+        self.score.values[rows] = total
 
     def update_one(self, row: int, created_ms: int, values: dict[str, float]) -> None:
         """What `update` does for one row, to the last bit; there must be room for it.
 
         `values` are those of its signals that were read so far; it gets what else is needed.
         """
-        if self.gates.code_of(row) > DEMOTE:
-            self._score.cells[row] = -np.inf
+        if self.gates.code.cells[row] > DEMOTE:
+            self.score.cells[row] = -np.inf
             return
         for name in self.weights.signals:
             if name not in values:
-                values[name] = self._view.signals[name].value.item(row)
-        factor = self.gates.factor_of(row)
-        self._score.cells[row] = score_of(self.weights, values, factor, created_ms)
+                values[name] = self._view.signals[name].value.cells[row]
+        factor = self.gates.factor.cells[row]
+        self.score.cells[row] = score_of(self.weights, values, factor, created_ms)
 
     def grow(self) -> None:
         """Make room for all rows of the view."""
         self.gates.grow()
-        self._score.grow(self._view.capacity)
+        self.score.grow(self._view.capacity)
 
 
 class PolicyCache:

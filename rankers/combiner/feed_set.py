@@ -178,7 +178,7 @@ class FeedSet:
         """The feed, made if a post is shown in it for the first time and there is a place."""
         if self.is_closed or not self.matcher.is_on_demand(name) or self.places.are_short(name):
             return None
-        shown = rows[self._policies.scores(self.settings, name).score[rows] > -np.inf]
+        shown = rows[self._policies.scores(self.settings, name).score.values[rows] > -np.inf]
         if not len(shown):
             return None
         # A list that begins with the first post that is shown has them all.
@@ -202,7 +202,9 @@ class FeedSet:
         """
         rows = np.flatnonzero(self._view.post.group[part] >= 0) + part.start
         names = own_policies(self.settings, self.matcher)
-        shown = [self._policies.scores(self.settings, n).score[rows] > -np.inf for n in names]
+        shown = [
+            self._policies.scores(self.settings, n).score.values[rows] > -np.inf for n in names
+        ]
         shown_rows: Rows = rows[np.logical_or.reduce(shown)].astype(np.int32)
         return shown_rows
 
@@ -223,7 +225,7 @@ class FeedSet:
         shown = 0
         for place, name in enumerate(names):
             scores = self._policies.scores(self.settings, name)
-            shown |= (scores.score.item(row) > -np.inf) << place
+            shown |= (scores.score.values.item(row) > -np.inf) << place
         return shown
 
     def drop_old(self, now_ms: int) -> None:

@@ -42,42 +42,26 @@ class GateDecisions:
         The policy.
     has_open_gate
         Whether some required gate lets posts pass without its verdict after a grace.
+    code, factor
+        By row a decision of `gating`, `ABSENT` where there is no post, and the product of the
+        demote factors.
     """
 
     def __init__(self, view: PostView, gates: Mapping[str, GatePolicy]) -> None:
         self.gates = gates
         self._open_gates = [g for g in gates.values() if g.required and g.on_failure == "open"]
         self.has_open_gate = bool(self._open_gates)
-        self._code = MappedColumn(np.uint8, ABSENT)
-        self._factor = MappedColumn(np.float64, 1.0)
+        self.code = MappedColumn(np.uint8, ABSENT)
+        self.factor = MappedColumn(np.float64, 1.0)
         self._view = view
         self._counts = [0] * len(DECISIONS)
-        self._factor.grow(view.capacity, is_filled=False)  # `update` fills all rows in parts
+        self.factor.grow(view.capacity, is_filled=False)  # `update` fills all rows in parts
         self.grow()
 
     @property
     def counts(self) -> dict[str, int]:
         """How many posts have each decision."""
         return dict(zip(DECISIONS[:ABSENT], self._counts, strict=False))
-
-    @property
-    def code(self) -> npt.NDArray[np.uint8]:
-        """Shape (n,): a decision of `gating`, `ABSENT` where there is no post."""
-        return self._code.values
-
-    def code_of(self, row: int) -> int:
-        """The decision on one row."""
-        code: int = self._code.cells[row]
-        return code
-
-    def factors(self, rows: RowSelection) -> npt.NDArray[np.float64]:
-        """The products of demote factors of these rows."""
-        return self._factor.values[rows]
-
-    def factor_of(self, row: int) -> float:
-        """The product of demote factors of one row."""
-        factor: float = self._factor.cells[row]
-        return factor
 
     def update(self, rows: RowSelection, now_ms: int) -> None:
         """Decide these rows anew; those of a slice without overrides."""
@@ -90,27 +74,27 @@ class GateDecisions:
         columns = {name: view.signals[name] for name in self.gates}
         code, factor = decide_many(
             self.gates,
-            {name: column.value[rows] for name, column in columns.items()},
+            {name: column.value.values[rows] for name, column in columns.items()},
             {name: column.is_current(rows) for name, column in columns.items()},
             view.post.arrived_ms[rows],
             now_ms,
         )
         code[offset == NO_POST] = ABSENT
-        more = _count(code) - _count(self.code[rows])
+        more = _count(code) - _count(self.code.values[rows])
         self._counts = [count + n for count, n in zip(self._counts, more.tolist(), strict=True)]
-        self.code[rows] = code
-        self._factor.values[rows] = factor
+        self.code.values[rows] = code
+        self.factor.values[rows] = factor
         if len(view.overrides) and not isinstance(rows, slice):
             self._decide_each(rows[view.overridden.among(rows, view.post.author)], now_ms)
 
     def grow(self) -> None:
         """Make room for all rows of the view."""
-        self._code.grow(self._view.capacity)
-        self._factor.grow(self._view.capacity)
+        self.code.grow(self._view.capacity)
+        self.factor.grow(self._view.capacity)
 
     def grace_ended(self, part: slice, since_ms: int, now_ms: int) -> npt.NDArray[np.int32]:
         """Held rows of a part for which some open gate's grace ended in (since_ms, now_ms]."""
-        held: npt.NDArray[np.intp] = np.flatnonzero(self.code[part] == HOLD) + part.start
+        held: npt.NDArray[np.intp] = np.flatnonzero(self.code.values[part] == HOLD) + part.start
         arrived_ms = self._view.post.arrived_ms[held]
         ended = np.zeros(len(held), bool)
         for gate in self._open_gates:
@@ -126,10 +110,10 @@ class GateDecisions:
             if view.post.offset.item(row) != NO_POST:
                 decision = decide_row(view, row, self.gates, now_ms)
                 code, factor = decision.code, decision.factor
-            self._counts[self._code.cells[row]] -= 1
+            self._counts[self.code.cells[row]] -= 1
             self._counts[code] += 1
-            self._code.cells[row] = code
-            self._factor.cells[row] = factor
+            self.code.cells[row] = code
+            self.factor.cells[row] = factor
 
 
 def _count(code: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
@@ -141,7 +125,11 @@ def _count(code: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 def decide_row(view: PostView, row: int, gates: Mapping[str, GatePolicy], now_ms: int) -> Decision:
     """Decide the post in a row under a policy, as of a time in Unix milliseconds."""
     is_overridden = view.is_overridden(row)
-    if not is_overridden and _all_pass(view, row, gates):
+    if not is_overridden and all(
+        passes(gate, view.signals[name].current_value(row))
+        for name, gate in gates.items()
+        if gate.required
+    ):
         return PASSED
     overrides = view.overrides_of(row, tuple(gates), now_ms) if is_overridden else {}
     verdicts = {name: verdict_of(view, row, name) for name in gates if name not in overrides}
@@ -166,12 +154,3 @@ def verdict_of(view: PostView, row: int, gate: str) -> GateVerdict:
     """Return the verdict of a gate on the present version of the post in a row."""
     judged = view.signals[gate].verdict(row)
     return GateVerdict.missing(gate) if judged is None else GateVerdict.of(gate, *judged)
-
-
-def _all_pass(view: PostView, row: int, gates: Mapping[str, GatePolicy]) -> bool:
-    signals = view.signals
-    return all(
-        passes(gate, signals[name].current_value(row))
-        for name, gate in gates.items()
-        if gate.required
-    )

@@ -140,7 +140,7 @@ class OverriddenRows:
 
     def holds(self, row: int, author: int) -> bool:
         """Whether an override is about the post in this row, or its author."""
-        return len(self._table) > 0 and (self._is_post.cells[row] or self._is_author.cells[author])
+        return bool(self._is_post.cells[row] or self._is_author.cells[author])
 
     def among(self, rows: RowSelection, authors: Rows) -> Flags:
         """For each row whether an override is about its post or author; `authors` is of all rows.

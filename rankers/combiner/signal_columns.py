@@ -73,13 +73,18 @@ class SignalColumns:
     is_gate
         A gate without a value has NaN.  An objective has 0, and a failure leaves its last good
         value in force.
+
+    Attributes
+    ----------
+    value
+        By row: a gate without a verdict is NaN, an objective without one 0.
     """
 
     def __init__(self, models: InternTable, *, is_gate: bool) -> None:
         self._models = models
         self._empty = np.nan if is_gate else 0.0
         self._keeps_value = not is_gate
-        self._value = MappedColumn(np.float32, self._empty)
+        self.value = MappedColumn(np.float32, self._empty)
         self._state = MappedColumn(np.uint16)
         self._at_ms = MappedColumn(np.int64)
         # Where every revision is 0 nothing is written, so that it takes no memory.
@@ -89,18 +94,13 @@ class SignalColumns:
         self._errors: dict[int, str] = {}
 
     @property
-    def value(self) -> npt.NDArray[np.float32]:
-        """Shape (n,): a gate without a verdict is NaN, an objective without one 0."""
-        return self._value.values
-
-    @property
     def revision(self) -> npt.NDArray[np.int64]:
         """Shape (n,): the revisions of the signals, 0 where there is none."""
         return self._revision.values
 
     def grow(self, capacity: int) -> None:
         """Make room for `capacity` rows."""
-        for column in (self._value, self._state, self._at_ms, self._revision):
+        for column in (self.value, self._state, self._at_ms, self._revision):
             column.grow(capacity)
 
     def is_current(self, rows: RowSelection) -> Flags:
@@ -134,7 +134,7 @@ class SignalColumns:
             judged[older] = [self._older[row] for row in rows[older].tolist()]
         pairs = list(enumerate(rows.tolist())) if self._errors else ()
         return StoredSignals(
-            self._value.values[rows],
+            self.value.values[rows],
             self._models_of(rows, states.tolist()),
             judged,
             self._at_ms.values[rows],
@@ -143,12 +143,12 @@ class SignalColumns:
 
     def current_value(self, row: int) -> float:
         """The value where the present version of the post was judged, else NaN."""
-        value: float = self._value.cells[row]
+        value: float = self.value.cells[row]
         return value if self._state.cells[row] >= _CURRENT else math.nan
 
     def current_values(self, rows: Rows) -> npt.NDArray[np.float32]:
         """The values where the present version of the post was judged, else NaN."""
-        return np.where(self.is_current(rows), self._value.values[rows], np.float32(np.nan))
+        return np.where(self.is_current(rows), self.value.values[rows], np.float32(np.nan))
 
     def verdict(self, row: int) -> tuple[float | None, str, str] | None:
         """Value, model and version where the present version of the post was judged."""
@@ -170,9 +170,9 @@ class SignalColumns:
             if signal.post_offset == stored and signal.revision < self._revision.cells[row]:
                 return False
         if signal.value is not None:
-            self._value.cells[row] = signal.value
+            self.value.cells[row] = signal.value
         elif not self._keeps_value:
-            self._value.cells[row] = np.nan
+            self.value.cells[row] = np.nan
         model = signal.model, signal.version
         state = self._model_state(model)
         self._set_rare(row, model if state == _MODEL else None, signal.error)
@@ -196,7 +196,7 @@ class SignalColumns:
 
     def clear(self, rows: Rows) -> None:
         """Forget the signal of these rows."""
-        self._value.values[rows] = self._empty
+        self.value.values[rows] = self._empty
         self._state.values[rows] = 0
         for table in (self._older, self._far_models, self._errors):
             if table:
@@ -204,7 +204,7 @@ class SignalColumns:
                     table.pop(row, None)
 
     def _value_of(self, row: int) -> float | None:
-        value: float = self._value.cells[row]
+        value: float = self.value.cells[row]
         return None if math.isnan(value) else value
 
     def _set_rare(self, row: int, far_model: tuple[str, str] | None, error: str | None) -> None:

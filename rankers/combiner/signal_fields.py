@@ -22,7 +22,7 @@ from feedmill.rankers.combiner.signal_hash import (
     error_field,
     fields_of_signal,
 )
-from feedmill.rankers.combiner.view import POST_CHANGED, PostView, deciding_bits
+from feedmill.rankers.combiner.view import POST_CHANGED, PostView
 
 Fields = dict[str, str]
 
@@ -48,14 +48,15 @@ def signal_fields(
     post_offset, arrived_ms = int(view.post.offset[row]), int(view.post.arrived_ms[row])
     for name, bit in view.written.items():
         if mask & (POST_CHANGED | bit):
-            fields |= fields_of_signal(name, view.signal(row, name), post_offset, arrived_ms)
+            signal = view.signals[name].get(row, post_offset)
+            fields |= fields_of_signal(name, signal, post_offset, arrived_ms)
     if mask & POST_CHANGED:
         created_ms = int(view.post.created_ms[row])
         fields[POST_FIELD] = encode_post(PostVersion(post_offset, created_ms, arrived_ms))
         fields["author_id"] = view.author_of(row)
-        fields["override"] = _override(view, row, tuple(gates), now_ms)
-    judged = mask & deciding_bits(view.names)
-    if judged or any(g.required and g.on_failure == "open" for g in gates.values()):
+        overridden = view.is_overridden(row)
+        fields["override"] = _override(view, row, tuple(gates), now_ms) if overridden else ""
+    if mask & view.deciding or any(g.required and g.on_failure == "open" for g in gates.values()):
         fields |= _decided(decide_row(view, row, gates, now_ms))
     return fields
 
@@ -122,8 +123,6 @@ def _decided(decision: Decision) -> Fields:
 
 def _override(view: PostView, row: int, gates: tuple[str, ...], now_ms: int) -> str:
     """The strongest override in force as JSON, others beside it under `others`; "" for none."""
-    if not view.is_overridden(row):
-        return ""
     in_force = list(dict.fromkeys(view.overrides_of(row, gates, now_ms).values()))
     if not in_force:
         return ""

@@ -16,12 +16,13 @@ from feedmill.events.override import Override, OverrideKey
 from feedmill.events.partition import partitions_of
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, SignalNames
-from feedmill.rankers.combiner.changed_rows import ChangedRows, Masks
 from feedmill.rankers.combiner.columns import (
     NEVER_MS,
     NO_POST,
+    ChangedRows,
     InternTable,
     PostColumns,
+    Rows,
 )
 from feedmill.rankers.combiner.early_signals import MOST_EARLY, EarlySignals
 from feedmill.rankers.combiner.feed_matcher import PostGroup
@@ -31,21 +32,10 @@ from feedmill.rankers.combiner.signal_columns import SignalColumns, StoredSignal
 from feedmill.tables.id_table import IdTable
 from feedmill.tables.mapped_column import in_chunks
 
-Rows = npt.NDArray[np.int32]
 # Rows among which `expired` looks for old ones: a millisecond.
 _SEARCHED_AT_ONCE = 1 << 19
 # In a mask of changes: the post itself, its overrides, or whether it is there at all.
 POST_CHANGED = 1
-
-
-def signal_bit(number: int) -> int:
-    """The bit of the signal with this number (its place in `SignalNames.all`) in a mask."""
-    return POST_CHANGED << (number + 1)
-
-
-def deciding_bits(names: SignalNames) -> int:
-    """The bits of what decides on a post: itself, and the gates, which come first among signals."""
-    return signal_bit(len(names.gates)) - 1
 
 
 class PostView:
@@ -57,8 +47,13 @@ class PostView:
         How many rows the columns have.
     ids
         Post id by row; "" where the row is free.
-    post, signals, bits
-        The columns, and the bit of each signal in a mask of changes.
+    post, signals
+        The columns.
+    changed
+        The rows that changed, each with a mask of what changed in it.
+    bits, deciding
+        In such a mask the bit of each signal, and those of what decides on a post: `POST_CHANGED`
+        and those of the gates.
     pruning
         Forgets authors and groups that have no post.
     written
@@ -80,8 +75,9 @@ class PostView:
             name: SignalColumns(self.models, is_gate=name in names.gates) for name in names.all
         }
         self.early = EarlySignals(most_early, names.own)
-        self._changed = ChangedRows(deciding_bits(names))
-        self.bits = {name: signal_bit(i) for i, name in enumerate(names.all)}
+        self.bits = {name: POST_CHANGED << (i + 1) for i, name in enumerate(names.all)}
+        self.deciding = POST_CHANGED | sum(self.bits[name] for name in names.gates)
+        self.changed = ChangedRows(self.deciding)
         self.written: dict[str, int] = {}
         self._freed: set[int] = set()
         self._old: Rows = np.empty(0, np.int32)  # found and not returned by `expired`
@@ -136,7 +132,7 @@ class PostView:
         columns.author[row] = author
         self.overridden.note(row, post, author)
         columns.group[row] = self.groups.number(PostGroup.of(post))
-        self._changed.note((row,), POST_CHANGED)
+        self.changed.note((row,), POST_CHANGED)
         self._follow_version(row, before, offset)
 
     def update_signal(self, name: str, signal: Signal, timestamp_ms: int = 0) -> None:
@@ -191,12 +187,13 @@ class PostView:
             else:
                 # Nearly all.  No row with a post was freed since it was looked up.
                 if name not in changed:
-                    self._have_written(name)
                     changed[name] = []
+                    if name not in self.written:
+                        self._begin_to_write(name)
                 if self.signals[name].update(row, signal, signal.post_offset):
                     changed[name].append(row)
         for name, some in changed.items():
-            self._changed.note(some, self.bits[name])
+            self.changed.note(some, self.bits[name])
 
     def clear_signal(self, name: str, post_id: str) -> None:
         """Remove a signal that its stage withdrew."""
@@ -209,7 +206,7 @@ class PostView:
             return
         if name in self.written:
             self.signals[name].clear(np.array([row], np.int32))
-            self._changed.note((row,), self.bits[name])
+            self.changed.note((row,), self.bits[name])
 
     def _delete(self, post_id: str, offset: int, timestamp_ms: int) -> None:
         row = self.ids.find(post_id)
@@ -236,14 +233,14 @@ class PostView:
 
     def _store(self, row: int, name: str, signal: Signal) -> None:
         """Take a signal about the present or an earlier version."""
-        self._have_written(name)
-        if self.signals[name].update(row, signal, self.post.offset.item(row)):
-            self._changed.note((row,), self.bits[name])
-
-    def _have_written(self, name: str) -> None:
         if name not in self.written:
-            names = {name, *self.written}
-            self.written = {one: bit for one, bit in self.bits.items() if one in names}
+            self._begin_to_write(name)
+        if self.signals[name].update(row, signal, self.post.offset.item(row)):
+            self.changed.note((row,), self.bits[name])
+
+    def _begin_to_write(self, name: str) -> None:
+        names = {name, *self.written}
+        self.written = {one: bit for one, bit in self.bits.items() if one in names}
 
     def _wait(self, row: int, name: str, signal: Signal, timestamp_ms: int = 0) -> bool:
         """Let a signal of a coming version wait; whether it, or a later one that waits, does."""
@@ -285,7 +282,7 @@ class PostView:
 
     def find_overridden(self, most: int) -> bool:
         """Mark some posts of authors whose overrides changed, unless so many rows are marked."""
-        if is_searched := self.overridden.is_searching and self._changed.first_count < most:
+        if is_searched := self.overridden.is_searching and self.changed.first_count < most:
             self.touch(self.overridden.find_some(self.post.author, most))
         return is_searched
 
@@ -295,24 +292,12 @@ class PostView:
 
     def touch(self, rows: Rows | Sequence[int]) -> None:
         """Mark these rows, each once, as changed: they are decided, scored and written again."""
-        self._changed.note(np.asarray(rows, np.int32).tolist(), POST_CHANGED)
+        self.changed.note(np.asarray(rows, np.int32).tolist(), POST_CHANGED)
 
     @property
     def has_changes(self) -> bool:
         """Whether some row changed and was not taken yet, or is still to be found."""
-        return bool(self._changed) or self.overridden.is_searching
-
-    @property
-    def change_counts(self) -> tuple[int, int]:
-        """How many rows changed by what may hide, show or delete, and how many in all."""
-        return self._changed.first_count, len(self._changed)
-
-    def take_changed(self, most: int | None = None) -> tuple[Rows, Masks]:
-        """The rows that changed, at most `most`, and what changed in each: see `ChangedRows`.
-
-        A mask has `POST_CHANGED`, and `signal_bit(i)` for the i-th declared signal.
-        """
-        return self._changed.take(most)
+        return bool(self.changed) or self.overridden.is_searching
 
     def free(self, rows: Rows | Sequence[int]) -> None:
         """Forget these posts; their rows are used again only after `recycle`."""
@@ -321,7 +306,7 @@ class PostView:
             self.ids.forget(row)
             self.early.take(row)
             self._freed.add(row)
-        self._changed.note(rows.tolist(), POST_CHANGED)
+        self.changed.note(rows.tolist(), POST_CHANGED)
         self.post.clear(rows)
         for name in self.written:
             self.signals[name].clear(rows)
@@ -366,7 +351,8 @@ class PostView:
 
     def is_overridden(self, row: int) -> bool:
         """Whether some override is about the post in this row or its author."""
-        return self.overridden.holds(row, self.post.author.item(row))
+        author = self.post.author.item(row)
+        return len(self.overrides) > 0 and self.overridden.holds(row, author)
 
     def overrides_of(
         self, row: int, gates: Sequence[str], now_ms: int

@@ -318,11 +318,12 @@ class EngagementStep(ModelStep):
             for place in sampled(rows, self._sample_limit)
             if (signal := signals[place]) is not None
         ]
+        if not chosen:
+            return
         for partition, row in feature_rows(chosen):
             owner = TopicPartition("posts", partition)
             writer.add(FEATURES, row.post_id.encode(), encode_row(row), owner=owner)
-        if chosen:
-            self.context.metrics.add("feedmill_feature_rows_total", len(chosen))
+        self.context.metrics.add("feedmill_feature_rows_total", len(chosen))
 
     def _signals(
         self, rows: Sequence[tuple[int, PostState]], at_ms: int

@@ -20,7 +20,7 @@ from feedmill.features.counters import Counters, weight_of
 from feedmill.features.post_batch import PostBatch
 from feedmill.rankers.engagement import HEADS, clicks_and_impressions
 from feedmill.rankers.impressions import Impressions
-from feedmill.streams.engagement.feature_row import FeatureRow, read_by_model
+from feedmill.streams.engagement.feature_row import FeatureRow
 from feedmill.streams.engagement.partition_state import PartitionState, PostSource, Uncounted
 from feedmill.streams.engagement.repeated_engagements import KEY_BITS, RepeatFilter
 from feedmill.streams.kafka.batches import Record
@@ -198,10 +198,11 @@ class EngagementReplay:
         rows = self._logged.pop((post_id, state.through), ())
         if not rows or not self._is_kept(version):
             return
-        (read,) = read_by_model([state.kept_counters])
+        (clicks,), (impressions,) = clicks_and_impressions([state.kept_counters])
+        counted = clicks, impressions, state.counters
         for row in rows:
             self.compared += 1
-            if (row.clicks, row.impressions) != read or row.counters != state.counters:
+            if (row.clicks, row.impressions, row.counters) != counted:
                 self.differing.append(post_id)
 
     def _react(self, key: int, at_ms: int, bit: int, reason: Uncounted) -> None:

@@ -74,19 +74,12 @@ def sampled(states: Sequence[tuple[int, PostState]], limit: int) -> list[int]:
     ]
 
 
-def read_by_model(counters: Sequence[Counters]) -> list[tuple[float, float]]:
-    """Return the clicks and impressions that the model reads of each post's counters."""
-    clicks, impressions = clicks_and_impressions(counters)
-    return list(zip(clicks.tolist(), impressions.tolist(), strict=True))
-
-
 def feature_rows(
     chosen: Sequence[tuple[tuple[int, PostState], Signal]],
 ) -> list[tuple[int, FeatureRow]]:
     """Return the partition and the row of each signal, which was made of the state beside it."""
-    if not chosen:
-        return []
-    read = read_by_model([one.kept_counters for (_, one), _ in chosen])
+    counters = [one.kept_counters for (_, one), _ in chosen]
+    all_clicks, all_impressions = clicks_and_impressions(counters)
     return [
         (
             partition,
@@ -104,7 +97,9 @@ def feature_rows(
                 one.counters,
             ),
         )
-        for ((partition, one), signal), (clicks, impressions) in zip(chosen, read, strict=True)
+        for ((partition, one), signal), clicks, impressions in zip(
+            chosen, all_clicks.tolist(), all_impressions.tolist(), strict=True
+        )
     ]
 
 

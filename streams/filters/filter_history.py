@@ -31,7 +31,7 @@ from feedmill.streams.kafka.batches import TEXT_BYTES, Record, RecordBatch, Topi
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.worker.decoding import read_posts
-from feedmill.streams.worker.step import Poisoned, WorkBatch, no_poison
+from feedmill.streams.worker.step import NO_POISON, Poisoned, WorkBatch
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class FilterHistory:
         partitions: int,
         clock: LogClock,
         open_log: Callable[[str], LogConsumer],
-        poisoned: Poisoned = no_poison,
+        poisoned: Poisoned = NO_POISON,
     ) -> None:
         self._count = partitions
         self._clock = clock
@@ -254,7 +254,7 @@ class FilterHistory:
             return
         self._next[partition] = records[-1].offset + 1
         of_log = RecordBatch(batch.source, records)
-        found = read_posts(of_log, self._count, self._poisoned(partition))
+        found = read_posts(of_log, self._count, self._poisoned.get(partition, {}))
         self._waiting[partition].extend(self._pending(partition, r, e, -1) for r, e in found.events)
 
     def _pending(

@@ -79,6 +79,7 @@ class FilterStep(TextModelStep):
     def settings_changed(self, settings: Settings) -> None:
         self._rules.follow(settings)
         self._changed_at = settings.change_offsets.get(f"rules/{self.name}", _NEVER)
+        self.revision = self._changed_at + 1
         self._guard.settings_changed(settings)
         self.rescoring.follow(self.model.version, self.rules_version())
 
@@ -92,10 +93,6 @@ class FilterStep(TextModelStep):
         """Return the last changes of the rules, in `config`, and of the lists, in `models`."""
         lists = f" {self._lists_at}" if self._lists_at != _NEVER else ""
         return f"{self._changed_at}{lists}"
-
-    def revision(self) -> int:
-        """Return the offset after the last change of the filter's rules; 0 before any."""
-        return self._changed_at + 1
 
     def on_assigned(self, change: AssignmentChange) -> None:
         super().on_assigned(change)
@@ -168,7 +165,7 @@ class FilterStep(TextModelStep):
     ) -> Sequence[Signal]:
         # What guard and campaign said at the time of a post stands in its signal.
         now_ms = self.context.clock.now_ms()
-        hits = self._rules.verdicts(posts, [record.timestamp for record in records])
+        hits = self._rules.in_force.verdicts(posts, [record.timestamp for record in records])
         rows = [row for row, hit in enumerate(hits) if hit is not None and standing[row] is None]
         before = dict(enumerate(standing))
         if rows:
@@ -184,7 +181,7 @@ class FilterStep(TextModelStep):
             else:
                 signal = old.with_rule(self._verdict_of(hit), now_ms)
             if msgspec.structs.replace(signal, at_ms=old.at_ms) != old:
-                changed.append(signal.with_revision(max(old.revision, self.revision())))
+                changed.append(signal.with_revision(max(old.revision, self.revision)))
         return changed
 
     @property
@@ -200,7 +197,7 @@ class FilterStep(TextModelStep):
     def _rule(self, records: Sequence[Record], posts: PostBatch, verdicts: BatchVerdicts) -> None:
         """Rules, then lists, beat the model, its failure, the guard and the campaign."""
         at_ms = [record.timestamp for record in records]
-        for row, hit in enumerate(self._rules.verdicts(posts.posts, at_ms)):
+        for row, hit in enumerate(self._rules.in_force.verdicts(posts.posts, at_ms)):
             if hit is not None:
                 verdicts.rules[row] = self._verdict_of(hit)
 

@@ -25,7 +25,7 @@ from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
 from feedmill.streams.kafka.batches import TEXT_BYTES, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.worker.decoding import read_posts
-from feedmill.streams.worker.step import Poisoned, no_poison
+from feedmill.streams.worker.step import NO_POISON, Poisoned
 
 # What takes of one partition's posts: about two milliseconds of three models, less of long texts.
 Taker = Callable[[int, Sequence[Record], PostBatch], None]
@@ -85,7 +85,7 @@ class PostWindows:
     def __init__(self) -> None:
         self._log: LogConsumer | None = None
         self._count = 0
-        self._poisoned: Poisoned = no_poison
+        self._poisoned = NO_POISON
         self._takers: list[Taker] = []
         self._epoch = 0
         # By partition what is not handed on, in the order in which it is read.
@@ -99,7 +99,7 @@ class PostWindows:
         taker: Taker,
         partitions: int,
         open_log: Callable[[str], LogConsumer],
-        poisoned: Poisoned = no_poison,
+        poisoned: Poisoned = NO_POISON,
     ) -> None:
         """Hand the posts of all windows to `taker`, too, in the order of each one's offsets.
 
@@ -213,7 +213,7 @@ class PostWindows:
         window = self._windows.get(partition)
         if window is None:
             return
-        poisoned = self._poisoned(partition)
+        poisoned = self._poisoned.get(partition, {})
         records = [
             record
             for record in batch.records

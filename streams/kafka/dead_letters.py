@@ -295,8 +295,7 @@ class Rejections:
 
     def count_waiting(self, left: Iterable[Outgoing]) -> None:
         """Count anew what letters take, among all that is not committed."""
-        if self.waiting_bytes:
-            self.waiting_bytes = outgoing_bytes([one for one in left if one.topic == TOPIC])
+        self.waiting_bytes = outgoing_bytes([one for one in left if one.topic == TOPIC])
 
     def _allows(self) -> bool:
         now = self._now()

@@ -384,7 +384,8 @@ class TransactionalWriter:
             self._dirty = self._session is not None
             if outcome.is_expelled and epoch == self._epoch:
                 self._session = None
-        self._rejections.count_waiting(chain(self._sealed, self._in_flight))
+        if self._rejections.waiting_bytes:
+            self._rejections.count_waiting(chain(self._sealed, self._in_flight))
 
     def _drop(self, kept: set[TopicPartition]) -> None:
         """Forget records of partitions that are not kept; `_changed` is held."""

@@ -53,7 +53,9 @@ class Arrivals:
         delays_s = [max(wall_s - at_ms / 1000, 0.0) for at_ms in times_ms]
         self._records = len(delays_s)
         self._delay_s = sum(delays_s) / self._records
-        legs.histogram(self._topic, f"{self._start}_to_fetch").observe_many(delays_s)
+        to_fetch = legs.histogram(self._topic, f"{self._start}_to_fetch")
+        for delay_s in delays_s:
+            to_fetch.observe(delay_s)
         legs.metrics.observe("feedmill_batch_records", self._records, topic=self._topic)
 
     def judged(self) -> None:
@@ -69,14 +71,12 @@ class Arrivals:
     def written(self, at_s: float) -> None:
         """Redis has answered."""
         self._reach("ranked_to_redis", at_s)
-        self._observe(f"{self._start}_to_redis", self._delay_s + at_s - self._fetched_s)
+        whole = self._legs.histogram(self._topic, f"{self._start}_to_redis")
+        whole.observe(self._delay_s + at_s - self._fetched_s, self._records)
 
     def _reach(self, leg: str, at_s: float) -> None:
-        self._observe(leg, at_s - self._reached_s)
+        self._legs.histogram(self._topic, leg).observe(at_s - self._reached_s, self._records)
         self._reached_s = at_s
-
-    def _observe(self, leg: str, seconds: float) -> None:
-        self._legs.histogram(self._topic, leg).observe(seconds, self._records)
 
 
 class PendingArrivals:

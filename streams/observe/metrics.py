@@ -67,11 +67,6 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += times
         self._sum += value * times
 
-    def observe_many(self, values: Sequence[float]) -> None:
-        """Count each of these values."""
-        for value in values:
-            self.observe(value)
-
     def counts(self) -> tuple[int, ...]:
         """How many observations each bucket has, the one above all bounds last."""
         return tuple(self._counts)

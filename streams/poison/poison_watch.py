@@ -13,7 +13,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from queue import SimpleQueue
@@ -48,7 +48,6 @@ _MOST_RECORDS = 1000
 # Rare; a cycle without one should cost little.
 _READ_EVERY_S = 0.1
 _KEY = re.compile(r"[^/]+/posts/(\d{1,9})/(\d{1,18})")
-_NONE: Mapping[int, str] = {}
 # So long a worker must have gone on before the ends of those before it are forgotten.
 CALM_S = 60.0
 
@@ -73,21 +72,19 @@ class PoisonLog:
 
     Attributes
     ----------
+    by_partition
+        Why posts are not judged, by partition and offset; nearly always empty.
     is_restored
         Whether it was read to its end.
     """
 
     def __init__(self, connection: Connection, stages: Sequence[str]) -> None:
         self._stages = tuple(stages)
-        self._by_partition: dict[int, dict[int, str]] = {}
+        self.by_partition: dict[int, dict[int, str]] = {}
         self._read_at = 0.0
         self.is_restored = False
         self._log = LogConsumer(connection, TOPIC, past_hanging=(TOPIC,))
         self._log.add({_SOURCE: BEGINNING})
-
-    def of(self, partition: int) -> Mapping[int, str]:
-        """Return why posts of a partition are not judged, by their offsets; nearly always none."""
-        return self._by_partition.get(partition, _NONE)
 
     def follow(self) -> None:
         """Read on, without waiting."""
@@ -125,7 +122,7 @@ class PoisonLog:
         except DECODE_ERRORS as error:
             log.error("%s: the record of %s cannot be read: %s", TOPIC, key, error)
             return
-        posts = self._by_partition.setdefault(partition, {})
+        posts = self.by_partition.setdefault(partition, {})
         if poison is None:
             posts.pop(offset, None)
         elif set(poison.stages).intersection(self._stages):
@@ -298,7 +295,7 @@ class PoisonWatch:
         """Try batches; where that is impossible they pass."""
         try:
             for batch in batches:
-                known = self.log.of(batch.source.partition)
+                known = self.log.by_partition.get(batch.source.partition, {})
                 records = [one for one in batch.records if one.offset not in known]
                 for found in find_poison(records, self._child.judge):
                     self._found.put((batch.source, found))

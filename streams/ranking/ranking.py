@@ -193,7 +193,8 @@ class RankingStep(Step):
             self._logs.judged(part.source.partition, part.events[-1][0].offset + 1)
         view.update_written(work.signals)
         # Of others, too: what came by log is ranked as what this worker judged.
-        deciding, changed = (min(count, LIVE_RECORDS) for count in view.change_counts)
+        counts = view.changed.first_count, len(view.changed)
+        deciding, changed = (min(count, LIVE_RECORDS) for count in counts)
         self._has_more = self._work(WORK_S + deciding * _POST_S, changed)
         if deciding >= _LEAVE_FROM_POSTS:
             self._handover.wait_written(_LEAVE_S)

@@ -153,7 +153,9 @@ class RedisHandover:
             return
         start, now_ms = time.perf_counter(), self._context.clock.now_ms()
         signals, feeds, removed_feeds = combiner.take(now_ms, has_time, only_whole=only_whole)
-        removed = self._take_left().union(removed_feeds)
+        removed = set(removed_feeds)
+        if self._left_feeds:
+            removed |= self._take_left()
         is_all = caught_up and not combiner.has_changes
         if not (signals or feeds or removed):
             self._nothing_to_write(caught_up=is_all)
@@ -257,8 +259,6 @@ class RedisHandover:
 
     def _take_left(self) -> set[str]:
         """The feeds that Redis has, and should not have."""
-        if not self._left_feeds:
-            return set()
         combiner, left = self._combiner, self._own(self._left_feeds)
         if combiner.is_complete:
             gone, self._left_feeds = left.difference(combiner.feeds), set()

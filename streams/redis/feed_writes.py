@@ -53,7 +53,7 @@ class Announcements:
         self._channel = keys.feed_changes
         self._waiting: dict[str, FeedVersion] = {}
         self._waiting_since_s: dict[str, float] = {}
-        self._published_s: dict[str, float] = {}
+        self._turn_s: dict[str, float] = {}  # when a feed may be published again
 
     def add(self, feed: str, version: FeedVersion, now_s: float) -> None:
         """Publish this change when it is the feed's turn, unless a newer one comes before."""
@@ -64,7 +64,7 @@ class Announcements:
         """The commands that publish what is due, for a round trip that is made anyhow."""
         if not self._waiting:
             return []
-        due = [feed for feed in self._waiting if self._turn_s(feed) <= now_s]
+        due = [feed for feed in self._waiting if self._turn_s.get(feed, 0.0) <= now_s]
         return [self._publish(feed, now_s) for feed in due]
 
     def next_s(self) -> float:
@@ -73,25 +73,18 @@ class Announcements:
 
     def _alone_s(self, feed: str) -> float:
         # By its own time: some other feed waits for its turn nearly always.
-        return max(self._turn_s(feed), self._waiting_since_s[feed] + GATHERED_S)
-
-    def _turn_s(self, feed: str) -> float:
-        return self._published_s.get(feed, -1.0) + ANNOUNCED_EVERY_S
+        return max(self._turn_s.get(feed, 0.0), self._waiting_since_s[feed] + GATHERED_S)
 
     def _publish(self, feed: str, now_s: float) -> Command:
         version = self._waiting.pop(feed)
         del self._waiting_since_s[feed]
-        self._published_s[feed] = now_s
+        self._turn_s[feed] = now_s + ANNOUNCED_EVERY_S
         return ["PUBLISH", self._channel, _encode({"feed": feed, **version._asdict()})]
 
     def forget_old(self, now_s: float) -> None:
-        """Forget when feeds were published last where that does not matter any more."""
-        if len(self._published_s) > 4096:
-            self._published_s = {
-                feed: at_s
-                for feed, at_s in self._published_s.items()
-                if at_s + ANNOUNCED_EVERY_S > now_s
-            }
+        """Forget the turns that have come."""
+        if len(self._turn_s) > 4096:
+            self._turn_s = {feed: at_s for feed, at_s in self._turn_s.items() if at_s > now_s}
 
 
 FRESH_MS: Final = 15_000

@@ -79,29 +79,29 @@ class Canaries:
         self._steps = steps
         self._load = load
         self._loads = BackgroundLoads[str, LoadedText]("canary")
-        self._running: dict[str, _Running] = {}
+        self.running: dict[str, _Running] = {}
         # By model the last canary that this worker refused or stopped, or that an alarm ended.
         self._refused: dict[str, int] = {}
         self._changed: set[str] = set()
 
     def versions(self, model: str) -> dict[str, str]:
         """Return the version of a model that judges its canary, by the model; empty if none."""
-        running = self._running.get(model)
+        running = self.running.get(model)
         return {} if running is None else {model: running.model.version}
 
     def sha256_of(self, model: str) -> str | None:
         """Return the sha256 of the version of a model that judges its canary; None if none does."""
-        running = self._running.get(model)
+        running = self.running.get(model)
         return None if running is None else running.canary.sha256
 
     def offset_of(self, model: str) -> int | None:
         """Return the record that began the canary whose candidate is loaded and judges."""
-        running = self._running.get(model)
+        running = self.running.get(model)
         return None if running is None else running.offset
 
     def holders(self) -> dict[str, HoldsModel]:
         """Return what judges some partitions, by the keys of its records."""
-        found = {CANARY + model: self._steps[model].canary for model in self._running}
+        found = {CANARY + model: self._steps[model].canary for model in self.running}
         return {key: canary for key, canary in found.items() if canary is not None}
 
     def is_settled(self) -> bool:
@@ -117,7 +117,7 @@ class Canaries:
 
         It was tried and is warm, so its partitions need not go back while it is loaded again.
         """
-        running = self._running.get(model)
+        running = self.running.get(model)
         if running is None or release is None:
             return None
         tried = running.canary.sha256, running.canary.answers
@@ -126,7 +126,7 @@ class Canaries:
     def changed(self, model: str) -> None:
         """Follow the last record about a model's canary, or the release that ended it."""
         last = self._releases.canaries.last(model)
-        running = self._running.get(model)
+        running = self.running.get(model)
         if running is not None and (last is None or last.offset != running.offset):
             self._end(model)
         if last is None:
@@ -137,7 +137,7 @@ class Canaries:
             self._end(model)
             self._refuse(model, last.offset, f"went back: {last.reason}")
         elif last.offset > self._refused.get(model, -1) and model not in {
-            *self._running,
+            *self.running,
             *self._loads.keys(),
         }:
             self._loads.begin(model, last.offset, partial(self._load, model, last.canary))
@@ -162,9 +162,9 @@ class Canaries:
 
         `instances` then has the reason, which is an alarm.
         """
-        failed = [name for name in self._running if self._steps[name].canary_failure()]
+        failed = [name for name in self.running if self._steps[name].canary_failure()]
         for model in failed:
-            offset, reason = self._running[model].offset, self._steps[model].canary_failure()
+            offset, reason = self.running[model].offset, self._steps[model].canary_failure()
             self._end(model)
             self._refuse(model, offset, f"stopped: {reason}")
         return failed
@@ -177,7 +177,7 @@ class Canaries:
         if loaded.model is None:
             self._refuse(model, offset, loaded.reason)
             return
-        self._running[model] = _Running(loaded.model, offset, canary)
+        self.running[model] = _Running(loaded.model, offset, canary)
         self._steps[model].begin_canary(loaded.model, range(canary.partitions))
         log.info(
             "canary of %s: %s judges %d of the partitions",
@@ -185,7 +185,7 @@ class Canaries:
         )  # fmt: skip
 
     def _end(self, model: str) -> None:
-        if self._running.pop(model, None) is not None:
+        if self.running.pop(model, None) is not None:
             self._steps[model].end_canary()
             self._changed.add(model)
 

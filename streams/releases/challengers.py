@@ -124,22 +124,22 @@ class Challengers:
         self._load = load
         self._metrics_of = metrics_of
         self._loads = BackgroundLoads[str, LoadedText]("challenger")
-        self._running: dict[str, _Running] = {}
+        self.running: dict[str, _Running] = {}
         self._changed: set[str] = set()
 
     def versions(self, model: str) -> dict[str, str]:
         """Return the version of a model that scores in shadow, by the model; empty if none does."""
-        running = self._running.get(model)
+        running = self.running.get(model)
         return {} if running is None else {model: running.model.version}
 
     def sha256_of(self, model: str) -> str | None:
         """Return the sha256 of the version of a model that scores in shadow; None if none does."""
-        challenger = self._releases.challenger(model).challenger if model in self._running else None
+        challenger = self._releases.challenger(model).challenger if model in self.running else None
         return None if challenger is None else challenger.sha256
 
     def holders(self) -> dict[str, HoldsModel]:
         """Return what scores in shadow, by the keys of its records."""
-        return {SHADOW + model: running for model, running in self._running.items()}
+        return {SHADOW + model: running for model, running in self.running.items()}
 
     def dealt_with(self, model: str, offset: int) -> int:
         """Return the last record up to `offset` behind which no challenger waits to be loaded."""
@@ -150,7 +150,7 @@ class Challengers:
         if model not in self._steps or model in self._loads:
             return
         offset, challenger = self._releases.challenger(model)
-        self._running.pop(model, None)
+        self.running.pop(model, None)
         self._changed.add(model)
         if challenger is None:
             return
@@ -175,12 +175,10 @@ class Challengers:
 
     def score(self, work: WorkBatch, writer: Writer) -> None:
         """Score the posts of a cycle, after all steps; raises nothing of a challenger's."""
-        if not self._running:
-            return
         posts = [one for one in work.latest if one.row >= 0 and one.row not in work.unjudged]
-        for model in tuple(self._running) if posts else ():
+        for model in tuple(self.running) if posts else ():
             # A challenger that was released meanwhile has nobody to be compared with.
-            if self._running[model].model.version != self._steps[model].models[model]:
+            if self.running[model].model.version != self._steps[model].models[model]:
                 self._score(model, work, posts, writer)
 
     def close(self) -> None:
@@ -194,13 +192,13 @@ class Challengers:
             return
         most = min(_MOST_POSTS, max(1, int(_CALL_MS / max(loaded.ms_a_post, 1e-6))))
         cap = ProcessorCap(challenger.core_share)
-        self._running[model] = _Running(loaded.model, offset, cap, most)
+        self.running[model] = _Running(loaded.model, offset, cap, most)
         log.info("challenger of %s: %s scores in shadow", model, loaded.model.version)
 
     def _score(
         self, model: str, work: WorkBatch, posts: Sequence[LatestEvent], writer: Writer
     ) -> None:
-        running, metrics = self._running[model], self._metrics_of(model)
+        running, metrics = self.running[model], self._metrics_of(model)
         if not running.cap.may_begin():
             metrics.add("feedmill_shadow_skipped_total", len(posts))
             return
@@ -230,7 +228,7 @@ class Challengers:
     def _refuse(self, model: str, offset: int, reason: str) -> None:
         """Go on without a challenger; the model in force does not notice."""
         log.error("challenger of %s named at offset %d: %s", model, offset, reason)
-        self._running.pop(model, None)
+        self.running.pop(model, None)
         self._changed.add(model)
         self._releases.refuse(SHADOW + model, offset, reason[:MAX_REASON_CHARACTERS])
 

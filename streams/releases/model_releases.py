@@ -238,8 +238,9 @@ class ModelReleases:
 
         The model in force has judged the posts of such a candidate from this cycle's first on.
         """
-        self.challengers.score(work, writer)
-        failed = self.canaries.stop_failed()
+        if self.challengers.running:
+            self.challengers.score(work, writer)
+        failed = self.canaries.stop_failed() if self.canaries.running else ()
         for name in failed:
             for part in work.partitions:
                 self._note(name, part.source.partition, part.events[0][0].offset, writer)

@@ -188,7 +188,7 @@ class Rescoring:
             self._note_mixed(writer)
         if self._pass is not None:
             self._pass.judged.update(hash(one.record.key) for one in work.latest)
-        for one in work.newest():
+        for one in work.newest:
             last = self._last.get(one.partition)
             if last is None or one.record.offset >= last.record.offset:
                 self._last[one.partition] = one
@@ -339,7 +339,7 @@ class Rescoring:
         if not records:
             return True
         of_slice = RecordBatch(now.source, records[::-1])
-        poisoned = self._context.poisoned(now.source.partition)
+        poisoned = self._context.poisoned.get(now.source.partition, {})
         events = read_posts(of_slice, self._context.partitions, poisoned).events
         taken = [(record, post) for record, post in events[::-1] if isinstance(post, Post)]
         if not taken:

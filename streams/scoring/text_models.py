@@ -85,13 +85,20 @@ class TextModelStep(CanaryStep):
     When another version of the model takes over, earlier posts are scored again, too.  In a canary
     a candidate judges new posts of some partitions.
     Subclasses override `decide` and `decide_again` to lower, raise or overrule what the model
-    says, `revision` to say how new it is beside the post's offset, `rules_version`, `rule_again`.
+    says, `rules_version`, `rule_again`.
+
+    Attributes
+    ----------
+    revision
+        That of the signals that are written now: how new they are beside the post's offset.  0
+        where only models decide.
     """
 
     def __init__(self, name: str, load: Callable[[], TextModel]) -> None:
         super().__init__()
         self.name = name
         self.topic = f"signals.{name}"
+        self.revision = 0
         self._load = load
         self.canary: CanaryScoring | None = None
         self._complained_at = -_COMPLAIN_EVERY_S
@@ -232,10 +239,6 @@ class TextModelStep(CanaryStep):
         """Return the signals of earlier posts that rules and lists change; as `decide_again`."""
         return ()
 
-    def revision(self) -> int:
-        """Return the revision of the signals that are written now; 0 where only models decide."""
-        return 0
-
     def rules_version(self) -> str:
         """Return what changes with all that is in force beside the model."""
         return ""
@@ -248,7 +251,7 @@ class TextModelStep(CanaryStep):
             for partition, record, post, row in work.latest
             if row >= 0
         ]
-        signals = verdicts.signals(judged, work.now_ms, self.model.name, self.revision())
+        signals = verdicts.signals(judged, work.now_ms, self.model.name, self.revision)
         name, topic, add, written = self.name, self.topic, writer.add, work.signals.append
         for partition, record, event, row in work.latest:
             signal = next(signals) if row >= 0 else None
@@ -271,7 +274,7 @@ class TextModelStep(CanaryStep):
         partition = partition_of(posts[0].post_id.encode(), self.context.partitions)
         model = self.model_at(partition)
         verdicts = score_posts(model, batch)
-        if poisoned := self.context.poisoned(partition):
+        if poisoned := self.context.poisoned.get(partition):
             verdicts.errors = {**verdicts.errors, **poison_of(records, poisoned)}
         if standing is not None:
             self.decide_again(records, batch, standing, verdicts)
@@ -280,7 +283,7 @@ class TextModelStep(CanaryStep):
             for row, (record, post) in enumerate(zip(records, posts, strict=True))
         ]
         now_ms = self.context.clock.now_ms()
-        return list(verdicts.signals(judged, now_ms, model.name, self.revision()))
+        return list(verdicts.signals(judged, now_ms, model.name, self.revision))
 
 
 def score_posts(model: TextModel, posts: PostBatch) -> BatchVerdicts:

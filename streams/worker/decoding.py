@@ -19,6 +19,7 @@ from feedmill.streams.kafka.validation import (
 )
 from feedmill.streams.observe.legs import Arrivals
 from feedmill.streams.worker.step import (
+    NO_POISON,
     EngagementPartition,
     LatestEvent,
     NeverWas,
@@ -26,7 +27,6 @@ from feedmill.streams.worker.step import (
     PostPartition,
     WorkBatch,
     each_may_have_been,
-    no_poison,
 )
 
 
@@ -73,7 +73,7 @@ def decode_work(  # noqa: PLR0913 - all but two are given by name
     epoch: int,
     now_ms: int,
     arrivals: Sequence[Arrivals] = (),
-    poisoned: Poisoned = no_poison,
+    poisoned: Poisoned = NO_POISON,
     never_was: NeverWas = each_may_have_been,
 ) -> WorkBatch:
     """Decode one cycle's records; nothing raises, what is bad stands in `rejected`.
@@ -86,7 +86,7 @@ def decode_work(  # noqa: PLR0913 - all but two are given by name
     records: list[Record] = []
     by_partition, latest, rejected = [], [], []
     for batch in posts:
-        poison = poisoned(batch.source.partition)
+        poison = poisoned.get(batch.source.partition, {})
         valid = read_posts(batch, partitions, poison)
         rejected += valid.rejected
         if not valid.events:
@@ -110,6 +110,7 @@ def decode_work(  # noqa: PLR0913 - all but two are given by name
         records=records,
         unjudged=unjudged,
         latest=latest,
+        newest=[*{one.partition: one for one in latest}.values()],
         engagements=counted,
         rejected=rejected + more,
         arrivals=arrivals,

@@ -22,7 +22,8 @@ from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.clock import LogClock
 
 # By partition why posts must not be judged, by their offsets.
-Poisoned = Callable[[int], Mapping[int, str]]
+Poisoned = Mapping[int, Mapping[int, str]]
+NO_POISON: Poisoned = {}
 # Whether nothing was ever written of a post of a partition.
 NeverWas = Callable[[int, str], bool]
 
@@ -116,11 +117,6 @@ class Trial:
     is_over: bool = False
 
 
-def no_poison(_: int) -> Mapping[int, str]:
-    """Say of a partition that all its posts may be judged."""
-    return {}
-
-
 def each_may_have_been(_partition: int, _post_id: str) -> bool:
     """Say of every post that something may have been written of it."""
     return False
@@ -148,6 +144,8 @@ class WorkBatch:
     latest
         What holds of each post at the end of the cycle; what it superseded needs no signal, nor
         does the deletion of a post that never was.
+    newest
+        The last of `latest` of each partition.
     engagements
         The engagements by partition.
     rejected
@@ -166,17 +164,11 @@ class WorkBatch:
     records: Sequence[Record] = ()
     unjudged: Mapping[int, str] = field(default_factory=dict)
     latest: Sequence[LatestEvent] = ()
+    newest: Sequence[LatestEvent] = ()
     engagements: Sequence[EngagementPartition] = ()
     rejected: Sequence[RejectedRecord] = ()
     arrivals: Sequence[Arrivals] = ()
     signals: list[WrittenSignal] = field(default_factory=list)
-    _newest: list[LatestEvent] = field(default_factory=list, init=False, repr=False)
-
-    def newest(self) -> Sequence[LatestEvent]:
-        """Return the last of `latest` of each partition; made once for all steps."""
-        if not self._newest:
-            self._newest.extend({one.partition: one for one in self.latest}.values())
-        return self._newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +197,7 @@ class StepContext:
     settings_complete: Callable[[], bool] = lambda: True
     lists_complete: Callable[[], bool] = lambda: True
     is_live: Callable[[], bool] = lambda: True
-    poisoned: Poisoned = no_poison
+    poisoned: Poisoned = field(default_factory=dict)
     try_posts: Callable[[TopicPartition, Sequence[Record]], Trial | None] = lambda *_: None
     written: Callable[[], Mapping[TopicPartition, int]] = dict
     is_second: Callable[[], bool] = lambda: False

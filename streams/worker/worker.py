@@ -153,7 +153,7 @@ class Worker:
         self._decode = partial(
             decode_work,
             partitions=partitions,
-            poisoned=self.poison.log.of,
+            poisoned=self.poison.log.by_partition,
             never_was=self._never_was,
         )
         self.poison.start(self.stopping)
@@ -170,7 +170,7 @@ class Worker:
                     settings_complete=self.settings.log.all_restored,
                     lists_complete=self.releases.lists_complete,
                     is_live=lambda: self.group.is_live,
-                    poisoned=self.poison.log.of,
+                    poisoned=self.poison.log.by_partition,
                     try_posts=self.poison.try_posts,
                     written=self.writer.written,
                     is_second=partial(self._is_second, step.name),
@@ -351,7 +351,8 @@ class Worker:
         now_ms = self.time.clock.now_ms()
         work = self._decode(*taken, epoch=self.group.epoch, now_ms=now_ms, arrivals=arrivals)
         work.posts.interleaved = self.releases.checks.interleaved
-        self._letter(work)
+        if work.rejected:
+            self._letter(work)
         ranks = [step for step in self.steps if step.ranks]
         for step in self.steps:
             try:

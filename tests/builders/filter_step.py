@@ -65,7 +65,7 @@ class Filter:
         patch.setattr(filters, "LogConsumer", lambda *_, **__: FakeLog(self.topics))
         patch.setattr(text_models, "LogConsumer", lambda *_, **__: self.earlier)
         connection: Any = SimpleNamespace(environment=more.pop("environment", Environment()))
-        context: dict[str, Any] = {"partitions": 1, "poisoned": lambda _: self.poison, **more}
+        context: dict[str, Any] = {"partitions": 1, "poisoned": {0: self.poison}, **more}
         self.metrics = Metrics("spam", "one")
         load, windows = lambda: model(self.say), PostWindows()
         self.step = FilterStep("spam", load, remembers=remembers, windows=windows)

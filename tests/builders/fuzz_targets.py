@@ -127,7 +127,7 @@ def config(content: bytes) -> bool:
         for name in NAMES.filters:
             rules = FilterRules(name)
             rules.follow(settings)
-            rules.verdicts([_POST], [1])
+            rules.in_force.verdicts([_POST], [1])
 
     return accepted(fold, BadSetting)
 

@@ -47,9 +47,9 @@ QUESTIONS = FeatureGroup("questions", ("question_marks",), question_matrix)
 READ_FEATURE = """
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.registry import FEATURE_GROUPS, feature_columns
+from feedmill.features.registry import FEATURE_GROUPS
 posts = [Post("p", "a", 1, text) for text in ("why? how?", "so")]
-print([*FEATURE_GROUPS], feature_columns(PostBatch(posts), "questions").tolist())
+print([*FEATURE_GROUPS], PostBatch(posts).computed(FEATURE_GROUPS["questions"].compute).tolist())
 """
 
 RANKER = '''"""Kindness: the mean rating that people would give a text."""
@@ -62,7 +62,7 @@ import numpy as np
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.artifact import Artifact
-from feedmill.models.linear_text import FEATURES, LinearText, read_linear_text
+from feedmill.models.text_model import FEATURES, LinearText, read_linear_text
 from feedmill.models.text_model import Scores, TextModel
 from feedmill.rankers.spec import RankerSpec
 
@@ -98,7 +98,7 @@ from pathlib import Path
 import numpy as np
 
 from feedmill.models.artifact import ModelCard, pack_artifact, save_artifact, sha256_of
-from feedmill.models.linear_text import FEATURES, linear_text_arrays
+from feedmill.models.text_model import FEATURES, linear_text_arrays
 from feedmill.models.store_files import Store
 from feedmill.training.fitting.linear_text import RidgePenalties, fit_with_scores, text_rows
 
@@ -131,7 +131,7 @@ def test_a_command_is_one_file_and_one_line(tmp_path: Path) -> None:
 
 def test_a_feature_is_one_file_and_one_line(tmp_path: Path) -> None:
     registry = "features/registry.py"
-    imported = "from feedmill.features.post_batch import PostBatch\n"
+    imported = "from feedmill.features.feature_group import FeatureGroup\n"
     tree = grow_tree(
         tmp_path / "tree",
         {"features/questions.py": FEATURE},

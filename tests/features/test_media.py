@@ -11,7 +11,6 @@ from feedmill.features.media import (
     media_kind,
     media_kinds,
 )
-from feedmill.features.post_batch import PostBatch
 
 
 def post(*kinds: str, links: tuple[str, ...] | None = None) -> Post:
@@ -44,6 +43,5 @@ def test_the_kind_of_a_post(of: Post, kind: int) -> None:
 
 def test_a_batch_has_the_kind_of_each_post() -> None:
     posts = [post("image"), Post("q", "a", 0, ""), post()]
-    assert media_kinds(posts).tolist() == PostBatch(posts).media_kinds.tolist()
     assert media_kinds(posts).tolist() == [IMAGE, UNKNOWN, NONE]
     assert media_kinds([]).shape == (0,)

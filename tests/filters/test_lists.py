@@ -143,7 +143,7 @@ def test_the_first_and_the_last_digest_are_found_and_none_beyond_them() -> None:
 
 
 def test_no_lists_decide_nothing() -> None:
-    assert len(ListSet([])) == 0
+    assert ListSet([]).count == 0
     assert ListSet([]).verdicts([post()]) == [None]
     assert ListSet([post_list("media", ["0" * 64])]).verdicts([]) == []
 

@@ -14,6 +14,7 @@ from builders.golden import Golden
 from builders.refusals import Refusals
 from feedmill.events.errors import BadArtifact
 from feedmill.features.text.ngrams import BUCKETS
+from feedmill.features.text.shape import SHAPE_COLUMNS
 from feedmill.models import artifact, text_model, trees
 from feedmill.models.artifact import (
     Arrays,
@@ -25,8 +26,10 @@ from feedmill.models.artifact import (
     sha256_of,
 )
 from feedmill.models.text_model import (
+    LinearText,
     NgramModel,
     read_calibrator,
+    read_linear_text,
     read_ngram_model,
     read_trees,
     tree_arrays,
@@ -134,6 +137,15 @@ def calibrator(*shapes: tuple[int, ...]) -> Arrays:
     return dict(zip(("curve_raw", "curve_log_odds"), map(np.zeros, shapes), strict=True))
 
 
+def linear(arrays: Arrays) -> LinearText:
+    return read_linear_text(made(arrays), "words")
+
+
+def linear_text(columns: int, weight: float = 0.0) -> Arrays:
+    ngrams = {"table_words": WEIGHTS, "linear_words": LINEAR}
+    return {**ngrams, "shape_words": np.full(columns, weight)}
+
+
 ARRAYS: Mapping[str, tuple[Callable[[Arrays], object], Arrays]] = {
     "an array is missing": (words, {}),
     "weights of another number of buckets": (
@@ -171,6 +183,8 @@ ARRAYS: Mapping[str, tuple[Callable[[Arrays], object], Arrays]] = {
         lambda arrays: read_trees(made(arrays), "trees", 2),
         tree_arrays(TREES.replace("0.25", "1e7")),
     ),
+    "weights for another shape": (linear, linear_text(3)),
+    "a shape weight that is too large": (linear, linear_text(len(SHAPE_COLUMNS), 1e7)),
 }
 
 

@@ -16,7 +16,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import shape_matrix
 from feedmill.models.artifact import read_artifact
-from feedmill.models.linear_text import FEATURES
+from feedmill.models.text_model import FEATURES
 from feedmill.models.trees import Trees
 from feedmill.rankers.engagement import _MANY_FROM, ExpectedClicks, tree_columns
 from feedmill.rankers.registry import load

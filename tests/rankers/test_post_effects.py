@@ -7,9 +7,10 @@ from builders.events import posts_of
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.authorship import UNKNOWN_AUTHOR, UNKNOWN_HOUR, author_key
+from feedmill.features.media import media_kinds
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.artifact import Artifact, read_artifact
-from feedmill.models.linear_text import FEATURES
+from feedmill.models.text_model import FEATURES
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.post_effects import PostEffects, effect_arrays, read_effects
 from feedmill.rankers.spec import STORE
@@ -74,7 +75,7 @@ def test_the_prior_is_lifted_by_them_whichever_way_it_is_asked(effects: PostEffe
     np.testing.assert_array_equal(alone, model.prior_many(posts))
     batch = PostBatch(posts)
     np.testing.assert_array_equal(
-        model.prior_texts(batch.text, batch.media_kinds), plain.prior_many(posts)
+        model.prior_texts(batch.text, media_kinds(posts)), plain.prior_many(posts)
     )
 
 

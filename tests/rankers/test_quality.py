@@ -9,7 +9,7 @@ from feedmill.events.errors import BadArtifact
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import shape_matrix
 from feedmill.models.artifact import Artifact, read_artifact
-from feedmill.models.linear_text import FEATURES
+from feedmill.models.text_model import FEATURES
 from feedmill.models.trees import Trees
 from feedmill.rankers.quality import QualityModel, softmax
 from feedmill.rankers.registry import load

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from feedmill.features.media import media_kinds
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.models.linear_text import LinearText, weighted_sum
+from feedmill.models.text_model import LinearText, weighted_sum
 from feedmill.rankers.engagement import posterior, prior_of, sum_media, tree_columns
 from feedmill.rankers.post_effects import PostEffects
 from feedmill.training.arrays import Mask, Values

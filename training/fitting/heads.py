@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from feedmill.features.media import MEDIA_KINDS
-from feedmill.models.linear_text import LinearText
+from feedmill.models.text_model import LinearText
 from feedmill.rankers.engagement import no_media
 from feedmill.training.arrays import Values
 from feedmill.training.fitting.linear_text import (

@@ -7,7 +7,7 @@ import numpy as np
 from feedmill.features.authorship import hours_of_day
 from feedmill.features.text.ngrams import BUCKETS
 from feedmill.features.text.shape import SHAPE_COLUMNS
-from feedmill.models.linear_text import LinearText, quantised
+from feedmill.models.text_model import LinearText, quantised
 from feedmill.rankers.engagement import no_media
 from feedmill.rankers.impressions import Impressions
 from feedmill.training.arrays import Values

@@ -16,8 +16,7 @@ import numpy.typing as npt
 from feedmill.features.media import MediaKinds
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import shape_matrix
-from feedmill.models.linear_text import LinearText, quantised
-from feedmill.models.text_model import NgramModel
+from feedmill.models.text_model import LinearText, NgramModel, quantised
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.fitting.ngram_models import count_matrix, fit_ridge, folds_of, out_of_fold
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.registry import feature_columns
+from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.filters.model import Evidence
 from feedmill.models.text_model import NgramModel
 from feedmill.training.arrays import Mask, Values
@@ -51,7 +51,7 @@ class EvidenceMatrix:
             texts = batch.view(view)
             counts = count_matrix(texts, WORD_FACTOR, texts.norms)
             self._views.append((present @ counts).tocsr())
-        groups = [feature_columns(batch, group) for group in evidence.groups]
+        groups = [batch.computed(FEATURE_GROUPS[group].compute) for group in evidence.groups]
         self._columns = np.concatenate([np.zeros((len(batch), 0)), *groups], axis=1)
 
     def fit(

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from feedmill.models.linear_text import LinearText
-from feedmill.models.text_model import NgramModel
+from feedmill.models.text_model import LinearText, NgramModel
 from feedmill.rankers.quality import Construct, bounded, mean_rating, softmax, tree_columns
 from feedmill.training.arrays import Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked

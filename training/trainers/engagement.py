@@ -20,9 +20,8 @@ from feedmill.models.artifact import (
     sha256_of,
     sha256_of_file,
 )
-from feedmill.models.linear_text import FEATURES, linear_text_arrays
 from feedmill.models.store_files import Store
-from feedmill.models.text_model import tree_arrays
+from feedmill.models.text_model import FEATURES, linear_text_arrays, tree_arrays
 from feedmill.rankers.engagement import media_arrays, sum_media
 from feedmill.rankers.impressions import Impressions
 from feedmill.rankers.post_effects import effect_arrays

@@ -16,9 +16,8 @@ from feedmill.models.artifact import (
     sha256_of,
     sha256_of_file,
 )
-from feedmill.models.linear_text import FEATURES, linear_text_arrays
 from feedmill.models.store_files import Store
-from feedmill.models.text_model import model_arrays, tree_arrays
+from feedmill.models.text_model import FEATURES, linear_text_arrays, model_arrays, tree_arrays
 from feedmill.training.card_texts import MODEL_LICENCE
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.ratings import RatedDataset, read_own_ratings

@@ -1,3 +1,5 @@
+from itertools import chain
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -80,8 +82,8 @@ def test_buckets_that_differ_are_pushed_at_once_as_one_by_one(pushes: list[set[i
     at_once, one_by_one = BucketHeads(41, FIRST), BucketHeads(41, FIRST)
     for n, buckets in enumerate(pushes):
         entry = (FIRST + n) % (1 << 32)
-        previous = at_once.push_apart(np.array([*buckets]), entry)
-        assert previous == [one_by_one.push_one(bucket, entry) for bucket in buckets]
+        previous = at_once.push_one(np.array([*buckets]), entry)
+        assert previous == [*chain(*[one_by_one.push_one([one], entry) for one in buckets])]
 
 
 @pytest.fixture

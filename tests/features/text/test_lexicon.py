@@ -5,7 +5,7 @@ import pytest
 
 from feedmill.features.text.lexicon import (
     LEXICON_KINDS,
-    Lexicon,
+    lexicon_of,
     parse_terms,
     spam_lexicon,
 )
@@ -13,7 +13,7 @@ from feedmill.features.text.ngrams import TextBatch
 
 
 def test_words_and_neighbouring_words_are_counted_by_kind() -> None:
-    lexicon = Lexicon.of([["money", "free money"], ["check out"]])
+    lexicon = lexicon_of([["money", "free money"], ["check out"]])
     counts = lexicon.counts(TextBatch(["Free MONEY, money!", "check it out", "check out", ""]))
     np.testing.assert_array_equal(counts, [[3, 0], [0, 0], [0, 1], [0, 0]])
 
@@ -22,7 +22,7 @@ def test_counts_are_those_of_plain_python() -> None:
     random = np.random.default_rng(5)
     words = ["alpha", "beta", "gamma", "delta", "it's"]
     texts = [" ".join(random.choice(words, random.integers(0, 12))) for _ in range(300)]
-    lexicon = Lexicon.of([["alpha", "beta gamma"], ["it's"]])
+    lexicon = lexicon_of([["alpha", "beta gamma"], ["it's"]])
     expected = []
     for text in texts:
         parts = text.split()
@@ -35,14 +35,14 @@ def test_counts_are_those_of_plain_python() -> None:
 
 def test_a_term_may_leave_one_word_open() -> None:
     texts = ["check this out", "check out", "check this one out", "go check", "it out"]
-    counts = Lexicon.of([["check _ out"]]).counts(TextBatch(texts))
+    counts = lexicon_of([["check _ out"]]).counts(TextBatch(texts))
     np.testing.assert_array_equal(counts[:, 0], [1, 0, 0, 0, 0])
 
 
 @pytest.mark.parametrize("term", ["one two three", "one _ two three", ""])
 def test_other_terms_are_refused(term: str) -> None:
     with pytest.raises(ValueError, match=f"term '{term}': expected one word, two, or two with"):
-        Lexicon.of([[term]])
+        lexicon_of([[term]])
 
 
 def test_the_list_that_ships_has_terms_of_every_kind() -> None:

@@ -65,7 +65,9 @@ def check_invariants(combiner: Combiner, now_ms: int) -> None:
         rows = ranking.list.rows.tolist()
         assert len(set(rows)) == len(rows), name
         belong = {row for row in live if _belongs(combiner, name, row, now_ms)}
-        assert set(rows) == {row for row in belong if ranking.scores.score[row] > -np.inf}, name
+        assert set(rows) == {row for row in belong if ranking.scores.score.values[row] > -np.inf}, (
+            name
+        )
 
 
 def _belongs(combiner: Combiner, feed: str, row: int, now_ms: int) -> bool:

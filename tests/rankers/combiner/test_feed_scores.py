@@ -32,12 +32,12 @@ def test_one_row_is_scored_as_many_are(half_life_hours: float | None, quality: f
     together, apart = FeedScores(view, weights, decisions), FeedScores(view, weights, decisions)
     rows = np.arange(POSTS, dtype=np.int32)
     # New columns of millions of rows are left to `update`, which comes in parts.
-    assert not np.isneginf(together.score).any()
-    assert not decisions.factors(rows).any()
+    assert not np.isneginf(together.score.values).any()
+    assert not decisions.factor.values[rows].any()
     decisions.update(rows, NOW_MS)
     together.update(rows)
     apart.grow()
     for row in rows.tolist():
         apart.update_one(row, view.post.created_ms.item(row), {})
-    assert apart.score[:POSTS].tolist() == together.score[:POSTS].tolist()
-    assert 10 < np.isneginf(apart.score[:POSTS]).sum() < POSTS / 2
+    assert apart.score.values[:POSTS].tolist() == together.score.values[:POSTS].tolist()
+    assert 10 < np.isneginf(apart.score.values[:POSTS]).sum() < POSTS / 2

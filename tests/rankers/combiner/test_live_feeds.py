@@ -115,7 +115,7 @@ def test_fewer_posts_are_ranked_at_once_while_each_is_ranked_in_old_and_new_feed
     def ranked_at_once() -> int:
         view.touch(view.live_rows())
         posts.combiner.follow(NOW_MS, lambda: False)
-        return len(view) - view.change_counts[1]
+        return len(view) - len(view.changed)
 
     at_rest = ranked_at_once()
     posts.settle()

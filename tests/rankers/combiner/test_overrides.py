@@ -37,7 +37,7 @@ def hide(view: PostView, author: int, **more: Any) -> None:
 
 
 def hidden(combiner: Combiner) -> set[str]:
-    code = combiner._default.code
+    code = combiner._default.code.values
     return {combiner.view.ids[row] for row in np.flatnonzero(code == HIDE).tolist()}
 
 
@@ -118,7 +118,7 @@ def test_a_new_post_does_not_wait_for_all_posts_of_overridden_authors() -> None:
         assert combiner.follow(NOW_MS, lambda: False)
     row = combiner.view.row_of("new")
     assert row is not None
-    assert combiner._default.code[row] == SHOW
+    assert combiner._default.code.values[row] == SHOW
     assert len(hidden(combiner)) < POSTS / 2
     combiner.cycle(NOW_MS)
     assert len(hidden(combiner)) == POSTS

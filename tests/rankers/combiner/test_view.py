@@ -29,7 +29,7 @@ def row_of(view: PostView, post_id: str) -> int:
 
 def take_all(view: PostView) -> dict[int, int]:
     """What changed, by row; freed rows are recycled."""
-    rows, masks = view.take_changed()
+    rows, masks = view.changed.take()
     view.recycle(rows[view.freed_among(rows)])
     return dict(zip(rows.tolist(), masks.tolist(), strict=True))
 
@@ -106,13 +106,13 @@ def test_what_may_hide_goes_before_values_however_many_and_all_else_in_its_order
     engage(2)
     # Posts of authors are searched for at once, too.
     assert view.find_overridden(512)
-    rows, masks = view.take_changed(5)
+    rows, masks = view.changed.take(5)
     assert [view.ids[row] for row in rows[[0, 1, 3]].tolist()] == ["p700", "p800", "p600"]
     assert view.freed_among(rows).tolist() == [False, False, True, False, False]
     value = view.bits["engagement"]
     assert masks.tolist()[:2] == [POST_CHANGED | value, view.bits["spam"] | value]
     view.recycle(rows[view.freed_among(rows)])
-    rest = [view.ids[row] for row in view.take_changed()[0].tolist()]
+    rest = [view.ids[row] for row in view.changed.take()[0].tolist()]
     assert rest == [p for p in ids[1:] if p not in ("p600", "p700", "p800", "p900")]
     assert not view.has_changes
 
@@ -123,7 +123,7 @@ def test_rows_are_taken_once_in_the_order_of_their_changes_with_all_that_changed
         view.update_post(post(post_id), 1, NOW_MS)
     view.update_signal("spam", signal("a", 1, 0.1))
     view.touch([row_of(view, "c")])
-    rows, masks = view.take_changed(2)
+    rows, masks = view.changed.take(2)
     assert [view.ids[row] for row in rows.tolist()] == ["a", "b"]
     assert masks.tolist() == [POST_CHANGED | view.bits["spam"], POST_CHANGED]
     view.update_signal(NAMES.all[-1], signal("a", 1, 0.1))
@@ -190,7 +190,7 @@ def test_a_post_that_is_young_again_or_gone_since_the_look_is_not_among_the_old(
 def test_a_row_freed_waits_for_its_recycling() -> None:
     view = PostView(NAMES)
     view.update_post(post("p"), 1, NOW_MS)
-    view.take_changed()
+    view.changed.take()
     row = row_of(view, "p")
     view.free([row])
     assert (view.row_of("p"), view.ids[row]) == (None, "p")

@@ -92,7 +92,7 @@ def waiting_in(view: PostView) -> dict[tuple[str, str], list[Signal]]:
 
 def changed_in(view: PostView) -> dict[str, int]:
     """What changed of posts that are there."""
-    rows, masks = view.take_changed()
+    rows, masks = view.changed.take()
     live = {*view.live_rows().tolist()}
     found = {
         view.ids[row]: mask

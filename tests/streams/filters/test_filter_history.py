@@ -327,7 +327,7 @@ def test_what_no_model_may_judge_has_no_text_in_the_history_either() -> None:
         append(topics, f"p{i}", Post(f"p{i}", f"a{i}", NOW_MS, TEXT.format(i)), NOW_MS - 60_000 + i)
     history, log = made(topics)
     poison = {p: [*range(0, log.end(source(p)), 2)] for p in range(PARTITIONS)}
-    history._poisoned = lambda partition: dict.fromkeys(poison[partition], "judged by no model")
+    history._poisoned = {p: dict.fromkeys(posts, "by no model") for p, posts in poison.items()}
     gain(history, log, {0: log.end(source(0))})
     last = record("last", Post("last", "b", NOW_MS, TEXT.format(99)), offset=1000, timestamp=NOW_MS)
     ((_, past),) = told(history, (0, [last])).items()

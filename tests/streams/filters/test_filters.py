@@ -122,7 +122,7 @@ def test_a_post_that_no_model_may_judge_is_an_error_and_rules_see_all_but_its_te
     by_author = {"verdict": "hide", "authors": ["known"]}
     made.change_rules({"by-text": by_text, "by-author": by_author}, 41)
     made.gain()
-    made.poison = {1: "judged by no model: p", 2: "judged by no model: k"}
+    made.poison |= {1: "judged by no model: p", 2: "judged by no model: k"}
     posts = [
         Post("a", "x", NOW_MS, "These shoes are wonderful"),
         # Whichever model got this text would raise.

@@ -21,7 +21,7 @@ from feedmill.filters.source_window import (
 from feedmill.streams.filters.post_windows import SLICE_BYTES, SLICE_RECORDS, PostWindows
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
-from feedmill.streams.worker.step import Poisoned, no_poison
+from feedmill.streams.worker.step import NO_POISON, Poisoned
 
 PARTITIONS = 6
 
@@ -52,7 +52,7 @@ def posts(texts: Sequence[str | None], partition: int = 0) -> list[StoredRecord]
 
 
 def made(
-    logs: dict[int, list[StoredRecord]], takers: int = 1, poisoned: Poisoned = no_poison
+    logs: dict[int, list[StoredRecord]], takers: int = 1, poisoned: Poisoned = NO_POISON
 ) -> tuple[PostWindows, FakeLog, list[Taken]]:
     log = FakeLog({TopicPartition("posts", p): records for p, records in logs.items()})
     windows, taken = PostWindows(), [Taken() for _ in range(takers)]
@@ -195,7 +195,7 @@ def test_what_was_read_ahead_is_read_on_and_what_was_not_whole_or_is_too_far_beg
 
 def test_what_no_model_may_judge_is_in_no_window() -> None:
     poison = {7: "judged by no model", 100: "judged by no model"}
-    windows, _, [taken] = made({0: posts(["short"] * 120)}, poisoned=lambda _: poison)
+    windows, _, [taken] = made({0: posts(["short"] * 120)}, poisoned={0: poison})
     windows.assigned(gained(1, p0=120))
     while windows.work(1.0):
         pass

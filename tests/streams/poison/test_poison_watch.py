@@ -154,7 +154,7 @@ def test_after_an_unclean_end_what_was_not_committed_waits_for_its_trial(watched
     watched.child.may_answer.set()
     watched.wait_allowed()
     assert set(watched.child.judged) == {7, 8, 9}
-    assert watched.watch.log.of(0) == {8: "judged by no model: it takes too long"}
+    assert watched.watch.log.by_partition.get(0, {}) == {8: "judged by no model: it takes too long"}
     assert watched.letters() == [(0, "poison"), (0, "dead-letters")]
     assert "feedmill_poison_total" in watched.metrics.text()
     assert watched.task.models == (("spam", None),)
@@ -213,8 +213,8 @@ def test_what_another_worker_has_by_then_is_left_to_it(watched: Watched) -> None
     watched.watch.assigned(AssignmentChange(1, lost=(0,), kept=(1,), notes={P1: {NOTE: "1"}}))
     watched.child.may_answer.set()
     until(lambda: watched.allowed() == {0, 1}, every=0.001)
-    assert dict(watched.watch.log.of(0)) == {}
-    assert set(watched.watch.log.of(1)) == {8}
+    assert dict(watched.watch.log.by_partition.get(0, {})) == {}
+    assert set(watched.watch.log.by_partition.get(1, {})) == {8}
     assert watched.letters() == [(1, "poison"), (1, "dead-letters")]
 
 
@@ -236,7 +236,7 @@ def test_posts_that_are_scored_again_are_tried_until_all_is_calm(
     trial = watched.watch.try_posts(P0, [StoredRecord(2), StoredRecord(1)])
     assert trial is not None
     until(lambda: watched.allowed() and trial.is_over, every=0.001)
-    assert set(watched.watch.log.of(0)) == {2}
+    assert set(watched.watch.log.by_partition.get(0, {})) == {2}
     assert watched.letters() == [(0, "poison"), (0, "dead-letters")]
 
     watched.follow()
@@ -301,13 +301,13 @@ def test_a_worker_obeys_what_is_said_of_its_stages(monkeypatch: pytest.MonkeyPat
         entry(4, "spam/posts/3/1"),
     )
     assert made.is_restored
-    assert made.of(1) == {7: "ends spam/posts/1/7"}
-    assert made.of(2) == {9: "ends spam+quality/posts/2/9"}
-    assert (made.of(0), made.of(3)) == ({}, {})
+    assert made.by_partition[1] == {7: "ends spam/posts/1/7"}
+    assert made.by_partition[2] == {9: "ends spam+quality/posts/2/9"}
+    assert not made.by_partition.get(0) and not made.by_partition[3]
     log.topics[TopicPartition(TOPIC, 0)].append(entry(5, "nsfw/posts/1/70", "nsfw"))
     made._read_at = 0.0
     made.follow()
-    assert set(made.of(1)) == {7, 70}
+    assert set(made.by_partition[1]) == {7, 70}
 
 
 def test_what_is_found_counts_at_once_and_is_written_for_others(
@@ -316,7 +316,7 @@ def test_what_is_found_counts_at_once_and_is_written_for_others(
     made, _ = opened(monkeypatch)
     writer = KeptWriter()
     made.add(2, StoredRecord(41), "it takes too long", 7, writer)
-    assert made.of(2) == {41: "it takes too long"}
+    assert made.by_partition[2] == {41: "it takes too long"}
     ((topic, key, value, owner),) = writer.added
     assert (topic, key, owner) == (TOPIC, b"spam+nsfw/posts/2/41", TopicPartition("posts", 2))
     assert json.loads(value or b"") == {

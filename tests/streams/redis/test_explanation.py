@@ -121,7 +121,7 @@ def test_decision_factor_and_score_are_those_of_the_combiner(
     for gate in explanation.gates:
         factor *= gate.factor
     assert factor == decided.factor
-    values = {name: float(view.signals[name].value[row]) for name in weights.signals}
+    values = {name: float(view.signals[name].value.cells[row]) for name in weights.signals}
     assert explanation.score == score_of(weights, values, decided.factor, created_ms)
     logarithms = math.log2(max(explanation.total, LEAST_SUM)) + math.log2(explanation.factor)
     lost = sum(term.contribution for term in explanation.costs)

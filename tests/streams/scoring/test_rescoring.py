@@ -40,7 +40,7 @@ class Model:
         self.texts: dict[str, str] = {}
         context: Any = SimpleNamespace(
             partitions=1,
-            poisoned=lambda _: self.poison,
+            poisoned={0: self.poison},
             try_posts=self.try_posts,
             clock=SimpleNamespace(now_ms=lambda: NOW_MS),
             metrics=Metrics("spam", "one").of_stage("spam"),

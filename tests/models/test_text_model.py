@@ -1,13 +1,9 @@
-from dataclasses import replace
-
 import numpy as np
-import pytest
 
-from feedmill.events.errors import BadArtifact
 from feedmill.features.text.ngrams import BUCKETS, TextBatch
 from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
 from feedmill.models.artifact import Artifact
-from feedmill.models.linear_text import (
+from feedmill.models.text_model import (
     LinearText,
     linear_text_arrays,
     quantised,
@@ -53,11 +49,3 @@ def test_a_model_is_read_from_the_arrays_it_was_written_to() -> None:
     arrays = linear_text_arrays({"a": made(1), "b": made(2)})
     read = read_linear_text(Artifact("m", "0", arrays, {}), "b")
     np.testing.assert_array_equal(read.score(TextBatch(TEXTS)), made(2).score(TextBatch(TEXTS)))
-
-
-def test_weights_of_another_shape_are_refused() -> None:
-    arrays = linear_text_arrays({"a": replace(made(1), shape_weights=np.zeros(3))})
-    with pytest.raises(BadArtifact, match=r"`shape_a` has the shape \(3,\), not"):
-        read_linear_text(Artifact("m", "0", arrays, {}), "a")
-    with pytest.raises(BadArtifact, match="it has no array `shape_b`; retrain"):
-        read_linear_text(Artifact("m", "0", arrays, {}), "b")

@@ -55,17 +55,6 @@ class EngagementRanker:
 
 
 @dataclass(frozen=True, slots=True)
-class NewestFirst:
-    """Ranks by the time of publication."""
-
-    name: str = "newest first"
-
-    def score_posts(self, posts: Sequence[Post], counters: Sequence[Counters]) -> Scores:
-        """Return Unix milliseconds: (posts,)."""
-        return np.array([post.created_at_ms for post in posts], dtype=np.float64)
-
-
-@dataclass(frozen=True, slots=True)
 class MostClicked:
     """Ranks by the number of clicks so far."""
 
@@ -124,17 +113,6 @@ class SeededShuffle:
         hashes = [hashlib.blake2b(text, digest_size=6).digest() for text in texts]
         whole = [int.from_bytes(digest, "big") for digest in hashes]
         return np.array(whole, dtype=np.float64) / 2.0**48
-
-
-def baselines(base: float, prior_weight: float, seed: int) -> tuple[PostRanker, ...]:
-    """Return all baselines; the arguments are those of `SmoothedRate` and `SeededShuffle`."""
-    return (
-        NewestFirst(),
-        MostClicked(),
-        SmoothedRate(base, prior_weight),
-        Constant(base),
-        SeededShuffle(seed),
-    )
 
 
 def _counts(counters: Sequence[Counters], kind: str) -> Scores:
