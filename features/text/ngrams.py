@@ -33,7 +33,7 @@ from feedmill.features.text.byte_rows import (
 )
 from feedmill.features.text.interleaved_weights import InterleavedWeights, LaneSums, Weights
 from feedmill.features.text.normalise import deobfuscate, normalise_characters, obfuscated_rows
-from feedmill.features.text.text_chunk import TextChunk, Tokens, WordRows
+from feedmill.features.text.text_chunk import FiveGrams, TextChunk, Tokens, WordRows
 
 HASH_BITS = 18
 # The tokens of a window of some 200 characters: what a longer text has counts in proportion.
@@ -122,7 +122,12 @@ class TextBatch:
     @cached_property
     def chunks(self) -> tuple[TextChunk, ...]:
         """The texts in order, in chunks of bounded size; no text is split.  Hashed on first use."""
-        return tuple(_chunks(self.texts))
+        return tuple(map(_chunk, _parts(self.texts)))
+
+    @property
+    def five_grams(self) -> Iterator[FiveGrams]:
+        """The 5-grams of the texts, chunk by chunk."""
+        return (chunk.five_grams for chunk in self.chunks)
 
     def matrix(
         self, name: str, compute: Callable[[TextBatch], npt.NDArray[np.float32]]
@@ -185,39 +190,59 @@ class TextBatch:
         return np.sqrt(self.token_counts() / self.window_shares)
 
 
-def _chunks(texts: Sequence[str]) -> Iterator[TextChunk]:
-    """Cut texts into chunks of about half of `CHUNK_BYTES`, at least one text each."""
+def five_grams(texts: Sequence[str]) -> Iterator[FiveGrams]:
+    """Yield the 5-grams of texts of which nothing else is read: a fourth of a chunk's work."""
+    for part in _parts(texts):
+        folded = _folded(_lower_rows(part, _clear_rows(part)))
+        tokens = four_bytes(folded.buffer)[:-1] * _NGRAM_MULTIPLIERS[1]
+        yield FiveGrams(folded, _mixed(_five_bytes(tokens, folded.buffer, out=tokens)))
+
+
+def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Normalise texts, in parts of about half of `CHUNK_BYTES`, at least one text each."""
     pending: list[str] = []
     size = 0
     for text in texts:
         clean = normalise_characters(text)
         if pending and size + len(clean) > CHUNK_BYTES // 2:
-            yield _chunk(pending)
+            yield pending
             pending, size = [], 0
         pending.append(clean)
         size += (len(clean) if clean.isascii() else 2 * len(clean)) + PADDING_BYTES + 2
     if pending:
-        yield _chunk(pending)
+        yield pending
 
 
 def _chunk(texts: list[str]) -> TextChunk:
+    raw = _clear_rows(texts)
+    rows, raw_words = _lower_rows(texts, raw), word_bounds(raw)
+    folded = _folded(rows)
+    words = _hashed_words(folded.buffer, *(raw_words if rows is raw else word_bounds(rows)))
+    word_tokens = (words.hashes[:2] >> np.uint64(64 - HASH_BITS)).astype(np.uint32)
+    return TextChunk(raw, raw_words, folded, words, _byte_tokens(folded.buffer), word_tokens)
+
+
+def _clear_rows(texts: list[str]) -> ByteRows:
+    """Lay texts out; those that are disguised are made plain, in the list, too."""
     raw = ByteRows.of([encode(t) for t in texts])
     obfuscated = obfuscated_rows(raw).tolist()
     if obfuscated:
         for row in obfuscated:
             texts[row] = deobfuscate(texts[row])
         raw = ByteRows.of([encode(t) for t in texts])
-    raw_words = word_bounds(raw)
+    return raw
+
+
+def _lower_rows(texts: list[str], raw: ByteRows) -> ByteRows:
+    """Lay texts out so that `_folded` makes them lower case; `raw` where that needs nothing."""
     if all(map(str.isascii, texts)):
-        rows, bounds = raw, raw_words
-    else:
-        # Only Python knows the lower case beyond ASCII.  It may change lengths: a second layout.
-        rows = ByteRows.of([encode(t.lower()[:MAX_TEXT_CHARACTERS]) for t in texts])
-        bounds = word_bounds(rows)
-    folded = ByteRows(FOLDED.take(rows.buffer), rows.starts, rows.ends)
-    words = _hashed_words(folded.buffer, *bounds)
-    word_tokens = (words.hashes[:2] >> np.uint64(64 - HASH_BITS)).astype(np.uint32)
-    return TextChunk(raw, raw_words, folded, words, _byte_tokens(folded.buffer), word_tokens)
+        return raw
+    # Only Python knows the lower case beyond ASCII.  It may change lengths: a second layout.
+    return ByteRows.of([encode(t.lower()[:MAX_TEXT_CHARACTERS]) for t in texts])
+
+
+def _folded(rows: ByteRows) -> ByteRows:
+    return ByteRows(FOLDED.take(rows.buffer), rows.starts, rows.ends)
 
 
 def _byte_tokens(buffer: Bytes) -> Tokens:
@@ -226,17 +251,28 @@ def _byte_tokens(buffer: Bytes) -> Tokens:
     The last ones of a row reach into the padding.
     """
     four = four_bytes(buffer)[:-1]
-    mixed = np.empty((3, len(four)), dtype=np.uint32)
-    three, fours, five = mixed
+    hashes = np.empty((3, len(four)), dtype=np.uint32)
+    three, fours, five = hashes
     np.multiply(four & 0xFFFFFF, _NGRAM_MULTIPLIERS[0], out=three)
     np.multiply(four, _NGRAM_MULTIPLIERS[1], out=fours)
-    np.bitwise_xor(fours, fours >> 13, out=five)
-    five *= _NGRAM_MULTIPLIERS[2]
-    five += buffer[4:] * _NGRAM_MULTIPLIERS[3]
-    mixed ^= mixed >> 15
-    mixed *= _MIX32
-    mixed >>= 32 - HASH_BITS
-    return mixed
+    _five_bytes(fours, buffer, out=five)
+    return _mixed(hashes)
+
+
+def _five_bytes(fours: Tokens, buffer: Bytes, out: Tokens) -> Tokens:
+    """Hash 5 bytes from each place on, from the hashes of the first four."""
+    np.bitwise_xor(fours, fours >> 13, out=out)
+    out *= _NGRAM_MULTIPLIERS[2]
+    out += buffer[4:] * _NGRAM_MULTIPLIERS[3]
+    return out
+
+
+def _mixed(hashes: Tokens) -> Tokens:
+    """Make tokens of hashes, in their place."""
+    hashes ^= hashes >> 15
+    hashes *= _MIX32
+    hashes >>= 32 - HASH_BITS
+    return hashes
 
 
 def _hashed_words(

@@ -25,6 +25,16 @@ class TokenBlock(NamedTuple):
     words: bool = False
 
 
+class FiveGrams(NamedTuple):
+    """Of some texts their bytes, folded, and the token of the 5-gram that starts at each byte.
+
+    `tokens` are (bytes - 4,); the last ones of a row reach into the padding.
+    """
+
+    rows: ByteRows
+    tokens: Tokens
+
+
 class WordRows(NamedTuple):
     """64-bit hashes of words: row i has ``hashes[:, starts[i]:ends[i]]``.
 
@@ -75,6 +85,11 @@ class TextChunk:
         counts += words
         counts += np.maximum(words - 1, 0)
         return counts
+
+    @property
+    def five_grams(self) -> FiveGrams:
+        """The 5-grams alone."""
+        return FiveGrams(self.folded, self.byte_tokens[2])
 
     @property
     def blocks(self) -> tuple[TokenBlock, ...]:
