@@ -5,8 +5,9 @@
 `judge`: two judges and two rankers; one judge is stopped within its session.  Hides and settings
 before and meanwhile, and when all feeds are stale.  `ranker`: one of two is stopped under 50 posts
 a second, until another has its shards, and continued.  `load`: one of two whole workers is stopped
-for 8 and for 60 s while more posts come than they take.  `storm`: hides while more engagements come
-than a worker takes, then while these wait and nobody sends more, which takes processor time too.
+for 8 and for 60 s while more posts come than they take.  `storm`: hides in turns: quiet; while as
+many engagements go to other topics, which shows what they cost the machine without a worker; while
+more come than the worker takes; and while these wait and nobody sends more.
 The live posts are written as records, see `live_posts.py`.
 """
 
@@ -42,6 +43,7 @@ JUDGE, RANKER = ("--without", "combiner"), ("combiner",)
 SESSION_S = 10.0
 READY_WITHIN_S = 240.0
 HIDES, FLIPS = 20, 30
+TURNS, STORM_RATE = 4, 30_000
 # More than two workers take on two cores.
 RATE = 1_500
 STALE_AFTER_S = 30.0
@@ -143,6 +145,7 @@ def load_beside(environment: Environment, posts: int, engagements: int) -> Itera
     process = subprocess.Popen(
         [sys.executable, str(script), *rates],
         env={**os.environ, **environment_variables(environment)},
+        start_new_session=True,  # see `subjects.start`
     )
     try:
         yield
@@ -246,35 +249,51 @@ def _stop_under_load(environment: Environment, subjects: Sequence[Subject], stop
 
 def storm(posts: int) -> None:
     """Hide posts while more engagements come than a worker takes."""
-    with own_servers() as environment:
+    quiet: list[list[float]] = []
+    elsewhere: list[list[float]] = []
+    coming: list[list[float]] = []
+    waiting: list[list[float]] = []
+    lags: list[float] = []
+    whole_us: list[float] = []
+    with own_servers() as environment, own_servers() as other:
         LivePosts(environment, posts, PARTITIONS).write()
-        with workers(environment, ()) as subjects:
+        with workers(environment, ()) as (subject,):
             reader = Reader(environment)
-            with load_beside(environment, 20, 80):
-                time.sleep(10)
-                calm = hides_of(reader)
-            with load_beside(environment, 20, 30_000):
-                time.sleep(10)
-                hides = hides_of(reader)
-                whole_us = microseconds(subjects[0])
-            time.sleep(1)
-            lag = subjects[0].samples().value("feedmill_lag")
-            alone = hides_of(reader)
-            left = subjects[0].samples().value("feedmill_lag")
-        with workers(environment, JUDGE) as subjects, load_beside(environment, 20, 30_000):
+            for _ in range(TURNS):
+                with load_beside(environment, 20, 80):
+                    quiet.append(hides_of(reader, 4))
+                    with load_beside(other, 20, STORM_RATE):
+                        elsewhere.append(hides_of(reader, 8))
+                with load_beside(environment, 20, STORM_RATE):
+                    coming.append(hides_of(reader, 8))
+                    whole_us.append(microseconds(subject))
+                lags.append(lag_of(subject))
+                waiting.append(hides_of(reader, 1))
+                wait(lambda: lag_of(subject) < 100, "all is taken", READY_WITHIN_S)
+        with workers(environment, JUDGE) as (subject,), load_beside(environment, 20, STORM_RATE):
             time.sleep(3)
-            judge_us = microseconds(subjects[0])
-    line("a hide, 100 events a second", calm)
-    for what, ms in (
-        ("30,000 come a second", hides),
-        (f"{lag:,.0f} wait, {left:,.0f} left", alone),
+            judge_us = microseconds(subject)
+    for what, turns in (
+        ("100 events a second", quiet),
+        (f"{STORM_RATE:,} a second go elsewhere", elsewhere),
+        (f"{STORM_RATE:,} a second come", coming),
+        (f"{min(lags):,.0f} or more wait", waiting),
     ):
-        line(f"a hide, {what}", ms, f"{median(ms) / median(calm):.2f} times, at most 3")
-    print(f"processor time of an engagement: {whole_us:.0f} µs, {judge_us:.0f} in a judge alone")
+        ratios = [median(one) / median(base) for one, base in zip(turns, quiet, strict=True)]
+        bar = f"{median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f}), at most 3"
+        line(f"a hide, {what}", [ms for one in turns for ms in one], bar)
+    us = f"{median(whole_us):.0f} µs, {judge_us:.0f} in a judge alone"
+    print(f"processor time of an engagement: {us}")
 
 
-def hides_of(reader: Reader) -> list[float]:
+def lag_of(subject: Subject) -> float:
+    """Return how many records it has not read yet."""
+    return subject.samples().value("feedmill_lag")
+
+
+def hides_of(reader: Reader, after_s: float) -> list[float]:
     """Hide posts at times that no cycle of the worker decides; return the milliseconds of each."""
+    time.sleep(after_s)
     drawn, found = Random(1), []
     for post_id in reader.shown(HIDES):
         time.sleep(drawn.uniform(0.02, 0.12))

@@ -201,7 +201,10 @@ def start(
     bare: str = "bare_loop.py",
     python: str = sys.executable,
 ) -> Subject:
-    """Start a subject without waiting for it."""
+    """Start a subject without waiting for it, in a session of its own, as the supervisor does.
+
+    Linux shares processors among sessions first: in that of load and watcher it would have a part.
+    """
     port = free_port(set())
     env = {
         **os.environ,
@@ -211,7 +214,11 @@ def start(
     }
     log = tempfile.TemporaryFile()  # noqa: SIM115 - `Subject.stop` closes it
     process = subprocess.Popen(
-        command_of(name, arguments, bare, python), env=env, stdout=log, stderr=subprocess.STDOUT
+        command_of(name, arguments, bare, python),
+        env=env,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     return Subject(name, process, port, log)
 

@@ -51,7 +51,7 @@ class PostBatch:
     @cached_property
     def signatures(self) -> SignatureBatch:
         """The MinHash signatures of the texts."""
-        return minhash(self.text)
+        return minhash(self.text.five_grams)
 
     @cached_property
     def sketches(self) -> list[int]:

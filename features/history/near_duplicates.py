@@ -16,13 +16,13 @@ Pure numpy: a row never depends on the other rows of its batch.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.text.byte_rows import GOLDEN, PADDING_BYTES, Indices, TextChunk
-from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.byte_rows import GOLDEN, PADDING_BYTES, FiveGrams, Indices
 
 Signatures = npt.NDArray[np.uint8]
 Minima = npt.NDArray[np.uint32]
@@ -61,7 +61,6 @@ BANDS = 10
 BUCKET_BITS = 18
 
 _NO_HASH = np.uint32(0xFFFFFFFF)
-_FIVE_GRAMS = 2
 _TO_BIN = np.uint32(32 - _BIN_BITS)
 _SPREAD = np.uint32(0x9E3779B1)
 _MIX = np.uint32(0x85EBCA6B)
@@ -111,9 +110,9 @@ def is_long_enough(text: str) -> bool:
     return size >= max(_MIN_UNSPACED_BYTES, 2 * len(text))
 
 
-def minhash(batch: TextBatch) -> SignatureBatch:
-    """Return the signatures of all texts of a batch, short ones too."""
-    parts = [_bin_minima(chunk) for chunk in batch.chunks]
+def minhash(chunks: Iterable[FiveGrams]) -> SignatureBatch:
+    """Return the signatures of all texts of some chunks, short ones too."""
+    parts = [_bin_minima(chunk) for chunk in chunks]
     minima = np.concatenate(parts) if parts else np.zeros((0, BINS), dtype=np.uint32)
     is_filled = minima != _NO_HASH
     # 8 bits of a bin's value: unequal values look equal in 1 of 255 cases.
@@ -192,24 +191,25 @@ def differ_much(one: int, other: int) -> bool:
     return bool(one and other) and ((one ^ other) & _SKETCH_BITS).bit_count() > _MOST_UNEQUAL
 
 
-def _bin_minima(chunk: TextChunk) -> Minima:
+def _bin_minima(chunk: FiveGrams) -> Minima:
     """Return the least hash of each bin, `_NO_HASH` where a bin is empty: (rows, `BINS`)."""
-    if len(chunk) == 1:
-        hashes = _mixed(chunk.byte_tokens[_FIVE_GRAMS, : chunk.folded.ends[0]])
+    rows, ends = len(chunk.rows), chunk.rows.ends
+    if rows == 1:
+        hashes = _mixed(chunk.tokens[: ends[0]])
         minima: Minima = np.full((1, BINS), _NO_HASH, dtype=np.uint32)
         # Of another type than indices have, `at` takes three times as long.
         bins = (hashes >> _TO_BIN).astype(np.intp)
         np.minimum.at(minima[0], bins, hashes << _BIN_BITS)
         return minima
-    hashes, ends = _mixed(chunk.byte_tokens[_FIVE_GRAMS]), chunk.folded.ends
-    sizes = ends - chunk.folded.starts + PADDING_BYTES
-    cells = np.arange(0, len(chunk) * BINS, BINS).repeat(sizes)[: len(hashes)]
+    hashes = _mixed(chunk.tokens)
+    sizes = ends - chunk.rows.starts + PADDING_BYTES
+    cells = np.arange(0, rows * BINS, BINS).repeat(sizes)[: len(hashes)]
     cells += hashes >> _TO_BIN
     # What begins in the padding belongs to no text.
     between = (ends[:, None] + np.arange(PADDING_BYTES)).ravel()
     hashes <<= _BIN_BITS
     hashes[between[between < len(hashes)]] = _NO_HASH
-    minima = np.full(len(chunk) * BINS, _NO_HASH, dtype=np.uint32)
+    minima = np.full(rows * BINS, _NO_HASH, dtype=np.uint32)
     np.minimum.at(minima, cells, hashes)
     return minima.reshape(-1, BINS)
 

@@ -35,7 +35,7 @@ from feedmill.features.history.near_duplicates import (
 )
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.byte_rows import Indices
-from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.ngrams import five_grams
 
 WINDOW_MS = 10 * 60 * 1000
 # A history that starts so long before a record gives the same answers from that record on.
@@ -305,7 +305,7 @@ def _signature_of(text: str, batch_rows: Sequence[int], batch: PostBatch | None)
     """The signature of one text, that of the batch where it is there."""
     row = batch_rows[0] if batch is not None else -1
     if batch is None or row < 0:
-        return minhash(TextBatch([text]))
+        return minhash(five_grams([text]))
     found = batch.signatures
     return found if len(batch) == 1 else found.take(np.array([row]))
 
@@ -316,7 +316,7 @@ def _comparable(
     """Return which texts can be compared, ascending, and their signatures."""
     rows = np.array([i for i, text in enumerate(texts) if is_long_enough(text)], dtype=np.int64)
     if batch is None:
-        signatures = minhash(TextBatch([texts[i] for i in rows.tolist()]))
+        signatures = minhash(five_grams([texts[i] for i in rows.tolist()]))
     else:
         rows_there = np.array(batch_rows, dtype=np.int64)[rows]
         is_there = rows_there >= 0
@@ -326,7 +326,7 @@ def _comparable(
             return rows[is_comparable], batch.signatures.take(rows_there[is_comparable])
         signatures = batch.signatures.take(rows_there[is_there])
         if len(signatures.comparable) < len(rows):
-            missing = minhash(TextBatch([texts[i] for i in rows[~is_there].tolist()]))
+            missing = minhash(five_grams([texts[i] for i in rows[~is_there].tolist()]))
             order = np.concatenate([np.flatnonzero(is_there), np.flatnonzero(~is_there)])
             signatures = signatures.append(missing).take(np.argsort(order))
     return rows[signatures.comparable], signatures.take(signatures.comparable)

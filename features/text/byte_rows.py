@@ -176,6 +176,16 @@ class TokenBlock(NamedTuple):
     words: bool = False
 
 
+class FiveGrams(NamedTuple):
+    """Of some texts their bytes, folded, and the token of the 5-gram that starts at each byte.
+
+    `tokens` are (bytes - 4,); the last ones of a row reach into the padding.
+    """
+
+    rows: ByteRows
+    tokens: Tokens
+
+
 class WordRows(NamedTuple):
     """64-bit hashes of words: row i has ``hashes[:, starts[i]:ends[i]]``.
 

@@ -25,6 +25,7 @@ from feedmill.features.text.byte_rows import (
     ByteHashes,
     ByteRows,
     Bytes,
+    FiveGrams,
     Indices,
     TextChunk,
     Tokens,
@@ -123,7 +124,12 @@ class TextBatch:
     @cached_property
     def chunks(self) -> tuple[TextChunk, ...]:
         """The texts in order, in chunks of bounded size; no text is split.  Hashed on first use."""
-        return tuple(_chunks(self.texts))
+        return tuple(map(_chunk, _parts(self.texts)))
+
+    @property
+    def five_grams(self) -> Iterator[FiveGrams]:
+        """The 5-grams of the texts, chunk by chunk."""
+        return (FiveGrams(chunk.folded, chunk.byte_tokens[2]) for chunk in self.chunks)
 
     def weighted_sums(self, weights: Weights, word_factor: int = 1) -> npt.NDArray[np.int64]:
         """Sum the weights of all tokens of each text.
@@ -178,39 +184,55 @@ class TextBatch:
         return np.sqrt(self.token_counts() / self.window_shares)
 
 
-def _chunks(texts: Sequence[str]) -> Iterator[TextChunk]:
-    """Cut texts into chunks of about half of `CHUNK_BYTES`, at least one text each."""
+def five_grams(texts: Sequence[str]) -> Iterator[FiveGrams]:
+    """Yield the 5-grams of texts of which nothing else is read: a fourth of a chunk's work."""
+    for part in _parts(texts):
+        _, rows = _rows(part)
+        folded = ByteRows(FOLDED.take(rows.buffer), rows.starts, rows.ends)
+        tokens = four_bytes(folded.buffer)[:-1] * _NGRAM_MULTIPLIERS[1]
+        yield FiveGrams(folded, _mixed(_five_bytes(tokens, folded.buffer, out=tokens)))
+
+
+def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Normalise texts, in parts of about half of `CHUNK_BYTES`, at least one text each."""
     pending: list[str] = []
     size = 0
     for text in texts:
         clean = normalise_characters(text)
         if pending and size + len(clean) > CHUNK_BYTES // 2:
-            yield _chunk(pending)
+            yield pending
             pending, size = [], 0
         pending.append(clean)
         size += (len(clean) if clean.isascii() else 2 * len(clean)) + PADDING_BYTES + 2
     if pending:
-        yield _chunk(pending)
+        yield pending
 
 
 def _chunk(texts: list[str]) -> TextChunk:
+    raw, rows = _rows(texts)
+    raw_words = word_bounds(raw)
+    bounds = raw_words if rows is raw else word_bounds(rows)
+    folded = ByteRows(FOLDED.take(rows.buffer), rows.starts, rows.ends)
+    words = _hashed_words(folded.buffer, *bounds)
+    word_tokens = (words.hashes[:2] >> np.uint64(64 - HASH_BITS)).astype(np.uint32)
+    return TextChunk(raw, raw_words, folded, words, _byte_tokens(folded.buffer), word_tokens)
+
+
+def _rows(texts: list[str]) -> tuple[ByteRows, ByteRows]:
+    """Lay normalised texts out with their case, and so that `FOLDED` makes them lower case.
+
+    What disguises one is undone, in the list too.
+    """
     raw = ByteRows.of(texts)
     obfuscated = obfuscated_rows(raw).tolist()
     if obfuscated:
         for row in obfuscated:
             texts[row] = deobfuscate(texts[row])
         raw = ByteRows.of(texts)
-    raw_words = word_bounds(raw)
     if all(map(str.isascii, texts)):
-        rows, bounds = raw, raw_words
-    else:
-        # Only Python knows the lower case beyond ASCII.  It may change lengths: a second layout.
-        rows = ByteRows.of([text.lower()[:MAX_TEXT_CHARACTERS] for text in texts])
-        bounds = word_bounds(rows)
-    folded = ByteRows(FOLDED.take(rows.buffer), rows.starts, rows.ends)
-    words = _hashed_words(folded.buffer, *bounds)
-    word_tokens = (words.hashes[:2] >> np.uint64(64 - HASH_BITS)).astype(np.uint32)
-    return TextChunk(raw, raw_words, folded, words, _byte_tokens(folded.buffer), word_tokens)
+        return raw, raw
+    # Only Python knows the lower case beyond ASCII.  It may change lengths: a second layout.
+    return raw, ByteRows.of([text.lower()[:MAX_TEXT_CHARACTERS] for text in texts])
 
 
 def _byte_tokens(buffer: Bytes) -> Tokens:
@@ -219,17 +241,28 @@ def _byte_tokens(buffer: Bytes) -> Tokens:
     The last ones of a row reach into the padding.
     """
     four = four_bytes(buffer)[:-1]
-    mixed = np.empty((3, len(four)), dtype=np.uint32)
-    three, fours, five = mixed
+    hashes = np.empty((3, len(four)), dtype=np.uint32)
+    three, fours, five = hashes
     np.multiply(four & 0xFFFFFF, _NGRAM_MULTIPLIERS[0], out=three)
     np.multiply(four, _NGRAM_MULTIPLIERS[1], out=fours)
-    np.bitwise_xor(fours, fours >> 13, out=five)
-    five *= _NGRAM_MULTIPLIERS[2]
-    five += buffer[4:] * _NGRAM_MULTIPLIERS[3]
-    mixed ^= mixed >> 15
-    mixed *= _MIX32
-    mixed >>= 32 - HASH_BITS
-    return mixed
+    _five_bytes(fours, buffer, out=five)
+    return _mixed(hashes)
+
+
+def _five_bytes(fours: Tokens, buffer: Bytes, out: Tokens) -> Tokens:
+    """Hash 5 bytes from each place on, from the hashes of the first four."""
+    np.bitwise_xor(fours, fours >> 13, out=out)
+    out *= _NGRAM_MULTIPLIERS[2]
+    out += buffer[4:] * _NGRAM_MULTIPLIERS[3]
+    return out
+
+
+def _mixed(hashes: Tokens) -> Tokens:
+    """Make tokens of hashes, in their place."""
+    hashes ^= hashes >> 15
+    hashes *= _MIX32
+    hashes >>= 32 - HASH_BITS
+    return hashes
 
 
 def _hashed_words(

@@ -21,7 +21,7 @@ from feedmill.features.history.near_duplicates import (
     minhash,
     similarity,
 )
-from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.ngrams import five_grams
 from feedmill.training.continual.audit import without_audit
 from feedmill.training.datasets.labelled_posts import text_fingerprint
 from feedmill.training.label_join import majority
@@ -126,7 +126,7 @@ def near_copy_clusters(texts: Sequence[str]) -> list[int]:
     A text joins the cluster of the first earlier text that it is a near copy of.  Short texts are
     compared letter by letter, since a near copy of one may be a coincidence.
     """
-    signatures = minhash(TextBatch(list(texts)))
+    signatures = minhash(five_grams(texts))
     by_bucket: dict[int, list[int]] = {}
     exact: dict[str, int] = {}
     cluster_of: list[int] = []

@@ -16,7 +16,7 @@ from feedmill.features.history.near_duplicates import (
     similarity,
 )
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.text.ngrams import TextBatch
+from feedmill.features.text.ngrams import five_grams
 
 WORDS = [
     f"{a}{b}{c}" for a in ("ba", "tor", "lin") for b in ("ke", "mu", "ra", "so") for c in "nptwz"
@@ -46,7 +46,7 @@ def test_similarity_is_that_of_the_5_grams_on_average() -> None:
         ones.append(" ".join(words))
         others.append(changed(words, seed % 12, seed))
         exact.append(jaccard(ones[-1], others[-1]))
-    a, b = minhash(TextBatch(ones))[0], minhash(TextBatch(others))[0]
+    a, b = minhash(five_grams(ones))[0], minhash(five_grams(others))[0]
     error = similarity(a, b) - np.array(exact)
     assert abs(error.mean()) < 0.02
     assert error.std() < 0.09
@@ -55,8 +55,8 @@ def test_similarity_is_that_of_the_5_grams_on_average() -> None:
 def test_similar_texts_share_a_bucket_and_others_rarely_do() -> None:
     texts = [" ".join(drawn(seed)) for seed in range(300)]
     copies = [changed(drawn(seed), 2, seed) for seed in range(300)]
-    _, here, _ = minhash(TextBatch(texts))
-    _, there, _ = minhash(TextBatch(copies))
+    _, here, _ = minhash(five_grams(texts))
+    _, there, _ = minhash(five_grams(copies))
     assert here.shape == (300, BANDS)
     assert (here < BANDS << BUCKET_BITS).all()
     assert ((here == there).any(axis=1)).mean() > 0.98
@@ -66,15 +66,15 @@ def test_similar_texts_share_a_bucket_and_others_rarely_do() -> None:
 def test_case_and_digits_make_no_difference_and_rows_do_not_depend_on_others() -> None:
     one = "Only 17 tickets are left for the summer concert at the lake, be quick about it"
     other = one.upper().replace("17", "23")
-    together = minhash(TextBatch([one, "x " * 40, other, "y"]))[0]
+    together = minhash(five_grams([one, "x " * 40, other, "y"]))[0]
     assert (together[0] == together[2]).all()
-    assert (together[0] == minhash(TextBatch([one]))[0][0]).all()
+    assert (together[0] == minhash(five_grams([one]))[0][0]).all()
 
 
 def test_the_consensus_of_varied_copies_is_near_their_origin() -> None:
     words = drawn(3)
-    origin = minhash(TextBatch([" ".join(words)]))[0]
-    copies = minhash(TextBatch([changed(words, 4, seed) for seed in range(15)]))[0]
+    origin = minhash(five_grams([" ".join(words)]))[0]
+    copies = minhash(five_grams([changed(words, 4, seed) for seed in range(15)]))[0]
     near = similarity(np.repeat(consensus(copies), len(copies), axis=0), copies)
     among = similarity(copies, np.roll(copies, 1, axis=0))
     assert similarity(consensus(copies), origin)[0] > 0.9
@@ -99,8 +99,8 @@ def test_short_texts_are_not_compared(text: str, enough: bool) -> None:
 
 def test_texts_of_few_different_n_grams_are_not_compared() -> None:
     texts = ["\U0001f600 " * 80, "ha " * 80, "ten words are enough if they are not all that short"]
-    assert minhash(TextBatch(texts))[2].tolist() == [False, False, True]
-    assert minhash(TextBatch([]))[0].shape[0] == 0
+    assert minhash(five_grams(texts))[2].tolist() == [False, False, True]
+    assert minhash(five_grams([]))[0].shape[0] == 0
 
 
 ONE_STOCK = [f"{a}{b}{c}" for a in ("ka", "lo", "mi") for b in ("ten", "sor") for c in "abcdefghij"]

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders.drawn_texts import TEXTS
-from feedmill.features.text.ngrams import BUCKETS, TextBatch
+from feedmill.features.text.ngrams import BUCKETS, TextBatch, five_grams
 from feedmill.features.text.normalise import normalise
 from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
 
@@ -47,6 +47,17 @@ def test_sums_are_those_of_each_token_and_words_count_more(texts: list[str], fac
     tables = np.array([TABLE, -TABLE])
     for text, total in zip(texts, expected, strict=True):
         assert TextBatch([text]).weighted_sums(tables, factor).tolist() == [[total], [-total]]
+
+
+@settings(max_examples=100)
+@given(TEXTS)
+def test_5_grams_alone_are_those_that_models_read(texts: list[str]) -> None:
+    alone, read = [*five_grams(texts)], [*TextBatch(texts).five_grams]
+    assert sum(len(one.rows) for one in alone) == len(texts)
+    for one, other in zip(alone, read, strict=True):
+        assert one.rows.ends.tolist() == other.rows.ends.tolist()
+        assert one.rows.buffer.tobytes() == other.rows.buffer.tobytes()
+        assert one.tokens.tolist() == other.tokens.tolist()
 
 
 def test_models_that_share_a_batch_share_its_shape() -> None:
