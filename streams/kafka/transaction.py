@@ -66,7 +66,7 @@ class Transaction:
     Attributes
     ----------
     written
-        By partition the offset behind the last record that is known to be committed.
+        By partition the offset behind one of its records in the last transaction that committed.
     sends_soon
         Whether records shall leave within milliseconds, or with the commit alone; see `adapt`.
     """
@@ -86,7 +86,7 @@ class Transaction:
         self._begun: Producer | None = None  # the one whose transaction `begin` began
         self._failure: KafkaError | None = None  # of a `produce` since then
         self._dead_letters = 0  # made since then
-        self._ends: dict[TopicPartition, int] = {}  # of what was sent since then, as it arrives
+        self._ends: dict[TopicPartition, int] = {}  # of what was sent since then; 0: not known yet
         self._discarded = False
         self._is_soon = False  # whether the producer sends soon
         self._careful = False
@@ -210,21 +210,21 @@ class Transaction:
         """Hand everything to the client; what it refuses for its size becomes a dead letter."""
         dead_letters, produce, is_careful = 0, producer.produce, self._careful
         names = {topic: self._environment.topic(topic) for topic in {one.topic for one in records}}
-        # Where the last record of a partition came to is where all came to.
-        last = {(one.topic, one.partition): i for i, one in enumerate(records)}
-        reported, ends = set(last.values()), self._ends
+        # One of each partition: the client's reports stop the loop, and come all at once.
+        last, ends = {(one.topic, one.partition): i for i, one in enumerate(records)}, self._ends
+        asked = {i: TopicPartition(*at) for at, i in last.items() if at not in ends}
+        ends |= dict.fromkeys(asked.values(), 0)
         for i, one in enumerate(records):
             topic = names[one.topic]
             try:
-                if not (is_careful or one.headers or i in reported):
-                    try:
-                        # As nearly always; in a backlog this call is most of a transaction.
+                if not (is_careful or one.headers or i in asked):
+                    try:  # As nearly always; in a backlog this call is most of a transaction.
                         produce(topic, one.value, one.key, one.partition)
                         continue
                     except BufferError:
                         pass  # `_send` waits for room.
                 report = None
-                if is_careful or i in reported:
+                if is_careful or i in asked:
                     # Of a refused batch the guilty one is known only where all are reported.
                     report = _report(i, one, refused if is_careful else [], ends)
                 self._send(producer, topic, one, report)

@@ -141,11 +141,17 @@ def test_where_its_records_came_to_is_known_of_what_was_committed(
     assert run((0, 90), (1, 90)) == {places[0]: 5, places[1]: 8}
     producer.fails = False
     assert run((1, 12)) == {places[0]: 5, places[1]: 13}
-    # What has begun is filled by and by, and none of what is discarded counts.
+    # What has begun is filled by and by: of each partition one record is reported.
+    assert one.begin()
+    one.produce([Outgoing("signals.spam", 1, b"13", b"value", SOURCE)])
+    one.produce([Outgoing("signals.spam", p, b"20", b"value", SOURCE) for p in (0, 1)])
+    assert len(producer.reports) == 2
+    assert run() == {places[0]: 21, places[1]: 14}
+    # None of what is discarded counts.
     assert one.begin()
     one.produce(quality(b"1"))
     one.discard()
-    assert run((1, 14)) == {places[0]: 5, places[1]: 15}
+    assert run((1, 24)) == {places[0]: 21, places[1]: 25}
 
 
 def test_records_leave_soon_where_others_rank_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
