@@ -34,6 +34,7 @@ class Watchdog:
         self.turn()
         # Says where all threads are, then ends the process, as the signal does of itself.
         faulthandler.register(signal.SIGPROF, all_threads=True, chain=True)
+        self._limit_processor_time()
         self._thread.start()
 
     def turn(self) -> None:
@@ -54,14 +55,20 @@ class Watchdog:
             if looked_at - before > _PAUSED_S:
                 # The whole process was paused, not its loop alone.
                 self.turn()
-            # Native code that keeps the interpreter, as `re` does, keeps this thread from looking.
-            # It takes processor time; a process that is paused takes none.
-            signal.setitimer(signal.ITIMER_PROF, _WITHOUT_PYTHON * self._stall_s)
+            self._limit_processor_time()
             if self.stuck_s() > self._stall_s:
                 log.critical("the loop has stood still for %.0f s: ending", self.stuck_s())
                 faulthandler.dump_traceback(all_threads=True)
                 os._exit(EXIT_STALLED)
         signal.setitimer(signal.ITIMER_PROF, 0)
+
+    def _limit_processor_time(self) -> None:
+        """End the process by SIGPROF unless this is called again in time.
+
+        Native code that keeps the interpreter, as `re` does, keeps the thread from looking, even
+        for the first time.  It takes processor time; a process that is paused takes none.
+        """
+        signal.setitimer(signal.ITIMER_PROF, _WITHOUT_PYTHON * self._stall_s)
 
 
 @contextmanager

@@ -96,6 +96,7 @@ class Engine(EngineTopics, EngineFeeds):
         self._heartbeats = self.consumer("instances", beginning=True)
         self._latest = {}
         self._seen: dict[str, Json] = {}
+        self._is_stopped = False
 
     def _new_producer(self) -> KafkaProducer:
         return KafkaProducer(
@@ -190,7 +191,10 @@ class Engine(EngineTopics, EngineFeeds):
         self.start(worker.stages, tag=name.removeprefix(worker.stages))
 
     def stop(self) -> None:
-        """End everything, whatever state it is in."""
+        """End everything, whatever state it is in; once, however often it is called."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
         for worker in self.workers.values():
             if worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGCONT)

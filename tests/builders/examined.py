@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, OffsetSpec
+from kafka.errors import CoordinatorLoadInProgressError
 from kafka.structs import OffsetAndMetadata
 
 from builders.events import heartbeat
@@ -144,6 +145,8 @@ class Examined:
             for part in one["partitions"]
         ]
         ends = self.admin.list_partition_offsets(dict.fromkeys(at, OffsetSpec.LATEST))
+        # A broker that has just started loads its groups first.
+        until(self._lists_groups)
         groups = [str(one["group_id"]) for one in self.admin.list_groups()]
         return {
             "ends": {place: end.offset for place, end in ends.items()},
@@ -151,6 +154,13 @@ class Examined:
             "groups": sorted(g for g in groups if g.startswith(self.prefix) or "." not in g),
             "keys": sorted(self.client.keys()),
         }
+
+    def _lists_groups(self) -> bool:
+        try:
+            self.admin.list_groups()
+        except CoordinatorLoadInProgressError:
+            return False
+        return True
 
     def send_many(
         self, topic: str, key: str = "post_id", producer: Producer | None = None, **fields: Any
