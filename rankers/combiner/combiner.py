@@ -233,14 +233,16 @@ class Combiner:
         rows, masks = view.changed.take(most)
         is_judged = (masks & view.deciding) != 0
         judged = rows if is_judged.all() else rows[is_judged]
-        self._policies.update(rows, judged, now_ms)
+        are_shown = self._policies.update(rows, judged, now_ms)
         self._ranked_group.grow(view.capacity)
         self._pending.grow(view.capacity)
         before, groups = self._ranked_group.values[rows], view.post.group[rows]
         # In a restore only those that feeds may hold already are ranked, as one may be hidden now.
-        ranked = before >= 0 if self._is_restoring else slice(None)
+        noted = before >= 0 if self._is_restoring else np.ones(len(rows), bool)
+        # No list has what no policy shows, as a post that waits for its last verdict.
+        ranked = noted & are_shown
         self._live.update(rows[ranked], before[ranked], groups[ranked], now_ms)
-        self._ranked_group.values[rows[ranked]] = groups[ranked]
+        self._ranked_group.values[rows[noted]] = groups[noted]
         self._pending.mark(rows, masks, before < 0)
         freed = rows[view.freed_among(rows)]
         if len(freed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from feedmill.tables.mapped_column import MappedColumn
 if TYPE_CHECKING:
     from feedmill.rankers.combiner.view import PostView
 
+Flags = npt.NDArray[np.bool_]
 # Fewer are scored one by one: numpy's calls for all of them would take longer.
 _MANY_FROM = 8
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -45,29 +47,32 @@ class FeedScores:
         self.score.grow(view.capacity, is_filled=False)  # `update` fills all rows in parts
         self._view = view
 
-    def update(self, rows: RowSelection) -> None:
-        """Score these rows anew; their decisions must be up to date."""
+    def update(self, rows: RowSelection) -> Flags:
+        """Score these rows anew, decided before; whether each is shown now, or was."""
         view = self._view
         self.grow()
         values = {name: view.signals[name].value.values[rows] for name in self.weights.signals}
         created_ms = view.post.created_ms[rows]
         total = scores_of(self.weights, values, self.gates.factor.values[rows], created_ms)
         total[self.gates.code.values[rows] > DEMOTE] = -np.inf
+        is_shown: Flags = np.maximum(self.score.values[rows], total) > -np.inf
         self.score.values[rows] = total
+        return is_shown
 
-    def update_one(self, row: int, created_ms: int, values: dict[str, float]) -> None:
+    def update_one(self, row: int, created_ms: int, values: dict[str, float]) -> bool:
         """What `update` does for one row, to the last bit; there must be room for it.
 
         `values` are those of its signals that were read so far; it gets what else is needed.
         """
-        if self.gates.code.cells[row] > DEMOTE:
-            self.score.cells[row] = -np.inf
-            return
-        for name in self.weights.signals:
-            if name not in values:
-                values[name] = self._view.signals[name].value.cells[row]
-        factor = self.gates.factor.cells[row]
-        self.score.cells[row] = score_of(self.weights, values, factor, created_ms)
+        before, total = self.score.cells[row], -math.inf
+        if self.gates.code.cells[row] <= DEMOTE:
+            for name in self.weights.signals:
+                if name not in values:
+                    values[name] = self._view.signals[name].value.cells[row]
+            factor = self.gates.factor.cells[row]
+            total = score_of(self.weights, values, factor, created_ms)
+        self.score.cells[row] = total
+        return bool(max(before, total) > -math.inf)
 
     def grow(self) -> None:
         """Make room for all rows of the view."""
@@ -126,27 +131,30 @@ class PolicyCache:
 
     def update(
         self, rows: npt.NDArray[np.int32], judged: npt.NDArray[np.int32], now_ms: int
-    ) -> None:
+    ) -> Flags:
         """Score these rows anew under every policy in use, and decide them where needed.
 
         `judged` are those of which more changed than signals of objectives: only they are decided,
-        unless a grace may have ended.
+        unless a grace may have ended.  Returns whether each is shown, or was, under some policy.
         """
         for decisions in self._decisions.values():
             due = rows if decisions.has_open_gate else judged
             if len(due):
                 decisions.update(due, now_ms)
+        are_shown: Flags = np.zeros(len(rows), bool)
         if len(rows) >= _MANY_FROM:
             for scores in self._scores.values():
-                scores.update(rows)
-            return
+                are_shown |= scores.update(rows)
+            return are_shown
         for scores in self._scores.values():
             scores.grow()
-        for row in rows.tolist():
+        for place, row in enumerate(rows.tolist()):
             # Read once for all policies.
             created_ms, values = self._view.post.created_ms.item(row), dict[str, float]()
             for scores in self._scores.values():
-                scores.update_one(row, created_ms, values)
+                if scores.update_one(row, created_ms, values):
+                    are_shown[place] = True
+        return are_shown
 
     def fill(self, rows: RowSelection, now_ms: int) -> None:
         """Decide and score these rows where it is unfinished."""

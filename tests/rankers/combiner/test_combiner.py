@@ -9,6 +9,7 @@ from feedmill.events.post import Deletion
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, FeedChange
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
+from feedmill.rankers.combiner.live_feeds import LiveFeeds
 
 NAMES = SignalNames()
 
@@ -196,3 +197,28 @@ def test_feeds_taken_as_a_whole_go_alone_while_all_posts_are_written_again(bench
     assert ([change.feed for change in changes.feeds], changes.signals) == (["global"], [])
     bench.combiner.work(NOW_MS)
     assert [change.post_id for change in bench.combiner.take(NOW_MS).signals] == ["p"]
+
+
+def test_only_posts_that_are_or_were_shown_are_ranked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranked: list[int] = []
+    update = LiveFeeds.update
+
+    def noted(self: LiveFeeds, rows: Any, *others: Any) -> None:
+        ranked.append(len(rows))
+        update(self, rows, *others)
+
+    monkeypatch.setattr(LiveFeeds, "update", noted)
+    for count in (1, 20):
+        ids = [f"{count}-{number}" for number in range(count)]
+        for offset, post_id in enumerate(ids):
+            bench.post(post_id, offset)
+        bench.cycle()
+        for name, value in (("spam", 0.1), ("nsfw", 0.1), ("misinformation", 0.1), ("spam", 1.0)):
+            for offset, post_id in enumerate(ids):
+                bench.signal(name, post_id, offset, value)
+            bench.cycle()
+        # It comes with the last verdict, and goes with one that hides it.
+        assert ranked == [0, 0, 0, count, count]
+        ranked.clear()
