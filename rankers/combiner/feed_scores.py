@@ -16,14 +16,13 @@ from feedmill.events.settings import Settings
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.gating import DEMOTE
-from feedmill.rankers.combiner.signal_columns import RowSelection
+from feedmill.rankers.combiner.signal_columns import Flags, RowSelection
 from feedmill.rankers.score import score_of, scores_of
 from feedmill.tables.mapped_column import MappedColumn
 
 if TYPE_CHECKING:
     from feedmill.rankers.combiner.view import PostView
 
-Flags = npt.NDArray[np.bool_]
 # Fewer are scored one by one: numpy's calls for all of them would take longer.
 _MANY_FROM = 8
 _encode = msgspec.json.Encoder(order="sorted").encode
