@@ -97,3 +97,9 @@ def rate_value(steps: int) -> float:
 def _decayed(counters: Counters, index: int, latest_ms: int) -> float:
     gap = latest_ms - counters.at_ms[index]
     return counters.sums[index] * exp2(-gap / HALF_LIFE_MS) if gap else counters.sums[index]
+
+
+# What they are of a post without counts, of which no record is written.
+BASES: Mapping[str, float] = MappingProxyType(
+    {kind: rate_value(rate_steps(kind, Counters())) for kind in RATES}
+)

@@ -71,18 +71,20 @@ class SignalColumns:
     models
         The table of ``(model, version)``, which all signals share.
     is_gate
-        A gate without a value has NaN.  An objective has 0, and a failure leaves its last good
+        A gate without a value has NaN.  A failure of an objective or a cost leaves its last good
         value in force.
+    base
+        What an objective or a cost is without a value.
 
     Attributes
     ----------
     value
-        By row: a gate without a verdict is NaN, an objective without one 0.
+        By row: a gate without a verdict is NaN, an objective or a cost without a value `base`.
     """
 
-    def __init__(self, models: InternTable, *, is_gate: bool) -> None:
+    def __init__(self, models: InternTable, *, is_gate: bool, base: float = 0.0) -> None:
         self._models = models
-        self._empty = np.nan if is_gate else 0.0
+        self._empty = np.nan if is_gate else base
         self._keeps_value = not is_gate
         self.value = MappedColumn(np.float32, self._empty)
         self._state = MappedColumn(np.uint16)

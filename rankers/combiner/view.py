@@ -29,6 +29,7 @@ from feedmill.rankers.combiner.feed_matcher import PostGroup
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverriddenRows, OverrideTable
 from feedmill.rankers.combiner.pruning import Pruning
 from feedmill.rankers.combiner.signal_columns import SignalColumns, StoredSignal
+from feedmill.rankers.reaction_rates import BASES
 from feedmill.tables.id_table import IdTable
 from feedmill.tables.mapped_column import in_chunks
 
@@ -72,7 +73,8 @@ class PostView:
         self.groups = InternTable()
         self.models = InternTable()
         self.signals = {
-            name: SignalColumns(self.models, is_gate=name in names.gates) for name in names.all
+            name: SignalColumns(self.models, is_gate=name in names.gates, base=BASES.get(name, 0.0))
+            for name in names.all
         }
         self.early = EarlySignals(most_early, names.own)
         self.bits = {name: POST_CHANGED << (i + 1) for i, name in enumerate(names.all)}

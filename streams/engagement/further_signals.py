@@ -1,7 +1,7 @@
 """The signals beside `engagement` that its step writes: while some feed weighs them, and no longer.
 
 A value follows from a post's counts alone, and is rounded: a record is written only where another
-value is, or where the post was told of anew.
+value is, or where a post with counts was told of anew.
 """
 
 from __future__ import annotations
@@ -49,7 +49,12 @@ class FurtherSignals:
     def changed(
         self, state: PostState, before: PostState | None, at_ms: int
     ) -> Iterator[tuple[str, Signal]]:
-        """Yield each signal of a post whose value is another one than before; None: all of them."""
+        """Yield each signal of a post whose value is another one than before; None: all of them.
+
+        None of a post that never had counts: without a record it has `BASES`.
+        """
+        if not any(state.counters.counts):
+            return
         for name in self.names:
             steps = rate_steps(name, state.kept_counters)
             if before is None or steps != rate_steps(name, before.kept_counters):

@@ -26,6 +26,7 @@ from feedmill.rankers.combiner.gating import (
 )
 from feedmill.rankers.combiner.overrides import ActiveOverride
 from feedmill.rankers.combiner.signal_columns import StoredSignal
+from feedmill.rankers.reaction_rates import BASES
 from feedmill.rankers.score import HOUR_MS, LEAST_SUM, recency_of, score_of
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
 
@@ -167,6 +168,7 @@ def explain(
     decision = decide_one(policies, outcomes)
     named = (*weights.objectives, *weights.costs)
     values = {name: _value(post.signal(name)) for name in named}
+    values |= {name: base for name, base in BASES.items() if values.get(name, 0.0) is None}
     objectives = tuple(
         ObjectiveTerm(name, values[name], weight, weights.scale[name], _version(post, name))
         for name, weight in weights.objectives.items()

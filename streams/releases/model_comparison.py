@@ -25,6 +25,7 @@ from feedmill.rankers.combiner.gating import (
     gate_effect,
 )
 from feedmill.rankers.combiner.ranked_list import RankedList
+from feedmill.rankers.reaction_rates import BASES
 from feedmill.rankers.score import scores_of
 from feedmill.streams.releases.shadow_pairs import Floats, ShadowPairs
 
@@ -169,8 +170,8 @@ def _scores(pairs: ShadowPairs, values: Floats, policy: Policy, now_ms: int) -> 
     judged = {**pairs.judged, pairs.model: np.ones(len(pairs), dtype=np.bool_)}
     codes, factor = decide_many(policy.gates, signals, judged, pairs.arrived_ms, now_ms)
     weights = policy.weights
-    # An objective or a cost without a value is 0.
-    named = {name: np.nan_to_num(signals[name]) for name in weights.signals}
+    # What an objective or a cost without a value is.
+    named = {n: np.nan_to_num(signals[n], nan=BASES.get(n, 0.0)) for n in weights.signals}
     created_ms = np.array([post.created_at_ms for post in pairs.posts], dtype=np.int64)
     scores: Scores = scores_of(weights, named, factor, created_ms)
     scores[codes > DEMOTE] = -np.inf

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from kafka.partitioner.default import murmur2
 
-from builders.contract_score import score
+from builders.contract_score import BASES, score
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Post
 from feedmill.events.signal import Signal, SignalNames
@@ -185,7 +185,7 @@ class Oracle:
         offset = self.posts[post_id]["offset"]
         received = self.signals.get((post_id, name), [])
         good = [s.value for s in received if s.post_offset <= offset and s.value is not None]
-        return float(np.float32(good[-1])) if good else 0.0
+        return float(np.float32(good[-1] if good else BASES.get(name, 0.0)))
 
     def in_force(self, post_id: str, gate: str, now_ms: int) -> tuple[OverrideKey, Override] | None:
         post = self.posts[post_id]

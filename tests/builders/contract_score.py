@@ -14,6 +14,14 @@ import numpy as np
 
 EPOCH_MS = 1577836800000
 LARGEST_FEED = 500
+# What a post has of these without a value.
+BASES = {
+    "reply": 0.014962551,
+    "share": 0.011537705,
+    "dwell": 0.08464097,
+    "hide": 0.006290978,
+    "report": 0.0030121305,
+}
 
 Truth = Mapping[str, Any]
 
@@ -127,12 +135,16 @@ def factor_of(truth: Truth, gates: Mapping[str, Mapping[str, Any]]) -> float | N
 def score(truth: Truth, weights: Mapping[str, Any], factor: float = 1.0) -> float:
     """The contract's formula."""
     total = sum(
-        weights[name] * scale * float(np.float32((truth.get(name) or {}).get("value") or 0.0))
-        for name, scale in weights["scale"].items()
+        weights[name] * scale * _value(truth, name) for name, scale in weights["scale"].items()
     )
     value = math.log2(max(total, 2.0**-40) * factor)
     for name, cost in weights.get("costs", {}).items():
-        value -= cost * float(np.float32((truth.get(name) or {}).get("value") or 0.0))
+        value -= cost * _value(truth, name)
     if weights["half_life_hours"] is not None:
         value += (int(truth["created_ms"]) - EPOCH_MS) / (weights["half_life_hours"] * 3_600_000)
     return value
+
+
+def _value(truth: Truth, name: str) -> float:
+    value = (truth.get(name) or {}).get("value")
+    return float(np.float32(BASES.get(name, 0.0) if value is None else value))

@@ -20,6 +20,9 @@ from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.feed_set import FeedSet
 from feedmill.rankers.combiner.live_feeds import LiveFeeds
 
+# Scores are the logarithm of the objectives alone.
+PLAIN = {"costs": {"hide": 0, "report": 0}, "half_life_hours": None}
+
 
 @pytest.fixture
 def posts() -> Posts:
@@ -35,7 +38,7 @@ def posts() -> Posts:
 
 def test_until_all_new_scores_are_there_the_old_ones_stay(posts: Posts) -> None:
     before = dict(posts.feeds["global"])
-    posts.set("weights", {"quality": 1, "engagement": 0, "half_life_hours": None})
+    posts.set("weights", {"quality": 1, "engagement": 0, **PLAIN})
     seen = []
 
     def between(_: int) -> None:
@@ -52,7 +55,7 @@ def test_until_all_new_scores_are_there_the_old_ones_stay(posts: Posts) -> None:
 
 @pytest.mark.parametrize("how", ["delete", "hide", "override", "expire"])
 def test_removals_apply_at_once_while_feeds_are_made_anew(posts: Posts, how: str) -> None:
-    posts.set("weights", {"quality": 1, "engagement": 0, "half_life_hours": None})
+    posts.set("weights", {"quality": 1, "engagement": 0, **PLAIN})
     gone: list[bool] = []
 
     def between(part: int) -> None:
@@ -81,7 +84,7 @@ def test_settings_count_as_shown_once_all_feeds_were_replaced(
     posts: Posts, loses_shards: bool
 ) -> None:
     combiner = posts.combiner
-    posts.set("weights", {"quality": 1, "engagement": 0, "half_life_hours": None})
+    posts.set("weights", {"quality": 1, "engagement": 0, **PLAIN})
     claims = set[bool]()
 
     def between(_: int) -> None:
@@ -127,11 +130,11 @@ def test_fewer_posts_are_ranked_at_once_while_each_is_ranked_in_old_and_new_feed
 
 
 def test_settings_that_change_again_meanwhile_are_followed_afterwards(posts: Posts) -> None:
-    posts.set("weights", {"quality": 1, "engagement": 0, "half_life_hours": None})
+    posts.set("weights", {"quality": 1, "engagement": 0, **PLAIN})
 
     def between(part: int) -> None:
         if part == 3:
-            posts.set("weights", {"quality": 2, "engagement": 0, "half_life_hours": None})
+            posts.set("weights", {"quality": 2, "engagement": 0, **PLAIN})
 
     posts.work_in_parts(between)
     assert posts.settle()["community:c1"]["p3"] == pytest.approx(-2.0)
@@ -213,7 +216,7 @@ def test_settings_are_compared_with_some_feeds_at_a_time(
         yield from outdated(self, names, *more)
 
     monkeypatch.setattr(LiveFeeds, "_outdated", noted)
-    posts.set("weights", {"quality": 1, "engagement": 0, "half_life_hours": None})
+    posts.set("weights", {"quality": 1, "engagement": 0, **PLAIN})
     while sum(looked_at) != len(posts.combiner.feeds):
         before = len(looked_at)
         assert posts.combiner.work(NOW_MS, lambda: False)
