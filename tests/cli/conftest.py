@@ -1,3 +1,4 @@
+import os
 import shlex
 from collections.abc import Callable, Iterator
 
@@ -17,6 +18,13 @@ from feedmill.streams.kafka import topics as kafka_topics
 def _no_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long work tells nothing in between: on a slow machine it would stand among the output."""
     monkeypatch.setattr(progress, "LINE_EVERY_S", 3_600.0)
+
+
+@pytest.fixture
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of feedmill is in the environment."""
+    for variable in [name for name in os.environ if name.startswith("FEEDMILL_")]:
+        monkeypatch.delenv(variable)
 
 
 @pytest.fixture

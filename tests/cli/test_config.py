@@ -71,19 +71,6 @@ def test_settings_are_shown_set_refused_and_rolled_back(
     golden.check(f"config/{name}.txt", transcript(run, SESSIONS[name]))
 
 
-def test_set_waits_for_every_instance_and_says_how_long_each_took(
-    run: Run, stage: StartStage
-) -> None:
-    stage("spam/1")
-    stage("combiner/1")
-    result = run("config set weights alpha=0.3 --timeout 60")
-    assert result.exit_code == 0, result.output
-    lines = result.stdout.splitlines()
-    assert lines[0] == "`weights` written at offset 0"
-    assert sorted(line.split()[1] for line in lines[1:]) == ["combiner/1", "spam/1"]
-    assert all(line.split()[0] == "applied" and line.endswith(" ms") for line in lines[1:])
-
-
 def test_an_instance_that_refuses_fails_the_command(run: Run, stage: StartStage) -> None:
     stage("spam/1")
     stage("quality/1", "too new for this build")
@@ -104,14 +91,3 @@ def test_a_silent_instance_is_named(run: Run, stage: StartStage) -> None:
     assert result.exit_code == 1
     assert re.search(r"nsfw/1.* did not answer within 1.5 s", result.stderr)
     assert run("config set weights alpha=0.4 --timeout 0").exit_code == 0
-
-
-@pytest.mark.usefixtures("_connects_at_once_or_never")
-def test_a_missing_topic_or_broker_is_said_in_one_line(run: Run) -> None:
-    result = run("config get --prefix nobody.")
-    assert result.exit_code == 1
-    assert "has no topic `nobody.config`" in result.stderr
-    result = run("config get --kafka 127.0.0.1:1")
-    assert result.exit_code == 1
-    assert result.stderr.startswith("feedmill: Kafka at 127.0.0.1:1: ")
-    assert run("config get --kafka nowhere").exit_code == 1

@@ -19,10 +19,8 @@ AWAY = "--kafka 127.0.0.1:1 --redis redis://user:secret@127.0.0.1:1/0"
 
 
 @pytest.fixture(autouse=True)
-def _empty_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _empty_environment(no_variables: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for variable in [name for name in os.environ if name.startswith("FEEDMILL_")]:
-        monkeypatch.delenv(variable)
 
 
 def doctor(line: str) -> Result:

@@ -17,8 +17,10 @@ pytestmark = pytest.mark.stack
 
 
 RECENCY = (CREATED_MS - EPOCH_MS) / (24 * 3_600_000)
-GOOD = {"quality": 0.5, "engagement": 0.125, "spam": 0.1, "nsfw": 0.1, "misinformation": 0.1}
-SCORE = math.log2(0.5 * 0.5 + 0.5 * 36 * 0.125) + RECENCY
+GATES = {"spam": 0.1, "nsfw": 0.1, "misinformation": 0.1}
+GOOD = {"quality": 0.5, "engagement": 0.125, "report": 0.0625, **GATES}
+REPORTED = 18 * 0.0625  # what the reports cost
+SCORE = math.log2(0.5 * 0.5 + 0.5 * 36 * 0.125) - REPORTED + RECENCY
 
 
 def explained(run: Run, line: str) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def test_an_arm_explains_a_post_by_its_own_weights_and_gates(
     rest = {"feeds": ["global"], "salt": "s", "planned_n": 1000}
     writer.set("experiments/one", {"arms": arms, **rest})
     writer.signals("p1", {**GOOD, "spam": 0.4})
-    score = math.log2(1 * 0.5 + 0.5 * 36 * 0.125) + RECENCY
+    score = math.log2(1 * 0.5 + 0.5 * 36 * 0.125) - REPORTED + RECENCY
     writer.feed("global", {"p1": SCORE}, arms={"one.b": {"p1": score}, "one.c": {}})
     said = explained(run, "p1 --arm b")
     assert (said["arm"], said["agrees"], said["rank"]) == ("one.b", True, 1)

@@ -36,6 +36,8 @@ class FakeWorker:
                 ms / 1000, 10
             )
         self.metrics.observe("feedmill_batch_records", 10, topic=self._topic)
+        self.metrics.observe("feedmill_loop_seconds", 0.0101)
+        self.metrics.observe("feedmill_commit_seconds", 0.0051)
         return text
 
     def stop(self) -> None:

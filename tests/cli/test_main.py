@@ -1,7 +1,6 @@
 """Every command as a stranger mistypes it, and how the command line fails; without servers."""
 
 import importlib
-import os
 import shlex
 import subprocess
 import sys
@@ -176,7 +175,7 @@ WRONG_LINES = {
 
 
 @pytest.fixture
-def _empty_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _empty_environment(no_variables: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of feedmill, and a folder with nothing but a broken file."""
     monkeypatch.chdir(tmp_path)
     Path("broken.jsonl").write_text("{}\nbroken\n")
@@ -184,8 +183,6 @@ def _empty_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = '{"arms": %s, "feeds": ["global"], "salt": "s", "planned_n": 9000}'
     Path("good.json").write_text(setting % (arms % 5000))
     Path("bad.json").write_text(setting % (arms % 4000))
-    for variable in [name for name in os.environ if name.startswith("FEEDMILL_")]:
-        monkeypatch.delenv(variable)
     monkeypatch.setenv("COLUMNS", "80")
 
 

@@ -32,13 +32,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(
+    prepared: Path, no_variables: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """A folder of the user, with nothing of feedmill in the environment."""
     own = tmp_path / "user"
     shutil.copytree(prepared, own)
     monkeypatch.chdir(own)
-    for variable in [name for name in os.environ if name.startswith("FEEDMILL_")]:
-        monkeypatch.delenv(variable)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("USER", "somebody")
     return own

@@ -22,11 +22,7 @@ DOWN = StackStatus(Path("folder"), "local:9092", "redis://local:6379/0", (7,), N
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
-
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in [name for name in os.environ if name.startswith("FEEDMILL_")]:
-        monkeypatch.delenv(variable)
+pytestmark = pytest.mark.usefixtures("no_variables")
 
 
 def run(

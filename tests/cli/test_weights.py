@@ -19,7 +19,8 @@ pytestmark = pytest.mark.stack
 
 GATES = ("spam", "nsfw", "misinformation")
 SIGNALS = (*GATES, "quality", "engagement")
-TOPICS = ("config", "posts", *(f"signals.{name}" for name in SignalNames().all))
+OWN = "grumble:cost"
+TOPICS = ("config", "posts", *(f"signals.{name}" for name in SignalNames.parse(OWN).all))
 HOUR_MS = 3_600_000
 # By post: author, quality, engagement, spam.
 POSTS = {
@@ -29,6 +30,7 @@ POSTS = {
     "meme": ("bob", 0.1, 0.08, 0.1),
     "offer": ("cy", 0.5, 0.05, 0.7),
     "casino": ("cy", 0.4, 0.09, 0.85),
+    "hidden": ("dan", 0.9, 0.09, 0.1),  # by a moderator
 }
 HOSTILE = "[bold]"  # markup of the library that draws tables
 
@@ -46,6 +48,9 @@ def write(topics: CommandTopics) -> None:
             signal: dict[str, Any] = {"post_id": post_id, "post_offset": offset, "model": name}
             signal |= {"version": "v", "at_ms": at_ms, "value": values.get(name, 0.0)}
             topics.send(f"signals.{name}", post_id, signal)
+        topics.send("signals.grumble", post_id, {**signal, "value": float(author == "ann")})
+    hide = {"verdict": "hide", "by": "mo", "reason": "seen", "at_ms": at_ms}
+    topics.send("overrides", "post:hidden|*", hide)
     topics.send("signals.spam", "essay", {"post_id": "essay"})  # breaks the contract
 
 
@@ -55,14 +60,15 @@ WHOLE = '{"quality": 1, "engagement": 0, "half_life_hours": null}'
 
 
 def test_a_change_is_seen_before_it_is_made(
-    run: Run, topics: CommandTopics, golden: Golden
+    run: Run, topics: CommandTopics, golden: Golden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FEEDMILL_SIGNALS", OWN)
     write(topics)
     lines = (
         "preview small beta=3 spam.hide_at=0.8",
         "preview small max_per_author=1 --top 2",
         f"""preview global '{WHOLE}' '{{"spam": {{"hide_at": 0.5}}}}'""",
-        "preview global beta=1 costs.report=20",
+        *("preview global beta=1 costs.report=20", "preview global costs.grumble=2"),
         "preview small beta=3 --json --top 2",
         *("preview small alfa=1", "preview small alpha=-1", "preview small spam.hide=1"),
         *("preview smal beta=3", "preview community:nobody beta=3", "preview small beta"),

@@ -1,13 +1,12 @@
 """Operators' rules, set while everything runs: what matches is hidden, demoted or allowed."""
 
-import time
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from builders.engine import Engine
-from builders.engine_topics import PARTITIONS, Json, post_of
+from builders.engine_topics import Json
 from builders.waiting import until
 
 pytestmark = pytest.mark.stack
@@ -70,35 +69,6 @@ def test_what_a_rule_names_is_hidden_and_the_rule_is_named(engine: Engine) -> No
     assert not {"before", "link", "in-text", "media", "phrase"} & set(engine.order())
 
 
-def test_the_backfill_takes_only_the_last_version_of_a_post(engine: Engine) -> None:
-    rules = {
-        "soon": {"verdict": "hide", "phrases": ["old news"]},
-        "soft": {"verdict": "demote", "phrases": ["old hat"]},
-    }
-    old = engine.posts(
-        post_of(f"n{i}", f"{('Old hat', 'Old news')[i % 2]} of {i} towns and their mayors")
-        for i in range(300)
-    )
-    engine.posts(fresh(i) for i in range(100, 200))
-    for i in range(200, 300):
-        engine.send("posts", f"n{i}", None)
-    until(lambda: not engine.truth("n299") and engine.truth("n199").get("decision") == "show")
-    offset = engine.set("rules/spam", rules)
-    engine.posts(fresh(i) for i in range(50))  # while it reads
-    engine.wait_applied(offset)
-    hidden = {f"n{i}": "rule:soon" for i in range(51, 100, 2)}
-    demoted = {f"n{i}": "rule:soft" for i in range(50, 100, 2)}
-    until(lambda: with_rule(engine, old) == {**hidden, **demoted})
-    time.sleep(1)
-    assert with_rule(engine, old) == {**hidden, **demoted}
-    # In the topic, too, the last record of each is about its last version.
-    offsets = {r.key.decode(): r.offset for r in engine.read_all("posts") if r.value}
-    last = engine.latest("signals.spam")
-    assert all(offsets[p] == last[p]["post_offset"] for p in old if p in last)
-    assert set(last) & set(old) == {f"n{i}" for i in range(200)}
-    assert engine.complaints() == []
-
-
 COPIED = "Come by our little bakery this spring, every single loaf we bake there has a story"
 
 
@@ -133,63 +103,9 @@ def test_a_removed_rule_leaves_the_filters_own_signal_of_a_campaign(engine: Engi
     assert engine.complaints() == []
 
 
-def test_every_instance_backfills_its_own_posts_once_after_a_kill_too(start_engine: Any) -> None:
-    names = ("spam", "spam-2")
-    engine: Engine = start_engine("spam", "combiner")
-    engine.start("spam", tag="-2")
-    engine.wait_ready()
-    engine.wait_applied(engine.set("gates", GATES))
-    old = engine.posts(fresh(i) for i in range(100))
-    engine.posts([post_of("hall", "The town hall is open again")])
-    engine.wait_decided([*old, "hall"])
-    bread = engine.set("rules/spam", {"bread": {"verdict": "hide", "phrases": ["fresh bread"]}})
-    until(lambda: with_rule(engine, old) == dict.fromkeys(old, "rule:bread"))
-    until(lambda: is_noted(engine, bread))
-    assert min(backfills(engine, name) for name in names) > 0
-
-    def kill_both() -> None:
-        for name in names:
-            engine.workers[name].kill()
-
-    def restart_both() -> None:
-        for name in names:
-            engine.restart(name)
-
-    # The rules change while no instance runs.
-    kill_both()
-    engine.set("rules/spam", {"halls": {"verdict": "demote", "phrases": ["town hall"]}})
-    halls = engine.set("rules/spam", {"halls": {"verdict": "hide", "phrases": ["town hall"]}})
-    restart_both()
-    until(lambda: with_rule(engine, [*old, "hall"]) == {"hall": "rule:halls"}, 60)
-    assert {engine.truth(p)["decision"] for p in old} == {"show"}
-    until(lambda: is_noted(engine, halls))
-    done = [backfills(engine, name) for name in names]
-    kill_both()
-    restart_both()
-    assert outcome(decided(engine, "after", "Neither of them")) == ("show", None)
-    time.sleep(3)
-    assert [backfills(engine, name) for name in names] == done
-    assert engine.complaints() == []
-
-
-def backfills(engine: Engine, name: str) -> int:
-    """How often an instance rewrote signals, by its log."""
-    return engine.workers[name].log.read_text().count("signals rewritten")
-
-
-def is_noted(engine: Engine, offset: int) -> bool:
-    """Whether it is committed that the posts of all partitions are under these rules."""
-    notes = engine.notes("worker-spam", "spam.rules")
-    return len(notes) == PARTITIONS and set(notes.values()) == {str(offset)}
-
-
 def without_time(signal: Json) -> Json:
     """A signal without when it was written, and under which change of the rules."""
     return {name: value for name, value in signal.items() if name not in ("at_ms", "revision")}
-
-
-def fresh(i: int) -> Json:
-    return post_of(f"n{i}", f"Fresh bread from {i} bakers at their doors")
 
 
 def with_rule(engine: Engine, posts: Iterable[str]) -> dict[str, str]:

@@ -1,31 +1,23 @@
 """The main job, seen from outside: Kafka's own tools in, Redis's own tools out."""
 
-import itertools
 import json
 import re
 import subprocess
-import threading
 from collections import Counter
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from builders.engine import STAGES, WORKER, Engine
 from builders.engine_topics import Json, post_of
 from builders.recorded_engine import RECORDED, recorded_posts, settled
-from builders.waiting import in_background, until
-from feedmill.cli.main import main
+from builders.waiting import until
 from feedmill.deploy.local import kafka_tool, redis_cli
 
 pytestmark = pytest.mark.stack
 
 POSTS = 150
 TOLERANCE = 1e-9
-LEGS = (
-    *("append_to_fetch", "fetch_to_judged", "judged_to_ranked"),
-    *("ranked_to_redis", "append_to_redis", "batch", "loop", "commit"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -107,25 +99,6 @@ def test_config_set_tells_how_each_instance_took_it(engine: Engine) -> None:
     refused = engine.feedmill("config set weights alpha=-1")
     assert refused.returncode == 1 and "quality" in refused.stderr
     assert weights() == (0.6, 0.4)
-
-
-def test_the_command_shows_the_legs_of_a_real_worker(engine: Engine) -> None:
-    def write(stop: threading.Event) -> None:
-        for i in itertools.count():
-            if stop.wait(0.05):
-                return
-            engine.post(f"p{i}")
-
-    with in_background(write):
-        url = engine.metrics_url(WORKER)
-        result = CliRunner().invoke(main, ["latency", "--once", "--json", "--every", "3", url])
-    assert result.exit_code == 0, result.output
-    table = json.loads(result.stdout)
-    # Other tests may have sent engagements to this worker, of which none come now.
-    shown = {row["leg"]: row for row in table["legs"] if row["topic"] != "engagements"}
-    assert {*LEGS} <= shown.keys()
-    assert all(shown[leg]["per_second"] > 0 and shown[leg]["p50"] is not None for leg in LEGS)
-    assert shown["append_to_redis"]["p99"] >= shown["append_to_redis"]["p50"] > 0
 
 
 def test_decisions_and_scores_are_those_that_were_recorded(engine: Engine) -> None:

@@ -1,6 +1,6 @@
 """Redis is away, flushed, full, read-only, slow, or another one without the last writes.
 
-Flushed, full and read-only in the long form alone: `tests/e2e/faults/test_killed_stages.py` and
+Flushed, full and read-only in the long form alone: `tests/e2e/faults/test_paused_owners.py` and
 `test_redis_errors.py` run anyway.
 """
 

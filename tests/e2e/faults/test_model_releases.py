@@ -105,47 +105,6 @@ def test_each_post_is_judged_once_by_one_version_and_a_kill_changes_nothing(
     assert engine.complaints() == []
 
 
-def test_earlier_posts_follow_a_release_and_a_rollback(
-    engine: FaultEngine, store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    installed, other = read_card(store, "spam").version, add_version(store, "spam")[:12]
-    variables = {"FEEDMILL_MODELS": str(store), "FEEDMILL_RESCORE_RATE": "40"}
-    worker = engine.ready_worker("one", variables=variables)
-    models = Models(engine, store, monkeypatch)
-    posts = [f"p{i}" for i in range(150)]
-    engine.posts(map(post_of, posts))
-    until(lambda: engine.latest("signals.spam").keys() == set(posts))
-    first = engine.latest("signals.spam")
-
-    def versions(name: str = "spam") -> set[str]:
-        return {one["version"] for one in engine.latest(f"signals.{name}").values()}
-
-    models.done(f"release spam {other}")
-    until(lambda: versions() == {installed, other})
-    # Who takes over goes on, from the end again.
-    worker.kill()
-    engine.start_worker("one", variables=variables)
-    engine.wait_ready()
-    until(lambda: versions() == {other}, 120)
-    assert engine.latest("signals.spam").keys() == set(posts)
-    # The newest come first.
-    offsets: dict[int, list[int]] = {p: [] for p in range(PARTITIONS)}
-    for partition, _, signal in signals(engine, "spam"):
-        if signal["version"] == other:
-            offsets[partition].append(signal["post_offset"])
-    for partition, found in offsets.items():
-        assert found[0] == max(found), partition
-    # Redis has the first digits of it.
-    until(lambda: other.startswith(engine.truth(posts[0])["spam"]["version"]))
-    models.done("rollback spam")
-    until(lambda: versions() == {installed}, 120)
-    last = engine.latest("signals.spam")
-    assert {key: one["value"] for key, one in last.items()} == {
-        key: one["value"] for key, one in first.items()
-    }
-    assert engine.complaints() == []
-
-
 def test_a_challenger_scores_beside_the_model_in_force_and_a_kill_doubles_nothing(
     engine: FaultEngine, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
