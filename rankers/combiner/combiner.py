@@ -19,7 +19,7 @@ from feedmill.rankers.combiner.feed_scores import PolicyCache
 from feedmill.rankers.combiner.live_feeds import LiveFeeds
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.row_passes import RowPasses, is_other
-from feedmill.rankers.combiner.signal_fields import Fields, signal_fields, whole_fields
+from feedmill.rankers.combiner.signal_fields import signals_changes
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView
 from feedmill.tables.mapped_column import MappedColumn
 
@@ -56,6 +56,8 @@ class Combiner:
         Of which shards there are feeds; nothing else is ranked, or taken to be written.
     view
         Everything that was read.
+    holds_back
+        Whether a post that waits for its first verdicts is taken a second later, if it still does.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class Combiner:
         shards: AbstractSet[int] = ALL_SHARDS,
     ) -> None:
         self.settings = settings or Settings(names)
-        self.shards = shards
+        self.shards, self.holds_back = shards, False
         self.view = PostView(names)
         self._policies = PolicyCache(self.view)
         self._pending = PendingWrites(len(names.all) + 1, self.view.ids, shards)
@@ -222,7 +224,7 @@ class Combiner:
         self._passes.end_grace(self._policies.all_decisions(), now_ms)
         self._expire(now_ms)
         self._is_prune_due = True
-        self._pending.drop_old_tombstones(now_ms)
+        self._pending.tick(now_ms)
         self._last_tick_ms = now_ms
 
     def _follow_some(self, now_ms: int, most: int = _RESTORED_ROWS) -> None:
@@ -243,7 +245,7 @@ class Combiner:
         ranked = noted & are_shown
         self._live.update(rows[ranked], before[ranked], groups[ranked], now_ms)
         self._ranked_group.values[rows[noted]] = groups[noted]
-        self._pending.mark(rows, masks, before < 0)
+        self._pending.mark(rows, masks, before < 0, self._live.default.holds(rows))
         freed = rows[view.freed_among(rows)]
         if len(freed):
             self._remove(freed, now_ms)
@@ -284,6 +286,8 @@ class Combiner:
         of the posts only those that these feeds show.
         """
         self._pending.are_feeds_due = not self._live.is_complete
+        if not self.holds_back:
+            self._pending.release_held()
         feeds = self._take_feeds(has_time, only_whole=only_whole)
         removed_feeds = self._pending.take_removed_feeds()
         if only_whole:
@@ -368,24 +372,7 @@ class Combiner:
         return row is None or self.view.post.offset.item(row) == NO_POST
 
     def _signals_changes(
-        self, taken: list[tuple[int, int, bool]], now_ms: int
+        self, taken: Iterable[tuple[int, int, bool]], now_ms: int
     ) -> list[SignalsChange]:
-        """What to write of rows, by their masks and whether they are to be written whole."""
-        view, gates, kept_ms = self.view, self._live.default.gates, self._live.longest_window_ms
-        offset, created_ms = view.post.offset.item, view.post.created_ms.item
-        changed: dict[int, Fields] = {}
-        whole: list[int] = []
-        for row, mask, is_unwritten in taken:
-            if offset(row) == NO_POST:
-                continue  # it was deleted, which `follow` has not come to yet
-            # What a signal's field leaves out is the post's own: a new version is all new.
-            if is_unwritten or mask & POST_CHANGED:
-                whole.append(row)
-            else:
-                changed[row] = signal_fields(view, row, mask, gates, now_ms)
-        all_of_whole = dict(zip(whole, whole_fields(view, whole, gates, now_ms), strict=True))
-        return [
-            SignalsChange(view.ids[row], created_ms(row) + kept_ms, is_whole, fields, offset(row))
-            for is_whole, by_row in ((False, changed), (True, all_of_whole))
-            for row, fields in by_row.items()
-        ]
+        gates, kept_ms = self._live.default.gates, self._live.longest_window_ms
+        return signals_changes(self.view, taken, gates, kept_ms, now_ms)

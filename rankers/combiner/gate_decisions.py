@@ -92,6 +92,11 @@ class GateDecisions:
         self.code.grow(self._view.capacity)
         self.factor.grow(self._view.capacity)
 
+    def holds(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Whether these rows, decided before, wait for a verdict."""
+        is_held: npt.NDArray[np.bool_] = self.code.values[rows] == HOLD
+        return is_held
+
     def grace_ended(self, part: slice, since_ms: int, now_ms: int) -> npt.NDArray[np.int32]:
         """Held rows of a part for which some open gate's grace ended in (since_ms, now_ms]."""
         held: npt.NDArray[np.intp] = np.flatnonzero(self.code.values[part] == HOLD) + part.start

@@ -32,7 +32,8 @@ class PendingWrites:
     """The one place that knows what is still to be written, of some shards alone.
 
     Rows that change are taken in the order of their changes; where all rows are to be written,
-    they come last, in the order of their numbers.
+    they come last, in the order of their numbers.  Posts that wait for their first verdicts are
+    held back: most are soon written for another reason, and once is enough.
 
     Parameters
     ----------
@@ -65,6 +66,10 @@ class PendingWrites:
         dtype: Any = np.uint8 if bits < 8 else np.uint16 if bits < 16 else np.uint64
         self._masks: MappedColumn[Any] = MappedColumn(dtype)
         self._queue: deque[int] = deque()
+        # Those held back since the last tick, and since the one before; some were taken since.
+        self._held: list[int] = []
+        self._held_longer: list[int] = []
+        self._is_held: MappedColumn[np.bool_] = MappedColumn(np.bool_)
         self._swept: deque[int] = deque()
         self._next_sweep = 0
         self._is_sweeping = False
@@ -85,7 +90,9 @@ class PendingWrites:
     def has_posts(self) -> bool:
         """Whether any post is to be written or removed."""
         is_removing = bool(self._removed or self._removed_again)
-        return bool(self._queue) or is_removing or self.is_sweeping
+        return (
+            bool(self._queue or self._held or self._held_longer) or is_removing or self.is_sweeping
+        )
 
     @property
     def is_sweeping(self) -> bool:
@@ -95,6 +102,7 @@ class PendingWrites:
     def grow(self, capacity: int) -> None:
         """Make room for all rows of the view."""
         self._masks.grow(capacity)
+        self._is_held.grow(capacity)
         self._shard.grow(capacity)
 
     # --- shards ---------------------------------------------------------------------------
@@ -127,25 +135,44 @@ class PendingWrites:
 
     # --- posts ----------------------------------------------------------------------------
 
-    def mark(self, rows: Rows, masks: npt.NDArray[Any], whole: Flags) -> None:
-        """These rows changed; `whole` where Redis has nothing of the post."""
+    def mark(self, rows: Rows, masks: npt.NDArray[Any], whole: Flags, waits: Flags) -> None:
+        """These rows changed; `whole`: Redis has nothing of the post, `waits`: for a verdict."""
         is_owned = self._is_owned[self._shards_of(rows)]
         if not is_owned.all():
-            rows, masks, whole = rows[is_owned], masks[is_owned], whole[is_owned]
+            rows, masks = rows[is_owned], masks[is_owned]
+            whole, waits = whole[is_owned], waits[is_owned]
         before = self._masks.values[rows]
         added = masks.astype(before.dtype)
         added[whole] |= before.dtype.type(self._whole)
         if self._coming:
             added |= before.dtype.type(self._coming)
-        self._masks.values[rows] = before | added
-        self._queue.extend(rows[before == 0].tolist())
-        if len(self._queue) > _MAX_QUEUED:
-            self._queue.clear()
+        after = before | added
+        self._masks.values[rows] = after
+        is_new = before == 0
+        is_free = is_new | self._is_held.values[rows]
+        held = waits & is_free & (after >= self._whole)
+        self._is_held.values[rows] = held
+        self._queue.extend(rows[is_free & ~held].tolist())
+        self._held.extend(rows[is_new & held].tolist())
+        if len(self._queue) + len(self._held) > _MAX_QUEUED:
+            self.drop_queue()
             self._sweep()
+
+    def release_held(self) -> None:
+        """Have all that are held back taken, after the others."""
+        self._queue.extend(self._held_longer + self._held)
+        self._held, self._held_longer = [], []
+
+    def tick(self, now_ms: int) -> None:
+        """Called about once a second: have those taken that were held back before the last call."""
+        self._queue.extend(self._held_longer)
+        self._held, self._held_longer = [], self._held
+        self._drop_old_tombstones(now_ms)
 
     def mark_whole(self, rows: Rows) -> None:
         """Redis may hold nothing of these rows, or anything."""
-        self.mark(rows, np.zeros(len(rows), np.int64), np.ones(len(rows), bool))
+        changed, whole = np.zeros(len(rows), np.int64), np.ones(len(rows), bool)
+        self.mark(rows, changed, whole, ~whole)
 
     def mark_later(
         self, is_marked: Iterable[tuple[slice, Flags]], mask: int | None = None
@@ -173,6 +200,7 @@ class PendingWrites:
     def drop_queue(self) -> None:
         """All rows are to be written again, none of them before the feeds."""
         self._queue.clear()
+        self._held, self._held_longer = [], []
 
     def take_rows(self, most: int) -> list[tuple[int, int, bool]]:
         """At most so many rows with their masks, and whether they are to be written whole.
@@ -236,7 +264,7 @@ class PendingWrites:
         self._removed.clear()
         self._removed_again = {shard for shard in self._shards if self._tombstones[shard]}
 
-    def drop_old_tombstones(self, now_ms: int) -> None:
+    def _drop_old_tombstones(self, now_ms: int) -> None:
         """Forget removed posts that Redis has dropped by itself; of another shard at each call."""
         self._cleaned_shard = (self._cleaned_shard + 1) % SHARDS
         ends_ms = self._tombstones[self._cleaned_shard]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.gates import GatePolicy
+from feedmill.rankers.combiner.changes import SignalsChange
+from feedmill.rankers.combiner.columns import NO_POST
 from feedmill.rankers.combiner.gate_decisions import decide_row, decide_rows
 from feedmill.rankers.combiner.gating import Decision
 from feedmill.rankers.combiner.overrides import ActiveOverride
@@ -31,6 +33,36 @@ EVERYTHING = -1  # a mask of all that may change
 # With fewer posts plain Python is quicker than numpy.
 _MANY_FROM = 8
 _STRENGTH = {"hide": 0, "demote": 1, "allow": 2}
+
+
+def signals_changes(
+    view: PostView,
+    taken: Iterable[tuple[int, int, bool]],
+    gates: Mapping[str, GatePolicy],
+    kept_ms: int,
+    now_ms: int,
+) -> list[SignalsChange]:
+    """What to write of rows, each with the mask of what changed and whether Redis has nothing.
+
+    `gates` is the default policy; a post is kept for so long after its creation.
+    """
+    offset, created_ms = view.post.offset.item, view.post.created_ms.item
+    changed: dict[int, Fields] = {}
+    whole: list[int] = []
+    for row, mask, is_unwritten in taken:
+        if offset(row) == NO_POST:
+            continue  # it was deleted, which `Combiner.follow` has not come to yet
+        # What a signal's field leaves out is the post's own: a new version is all new.
+        if is_unwritten or mask & POST_CHANGED:
+            whole.append(row)
+        else:
+            changed[row] = signal_fields(view, row, mask, gates, now_ms)
+    all_of_whole = dict(zip(whole, whole_fields(view, whole, gates, now_ms), strict=True))
+    return [
+        SignalsChange(view.ids[row], created_ms(row) + kept_ms, is_whole, fields, offset(row))
+        for is_whole, by_row in ((False, changed), (True, all_of_whole))
+        for row, fields in by_row.items()
+    ]
 
 
 def signal_fields(

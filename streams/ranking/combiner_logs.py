@@ -40,6 +40,10 @@ POSTS = "posts"
 _SIGNALS_A_POST = 2
 # So many are taken at once, half as many posts; then it is asked whether there is time for more.
 _SLICE_RECORDS = 1_000
+# Of a partition this far behind posts go first: a signal that waits for its post costs three times.
+_POSTS_BEHIND = 1_000
+# With so many signals in one read others have a backlog, until no such read came for so long.
+_BULK_SIGNALS, _BULK_FOR_S = 100, 0.1
 # An override takes longer: each is validated by itself.
 _SLICE_OVERRIDES = 200
 # Where cycles are short.  An idle loop waits as long for input alone.
@@ -124,7 +128,8 @@ class CombinerLogs:
         }
         self._begin(self._log, dict.fromkeys(self._posts, BEGINNING))
         self._overrides.add({TopicPartition(OVERRIDES, 0): BEGINNING})
-        self._overrides_at = self._drop_at = 0.0
+        self._overrides_at = self._drop_at = self._bulk_until = 0.0
+        self._behind: dict[TopicPartition, int] = {}
         self.is_restored = self.was_restored = False
         self.signals_read: list[RecordBatch] = []
 
@@ -137,6 +142,11 @@ class CombinerLogs:
     def lag(self) -> int:
         """Return how many offsets lie ahead, as last heard of."""
         return sum(sum(one.lag().values()) for one in self._logs)
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether signals of other workers come that had waited for this one."""
+        return time.monotonic() < self._bulk_until
 
     def progress(self) -> tuple[str, int, int]:
         """Return what is being restored, how many offsets of it were read, and of how many."""
@@ -182,7 +192,10 @@ class CombinerLogs:
         most = max(1, most // share)
         count += self._read(self._log, most, _SLICE_RECORDS // share, has_time, rejected)
         if not self._after_posts and self._has_room():
-            count += self._read(self._worker_log, most, _SLICE_RECORDS, has_time, rejected)
+            signals = self._read(self._worker_log, most, _SLICE_RECORDS, has_time, rejected)
+            count += signals
+            if signals >= _BULK_SIGNALS:
+                self._bulk_until = time.monotonic() + _BULK_FOR_S
         self._follow_posts()
         self._leave()
         self._look_whether_restored()
@@ -203,13 +216,23 @@ class CombinerLogs:
         return count, rejected
 
     def _has_room(self) -> bool:
-        """Whether not too many signals wait for their posts; those read meanwhile come first."""
+        """Whether few signals wait for their posts, or these do not come."""
         early = self._view.early
         if early.is_full and time.monotonic() >= self._drop_at:
             self._drop_at = time.monotonic() + _DROP_EVERY_S
             positions = self._log.positions() | self._left
             self._view.drop_passed([positions.get(at, 0) for at in self._posts], _DROP_ROWS)
-        return not early.is_full
+        before, self._behind = self._behind, self._posts_behind() if len(early) else {}
+        return not (early.is_full or self._behind.items() - before.items())
+
+    def _posts_behind(self) -> dict[TopicPartition, int]:
+        """The partitions of posts that are far behind, with their positions."""
+        lag, positions = self._log.lag(), self._log.positions()
+        return {
+            at: positions[at]
+            for at, count in lag.items()
+            if at.topic == POSTS and count > _POSTS_BEHIND
+        }
 
     def _read(
         self,

@@ -222,3 +222,27 @@ def test_only_posts_that_are_or_were_shown_are_ranked(
         # It comes with the last verdict, and goes with one that hides it.
         assert ranked == [0, 0, 0, count, count]
         ranked.clear()
+
+
+def test_of_many_posts_that_come_those_that_wait_for_a_verdict_are_written_when_it_is_there(
+    bench: Bench,
+) -> None:
+    bench.combiner.holds_back = True
+    bench.post("shown", 1)
+    bench.judge("shown", 1)
+    bench.post("p", 2)
+    assert bench.fields().keys() == {"shown"}
+    for name in NAMES.gates[:-1]:
+        bench.signal(name, "p", 2, 0.1)
+        assert bench.fields() == {}
+    bench.signal(NAMES.gates[-1], "p", 2, 0.1)
+    assert bench.fields()["p"].keys() >= {*NAMES.gates, "post"}
+    # Of one that still waits two ticks later it is written.
+    bench.post("q", 3)
+    for _ in range(2):
+        assert bench.fields() == {}
+        bench.combiner.tick(NOW_MS)
+    assert bench.fields()["q"]["decision"] == "hold"
+    bench.post("r", 4)
+    bench.combiner.holds_back = False
+    assert bench.fields()["r"]["decision"] == "hold"

@@ -22,9 +22,11 @@ def rows_of(*rows: int) -> npt.NDArray[np.int32]:
     return np.array(rows, np.int32)
 
 
-def marked(pending: PendingWrites, *rows: int, mask: int = 1, whole: bool = False) -> None:
-    count = len(rows)
-    pending.mark(rows_of(*rows), np.full(count, mask, np.int64), np.full(count, whole))
+def marked(
+    pending: PendingWrites, *rows: int, mask: int = 1, whole: bool = False, waits: bool = False
+) -> None:
+    masks, *flags = (np.full(len(rows), given) for given in (mask, whole, waits))
+    pending.mark(rows_of(*rows), masks, *flags)
 
 
 def mark_later(
@@ -56,6 +58,33 @@ def test_changes_of_a_row_are_merged_and_taken_once(pending: PendingWrites) -> N
     marked(pending, 7, mask=2)  # it changed after it was taken
     assert pending.take_rows(NONE) == [(3, 6, True), (7, 2, False)]
     assert pending.take_rows(NONE) == []
+    assert not pending.has_posts
+
+
+def test_rows_that_wait_are_held_back_until_they_do_not(pending: PendingWrites) -> None:
+    marked(pending, 7, 8, 6, whole=True, waits=True)
+    marked(pending, 9, waits=True)  # Redis has an older verdict of it
+    assert pending.take_rows(NONE) == [(9, 1, False)]
+    assert pending.has_posts
+    marked(pending, 8, mask=2, waits=True)
+    marked(pending, 7, mask=2)
+    assert pending.take_rows(NONE) == [(7, 3, True)]
+    marked(pending, 5)
+    pending.release_held()
+    assert pending.take_rows(NONE) == [(5, 1, False), (8, 3, True), (6, 1, True)]
+    assert not pending.has_posts
+
+
+def test_rows_are_held_back_for_two_ticks_at_most(pending: PendingWrites) -> None:
+    marked(pending, 7, whole=True, waits=True)
+    pending.tick(0)
+    marked(pending, 8, whole=True, waits=True)
+    assert pending.take_rows(NONE) == []
+    pending.tick(0)
+    assert pending.take_rows(NONE) == [(7, 1, True)]
+    assert pending.has_posts
+    pending.tick(0)
+    assert pending.take_rows(NONE) == [(8, 1, True)]
     assert not pending.has_posts
 
 

@@ -1,6 +1,9 @@
 """What the combiner restores from a real Kafka, and in which order."""
 
 import time
+from itertools import count
+
+import pytest
 
 from builders.events import NOW_MS, post, signal
 from builders.kafka_log import KafkaLog, until
@@ -10,6 +13,7 @@ from feedmill.events.override import Override
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.ranking.combiner_logs import CombinerLogs
 
@@ -70,6 +74,42 @@ def test_signals_are_restored_after_posts_so_that_hardly_any_waits(kafka: KafkaL
     row = view.row_of(first)
     assert row is not None
     until(lambda: (s := view.signal(row, "spam")) and s.value == 0.25, lambda: follow(logs))
+    logs.close()
+
+
+def test_while_posts_far_behind_come_signals_wait_in_their_log(
+    kafka: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, position = PostView(NAMES), count(1000)
+    logs = CombinerLogs(Connection(kafka.environment), view, NAMES, (), kafka.partitions)
+    until(lambda: logs.is_restored, lambda: follow(logs))
+
+    def produce(post_id: str) -> None:
+        kafka.produce("signals.spam", [(post_id.encode(), encode(signal(post_id, 99)))])
+
+    produce("early")
+    until(lambda: len(view.early) == 1, lambda: follow(logs))
+    at = TopicPartition("posts", 0)
+    monkeypatch.setattr(logs._log, "lag", lambda: {at: 1001})
+    monkeypatch.setattr(logs._log, "positions", lambda: {at: next(position)})
+    produce("waits")
+    for _ in range(50):
+        follow(logs)
+        time.sleep(0.01)
+    assert len(view.early) == 1
+    # The partition has stopped: what is about others need not wait for it.
+    monkeypatch.setattr(logs._log, "positions", lambda: {at: 5})
+    until(lambda: len(view.early) == 2, lambda: follow(logs))
+    logs.close()
+
+
+def test_many_signals_in_one_read_tell_that_others_have_a_backlog(kafka: KafkaLog) -> None:
+    view = PostView(NAMES)
+    logs = CombinerLogs(Connection(kafka.environment), view, NAMES, (), kafka.partitions)
+    until(lambda: logs.is_restored, lambda: follow(logs))
+    produce_signals(kafka, produce_posts(kafka, 0))
+    until(lambda: logs.is_catching_up, lambda: follow(logs))
+    until(lambda: has_all(view, COUNT) and not logs.is_catching_up, lambda: follow(logs))
     logs.close()
 
 
