@@ -151,10 +151,12 @@ def test_a_broker_that_is_too_old_is_named() -> None:
 
 def test_a_node_of_a_cluster_at_the_address_of_one_server_is_named(tmp_path: Path) -> None:
     port = free_port(set())
+    # Otherwise it is the port and 10,000, where clients of other servers may have theirs.
+    bus_port = free_port({port})
     server = Server("redis-cluster", tmp_path)
     program = redis_cli()[0].replace("-cli", "-server")
     options = ["--port", str(port), "--dir", str(tmp_path), "--cluster-enabled", "yes"]
-    server.start([program, *options, "--bind", "127.0.0.1"])
+    server.start([program, *options, "--cluster-port", str(bus_port), "--bind", "127.0.0.1"])
     try:
         until(lambda: redis_serves(port))
         variables = {"FEEDMILL_REDIS": f"redis://127.0.0.1:{port}/0"}
