@@ -245,20 +245,6 @@ def test_an_owner_whose_settings_were_made_anew_removes_the_arms_that_were_there
     heir.close()
 
 
-def test_a_feed_that_is_removed_takes_arms_with_it_whose_info_somebody_removed(
-    client: RedisClient, engine: Engine
-) -> None:
-    engine.set("feeds/mine", {})
-    engine.set("experiments/one", {**ONE, "feeds": ["mine"]})
-    engine.write()
-    assert len(client.keys(f"{PREFIX}*:arm:*")) == 2 * len(NAMES)
-    client.delete(KEYS.info("mine"))
-    engine.set("experiments/one", {**ONE, "feeds": ["mine"], "stopped": True})
-    engine.set("feeds/mine", None)
-    engine.write()
-    assert [key for key in everything(client) if "{mine}" in key] == [KEYS.feed_tombstone("mine")]
-
-
 def test_arms_come_again_after_a_flush_and_what_somebody_removed_is_written_again(
     client: RedisClient, engine: Engine
 ) -> None:

@@ -74,28 +74,6 @@ class Worker:
         until(settled, 10)
 
 
-def test_a_candidate_judges_from_its_record_to_the_end_of_its_canary() -> None:
-    worker = Worker()
-    worker.goes_on.clear()
-    worker.write(A)
-    assert not worker.canaries.is_settled()
-    assert worker.canaries.dealt_with("spam", 0) == -1
-    assert worker.canaries.offset_of("spam") is None
-    worker.goes_on.set()
-    worker.settle()
-    assert worker.canaries.dealt_with("spam", 0) == 0
-    assert worker.canaries.offset_of("spam") == 0
-    worker.write(A, ends=0, reason="drift")
-    assert worker.canaries.follow() == {"spam"}
-    assert worker.step.told == [(A[:12], range(2)), ("", ())]
-    (refusal,) = worker.fold.refused
-    assert (refusal.model, refusal.offset, refusal.reason) == (
-        "canary/spam",
-        0,
-        "went back: drift",
-    )
-
-
 @pytest.mark.parametrize(("then", "told"), [(B, [(B[:12], range(2))]), (None, [])])
 def test_what_began_or_ended_before_it_was_loaded_counts(then: str | None, told: list[Any]) -> None:
     worker = Worker()

@@ -4,7 +4,6 @@ import io
 import os
 import pickle
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +40,7 @@ def test_a_trial_has_a_lower_priority_before_it_imports_anything(
         try_model(Trial("spam", "0" * 64, str(store)))
 
 
-def altered(content: bytes) -> bytes:
-    return content[:-1] + b"x"
-
-
-def with_code(_: bytes) -> bytes:
+def with_code() -> bytes:
     """An archive with an array of objects, which only a pickle can hold."""
     file, member = io.BytesIO(), io.BytesIO()
     np.lib.format.write_array(member, np.array([print], dtype=object), allow_pickle=True)
@@ -55,20 +50,9 @@ def with_code(_: bytes) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"), [(altered, "was altered"), (with_code, "not an artifact")]
-)
-def test_an_unfit_artifact_is_refused_with_its_reason(
-    store: Path, change: Callable[[bytes], bytes], reason: str
-) -> None:
-    sha256 = add_version(store, "spam")
-    path = store / f"{sha256}.npz"
-    content = change(path.read_bytes())
-    if change is altered:
-        path.write_bytes(content)
-    else:
-        sha256 = add_content(store, read_card(store, "spam"), content)
-    with pytest.raises(BadArtifact, match=reason):
+def test_an_unfit_artifact_is_refused_with_its_reason(store: Path) -> None:
+    sha256 = add_content(store, read_card(store, "spam"), with_code())
+    with pytest.raises(BadArtifact, match="not an artifact"):
         try_model(Trial("spam", sha256, str(store)))
 
 

@@ -14,11 +14,6 @@ from feedmill.models.text_model import Scores
 from feedmill.streams.releases.model_checks import StoppedModel
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    return Cluster(monkeypatch)
-
-
 class Weighted(Model):
     """Says what its only weight is."""
 

@@ -12,11 +12,6 @@ from builders.waiting import until
 from feedmill.streams.releases import background_loads
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    return Cluster(monkeypatch)
-
-
 def test_a_worker_with_all_models_imports_nothing_of_a_server_or_of_training() -> None:
     code = (
         "import sys, feedmill.streams.worker.worker;"

@@ -10,11 +10,6 @@ from feedmill.events.instance import ModelDrift
 V, W = A[:12], B[:12]
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
-    return Cluster(monkeypatch)
-
-
 def say_everywhere(cluster: Cluster, count: int = 3, text: str = "tea") -> list[str]:
     return [cluster.say(p, text) for p in range(COUNT) for _ in range(count)]
 
