@@ -30,6 +30,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     other = [
         *zip(sentences(80, 5, "BUY now!!"), "1" * 80, strict=True),
         *zip(sentences(80, 6), "0" * 80, strict=True),
+        # Of another length: a slice of all rows is not shown.
+        *((f"{text} {text} {text}", "0") for text in sentences(30, 7)),
     ]
     Path("other.tsv").write_text("text\tlabel\n" + "".join(f"{t}\t{y}\n" for t, y in other))
     Path("plain.jsonl").write_text(
@@ -82,6 +84,9 @@ def test_a_filter_is_trained_on_strange_files_and_evaluated_on_others(files: Pat
         *("evaluation.json", "evaluation.md", "spam-mail-stored.svg", "spam-other-stored.svg"),
     }
     assert json.loads((files / "report" / "evaluation.json").read_text()) == report
+    page = (files / "report" / "evaluation.md").read_text()
+    assert "No community, page, author or host is known that has" in page
+    assert "these have more hidden" not in page
 
 
 def test_the_shipped_filter_is_fitted_to_labels_of_ones_own(files: Path) -> None:
@@ -105,6 +110,7 @@ def test_folds_and_sets_left_out_are_reported_as_markdown(files: Path) -> None:
     assert "### Other models: grouped cross-validation of the recipe" in done.output
     assert "### Other models: each set by a model that learned from the other sets" in done.output
     assert "- mail: 2 folds by group; learned from its other folds and other" in done.output
+    assert "| other | length: to 100 |" in done.output
     assert "pills" not in done.output
     assert done.output == (files / "report" / "evaluation.md").read_text()
 
