@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from builders.contract_score import LARGEST_FEED, ranking
+from builders.contract_score import BASES, LARGEST_FEED, ranking
+from builders.engine import KINDS
 
 Json = dict[str, Any]
 Entries = Sequence[tuple[str, float]]
@@ -102,7 +103,11 @@ def _judge_posts(expected: Expected, found: Found, verdict: Verdict) -> None:
         verdict.add("lost", int(not truth), f"post {post_id} is not in Redis")
         for name, signals in found.signals.items():
             last, shown = signals.get(post_id, {}), truth.get(name, {})
-            if last.get("post_offset") != post.offset:
+            if name in BASES and not last:
+                # It is the base unless it was counted.
+                counts = dict(zip(KINDS, expected.counts.get(post_id, ()), strict=False))
+                verdict.add("lost", int(bool(counts.get(name) or shown)), f"{name} of {post_id}")
+            elif last.get("post_offset") != post.offset:
                 verdict.add("lost", 1, f"{name} of {post_id}@{post.offset}, the topic has {last}")
             elif any(shown.get(part) != last[part] for part in ("value", "post_offset")):
                 verdict.add("lost", 1, f"{name} of {post_id}: {last} is in Redis {shown}")
