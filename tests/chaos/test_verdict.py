@@ -83,14 +83,14 @@ def test_a_signal_of_an_old_version_is_lost() -> None:
 
 
 def test_a_rate_is_lost_where_it_was_counted_or_redis_has_one() -> None:
-    found = right()
-    found.signals["report"] = {}
-    counted_once = {**EXPECTED.counts, "p1": [3, 1, 0, 0, 0, 0, 0, 1]}
-    found = dataclasses.replace(found, counts=counted_once)
-    assert judge(EXPECTED, dataclasses.replace(found, counts=EXPECTED.counts)).lost == 0
-    assert judge(dataclasses.replace(EXPECTED, counts=counted_once), found).lost == 1
+    reported = {**EXPECTED.counts, "p1": [3, 1, 0, 0, 0, 0, 0, 1]}
+    expected = dataclasses.replace(EXPECTED, counts=reported)
+    found = dataclasses.replace(right(), signals={**signals_of(EXPECTED), "report": {}})
+    assert judge(EXPECTED, found).lost == 0
+    found = dataclasses.replace(found, counts=reported)
+    assert judge(expected, found).lost == 1
     found.truths["p2"]["report"] = {"value": 0.7, "post_offset": 2}
-    assert judge(dataclasses.replace(EXPECTED, counts=counted_once), found).lost == 2
+    assert judge(expected, found).lost == 2
 
 
 def test_a_signal_that_redis_has_otherwise_than_the_topic_is_lost() -> None:
