@@ -56,8 +56,6 @@ class Combiner:
         Of which shards there are feeds; nothing else is ranked, or taken to be written.
     view
         Everything that was read.
-    holds_back
-        Whether a post that waits for its first verdicts is taken a second later, if it still does.
     """
 
     def __init__(
@@ -67,7 +65,7 @@ class Combiner:
         shards: AbstractSet[int] = ALL_SHARDS,
     ) -> None:
         self.settings = settings or Settings(names)
-        self.shards, self.holds_back = shards, False
+        self.shards = shards
         self.view = PostView(names)
         self._policies = PolicyCache(self.view)
         self._pending = PendingWrites(len(names.all) + 1, self.view.ids, shards)
@@ -286,8 +284,6 @@ class Combiner:
         of the posts only those that these feeds show.
         """
         self._pending.are_feeds_due = not self._live.is_complete
-        if not self.holds_back:
-            self._pending.release_held()
         feeds = self._take_feeds(has_time, only_whole=only_whole)
         removed_feeds = self._pending.take_removed_feeds()
         if only_whole:
@@ -301,6 +297,10 @@ class Combiner:
             if len(rows) < _TAKEN_ROWS or not has_time():
                 break
         return Changes(signals, feeds, removed_feeds)
+
+    def hold_back(self, holds_back: bool) -> None:
+        """Whether a new post that waits for verdicts is taken a second later, if it still does."""
+        self._pending.hold_back(holds_back)
 
     def _shown_signals(self, feeds: Iterable[FeedChange], now_ms: int) -> list[SignalsChange]:
         """What to write of posts that these feeds show, unless posts go after all feeds."""

@@ -32,8 +32,7 @@ class PendingWrites:
     """The one place that knows what is still to be written, of some shards alone.
 
     Rows that change are taken in the order of their changes; where all rows are to be written,
-    they come last, in the order of their numbers.  Posts that wait for their first verdicts are
-    held back: most are soon written for another reason, and once is enough.
+    they come last, in the order of their numbers.
 
     Parameters
     ----------
@@ -66,6 +65,7 @@ class PendingWrites:
         dtype: Any = np.uint8 if bits < 8 else np.uint16 if bits < 16 else np.uint64
         self._masks: MappedColumn[Any] = MappedColumn(dtype)
         self._queue: deque[int] = deque()
+        self._holds_back = False
         # Those held back since the last tick, and since the one before; some were taken since.
         self._held: list[int] = []
         self._held_longer: list[int] = []
@@ -90,9 +90,7 @@ class PendingWrites:
     def has_posts(self) -> bool:
         """Whether any post is to be written or removed."""
         is_removing = bool(self._removed or self._removed_again)
-        return (
-            bool(self._queue or self._held or self._held_longer) or is_removing or self.is_sweeping
-        )
+        return bool(self._queue) or is_removing or self.is_sweeping
 
     @property
     def is_sweeping(self) -> bool:
@@ -148,23 +146,31 @@ class PendingWrites:
             added |= before.dtype.type(self._coming)
         after = before | added
         self._masks.values[rows] = after
-        is_new = before == 0
-        is_free = is_new | self._is_held.values[rows]
-        held = waits & is_free & (after >= self._whole)
-        self._is_held.values[rows] = held
-        self._queue.extend(rows[is_free & ~held].tolist())
-        self._held.extend(rows[is_new & held].tolist())
+        is_new = is_free = before == 0
+        if self._holds_back:
+            is_free = is_new | self._is_held.values[rows]
+            held = waits & is_free & (after >= self._whole)
+            self._is_held.values[rows] = held
+            self._held.extend(rows[is_new & held].tolist())
+            is_free &= ~held
+        self._queue.extend(rows[is_free].tolist())
         if len(self._queue) + len(self._held) > _MAX_QUEUED:
             self.drop_queue()
             self._sweep()
 
-    def release_held(self) -> None:
-        """Have all that are held back taken, after the others."""
-        self._queue.extend(self._held_longer + self._held)
-        self._held, self._held_longer = [], []
+    def hold_back(self, holds_back: bool) -> None:
+        """From here on, or no more, hold back posts that wait for verdicts and are not in Redis.
+
+        While many come most are soon decided, and to write them once is enough.  Of those that
+        are not, each is taken after a second or two.
+        """
+        self._holds_back = holds_back
+        if not holds_back:
+            self._queue.extend(self._held_longer + self._held)
+            self._held, self._held_longer = [], []
 
     def tick(self, now_ms: int) -> None:
-        """Called about once a second: have those taken that were held back before the last call."""
+        """Called about once a second: what was held back before the last call is taken."""
         self._queue.extend(self._held_longer)
         self._held, self._held_longer = [], self._held
         self._drop_old_tombstones(now_ms)

@@ -291,7 +291,7 @@ class RankingStep(Step):
         if caught_up and not self._has_ranked:
             self._has_ranked = True
             self._feeds_first_until = time.monotonic() + FEEDS_FIRST_S
-        combiner.holds_back = self._logs.is_catching_up
+        combiner.hold_back(self._logs.is_catching_up)
         self._handover.write(_for(budget_s), caught_up=caught_up, only_whole=only_whole)
         is_busy = combiner.is_restoring or combiner.is_pruning or self._handover.is_behind
         self._is_settled = caught_up and not is_busy

@@ -227,7 +227,7 @@ def test_only_posts_that_are_or_were_shown_are_ranked(
 def test_of_many_posts_that_come_those_that_wait_for_a_verdict_are_written_when_it_is_there(
     bench: Bench,
 ) -> None:
-    bench.combiner.holds_back = True
+    bench.combiner.hold_back(True)
     bench.post("shown", 1)
     bench.judge("shown", 1)
     bench.post("p", 2)
@@ -244,5 +244,7 @@ def test_of_many_posts_that_come_those_that_wait_for_a_verdict_are_written_when_
         bench.combiner.tick(NOW_MS)
     assert bench.fields()["q"]["decision"] == "hold"
     bench.post("r", 4)
-    bench.combiner.holds_back = False
+    assert bench.fields() == {}
+    assert not bench.combiner.has_changes
+    bench.combiner.hold_back(False)
     assert bench.fields()["r"]["decision"] == "hold"

@@ -62,30 +62,39 @@ def test_changes_of_a_row_are_merged_and_taken_once(pending: PendingWrites) -> N
 
 
 def test_rows_that_wait_are_held_back_until_they_do_not(pending: PendingWrites) -> None:
+    pending.hold_back(True)
     marked(pending, 7, 8, 6, whole=True, waits=True)
+    assert not pending.has_posts
     marked(pending, 9, waits=True)  # Redis has an older verdict of it
     assert pending.take_rows(NONE) == [(9, 1, False)]
-    assert pending.has_posts
     marked(pending, 8, mask=2, waits=True)
     marked(pending, 7, mask=2)
     assert pending.take_rows(NONE) == [(7, 3, True)]
     marked(pending, 5)
-    pending.release_held()
-    assert pending.take_rows(NONE) == [(5, 1, False), (8, 3, True), (6, 1, True)]
+    pending.hold_back(False)
+    marked(pending, 4, whole=True, waits=True)
+    assert [row for row, _, _ in pending.take_rows(NONE)] == [5, 8, 6, 4]
     assert not pending.has_posts
+    # As if it had never been held back.
+    pending.hold_back(True)
+    marked(pending, 8, 7)
+    marked(pending, 6, mask=2, whole=True, waits=True)
+    assert pending.take_rows(NONE) == [(8, 1, False), (7, 1, False)]
+    marked(pending, 6)
+    assert pending.take_rows(NONE) == [(6, 3, True)]
 
 
 def test_rows_are_held_back_for_two_ticks_at_most(pending: PendingWrites) -> None:
+    pending.hold_back(True)
     marked(pending, 7, whole=True, waits=True)
     pending.tick(0)
     marked(pending, 8, whole=True, waits=True)
     assert pending.take_rows(NONE) == []
     pending.tick(0)
     assert pending.take_rows(NONE) == [(7, 1, True)]
-    assert pending.has_posts
+    assert not pending.has_posts
     pending.tick(0)
     assert pending.take_rows(NONE) == [(8, 1, True)]
-    assert not pending.has_posts
 
 
 def test_many_rows_come_after_what_just_changed_and_wait_for_feeds(pending: PendingWrites) -> None:
