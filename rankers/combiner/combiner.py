@@ -298,9 +298,12 @@ class Combiner:
                 break
         return Changes(signals, feeds, removed_feeds)
 
-    def hold_back(self, holds_back: bool) -> None:
-        """Whether a new post that waits for verdicts is taken a second later, if it still does."""
-        self._pending.hold_back(holds_back)
+    def hold_back(self, holds_back: bool) -> bool:
+        """Have new posts taken when they have their verdicts, or half a minute later, or at once.
+
+        Returns whether there is more to take by that.
+        """
+        return self._pending.hold_back(holds_back)
 
     def _shown_signals(self, feeds: Iterable[FeedChange], now_ms: int) -> list[SignalsChange]:
         """What to write of posts that these feeds show, unless posts go after all feeds."""

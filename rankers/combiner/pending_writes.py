@@ -22,6 +22,8 @@ Flags = npt.NDArray[np.bool_]
 _MAX_QUEUED: Final = 65_536
 _SWEEP_ROWS: Final = 16_384
 _MOST_REMOVED: Final = 5_000
+# What is held back is taken after as many ticks, or twice as many.
+HELD_TICKS: Final = 15
 # How many removed posts are remembered, to be removed again.
 MAX_TOMBSTONES: Final = 100_000
 # The shard of a row that holds no post, or one that never changed.
@@ -65,8 +67,8 @@ class PendingWrites:
         dtype: Any = np.uint8 if bits < 8 else np.uint16 if bits < 16 else np.uint64
         self._masks: MappedColumn[Any] = MappedColumn(dtype)
         self._queue: deque[int] = deque()
-        self._holds_back = False
-        # Those held back since the last tick, and since the one before; some were taken since.
+        self._holds_back, self._ticks = False, 0
+        # Those held back of late, and for longer; some were taken since.
         self._held: list[int] = []
         self._held_longer: list[int] = []
         self._is_held: MappedColumn[np.bool_] = MappedColumn(np.bool_)
@@ -158,21 +160,25 @@ class PendingWrites:
             self.drop_queue()
             self._sweep()
 
-    def hold_back(self, holds_back: bool) -> None:
+    def hold_back(self, holds_back: bool) -> bool:
         """From here on, or no more, hold back posts that wait for verdicts and are not in Redis.
 
         While many come most are soon decided, and to write them once is enough.  Of those that
-        are not, each is taken after a second or two.
+        are not, each is taken within half a minute.  Returns whether some are to be taken now.
         """
         self._holds_back = holds_back
-        if not holds_back:
-            self._queue.extend(self._held_longer + self._held)
+        released = [] if holds_back else self._held_longer + self._held
+        if released:
+            self._queue.extend(released)
             self._held, self._held_longer = [], []
+        return bool(released)
 
     def tick(self, now_ms: int) -> None:
-        """Called about once a second: what was held back before the last call is taken."""
-        self._queue.extend(self._held_longer)
-        self._held, self._held_longer = [], self._held
+        """Called about once a second: what was held back for long is taken."""
+        self._ticks += 1
+        if self._ticks % HELD_TICKS == 0:
+            self._queue.extend(self._held_longer)
+            self._held, self._held_longer = [], self._held
         self._drop_old_tombstones(now_ms)
 
     def mark_whole(self, rows: Rows) -> None:

@@ -42,8 +42,8 @@ _SIGNALS_A_POST = 2
 _SLICE_RECORDS = 1_000
 # Of a partition this far behind posts go first: a signal that waits for its post costs three times.
 _POSTS_BEHIND = 1_000
-# With so many signals in one read others have a backlog, until no such read came for so long.
-_BULK_SIGNALS, _BULK_FOR_S = 100, 0.1
+# With so many records in one read others have a backlog, until no such read came for so long.
+_BULK_RECORDS, _BULK_FOR_S = 100, 2.0
 # An override takes longer: each is validated by itself.
 _SLICE_OVERRIDES = 200
 # Where cycles are short.  An idle loop waits as long for input alone.
@@ -145,7 +145,7 @@ class CombinerLogs:
 
     @property
     def is_catching_up(self) -> bool:
-        """Whether signals of other workers come that had waited for this one."""
+        """Whether posts or signals of others come that had waited."""
         return time.monotonic() < self._bulk_until
 
     def progress(self) -> tuple[str, int, int]:
@@ -190,16 +190,15 @@ class CombinerLogs:
         self.signals_read = []
         share = _SIGNALS_A_POST if self._after_posts else 1
         most = max(1, most // share)
-        count += self._read(self._log, most, _SLICE_RECORDS // share, has_time, rejected)
+        read = self._read(self._log, most, _SLICE_RECORDS // share, has_time, rejected)
         if not self._after_posts and self._has_room():
-            signals = self._read(self._worker_log, most, _SLICE_RECORDS, has_time, rejected)
-            count += signals
-            if signals >= _BULK_SIGNALS:
-                self._bulk_until = time.monotonic() + _BULK_FOR_S
+            read += self._read(self._worker_log, most, _SLICE_RECORDS, has_time, rejected)
+        if read >= _BULK_RECORDS:
+            self._bulk_until = time.monotonic() + _BULK_FOR_S
         self._follow_posts()
         self._leave()
         self._look_whether_restored()
-        return count, rejected
+        return count + read, rejected
 
     def read_overrides(
         self, most: int, has_time: Callable[[], bool] = always

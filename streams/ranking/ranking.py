@@ -154,6 +154,8 @@ class RankingStep(Step):
         most = RESTORE_RECORDS if restoring else LIVE_RECORDS
         count, rejected = self._logs.read(most, _for_slices(_READ_S))
         self._handover.arrivals.add(self.context.signals_fetched(self._logs.signals_read))
+        if self.combiner.hold_back(self._logs.is_catching_up):
+            self._is_settled = False
         if rejected:
             self._letters.reject(rejected, writer)
         is_second = self.context.is_second()
@@ -291,7 +293,6 @@ class RankingStep(Step):
         if caught_up and not self._has_ranked:
             self._has_ranked = True
             self._feeds_first_until = time.monotonic() + FEEDS_FIRST_S
-        combiner.hold_back(self._logs.is_catching_up)
         self._handover.write(_for(budget_s), caught_up=caught_up, only_whole=only_whole)
         is_busy = combiner.is_restoring or combiner.is_pruning or self._handover.is_behind
         self._is_settled = caught_up and not is_busy

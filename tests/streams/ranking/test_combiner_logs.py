@@ -103,7 +103,7 @@ def test_while_posts_far_behind_come_signals_wait_in_their_log(
     logs.close()
 
 
-def test_many_signals_in_one_read_tell_that_others_have_a_backlog(kafka: KafkaLog) -> None:
+def test_many_records_in_one_read_tell_that_others_have_a_backlog(kafka: KafkaLog) -> None:
     view = PostView(NAMES)
     logs = CombinerLogs(Connection(kafka.environment), view, NAMES, (), kafka.partitions)
     until(lambda: logs.is_restored, lambda: follow(logs))
