@@ -83,7 +83,8 @@ def bare_gates(arrays: Arrays, hide_at: float) -> npt.NDArray[np.float64]:
 
 
 def with_weights(settings: Settings, alpha: float) -> Settings:
-    value = {"quality": alpha, "engagement": 1 - alpha, "max_per_author": None}
+    costs = {"hide": 0, "report": 0}
+    value = {"quality": alpha, "engagement": 1 - alpha, "max_per_author": None, "costs": costs}
     return settings.fold(b"weights", encode({"value": value}), settings.offset + 1)
 
 

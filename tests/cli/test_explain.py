@@ -2,9 +2,11 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from builders.commands import CommandTopics, Run
+from builders.contract_score import BASES
 from builders.events import override
 from builders.golden import Golden
 from builders.waiting import now_ms
@@ -19,7 +21,8 @@ pytestmark = pytest.mark.stack
 RECENCY = (CREATED_MS - EPOCH_MS) / (24 * 3_600_000)
 GATES = {"spam": 0.1, "nsfw": 0.1, "misinformation": 0.1}
 GOOD = {"quality": 0.5, "engagement": 0.125, "report": 0.0625, **GATES}
-REPORTED = 18 * 0.0625  # what the reports cost
+# What the reports cost, and hides, of which there is no record.
+REPORTED = 18 * 0.0625 + 4 * float(np.float32(BASES["hide"]))
 SCORE = math.log2(0.5 * 0.5 + 0.5 * 36 * 0.125) - REPORTED + RECENCY
 
 
