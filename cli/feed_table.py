@@ -243,8 +243,8 @@ def _signal_cells(feed_table: FeedTable, row: FeedRow) -> tuple[str, ...]:
 
 
 def _value(post: PostSnapshot, name: str, digits: int) -> str:
-    signal = post.signal(name)
-    return "-" if signal is None or signal.value is None else f"{signal.value:.{digits}f}"
+    value = post.value(name)
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def age_text(age_ms: int) -> str:

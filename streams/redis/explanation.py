@@ -26,7 +26,6 @@ from feedmill.rankers.combiner.gating import (
 )
 from feedmill.rankers.combiner.overrides import ActiveOverride
 from feedmill.rankers.combiner.signal_columns import StoredSignal
-from feedmill.rankers.reaction_rates import BASES
 from feedmill.rankers.score import HOUR_MS, LEAST_SUM, recency_of, score_of
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
 
@@ -167,8 +166,7 @@ def explain(
     outcomes = _outcomes(post, policies, post.overrides(tuple(policies), now_ms), now_ms)
     decision = decide_one(policies, outcomes)
     named = (*weights.objectives, *weights.costs)
-    values = {name: _value(post.signal(name)) for name in named}
-    values |= {name: base for name, base in BASES.items() if values.get(name, 0.0) is None}
+    values = {name: post.value(name) for name in named}
     objectives = tuple(
         ObjectiveTerm(name, values[name], weight, weights.scale[name], _version(post, name))
         for name, weight in weights.objectives.items()
@@ -273,10 +271,6 @@ def _verdict(post: PostSnapshot, name: str) -> GateVerdict:
     return GateVerdict.of(name, signal.value, signal.model, signal.version)
 
 
-def _value(signal: StoredSignal | None) -> float | None:
-    return None if signal is None else signal.value
-
-
 def _version(post: PostSnapshot, name: str) -> str:
     signal = post.signal(name)
     if signal is None:
@@ -298,7 +292,7 @@ def _gate_terms(
         text = _reason(post, policies[name], outcome)
         if name in reasons and outcome.override is None:
             text += f" ({reasons[name]})"
-        value, version = _value(post.signal(name)), _version(post, name)
+        value, version = post.value(name), _version(post, name)
         yield GateTerm(name, DECISIONS[outcome.code], value, version, outcome.factor, text)
     if star_demotion is not None:
         text = f"{_override_text(star_demotion)}; the smallest factor, once"

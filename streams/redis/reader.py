@@ -22,6 +22,7 @@ from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
 from feedmill.rankers.combiner.signal_columns import StoredSignal
 from feedmill.rankers.combiner.signal_hash import PostVersion, decode_post, decode_signal
+from feedmill.rankers.reaction_rates import BASES
 from feedmill.streams.redis.addresses import open_client
 from feedmill.streams.redis.feed_writes import FRESH_MS
 
@@ -78,6 +79,12 @@ class PostSnapshot:
     def signal(self, name: str) -> StoredSignal | None:
         """The signal of this name, None where there is none yet."""
         return decode_signal(name, self.fields)
+
+    def value(self, name: str) -> float | None:
+        """What counts of a signal: its value, the base of a rate without one, None without both."""
+        signal = self.signal(name)
+        value = None if signal is None else signal.value
+        return BASES.get(name) if value is None and self.known else value
 
     @cached_property
     def override(self) -> Any:

@@ -36,7 +36,7 @@ def test_a_feed_is_shown_with_its_version_weights_and_signals(
     ]
     first, second = lines[3].split(), lines[4].split()
     assert first[:3] == ["1", "2500.500000", "p1"]
-    shown = ["ann", "show", "0.2500", "0.5000", "-", "0.1250", "0.01/0.02/0.03"]
+    shown = ["ann", "show", "0.2500", "0.5000", "0.0063", "0.1250", "0.01/0.02/0.03"]
     assert first[-7:] == shown
     assert second == ["2", "2400.250000", "p2", "-", "-", "-", "-", "-/-/-"]
 
