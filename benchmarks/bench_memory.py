@@ -29,6 +29,7 @@ from live_posts import NAMES, WRITTEN
 from machine import describe
 from own_redis import own_redis
 
+from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import FURTHER_SIGNALS, Signal
@@ -46,6 +47,7 @@ from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.settings.clock import now_ms
 
 TOKEN = 1_790_000_000_000
+TOKENS = dict.fromkeys(ALL_SHARDS, TOKEN)
 DAY_MS = 86_400_000
 VERSION = "56e6e21cd4ce"  # as long as those of shipped models
 COMMUNITIES = 50
@@ -232,9 +234,9 @@ def in_redis(posts: int, communities: int) -> None:
         before = client.info("memory")["used_memory"]
         for start in range(0, posts, _SLICE):
             part = changes.signals[start : start + _SLICE]
-            writer.write(WriteBatch(at_ms, lambda _: TOKEN, part), report)
+            writer.write(WriteBatch(at_ms, TOKENS, part), report)
         signals_only = client.info("memory")["used_memory"]
-        writer.write(WriteBatch(at_ms, lambda _: TOKEN, (), changes.feeds), report)
+        writer.write(WriteBatch(at_ms, TOKENS, (), changes.feeds), report)
         after = client.info("memory")["used_memory"]
         assert (report.written_posts, report.errors.total()) == (posts, 0)
         keys = [f"signals:{one.post_id}" for one in changes.signals[:: max(posts // 1000, 1)]]

@@ -50,6 +50,7 @@ from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 LEGS = ("decode", "view", "scores", "lists", "rest", "feeds", "fields", "commands")
 ENGAGEMENTS_A_POST = 40
 TOKEN = 1
+TOKENS = dict.fromkeys(ALL_SHARDS, TOKEN)
 VERSION = "8c0e79cc3075"
 Floats = npt.NDArray[np.float64]
 # How far a signal of engagement moves at once, in natural logarithms.
@@ -203,7 +204,7 @@ class Ranker:
         changes = combiner.take(NOW_MS)
         fresh = {one.feed for one in changes.feeds}
         batch = WriteBatch(
-            NOW_MS, lambda _: TOKEN, changes.signals, changes.feeds, changes.removed_feeds, fresh
+            NOW_MS, TOKENS, changes.signals, changes.feeds, changes.removed_feeds, fresh
         )
         unwritten = self._write(batch, report)
         assert not unwritten

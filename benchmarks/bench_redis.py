@@ -21,6 +21,7 @@ from compact_posts import post_ids, whole_posts
 from machine import describe
 from own_redis import own_redis
 
+from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import FeedChange, SignalsChange
@@ -32,6 +33,7 @@ from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.settings.clock import now_ms
 
 TOKEN = 12_345
+TOKENS = dict.fromkeys(ALL_SHARDS, TOKEN)
 ROUNDS = 3
 FEED_SIZE = 500
 SLICE = 1_000
@@ -55,7 +57,7 @@ class Peers:
         report = WriteReport()
         for start in range(0, len(changes), size):
             part = changes[start : start + size]
-            self.writer.write(WriteBatch(now_ms(), lambda _: TOKEN, part), report)
+            self.writer.write(WriteBatch(now_ms(), TOKENS, part), report)
         assert (report.written_posts, report.errors.total()) == (len(changes), 0)
 
     def by_pipeline(self, changes: Sequence[SignalsChange], size: int) -> None:
@@ -121,7 +123,7 @@ def whole_feeds(peers: Peers, feeds: int) -> float:
     report, start = WriteReport(), time.perf_counter()
     for first in range(0, feeds, 10):
         part = changes[first : first + 10]
-        peers.writer.write(WriteBatch(now_ms(), lambda _: TOKEN, feeds=part), report)
+        peers.writer.write(WriteBatch(now_ms(), TOKENS, feeds=part), report)
     assert len(report.written_feeds) == feeds
     return (time.perf_counter() - start) / feeds * 1e3
 
@@ -155,7 +157,7 @@ def own_time(peers: Peers, posts: int, feeds: int, moves: float) -> float:
             for n, some in entries.items()
         ]
         part = changes[first : first + SLICE]
-        peers.writer.write(WriteBatch(now_ms(), lambda _: TOKEN, part, moved), report)
+        peers.writer.write(WriteBatch(now_ms(), TOKENS, part, moved), report)
     assert not report.errors
     return (_processor_s(peers.client) - before_s) / posts * 1e6
 

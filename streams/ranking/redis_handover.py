@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from feedmill.events.partition import ALL_SHARDS, of_shards, shard_of
+from feedmill.events.partition import ALL_SHARDS, of_shards
 from feedmill.rankers.combiner import Combiner
 from feedmill.streams.observe.legs import PendingArrivals
 from feedmill.streams.ranking.feed_freshness import FeedFreshness, FeedRenewals
@@ -166,7 +166,7 @@ class RedisHandover:
         self._renewals.written(fresh, time.monotonic())
         batch = WriteBatch(
             now_ms,
-            self._token_of(),
+            self._tokens,
             signals,
             feeds,
             sorted(removed),
@@ -203,7 +203,7 @@ class RedisHandover:
         if renewals:
             fresh_lists, fresh = self._freshness.fresh_of(renewals)
             self._not_fresh = self._not_fresh.union(due) - fresh
-            batch = WriteBatch(now_ms, self._token_of(), (), renewals, (), fresh_lists)
+            batch = WriteBatch(now_ms, self._tokens, (), renewals, (), fresh_lists)
             if not self._writer.submit(batch):
                 return True
             self._submitted.append(_Submitted(batch, -1))
@@ -247,11 +247,6 @@ class RedisHandover:
         """The last record of `config` that all feeds taken so far follow; -1: some do not yet."""
         combiner = self._combiner
         return -1 if combiner.has_feed_changes else combiner.followed.offset
-
-    def _token_of(self) -> Callable[[str], int]:
-        """By feed or post the token of its shard, for a batch."""
-        tokens = self._tokens
-        return lambda name: tokens[shard_of(name)]
 
     def _own(self, names: Iterable[str]) -> set[str]:
         """Those of these feeds, or posts, that this worker writes; others have the rest."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -34,16 +34,18 @@ class PostWrites:
 
     def add(self, trip: RoundTrip, batch: WriteBatch, now_s: float) -> None:
         """Add the signals of a batch to a round trip."""
-        changes, commands, token_of = [], [], batch.token_of
-        for change in batch.signals:
+        changes, tokens = [], []
+        for change, token in zip(batch.signals, batch.tokens_of_signals(), strict=True):
             if change.post_id in self.retries and change.fields and not change.whole:
                 trip.unwritten += 1
                 continue
             if self._removals and change.fields:
                 self._removals.pop(change.post_id, None)
             changes.append(change)
-            commands.append(signals_command(self._keys, change, token_of(change.post_id)))
-        trip.add_many(commands, partial(self._all_answered, trip, changes, token_of, now_s))
+            tokens.append(token)
+        each = zip(changes, tokens, strict=True)
+        commands = [signals_command(self._keys, change, token) for change, token in each]
+        trip.add_many(commands, partial(self._all_answered, trip, changes, tokens, now_s))
 
     def retry(self, trip: RoundTrip, now_s: float) -> None:
         """Repeat the removals that are due; report what else is to be written again."""
@@ -67,15 +69,15 @@ class PostWrites:
         self,
         trip: RoundTrip,
         changes: Sequence[SignalsChange],
-        token_of: Callable[[str], int],
+        tokens: Sequence[int],
         now_s: float,
         answers: Sequence[Any],
     ) -> None:
         if not self.retries and not self._removals and answers.count(_WRITTEN) == len(changes):
             trip.report.written_posts += len(changes)
             return
-        for change, answer in zip(changes, answers, strict=True):
-            self._answered(trip, change, token_of(change.post_id), now_s, answer)
+        for change, token, answer in zip(changes, tokens, answers, strict=True):
+            self._answered(trip, change, token, now_s, answer)
 
     def _answered(
         self, trip: RoundTrip, change: SignalsChange, token: int, now_s: float, answer: Any

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from feedmill.events.partition import shard_of
+from feedmill.events.partition import shard_of, shards_of
 from feedmill.rankers.combiner import FeedChange, SignalsChange
 from feedmill.streams.observe.legs import Arrivals
 
@@ -21,9 +21,9 @@ class WriteBatch:
     ----------
     now_ms
         The log's time, Unix milliseconds: for versions, and for how long feeds count as fresh.
-    token_of
-        The token of this owner by the name of a feed or the id of a post: an integer that grows
-        with every owner of their shard.  Called on the writer's thread, so it must not change.
+    tokens
+        By shard the token of this owner: an integer that grows with every owner of the shard.  Read
+        on the writer's thread, so it must not change.
     signals
         At most one for each post.  A change of a post's record is written whole.
     feeds
@@ -43,7 +43,7 @@ class WriteBatch:
     """
 
     now_ms: int
-    token_of: Callable[[str], int]
+    tokens: Mapping[int, int]
     signals: Sequence[SignalsChange] = ()
     feeds: Sequence[FeedChange] = ()
     removed_feeds: Sequence[str] = ()
@@ -51,6 +51,14 @@ class WriteBatch:
     arrivals: Sequence[Arrivals] = ()
     feeds_first: bool = False
     ended: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def token_of(self, feed: str) -> int:
+        """Return the token of a feed's shard."""
+        return self.tokens[shard_of(feed)]
+
+    def tokens_of_signals(self) -> list[int]:
+        """Return the tokens of the shards of the posts of `signals`, shape (len(signals),)."""
+        return [self.tokens[at] for at in shards_of([one.post_id for one in self.signals])]
 
 
 @dataclass(frozen=True)

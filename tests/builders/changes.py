@@ -1,10 +1,11 @@
 """Changes for Redis, each with defaults for whatever a test does not care about."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from builders.events import HOUR_MS, settings_of
 from builders.waiting import now_ms
+from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner import FeedChange, SignalsChange
 from feedmill.streams.redis.write_batch import WriteBatch
@@ -63,14 +64,14 @@ def removal(post_id: str) -> SignalsChange:
 
 def write_batch(
     *changes: SignalsChange | FeedChange,
-    token: int | Callable[[str], int] = 10,
+    token: int = 10,
     at_ms: int | None = None,
     **more: Any,
 ) -> WriteBatch:
     """Return a batch of these changes; `more` are its other fields."""
     return WriteBatch(
         now_ms=now_ms() if at_ms is None else at_ms,
-        token_of=token if callable(token) else lambda _: token,
+        tokens=dict.fromkeys(ALL_SHARDS, token),
         signals=[change for change in changes if isinstance(change, SignalsChange)],
         feeds=[change for change in changes if isinstance(change, FeedChange)],
         **more,

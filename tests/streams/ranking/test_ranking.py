@@ -52,7 +52,7 @@ def test_that_all_is_written_gives_it_nothing_to_do(step: RankingStep) -> None:
     take_post(step, "p")
     turn_until_idle(step)
     writer: Any = step._handover._writer
-    written = WriteBatch(NOW_MS, lambda _: 1, (), ())
+    written = WriteBatch(NOW_MS, {}, (), ())
     for unwritten in (0, 1):
         step._handover._submitted.append(redis_handover._Submitted(written, -1))
         report = WriteReport(finished=[FinishedBatch(written, 0.0, unwritten)])
