@@ -34,6 +34,7 @@ from feedmill.streams.redis.write_batch import WriteBatch
 ANNOUNCED_EVERY_S: Final = 0.1
 # A round trip for each change costs as much as the change: those of so long share one.
 GATHERED_S: Final = 0.05
+FRESH_MS: Final = 15_000
 
 _encode = msgspec.json.Encoder().encode
 
@@ -85,11 +86,6 @@ class Announcements:
         """Forget the turns that have come."""
         if len(self._turn_s) > 4096:
             self._turn_s = {feed: at_s for feed, at_s in self._turn_s.items() if at_s > now_s}
-
-
-FRESH_MS: Final = 15_000
-
-_encode = msgspec.json.Encoder().encode
 
 
 class _Known(NamedTuple):
