@@ -125,7 +125,7 @@ class ClusterPipeline:
         return self._node_of(key if isinstance(key, str) else bytes(key).decode())
 
     def _node_of(self, key: str) -> str:
-        return self._owners[key_slot(key.encode("utf-8", "surrogatepass"))]
+        return self._owners[key_slot(key.encode())]
 
     def _find_nodes(self) -> bool:
         """Ask for the nodes and their slots where that may have changed; whether they are known."""

@@ -19,9 +19,6 @@ Argument = str | bytes | int
 Command = Sequence[Argument]
 # A writer's client gives up after seconds.
 WRITER_OPTIONS: Final = {"socket_timeout": 5, "socket_connect_timeout": 2, "protocol": 2}
-# The line before an argument of so many bytes.
-_MOST_SIZES = 256
-_SIZES = tuple(b"$%d" % size for size in range(_MOST_SIZES))
 
 
 class Pipeline(Protocol):
@@ -123,8 +120,12 @@ def is_broken(answer: object) -> bool:
 def _pack(commands: Sequence[Command]) -> bytes:
     """The commands as Redis reads them (RESP)."""
     # One list after the other for all arguments: a loop over them takes a third longer.
-    arguments = _encoded([one for command in commands for one in command])
-    heads = [_SIZES[n] if n < _MOST_SIZES else b"$%d" % n for n in map(len, arguments)]
+    arguments = [
+        one.encode() if isinstance(one, str) else one if isinstance(one, bytes) else b"%d" % one
+        for command in commands
+        for one in command
+    ]
+    heads = [b"$%d" % len(one) for one in arguments]
     start = 0
     for command in commands:
         heads[start] = b"*%d\r\n%b" % (len(command), heads[start])
@@ -132,25 +133,6 @@ def _pack(commands: Sequence[Command]) -> bytes:
     lines = [b""] * (2 * len(arguments) + 1)
     lines[:-1:2], lines[1::2] = heads, arguments
     return b"\r\n".join(lines)
-
-
-def _encoded(arguments: Sequence[Argument]) -> list[bytes]:
-    """The bytes of each argument."""
-    try:
-        return [
-            one.encode() if isinstance(one, str) else one if isinstance(one, bytes) else b"%d" % one
-            for one in arguments
-        ]
-    except UnicodeEncodeError:
-        # Half of a pair in an id: to allow for it takes twice the time.
-        return [
-            one.encode("utf-8", "surrogatepass")
-            if isinstance(one, str)
-            else one
-            if isinstance(one, bytes)
-            else b"%d" % one
-            for one in arguments
-        ]
 
 
 # How long a tombstone keeps the token of what was removed.

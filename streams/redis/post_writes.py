@@ -116,15 +116,4 @@ def signals_command(keys: Keys, change: SignalsChange, token: int) -> Command:
 
 def _as_message_pack(fields: Mapping[str, str]) -> bytes:
     """Field, value, ... one after the other: one argument takes less time than many."""
-    try:
-        as_map = _encode(fields)
-    except UnicodeEncodeError:
-        # Half of a pair in an author's id.
-        return b"".join(_text(one) for field in fields.items() for one in field)
-    return as_map[1 if len(fields) < _LONG_MAP_FROM else 3 :]
-
-
-def _text(text: str) -> bytes:
-    """A text whose bytes need not be UTF-8, as MessagePack."""
-    encoded = text.encode("utf-8", "surrogatepass")
-    return b"\xdb" + len(encoded).to_bytes(4) + encoded
+    return _encode(fields)[1 if len(fields) < _LONG_MAP_FROM else 3 :]
