@@ -43,29 +43,19 @@ class FeedBuild:
     view, policies
         Of which posts, and where decisions and scores are filled.
     feeds
-        The set that takes the new rankings.
+        The set that takes the new rankings; unless it is closed, posts may make feeds on demand.
     names
         The feeds that are made whether they have posts or not.
-    discovers
-        Whether posts may make feeds on demand beside those.
     """
 
     def __init__(
-        self,
-        view: PostView,
-        policies: PolicyCache,
-        feeds: FeedSet,
-        names: Iterable[str],
-        *,
-        discovers: bool = True,
+        self, view: PostView, policies: PolicyCache, feeds: FeedSet, names: Iterable[str]
     ) -> None:
         self.next = feeds
         self._view = view
         self._policies = policies
         self._now_ms = 0
-        names = tuple(names)
-        self._discovers = discovers
-        self._parts = self._run(names)
+        self._parts = self._run(tuple(names))
 
     def work(self, now_ms: int) -> bool:
         """Do a part that takes about a millisecond; whether there is more."""
@@ -89,7 +79,7 @@ class FeedBuild:
             self._policies.fill(part, self._now_ms)
             yield
             yield from self._fill_overridden(part)
-        if self._discovers:
+        if not self.next.is_closed:
             yield from self._give_places()
         for start in range(0, self._view.capacity, _RANKED_ROWS):
             yield from self._rank(start, min(start + _RANKED_ROWS, self._view.capacity))

@@ -314,7 +314,7 @@ class LiveFeeds:
         # Feeds are made with places of their own, unless all that is made has one.
         feeds.is_closed = not discovers
         self._short -= names
-        return FeedBuild(self._view, self._policies, feeds, names, discovers=discovers)
+        return FeedBuild(self._view, self._policies, feeds, names)
 
     def _finish(self, made: FeedSet) -> Iterator[None]:
         """Put the new rankings in the place of the old ones."""

@@ -31,7 +31,7 @@ def rank_feed(view: PostView, settings: Settings, feed: str, now_ms: int) -> Fee
     """
     policies = PolicyCache(view)
     feeds = _feed_set(view, policies, replace(settings, experiments={}), feed)
-    _go_over_all(FeedBuild(view, policies, feeds, [feed], discovers=False), now_ms)
+    _go_over_all(FeedBuild(view, policies, feeds, [feed]), now_ms)
     return feeds.feeds[feed]
 
 
@@ -51,13 +51,15 @@ def decide_all(view: PostView, gates: Mapping[str, GatePolicy], now_ms: int) -> 
     policies = PolicyCache(view)
     decisions = policies.decisions(gates)
     feeds = _feed_set(view, policies, Settings(names=view.names), "")
-    _go_over_all(FeedBuild(view, policies, feeds, (), discovers=False), now_ms)
+    _go_over_all(FeedBuild(view, policies, feeds, ()), now_ms)
     return decisions
 
 
 def _feed_set(view: PostView, policies: PolicyCache, settings: Settings, feed: str) -> FeedSet:
     matcher = FeedMatcher(settings)
-    return FeedSet(view, policies, RowLookup(), settings, matcher, feed.__eq__)
+    feeds = FeedSet(view, policies, RowLookup(), settings, matcher, feed.__eq__)
+    feeds.is_closed = True
+    return feeds
 
 
 def _go_over_all(build: FeedBuild, now_ms: int) -> None:
