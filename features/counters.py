@@ -111,11 +111,3 @@ def decayed_counts(counters: Sequence[Counters]) -> npt.NDArray[np.float64]:
     gaps = np.maximum.reduce(at_ms, axis=1, keepdims=True) - at_ms
     decayed: npt.NDArray[np.float64] = sums * np.exp2(-gaps / HALF_LIFE_MS)
     return decayed
-
-
-def decayed_count(counters: Counters, kind: int, latest_ms: int) -> float:
-    """Return the decayed number of events of one kind as of a time: that of `decayed_counts`."""
-    gap = latest_ms - counters.at_ms[kind]
-    # numpy's function, which may differ from Python's in the last bit.
-    decay = float(np.exp2(-gap / HALF_LIFE_MS)) if gap and counters.sums[kind] else 1.0
-    return counters.sums[kind] * decay

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
-from feedmill.features.counters import KIND_INDEX, Counters, decayed_count, decayed_counts
+from feedmill.features.counters import KIND_INDEX, Counters, decayed_counts
 from feedmill.features.media import MEDIA_KINDS, MediaKinds, media_kinds
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import TextBatch
@@ -49,8 +49,6 @@ _LEAST, _MOST = 1e-6, 1 - 1e-6
 LARGEST_LIFT = 1.2
 _LARGEST_HEAD_WEIGHT = 1e3
 _LARGEST_MEDIA_EFFECT = 1e6
-# Fewer posts are quicker one by one.
-_MANY_FROM = 12
 
 
 class EngagementModel(Protocol):
@@ -209,23 +207,8 @@ class ExpectedClicks:
         if not any(any(one.sums) for one in counters):
             # So it is with every new post.
             return np.array(priors, dtype=np.float64)
-        if len(counters) < _MANY_FROM and all(one.sums[_IMPRESSION] for one in counters):
-            return np.array([*map(self._score_one, np.asarray(priors).tolist(), counters)])
         clicks, impressions = clicks_and_impressions(counters)
         return self.value(np.asarray(priors, dtype=np.float64), clicks, impressions)
-
-    def _score_one(self, prior: float, counters: Counters) -> float:
-        """Return what `score_many` does, of one post."""
-        latest_ms = max(counters.at_ms)
-        impressions = decayed_count(counters, _IMPRESSION, latest_ms)
-        clicks = max([decayed_count(counters, kind, latest_ms) for kind in _REACTIONS])
-        if impressions > 0:
-            weight = self.prior_weight
-            return (clicks + weight * prior) / (max(impressions, clicks) + weight)
-        if not clicks > 0:
-            return prior
-        one = [np.array([number]) for number in (prior, clicks, impressions)]
-        return float(self.value(*one)[0])
 
     def value(self, priors: Scores, clicks: Scores, impressions: Scores) -> Scores:
         """Return the score of given counts: (rows,); the prior itself where there are none."""

@@ -11,7 +11,6 @@ from feedmill.features.counters import (
     KIND_INDEX,
     LONG_DWELL_MS,
     Counters,
-    decayed_count,
     decayed_counts,
     update,
     weight_of,
@@ -54,9 +53,6 @@ def test_the_value_is_the_decayed_sum_by_definition(events: list[Event]) -> None
             if kind != KIND_INDEX["dwell"] or dwell >= LONG_DWELL_MS:
                 expected[kind] += 2.0 ** (-(last - at_ms) / HALF_LIFE_MS)
         np.testing.assert_allclose(values[row], expected, rtol=1e-9, atol=1e-300)
-        latest_ms = max(counters[row].at_ms)
-        for kind in range(len(COUNTED_KINDS)):
-            assert decayed_count(counters[row], kind, latest_ms) == values[row, kind]
 
 
 def test_a_dwell_counts_from_its_least_time_on() -> None:
