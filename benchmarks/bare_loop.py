@@ -31,7 +31,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.registry import load as load_filter
 from feedmill.models.text_model import TextModel
-from feedmill.rankers.engagement import EngagementModel
+from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import load as load_ranker
 from feedmill.streams.settings.environment import Environment, read_environment
 
@@ -66,7 +66,7 @@ class BareLoop:
         self._producer = Producer({**common, "linger.ms": 0, "partitioner": "murmur2_random"})
         self._models: dict[str, TextModel] = {name: load_filter(name) for name in FILTERS}
         self._models["quality"] = cast(TextModel, load_ranker("quality"))
-        self._engagement = cast(EngagementModel, load_ranker("engagement"))
+        self._engagement = cast(ExpectedClicks, load_ranker("engagement"))
         self._posts: dict[str, tuple[int, Post, float, float]] = {}
         self._counters: dict[str, Counters] = {}
         self.stopping = False

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,40 +49,6 @@ _LEAST, _MOST = 1e-6, 1 - 1e-6
 LARGEST_LIFT = 1.2
 _LARGEST_HEAD_WEIGHT = 1e3
 _LARGEST_MEDIA_EFFECT = 1e6
-
-
-class EngagementModel(Protocol):
-    """What the engagement stage asks of its model.
-
-    CPU only, does not block, reads no clock, safe to call from one thread at a time.  A row's
-    score does not depend on the other rows.
-    """
-
-    @property
-    def name(self) -> str:
-        """The signal's name."""
-        ...
-
-    @property
-    def version(self) -> str:
-        """The first 12 hexadecimal digits of the artifact's sha256."""
-        ...
-
-    def prior_many(self, posts: Sequence[Post]) -> Scores:
-        """Return (len(posts),) expected clicks per impression before anybody has seen the post."""
-        ...
-
-    def prior_batch(self, batch: PostBatch) -> Scores:
-        """Return `prior_many` of posts whose texts other models read as well."""
-        ...
-
-    def score_many(self, priors: Scores, counters: Sequence[Counters]) -> Scores:
-        """Return (len(priors),) expected clicks per impression, as of each one's last event."""
-        ...
-
-    def variance_many(self, priors: Scores, counters: Sequence[Counters]) -> Scores:
-        """Return (len(priors),) variances of the same; NaN where a post has no rate."""
-        ...
 
 
 def clicks_and_impressions(counters: Sequence[Counters]) -> tuple[Scores, Scores]:
@@ -142,10 +108,15 @@ def tree_columns(lift: Scores, shape: npt.NDArray[np.floating[Any]]) -> Scores:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedClicks:
-    """The shipped `EngagementModel`.
+    """What a model says of each post, as its stage asks for it.
+
+    CPU only, does not block, reads no clock, safe to call from one thread at a time.  A row's
+    score does not depend on the other rows.
 
     Attributes
     ----------
+    name, version
+        The signal's name, and the first 12 hexadecimal digits of the artifact's sha256.
     heads
         The models by kind of reaction.
     media
@@ -283,4 +254,4 @@ def _read_media(artifact: Artifact, head: str) -> Scores:
     return effects
 
 
-RANKER: RankerSpec[EngagementModel] = RankerSpec("engagement", FEATURES, ExpectedClicks.of)
+RANKER: RankerSpec[ExpectedClicks] = RankerSpec("engagement", FEATURES, ExpectedClicks.of)

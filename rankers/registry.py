@@ -10,7 +10,7 @@ from feedmill.events.errors import BadArtifact
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.rankers import engagement
-from feedmill.rankers.engagement import EngagementModel
+from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.spec import RankerSpec
 
 # The rankers by the text of posts, a line each; `ModelStage` runs them.
@@ -27,7 +27,7 @@ def _read_files() -> dict[str, RankerSpec[TextModel]]:
 
 TEXT_RANKERS: Mapping[str, RankerSpec[TextModel]] = _read_files()
 # Exactly one: its stage owns the topic `counters`.
-ENGAGEMENT_RANKER: RankerSpec[EngagementModel] = engagement.RANKER
+ENGAGEMENT_RANKER: RankerSpec[ExpectedClicks] = engagement.RANKER
 RANKERS: Mapping[str, RankerSpec[Any]] = {
     **TEXT_RANKERS,
     ENGAGEMENT_RANKER.name: ENGAGEMENT_RANKER,
@@ -36,9 +36,9 @@ RANKERS: Mapping[str, RankerSpec[Any]] = {
 
 def load(
     name: str, store: Store | None = None, sha256: str | None = None
-) -> TextModel | EngagementModel:
+) -> TextModel | ExpectedClicks:
     """Load a ranker's model by name, as `RankerSpec.load`; raises `BadArtifact`."""
     if name not in RANKERS:
         raise BadArtifact(f"no ranker `{name}`; there are: {', '.join(RANKERS)}")
-    model: TextModel | EngagementModel = RANKERS[name].load(store, sha256)
+    model: TextModel | ExpectedClicks = RANKERS[name].load(store, sha256)
     return model

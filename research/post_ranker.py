@@ -15,7 +15,7 @@ import numpy as np
 from feedmill.events.post import Post
 from feedmill.features.counters import KIND_INDEX, Counters
 from feedmill.models.text_model import Scores
-from feedmill.rankers.engagement import EngagementModel
+from feedmill.rankers.engagement import ExpectedClicks
 
 
 class PostRanker(Protocol):
@@ -39,7 +39,7 @@ class PostRanker(Protocol):
 class EngagementRanker:
     """Ranks by the value of `engagement`: its prior, moved by what was counted."""
 
-    model: EngagementModel
+    model: ExpectedClicks
 
     @property
     def name(self) -> str:

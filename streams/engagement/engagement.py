@@ -21,7 +21,7 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores
-from feedmill.rankers.engagement import EngagementModel
+from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.streams.engagement.brigades import Brigades
 from feedmill.streams.engagement.engagement_restore import EngagementRestore
 from feedmill.streams.engagement.feature_row import TOPIC as FEATURES
@@ -58,9 +58,9 @@ class EngagementStep(ModelStep):
     """
 
     name = "engagement"
-    model: EngagementModel
+    model: ExpectedClicks
 
-    def __init__(self, load: Callable[[], EngagementModel]) -> None:
+    def __init__(self, load: Callable[[], ExpectedClicks]) -> None:
         super().__init__()
         self._load = load
         self._states: dict[int, PartitionState] = {}
@@ -90,14 +90,14 @@ class EngagementStep(ModelStep):
             context.connection.offsets.partition_count(FEATURES, threading.Event())
         self._restore = EngagementRestore(context.connection, context.partitions)
 
-    def swap(self, model: EngagementModel) -> None:
+    def swap(self, model: ExpectedClicks) -> None:
         self.model = self.loaded = model
         self.models = {self.name: model.version}
         self._further.take_model(model.version)
         self._rescoring.follow(self._further.version)
         self._rescoring.hold(())
 
-    def stop_model(self, stopped: EngagementModel) -> None:
+    def stop_model(self, stopped: ExpectedClicks) -> None:
         super().stop_model(stopped)
         self._rescoring.hold(range(self.context.partitions))
 

@@ -16,9 +16,9 @@ from feedmill.events.post import Media, Post
 from feedmill.features.counters import Counters, update
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores, TextModel
-from feedmill.rankers.engagement import EngagementModel
+from feedmill.rankers.engagement import ExpectedClicks
 
-AnyModel = TextModel | EngagementModel
+AnyModel = TextModel | ExpectedClicks
 
 # The same artifact differs by rounding from one machine to another, and no more.
 TOLERANCE = 1e-6

@@ -15,7 +15,7 @@ from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
-from feedmill.rankers.engagement import EngagementModel
+from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.streams.engagement import engagement, engagement_restore
 from feedmill.streams.engagement.engagement import EngagementStep
 from feedmill.streams.engagement.packed_states import PostState, decode_state
@@ -42,7 +42,7 @@ class Partition:
     def __init__(
         self,
         monkeypatch: pytest.MonkeyPatch,
-        model: EngagementModel,
+        model: ExpectedClicks,
         settings: Settings | None = None,
     ) -> None:
         self.topics: Topics = {POSTS: [], ENGAGEMENTS: [], COUNTERS: []}
@@ -60,7 +60,7 @@ class Partition:
         self.opened.append(name)
         return FakeLog(self.topics)
 
-    def start(self, model: EngagementModel, settings: Settings | None = None) -> None:
+    def start(self, model: ExpectedClicks, settings: Settings | None = None) -> None:
         """Start, or start anew after a kill: what was not committed is lost."""
         set_of = self._monkeypatch.setattr
         set_of(engagement_restore, "LogConsumer", lambda *_, **__: FakeLog(self.topics))

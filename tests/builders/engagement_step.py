@@ -14,7 +14,7 @@ from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.events.post import Post
 from feedmill.features.counters import Counters
 from feedmill.features.post_batch import PostBatch
-from feedmill.rankers.engagement import EngagementModel
+from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.streams.engagement import engagement_restore
 from feedmill.streams.engagement.burst_damping import MINUTE_MS
 from feedmill.streams.engagement.engagement import EngagementStep
@@ -85,7 +85,7 @@ class Running:
             return self.logs[-1]
 
         monkeypatch.setattr(engagement_restore, "LogConsumer", open_log)
-        self.step = EngagementStep(lambda: cast(EngagementModel, LikesOverImpressions()))
+        self.step = EngagementStep(lambda: cast(ExpectedClicks, LikesOverImpressions()))
         environment = Environment(user_window=1_000, feature_share=feature_share)
         offsets = SimpleNamespace(partition_count=count_partitions)
         connection = cast(Any, SimpleNamespace(environment=environment, offsets=offsets))

@@ -29,7 +29,7 @@ from feedmill.events.signal import Signal, SignalNames
 from feedmill.filters.registry import load as load_filter
 from feedmill.models.text_model import TextModel
 from feedmill.rankers.combiner import Combiner, FeedChange, SignalsChange
-from feedmill.rankers.engagement import EngagementModel
+from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import load as load_ranker
 from feedmill.streams.engagement.packed_states import encode_state
 from feedmill.streams.engagement.partition_state import PartitionState
@@ -101,7 +101,7 @@ class Flow:
             FilterFlow("misinformation", Brittle(misinformation), NAMES, remembers=False),
         ]
         self.quality = ModelFlow("quality", cast(TextModel, load_ranker("quality")))
-        self.engagement = EngagementFlow(cast(EngagementModel, load_ranker("engagement")))
+        self.engagement = EngagementFlow(cast(ExpectedClicks, load_ranker("engagement")))
         self.counters: dict[int, list[StoredRecord]] = {p: [] for p in range(PARTITIONS)}
 
     def run(self) -> Recording:

@@ -29,7 +29,7 @@ from feedmill.filters.raised_values import campaign_probabilities, campaign_reas
 from feedmill.filters.rules import RuleMatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
-from feedmill.rankers.engagement import EngagementModel
+from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.streams.engagement.packed_states import NO_OFFSET, PostState, encode_state
 from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
@@ -249,7 +249,7 @@ class EngagementFlow:
 
     name = "engagement"
 
-    def __init__(self, model: EngagementModel) -> None:
+    def __init__(self, model: ExpectedClicks) -> None:
         self._model = model
         self.partitions = {p: PartitionState() for p in range(PARTITIONS)}
 

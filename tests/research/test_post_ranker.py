@@ -15,7 +15,7 @@ from post_ranker import (
 
 from builders.events import counters_of, post, posts_of
 from feedmill.features.counters import Counters
-from feedmill.rankers.engagement import EngagementModel
+from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import load
 
 TEXTS = ("", "A walk by the river", "21 Things Only Cat People Will Understand", "日本語")
@@ -29,7 +29,7 @@ COUNTERS = [
 
 
 def rankers() -> list[PostRanker]:
-    engagement = EngagementRanker(cast(EngagementModel, load("engagement")))
+    engagement = EngagementRanker(cast(ExpectedClicks, load("engagement")))
     return [engagement, MostClicked(), SmoothedRate(0.02, 50.0), Constant(0.02), SeededShuffle(7)]
 
 

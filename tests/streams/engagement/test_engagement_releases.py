@@ -9,7 +9,7 @@ from builders.engagement_partition import COUNTERS, Partition
 from builders.engagement_step import NOW_MS
 from feedmill.events.engagement import EngagementKind
 from feedmill.events.post import Post
-from feedmill.rankers.engagement import EngagementModel, ExpectedClicks
+from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
 from feedmill.streams.engagement import engagement_restore
 
@@ -22,7 +22,7 @@ NEW = replace(OLD, version="new", base=2 * OLD.base, prior_weight=50.0, trees=No
 def begin(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return what starts a partition with 150 posts: some edited, deleted, seen, liked."""
 
-    def start(model: EngagementModel) -> Partition:
+    def start(model: ExpectedClicks) -> Partition:
         made = Partition(monkeypatch, model)
         made.idle(5)
         made.cycle([(f"p{i}", f"{i} reasons why post {i} is worth a look!") for i in range(150)])
