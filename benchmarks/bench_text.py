@@ -138,17 +138,17 @@ def runs(texts: Sequence[str]) -> dict[str, Run]:
         "cues": lambda part: lexicon_matrix(TextBatch(part)),
         **{model.name: partial(filtered, model) for model in models},
         "quality": lambda part: quality.score_texts(TextBatch(part)),
-        "engagement, before counts": lambda part: engagement.prior_texts(TextBatch(part)),
-        "both rankers, one featuriser": lambda part: _rank(rankers, TextBatch(part)),
-        "both without LightGBM": lambda part: _rank(linear, TextBatch(part)),
+        "engagement, before counts": lambda part: engagement.prior_batch(PostBatch(posts(part))),
+        "both rankers, one featuriser": lambda part: _rank(rankers, PostBatch(posts(part))),
+        "both without LightGBM": lambda part: _rank(linear, PostBatch(posts(part))),
         "three filters, one featuriser": lambda part: _all(models, PostBatch(posts(part))),
         "scikit-learn hashing+tf-idf+linear": scikit_learn(texts),
     }
 
 
-def _rank(rankers: tuple[QualityModel, ExpectedClicks], batch: TextBatch) -> list[object]:
+def _rank(rankers: tuple[QualityModel, ExpectedClicks], batch: PostBatch) -> list[object]:
     quality, engagement = rankers
-    return [quality.score_texts(batch), engagement.prior_texts(batch)]
+    return [quality.score_batch(batch), engagement.prior_batch(batch)]
 
 
 def _all(models: Sequence[FilterModel], batch: PostBatch) -> list[object]:

@@ -22,9 +22,8 @@ import numpy.typing as npt
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.counters import KIND_INDEX, Counters, decayed_counts
-from feedmill.features.media import MEDIA_KINDS, MediaKinds, media_kinds
+from feedmill.features.media import MEDIA_KINDS, media_kinds
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import SHAPE_COLUMNS, shape_matrix
 from feedmill.models.artifact import Arrays, Artifact
 from feedmill.models.text_model import (
@@ -151,24 +150,11 @@ class ExpectedClicks:
 
     def prior_batch(self, batch: PostBatch) -> Scores:
         """Return the prior of posts whose texts other models read as well."""
-        return self._prior(batch.text, media_kinds(batch.posts), batch.posts)
-
-    def prior_texts(self, batch: TextBatch, kinds: MediaKinds | None = None) -> Scores:
-        """Return the prior of texts whose n-grams are already hashed: (texts,).
-
-        `kinds` (texts,) are the kinds of their media; all unknown by default, as are authors and
-        hours.
-        """
-        return self._prior(batch, kinds, ())
-
-    def _prior(self, batch: TextBatch, kinds: MediaKinds | None, posts: Sequence[Post]) -> Scores:
-        lift = self.lift.score(batch)
-        if kinds is not None:
-            lift += self.media_lift[kinds]
-        if self.effects is not None and len(posts):
-            lift += self.effects.lift_posts(posts)
+        lift = self.lift.score(batch.text) + self.media_lift[media_kinds(batch.posts)]
+        if self.effects is not None and len(batch):
+            lift += self.effects.lift_posts(batch.posts)
         if self.trees is not None:
-            lift = lift + self.trees.raw_scores(tree_columns(lift, shape_matrix(batch)))
+            lift = lift + self.trees.raw_scores(tree_columns(lift, shape_matrix(batch.text)))
         return prior_of(self.base, lift)
 
     def score_many(self, priors: Scores, counters: Sequence[Counters]) -> Scores:

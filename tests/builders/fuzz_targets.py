@@ -31,6 +31,7 @@ from feedmill.experiments.checks import ExperimentRecord, decode_record
 from feedmill.experiments.page import page_of
 from feedmill.experiments.report import report_of
 from feedmill.experiments.table import read_table
+from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import BUCKETS, TextBatch
 from feedmill.features.text.shape import SHAPE_COLUMNS
 from feedmill.filters.filter_rules import FilterRules
@@ -278,9 +279,9 @@ def _load(store: Path) -> None:
     stored = read_artifact(store, "toy", FEATURES)
     rows = np.zeros((2, len(FEATURES)))
     assert read_calibrator(stored).value(rows[:, 0]).shape == (2,)
-    batch = TextBatch(["a text"])
-    assert read_ngram_model(stored, "click").score(batch).shape == (1,)
-    assert np.isfinite(ExpectedClicks.of(stored).prior_texts(batch)).all()
+    posts = [Post("p", "a", 1, "a text")]
+    assert read_ngram_model(stored, "click").score(TextBatch(["a text"])).shape == (1,)
+    assert np.isfinite(ExpectedClicks.of(stored).prior_batch(PostBatch(posts))).all()
     forest = read_trees(stored, "trees", _TREE_COLUMNS)
     assert np.isfinite(forest.raw_scores(np.zeros((2, _TREE_COLUMNS)))).all()
 

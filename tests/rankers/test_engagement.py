@@ -13,7 +13,6 @@ from feedmill.events.post import Media, Post
 from feedmill.features.counters import Counters, update
 from feedmill.features.media import UNKNOWN
 from feedmill.features.post_batch import PostBatch
-from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import shape_matrix
 from feedmill.models.artifact import read_artifact
 from feedmill.models.text_model import FEATURES
@@ -50,14 +49,14 @@ def test_priors_are_rates_of_each_row_alone(engagement: ExpectedClicks) -> None:
 
 
 def test_trees_correct_the_linear_lift_by_the_shape(engagement: ExpectedClicks) -> None:
-    texts = TextBatch([*BAIT, *PLAIN])
-    lift = engagement.lift.score(texts)
-    columns = tree_columns(lift, shape_matrix(texts))
+    batch = PostBatch(posts_of([*BAIT, *PLAIN]))
+    lift = engagement.lift.score(batch.text)
+    columns = tree_columns(lift, shape_matrix(batch.text))
     # The second column is the length: one tree that tells the texts apart by it.
     middle = float(np.median(columns[:, 1]))
     text = TREES.replace("idx=1", f"idx={columns.shape[1] - 1}")
     text = text.replace("split_feature=0", "split_feature=1").replace("=0.5", f"={middle}")
-    corrected = replace(engagement, trees=Trees.parse(text)).prior_texts(texts)
+    corrected = replace(engagement, trees=Trees.parse(text)).prior_batch(batch)
     by_length = np.where(columns[:, 1] <= middle, 0.25, -0.25)
     np.testing.assert_allclose(corrected, engagement.base * np.exp(lift + by_length))
     assert len(set(by_length)) == 2
@@ -67,9 +66,9 @@ def test_a_model_from_before_the_trees_is_the_linear_one(engagement: ExpectedCli
     stored = read_artifact(STORE, "engagement", FEATURES)
     arrays = {key: array for key, array in stored.arrays.items() if key != "trees"}
     old = ExpectedClicks.of(replace(stored, arrays=arrays))
-    texts = TextBatch([*BAIT, *PLAIN])
+    posts = posts_of([*BAIT, *PLAIN])
     linear = replace(engagement, trees=None)
-    np.testing.assert_array_equal(old.prior_texts(texts), linear.prior_texts(texts))
+    np.testing.assert_array_equal(old.prior_many(posts), linear.prior_many(posts))
 
 
 def shown(text: str, links: tuple[str, ...] | None, *kinds: str) -> Post:
@@ -86,7 +85,7 @@ def test_the_kind_of_media_moves_the_prior_and_an_unknown_one_does_not(
         *(shown(text, None, k) for k in ("image", "video")),
     ]
     unknown, link, image, video = engagement.prior_many(posts)
-    assert unknown == engagement.prior_texts(TextBatch([text]))[0]
+    assert unknown == engagement.prior_many(posts_of([text]))[0]
     assert link < unknown < image < video < 1.2 * unknown
     np.testing.assert_array_equal(
         engagement.prior_batch(PostBatch(posts)), [unknown, link, image, video]
@@ -111,7 +110,7 @@ def test_a_model_from_before_media_reads_the_text_alone(engagement: ExpectedClic
     arrays = {key: array for key, array in stored.arrays.items() if not key.startswith("media_")}
     old = ExpectedClicks.of(replace(stored, arrays=arrays))
     posts = [shown(text, None, "video") for text in PLAIN]
-    np.testing.assert_array_equal(old.prior_many(posts), engagement.prior_texts(TextBatch(PLAIN)))
+    np.testing.assert_array_equal(old.prior_many(posts), engagement.prior_many(posts_of(PLAIN)))
 
 
 @pytest.mark.parametrize("array", [np.zeros(3), np.full(5, 1e9), np.full(5, np.nan)])

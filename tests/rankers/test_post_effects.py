@@ -7,7 +7,6 @@ from builders.events import posts_of
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
 from feedmill.features.authorship import UNKNOWN_AUTHOR, UNKNOWN_HOUR, author_key
-from feedmill.features.media import media_kinds
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.artifact import Artifact, read_artifact
 from feedmill.models.text_model import FEATURES
@@ -73,10 +72,6 @@ def test_the_prior_is_lifted_by_them_whichever_way_it_is_asked(effects: PostEffe
     np.testing.assert_array_equal(model.prior_batch(PostBatch(posts)), model.prior_many(posts))
     alone = [model.prior_many([one])[0] for one in posts]
     np.testing.assert_array_equal(alone, model.prior_many(posts))
-    batch = PostBatch(posts)
-    np.testing.assert_array_equal(
-        model.prior_texts(batch.text, media_kinds(posts)), plain.prior_many(posts)
-    )
 
 
 def test_the_shipped_model_knows_neither_author_nor_hour() -> None:

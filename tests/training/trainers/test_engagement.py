@@ -12,7 +12,6 @@ from builders.ranker_datasets import write_headline_tests, write_reactions
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Media, Post
 from feedmill.features.authorship import author_key
-from feedmill.features.text.ngrams import TextBatch
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import load
 from feedmill.training.datasets.headline_tests import read_arms
@@ -61,7 +60,7 @@ def test_media_move_the_prior_as_they_move_likes_and_shares(tmp_path: Path) -> N
     assert isinstance(model, ExpectedClicks)
     model = replace(model, trees=None)
     texts = [post.text for post in planted_posts(20, seed=2)]
-    plain = model.prior_texts(TextBatch(texts))
+    plain = model.prior_many(posts_of(texts))
     for media, links, kind in (
         ((Media("u", "image"),), None, "image"),
         ((), ("https://example.org",), "link"),
