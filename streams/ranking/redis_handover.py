@@ -130,7 +130,6 @@ class RedisHandover:
             log.info("ranking %d shards, %d of them new", len(tokens), len(gained))
             self._combiner.own(frozenset(tokens))
             self.shown_offset = -1
-            self._writer.request_feeds()
 
     def write(
         self, has_time: Callable[[], bool], *, caught_up: bool, only_whole: bool = False

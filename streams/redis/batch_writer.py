@@ -209,6 +209,7 @@ class BatchWriter:
         self._pipeline = pipeline
         self._markers = FlushMarkers(keys, pipeline)
         self._checked_s = -CHECK_EVERY_S
+        self._is_index_unread = False
         self._announcements = Announcements(keys)
         self._posts = PostWrites(keys)
         self._feeds = FeedWrites(keys, self._announcements)
@@ -246,8 +247,9 @@ class BatchWriter:
         self._add_announcements(trip, now_s)
         if trip.commands:
             self._make(trip)
-        if is_check_due and self._index.is_long:
-            self.read_index(report)
+        is_read_due = self._index.is_long or self._is_index_unread
+        if is_check_due and is_read_due and not self.trouble:
+            self._read_index(report)
         self._take_off_index(report)
         self._restore_index(report)
 
@@ -258,24 +260,14 @@ class BatchWriter:
             report.errors[AWAY] += 1
         return not self.trouble
 
-    def read_index(self, report: WriteReport) -> None:
-        """Report which feeds exist; where Redis does not answer, nothing is reported."""
-        trip = RoundTrip(report)
-
-        def listed(answers: Sequence[Any]) -> None:
-            for answer in answers:
-                trip.count_error(answer)
-            if not any(isinstance(answer, redis.RedisError) for answer in answers):
-                names = [feed.decode() for answer in answers for feed in answer]
-                report.existing_feeds = tuple(names)
-
-        trip.add_many(self._index.list_commands(), listed)
-        self._make(trip)
-
     def own(self, shards: AbstractSet[int], given_up: AbstractSet[int]) -> None:
-        """Look after the feeds of these shards, and leave to others what was given up."""
+        """Look after the feeds of these shards, and leave to others what was given up.
+
+        The next `tend` reports which of their feeds exist.
+        """
         self._index.shards = shards
         self._index.give_up(given_up)
+        self._is_index_unread, self._checked_s = bool(shards), -CHECK_EVERY_S
 
     def next_s(self) -> float:
         """When to call `tend` again, in seconds of the clock."""
@@ -356,6 +348,21 @@ class BatchWriter:
         for feed in missing:
             self._feeds.failed(trip, feed, answer, now_s)
         return [change for change in batch.feeds if change.feed not in missing]
+
+    def _read_index(self, report: WriteReport) -> None:
+        """Report which feeds exist; where Redis does not answer, the next time."""
+        trip = RoundTrip(report)
+
+        def listed(answers: Sequence[Any]) -> None:
+            for answer in answers:
+                trip.count_error(answer)
+            if not any(isinstance(answer, redis.RedisError) for answer in answers):
+                names = [feed.decode() for answer in answers for feed in answer]
+                report.existing_feeds = tuple(names)
+                self._is_index_unread = False
+
+        trip.add_many(self._index.list_commands(), listed)
+        self._make(trip)
 
     def _take_off_index(self, report: WriteReport) -> None:
         """Take feeds that were removed off the index; after an error, the next time."""

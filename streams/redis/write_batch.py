@@ -101,8 +101,8 @@ class WriteReport:
     newer_owners
         By shard the highest token of those owners.
     existing_feeds
-        The answer to `WriterThread.request_feeds`: every feed in Redis, and perhaps some that
-        are gone.  None where there is no answer.
+        Every feed of the writer's shards in Redis, and perhaps some that are gone.  None where it
+        did not look.
     errors
         How many commands failed, by Redis' code (OOM, WRONGTYPE, …) or the kind of error, and
         how often Redis took no writes when it was asked (`AWAY`).

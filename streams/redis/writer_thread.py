@@ -8,7 +8,6 @@ Loop and thread share one interpreter: the thread begins when the loop is about 
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections import deque
@@ -31,8 +30,8 @@ LAST_PROBE_S: Final = 0.5
 class WriterThread:
     """Writes batches in the order in which they were submitted, and reports what became of them.
 
-    `submit`, `begin`, `poll`, `request_feeds`, `is_idle` and `trouble` are for the loop's thread,
-    `begin` and `poll` for each of its cycles.  None of them waits for Redis.
+    `submit`, `begin`, `poll`, `own`, `is_idle` and `trouble` are for the loop's thread, `begin` and
+    `poll` for each of its cycles.  None of them waits for Redis.
     While Redis takes no writes, the batches that were submitted stay queued and `submit` returns
     False, so the loop keeps the newest state of what it could not submit and merges what changes
     meanwhile: one pending change of each feed and post, not a growing list.  `poll` says what of
@@ -52,7 +51,6 @@ class WriterThread:
         self._queue: deque[WriteBatch] = deque()
         self._report: WriteReport | None = None
         self._is_busy = False
-        self._feeds_wanted_s = math.inf  # when to ask which feeds exist
         self._shards: AbstractSet[int] | None = None  # to look after from now on
         self._given_up: set[int] = set()
         self._is_stopping = False
@@ -98,16 +96,11 @@ class WriterThread:
             report, self._report = self._report, None
             return report
 
-    def request_feeds(self) -> None:
-        """Have one of the next reports say which feeds exist in Redis."""
-        with self._changed:
-            self._feeds_wanted_s = -math.inf
-            self._changed.notify_all()
-
     def own(self, shards: AbstractSet[int], given_up: AbstractSet[int]) -> None:
         """Write what is queued, then look after the index of the feeds of these shards.
 
-        `given_up` are those that another owner may have had since the last call.
+        One of the next reports says which of their feeds exist in Redis.  `given_up` are those that
+        another owner may have had since the last call.
         """
         with self._changed:
             self._shards = shards
@@ -185,25 +178,16 @@ class WriterThread:
             report.finished.append(FinishedBatch(batch, time.monotonic(), unwritten))
         else:
             self._own()
-        if not self._writer.trouble and self._feeds_wanted_s <= time.monotonic():
-            self._read_index(report)
         if not self._writer.trouble and self._writer.next_s() <= time.monotonic():
             self._writer.tend(report)
         return batch is not None or not self._is_stopping
 
     def _take(self) -> WriteBatch | None:
         """The next batch, once there is one, or None when something else is to be done."""
-        due_s = min(self._writer.next_s(), self._feeds_wanted_s)
         with self._changed:
-            now_s = time.monotonic()
             self._changed.wait_for(
-                lambda: (
-                    self._queue
-                    or self._is_stopping
-                    or self._shards is not None
-                    or self._feeds_wanted_s <= now_s
-                ),
-                max(due_s - now_s, 0.0),
+                lambda: self._queue or self._is_stopping or self._shards is not None,
+                max(self._writer.next_s() - time.monotonic(), 0.0),
             )
             self._is_busy = bool(self._queue)
             return self._queue.popleft() if self._queue else None
@@ -214,14 +198,6 @@ class WriterThread:
             self._given_up = set()
         if shards is not None:
             self._writer.own(shards, given_up)
-
-    def _read_index(self, report: WriteReport) -> None:
-        with self._changed:
-            self._feeds_wanted_s = math.inf
-        self._writer.read_index(report)
-        if report.existing_feeds is None:
-            with self._changed:
-                self._feeds_wanted_s = min(self._feeds_wanted_s, time.monotonic() + LAST_PROBE_S)
 
     def _hand_over(self, report: WriteReport, trouble_before: str) -> None:
         trouble = self._writer.trouble

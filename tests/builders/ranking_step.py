@@ -35,8 +35,6 @@ class FakeWriterThread:
 
     def own(self, shards: AbstractSet[int], given_up: AbstractSet[int]) -> None: ...
 
-    def request_feeds(self) -> None: ...
-
     def wait_idle(self, timeout_s: float) -> None:
         self.has_room = self.has_begun = True
 

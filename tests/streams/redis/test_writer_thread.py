@@ -145,11 +145,11 @@ def test_an_owner_of_nothing_sees_a_flush_too(own_redis: OwnRedis, client: Redis
         until(lambda: loop.step().flushed, 10.0)
 
 
-def test_a_former_owners_feeds_are_listed_on_request(
+def test_a_new_owner_is_told_of_a_former_owners_feeds(
     own_redis: OwnRedis, loop: WritingLoop, client: RedisClient
 ) -> None:
     with WritingLoop(own_redis.url, token=11) as owner:
-        owner.writer.request_feeds()
+        owner.writer.own(ALL_SHARDS, frozenset())
         until(lambda: (owner.step(), owner.report.existing_feeds)[1] is not None)
         assert owner.report.existing_feeds is not None
         assert set(owner.report.existing_feeds) == {"global", "community:a"}
