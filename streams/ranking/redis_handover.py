@@ -6,7 +6,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from feedmill.events.partition import ALL_SHARDS, of_shards
 from feedmill.rankers.combiner import Combiner
@@ -21,14 +20,6 @@ from feedmill.streams.worker.step import StepContext
 log = logging.getLogger(__name__)
 
 _STOP_WITHIN_S = 3.0
-
-
-@dataclass
-class _Submitted:
-    """A batch on its way; once it is written whole, Redis shows the settings up to `offset`."""
-
-    batch: WriteBatch
-    offset: int
 
 
 class RedisHandover:
@@ -79,7 +70,8 @@ class RedisHandover:
         self._renewals = FeedRenewals()
         self._not_fresh: set[str] = set()
         self._left_feeds: set[str] = set()  # named by Redis, perhaps of former owners
-        self._submitted: deque[_Submitted] = deque()
+        # By batch on its way the settings that Redis shows once it is written whole.
+        self._submitted: deque[int] = deque()
         self._writer = WriterThread(open_pipeline(environment.redis), environment.redis_prefix)
         self._writer.own(frozenset(), ALL_SHARDS)
         self._writer.start()
@@ -175,7 +167,7 @@ class RedisHandover:
             ended=combiner.followed.ended,
         )
         self._writer.submit(batch)
-        self._submitted.append(_Submitted(batch, self._followed_offset))
+        self._submitted.append(self._followed_offset)
         self._context.metrics.observe("feedmill_cycle_seconds", time.perf_counter() - start)
 
     def begin_writing(self) -> None:
@@ -205,7 +197,7 @@ class RedisHandover:
             batch = WriteBatch(now_ms, self._tokens, (), renewals, (), fresh_lists)
             if not self._writer.submit(batch):
                 return True
-            self._submitted.append(_Submitted(batch, -1))
+            self._submitted.append(-1)
         self._renewals.written(due, now_s)
         return self._renewals.is_hurried
 
@@ -219,10 +211,10 @@ class RedisHandover:
         if report is NO_REPORT or not report:
             return False
         for finished in report.finished:
-            submitted = self._submitted.popleft()
+            offset = self._submitted.popleft()
             finished.measure()
             if not finished.unwritten:
-                self._show(submitted.offset)
+                self._show(offset)
         if report.flushed:
             log.info("Redis lost what was written: writing everything again")
             self._combiner.rewrite_all()
@@ -267,7 +259,7 @@ class RedisHandover:
         if caught_up:
             self.arrivals.take()
         if self._submitted:
-            self._submitted[-1].offset = self._followed_offset
+            self._submitted[-1] = self._followed_offset
         else:
             self._show(self._followed_offset)
 

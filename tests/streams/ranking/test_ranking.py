@@ -54,7 +54,7 @@ def test_that_all_is_written_gives_it_nothing_to_do(step: RankingStep) -> None:
     writer: Any = step._handover._writer
     written = WriteBatch(NOW_MS, {}, (), ())
     for unwritten in (0, 1):
-        step._handover._submitted.append(redis_handover._Submitted(written, -1))
+        step._handover._submitted.append(-1)
         report = WriteReport(finished=[FinishedBatch(written, 0.0, unwritten)])
         writer.poll = lambda report=report: report
         step.poll(KeptWriter())
