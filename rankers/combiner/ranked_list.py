@@ -22,6 +22,8 @@ from feedmill.rankers.combiner.positions import (
 )
 
 _LEAST_RESERVE = 64
+# Fewer posts are ranked one by one: numpy's calls would be most of a small cycle.
+_MANY_FROM = 16
 # Of an author with more posts than the cap lets in, so many more are kept to follow.
 _AUTHOR_RESERVE = 16
 
@@ -110,8 +112,9 @@ class RankedList:
         authors
             Shape (n,), the number of each post's author.
         """
-        if len(rows) == 1:
-            return self.update_one(int(rows[0]), float(scores[0]), int(authors[0]))
+        if len(rows) < _MANY_FROM:
+            each = zip(rows.tolist(), scores.tolist(), authors.tolist(), strict=True)
+            return any([self.update_one(*one) for one in each])
         listed, given = self._listed(rows)
         enters = (scores >= self.floor_score) & (scores > -np.inf)
         if len(listed):
@@ -129,7 +132,7 @@ class RankedList:
         return listed, found[listed].astype(np.intp)
 
     def update_one(self, row: int, score: float, author: int) -> bool:
-        """What `update` does for one post: most changes are one."""
+        """What `update` does for one post: most cycles have few."""
         listed = (self.rows == row).nonzero()[0]
         if len(listed):
             from_at = int(listed[0])
@@ -341,16 +344,9 @@ class RankedList:
 
     def _within_cap(self) -> npt.NDArray[np.intp]:
         """Positions of the posts that the author cap lets in."""
-        if self._most is None or not self._has_author_over_cap():
+        if self._most is None:
             return np.arange(len(self.rows))
         return np.flatnonzero(rank_within(self.authors) < self._most)
-
-    def _has_author_over_cap(self) -> bool:
-        most = self._most
-        if most is None:
-            return False
-        ordered = np.sort(self.authors)
-        return bool((ordered[most:] == ordered[:-most]).any())
 
     def _trim(self) -> None:
         """Raise the floor to what leaves `size` and the reserve within the author cap."""
