@@ -7,16 +7,14 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from feedmill.events.feeds import FeedSpec
 from feedmill.rankers.combiner.changes import FeedChange
+from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.view import PostView
-
-Rows = npt.NDArray[np.int32]
 
 
 class FeedArms(NamedTuple):

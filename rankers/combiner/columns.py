@@ -13,6 +13,7 @@ from feedmill.tables.mapped_column import MappedColumn
 from feedmill.tables.sweep import Sweep
 
 Rows = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.bool_]
 Masks = npt.NDArray[np.int64]
 NO_POST = -1
 NEVER_MS = 1 << 62

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 import numpy as np
@@ -16,15 +16,12 @@ from feedmill.rankers.combiner.columns import NO_POST, Rows
 from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import PolicyCache
-from feedmill.rankers.combiner.live_feeds import LiveFeeds
+from feedmill.rankers.combiner.live_feeds import HasTime, LiveFeeds
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.row_passes import RowPasses, is_other
 from feedmill.rankers.combiner.signal_fields import signals_changes
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView
 from feedmill.tables.mapped_column import MappedColumn
-
-# Says whether the caller has time for more; asked after every millisecond or so of work.
-HasTime = Callable[[], bool]
 
 # Each may have to be ranked in several feeds of thousands, by itself.
 _FOLLOWED_ROWS = 256

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from feedmill.events.feeds import FEED_PATTERNS
-from feedmill.rankers.combiner.columns import NO_POST
+from feedmill.rankers.combiner.columns import NO_POST, Rows
 from feedmill.rankers.combiner.feed_scores import PolicyCache
 from feedmill.rankers.combiner.feed_set import FeedSet
-from feedmill.rankers.combiner.positions import runs
+from feedmill.rankers.combiner.positions import Positions, runs
 from feedmill.rankers.combiner.view import PostView
-
-Rows = npt.NDArray[np.int32]
-Positions = npt.NDArray[np.intp]
 
 # Rows that are scored at once, and rows whose feeds are ranked together: with more of them each
 # feed has more to do at once, which numpy does better.

@@ -9,13 +9,12 @@ import numpy.typing as npt
 
 from feedmill.events.feeds import FeedSpec
 from feedmill.rankers.combiner.changes import FeedChange
+from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.ranked_list import Move, RankedList
 from feedmill.rankers.combiner.view import PostView
 from feedmill.rankers.score import HOUR_MS
-
-Rows = npt.NDArray[np.int32]
 
 
 class FeedRanking:

@@ -14,9 +14,10 @@ from feedmill.events.arms import Policy
 from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
 from feedmill.events.weights import Weights
+from feedmill.rankers.combiner.columns import Flags
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.gating import DEMOTE
-from feedmill.rankers.combiner.signal_columns import Flags, RowSelection
+from feedmill.rankers.combiner.signal_columns import RowSelection
 from feedmill.rankers.score import score_of, scores_of
 from feedmill.tables.mapped_column import MappedColumn
 

@@ -7,21 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
-import numpy.typing as npt
 
 from feedmill.events.arms import FeedExperiment
 from feedmill.events.feeds import pattern_of
 from feedmill.events.partition import of_shards, shard_of
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner.armed_feed import ArmedFeed, FeedArms
+from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.feed_places import FeedAuthors, FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import FeedScores, PolicyCache
 from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.view import PostView
-
-Rows = npt.NDArray[np.int32]
 
 # Of so many posts that leave the window at once it takes some milliseconds.
 _DROPPED_ROWS = 1024

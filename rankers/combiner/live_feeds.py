@@ -6,12 +6,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from itertools import chain
 
-import numpy as np
-import numpy.typing as npt
-
 from feedmill.events.feeds import FeedSpec, pattern_of
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
+from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.feed_build import FeedBuild
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.feed_places import FeedPlaces
@@ -23,7 +21,7 @@ from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.view import PostView
 
-Rows = npt.NDArray[np.int32]
+# Says whether the caller has time for more; asked after every millisecond or so of work.
 HasTime = Callable[[], bool]
 
 _TICKED_FEEDS = 256

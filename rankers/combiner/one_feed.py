@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
+from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.feed_build import FeedBuild
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
@@ -18,8 +18,6 @@ from feedmill.rankers.combiner.feed_set import FeedSet
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.view import PostView
-
-Rows = npt.NDArray[np.int32]
 
 
 def rank_feed(view: PostView, settings: Settings, feed: str, now_ms: int) -> FeedRanking:

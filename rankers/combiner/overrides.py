@@ -7,16 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Post
+from feedmill.rankers.combiner.columns import Flags, Rows
 from feedmill.rankers.combiner.signal_columns import RowSelection
 from feedmill.tables.id_table import IdTable
 from feedmill.tables.mapped_column import MappedColumn, in_chunks
-
-Rows = npt.NDArray[np.int32]
-Flags = npt.NDArray[np.bool_]
 
 # So many ends are kept, and twice as many as there are overrides: some were replaced or withdrawn.
 _FEW_ENDS = 1024

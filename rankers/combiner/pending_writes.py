@@ -12,11 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.partition import ALL_SHARDS, SHARDS, of_shards, shards_of
+from feedmill.rankers.combiner.columns import Flags, Rows
 from feedmill.tables.id_table import IdTable
 from feedmill.tables.mapped_column import MappedColumn
-
-Rows = npt.NDArray[np.int32]
-Flags = npt.NDArray[np.bool_]
 
 # More changed rows than this are found by going over all masks.
 _MAX_QUEUED: Final = 65_536

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.rankers.combiner.columns import Flags, Rows
+
 Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int32]
-Flags = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.intp]
 
 

@@ -7,12 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.rankers.combiner.columns import Flags, Rows
 from feedmill.rankers.combiner.positions import (
-    Flags,
     Floats,
     PostIds,
     RowLookup,
-    Rows,
     inserted,
     order_of_ties,
     place_of,
@@ -113,8 +112,9 @@ class RankedList:
             Shape (n,), the number of each post's author.
         """
         if len(rows) < _MANY_FROM:
-            each = zip(rows.tolist(), scores.tolist(), authors.tolist(), strict=True)
-            return any([self.update_one(*one) for one in each])
+            posts = zip(rows.tolist(), scores.tolist(), authors.tolist(), strict=True)
+            have_changed = [self.update_one(*post) for post in posts]
+            return any(have_changed)
         listed, given = self._listed(rows)
         enters = (scores >= self.floor_score) & (scores > -np.inf)
         if len(listed):

@@ -9,14 +9,12 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.rankers.combiner.columns import NO_POST
+from feedmill.rankers.combiner.columns import NO_POST, Flags
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.gating import SHOW
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.rankers.combiner.view import PostView
 from feedmill.tables.mapped_column import MappedColumn
-
-Flags = npt.NDArray[np.bool_]
 
 # Of columns: a millisecond or two.
 _PASSED_ROWS = 1 << 19

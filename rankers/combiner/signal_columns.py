@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.signal import Signal
-from feedmill.rankers.combiner.columns import InternTable
+from feedmill.rankers.combiner.columns import Flags, InternTable, Rows
 from feedmill.tables.mapped_column import MappedColumn
 
-Rows = npt.NDArray[np.int32]
-Flags = npt.NDArray[np.bool_]
 # Some rows, or all of them as a slice, which spares numpy a copy of every column.
 RowSelection = npt.NDArray[np.int32] | slice
 
