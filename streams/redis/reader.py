@@ -24,6 +24,7 @@ from feedmill.rankers.combiner.signal_columns import StoredSignal
 from feedmill.rankers.combiner.signal_hash import PostVersion, decode_post, decode_signal
 from feedmill.rankers.reaction_rates import BASES
 from feedmill.streams.redis.addresses import open_client
+from feedmill.streams.redis.commands import Keys
 from feedmill.streams.redis.feed_writes import FRESH_MS
 
 State = Literal["fresh", "starting", "stale"]
@@ -172,22 +173,21 @@ class FeedReader:
 
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         self.client = client
-        self.prefix = prefix
+        self._keys = Keys(prefix)
 
     @property
     def changes(self) -> str:
         """The channel on which changes of feeds are published."""
-        return f"{self.prefix}feed-changes"
+        return self._keys.feed_changes
 
     def feed(self, feed: str, top: int, arm: str = "") -> FeedSnapshot | None:
         """The first `top` of a feed, None where there is no such feed.
 
         With `arm`, `<experiment>.<arm>`, those of the list of that arm.
         """
-        key = f"{self.prefix}feed:{{{feed}}}" + (f":arm:{arm}" if arm else "")
         with self.client.pipeline(transaction=True) as pipe:
-            pipe.zrange(key, 0, top - 1, desc=True, withscores=True)
-            pipe.hgetall(f"{key}:info")
+            pipe.zrange(self._keys.feed(feed, arm), 0, top - 1, desc=True, withscores=True)
+            pipe.hgetall(self._keys.info(feed, arm))
             ranking, info = pipe.execute()
         if not info:
             return None
@@ -202,7 +202,7 @@ class FeedReader:
         UsageError
             Nothing runs there, or it has no such arm.
         """
-        said: Any = self.client.hget(f"{self.prefix}feed:{{{feed}}}:info", "experiment")
+        said: Any = self.client.hget(self._keys.info(feed), "experiment")
         running = orjson.loads(said or '{"name": "", "arms": []}')
         arms = [one["name"] for one in running["arms"]]
         if arm not in arms:
@@ -212,17 +212,16 @@ class FeedReader:
 
     def similar(self, feed: str) -> str:
         """Return a feed that exists and is called much like this one; "" without one."""
-        found: Any = self.client.zrange(f"{self.prefix}feeds", 0, -1)
+        found: Any = self.client.zrange(self._keys.feed_index, 0, -1)
         names = [_text(name) for name in found]
         close = get_close_matches(feed, names, 3, cutoff=0.7)
-        keys = {name: f"{self.prefix}feed:{{{name}}}:info" for name in close}
-        return next((name for name, key in keys.items() if self.client.exists(key)), "")
+        return next((name for name in close if self.client.exists(self._keys.info(name))), "")
 
     def posts(self, post_ids: Sequence[str]) -> list[PostSnapshot]:
         """What is true of these posts; without fields where Redis knows nothing of one."""
         with self.client.pipeline(transaction=False) as pipe:
             for post_id in post_ids:
-                pipe.hgetall(f"{self.prefix}signals:{post_id}")
+                pipe.hgetall(self._keys.signals(post_id))
             hashes = pipe.execute()
         return [
             PostSnapshot(post_id, _hash(h)) for post_id, h in zip(post_ids, hashes, strict=True)
@@ -235,7 +234,7 @@ class FeedReader:
         """The authors of posts, "" where unknown."""
         with self.client.pipeline(transaction=False) as pipe:
             for post_id in post_ids:
-                pipe.hget(f"{self.prefix}signals:{post_id}", "author_id")
+                pipe.hget(self._keys.signals(post_id), "author_id")
             return [_text(author or b"") for author in pipe.execute()]
 
 
