@@ -114,11 +114,6 @@ class PackedStates:
         through, post_offset, *_ = _HEAD.unpack_from(self._packed[row])
         return through, post_offset
 
-    def is_blank(self, row: int) -> bool:
-        """Return whether neither the record of a row's post came nor an engagement."""
-        packed = self._packed[row]
-        return len(packed) == _HEAD.size and _HEAD.unpack_from(packed)[1] == NO_OFFSET
-
     def store(self, row: int, state: PostState) -> None:
         """Keep a state; rows come in their order, or again."""
         counters = state.counters

@@ -131,11 +131,8 @@ class PartitionState:
 
     def has(self, post_id: str) -> bool:
         """Return whether there are counts of the post, or its record came."""
-        state = self.changed.get(post_id)
-        if state is not None:
-            return state.post_offset != NO_OFFSET or any(state.counters.counts)
-        row = self._row_of(post_id)
-        return row >= 0 and not self._states.is_blank(row)
+        state = self.find(post_id)
+        return state is not None and (state.post_offset != NO_OFFSET or any(state.counters.counts))
 
     def find(self, post_id: str) -> PostState | None:
         """Return the state of a post, None if it has none; not to be changed."""
