@@ -100,7 +100,6 @@ class PartitionState:
         self._ids = IdTable()
         self._states = PackedStates()
         self._removed = 0
-        self._rows: dict[str, int] = {}  # of posts that were asked for since the last `pack`
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -126,7 +125,6 @@ class PartitionState:
                 self._pack_one(state)
                 self.furthest = max(self.furthest, state.through)
         self._forget_unknown()
-        self._rows = {}
         return unreadable
 
     def has(self, post_id: str) -> bool:
@@ -199,18 +197,13 @@ class PartitionState:
         """
         found, regular = self._repeated.note(events, self._communities(events))
         uncounted: list[Uncounted] = [*found]
-        changed, load = self.changed, self._states.load
         burst_weight, examination = self._bursts.weight, self._examination
         for i, (record, event) in enumerate(events):
             if uncounted[i]:
                 continue
             post_id, kind, at_ms = event.post_id, event.kind, record.timestamp
             weight = burst_weight(post_id, kind, at_ms)
-            state = changed.get(post_id)
-            if state is None:
-                row = self._row_of(post_id)
-                state = PostState(post_id) if row < 0 else load(row, post_id)
-            changed[post_id] = state
+            state = self.changed[post_id] = self.find(post_id) or PostState(post_id)
             counted: EngagementKind | AccountKind = kind
             if record.offset <= state.through:
                 # Of a transaction that was not over when it was restored: should that be aborted,
@@ -263,7 +256,6 @@ class PartitionState:
         self._unknown.pop(post_id, None)
         row = self._row_of(post_id)
         if row >= 0:
-            self._rows[post_id] = _NO_ROW
             self._ids.forget(row)
             self._ids.recycle(row)
             self._states.free(row)
@@ -276,13 +268,13 @@ class PartitionState:
 
         These are the oldest of those whose record never came, beyond `most_unknown`.
         """
-        if not (self.changed or self._rows or self._forgotten):
+        if not (self.changed or self._forgotten):
             return []
         for state in self.changed.values():
             self._pack_one(state)
         self._forget_unknown()
         forgotten, self._forgotten = self._forgotten, []
-        self.changed, self.damped, self._rows = {}, {}, {}
+        self.changed, self.damped = {}, {}
         self.retold.clear()
         return forgotten
 
@@ -294,7 +286,6 @@ class PartitionState:
         end = min(first + rows, self._ids.bound)
         for row in self._states.older_than(cutoff_ms, first, end):
             self.remove(self._ids[row])
-        self._rows = {}
         return end if end < self._ids.bound else None
 
     def _forget_unknown(self) -> None:
@@ -304,19 +295,13 @@ class PartitionState:
             self._forgotten.append(post_id)
 
     def _row_of(self, post_id: str) -> int:
-        row = self._rows.get(post_id)
-        if row is None:
-            found = self._ids.find(post_id)
-            row = self._rows[post_id] = _NO_ROW if found is None else found
-        return row
+        row = self._ids.find(post_id)
+        return _NO_ROW if row is None else row
 
     def _pack_one(self, state: PostState) -> None:
-        row = self._row_of(state.post_id)
-        is_new = row < 0
-        if is_new:
-            row = self._rows[state.post_id] = self._ids.add(state.post_id)
-        self._states.store(row, state)
+        count = len(self._ids)
+        self._states.store(self._ids.add(state.post_id), state)
         if state.post_offset != NO_OFFSET:
             self._unknown.pop(state.post_id, None)
-        elif is_new and not state.community:
+        elif len(self._ids) > count and not state.community:
             self._unknown[state.post_id] = None
