@@ -37,12 +37,11 @@ from feedmill.rankers.combiner import Combiner
 from feedmill.streams.kafka.batches import FetchedRecords, RecordBatch, TopicPartition
 from feedmill.streams.kafka.validation import decode_together
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.cluster import open_pipeline
+from feedmill.streams.redis.cluster import Pipeline, open_pipeline
 from feedmill.streams.redis.commands import (
     WRITE_FEED,
     Command,
     CommandPipeline,
-    Pipeline,
     _pack,
 )
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport

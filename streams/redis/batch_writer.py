@@ -13,12 +13,12 @@ from redis.exceptions import NoScriptError
 
 from feedmill.events.partition import ALL_SHARDS, SHARDS, shard_of
 from feedmill.rankers.combiner import FeedChange
+from feedmill.streams.redis.cluster import Pipeline
 from feedmill.streams.redis.commands import (
     FORGET_FEEDS,
     Argument,
     Command,
     Keys,
-    Pipeline,
     load_commands,
 )
 from feedmill.streams.redis.feed_writes import Announcements, FeedWrites

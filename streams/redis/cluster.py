@@ -28,7 +28,7 @@ _OF_EVERY_NODE: Final = "SCRIPT"
 _FIRST_KEY: Final = {"EVALSHA": 3}
 
 
-def open_pipeline(url: str) -> CommandPipeline | ClusterPipeline:
+def open_pipeline(url: str) -> Pipeline:
     """Return the writer's way to a server or a cluster; nothing is sent yet.
 
     Raises
@@ -152,3 +152,7 @@ class ClusterPipeline:
                 self._nodes[name] = CommandPipeline(self._cluster.get_redis_connection(node))
         self._is_stale = False
         return True
+
+
+# What the writer sends its commands by: to one server, or to the nodes of a cluster.
+Pipeline = CommandPipeline | ClusterPipeline

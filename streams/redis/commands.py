@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import redis
 
@@ -19,26 +19,6 @@ Argument = str | bytes | int
 Command = Sequence[Argument]
 # A writer's client gives up after seconds.
 WRITER_OPTIONS: Final = {"socket_timeout": 5, "socket_connect_timeout": 2, "protocol": 2}
-
-
-class Pipeline(Protocol):
-    """What the writer sends its commands by: to one server, or to the nodes of a cluster."""
-
-    def execute(self, commands: Sequence[Command], waves: Iterable[int] = ()) -> list[Any]:
-        """Send all commands and return their answers, as `CommandPipeline.execute`."""
-        ...
-
-    def place_of(self, key: str) -> str:
-        """Return the server that has a key, one of those that `places` returned last."""
-        ...
-
-    def places(self) -> set[str]:
-        """Return the servers that have keys, one at least."""
-        ...
-
-    def close(self) -> None:
-        """Disconnect; the next call connects again."""
-        ...
 
 
 class CommandPipeline:
@@ -84,11 +64,11 @@ class CommandPipeline:
         return answers + [self._broken] * (count - len(answers))
 
     def place_of(self, key: str) -> str:
-        """Return where a key is: in the one place."""
+        """Return the server that has a key, one of those that `places` returned last."""
         return ""
 
     def places(self) -> set[str]:
-        """Return the places that keys are in: one."""
+        """Return the servers that have keys: one."""
         return {""}
 
     def close(self) -> None:
