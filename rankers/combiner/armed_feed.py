@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -13,16 +12,7 @@ from feedmill.rankers.combiner.changes import FeedChange
 from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import FeedScores
-from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.view import PostView
-
-
-class FeedArms(NamedTuple):
-    """What `:info` of a feed says of its experiment, and the scores of all arms but the control."""
-
-    feed: str
-    experiment: str
-    scores: Mapping[str, FeedScores]
 
 
 class ArmedFeed(FeedRanking):
@@ -33,20 +23,28 @@ class ArmedFeed(FeedRanking):
 
     Parameters
     ----------
-    view, spec, scores, lookup
+    view, name, spec, scores
         As of any feed.
+    experiment
+        What `:info` of the feed says of it.
     arms
-        The feed's name, and what runs in it.
+        The scores of all arms but the control.
     """
 
     def __init__(
-        self, view: PostView, spec: FeedSpec, scores: FeedScores, lookup: RowLookup, arms: FeedArms
+        self,
+        view: PostView,
+        name: str,
+        spec: FeedSpec,
+        scores: FeedScores,
+        experiment: str,
+        arms: Mapping[str, FeedScores],
     ) -> None:
-        super().__init__(view, arms.feed, spec, scores, lookup)
-        self.experiment = arms.experiment
+        super().__init__(view, name, spec, scores)
+        self.experiment = experiment
         self._arms = {
-            arm: None if own is scores else FeedRanking(view, arm, spec, own, lookup)
-            for arm, own in arms.scores.items()
+            arm: None if own is scores else FeedRanking(view, arm, spec, own)
+            for arm, own in arms.items()
         }
         self._others = tuple(arm for arm in self._arms.values() if arm is not None)
 

@@ -11,7 +11,6 @@ from feedmill.events.feeds import FeedSpec
 from feedmill.rankers.combiner.changes import FeedChange
 from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.feed_scores import FeedScores
-from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.ranked_list import Move, RankedList
 from feedmill.rankers.combiner.view import PostView
 from feedmill.rankers.score import HOUR_MS
@@ -34,17 +33,14 @@ class FeedRanking:
 
     experiment = ""
 
-    def __init__(
-        self, view: PostView, name: str, spec: FeedSpec, scores: FeedScores, lookup: RowLookup
-    ) -> None:
+    def __init__(self, view: PostView, name: str, spec: FeedSpec, scores: FeedScores) -> None:
         self.name = name
         self.spec = spec
         self.scores = scores
-        self.list = RankedList(spec.size, scores.weights.max_per_author, view.ids, lookup)
+        self.list = RankedList(spec.size, scores.weights.max_per_author, view.ids, view.lookup)
         self.whole = True
         self._window_ms = int(spec.window_hours * HOUR_MS)
         self._view = view
-        self._lookup = lookup
         # None of the thousands of feeds brings a set or list that the collector would look through.
         self._authors = frozenset(spec.match.authors) if spec.match.authors else None
         self._oldest_ms: float = np.inf  # no post of the list was created before this
@@ -81,7 +77,7 @@ class FeedRanking:
 
         From now on their rows may stand for other posts.
         """
-        for at in self._lookup.find(rows, self._written_rows).tolist():
+        for at in self._view.lookup.find(rows, self._written_rows).tolist():
             if at >= 0:
                 self._written_gone += (self._view.ids[int(self._written_rows[at])],)
                 self._written_rows[at] = -1
@@ -157,7 +153,7 @@ class FeedRanking:
             return self._feed_change(config_offset, self._entries(rows, scores), whole=True)
         if move is not None and not gone:
             return self._one_moved(config_offset, move, before)
-        position = self._lookup.find(rows, before)
+        position = self._view.lookup.find(rows, before)
         moved = position < 0
         stayed = position[~moved]
         moved[~moved] = before_scores[stayed] != scores[~moved]

@@ -12,13 +12,12 @@ from feedmill.events.arms import FeedExperiment
 from feedmill.events.feeds import pattern_of
 from feedmill.events.partition import of_shards, shard_of
 from feedmill.events.settings import Settings
-from feedmill.rankers.combiner.armed_feed import ArmedFeed, FeedArms
+from feedmill.rankers.combiner.armed_feed import ArmedFeed
 from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.feed_places import FeedAuthors, FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import FeedScores, PolicyCache
-from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.view import PostView
 
 # Of so many posts that leave the window at once it takes some milliseconds.
@@ -30,7 +29,7 @@ class FeedSet:
 
     Parameters
     ----------
-    view, policies, lookup
+    view, policies
         Shared by all sets.
     settings, matcher
         What the feeds follow.
@@ -53,7 +52,6 @@ class FeedSet:
         self,
         view: PostView,
         policies: PolicyCache,
-        lookup: RowLookup,
         settings: Settings,
         matcher: FeedMatcher,
         concerns: Callable[[str], bool] | None = None,
@@ -65,7 +63,6 @@ class FeedSet:
         self.is_closed = False
         self._view = view
         self._policies = policies
-        self._lookup = lookup
         self._concerns = concerns
         self._of_group: dict[int, tuple[str, ...]] = {}
         # How many feeds on demand there are of a pattern in a shard.
@@ -76,9 +73,9 @@ class FeedSet:
         scores = self._policies.scores(self.settings, name)
         spec, running = self.matcher.spec_of(name), self.settings.running.get(name)
         if running is None:
-            return FeedRanking(self._view, name, spec, scores, self._lookup)
-        arms = FeedArms(name, running.info(), arm_scores(self._policies, running))
-        return ArmedFeed(self._view, spec, scores, self._lookup, arms)
+            return FeedRanking(self._view, name, spec, scores)
+        arms = arm_scores(self._policies, running)
+        return ArmedFeed(self._view, name, spec, scores, running.info(), arms)
 
     def put(self, feed: FeedRanking) -> None:
         """Have a feed in the set, in the place of one of its name."""

@@ -16,7 +16,6 @@ from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import PolicyCache
 from feedmill.rankers.combiner.feed_set import FeedSet
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
-from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.view import PostView
 
 
@@ -55,7 +54,7 @@ def decide_all(view: PostView, gates: Mapping[str, GatePolicy], now_ms: int) -> 
 
 def _feed_set(view: PostView, policies: PolicyCache, settings: Settings, feed: str) -> FeedSet:
     matcher = FeedMatcher(settings)
-    feeds = FeedSet(view, policies, RowLookup(), settings, matcher, feed.__eq__)
+    feeds = FeedSet(view, policies, settings, matcher, feed.__eq__)
     feeds.is_closed = True
     return feeds
 

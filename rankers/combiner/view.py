@@ -27,6 +27,7 @@ from feedmill.rankers.combiner.columns import (
 from feedmill.rankers.combiner.early_signals import MOST_EARLY, EarlySignals
 from feedmill.rankers.combiner.feed_matcher import PostGroup
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverriddenRows, OverrideTable
+from feedmill.rankers.combiner.positions import RowLookup
 from feedmill.rankers.combiner.pruning import Pruning
 from feedmill.rankers.combiner.signal_columns import SignalColumns, StoredSignal
 from feedmill.rankers.reaction_rates import BASES
@@ -55,6 +56,8 @@ class PostView:
     bits, deciding
         In such a mask the bit of each signal, and those of what decides on a post: `POST_CHANGED`
         and those of the gates.
+    lookup
+        Finds rows among others, for all lists.
     pruning
         Forgets authors and groups that have no post.
     written
@@ -84,6 +87,7 @@ class PostView:
         self._freed: set[int] = set()
         self._old: Rows = np.empty(0, np.int32)  # found and not returned by `expired`
         self._searched = 0  # rows among which it has looked, 0 once it has among all
+        self.lookup = RowLookup()
         self.pruning = Pruning(self.post, self.authors, self.groups)
 
     def __len__(self) -> int:
