@@ -38,7 +38,7 @@ _WATCHED = (
 )
 # Called for each row or feed: to time them would be most of the time.
 _SMALL = {"row_of", "author_of", "update_post", "update_signal", "spec_of", "grow", "feeds_of"}
-_SMALL |= {"count", "names_of", "is_on_demand", "mark_feed", "scores", "takes", "rank", "change"}
+_SMALL |= {"count", "is_on_demand", "mark_feed", "scores", "takes", "rank", "change"}
 _SMALL |= {"is_overridden", "holds", "clear_signal", "update", "overrides_of", "on_demand_of"}
 _SMALL |= {"in_force", "has", "follow", "renewal", "note", "mark", "new"}
 _SMALL |= {"drop_old", "decisions", "replace", "leave", "in_window"}

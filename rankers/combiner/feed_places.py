@@ -126,14 +126,11 @@ class FeedAuthors:
 
     It takes some 35 bytes a pair, 12 a row of the view, and 250 a feed beside its name.
 
-    Parameters
-    ----------
-    feeds_of
-        The feeds of the pattern, on demand, that take posts of a group; for a group number always
-        the same until `forget`.
-
     Attributes
     ----------
+    feeds_of
+        As given: the feeds of the pattern, on demand, that take posts of a group, in the order of
+        the bits of `count`; for a group number always the same until `forget`.
     has_moved
         Whether some feed got or lost an author since `placed` was called.
     waiting, fullest
@@ -145,8 +142,7 @@ class FeedAuthors:
     def __init__(self, feeds_of: Callable[[int], tuple[str, ...]]) -> None:
         self.has_moved = True
         self.waiting = self.fullest = self.refused = 0
-        self._feeds_of = feeds_of
-        self._names_of_group: dict[int, tuple[str, ...]] = {}
+        self.feeds_of = feeds_of
         self._feeds_of_group: dict[int, tuple[int, ...]] = {}
         # By feed its name, its order, its shard, how many groups have it, whether it was refused.
         self._names: list[str] = []
@@ -177,13 +173,6 @@ class FeedAuthors:
         if authors > len(self._feeds_of_author):
             self._feeds_of_author.grow(in_chunks(authors))
 
-    def names_of(self, group: int) -> tuple[str, ...]:
-        """The feeds that take posts of a group, in the order of the bits of `count`."""
-        names = self._names_of_group.get(group)
-        if names is None:
-            names = self._names_of_group[group] = self._feeds_of(group)
-        return names
-
     def count(self, row: int, group: int, author: int, shown: int) -> None:
         """Count the post of a row in those feeds of its group of which `shown` has the bits."""
         before: int = self._shown.cells[row]
@@ -208,7 +197,6 @@ class FeedAuthors:
     def forget(self, groups: Iterable[int]) -> None:
         """These group numbers, of which no row has any, will stand for other groups."""
         for group in groups:
-            self._names_of_group.pop(group, None)
             for feed in self._feeds_of_group.pop(group, ()):
                 self._groups.cells[feed] -= 1
                 if not self._groups.cells[feed]:
@@ -306,7 +294,7 @@ class FeedAuthors:
     def _numbers_of(self, group: int) -> tuple[int, ...]:
         feeds = self._feeds_of_group.get(group)
         if feeds is None:
-            feeds = tuple(map(self._number, self.names_of(group)))
+            feeds = tuple(map(self._number, self.feeds_of(group)))
             self._feeds_of_group[group] = feeds
             for feed in feeds:
                 self._groups.cells[feed] += 1

@@ -212,7 +212,7 @@ class FeedSet:
             cutoff_ms = now_ms - self.matcher.window_ms(pattern)
             for row, group in zip(rows, groups, strict=True):
                 is_inside = group >= 0 and created_ms(row) >= cutoff_ms
-                shown = self._shown(row, authors.names_of(group)) if is_inside else 0
+                shown = self._shown(row, authors.feeds_of(group)) if is_inside else 0
                 authors.count(row, group, author(row), shown)
 
     def _shown(self, row: int, names: Sequence[str]) -> int:
