@@ -64,7 +64,7 @@ def read_view(
     topics = [POSTS, *(SIGNALS + name for name in view.names.all)]
     partitions = count_partitions(environment, [*topics, OVERRIDES])[POSTS]
     connection = Connection(environment, COMMAND_FETCH_WAIT_MS)
-    logs = CombinerLogs(connection, view, view.names, (), partitions, since_ms=since_ms)
+    logs = CombinerLogs(connection, view, (), partitions, since_ms=since_ms)
     records = refused = 0
     try:
         heard_s = time.monotonic()

@@ -17,7 +17,6 @@ from typing import Any
 
 from feedmill.events.decode import decoder_of
 from feedmill.events.decode_many import decode_posts, decode_signals
-from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.combiner import always
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.assignment import AssignmentChange
@@ -62,9 +61,7 @@ class CombinerLogs:
     connection
         The worker's.
     view
-        What is read goes there.
-    names
-        All declared signals.
+        What is read goes there: all declared signals, too.
     made_here
         The signals that steps of this worker write.
     partitions
@@ -86,14 +83,12 @@ class CombinerLogs:
         self,
         connection: Connection,
         view: PostView,
-        names: SignalNames,
         made_here: Collection[str],
         partitions: int,
         *,
         since_ms: int | None = None,
     ) -> None:
-        self._view = view
-        self._names = names
+        self._view, names = view, view.names
         self._made_here = frozenset(made_here)
         self._partitions = partitions
         self._since_ms = since_ms

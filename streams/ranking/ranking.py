@@ -63,7 +63,6 @@ class RankingStep(Step):
 
     def __init__(self, environment: Environment, made_here: Collection[str] = ()) -> None:
         super().__init__()
-        self._environment = environment
         self.made_here = frozenset(made_here)
         self.combiner = Combiner(environment.signals, shards=frozenset())
         self._has_ranked = False
@@ -80,18 +79,13 @@ class RankingStep(Step):
 
     def start(self, context: StepContext) -> None:
         super().start(context)
-        environment = self._environment
         self._logs = CombinerLogs(
-            context.connection,
-            self.combiner.view,
-            environment.signals,
-            self.made_here,
-            context.partitions,
+            context.connection, self.combiner.view, self.made_here, context.partitions
         )
-        self._freshness = FeedFreshness(context.partitions, environment.instance)
+        self._freshness = FeedFreshness(context.partitions, context.connection.environment.instance)
         self._claim = RankingClaim(context.connection)
         self._letters = RankingLetters(self.name, context)
-        self._handover = RedisHandover(environment, self.combiner, self._freshness, context)
+        self._handover = RedisHandover(self.combiner, self._freshness, context)
         self.combiner.is_restoring = True
 
     def settings_changed(self, settings: Settings) -> None:

@@ -14,7 +14,6 @@ from feedmill.streams.ranking.feed_freshness import FeedFreshness, FeedRenewals
 from feedmill.streams.redis.cluster import open_pipeline
 from feedmill.streams.redis.write_batch import NO_REPORT, WriteBatch, WriteReport
 from feedmill.streams.redis.writer_thread import WriterThread
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.step import StepContext
 
 log = logging.getLogger(__name__)
@@ -30,14 +29,12 @@ class RedisHandover:
 
     Parameters
     ----------
-    environment
-        The process's settings.
     combiner
         Where changes come from, and where those that failed go back to.
     freshness
         Says which feeds count as fresh.
     context
-        For the log's time and metrics.
+        For the log's time, metrics, and the process's settings.
 
     Attributes
     ----------
@@ -53,11 +50,11 @@ class RedisHandover:
 
     def __init__(
         self,
-        environment: Environment,
         combiner: Combiner,
         freshness: FeedFreshness,
         context: StepContext,
     ) -> None:
+        environment = context.connection.environment
         self.shown_offset = -1
         self.refused_writes = 0
         self.newer_owners: dict[int, int] = {}

@@ -43,10 +43,9 @@ class Owner:
         clock.stamp(NOW_MS)
         self.combiner = Combiner(NAMES, shards=frozenset())
         self.hurries = 0
-        connection: Any = SimpleNamespace()
+        connection: Any = SimpleNamespace(environment=Environment(redis=url))
         context = StepContext(connection, clock, Metrics("combiner", "one"), 1, self._hurry)
-        environment = Environment(redis=url)
-        self.handover = RedisHandover(environment, self.combiner, FeedFreshness(1, "one"), context)
+        self.handover = RedisHandover(self.combiner, FeedFreshness(1, "one"), context)
         self.handover.set_tokens(tokens(token))
 
     def _hurry(self) -> None:

@@ -51,7 +51,7 @@ def test_signals_are_restored_after_posts_so_that_hardly_any_waits(kafka: KafkaL
     offsets = produce_posts(kafka, 0)
     produce_signals(kafka, offsets)
     view = PostView(NAMES, most_early=0)
-    logs = CombinerLogs(Connection(kafka.environment), view, NAMES, (), kafka.partitions)
+    logs = CombinerLogs(Connection(kafka.environment), view, (), kafka.partitions)
     assert not logs.is_restored
     until(lambda: logs.is_restored, lambda: follow(logs))
     assert view.early.dropped == 0
@@ -81,7 +81,7 @@ def test_while_posts_far_behind_come_signals_wait_in_their_log(
     kafka: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view, position = PostView(NAMES), count(1000)
-    logs = CombinerLogs(Connection(kafka.environment), view, NAMES, (), kafka.partitions)
+    logs = CombinerLogs(Connection(kafka.environment), view, (), kafka.partitions)
     until(lambda: logs.is_restored, lambda: follow(logs))
 
     def produce(post_id: str) -> None:
@@ -105,7 +105,7 @@ def test_while_posts_far_behind_come_signals_wait_in_their_log(
 
 def test_many_records_in_one_read_tell_that_others_have_a_backlog(kafka: KafkaLog) -> None:
     view = PostView(NAMES)
-    logs = CombinerLogs(Connection(kafka.environment), view, NAMES, (), kafka.partitions)
+    logs = CombinerLogs(Connection(kafka.environment), view, (), kafka.partitions)
     until(lambda: logs.is_restored, lambda: follow(logs))
     produce_signals(kafka, produce_posts(kafka, 0))
     until(lambda: logs.is_catching_up, lambda: follow(logs))
@@ -115,7 +115,7 @@ def test_many_records_in_one_read_tell_that_others_have_a_backlog(kafka: KafkaLo
 
 def test_what_comes_before_its_post_waits_for_it_however_old_it_says_to_be(kafka: KafkaLog) -> None:
     view = PostView(NAMES)
-    logs = CombinerLogs(Connection(kafka.environment), view, NAMES, (), kafka.partitions)
+    logs = CombinerLogs(Connection(kafka.environment), view, (), kafka.partitions)
     until(lambda: logs.is_restored, lambda: follow(logs))
     kafka.produce("signals.spam", [(b"p", encode(signal("p", 0, 0.25, at_ms=NOW_MS)))])
     until(lambda: len(view.early) == 1, lambda: follow(logs))
@@ -130,7 +130,7 @@ def test_what_comes_before_its_post_waits_for_it_however_old_it_says_to_be(kafka
 def test_a_start_that_is_assigned_partitions_before_it_has_read_anything(kafka: KafkaLog) -> None:
     produce_signals(kafka, produce_posts(kafka, 0))
     view = PostView(NAMES, most_early=0)
-    logs = CombinerLogs(Connection(kafka.environment), view, NAMES, ("spam",), kafka.partitions)
+    logs = CombinerLogs(Connection(kafka.environment), view, ("spam",), kafka.partitions)
     logs.assigned(AssignmentChange(1, gained=(0,)), {})
     until(lambda: logs.is_restored, lambda: follow(logs))
     assert has_all(view, COUNT)
@@ -140,7 +140,7 @@ def test_a_start_that_is_assigned_partitions_before_it_has_read_anything(kafka: 
 
 def test_an_owner_that_comes_back_knows_every_override_before_it_ranks(kafka: KafkaLog) -> None:
     view = PostView(NAMES)
-    logs = CombinerLogs(Connection(kafka.environment), view, NAMES, NAMES.all, kafka.partitions)
+    logs = CombinerLogs(Connection(kafka.environment), view, NAMES.all, kafka.partitions)
     until(lambda: logs.is_restored, lambda: follow(logs))
     hide = encode(Override(verdict="hide", by="mod", reason="r", at_ms=NOW_MS))
     kafka.produce("overrides", [(f"post:p{i}|*".encode(), hide) for i in range(20_000)])
@@ -160,7 +160,7 @@ def test_an_owner_that_comes_back_knows_every_override_before_it_ranks(kafka: Ka
 
 def test_an_override_does_not_wait_behind_signals(kafka: KafkaLog) -> None:
     view = PostView(NAMES)
-    logs = CombinerLogs(Connection(kafka.environment), view, NAMES, (), kafka.partitions)
+    logs = CombinerLogs(Connection(kafka.environment), view, (), kafka.partitions)
     until(lambda: logs.is_restored, lambda: follow(logs))
     waiting = 30_000
     kafka.produce("signals.spam", [(b"p", encode(signal("p", n))) for n in range(waiting)])

@@ -25,7 +25,7 @@ def test_overrides_are_read_at_once_in_a_restore_and_every_5_ms_after_it(
     now_s, topics = 1.0, cast(Topics, {OVERRIDES: []})
     monkeypatch.setattr(combiner_logs, "time", SimpleNamespace(monotonic=lambda: now_s))
     monkeypatch.setattr(combiner_logs, "LogConsumer", lambda *_, **__: FakeLog(topics))
-    logs = CombinerLogs(cast(Connection, None), PostView(NAMES), NAMES, NAMES.all, 1)
+    logs = CombinerLogs(cast(Connection, None), PostView(NAMES), NAMES.all, 1)
 
     def read_one_more() -> int:
         offset = len(topics[OVERRIDES])
@@ -75,7 +75,7 @@ def test_a_rebalance_has_nothing_read_again_that_the_view_has(
     monkeypatch.setattr(combiner_logs, "LogConsumer", open_log)
     names = SignalNames(gates=("spam", "nsfw"), objectives=("quality",))
     made = ("spam", "nsfw")
-    logs = CombinerLogs(cast(Connection, None), PostView(names), names, made, 2)
+    logs = CombinerLogs(cast(Connection, None), PostView(names), made, 2)
     for topic in ("posts", *(f"signals.{name}" for name in names.all)):
         write(topic, 0, 3)
         write(topic, 1, 5)
