@@ -44,22 +44,16 @@ class PostEffects:
 
     def lift_posts(self, posts: Sequence[Post]) -> npt.NDArray[np.float64]:
         """Return what hour and author add to each post: (posts,) in log."""
-        hours = self.hours[hours_of_day(posts)]
-        return hours + self._of_authors(author_keys(posts)) if len(self.keys) else hours
+        return self.lift(hours_of_day(posts), author_keys(posts))
 
     def lift(self, hours: Hours, authors: AuthorKeys) -> npt.NDArray[np.float64]:
         """Return the same of (posts,) hours and authors."""
-        summed: npt.NDArray[np.float64] = self.hours[hours] + self._of_authors(authors)
-        return summed
-
-    def _of_authors(self, authors: AuthorKeys) -> npt.NDArray[np.float64]:
+        added: npt.NDArray[np.float64] = self.hours[hours]
         if not len(self.keys):
-            return np.zeros(len(authors))
+            return added
         places = np.minimum(np.searchsorted(self.keys, authors), len(self.keys) - 1)
-        found: npt.NDArray[np.float64] = np.where(
-            self.keys[places] == authors, self.authors[places], self.authors[-1]
-        )
-        return found
+        is_known = self.keys[places] == authors
+        return added + np.where(is_known, self.authors[places], self.authors[-1])
 
 
 def effect_arrays(effects: PostEffects | None) -> Arrays:
