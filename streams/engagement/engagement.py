@@ -75,14 +75,8 @@ class EngagementStep(ModelStep):
     def start(self, context: StepContext) -> None:
         super().start(context)
         self._environment = context.connection.environment
-        self._rescoring = Rescoring(
-            self.name,
-            None,
-            self._take_priors,
-            context,
-            partial(LogConsumer, context.connection),
-            rate=self._environment.rescore_rate,
-        )
+        open_log = partial(LogConsumer, context.connection)
+        self._rescoring = Rescoring(self.name, self._take_priors, context, open_log)
         self.swap(self._load())
         self._sample_limit = sample_limit(self._environment.feature_share)
         if self._sample_limit:

@@ -21,7 +21,7 @@ from feedmill.events.decode import decode_signal, encode
 from feedmill.events.errors import BadEvent
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
-from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
+from feedmill.events.signal import RULE_MODEL, Signal
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TEXT_BYTES, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
@@ -87,14 +87,14 @@ class Rescoring:
 
     Parameters
     ----------
-    name, names
-        The model, and the signals of the installation; None where nothing else than the model
-        decides its signal, so that none need be read.
+    name
+        The model.
     judge, rule
         Make signals: `judge` by the model, what rules and campaigns decided stays; `rule` by rules
-        and lists alone, only those that change.
-    rate
-        The most posts a second that the model judges again; 0: none ever.
+        and lists alone, only those that change.  Without `rule` nothing else than the model decides
+        its signal, so that none need be read.
+    context
+        Its environment says how many posts a second the model judges again at most; 0: none ever.
     open_log
         Makes the reader of `posts` and signals.
 
@@ -104,25 +104,22 @@ class Rescoring:
         Signals that were written, for the other steps; whoever hands them on empties it.
     """
 
-    def __init__(  # noqa: PLR0913 - given by name
+    def __init__(
         self,
         name: str,
-        names: SignalNames | None,
         judge: Judge,
         context: StepContext,
         open_log: Callable[[str], LogConsumer],
-        *,
-        rate: int,
-        rule: Judge = lambda *_: (),
+        rule: Judge | None = None,
     ) -> None:
         self.written: list[WrittenSignal] = []
         self._name = name
         self._topic = f"signals.{name}"
-        self._decode = None if names is None else partial(decode_signal, name, names)
+        self._decode = partial(decode_signal, name, context.connection.environment.signals)
         self._judge, self._rule = judge, rule
         self._context = context
         self._open_log = open_log
-        self._rate = rate
+        self._rate = context.connection.environment.rescore_rate
         self._allowed, self._allowed_at = 0.0, time.monotonic()
         self._log: LogConsumer | None = None
         self._model = NotedVersion(f"scored.{name}")
@@ -250,7 +247,7 @@ class Rescoring:
             self._rules.of.update(dict.fromkeys(behind, MIXED))
         if self._log is None:
             self._log = self._open_log(f"posts that {self._name} judges again")
-        if self._decode is not None:
+        if self._rule is not None:
             since_ms = self._context.clock.now_ms() - BACK_MS
             signals = [TopicPartition(self._topic, at.partition) for at in sources]
             self._log.add_since(dict.fromkeys(signals, since_ms))
@@ -316,7 +313,7 @@ class Rescoring:
     def _note_standing(self, standing: dict[bytes, Signal], record: Record) -> None:
         key, value = record.key or b"", record.value
         standing.pop(key, None)
-        if self._decode is None or not value or not any(part in value for part in _DECIDED):
+        if not value or not any(part in value for part in _DECIDED):
             return
         try:
             standing[key] = self._decode(key, value)
@@ -349,7 +346,7 @@ class Rescoring:
             signal if signal is not None and signal.post_offset == record.offset else None
             for signal, (record, _) in zip(found, taken, strict=True)
         ]
-        judge = self._judge if now.by_model else self._rule
+        judge = self._judge if now.by_model or self._rule is None else self._rule
         signals = judge([r for r, _ in taken], [post for _, post in taken], standing)
         for signal in signals:
             owner = TopicPartition("posts", self._partition_of(signal.post_id))

@@ -105,16 +105,8 @@ class TextModelStep(CanaryStep):
 
     def start(self, context: StepContext) -> None:
         super().start(context)
-        environment = context.connection.environment
-        self.rescoring = Rescoring(
-            self.name,
-            environment.signals,
-            self.judge_again,
-            context,
-            partial(LogConsumer, context.connection),
-            rate=environment.rescore_rate,
-            rule=self.rule_again,
-        )
+        open_log = partial(LogConsumer, context.connection)
+        self.rescoring = Rescoring(self.name, self.judge_again, context, open_log, self.rule_again)
         self.swap(self._load())
         # The first call is ten times as slow as the next; let no post wait for it.  A model that
         # raises even here harms nothing but its own signal.

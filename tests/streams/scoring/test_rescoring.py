@@ -17,6 +17,7 @@ from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.scoring import rescoring
 from feedmill.streams.scoring.rescoring import Rescoring
+from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.decoding import decode_work
 from feedmill.streams.worker.step import LatestEvent, Trial, WorkBatch
 
@@ -39,20 +40,15 @@ class Model:
         self.is_tried = False
         self.texts: dict[str, str] = {}
         context: Any = SimpleNamespace(
+            connection=SimpleNamespace(environment=Environment(rescore_rate=rate)),
             partitions=1,
             poisoned={0: self.poison},
             try_posts=self.try_posts,
             clock=SimpleNamespace(now_ms=lambda: NOW_MS),
             metrics=Metrics("spam", "one").of_stage("spam"),
         )
-        self.rescoring = Rescoring(
-            "spam",
-            SignalNames(),
-            self.judge,
-            context,
-            FakeLog(self.topics).open,
-            rate=rate,
-        )
+        open_log = FakeLog(self.topics).open
+        self.rescoring = Rescoring("spam", self.judge, context, open_log, lambda *_: ())
         self.rescoring.follow(self.version)
 
     def try_posts(self, source: TopicPartition, records: Sequence[Record]) -> Trial | None:
