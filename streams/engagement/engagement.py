@@ -109,24 +109,18 @@ class EngagementStep(ModelStep):
         for partition in change.gained:
             source = TopicPartition("engagements", partition)
             start, end = change.starts.get(source, 0), change.ends.get(source, 0)
-            state = self._restore.begin(partition, self._new_state(), start, end)
+            state = self._restore.begin(partition, PartitionState(self._environment), start, end)
             self._states[partition] = state
             self._ends[partition] = change.ends.get(TopicPartition("posts", partition), 0), end
         self._rescoring.assigned(change)
 
     def prepare(self, likely: AssignmentChange) -> None:
         for partition in self._restore.unknown(likely.gained):
-            self._restore.read_ahead(partition, self._new_state())
+            self._restore.read_ahead(partition, PartitionState(self._environment))
 
     @property
     def may_join(self) -> bool:
         return self._restore.is_ahead()
-
-    def _new_state(self) -> PartitionState:
-        environment = self._environment
-        return PartitionState(
-            environment.user_window, environment.examination, environment.burst_reactions
-        )
 
     def never_was(self, partition: int, post_id: str) -> bool:
         return not self._states[partition].has(post_id)

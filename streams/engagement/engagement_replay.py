@@ -63,9 +63,7 @@ class EngagementReplay:
         self.first_ms = self.last_ms = 0
         self.compared = 0
         self.differing: list[str] = []
-        self._state = PartitionState(
-            environment.user_window, environment.examination, environment.burst_reactions
-        )
+        self._state = PartitionState(environment)
         self._examination = environment.examination
         self._wait_ms = wait_ms
         self._posts: deque[tuple[Record, Post | Deletion, int]] = deque()

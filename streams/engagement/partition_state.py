@@ -39,6 +39,7 @@ Uncounted = Literal[Repetition, "damped", "stranger"]
 _STRANGER: dict[str, AccountKind] = {"hide": "stranger hide", "report": "stranger report"}
 _TIDY_EVERY = 1_000
 _NO_ROW = -1
+_USUAL = Environment()
 
 
 class PostSource(NamedTuple):
@@ -80,20 +81,15 @@ class PartitionState:
     """
 
     def __init__(
-        self,
-        user_window: int = Environment.user_window,
-        examination: Sequence[float] = Environment.examination,
-        burst_reactions: int = Environment.burst_reactions,
-        *,
-        most_unknown: int = MOST_UNKNOWN,
+        self, environment: Environment = _USUAL, *, most_unknown: int = MOST_UNKNOWN
     ) -> None:
         self.changed: dict[str, PostState] = {}
         self.retold: set[str] = set()
         self.furthest = NO_OFFSET
         self.damped: dict[str, dict[EngagementKind, int]] = {}
-        self._repeated = RepeatedEngagements(user_window)
-        self._bursts = BurstDamping(burst_reactions)
-        self._examination = examination
+        self._repeated = RepeatedEngagements(environment.user_window)
+        self._bursts = BurstDamping(environment.burst_reactions)
+        self._examination = environment.examination
         self._most_unknown = most_unknown
         self._unknown: dict[str, None] = {}  # in the order in which they came
         self._forgotten: list[str] = []

@@ -77,7 +77,8 @@ def test_a_row_knows_what_the_step_had_counted_just_before() -> None:
     posts = [post(f"p{i}", log[0][0].timestamp) for i in range(5)]
     rows, _ = replayed(log, posts, user_window=1_000, burst_reactions=3)
     # The step takes the same log in cycles of any size.
-    state, random, done = PartitionState(1_000, (), 3), Random(4), 0
+    state = PartitionState(Environment(user_window=1_000, burst_reactions=3))
+    random, done = Random(4), 0
     met: set[tuple[str, str]] = set()
     expected = []
     for number, (_, one) in enumerate(log):

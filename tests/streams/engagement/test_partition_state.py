@@ -20,6 +20,7 @@ from feedmill.streams.engagement.packed_states import (
     encode_state,
 )
 from feedmill.streams.engagement.partition_state import PartitionState, PostSource, Uncounted
+from feedmill.streams.settings.environment import Environment
 
 # So short that users are forgotten within a drawn log.
 USER_WINDOW = 30
@@ -33,7 +34,7 @@ def encoded(state: PartitionState, log: list[Event]) -> dict[str, bytes]:
 
 def undisturbed(log: list[Event]) -> tuple[dict[str, bytes], dict[int, Uncounted]]:
     """Each post's state, and by offset why it does not count."""
-    state = PartitionState(USER_WINDOW)
+    state = PartitionState(Environment(user_window=USER_WINDOW))
     take_posts(state)
     reasons = state.count(log)
     state.pack()
@@ -64,7 +65,7 @@ class Partition:
         self.counters: list[Record] = []
         self.committed = 0
         self.late: list[Record] = []  # of a paused owner, written after its successor's
-        first = PartitionState(USER_WINDOW)
+        first = PartitionState(Environment(user_window=USER_WINDOW))
         take_posts(first)
         self.write([*first.changed.values()])
 
@@ -92,7 +93,7 @@ class Partition:
 
     def own(self, reasons: dict[int, Uncounted], *, to_end: bool) -> PartitionState:
         """Take the partition over, go on from the committed offset, crash somewhere."""
-        state = PartitionState(USER_WINDOW)
+        state = PartitionState(Environment(user_window=USER_WINDOW))
         assert state.restore(self.compacted()) == 0
         state.note(needed_before(self.log, self.committed, state))
         todo = [one for one in self.log if one[0].offset >= self.committed]
@@ -243,7 +244,7 @@ def test_posts_that_nobody_touches_are_forgotten_some_rows_at_a_time() -> None:
 
 
 def test_a_later_version_of_a_post_holds_and_keeps_its_counts() -> None:
-    state = PartitionState(USER_WINDOW)
+    state = PartitionState(Environment(user_window=USER_WINDOW))
     for counted, (post_offset, prior) in enumerate(((7, 0.25), (9, 0.5), (8, 0.75))):
         state.take_post("p", post_offset, prior, START_MS + post_offset)
         like(state, "p", counted)
