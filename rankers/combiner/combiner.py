@@ -66,7 +66,7 @@ class Combiner:
         self.view = PostView(names)
         self._policies = PolicyCache(self.view)
         self._pending = PendingWrites(len(names.all) + 1, self.view.ids, shards)
-        self._live = LiveFeeds(self.view, self._policies, self._pending, self.settings, shards)
+        self._live = LiveFeeds(self._policies, self._pending, self.settings, shards)
         self._policies.finish()  # there are no posts
         self._default = self._live.default
         self._window_ms = self._live.longest_window_ms

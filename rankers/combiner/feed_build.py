@@ -8,10 +8,8 @@ import numpy as np
 
 from feedmill.events.feeds import FEED_PATTERNS
 from feedmill.rankers.combiner.columns import NO_POST, Rows
-from feedmill.rankers.combiner.feed_scores import PolicyCache
 from feedmill.rankers.combiner.feed_set import FeedSet
 from feedmill.rankers.combiner.positions import Positions, runs
-from feedmill.rankers.combiner.view import PostView
 
 # Rows that are scored at once, and rows whose feeds are ranked together: with more of them each
 # feed has more to do at once, which numpy does better.
@@ -36,20 +34,15 @@ class FeedBuild:
 
     Parameters
     ----------
-    view, policies
-        Of which posts, and where decisions and scores are filled.
     feeds
         The set that takes the new rankings; unless it is closed, posts may make feeds on demand.
     names
         The feeds that are made whether they have posts or not.
     """
 
-    def __init__(
-        self, view: PostView, policies: PolicyCache, feeds: FeedSet, names: Iterable[str]
-    ) -> None:
+    def __init__(self, feeds: FeedSet, names: Iterable[str]) -> None:
         self.next = feeds
-        self._view = view
-        self._policies = policies
+        self._view, self._policies = feeds.view, feeds.policies
         self._now_ms = 0
         self._parts = self._run(tuple(names))
 

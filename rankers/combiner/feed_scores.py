@@ -88,7 +88,7 @@ class PolicyCache:
     """
 
     def __init__(self, view: PostView) -> None:
-        self._view = view
+        self.view = view
         self._decisions: dict[bytes, GateDecisions] = {}
         self._scores: dict[bytes, FeedScores] = {}
         self._new_decisions: list[GateDecisions] = []
@@ -111,7 +111,7 @@ class PolicyCache:
         key = _key_of(policy)
         scores = self._scores.get(key)
         if scores is None:
-            scores = FeedScores(self._view, policy.weights, self.decisions(policy.gates))
+            scores = FeedScores(self.view, policy.weights, self.decisions(policy.gates))
             self._scores[key] = scores
             self._new_scores.append(scores)
         return scores
@@ -121,7 +121,7 @@ class PolicyCache:
         key = _encode(dict[str, Any](gates))
         decisions = self._decisions.get(key)
         if decisions is None:
-            decisions = self._decisions[key] = GateDecisions(self._view, gates)
+            decisions = self._decisions[key] = GateDecisions(self.view, gates)
             self._new_decisions.append(decisions)
         return decisions
 
@@ -150,7 +150,7 @@ class PolicyCache:
             scores.grow()
         for place, row in enumerate(rows.tolist()):
             # Read once for all policies.
-            created_ms, values = self._view.post.created_ms.item(row), dict[str, float]()
+            created_ms, values = self.view.post.created_ms.item(row), dict[str, float]()
             for scores in self._scores.values():
                 if scores.update_one(row, created_ms, values):
                     are_shown[place] = True

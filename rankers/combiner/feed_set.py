@@ -18,7 +18,6 @@ from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.feed_places import FeedAuthors, FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import FeedScores, PolicyCache
-from feedmill.rankers.combiner.view import PostView
 
 # Of so many posts that leave the window at once it takes some milliseconds.
 _DROPPED_ROWS = 1024
@@ -29,8 +28,8 @@ class FeedSet:
 
     Parameters
     ----------
-    view, policies
-        Shared by all sets.
+    policies
+        The scores of all posts; shared by all sets.
     settings, matcher
         What the feeds follow.
     concerns
@@ -38,7 +37,9 @@ class FeedSet:
 
     Attributes
     ----------
-    settings, matcher
+    view
+        The posts.
+    policies, settings, matcher
         As given.
     feeds
         The rankings.
@@ -50,7 +51,6 @@ class FeedSet:
 
     def __init__(
         self,
-        view: PostView,
         policies: PolicyCache,
         settings: Settings,
         matcher: FeedMatcher,
@@ -61,8 +61,8 @@ class FeedSet:
         self.feeds: dict[str, FeedRanking] = {}
         self.places = FeedPlaces(matcher.places())
         self.is_closed = False
-        self._view = view
-        self._policies = policies
+        self.view = policies.view
+        self.policies = policies
         self._concerns = concerns
         self._of_group: dict[int, tuple[str, ...]] = {}
         # How many feeds on demand there are of a pattern in a shard.
@@ -70,12 +70,12 @@ class FeedSet:
 
     def new(self, name: str) -> FeedRanking:
         """A ranking without posts."""
-        scores = self._policies.scores(self.settings, name)
+        scores = self.policies.scores(self.settings, name)
         spec, running = self.matcher.spec_of(name), self.settings.running.get(name)
         if running is None:
-            return FeedRanking(self._view, name, spec, scores)
-        arms = arm_scores(self._policies, running)
-        return ArmedFeed(self._view, name, spec, scores, running.info(), arms)
+            return FeedRanking(self.view, name, spec, scores)
+        arms = arm_scores(self.policies, running)
+        return ArmedFeed(self.view, name, spec, scores, running.info(), arms)
 
     def put(self, feed: FeedRanking) -> None:
         """Have a feed in the set, in the place of one of its name."""
@@ -118,7 +118,7 @@ class FeedSet:
 
     def feeds_of(self, group: int) -> tuple[str, ...]:
         """The names of the feeds of this set, there or not, that take posts of a group."""
-        groups = self._view.groups.values
+        groups = self.view.groups.values
         if self._concerns is None:
             return self.matcher.feeds_of(group, groups)
         names = self._of_group.get(group)
@@ -173,7 +173,7 @@ class FeedSet:
         """The feed, made if a post is shown in it for the first time and there is a place."""
         if self.is_closed or not self.matcher.is_on_demand(name) or self.places.are_short(name):
             return None
-        shown = rows[self._policies.scores(self.settings, name).score.values[rows] > -np.inf]
+        shown = rows[self.policies.scores(self.settings, name).score.values[rows] > -np.inf]
         if not len(shown):
             return None
         # A list that begins with the first post that is shown has them all.
@@ -187,7 +187,7 @@ class FeedSet:
 
     def begin_count(self, pattern: str) -> None:
         """Count the authors of a pattern's feeds from here on; all rows are to be counted."""
-        feeds_of, values = self.matcher.on_demand_of, self._view.groups.values
+        feeds_of, values = self.matcher.on_demand_of, self.view.groups.values
         self.places.counts[pattern] = FeedAuthors(lambda group: feeds_of(pattern, group, values))
 
     def shown_rows(self, part: slice) -> Rows:
@@ -195,17 +195,15 @@ class FeedSet:
 
         All posts must be up to date in scores.
         """
-        rows = np.flatnonzero(self._view.post.group[part] >= 0) + part.start
+        rows = np.flatnonzero(self.view.post.group[part] >= 0) + part.start
         names = own_policies(self.settings, self.matcher)
-        shown = [
-            self._policies.scores(self.settings, n).score.values[rows] > -np.inf for n in names
-        ]
+        shown = [self.policies.scores(self.settings, n).score.values[rows] > -np.inf for n in names]
         shown_rows: Rows = rows[np.logical_or.reduce(shown)].astype(np.int32)
         return shown_rows
 
     def count(self, rows: Sequence[int], groups: Sequence[int], now_ms: int) -> None:
         """Count the authors of these rows, up to date in scores, in the feeds that show them."""
-        view = self._view
+        view = self.view
         created_ms, author = view.post.created_ms.item, view.post.author.item
         for pattern, authors in self.places.counts.items():
             authors.grow(view.capacity, view.authors.bound)
@@ -219,7 +217,7 @@ class FeedSet:
         """In which of these feeds a post is shown, a bit each."""
         shown = 0
         for place, name in enumerate(names):
-            scores = self._policies.scores(self.settings, name)
+            scores = self.policies.scores(self.settings, name)
             shown |= (scores.score.values.item(row) > -np.inf) << place
         return shown
 
@@ -227,7 +225,7 @@ class FeedSet:
         """Count posts no more that left the windows, some at a time."""
         for pattern, authors in self.places.counts.items():
             cutoff_ms = now_ms - self.matcher.window_ms(pattern)
-            old = authors.counted_before(self._view.post.created_ms, cutoff_ms)
+            old = authors.counted_before(self.view.post.created_ms, cutoff_ms)
             for row in old[:_DROPPED_ROWS]:
                 authors.count(row, -1, -1, 0)
 

@@ -18,7 +18,6 @@ from feedmill.rankers.combiner.feed_scores import FeedScores, PolicyCache
 from feedmill.rankers.combiner.feed_set import FeedSet, arm_scores, own_policies
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.pending_writes import PendingWrites
-from feedmill.rankers.combiner.view import PostView
 
 # Says whether the caller has time for more; asked after every millisecond or so of work.
 HasTime = Callable[[], bool]
@@ -46,13 +45,11 @@ class LiveFeeds:
 
     def __init__(
         self,
-        view: PostView,
         policies: PolicyCache,
         pending: PendingWrites,
         settings: Settings,
         shards: AbstractSet[int] = ALL_SHARDS,
     ) -> None:
-        self._view = view
         self._policies = policies
         self._pending = pending
         self._target, self._shards = settings, shards
@@ -66,7 +63,7 @@ class LiveFeeds:
         self._now_ms = 0
         self._lost: list[FeedRanking] = []
         matcher = FeedMatcher(settings, shards)
-        self._set = FeedSet(view, policies, settings, matcher)
+        self._set = FeedSet(policies, settings, matcher)
         self._policies.scores(settings, "")
         self.default = self._default_decisions()
         for name in self._set.matcher.named:
@@ -306,11 +303,11 @@ class LiveFeeds:
     ) -> FeedBuild:
         unchanged = frozenset(looked_at) - names
         concerns = (lambda name: name not in unchanged) if discovers else names.__contains__
-        feeds = FeedSet(self._view, self._policies, settings, matcher, concerns)
+        feeds = FeedSet(self._policies, settings, matcher, concerns)
         # Feeds are made with places of their own, unless all that is made has one.
         feeds.is_closed = not discovers
         self._short -= names
-        return FeedBuild(self._view, self._policies, feeds, names)
+        return FeedBuild(feeds, names)
 
     def _finish(self, made: FeedSet) -> Iterator[None]:
         """Put the new rankings in the place of the old ones."""

@@ -26,10 +26,8 @@ def rank_feed(view: PostView, settings: Settings, feed: str, now_ms: int) -> Fee
     is.  The settings must know the feed
     (`Settings.feed_of`).  The view stays as it is, and other rankings of it too.
     """
-    policies = PolicyCache(view)
-    feeds = _feed_set(view, policies, replace(settings, experiments={}), feed)
-    _go_over_all(FeedBuild(view, policies, feeds, [feed]), now_ms)
-    return feeds.feeds[feed]
+    made = _make(PolicyCache(view), replace(settings, experiments={}), feed, now_ms)
+    return made.feeds[feed]
 
 
 def candidates(view: PostView, settings: Settings, feed: str, now_ms: int) -> Rows:
@@ -47,18 +45,15 @@ def decide_all(view: PostView, gates: Mapping[str, GatePolicy], now_ms: int) -> 
     """Decide all posts of a view under a policy, overrides included."""
     policies = PolicyCache(view)
     decisions = policies.decisions(gates)
-    feeds = _feed_set(view, policies, Settings(names=view.names), "")
-    _go_over_all(FeedBuild(view, policies, feeds, ()), now_ms)
+    _make(policies, Settings(names=view.names), "", now_ms)
     return decisions
 
 
-def _feed_set(view: PostView, policies: PolicyCache, settings: Settings, feed: str) -> FeedSet:
-    matcher = FeedMatcher(settings)
-    feeds = FeedSet(view, policies, settings, matcher, feed.__eq__)
+def _make(policies: PolicyCache, settings: Settings, feed: str, now_ms: int) -> FeedSet:
+    """Go over all posts, and make one feed, or none for ""."""
+    feeds = FeedSet(policies, settings, FeedMatcher(settings), feed.__eq__)
     feeds.is_closed = True
-    return feeds
-
-
-def _go_over_all(build: FeedBuild, now_ms: int) -> None:
+    build = FeedBuild(feeds, [feed] if feed else ())
     while build.work(now_ms):
         pass
+    return feeds
