@@ -134,7 +134,7 @@ def in_view(posts: int) -> None:
     settings = Settings(NAMES)
     decisions = GateDecisions(view, settings.gates_of(""))
     decisions.update(slice(0, view.capacity), at_ms)
-    scores = FeedScores(view, settings.weights_of(""), decisions)
+    scores = FeedScores(settings.weights_of(""), decisions)
     scores.update(slice(0, view.capacity))
     scored = resident_bytes() - before
     records = posts * (1 + len(WRITTEN))

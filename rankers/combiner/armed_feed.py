@@ -12,7 +12,6 @@ from feedmill.rankers.combiner.changes import FeedChange
 from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import FeedScores
-from feedmill.rankers.combiner.view import PostView
 
 
 class ArmedFeed(FeedRanking):
@@ -23,7 +22,7 @@ class ArmedFeed(FeedRanking):
 
     Parameters
     ----------
-    view, name, spec, scores
+    name, spec, scores
         As of any feed.
     experiment
         What `:info` of the feed says of it.
@@ -33,18 +32,16 @@ class ArmedFeed(FeedRanking):
 
     def __init__(
         self,
-        view: PostView,
         name: str,
         spec: FeedSpec,
         scores: FeedScores,
         experiment: str,
         arms: Mapping[str, FeedScores],
     ) -> None:
-        super().__init__(view, name, spec, scores)
+        super().__init__(name, spec, scores)
         self.experiment = experiment
         self._arms = {
-            arm: None if own is scores else FeedRanking(view, arm, spec, own)
-            for arm, own in arms.items()
+            arm: None if own is scores else FeedRanking(arm, spec, own) for arm, own in arms.items()
         }
         self._others = tuple(arm for arm in self._arms.values() if arm is not None)
 

@@ -12,7 +12,6 @@ from feedmill.rankers.combiner.changes import FeedChange
 from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.ranked_list import Move, RankedList
-from feedmill.rankers.combiner.view import PostView
 from feedmill.rankers.score import HOUR_MS
 
 
@@ -33,7 +32,8 @@ class FeedRanking:
 
     experiment = ""
 
-    def __init__(self, view: PostView, name: str, spec: FeedSpec, scores: FeedScores) -> None:
+    def __init__(self, name: str, spec: FeedSpec, scores: FeedScores) -> None:
+        view = scores.view
         self.name = name
         self.spec = spec
         self.scores = scores

@@ -34,22 +34,22 @@ class FeedScores:
 
     Attributes
     ----------
-    weights, gates
-        The weighting, and the decisions under the policy.
+    view, weights, gates
+        The posts, the weighting, and the decisions under the policy.
     score
         By row, ``-inf`` where the post is not shown; it grows at an update.
     """
 
-    def __init__(self, view: PostView, weights: Weights, gates: GateDecisions) -> None:
+    def __init__(self, weights: Weights, gates: GateDecisions) -> None:
+        self.view = view = gates.view
         self.weights = weights
         self.gates = gates
         self.score = MappedColumn(np.float64, -np.inf)
         self.score.grow(view.capacity, is_filled=False)  # `update` fills all rows in parts
-        self._view = view
 
     def update(self, rows: RowSelection) -> Flags:
         """Score these rows anew, decided before; whether each is shown now, or was."""
-        view = self._view
+        view = self.view
         self.grow()
         values = {name: view.signals[name].value.values[rows] for name in self.weights.signals}
         created_ms = view.post.created_ms[rows]
@@ -68,7 +68,7 @@ class FeedScores:
         if self.gates.code.cells[row] <= DEMOTE:
             for name in self.weights.signals:
                 if name not in values:
-                    values[name] = self._view.signals[name].value.cells[row]
+                    values[name] = self.view.signals[name].value.cells[row]
             factor = self.gates.factor.cells[row]
             total = score_of(self.weights, values, factor, created_ms)
         self.score.cells[row] = total
@@ -77,7 +77,7 @@ class FeedScores:
     def grow(self) -> None:
         """Make room for all rows of the view."""
         self.gates.grow()
-        self.score.grow(self._view.capacity)
+        self.score.grow(self.view.capacity)
 
 
 class PolicyCache:
@@ -111,7 +111,7 @@ class PolicyCache:
         key = _key_of(policy)
         scores = self._scores.get(key)
         if scores is None:
-            scores = FeedScores(self.view, policy.weights, self.decisions(policy.gates))
+            scores = FeedScores(policy.weights, self.decisions(policy.gates))
             self._scores[key] = scores
             self._new_scores.append(scores)
         return scores

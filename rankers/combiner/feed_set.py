@@ -73,9 +73,9 @@ class FeedSet:
         scores = self.policies.scores(self.settings, name)
         spec, running = self.matcher.spec_of(name), self.settings.running.get(name)
         if running is None:
-            return FeedRanking(self.view, name, spec, scores)
+            return FeedRanking(name, spec, scores)
         arms = arm_scores(self.policies, running)
-        return ArmedFeed(self.view, name, spec, scores, running.info(), arms)
+        return ArmedFeed(name, spec, scores, running.info(), arms)
 
     def put(self, feed: FeedRanking) -> None:
         """Have a feed in the set, in the place of one of its name."""

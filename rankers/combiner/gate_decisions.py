@@ -38,8 +38,8 @@ class GateDecisions:
 
     Attributes
     ----------
-    gates
-        The policy.
+    view, gates
+        The posts, and the policy.
     has_open_gate
         Whether some required gate lets posts pass without its verdict after a grace.
     code, factor
@@ -53,7 +53,7 @@ class GateDecisions:
         self.has_open_gate = bool(self._open_gates)
         self.code = MappedColumn(np.uint8, ABSENT)
         self.factor = MappedColumn(np.float64, 1.0)
-        self._view = view
+        self.view = view
         self._counts = [0] * len(DECISIONS)
         self.factor.grow(view.capacity, is_filled=False)  # `update` fills all rows in parts
         self.grow()
@@ -65,7 +65,7 @@ class GateDecisions:
 
     def update(self, rows: RowSelection, now_ms: int) -> None:
         """Decide these rows anew; those of a slice without overrides."""
-        view = self._view
+        view = self.view
         self.grow()
         if not isinstance(rows, slice) and len(rows) < _MANY_FROM:
             self._decide_each(rows, now_ms)
@@ -89,8 +89,8 @@ class GateDecisions:
 
     def grow(self) -> None:
         """Make room for all rows of the view."""
-        self.code.grow(self._view.capacity)
-        self.factor.grow(self._view.capacity)
+        self.code.grow(self.view.capacity)
+        self.factor.grow(self.view.capacity)
 
     def holds(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Whether these rows, decided before, wait for a verdict."""
@@ -100,7 +100,7 @@ class GateDecisions:
     def grace_ended(self, part: slice, since_ms: int, now_ms: int) -> npt.NDArray[np.int32]:
         """Held rows of a part for which some open gate's grace ended in (since_ms, now_ms]."""
         held: npt.NDArray[np.intp] = np.flatnonzero(self.code.values[part] == HOLD) + part.start
-        arrived_ms = self._view.post.arrived_ms[held]
+        arrived_ms = self.view.post.arrived_ms[held]
         ended = np.zeros(len(held), bool)
         for gate in self._open_gates:
             end_ms = arrived_ms + grace_ms(gate)
@@ -109,7 +109,7 @@ class GateDecisions:
 
     def _decide_each(self, rows: npt.NDArray[np.int32], now_ms: int) -> None:
         """Decide rows one by one, with overrides."""
-        view = self._view
+        view = self.view
         for row in rows.tolist():
             code, factor = ABSENT, 1.0
             if view.post.offset.item(row) != NO_POST:

@@ -29,7 +29,7 @@ def test_one_row_is_scored_as_many_are(half_life_hours: float | None, quality: f
     decisions = GateDecisions(view, gates)
     objectives, costs = {"quality": quality, "engagement": 0.3}, {"grumble": 1.3}
     weights = Weights(objectives, SCALE, half_life_hours, costs=costs)
-    together, apart = FeedScores(view, weights, decisions), FeedScores(view, weights, decisions)
+    together, apart = FeedScores(weights, decisions), FeedScores(weights, decisions)
     rows = np.arange(POSTS, dtype=np.int32)
     # New columns of millions of rows are left to `update`, which comes in parts.
     assert not np.isneginf(together.score.values).any()
