@@ -217,34 +217,32 @@ class BatchWriter:
 
     def write(self, batch: WriteBatch, report: WriteReport) -> int:
         """Write a batch; returns how many of its changes Redis does not show."""
-        now_s = self._clock_s()
-        trip = RoundTrip(report)
-        feeds = self._put_on_index(trip, batch, now_s)
+        trip = RoundTrip(report, self._clock_s())
+        feeds = self._put_on_index(trip, batch)
         if batch.feeds_first:
-            self._feeds.add(trip, feeds, batch, now_s)
-            self._posts.add(trip, batch, now_s)
+            self._feeds.add(trip, feeds, batch)
+            self._posts.add(trip, batch)
         else:
             # A reader of a feed finds what it shows: also where they are on two servers.
-            self._posts.add(trip, batch, now_s)
+            self._posts.add(trip, batch)
             trip.begin_wave()
-            self._feeds.add(trip, feeds, batch, now_s)
-        self._feeds.add_removals(trip, batch, now_s)
-        self._add_announcements(trip, now_s)
+            self._feeds.add(trip, feeds, batch)
+        self._feeds.add_removals(trip, batch)
+        self._add_announcements(trip)
         self._make(trip)
         self._take_off_index(report)
         return trip.unwritten
 
     def tend(self, report: WriteReport) -> None:
         """Do what is due: look for a flush, report retries, repeat removals, announce changes."""
-        now_s = self._clock_s()
-        trip = RoundTrip(report)
-        self._feeds.retry(trip, now_s)
-        self._posts.retry(trip, now_s)
-        is_check_due = now_s >= self._checked_s + CHECK_EVERY_S
+        trip = RoundTrip(report, self._clock_s())
+        self._feeds.retry(trip)
+        self._posts.retry(trip)
+        is_check_due = trip.now_s >= self._checked_s + CHECK_EVERY_S
         if is_check_due:
-            self._checked_s = now_s
+            self._checked_s = trip.now_s
             trip.add_many(self._index.size_commands(), self._index.counted)
-        self._add_announcements(trip, now_s)
+        self._add_announcements(trip)
         if trip.commands:
             self._make(trip)
         is_read_due = self._index.is_long or self._is_index_unread
@@ -282,10 +280,10 @@ class BatchWriter:
         """Disconnect."""
         self._pipeline.close()
 
-    def _add_announcements(self, trip: RoundTrip, now_s: float) -> None:
-        for command in self._announcements.take_due(now_s):
+    def _add_announcements(self, trip: RoundTrip) -> None:
+        for command in self._announcements.take_due(trip.now_s):
             trip.add(command, trip.count_error)
-        self._announcements.forget_old(now_s)
+        self._announcements.forget_old(trip.now_s)
 
     def _make(self, trip: RoundTrip) -> None:
         trip.answered(self._exchange(trip.commands, trip.report, trip.waves))
@@ -328,9 +326,7 @@ class BatchWriter:
             for i, answer in zip(missed, again[len(loading) :], strict=True):
                 answers[i] = answer
 
-    def _put_on_index(
-        self, trip: RoundTrip, batch: WriteBatch, now_s: float
-    ) -> Sequence[FeedChange]:
+    def _put_on_index(self, trip: RoundTrip, batch: WriteBatch) -> Sequence[FeedChange]:
         """Put new feeds on the index; returns the changes of feeds that may be written."""
         whole = _whole_feeds(batch)
         if not whole:
@@ -346,12 +342,12 @@ class BatchWriter:
             self._index.added(missing)
             return batch.feeds
         for feed in missing:
-            self._feeds.failed(trip, feed, answer, now_s)
+            self._feeds.failed(trip, feed, answer)
         return [change for change in batch.feeds if change.feed not in missing]
 
     def _read_index(self, report: WriteReport) -> None:
         """Report which feeds exist; where Redis does not answer, the next time."""
-        trip = RoundTrip(report)
+        trip = RoundTrip(report, self._clock_s())
 
         def listed(answers: Sequence[Any]) -> None:
             for answer in answers:

@@ -128,9 +128,7 @@ class FeedWrites:
         self._announcements = announcements
         self._removals: dict[str, _Removal] = {}  # those that failed
 
-    def add(
-        self, trip: RoundTrip, feeds: Sequence[FeedChange], batch: WriteBatch, now_s: float
-    ) -> None:
+    def add(self, trip: RoundTrip, feeds: Sequence[FeedChange], batch: WriteBatch) -> None:
         """Add these feeds of a batch to a round trip."""
         for change in feeds:
             token, is_held = batch.token_of(change.feed), change.feed in self.retries
@@ -142,30 +140,30 @@ class FeedWrites:
             else:
                 trip.unwritten += 1
                 continue
-            trip.add(command, partial(self._answered, trip, change, batch.now_ms, now_s))
+            trip.add(command, partial(self._answered, trip, change, batch.now_ms))
 
-    def add_removals(self, trip: RoundTrip, batch: WriteBatch, now_s: float) -> None:
+    def add_removals(self, trip: RoundTrip, batch: WriteBatch) -> None:
         """Add the removals of feeds of a batch to a round trip."""
         for feed in batch.removed_feeds:
             ended = batch.ended.get(feed, ())
             removal = _Removal(feed, batch.token_of(feed), batch.now_ms, ended)
-            self._add_removal(trip, removal, now_s)
+            self._add_removal(trip, removal)
 
-    def retry(self, trip: RoundTrip, now_s: float) -> None:
+    def retry(self, trip: RoundTrip) -> None:
         """Repeat the removals that are due; report what else is to be written again."""
-        for feed in self.retries.take_due(now_s):
+        for feed in self.retries.take_due(trip.now_s):
             removal = self._removals.get(feed)
             if removal is None:
                 trip.report.rewrite_feeds.add(feed)
             else:
-                self._add_removal(trip, removal, now_s)
+                self._add_removal(trip, removal)
 
-    def failed(self, trip: RoundTrip, feed: str, error: redis.RedisError, now_s: float) -> None:
+    def failed(self, trip: RoundTrip, feed: str, error: redis.RedisError) -> None:
         """A feed could not be written."""
         trip.count_error(error)
         trip.unwritten += 1
         self._known.pop(feed, None)
-        self.retries.failed(feed, now_s, at_once=is_of_the_server(error))
+        self.retries.failed(feed, trip.now_s, at_once=is_of_the_server(error))
 
     def forget_all(self) -> None:
         """Redis was flushed: there is nothing to remove, and all is written again anyhow."""
@@ -217,17 +215,15 @@ class FeedWrites:
             names += (keys.feed(feed, arm), keys.info(feed, arm), keys.feed_copy(feed, arm))
         return WRITE_FEED.call([*names, keys.feed_tombstone(feed)], arguments)
 
-    def _answered(
-        self, trip: RoundTrip, change: FeedChange, now_ms: int, now_s: float, answer: Any
-    ) -> None:
+    def _answered(self, trip: RoundTrip, change: FeedChange, now_ms: int, answer: Any) -> None:
         feed, report = change.feed, trip.report
         if isinstance(answer, redis.RedisError):
-            self.failed(trip, feed, answer, now_s)
+            self.failed(trip, feed, answer)
             return
         status, version = answer
         if status in (_WRITTEN, _SHRUNK) and not change.is_renewal:
             announced = FeedVersion(version, change.config_offset, now_ms)
-            self._announcements.add(feed, announced, now_s)
+            self._announcements.add(feed, announced, trip.now_s)
         if status == _WRITTEN:
             self.retries.succeeded(feed)
             self._known[feed] = _Known(version, [one.size for one in change.lists])
@@ -237,7 +233,7 @@ class FeedWrites:
         trip.unwritten += 1
         self._known.pop(feed, None)
         if status == _SHRUNK:
-            self._shrunk(trip, change, now_s)
+            self._shrunk(trip, change)
             return
         self.retries.succeeded(feed)
         if status == _NOT_THERE:
@@ -245,25 +241,23 @@ class FeedWrites:
         else:
             report.refuse_feed(feed, -status)
 
-    def _shrunk(self, trip: RoundTrip, change: FeedChange, now_s: float) -> None:
+    def _shrunk(self, trip: RoundTrip, change: FeedChange) -> None:
         was_asked_for = change.feed in self.retries and not change.whole
         if not was_asked_for:
             trip.report.errors[OUT_OF_MEMORY] += 1
-            self.retries.failed(change.feed, now_s)
+            self.retries.failed(change.feed, trip.now_s)
 
-    def _add_removal(self, trip: RoundTrip, removal: _Removal, now_s: float) -> None:
+    def _add_removal(self, trip: RoundTrip, removal: _Removal) -> None:
         feed, token, now_ms, ended = removal
         keys = [self._keys.feed(feed), self._keys.info(feed), self._keys.feed_tombstone(feed)]
         command = REMOVE_FEED.call(keys, [token, now_ms, TOMBSTONE_MS, *ended])
-        trip.add(command, partial(self._removal_answered, trip, removal, now_s))
+        trip.add(command, partial(self._removal_answered, trip, removal))
 
-    def _removal_answered(
-        self, trip: RoundTrip, removal: _Removal, now_s: float, answer: Any
-    ) -> None:
+    def _removal_answered(self, trip: RoundTrip, removal: _Removal, answer: Any) -> None:
         feed = removal.feed
         if isinstance(answer, redis.RedisError):
             self._removals[feed] = removal
-            self.failed(trip, feed, answer, now_s)
+            self.failed(trip, feed, answer)
             return
         self._removals.pop(feed, None)
         self.retries.succeeded(feed)
@@ -275,7 +269,8 @@ class FeedWrites:
             trip.report.refuse_feed(feed, -status)
             return
         self.removed[feed] = removal.token
-        self._announcements.add(feed, FeedVersion(version, config_offset, removal.now_ms), now_s)
+        announced = FeedVersion(version, config_offset, removal.now_ms)
+        self._announcements.add(feed, announced, trip.now_s)
 
 
 def _members(change: FeedChange, held: int) -> list[Argument]:

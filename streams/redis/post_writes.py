@@ -32,7 +32,7 @@ class PostWrites:
         self._keys = keys
         self._removals: dict[str, int] = {}  # the token of each removal that failed
 
-    def add(self, trip: RoundTrip, batch: WriteBatch, now_s: float) -> None:
+    def add(self, trip: RoundTrip, batch: WriteBatch) -> None:
         """Add the signals of a batch to a round trip."""
         changes, tokens = [], []
         for change, token in zip(batch.signals, batch.tokens_of_signals(), strict=True):
@@ -45,20 +45,18 @@ class PostWrites:
             tokens.append(token)
         each = zip(changes, tokens, strict=True)
         commands = [signals_command(self._keys, change, token) for change, token in each]
-        trip.add_many(commands, partial(self._all_answered, trip, changes, tokens, now_s))
+        trip.add_many(commands, partial(self._all_answered, trip, changes, tokens))
 
-    def retry(self, trip: RoundTrip, now_s: float) -> None:
+    def retry(self, trip: RoundTrip) -> None:
         """Repeat the removals that are due; report what else is to be written again."""
-        for post_id in self.retries.take_due(now_s):
+        for post_id in self.retries.take_due(trip.now_s):
             token = self._removals.get(post_id)
             if token is None:
                 trip.report.rewrite_posts.add(post_id)
             else:
                 removal = SignalsChange(post_id, 0, whole=True)
-                trip.add(
-                    signals_command(self._keys, removal, token),
-                    partial(self._answered, trip, removal, token, now_s),
-                )
+                command = signals_command(self._keys, removal, token)
+                trip.add(command, partial(self._answered, trip, removal, token))
 
     def forget_all(self) -> None:
         """Redis was flushed: there is nothing to remove, and all is written again anyhow."""
@@ -70,25 +68,22 @@ class PostWrites:
         trip: RoundTrip,
         changes: Sequence[SignalsChange],
         tokens: Sequence[int],
-        now_s: float,
         answers: Sequence[Any],
     ) -> None:
         if not self.retries and not self._removals and answers.count(_WRITTEN) == len(changes):
             trip.report.written_posts += len(changes)
             return
         for change, token, answer in zip(changes, tokens, answers, strict=True):
-            self._answered(trip, change, token, now_s, answer)
+            self._answered(trip, change, token, answer)
 
-    def _answered(
-        self, trip: RoundTrip, change: SignalsChange, token: int, now_s: float, answer: Any
-    ) -> None:
+    def _answered(self, trip: RoundTrip, change: SignalsChange, token: int, answer: Any) -> None:
         post_id, report = change.post_id, trip.report
         if isinstance(answer, redis.RedisError):
             if not change.fields:
                 self._removals[post_id] = token
             trip.count_error(answer)
             trip.unwritten += 1
-            self.retries.failed(post_id, now_s, at_once=is_of_the_server(answer))
+            self.retries.failed(post_id, trip.now_s, at_once=is_of_the_server(answer))
             return
         if not change.fields:
             self._removals.pop(post_id, None)

@@ -35,8 +35,8 @@ class RoundTrip:
     ----------
     commands
         In the order in which Redis executes them.
-    report
-        Where the handlers say what happened.
+    report, now_s
+        Where the handlers say what happened, and when it is made, in seconds of a clock.
     unwritten
         How many changes Redis does not show afterwards.
     waves
@@ -44,9 +44,10 @@ class RoundTrip:
         keys.
     """
 
-    def __init__(self, report: WriteReport) -> None:
+    def __init__(self, report: WriteReport, now_s: float) -> None:
         self.commands: list[Command] = []
         self.report = report
+        self.now_s = now_s
         self.unwritten = 0
         self.waves: list[int] = []
         self._handlers: list[tuple[int, AnswerHandler]] = []  # 0: of a single command

@@ -26,7 +26,7 @@ def note(trip: RoundTrip, seen: list[Any], answer: Any) -> None:
 def test_a_trip_that_was_answered_leaves_the_collector_of_garbage_nothing_to_do() -> None:
     gc.disable()
     try:
-        trip = RoundTrip(WriteReport())
+        trip = RoundTrip(WriteReport(), 0.0)
         trip.add(("GET", "key"), partial(note, trip, []))
         trip.answered([1])
         alive = weakref.ref(trip)
