@@ -283,7 +283,6 @@ class BatchWriter:
     def _add_announcements(self, trip: RoundTrip) -> None:
         for command in self._announcements.take_due(trip.now_s):
             trip.add(command, trip.count_error)
-        self._announcements.forget_old(trip.now_s)
 
     def _make(self, trip: RoundTrip) -> None:
         trip.answered(self._exchange(trip.commands, trip.report, trip.waves))

@@ -35,6 +35,8 @@ ANNOUNCED_EVERY_S: Final = 0.1
 # A round trip for each change costs as much as the change: those of so long share one.
 GATHERED_S: Final = 0.05
 FRESH_MS: Final = 15_000
+# Beyond so many, turns that have come are forgotten.
+_MOST_TURNS: Final = 4096
 
 _encode = msgspec.json.Encoder().encode
 
@@ -52,19 +54,18 @@ class Announcements:
 
     def __init__(self, keys: Keys) -> None:
         self._channel = keys.feed_changes
-        self._waiting: dict[str, FeedVersion] = {}
-        self._waiting_since_s: dict[str, float] = {}
+        self._waiting: dict[str, tuple[FeedVersion, float]] = {}  # and since when
         self._turn_s: dict[str, float] = {}  # when a feed may be published again
 
     def add(self, feed: str, version: FeedVersion, now_s: float) -> None:
         """Publish this change when it is the feed's turn, unless a newer one comes before."""
-        self._waiting[feed] = version
-        self._waiting_since_s.setdefault(feed, now_s)
+        _, since_s = self._waiting.get(feed, (version, now_s))
+        self._waiting[feed] = version, since_s
 
     def take_due(self, now_s: float) -> list[Command]:
         """The commands that publish what is due, for a round trip that is made anyhow."""
-        if not self._waiting:
-            return []
+        if len(self._turn_s) > _MOST_TURNS:
+            self._turn_s = {feed: at_s for feed, at_s in self._turn_s.items() if at_s > now_s}
         due = [feed for feed in self._waiting if self._turn_s.get(feed, 0.0) <= now_s]
         return [self._publish(feed, now_s) for feed in due]
 
@@ -74,18 +75,13 @@ class Announcements:
 
     def _alone_s(self, feed: str) -> float:
         # By its own time: some other feed waits for its turn nearly always.
-        return max(self._turn_s.get(feed, 0.0), self._waiting_since_s[feed] + GATHERED_S)
+        _, since_s = self._waiting[feed]
+        return max(self._turn_s.get(feed, 0.0), since_s + GATHERED_S)
 
     def _publish(self, feed: str, now_s: float) -> Command:
-        version = self._waiting.pop(feed)
-        del self._waiting_since_s[feed]
+        version, _ = self._waiting.pop(feed)
         self._turn_s[feed] = now_s + ANNOUNCED_EVERY_S
         return ["PUBLISH", self._channel, _encode({"feed": feed, **version._asdict()})]
-
-    def forget_old(self, now_s: float) -> None:
-        """Forget the turns that have come."""
-        if len(self._turn_s) > 4096:
-            self._turn_s = {feed: at_s for feed, at_s in self._turn_s.items() if at_s > now_s}
 
 
 class _Known(NamedTuple):
