@@ -29,9 +29,8 @@ from feedmill.features.history.post_history import (
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TEXT_BYTES, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
-from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.worker.decoding import read_posts
-from feedmill.streams.worker.step import NO_POISON, Poisoned, WorkBatch
+from feedmill.streams.worker.step import StepContext, WorkBatch
 
 log = logging.getLogger(__name__)
 
@@ -73,16 +72,10 @@ class FilterHistory:
     none came.  It begins with the first partition that may come, twice the window before its posts.
     """
 
-    def __init__(
-        self,
-        partitions: int,
-        clock: LogClock,
-        open_log: Callable[[str], LogConsumer],
-        poisoned: Poisoned = NO_POISON,
-    ) -> None:
-        self._count = partitions
-        self._clock = clock
-        self._poisoned = poisoned
+    def __init__(self, context: StepContext, open_log: Callable[[str], LogConsumer]) -> None:
+        self._count = partitions = context.partitions
+        self._clock = context.clock
+        self._poisoned = context.poisoned
         self._log = open_log("the posts before, of all partitions")
         self._history = PostHistory()
         self._waiting: dict[int, deque[_Pending]] = {p: deque() for p in range(partitions)}

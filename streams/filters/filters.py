@@ -62,19 +62,13 @@ class FilterStep(TextModelStep):
     def start(self, context: StepContext) -> None:
         super().start(context)
         connection = context.connection
-        open_log = partial(LogConsumer, connection)
         cap = connection.environment.flagged_cap
         self._guard = FilterGuard(self.name, cap, context.metrics)
         waiting = memory_shares(connection.environment).waiting_posts
         open_windows = partial(LogConsumer, connection, waiting=waiting)
         self._windows.follow(self._fold, context.partitions, open_windows, context.poisoned)
         if self._remembers:
-            self._history = FilterHistory(
-                context.partitions,
-                context.clock,
-                open_log,
-                context.poisoned,
-            )
+            self._history = FilterHistory(context, partial(LogConsumer, connection))
 
     def settings_changed(self, settings: Settings) -> None:
         self._rules.follow(settings)

@@ -71,8 +71,9 @@ def expected(topics: Topics) -> dict[tuple[int, int], CopyCounts]:
 def made(topics: Topics, now_ms: Callable[[], int] = lambda: NOW_MS) -> Any:
     """A history and the log that it reads."""
     log = FakeLog(topics)
-    clock: Any = SimpleNamespace(now_ms=now_ms)
-    return FilterHistory(PARTITIONS, clock, log.open), log
+    clock = SimpleNamespace(now_ms=now_ms)
+    context: Any = SimpleNamespace(partitions=PARTITIONS, clock=clock, poisoned={})
+    return FilterHistory(context, log.open), log
 
 
 def gain(
