@@ -66,7 +66,7 @@ class FilterStep(TextModelStep):
         self._guard = FilterGuard(self.name, cap, context.metrics)
         waiting = memory_shares(connection.environment).waiting_posts
         open_windows = partial(LogConsumer, connection, waiting=waiting)
-        self._windows.follow(self._fold, context.partitions, open_windows, context.poisoned)
+        self._windows.follow(self._fold, context, open_windows)
         if self._remembers:
             self._history = FilterHistory(context, partial(LogConsumer, connection))
 

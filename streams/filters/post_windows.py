@@ -25,7 +25,7 @@ from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
 from feedmill.streams.kafka.batches import TEXT_BYTES, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.worker.decoding import read_posts
-from feedmill.streams.worker.step import NO_POISON, Poisoned
+from feedmill.streams.worker.step import NO_POISON, StepContext
 
 # What takes of one partition's posts: about two milliseconds of three models, less of long texts.
 Taker = Callable[[int, Sequence[Record], PostBatch], None]
@@ -95,18 +95,14 @@ class PostWindows:
         self.kept: frozenset[int] = frozenset()
 
     def follow(
-        self,
-        taker: Taker,
-        partitions: int,
-        open_log: Callable[[str], LogConsumer],
-        poisoned: Poisoned = NO_POISON,
+        self, taker: Taker, context: StepContext, open_log: Callable[[str], LogConsumer]
     ) -> None:
         """Hand the posts of all windows to `taker`, too, in the order of each one's offsets.
 
-        `partitions` is how many `posts` has; a post that is `poisoned` is in no window.
+        A post that is poisoned is in no window.
         """
         self._takers.append(taker)
-        self._count, self._poisoned = partitions, poisoned
+        self._count, self._poisoned = context.partitions, context.poisoned
         self._log = self._log or open_log("the posts before, for the hide rates")
 
     def assigned(self, change: AssignmentChange) -> None:

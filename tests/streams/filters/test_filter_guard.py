@@ -1,6 +1,8 @@
 """The hide-rate guard in a worker: what is lowered, when the alarm comes and goes, restarts."""
 
 import logging
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,9 +52,10 @@ def made(
     metrics, windows = Metrics("spam", "one"), PostWindows()
     guard = FilterGuard("spam", 0.10, metrics)
     guard.settings_changed(Settings())
+    context: Any = SimpleNamespace(partitions=1, poisoned={})
     windows.follow(
         lambda at, records, posts: guard.fold(at, records, posts, score(posts)),
-        1,
+        context,
         FakeLog({HERE: log}).open,
     )
     if ahead is not None:

@@ -3,6 +3,8 @@
 import random
 from collections.abc import Sequence
 from itertools import count
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -56,8 +58,9 @@ def made(
 ) -> tuple[PostWindows, FakeLog, list[Taken]]:
     log = FakeLog({TopicPartition("posts", p): records for p, records in logs.items()})
     windows, taken = PostWindows(), [Taken() for _ in range(takers)]
+    context: Any = SimpleNamespace(partitions=PARTITIONS, poisoned=poisoned)
     for taker in taken:
-        windows.follow(taker, PARTITIONS, log.open, poisoned)
+        windows.follow(taker, context, log.open)
     return windows, log, taken
 
 
