@@ -12,7 +12,7 @@ from feedmill.rankers.combiner import Combiner
 from feedmill.streams.observe.legs import PendingArrivals
 from feedmill.streams.ranking.feed_freshness import FeedFreshness, FeedRenewals
 from feedmill.streams.redis.cluster import open_pipeline
-from feedmill.streams.redis.write_batch import NO_REPORT, WriteBatch, WriteReport
+from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.redis.writer_thread import WriterThread
 from feedmill.streams.worker.step import StepContext
 
@@ -205,7 +205,7 @@ class RedisHandover:
     def follow(self) -> bool:
         """Take up what the writer reports; whether more than that all of it is written."""
         report = self._writer.poll()
-        if report is NO_REPORT or not report:
+        if report is None:
             return False
         for finished in report.finished:
             offset = self._submitted.popleft()

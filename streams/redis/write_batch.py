@@ -120,11 +120,6 @@ class WriteReport:
     existing_feeds: tuple[str, ...] | None = None
     errors: Counter[str] = field(default_factory=Counter)
 
-    def __bool__(self) -> bool:
-        """Whether it says anything."""
-        done = self.finished or self.written_feeds or self.written_posts
-        return bool(done) or not self.is_plain
-
     @property
     def is_plain(self) -> bool:
         """Whether all that was submitted is written, and nothing follows from it."""
@@ -163,6 +158,3 @@ class WriteReport:
             self.existing_feeds = later.existing_feeds
         if later.errors:
             self.errors += later.errors
-
-
-NO_REPORT = WriteReport()

@@ -16,7 +16,7 @@ from typing import Final
 
 from feedmill.streams.redis.batch_writer import BatchWriter
 from feedmill.streams.redis.cluster import Pipeline
-from feedmill.streams.redis.write_batch import NO_REPORT, FinishedBatch, WriteBatch, WriteReport
+from feedmill.streams.redis.write_batch import FinishedBatch, WriteBatch, WriteReport
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +87,11 @@ class WriterThread:
             with self._changed:
                 self._changed.notify_all()
 
-    def poll(self) -> WriteReport:
-        """What happened since the last call, false if nothing did; raises as `submit` does."""
+    def poll(self) -> WriteReport | None:
+        """What happened since the last call, None if nothing did; raises as `submit` does."""
         self._raise_failure()
         if self._report is None:
-            return NO_REPORT
+            return None
         with self._changed:
             report, self._report = self._report, None
             return report
@@ -208,7 +208,7 @@ class WriterThread:
             self._changed.notify_all()
             if self._report is not None:
                 self._report.add(report)
-            elif report:
+            else:
                 self._report = report
 
     def _raise_failure(self) -> None:

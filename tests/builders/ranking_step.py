@@ -12,7 +12,7 @@ from feedmill.events.signal import SignalNames
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.ranking import combiner_logs, ranking_claim, redis_handover
 from feedmill.streams.ranking.ranking import RankingStep
-from feedmill.streams.redis.write_batch import NO_REPORT, FinishedBatch, WriteBatch, WriteReport
+from feedmill.streams.redis.write_batch import FinishedBatch, WriteBatch, WriteReport
 from feedmill.streams.settings.clock import LogClock
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.step import StepContext
@@ -46,10 +46,10 @@ class FakeWriterThread:
     def begin(self) -> None:
         self.has_begun = True
 
-    def poll(self) -> WriteReport:
+    def poll(self) -> WriteReport | None:
         done, self.batches = self.batches, []
         if not done:
-            return NO_REPORT
+            return None
         return WriteReport(finished=[FinishedBatch(one, 0.0, 0) for one in done])
 
 

@@ -68,7 +68,7 @@ class WritingLoop:
     def step(self) -> WriteReport:
         """One cycle: begin, poll, then submit what is pending as far as the writer takes it."""
         self.writer.begin()
-        report = self.writer.poll()
+        report = self.writer.poll() or WriteReport()
         self.report.add(report)
         if report.flushed:
             self._pending_feeds |= dict.fromkeys(self.feeds)
