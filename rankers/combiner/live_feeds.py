@@ -217,10 +217,10 @@ class LiveFeeds:
             matcher = FeedMatcher(settings, self._shards)
         outdated = set[str]()
         # Feeds that are made meanwhile follow the settings before; they are made here, too.
-        unchanged = tuple(self.feeds)
+        there = tuple(self.feeds)
         if is_all or not is_followed:
-            for start in range(0, len(unchanged), _PLANNED_FEEDS):
-                some = [n for n in unchanged[start : start + _PLANNED_FEEDS] if matcher.may_have(n)]
+            for start in range(0, len(there), _PLANNED_FEEDS):
+                some = [n for n in there[start : start + _PLANNED_FEEDS] if matcher.may_have(n)]
                 outdated.update(some if is_all else self._outdated(some, settings, matcher))
                 yield
         own = own_policies(settings, matcher)
@@ -243,7 +243,13 @@ class LiveFeeds:
             self._follow(settings, matcher)
             yield from self._free_unused()
             return None
-        return self._build_of(settings, matcher, names, unchanged, discovers=discovers)
+        unchanged = frozenset(there) - names
+        concerns = (lambda name: name not in unchanged) if discovers else names.__contains__
+        feeds = FeedSet(self._policies, settings, matcher, concerns)
+        # Feeds are made with places of their own, unless all that is made has one.
+        feeds.is_closed = not discovers
+        self._short -= names
+        return FeedBuild(feeds, names)
 
     def _outdated(
         self, names: Iterable[str], settings: Settings, matcher: FeedMatcher
@@ -291,23 +297,6 @@ class LiveFeeds:
         for name in self._set.on_demand():
             if not self._set.places.keeps(name):
                 self._remove(name)
-
-    def _build_of(
-        self,
-        settings: Settings,
-        matcher: FeedMatcher,
-        names: set[str],
-        looked_at: Iterable[str],
-        *,
-        discovers: bool,
-    ) -> FeedBuild:
-        unchanged = frozenset(looked_at) - names
-        concerns = (lambda name: name not in unchanged) if discovers else names.__contains__
-        feeds = FeedSet(self._policies, settings, matcher, concerns)
-        # Feeds are made with places of their own, unless all that is made has one.
-        feeds.is_closed = not discovers
-        self._short -= names
-        return FeedBuild(feeds, names)
 
     def _finish(self, made: FeedSet) -> Iterator[None]:
         """Put the new rankings in the place of the old ones."""
