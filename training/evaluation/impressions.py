@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import cast
 
 import msgspec
 import numpy as np
@@ -103,7 +102,7 @@ def evaluate_later_posts(
 
 def shipped_engagement() -> ExpectedClicks:
     """Load the shipped engagement model; raises `BadArtifact`."""
-    return cast(ExpectedClicks, ENGAGEMENT_RANKER.load())
+    return ENGAGEMENT_RANKER.load()
 
 
 def clicks_beside(shipped: ExpectedClicks, rows: Impressions) -> LaterPosts | str:

@@ -1,7 +1,7 @@
 """After a release earlier posts get the values of the new model, as if it had counted them all."""
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -13,7 +13,7 @@ from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
 from feedmill.streams.engagement import engagement_restore
 
-OLD = cast(ExpectedClicks, ENGAGEMENT_RANKER.load())
+OLD = ENGAGEMENT_RANKER.load()
 # Another rate, another weight of the prior, another order of texts.
 NEW = replace(OLD, version="new", base=2 * OLD.base, prior_weight=50.0, trees=None)
 

@@ -1,7 +1,7 @@
 """Signals beside `engagement`: written while some feed weighs them, each from the counts alone."""
 
 import json
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -9,11 +9,10 @@ from builders.engagement_partition import Partition
 from feedmill.events.engagement import EngagementKind
 from feedmill.events.settings import Settings
 from feedmill.events.signal import FURTHER_SIGNALS, SignalNames
-from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.reaction_rates import BASES, rate_steps, rate_value
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
 
-MODEL = cast(ExpectedClicks, ENGAGEMENT_RANKER.load())
+MODEL = ENGAGEMENT_RANKER.load()
 NO_COSTS = dict.fromkeys(SignalNames().costs, 0.0)
 
 
