@@ -183,7 +183,7 @@ def test_many_settings_of_feeds_and_groups_are_looked_at_in_parts(
     posts: Posts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_matcher, "_INDEXED_FEEDS", 4)
-    monkeypatch.setattr(feed_build, "_LOOKED_AT_GROUPS", 1)
+    monkeypatch.setattr(feed_build, "_GROUPS_AT_ONCE", 1)
     for i in range(30):
         posts.set(f"feeds/f{i}", {"match": {"communities": [f"c{i % 2}"]}})
 
