@@ -1,19 +1,17 @@
-"""What a rebalance changed, as one event that the group consumer hands down.
-
-Behind each assignment Kafka is asked where partitions begin, end and were committed.
-"""
+"""What a rebalance changed, as one event that the group consumer hands down."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.backlog import Backlog, Together
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.offsets import Bounds, CommitMark, Committed, Offsets, decode_mark
+from feedmill.streams.kafka.offsets import PartitionOffsets
 from feedmill.streams.kafka.read_progress import ReadProgress
 from feedmill.streams.kafka.topic_ids import command_of
 from feedmill.streams.settings.environment import Environment
@@ -32,7 +30,7 @@ class AssignmentChange:
     Attributes
     ----------
     epoch
-        Counts the changes of this process; a `RecordBatch` of an older one is stale.
+        Counts the changes of this process.
     gained
         Partitions whose state must be restored: what this process kept of them is not valid.
     lost
@@ -72,9 +70,9 @@ class AssignmentChange:
         """All shards of this worker now, in order."""
         return tuple(sorted((*self.shards_gained, *self.shards_kept)))
 
-    def all_lost(self, epoch: int) -> AssignmentChange:
+    def all_lost(self) -> AssignmentChange:
         """Return the change that takes all of it away."""
-        return AssignmentChange(epoch, lost=self.owned, shards_lost=self.shards)
+        return AssignmentChange(self.epoch + 1, lost=self.owned, shards_lost=self.shards)
 
     @property
     def places(self) -> list[TopicPartition]:
@@ -92,53 +90,6 @@ def _places(partitions: Iterable[int], shards: Iterable[int]) -> Iterator[TopicP
     yield from (TopicPartition(SHARDS, s) for s in shards)
 
 
-class PartitionOffsets:
-    """Of one partition: its log from `first` to `end`, where to start, and the last commit."""
-
-    __slots__ = ("end", "first", "mark", "start")
-
-    def __init__(self, bounds: Bounds, committed: Committed | None) -> None:
-        self.first, self.end = bounds
-        self.start = bounds.first if committed is None else committed.offset
-        self.mark = CommitMark() if committed is None else decode_mark(committed.text)
-
-
-class OffsetQuestions:
-    """Asks for the committed offsets of partitions, and for the bounds of those that are read.
-
-    Shards are not: their offsets only carry marks.  Nothing waits.
-    """
-
-    def __init__(
-        self,
-        offsets: Offsets,
-        group: str,
-        sources: Sequence[TopicPartition],
-        shards: Iterable[int] = (),
-    ) -> None:
-        self._places = (*sources, *_places((), shards))
-        self._committed = offsets.committed(group, self._places)
-        self._bounds = offsets.bounds(sources)
-
-    def done(self) -> bool:
-        """Whether both are answered."""
-        return self._committed.done() and self._bounds.done()
-
-    def result(self) -> dict[TopicPartition, PartitionOffsets]:
-        """Return the answers.
-
-        Raises
-        ------
-        KafkaException
-            Kafka refused one of the questions.
-        """
-        committed, bounds = self._committed.result(), self._bounds.result()
-        return {
-            at: PartitionOffsets(bounds.get(at, Bounds(0, 0)), committed.get(at))
-            for at in self._places
-        }
-
-
 @dataclass
 class Membership:
     """How far it is with the partitions that the group gives: asked for, and answered."""
@@ -147,19 +98,17 @@ class Membership:
     since: float = field(default_factory=time.monotonic)
     partitions: frozenset[int] = frozenset()
     shards: frozenset[int] = frozenset()
-    asked: OffsetQuestions | None = None
+    asked: Future[dict[TopicPartition, PartitionOffsets]] | None = None
 
 
 @dataclass
 class Reading:
     """What is read of an assignment, until its partitions go.
 
-    `begun` and `beside` are partitions of `posts` and of the topics beside it; `snapshot` are the
-    positions as they were handed out, until one moves.
+    `begun` and `beside` are partitions of `posts` and of the topics beside it.
     """
 
     positions: dict[TopicPartition, int] = field(default_factory=dict)
-    snapshot: dict[TopicPartition, int] | None = None
     begun: set[int] = field(default_factory=set)
     beside: set[int] = field(default_factory=set)
     backlog: Backlog | None = None
@@ -177,7 +126,6 @@ class Reading:
 
 
 def assignment_change(
-    epoch: int,
     before: AssignmentChange,
     membership: Membership,
     untouched: Callable[[Iterable[TopicPartition]], bool],
@@ -199,7 +147,7 @@ def assignment_change(
     }
     read = {at: found for at, found in offsets.items() if at.topic != SHARDS}
     return AssignmentChange(
-        epoch=epoch,
+        epoch=before.epoch + 1,
         gained=tuple(sorted(mine - kept)),
         lost=tuple(sorted(set(before.owned) - kept)),
         kept=tuple(sorted(kept)),

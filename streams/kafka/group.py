@@ -21,8 +21,6 @@ from feedmill.streams.kafka.assignment import (
     SHARDS,
     AssignmentChange,
     Membership,
-    OffsetQuestions,
-    PartitionOffsets,
     Reading,
     another_joined,
     assignment_change,
@@ -33,6 +31,7 @@ from feedmill.streams.kafka.batches import TEXT_BYTES, RecordBatch, TopicPartiti
 from feedmill.streams.kafka.client import discard, new_group_consumer, new_log_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.messages import Fetched, Most, fetch, is_out_of_range, last_known_end
+from feedmill.streams.kafka.offsets import PartitionOffsets
 from feedmill.streams.kafka.posts_first import PostsFirst
 from feedmill.streams.kafka.read_progress import ReadProgress
 
@@ -51,9 +50,8 @@ class GroupConsumer:
     them; but see `posts_first`.  Their offsets belong to the same group.  The records of
     `feed-shards` are not read here.
 
-    `name` is the group's in Kafka, `epoch` counts the changes of its assignment.  One thread uses
-    it.  `on_revoked` is called before partitions go: it commits what is done and returns whether
-    all of it is committed.
+    `name` is the group's in Kafka.  One thread uses it.  `on_revoked` is called before partitions
+    go: it commits what is done and returns whether all of it is committed.
     """
 
     def __init__(
@@ -66,7 +64,7 @@ class GroupConsumer:
         beside: Sequence[str] = (),
         shares: Sequence[str] = (POSTS,),
     ) -> None:
-        self.epoch, self.name = 0, connection.environment.group(group)
+        self.name = connection.environment.group(group)
         environment, health = connection.environment, connection.health
         self._environment = environment
         self._connection = connection
@@ -190,13 +188,8 @@ class GroupConsumer:
         return self._changes.pop(0) if self._changes else None
 
     def positions(self) -> dict[TopicPartition, int]:
-        """Return for every owned partition the offset after what `poll` handed out.
-
-        The same dict until one moves; not to be changed.
-        """
-        if self._reading.snapshot is None:
-            self._reading.snapshot = dict(self._reading.positions)
-        return self._reading.snapshot
+        """Return for every owned partition the offset after what `poll` handed out."""
+        return dict(self._reading.positions)
 
     def group_metadata(self) -> object:
         """Return what a transaction needs to commit for this member of the group."""
@@ -283,8 +276,7 @@ class GroupConsumer:
     def _lose(self, consumer: Consumer) -> None:
         self._clean = {}
         self._stop_reading(consumer)
-        self.epoch += 1
-        self._last = self._last.all_lost(self.epoch)
+        self._last = self._last.all_lost()
         self._changes.append(self._last)
 
     def _stop_reading(self, consumer: Consumer) -> None:
@@ -298,10 +290,10 @@ class GroupConsumer:
         """Ask for the offsets of what was granted; once they are there, hand the change down."""
         membership = self._membership
         if membership.asked is None:
-            mine, shards = sorted(membership.partitions), membership.shards
+            mine = sorted(membership.partitions)
             sources = [TopicPartition(topic, p) for topic in self._topics for p in mine]
-            ask = self._connection.offsets
-            membership.asked = OffsetQuestions(ask, self._group, sources, shards)
+            shards = [TopicPartition(SHARDS, s) for s in membership.shards]
+            membership.asked = self._connection.offsets.standing(self._group, sources, shards)
         if not membership.asked.done():
             return
         try:
@@ -321,9 +313,8 @@ class GroupConsumer:
                 for at in places
             )
 
-        self.epoch += 1
         self._last = assignment_change(
-            self.epoch, self._last, self._membership, untouched, offsets, self._topics
+            self._last, self._membership, untouched, offsets, self._topics
         )
         self._reading = Reading(dict(self._last.starts))
         for at in self._last.starts:
@@ -358,14 +349,14 @@ class GroupConsumer:
                 records = records.since(position)  # noqa: PLW2901 - less of it
             is_append_time = source not in fetched.create_times
             reading.progress.stamped(source, is_append_time=is_append_time)
-            batch = RecordBatch(source, records, self.epoch, is_append_time)
-            reading.positions[source], reading.snapshot = batch.end, None
+            batch = RecordBatch(source, records, is_append_time)
+            reading.positions[source] = batch.end
             batches.append(batch)
         for source, end in fetched.ends.items():
             reading.progress.said_end(source, end)
             is_begun = source.partition in reading.begun_of(source.topic)
             if is_begun and end > reading.positions.get(source, end):
-                reading.positions[source], reading.snapshot = end, None
+                reading.positions[source] = end
         return batches
 
     def _judge(self, source: TopicPartition | None, error: KafkaError) -> None:

@@ -22,21 +22,17 @@ from feedmill.events.decode import encode
 from feedmill.events.instance import Instance
 from feedmill.events.reasons import MAX_REASON_CHARACTERS
 from feedmill.events.release import CANARY, Canary, ModelRelease
-from feedmill.filters.registry import FILTERS
 from feedmill.models.text_model import TextModel
-from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.releases.background_loads import BackgroundLoads
 from feedmill.streams.releases.loading import LoadedText
 from feedmill.streams.releases.release_log import ReleaseFold, StartedCanary
-from feedmill.streams.worker.model_step import CanaryStep, HoldsModel
+from feedmill.streams.scoring.text_models import TextModelStep
+from feedmill.streams.worker.model_step import HoldsModel
 from feedmill.streams.worker.step import Writer
 
 log = logging.getLogger(__name__)
-
-# Engagement's values rest on counts that begin with what its model expected of a post.
-CANARIED = (*FILTERS, *TEXT_RANKERS)
 
 # The partition whose owner decides; it is in every canary.
 FIRST = 0
@@ -54,11 +50,11 @@ Send = Callable[[bytes, bytes], None]
 
 @dataclass
 class _Running:
-    """A candidate that judges, and the canary that it belongs to."""
+    """A candidate that judges, and the record that began its canary."""
 
     model: TextModel
     offset: int
-    canary: Canary
+    record: Canary
 
 
 class Canaries:
@@ -74,7 +70,9 @@ class Canaries:
         Tries and loads a candidate; called on a thread of its own.
     """
 
-    def __init__(self, releases: ReleaseFold, steps: Mapping[str, CanaryStep], load: Load) -> None:
+    def __init__(
+        self, releases: ReleaseFold, steps: Mapping[str, TextModelStep], load: Load
+    ) -> None:
         self._releases = releases
         self._steps = steps
         self._load = load
@@ -88,11 +86,6 @@ class Canaries:
         """Return the version of a model that judges its canary, by the model; empty if none."""
         running = self.running.get(model)
         return {} if running is None else {model: running.model.version}
-
-    def sha256_of(self, model: str) -> str | None:
-        """Return the sha256 of the version of a model that judges its canary; None if none does."""
-        running = self.running.get(model)
-        return None if running is None else running.canary.sha256
 
     def offset_of(self, model: str) -> int | None:
         """Return the record that began the canary whose candidate is loaded and judges."""
@@ -120,7 +113,7 @@ class Canaries:
         running = self.running.get(model)
         if running is None or release is None:
             return None
-        tried = running.canary.sha256, running.canary.answers
+        tried = running.record.sha256, running.record.answers
         return running.model if tried == (release.sha256, release.answers) else None
 
     def changed(self, model: str) -> None:

@@ -23,15 +23,18 @@ from feedmill.events.reasons import MAX_REASON_CHARACTERS
 from feedmill.events.release import SHADOW, Challenger
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.registry import FILTERS
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
-from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.background_loads import BackgroundLoads
-from feedmill.streams.releases.loading import LoadedText, failure_reason, load_candidate
+from feedmill.streams.releases.loading import (
+    BY_TEXT,
+    LoadedText,
+    failure_reason,
+    load_candidate,
+)
 from feedmill.streams.releases.release_log import ReleaseFold
 from feedmill.streams.scoring.text_models import values_of_rows
 from feedmill.streams.worker.model_step import HoldsModel, ModelStep
@@ -40,8 +43,6 @@ from feedmill.streams.worker.step import LatestEvent, WorkBatch, Writer
 log = logging.getLogger(__name__)
 
 TOPIC = "shadow"
-# Engagement is scored from counts that only its step keeps.
-SHADOWED = (*FILTERS, *TEXT_RANKERS)
 # One call should hold the loop no longer: of more posts some are drawn.
 _CALL_MS = 20.0
 _MOST_POSTS = 10_000
@@ -89,6 +90,7 @@ class _Running:
 
     model: TextModel
     offset: int
+    record: Challenger
     cap: ProcessorCap
     most_posts: int
     loaded: TextModel = field(init=False)
@@ -132,11 +134,6 @@ class Challengers:
         running = self.running.get(model)
         return {} if running is None else {model: running.model.version}
 
-    def sha256_of(self, model: str) -> str | None:
-        """Return the sha256 of the version of a model that scores in shadow; None if none does."""
-        challenger = self._releases.challenger(model).challenger if model in self.running else None
-        return None if challenger is None else challenger.sha256
-
     def holders(self) -> dict[str, HoldsModel]:
         """Return what scores in shadow, by the keys of its records."""
         return {SHADOW + model: running for model, running in self.running.items()}
@@ -154,7 +151,7 @@ class Challengers:
         self._changed.add(model)
         if challenger is None:
             return
-        if model not in SHADOWED:
+        if model not in BY_TEXT:
             self._refuse(model, offset, f"`{model}` scores no posts by their text alone")
             return
         self._loads.begin(model, offset, partial(self._load, model, challenger))
@@ -186,13 +183,13 @@ class Challengers:
 
     def _begin(self, model: str, offset: int, loaded: LoadedText) -> None:
         self._changed.add(model)
-        challenger = self._releases.challenger(model).challenger
+        challenger = self._releases.challenger(model).release
         if loaded.model is None or challenger is None:
             self._refuse(model, offset, loaded.reason)
             return
         most = min(_MOST_POSTS, max(1, int(_CALL_MS / max(loaded.ms_a_post, 1e-6))))
         cap = ProcessorCap(challenger.core_share)
-        self.running[model] = _Running(loaded.model, offset, cap, most)
+        self.running[model] = _Running(loaded.model, offset, challenger, cap, most)
         log.info("challenger of %s: %s scores in shadow", model, loaded.model.version)
 
     def _score(

@@ -18,21 +18,10 @@ from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.release import Challenger, ListRelease, ModelRelease, TriedVersion
 from feedmill.filters.registry import FILTERS
 from feedmill.streams.kafka.topic_reader import TopicRecord
-from feedmill.streams.releases.release_log import CanaryFold, ListKey, NamedChallenger, ReleasedList
+from feedmill.streams.releases.release_log import CanaryFold, ListKey, Released
 
-
-@dataclass(frozen=True)
-class ReleaseEntry:
-    """One valid record of `models`; `release` is None for the version that the card names.
-
-    `by` and `note` are those of the release; a record without a value may have them as headers.
-    """
-
-    offset: int
-    at_ms: int
-    release: ModelRelease | None
-    by: str = ""
-    note: str = ""
+# What a release of a model is called among what was done to it.
+RELEASED, FROZEN = "released", "frozen"
 
 
 @dataclass(frozen=True)
@@ -60,8 +49,8 @@ class ReleaseHistory:
     """
 
     def __init__(self, models: Sequence[str], records: Iterable[TopicRecord]) -> None:
-        self._entries: dict[str, list[ReleaseEntry]] = {name: [] for name in models}
-        self._challengers: dict[str, list[NamedChallenger]] = {name: [] for name in models}
+        self._entries: dict[str, list[Released[ModelRelease]]] = {name: [] for name in models}
+        self._challengers: dict[str, list[Released[Challenger]]] = {name: [] for name in models}
         self._rows: dict[str, list[HistoryRow]] = {name: [] for name in models}
         self.canaries = CanaryFold(models)
         for record in records:
@@ -77,16 +66,15 @@ class ReleaseHistory:
             self._note(name, record, what, canary, reason)
         elif is_challenger(record.key):
             name, challenger = decode_challenger(models, record.key, record.value)
-            self._challengers[name].append(NamedChallenger(record.offset, challenger))
+            self._challengers[name].append(Released(record.offset, challenger))
             what = "shadow ends" if challenger is None else "scores in shadow"
             self._note(name, record, what, challenger)
         else:
             name, release = decode_release(models, record.key, record.value)
             self.canaries.take_release(name, release)
             frozen = release is not None and release.frozen
-            row = self._note(name, record, "frozen" if frozen else "released", release)
-            entry = ReleaseEntry(record.offset, record.at_ms, release, row.by, row.note)
-            self._entries[name].append(entry)
+            self._note(name, record, FROZEN if frozen else RELEASED, release)
+            self._entries[name].append(Released(record.offset, release))
 
     def _note(
         self,
@@ -95,7 +83,7 @@ class ReleaseHistory:
         what: str,
         version: TriedVersion | None,
         reason: str = "",
-    ) -> HistoryRow:
+    ) -> None:
         """Add a row about a record; without a version its headers say by whom and why."""
         by, note = record.header("by"), record.header("note")
         if version is not None:
@@ -103,13 +91,12 @@ class ReleaseHistory:
         text = "" if version is None else version.version
         row = HistoryRow(record.offset, record.at_ms, what, text, by, reason or note)
         self._rows[name].append(row)
-        return row
 
     def rows(self, model: str) -> Sequence[HistoryRow]:
         """Return all that was done to a model, the oldest first: canaries and shadows, too."""
         return tuple(self._rows[model])
 
-    def entries(self, model: str) -> Sequence[ReleaseEntry]:
+    def entries(self, model: str) -> Sequence[Released[ModelRelease]]:
         """Return the releases of a model, the oldest first."""
         return tuple(self._entries[model])
 
@@ -118,14 +105,14 @@ class ReleaseHistory:
         entries = self._entries[model]
         return entries[-1].release if entries else None
 
-    def challenger(self, model: str) -> NamedChallenger:
+    def challenger(self, model: str) -> Released[Challenger]:
         """Return what the last record about a model's challenger says; offset -1 before any."""
         named = self._challengers[model]
-        return named[-1] if named else NamedChallenger(-1, None)
+        return named[-1] if named else Released(-1, None)
 
     def last_challenger(self, model: str) -> Challenger | None:
         """Return the last version that was to score in shadow, also where it was stopped since."""
-        named = (one.challenger for one in reversed(self._challengers[model]))
+        named = (one.release for one in reversed(self._challengers[model]))
         return next((one for one in named if one is not None), None)
 
     def check_not_frozen(self, model: str) -> None:
@@ -139,7 +126,7 @@ class ReleaseHistory:
                 f" `feedmill models unfreeze {model}` allows releases again"
             )
 
-    def rollback_target(self, model: str, to: int | None) -> ReleaseEntry | None:
+    def rollback_target(self, model: str, to: int | None) -> Released[ModelRelease] | None:
         """Return the release to go back to: that at offset `to`, else the last of another version.
 
         None means that there was none before: the version that the card names.
@@ -164,7 +151,7 @@ class ReleaseHistory:
         return next((entry for entry in reversed(entries) if _sha256(entry) != now), None)
 
 
-def _sha256(entry: ReleaseEntry) -> str | None:
+def _sha256(entry: Released[ModelRelease]) -> str | None:
     return None if entry.release is None else entry.release.sha256
 
 
@@ -172,7 +159,7 @@ class ListHistory:
     """The valid records of `models` about lists, in the order of their offsets."""
 
     def __init__(self, records: Iterable[TopicRecord]) -> None:
-        self._records: dict[ListKey, list[ReleasedList]] = {}
+        self._records: dict[ListKey, list[Released[ListRelease]]] = {}
         for record in records:
             if is_list(record.key):
                 with suppress(BadEvent):
@@ -180,9 +167,9 @@ class ListHistory:
                         FILTERS, record.key, record.value
                     )
                     found = self._records.setdefault(ListKey(filter_name, name), [])
-                    found.append(ReleasedList(record.offset, release))
+                    found.append(Released(record.offset, release))
 
-    def last(self) -> dict[ListKey, ReleasedList]:
+    def last(self) -> dict[ListKey, Released[ListRelease]]:
         """Return the last valid record of each list."""
         return {key: records[-1] for key, records in self._records.items()}
 
@@ -201,7 +188,7 @@ class ListHistory:
         """
         releases = [one.release for one in self._records.get(key, ())]
         if not releases:
-            raise UsageError(f"`{key.key}` was never released, so there is nothing to go back from")
+            raise UsageError(f"`{key}` was never released, so there is nothing to go back from")
         now = None if releases[-1] is None else releases[-1].sha256
         earlier = (one for one in reversed(releases) if one is not None)
         return next((one for one in earlier if one.sha256 != now), None)

@@ -280,8 +280,8 @@ class Worker:
             instance = decode_instance(value)
         except BadEvent:
             return
-        takers = [self.releases.heartbeat, self.status.heartbeat, self.takeover.heartbeat]
-        for take in (*takers, *(step.heartbeat for step in self.steps)):
+        parts = self.releases.heartbeat, self.status.others.heartbeat, self.takeover.heartbeat
+        for take in (*parts, *(step.heartbeat for step in self.steps)):
             take(instance, at_ms)
 
     def _never_was(self, partition: int, post_id: str) -> bool:
@@ -350,7 +350,7 @@ class Worker:
             self.metrics.add("feedmill_events_total", count, topic=topic[0].source.topic)
         arrivals = self.legs.fetched(*taken)
         now_ms = self.time.clock.now_ms()
-        work = self._decode(*taken, epoch=self.group.epoch, now_ms=now_ms, arrivals=arrivals)
+        work = self._decode(*taken, now_ms=now_ms, arrivals=arrivals)
         work.posts.interleaved = self.releases.checks.interleaved
         if work.rejected:
             self._letter(work)

@@ -22,7 +22,7 @@ from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.topic_ids import TopicIds
 from feedmill.streams.kafka.transactions import TransactionalWriter
-from feedmill.streams.observe.http import StatusThread
+from feedmill.streams.observe.http import StatusServer
 from feedmill.streams.observe.legs import Legs, RecentLegs
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, status_pipe, write_status
@@ -82,12 +82,10 @@ class OtherGroups:
         )
 
 
-log = logging.getLogger(__name__)
-
+# A look takes milliseconds.
 _LOOK_EVERY_S = 0.2
 _REPORT_EVERY_S = 1.0
 _STUCK_S = 5.0
-# A look takes milliseconds.
 _BUILD = importlib.metadata.version("feedmill")
 
 
@@ -120,13 +118,8 @@ class WorkerStatus:
         self._look_at = self._report_at = 0.0
         self._legs = RecentLegs(worker.legs)
         self._pipe = status_pipe(os.environ)
-        self._web = StatusThread(self.ready_reason, self._metrics_text)
+        self._web = StatusServer(self.ready_reason, self._metrics_text)
         self.others = OtherGroups(worker.group.name, {step.name for step in worker.steps})
-
-    @property
-    def port(self) -> int:
-        """The port of the HTTP server; 0 without one."""
-        return self._web.port
 
     def start(self) -> None:
         environment = self._worker.connection.environment
@@ -159,10 +152,6 @@ class WorkerStatus:
         if now >= self._report_at:
             self._report_at = now + _REPORT_EVERY_S
             self._report()
-
-    def heartbeat(self, instance: Instance, at_ms: int) -> None:
-        """Take a heartbeat of any instance, stamped by the broker at `at_ms`."""
-        self.others.heartbeat(instance, at_ms)
 
     def instances(self) -> Iterator[Instance]:
         """Yield a heartbeat for each stage of the worker."""
@@ -261,9 +250,7 @@ class WorkerStatus:
         self._report_commits()
         if self._pipe is None:
             return
-        stage, instance = "worker", worker.connection.environment.instance
-        status = Status(stage, instance, os.getpid(), self._reason, self._metrics_text())
-        if not write_status(self._pipe, status):
+        if not write_status(self._pipe, Status(self._reason, self._metrics_text())):
             log.info("the supervisor is gone: stopping")
             worker.stopping.set()
 

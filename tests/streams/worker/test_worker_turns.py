@@ -219,10 +219,10 @@ def test_a_setting_that_comes_within_a_cycle_holds_in_that_cycle(
     worker = Worker(kafka.environment, [step])
     follow = worker.settings.follow
 
-    def followed_after_a_poll() -> bool:
+    def followed_after_a_poll() -> None:
         if "settings" not in step.calls and step.calls[-1:] == ["poll"]:
             worker.settings.settings = worker.settings.settings.skip(7)
-        return follow()
+        follow()
 
     monkeypatch.setattr(worker.settings, "follow", followed_after_a_poll)
     with looping(worker):
@@ -258,7 +258,7 @@ def test_what_ranks_follows_settings_between_two_steps_and_the_others_after_the_
     worker = Worker(
         Environment(kafka=stack.kafka), [ModelStep("model", calls), RankingStep("combiner", calls)]
     )
-    monkeypatch.setattr(worker, "_decode", lambda *_, **__: WorkBatch(1, 0), raising=False)
+    monkeypatch.setattr(worker, "_decode", lambda *_, **__: WorkBatch(0), raising=False)
     worker._followed = worker.settings.settings
     looks = 0
 
