@@ -256,8 +256,9 @@ class LiveFeeds:
     ) -> Iterator[str]:
         """Which of these feeds, that will still exist, must be made anew under these settings."""
         general = self._policies.scores(settings, "")
-        # Of thousands of feeds most have the very spec that they had.
-        spec_of, running = matcher.named.get, settings.running
+        # Nearly all settings say nothing of feeds; else most of thousands have the very spec they had.
+        says_feeds, running = matcher is not self._set.matcher, settings.running
+        spec_of = matcher.named.get
         for name in names:
             feed = self.feeds.get(name)
             if feed is None:
@@ -265,7 +266,8 @@ class LiveFeeds:
             has_own = name in settings.weights or name in settings.gates
             scores = self._policies.scores(settings, name) if has_own else general
             is_under = (name in running or feed.experiment) and self._has_other_arms(feed, settings)
-            is_other = feed.spec is not spec_of(name) and self._differs(feed, matcher)
+            is_other = says_feeds and feed.spec is not spec_of(name)
+            is_other = is_other and self._differs(feed, matcher)
             if scores is not feed.scores or is_under or is_other:
                 yield name
 
