@@ -93,17 +93,17 @@ class Decision(Struct, frozen=True, gc=False):
 PASSED = Decision(SHOW, "", 1.0)
 
 
-def passes(gate: GatePolicy, value: float) -> bool:
+def passes(gate: GatePolicy, value: Any) -> Any:
     """Whether a required gate's value does nothing to a post, and nobody is named for that.
 
-    It is for most posts, where `outcomes_of` is too slow.  `value` is NaN where there is no
-    verdict.  A rule that allows says 0: it may have to be named.
+    It is for most posts, where `outcomes_of` is too slow.  `value` is a float, or float32 of shape
+    (n,), NaN where there is no verdict.  A rule that allows says 0: it may have to be named.
     """
     hide_at, demote_at = gate.hide_at, gate.demote_at
     return (
-        value > 0
-        and (hide_at is None or value < hide_at)
-        and (demote_at is None or value < demote_at)
+        (value > 0)
+        & (hide_at is None or value < hide_at)
+        & (demote_at is None or value < demote_at)
     )
 
 
