@@ -256,7 +256,7 @@ class LiveFeeds:
     ) -> Iterator[str]:
         """Which of these feeds, that will still exist, must be made anew under these settings."""
         general = self._policies.scores(settings, "")
-        # Nearly all settings say nothing of feeds; else most of thousands have the very spec they had.
+        # Nearly all settings say nothing of feeds; else most feeds have the very spec they had.
         says_feeds, running = matcher is not self._set.matcher, settings.running
         spec_of = matcher.named.get
         for name in names:

@@ -19,7 +19,6 @@ from feedmill.rankers.combiner.gating import (
     decide_one,
     outcomes_of,
 )
-from feedmill.rankers.combiner.signal_columns import StoredSignal
 from feedmill.rankers.score import score_of
 from feedmill.streams.releases import model_comparison
 from feedmill.streams.releases.model_comparison import (
@@ -105,7 +104,7 @@ def test_a_post_has_the_score_that_the_combiner_gives_it(rows: list[Any]) -> Non
     )
     for n, post in enumerate(pairs.posts):
         verdicts = {
-            name: GateVerdict.of(name, StoredSignal(values[n], name, "v", 3), 3)
+            name: GateVerdict.of(name, values[n], name, "v")
             for name, values in {"spam": challenger, **more}.items()
         }
         outcomes = outcomes_of(GATES, verdicts, {}, NOW_MS - 1000, NOW_MS)
