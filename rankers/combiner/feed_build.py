@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from feedmill.events.feeds import FEED_PATTERNS
-from feedmill.rankers.combiner.columns import NO_POST, Rows
+from feedmill.rankers.combiner.columns import NO_POST, Flags, Rows
 from feedmill.rankers.combiner.feed_set import FeedSet
 from feedmill.rankers.combiner.positions import Positions, runs
 
@@ -20,6 +20,9 @@ _MADE_FEEDS = 32
 _COUNTED_ROWS = 512
 _ASKED_GROUPS = 256
 _GROUPS_AT_ONCE = 512
+_LOOKED_AT_GROUPS = 2048
+# So few feeds each look for their posts, instead of each group of posts for its feeds.
+_FEW_FEEDS = 8
 
 
 class FeedBuild:
@@ -70,8 +73,14 @@ class FeedBuild:
             yield from self._fill_overridden(part)
         if not self.next.is_closed:
             yield from self._give_places()
+        is_few = self.next.is_closed and len(names) <= _FEW_FEEDS
+        taken = (yield from self._groups_taken(names)) if is_few else {}
         for start in range(0, self._view.capacity, _RANKED_ROWS):
-            yield from self._rank(start, min(start + _RANKED_ROWS, self._view.capacity))
+            end = min(start + _RANKED_ROWS, self._view.capacity)
+            if is_few:
+                yield from self._rank_few(taken, slice(start, end))
+            else:
+                yield from self._rank(start, end)
         self._policies.finish()
 
     def _fill_overridden(self, part: slice) -> Iterator[None]:
@@ -146,6 +155,35 @@ class FeedBuild:
         # Without a floor each of them enters the list, and all may be of one author.
         has_floor = feed.list.floor_score > -np.inf
         return _RANKED_ROWS // len(feed.all_scores) // (1 if has_floor else 4)
+
+    def _groups_taken(self, names: Sequence[str]) -> Generator[None, None, dict[str, Flags]]:
+        """For each of a few feeds which groups it takes, by number; the last one is that of -1."""
+        made, groups = self.next, self._view.groups.values
+        taken: dict[str, Flags] = {}
+        for name in names:
+            takes: list[bool] = []
+            while len(takes) < len(groups):
+                start = len(takes)
+                numbered = enumerate(groups[start : start + _LOOKED_AT_GROUPS], start)
+                takes += [
+                    group is not None and name in made.feeds_of(number)
+                    for number, group in numbered
+                ]
+                yield
+            taken[name] = np.array([*takes, False])
+        return taken
+
+    def _rank_few(self, taken: Mapping[str, Flags], part: slice) -> Iterator[None]:
+        """As `_rank`, where each of a few feeds looks for its posts."""
+        for name, takes in taken.items():
+            at_once = self._at_once(name)
+            for first in range(part.start, part.stop, at_once):
+                groups = self._view.post.group[first : min(first + at_once, part.stop)]
+                # A group that is newer is of a post that changed, which `next` was given.
+                is_taken = takes[np.minimum(groups, len(takes) - 1)]
+                rows = (np.flatnonzero(is_taken) + first).astype(np.int32)
+                self.next.rank(name, rows, self._now_ms)
+                yield
 
 
 def by_feed(
