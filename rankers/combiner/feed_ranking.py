@@ -14,6 +14,9 @@ from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.ranked_list import Move, RankedList
 from feedmill.rankers.score import HOUR_MS
 
+# Fewer posts are ranked one by one: numpy's calls would be most of a small cycle.
+_MANY_FROM = 16
+
 
 class FeedRanking:
     """One feed under one spec and one weighting; another one replaces it when these change.
@@ -62,6 +65,12 @@ class FeedRanking:
 
     def update(self, rows: Rows, now_ms: int) -> bool:
         """Rank these posts, of groups that the feed takes; whether its list changed."""
+        if len(rows) < _MANY_FROM:
+            have_moved = [self._update_one(row, now_ms) for row in rows.tolist()]
+            return any(have_moved)
+        return self._update_many(rows, now_ms)
+
+    def _update_many(self, rows: Rows, now_ms: int) -> bool:
         view, scores = self._view, self.scores.score.values[rows]
         created_ms = view.post.created_ms[rows]
         scores[created_ms < self._cutoff_ms(now_ms)] = -np.inf
@@ -71,6 +80,17 @@ class FeedRanking:
         if entering.any():
             self._oldest_ms = min(self._oldest_ms, int(created_ms[entering].min()))
         return self.list.update(rows, scores, view.post.author[rows])
+
+    def _update_one(self, row: int, now_ms: int) -> bool:
+        """What `update` does, for one post."""
+        post = self._view.post
+        created_ms = post.created_ms.item(row)
+        is_others = self._authors and self._view.author_of(row) not in self._authors
+        is_out = is_others or created_ms < self._cutoff_ms(now_ms)
+        score = -np.inf if is_out else self.scores.score.cells[row]
+        if score > -np.inf:
+            self._oldest_ms = min(self._oldest_ms, created_ms)
+        return self.list.update_one(row, score, post.author.item(row))
 
     def leave(self, rows: Rows) -> bool:
         """These posts are not of the feed any more; whether its list changed.

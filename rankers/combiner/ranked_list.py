@@ -21,8 +21,6 @@ from feedmill.rankers.combiner.positions import (
 )
 
 _LEAST_RESERVE = 64
-# Fewer posts are ranked one by one: numpy's calls would be most of a small cycle.
-_MANY_FROM = 16
 # Of an author with more posts than the cap lets in, so many more are kept to follow.
 _AUTHOR_RESERVE = 16
 
@@ -111,10 +109,8 @@ class RankedList:
         authors
             Shape (n,), the number of each post's author.
         """
-        if len(rows) < _MANY_FROM:
-            posts = zip(rows.tolist(), scores.tolist(), authors.tolist(), strict=True)
-            have_changed = [self.update_one(*post) for post in posts]
-            return any(have_changed)
+        if len(rows) == 1:
+            return self.update_one(int(rows[0]), float(scores[0]), int(authors[0]))
         listed, given = self._listed(rows)
         enters = (scores >= self.floor_score) & (scores > -np.inf)
         if len(listed):
@@ -132,7 +128,7 @@ class RankedList:
         return listed, found[listed].astype(np.intp)
 
     def update_one(self, row: int, score: float, author: int) -> bool:
-        """What `update` does for one post: most cycles have few."""
+        """What `update` does for one post: most changes are one."""
         listed = (self.rows == row).nonzero()[0]
         if len(listed):
             from_at = int(listed[0])
@@ -344,9 +340,16 @@ class RankedList:
 
     def _within_cap(self) -> npt.NDArray[np.intp]:
         """Positions of the posts that the author cap lets in."""
-        if self._most is None:
+        if self._most is None or not self._has_author_over_cap():
             return np.arange(len(self.rows))
         return np.flatnonzero(rank_within(self.authors) < self._most)
+
+    def _has_author_over_cap(self) -> bool:
+        most = self._most
+        if most is None:
+            return False
+        ordered = np.sort(self.authors)
+        return bool((ordered[most:] == ordered[:-most]).any())
 
     def _trim(self) -> None:
         """Raise the floor to what leaves `size` and the reserve within the author cap."""

@@ -14,7 +14,7 @@ from builders.ranked_posts import HIDDEN, Posts
 from feedmill.events import partition
 from feedmill.events.override import OverrideKey
 from feedmill.events.partition import ALL_SHARDS, SHARDS, murmur2, shard_of
-from feedmill.rankers.combiner import feed_build, feed_matcher, live_feeds
+from feedmill.rankers.combiner import feed_build, feed_matcher, feed_ranking, live_feeds
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.feed_set import FeedSet
@@ -263,17 +263,18 @@ def test_arms_are_ranked_and_forgotten_some_at_a_time(
     posts: Posts, monkeypatch: pytest.MonkeyPatch, feeds: list[str]
 ) -> None:
     monkeypatch.setattr(feed_build, "_RANKED_ROWS", 24)
+    monkeypatch.setattr(feed_ranking, "_MANY_FROM", 1)
     for name in feeds[1:]:
         posts.set(f"feeds/{name}", {"size": 5})
     posts.settle()
-    update, ranked, made = FeedRanking.update, [0], list[weakref.ref[FeedScores]]()
+    update, ranked, made = FeedRanking._update_many, [0], list[weakref.ref[FeedScores]]()
 
     def noted(self: FeedRanking, rows: npt.NDArray[np.int32], now_ms: int) -> bool:
         ranked[-1] += len(rows)
         made.append(weakref.ref(self.scores))
         return update(self, rows, now_ms)
 
-    monkeypatch.setattr(FeedRanking, "update", noted)
+    monkeypatch.setattr(FeedRanking, "_update_many", noted)
     arms = [{"name": f"a{i}", "share": 3000, "weights": {"quality": i / 8}} for i in range(1, 3)]
     fixed = {"feeds": feeds, "salt": "s", "planned_n": 1000}
     value = {"arms": [{"name": "control", "share": 4000}, *arms], **fixed}
