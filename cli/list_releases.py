@@ -69,7 +69,7 @@ def withdraw(environment: Environment, change: ChangeOptions, filter_name: str, 
     """End a list: what it decided gets the verdict that it overruled."""
     key = ListKey(filter_name, name)
     if key not in ListHistory(read_all(environment, TOPIC)).in_force():
-        raise UsageError(f"`{key.key}` is not in force; `feedmill lists list` shows what is")
+        raise UsageError(f"`{key}` is not in force; `feedmill lists list` shows what is")
     _send_and_wait(environment, change, key, None)
 
 
@@ -89,10 +89,10 @@ def _send_and_wait(
     what = "withdrawn" if wanted is None else f"{wanted.version} released"
     offset, answers = send_record(
         environment,
-        key.key,
+        str(key),
         key.filter,
         wanted,
-        f"{key.key}: {what}",
+        f"{key}: {what}",
         change.timeout_s,
         change.tell,
         change.made_by,
@@ -100,7 +100,7 @@ def _send_and_wait(
     if change.as_json:
         version = None if wanted is None else wanted.version
         found = [answer.as_dict() for answer in answers]
-        print_json({"list": key.key, "version": version, "offset": offset, "instances": found})
+        print_json({"list": str(key), "version": version, "offset": offset, "instances": found})
     otherwise = "they follow when they can; `feedmill lists list` shows what is released"
     pending = "" if wanted is None else pending_text(f"lists rollback {key.filter} {key.name}")
     check_answers(answers, change.timeout_s, "the release", otherwise, pending)

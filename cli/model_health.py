@@ -13,11 +13,11 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import FeedmillError
 from feedmill.events.instance import Instance, ModelDrift
-from feedmill.events.release import SHADOW
+from feedmill.events.release import SHADOW, ListRelease
 from feedmill.streams.kafka.topic_reader import open_topic, read_all, send
 from feedmill.streams.releases.loading import MODELS
 from feedmill.streams.releases.release_history import ListHistory, ReleaseHistory
-from feedmill.streams.releases.release_log import TOPIC, ListKey, ReleasedList
+from feedmill.streams.releases.release_log import TOPIC, ListKey, Released
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.instances import RECENT_MS, read_recent_instances
 
@@ -138,7 +138,7 @@ def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[
 
 
 def _lists_not_in_force(
-    lists: Mapping[ListKey, ReleasedList], name: str, instance: Instance
+    lists: Mapping[ListKey, Released[ListRelease]], name: str, instance: Instance
 ) -> Iterator[dict[str, str]]:
     """Yield a row for each list whose last record an instance refused, or cannot read now."""
     found = ("refused", instance.refused_releases), ("waiting", instance.waiting_releases)
@@ -147,7 +147,7 @@ def _lists_not_in_force(
         if key.filter in instance.models and last.offset in states:
             state, reason = states[last.offset]
             yield {
-                "model": key.key,
+                "model": str(key),
                 "instance": name,
                 "version": "" if last.release is None else last.release.version,
                 "state": state,

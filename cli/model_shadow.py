@@ -44,7 +44,7 @@ def shadow(
     history = read_history(environment)
     challenger = None
     if version is None:
-        running = history.challenger(model).challenger
+        running = history.challenger(model).release
         if running is None:
             raise UsageError(f"no version of `{model}` scores in shadow")
         done = f"{model}: {running.version} stopped"

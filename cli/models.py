@@ -82,7 +82,7 @@ def _versions(environment: Environment, history: ReleaseHistory, name: str) -> I
     released = history.current(name)
     installed = installed_version(store_of(name, store), name)
     in_force = installed if released is None else released.sha256
-    challenger, canary = history.challenger(name).challenger, history.canaries.current(name)
+    challenger, canary = history.challenger(name).release, history.canaries.current(name)
     for card in cards_of(store, name, shipped):
         states = ["in force"] if card.sha256 == in_force else []
         states += ["frozen"] if states and released is not None and released.frozen else []

@@ -66,7 +66,7 @@ def models_in_force(inst: Installation) -> Iterator[Finding]:
                 f" {inst.command(f'models rollback {name}')}"
             )
             yield Finding("models", "wrong", reason, f"model {name}, {version}", way_out)
-        challenger = history.challenger(name).challenger
+        challenger = history.challenger(name).release
         if challenger is not None and (reason := _unusable(inst, name, challenger.sha256)):
             yield Finding(
                 "models",

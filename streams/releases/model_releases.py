@@ -1,9 +1,6 @@
 """Keeps the models of a worker at their released versions, while posts flow.
 
     models ─► ReleaseLog ─► a thread: fetch, trial in another process, load ─► swap between cycles
-
-Until the new model is there, and for good where it is refused, the old one goes on.  A store that
-does not answer is asked again.
 """
 
 from __future__ import annotations
@@ -15,31 +12,28 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 
 from feedmill.events.instance import Instance, RefusedRelease
-from feedmill.events.release import CANARY, SHADOW
+from feedmill.events.release import CANARY, SHADOW, ModelRelease
 from feedmill.models.store_files import Store
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.record_sender import RecordSender
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.releases.background_loads import (
-    BackgroundLoads,
-    Loaded,
-    StoreWaits,
-    load_newest,
-)
+from feedmill.streams.releases.background_loads import BackgroundLoads
 from feedmill.streams.releases.canaries import Canaries, CanaryDecision
 from feedmill.streams.releases.challengers import Challengers, load_challenger
 from feedmill.streams.releases.list_releases import ListReleases, TakesLists, load_list
-from feedmill.streams.releases.loading import MODELS, load_candidate
+from feedmill.streams.releases.known_answers import AnyModel
+from feedmill.streams.releases.loading import MODELS, load_candidate, load_model, load_tried
 from feedmill.streams.releases.model_checks import ModelChecks
-from feedmill.streams.releases.release_log import TOPIC, ReleasedVersion, ReleaseLog
+from feedmill.streams.releases.newest_releases import Loaded, NewestReleases, load_newest
+from feedmill.streams.releases.release_log import TOPIC, Released, ReleaseLog
 from feedmill.streams.worker.model_step import CanaryStep, HoldsModel, ModelStep
 from feedmill.streams.worker.step import Step, WorkBatch, Writer
 
 log = logging.getLogger(__name__)
 
-_INSTALLED = ReleasedVersion(-1, None)
+_INSTALLED = Released[ModelRelease](-1, None)
 _NOTE = "model."
 # Releases are rare; a cycle without records should cost little.
 _READ_EVERY_S = 0.05
@@ -99,15 +93,12 @@ class ModelReleases:
         takers = {step.name: step for step in steps if isinstance(step, TakesLists)}
         self.lists = ListReleases(self._releases, takers, partial(load_list, store))
         self.checks = ModelChecks(self.holders, self.lists.in_force, self._load_again, metrics_of)
-        self._loads = BackgroundLoads[str, Loaded]("release")
+        self._newest = NewestReleases[str, AnyModel](
+            self._releases, self._load_of, self._put, "release"
+        )
         # Models that were altered in memory are loaded anew, each once.
-        self._again = BackgroundLoads[str, Loaded]("again")
+        self._again = BackgroundLoads[str, Loaded[AnyModel]]("again")
         self._loaded_again: set[str] = set()
-        # Models of which there are releases that were not looked at.
-        self._waiting: set[str] = set()
-        self._running: dict[str, ReleasedVersion] = {}
-        self._refused: dict[str, int] = {}
-        self._away = StoreWaits[str]()
         # The models whose versions are noted: released ones, and those that have had a canary.
         self._noted: set[str] = set()
         self._notes: dict[tuple[int, str], str] = {}
@@ -123,8 +114,8 @@ class ModelReleases:
     @property
     def waiting(self) -> tuple[RefusedRelease, ...]:
         """The releases that the store does not give at present, with the reasons."""
-        away = (*self._away.reasons(), *self.lists.away.reasons())
-        return tuple(RefusedRelease(str(key), offset, reason) for key, offset, reason in away)
+        away = (*self._newest.away.items(), *self.lists.newest.away.items())
+        return tuple(RefusedRelease(str(key), one.offset, one.reason) for key, one in away)
 
     @property
     def refused_count(self) -> int:
@@ -132,9 +123,7 @@ class ModelReleases:
 
     def offset(self, stage: str) -> int:
         """Return the last record of `models` that a stage has dealt with."""
-        read = self._releases.offset
-        if stage in self._waiting or stage in self._loads or stage in self._away:
-            read = max(self._running.get(stage, _INSTALLED).offset, self._refused.get(stage, -1))
+        read = self._newest.dealt_with(self._releases.offset, stage.__eq__)
         for part in (self.lists, self.challengers, self.canaries):
             read = part.dealt_with(stage, read)
         return read
@@ -143,7 +132,8 @@ class ModelReleases:
         """Return name and sha256 of every version that judges posts; None: that of the card."""
         found = []
         for name in self._steps:
-            found.append((name, self._running.get(name, _INSTALLED).sha256))
+            release = self._newest.in_force.get(name, _INSTALLED).release
+            found.append((name, None if release is None else release.sha256))
             beside = self.canaries.sha256_of(name), self.challengers.sha256_of(name)
             found += [(name, sha256) for sha256 in beside if sha256 is not None]
         return found
@@ -159,7 +149,7 @@ class ModelReleases:
         """
         if not self._releases.log.all_restored():
             return False
-        is_loaded = not self._waiting and not self._loads and self.canaries.is_settled()
+        is_loaded = not self._newest.busy() and self.canaries.is_settled()
         self._has_begun |= is_loaded and self.lists.is_settled()
         return self._has_begun
 
@@ -169,7 +159,7 @@ class ModelReleases:
 
     def ready_reason(self) -> str:
         """Say what is still to be done before the first posts; "" if nothing is."""
-        busy = () if self._has_begun else sorted(self._waiting | self._loads.keys())
+        busy = () if self._has_begun else sorted(self._newest.busy())
         if busy:
             return f"loading released models: {', '.join(busy)}"
         if not self._has_begun and not self.canaries.is_settled():
@@ -178,16 +168,17 @@ class ModelReleases:
             return "loading released lists"
         return self._releases.log.ready_reason() or self.checks.ready_reason()
 
-    def follow(self) -> list[str]:
+    def follow(self) -> set[str]:
         """Read on, and swap what is loaded; return the models that changed, or were refused.
 
         Those whose challengers, canaries or lists changed are among them.
         """
         now = time.monotonic()
+        found: set[str] = set()
         if now >= self._read_at:
             self._read_at = now + _READ_EVERY_S
             found = self._releases.follow()
-            self._waiting |= found & self._steps.keys()
+            self._newest.want(found & self._steps.keys())
             for name in self._steps:
                 if SHADOW + name in found:
                     self.challengers.named(name)
@@ -197,17 +188,10 @@ class ModelReleases:
             self._sender.serve()
         canaries = self.canaries.follow()
         self._noted |= canaries
-        changed = [*self.challengers.follow(), *canaries, *self.lists.follow()]
-        for name, _, loaded in self._loads.take_done():
-            self._take(name, loaded)
-            changed.append(name)
+        parts = self.challengers.follow(), canaries, self.lists.follow(found), self._newest.follow()
         for name, _, loaded in self._again.take_done():
             self._take_again(name, loaded)
-        self._waiting |= self._away.due() - self._loads.keys()
-        for name in self._waiting - self._loads.keys():
-            self._waiting.discard(name)
-            self._begin(name)
-        return changed
+        return set().union(*parts)
 
     def assigned(self, change: AssignmentChange) -> None:
         """Read to the end once more, and learn which versions the partitions were judged by."""
@@ -255,7 +239,7 @@ class ModelReleases:
         self.challengers.close()
         self.canaries.close()
         self.lists.close()
-        self._loads.close()
+        self._newest.close()
         self._again.close()
         self._releases.close()
 
@@ -269,17 +253,17 @@ class ModelReleases:
         """Have the version that runs loaded once more; what alters twice is left to operators."""
         if name not in self._loaded_again:
             self._loaded_again.add(name)
-            running = self._running.get(name, _INSTALLED)
-            load = partial(load_newest, name, self._store, (running,), "")
-            self._again.begin(name, running.offset, load)
+            running = self._newest.in_force.get(name, _INSTALLED)
+            load = partial(load_released, name, self._store, "")
+            self._again.begin(name, running.offset, partial(load_newest, load, [running]))
 
-    def _take_again(self, name: str, loaded: Loaded) -> None:
-        step = self._steps[name]
+    def _take_again(self, name: str, loaded: Loaded[AnyModel]) -> None:
+        step, model = self._steps[name], loaded.content
         if not step.is_stopped:
             return
-        if loaded.model is not None and loaded.model.version == step.models[name]:
-            step.swap(loaded.model)
-            log.info("model %s@%s is loaded anew", name, loaded.model.version)
+        if model is not None and model.version == step.models[name]:
+            step.swap(model)
+            log.info("model %s@%s is loaded anew", name, model.version)
         else:
             reasons = [loaded.away, *(reason for _, reason in loaded.refusals)]
             reason = next(filter(None, reasons), "the store has another version")
@@ -290,44 +274,29 @@ class ModelReleases:
         released = self._releases.latest(name)
         model = self.canaries.released(name, released[0].release) if released else None
         if model is not None:
-            self._waiting.discard(name)
-            self._take(name, Loaded(model, released[0], ()))
+            self._newest.take_warm(name, model)
 
-    def _begin(self, name: str) -> None:
-        """Have the thread load the newest release, or the newest that is not refused."""
-        running = self._running.get(name, _INSTALLED)
-        refused = self._refused.get(name, -1)
-        wanted = [
-            one for one in self._releases.latest(name) if one.offset > max(running.offset, refused)
-        ]
-        if not wanted:
-            return
+    def _load_of(self, name: str) -> Callable[[Released[ModelRelease]], AnyModel | None]:
         step = self._steps[name]
         current = "" if step.is_stopped else step.models[name]
-        load = partial(load_newest, name, self._store, tuple(wanted), current)
-        self._loads.begin(name, wanted[0].offset, load)
+        return partial(load_released, name, self._store, current)
 
-    def _take(self, name: str, loaded: Loaded) -> None:
-        for version, reason in loaded.refusals:
-            log.error(
-                "release of %s at offset %d is refused, and stays until `feedmill models rollback"
-                " %s`: %s", name, version.offset, name, reason,
-            )  # fmt: skip
-            self._releases.refuse(name, version.offset, reason)
-            self._refused[name] = max(self._refused.get(name, -1), version.offset)
-        newest = self._releases.latest(name)[0].offset
-        if loaded.away and newest > self._refused.get(name, -1):
-            self._away.put(name, newest, loaded.away)
-        else:
-            self._away.end(name)
-        running = self._running.get(name, _INSTALLED)
-        if loaded.version is None or loaded.version.offset <= running.offset:
-            return
+    def _put(self, name: str, _: Released[ModelRelease], model: AnyModel | None) -> str:
+        """Have the step go on with a model, if it is another one than before."""
         step = self._steps[name]
-        self._running[name] = loaded.version
         self._noted.add(name)
-        if loaded.model is not None:
+        if model is not None:
             before = step.models[name]
-            step.swap(loaded.model)
+            step.swap(model)
             self.swaps += 1
             log.info("model %s: %s instead of %s", name, step.models[name], before)
+        return ""
+
+
+def load_released(
+    name: str, store: Store | None, current: str, version: Released[ModelRelease]
+) -> AnyModel | None:
+    """Load a release of a model, or what is installed; None where it is the current version."""
+    tried = version.release
+    model = load_tried(name, store, tried)[0] if tried else load_model(name, store)
+    return None if model.version == current else model

@@ -18,7 +18,7 @@ from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.release import Challenger, ListRelease, ModelRelease, TriedVersion
 from feedmill.filters.registry import FILTERS
 from feedmill.streams.kafka.topic_reader import TopicRecord
-from feedmill.streams.releases.release_log import CanaryFold, ListKey, NamedChallenger, ReleasedList
+from feedmill.streams.releases.release_log import CanaryFold, ListKey, Released
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ReleaseHistory:
 
     def __init__(self, models: Sequence[str], records: Iterable[TopicRecord]) -> None:
         self._entries: dict[str, list[ReleaseEntry]] = {name: [] for name in models}
-        self._challengers: dict[str, list[NamedChallenger]] = {name: [] for name in models}
+        self._challengers: dict[str, list[Released[Challenger]]] = {name: [] for name in models}
         self._rows: dict[str, list[HistoryRow]] = {name: [] for name in models}
         self.canaries = CanaryFold(models)
         for record in records:
@@ -77,7 +77,7 @@ class ReleaseHistory:
             self._note(name, record, what, canary, reason)
         elif is_challenger(record.key):
             name, challenger = decode_challenger(models, record.key, record.value)
-            self._challengers[name].append(NamedChallenger(record.offset, challenger))
+            self._challengers[name].append(Released(record.offset, challenger))
             what = "shadow ends" if challenger is None else "scores in shadow"
             self._note(name, record, what, challenger)
         else:
@@ -118,14 +118,14 @@ class ReleaseHistory:
         entries = self._entries[model]
         return entries[-1].release if entries else None
 
-    def challenger(self, model: str) -> NamedChallenger:
+    def challenger(self, model: str) -> Released[Challenger]:
         """Return what the last record about a model's challenger says; offset -1 before any."""
         named = self._challengers[model]
-        return named[-1] if named else NamedChallenger(-1, None)
+        return named[-1] if named else Released(-1, None)
 
     def last_challenger(self, model: str) -> Challenger | None:
         """Return the last version that was to score in shadow, also where it was stopped since."""
-        named = (one.challenger for one in reversed(self._challengers[model]))
+        named = (one.release for one in reversed(self._challengers[model]))
         return next((one for one in named if one is not None), None)
 
     def check_not_frozen(self, model: str) -> None:
@@ -172,7 +172,7 @@ class ListHistory:
     """The valid records of `models` about lists, in the order of their offsets."""
 
     def __init__(self, records: Iterable[TopicRecord]) -> None:
-        self._records: dict[ListKey, list[ReleasedList]] = {}
+        self._records: dict[ListKey, list[Released[ListRelease]]] = {}
         for record in records:
             if is_list(record.key):
                 with suppress(BadEvent):
@@ -180,9 +180,9 @@ class ListHistory:
                         FILTERS, record.key, record.value
                     )
                     found = self._records.setdefault(ListKey(filter_name, name), [])
-                    found.append(ReleasedList(record.offset, release))
+                    found.append(Released(record.offset, release))
 
-    def last(self) -> dict[ListKey, ReleasedList]:
+    def last(self) -> dict[ListKey, Released[ListRelease]]:
         """Return the last valid record of each list."""
         return {key: records[-1] for key, records in self._records.items()}
 
@@ -201,7 +201,7 @@ class ListHistory:
         """
         releases = [one.release for one in self._records.get(key, ())]
         if not releases:
-            raise UsageError(f"`{key.key}` was never released, so there is nothing to go back from")
+            raise UsageError(f"`{key}` was never released, so there is nothing to go back from")
         now = None if releases[-1] is None else releases[-1].sha256
         earlier = (one for one in reversed(releases) if one is not None)
         return next((one for one in earlier if one.sha256 != now), None)

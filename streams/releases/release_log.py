@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from feedmill.events.decode import (
     decode_canary,
@@ -17,15 +17,7 @@ from feedmill.events.decode import (
 )
 from feedmill.events.errors import BadEvent
 from feedmill.events.instance import RefusedRelease
-from feedmill.events.release import (
-    CANARY,
-    LIST,
-    SHADOW,
-    Canary,
-    Challenger,
-    ListRelease,
-    ModelRelease,
-)
+from feedmill.events.release import CANARY, LIST, SHADOW, Canary, Challenger, ModelRelease
 from feedmill.filters.registry import FILTERS
 from feedmill.streams.kafka.batch_headers import reason_of
 from feedmill.streams.kafka.batches import Record, TopicPartition
@@ -40,22 +32,18 @@ _KEPT_REFUSALS = 50
 _KEPT_RELEASES = 5
 
 
-class ReleasedVersion(NamedTuple):
-    """A release and the offset of its record; None is the version that the store's card names."""
+Version = TypeVar("Version")
+
+
+class Released(NamedTuple, Generic[Version]):
+    """What a record of `models` releases, and its offset.
+
+    None takes the ones before back: the version that the store's card names runs, no version scores
+    in shadow, a list is withdrawn.
+    """
 
     offset: int
-    release: ModelRelease | None
-
-    @property
-    def sha256(self) -> str | None:
-        return None if self.release is None else self.release.sha256
-
-
-class NamedChallenger(NamedTuple):
-    """A challenger and the offset of its record; None: no version scores in shadow any more."""
-
-    offset: int
-    challenger: Challenger | None
+    release: Version | None
 
 
 class ListKey(NamedTuple):
@@ -64,20 +52,14 @@ class ListKey(NamedTuple):
     filter: str
     name: str
 
-    @property
-    def key(self) -> str:
-        """The key of its records."""
-        return f"{LIST}{self.filter}/{self.name}"
+    @classmethod
+    def of(cls, key: str) -> ListKey:
+        """Return the filter and the name that the key of a record has."""
+        return cls(*key.removeprefix(LIST).split("/", 1))
 
     def __str__(self) -> str:
-        return self.key
-
-
-class ReleasedList(NamedTuple):
-    """A release of a list and the offset of its record; None: the list was withdrawn."""
-
-    offset: int
-    release: ListRelease | None
+        """The key of its records."""
+        return f"{LIST}{self.filter}/{self.name}"
 
 
 class StartedCanary(NamedTuple):
@@ -168,10 +150,7 @@ class ReleaseFold:
         self.refused_count = 0
         self.canaries = CanaryFold(models)
         self._models = tuple(models)
-        self._releases: dict[str, deque[ReleasedVersion]] = {}
-        self._challengers: dict[str, NamedChallenger] = {}
-        self._lists: dict[ListKey, deque[ReleasedList]] = {}
-        self._changed_lists: set[ListKey] = set()
+        self._records: dict[str, deque[Released[Any]]] = {}
 
     def take(self, record: Record) -> str | None:
         """Apply the next record; return what it is about, None if it is refused.
@@ -181,60 +160,40 @@ class ReleaseFold:
         """
         self.offset = record.offset
         try:
-            if is_challenger(record.key):
-                return self._take_challenger(record)
             if is_canary(record.key):
                 return CANARY + self.canaries.take(record)
-            if is_list(record.key):
-                return self._take_list(record)
-            name, release = decode_release(self._models, record.key, record.value)
-            self.canaries.take_release(name, release)
+            key, release = self._decode(record)
         except BadEvent as error:
             key = (record.key or b"").decode("utf-8", "replace")[:256]
             self.refuse(key, record.offset, reason_of(record.value, error))
             return None
-        found = self._releases.setdefault(name, deque(maxlen=_KEPT_RELEASES))
-        found.append(ReleasedVersion(record.offset, release))
-        return name
+        found = self._records.setdefault(key, deque(maxlen=_KEPT_RELEASES))
+        found.append(Released(record.offset, release))
+        return key
 
-    def _take_challenger(self, record: Record) -> str:
-        name, challenger = decode_challenger(self._models, record.key, record.value)
-        self._challengers[name] = NamedChallenger(record.offset, challenger)
-        return SHADOW + name
+    def _decode(self, record: Record) -> tuple[str, Any]:
+        if is_challenger(record.key):
+            name, challenger = decode_challenger(self._models, record.key, record.value)
+            return SHADOW + name, challenger
+        if is_list(record.key):
+            filter_name, name, content = decode_list_release(FILTERS, record.key, record.value)
+            return str(ListKey(filter_name, name)), content
+        name, release = decode_release(self._models, record.key, record.value)
+        self.canaries.take_release(name, release)
+        return name, release
 
-    def _take_list(self, record: Record) -> str:
-        filter_name, name, release = decode_list_release(FILTERS, record.key, record.value)
-        key = ListKey(filter_name, name)
-        found = self._lists.setdefault(key, deque(maxlen=_KEPT_RELEASES))
-        found.append(ReleasedList(record.offset, release))
-        self._changed_lists.add(key)
-        return key.key
-
-    def refuse(self, model: str, offset: int, reason: str) -> None:
+    def refuse(self, key: str, offset: int, reason: str) -> None:
         """Keep why a release is not in force."""
-        self.refused.append(RefusedRelease(model, offset, reason))
+        self.refused.append(RefusedRelease(key, offset, reason))
         self.refused_count += 1
 
-    def released(self) -> tuple[str, ...]:
-        """Return the models of which there is a release."""
-        return tuple(self._releases)
+    def latest(self, key: str) -> Sequence[Released[Any]]:
+        """Return the last five records about a model or a list, the newest first."""
+        return tuple(reversed(self._records.get(key, ())))
 
-    def latest(self, model: str) -> Sequence[ReleasedVersion]:
-        """Return the last five releases of a model, the newest first."""
-        return tuple(reversed(self._releases.get(model, ())))
-
-    def challenger(self, model: str) -> NamedChallenger:
+    def challenger(self, model: str) -> Released[Challenger]:
         """Return what the last record about a model's challenger says; offset -1 before any."""
-        return self._challengers.get(model, NamedChallenger(-1, None))
-
-    def take_changed_lists(self) -> set[ListKey]:
-        """Return the lists of which records came since the last call."""
-        changed, self._changed_lists = self._changed_lists, set()
-        return changed
-
-    def latest_of_list(self, key: ListKey) -> Sequence[ReleasedList]:
-        """Return the last five records about a list, the newest first."""
-        return tuple(reversed(self._lists.get(key, ())))
+        return next(iter(self.latest(SHADOW + model)), Released(-1, None))
 
 
 class ReleaseLog(ReleaseFold):

@@ -14,10 +14,11 @@ from builders.fake_log import FakeLog, KeptWriter, Topics
 from builders.records import StoredRecord, record
 from builders.waiting import until
 from feedmill.events.decode import decode_signal
+from feedmill.events.errors import StoreAway
 from feedmill.events.instance import Instance
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
-from feedmill.events.release import Canary
+from feedmill.events.release import Canary, ModelRelease
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores, TextModel
@@ -26,10 +27,9 @@ from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.record_sender import RecordSender
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases import model_releases, release_log
-from feedmill.streams.releases.background_loads import Loaded
 from feedmill.streams.releases.loading import LoadedText
 from feedmill.streams.releases.model_releases import ModelReleases
-from feedmill.streams.releases.release_log import ReleasedVersion
+from feedmill.streams.releases.release_log import Released
 from feedmill.streams.scoring import text_models
 from feedmill.streams.scoring.text_models import TextModelStep
 from feedmill.streams.settings.clock import LogClock
@@ -81,7 +81,7 @@ class Cluster:
         patch.setattr(release_log, "LogConsumer", lambda *_, **__: FakeLog(self.topics))
         patch.setattr(text_models, "LogConsumer", lambda *_, **__: FakeLog(self.topics))
         patch.setattr(model_releases, "load_candidate", self._load_candidate)
-        patch.setattr(model_releases, "load_newest", self._load_newest)
+        patch.setattr(model_releases, "load_released", self._load_released)
         patch.setattr(model_releases, "_READ_EVERY_S", 0.0)
         patch.setattr(RecordSender, "send", lambda _, key, value: self.write(key, value))
 
@@ -131,16 +131,14 @@ class Cluster:
             return LoadedText(None, "it is not in the store")
         return LoadedText(cast(TextModel, Model(canary.version)))
 
-    def _load_newest(
-        self, _: str, __: Any, wanted: Sequence[ReleasedVersion], current: str
-    ) -> Loaded:
-        newest = wanted[0]
+    def _load_released(
+        self, _: str, __: Any, current: str, version: Released[ModelRelease]
+    ) -> Any:
         self.tries += 1
         if self.away:
-            return Loaded(None, None, (), "the server is not reachable")
-        version = newest.release.version if newest.release else INSTALLED
-        model: Any = None if version == current else Model(version)
-        return Loaded(model, newest, ())
+            raise StoreAway("the server is not reachable")
+        name = version.release.version if version.release else INSTALLED
+        return None if name == current else Model(name)
 
 
 class CanaryWorker:

@@ -1,25 +1,9 @@
-"""Loads go on beside the loop; what the thread brings of a release, or why there is none."""
+"""Loads go on beside the loop, one after another."""
 
-from pathlib import Path
 from threading import Event
 
-import pytest
-
-from builders.model_store import add_version, shipped_store
-from builders.s3_server import set_keys
 from builders.waiting import until
-from feedmill.events.errors import BadArtifact
-from feedmill.events.reasons import MAX_REASON_CHARACTERS
-from feedmill.events.release import ModelRelease
-from feedmill.filters.spec import STORE
-from feedmill.models.artifact import read_card, save_artifact
-from feedmill.models.remote_store import RemoteStore
-from feedmill.models.store import find_card
-from feedmill.models.store_files import write_file
-from feedmill.streams.releases.background_loads import BackgroundLoads, load_newest
-from feedmill.streams.releases.known_answers import answers_of
-from feedmill.streams.releases.loading import failure_reason, load_model
-from feedmill.streams.releases.release_log import ReleasedVersion
+from feedmill.streams.releases.background_loads import BackgroundLoads
 
 
 def test_what_is_loaded_is_taken_out_once_in_the_order_it_began() -> None:
@@ -42,38 +26,3 @@ def test_what_is_loaded_is_taken_out_once_in_the_order_it_began() -> None:
     assert taken == [("slow", 5, True), ("quick", 7, False)]
     assert (len(loads), loads.take_done()) == (0, [])
     loads.close()
-
-
-def test_the_reason_of_a_failure_is_short_and_names_errors_that_are_not_feedmills() -> None:
-    assert failure_reason(BadArtifact("it was altered")) == "it was altered"
-    assert failure_reason(ValueError("no number")) == "ValueError('no number')"
-    assert len(failure_reason(ValueError("x" * 5000))) == MAX_REASON_CHARACTERS
-
-
-def test_a_release_is_fetched_from_an_s3_store_and_tried(
-    tmp_path: Path, s3_store: RemoteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = shipped_store(tmp_path / "folder")
-    sha256 = add_version(folder, "spam")
-    content = (folder / f"{sha256}.npz").read_bytes()
-    save_artifact(s3_store, find_card(folder, "spam", sha256), content)
-    known = answers_of(load_model("spam", folder, sha256))
-    release = ReleasedVersion(7, ModelRelease(sha256, known, "ann", ""))
-    old = read_card(STORE, "spam").version
-
-    loaded = load_newest("spam", s3_store, [release], old)
-    assert loaded.model is not None
-    assert (loaded.model.version, loaded.version) == (sha256[:12], release)
-
-    # The newest is altered on its way: the one before it runs.
-    broken = ReleasedVersion(8, ModelRelease("ab" * 32, known, "ann", ""))
-    write_file(s3_store, f"{'ab' * 32}.npz", content[:-1])
-    loaded = load_newest("spam", s3_store, [broken, release], sha256[:12])
-    assert (loaded.model, loaded.version) == (None, release)
-    assert [(one.offset, "was altered" in reason) for one, reason in loaded.refusals] == [(8, True)]
-
-    set_keys(monkeypatch, "http://127.0.0.1:1")
-    away = RemoteStore(s3_store.address)
-    loaded = load_newest("spam", away, [release], old)
-    assert (loaded.model, loaded.version, loaded.refusals) == (None, None, [])
-    assert "the server is not reachable" in loaded.away

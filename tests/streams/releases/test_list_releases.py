@@ -13,18 +13,14 @@ from builders.records import StoredRecord
 from builders.waiting import until
 from feedmill.events.errors import StoreAway
 from feedmill.events.post import Post
+from feedmill.events.release import ListRelease
 from feedmill.filters.lists import ListSet, PostList
 from feedmill.models.store_files import Store
 from feedmill.streams.filters.filters import FilterStep
 from feedmill.streams.filters.post_windows import PostWindows
-from feedmill.streams.releases import background_loads, list_releases
-from feedmill.streams.releases.list_releases import (
-    ListReleases,
-    LoadedList,
-    TakesLists,
-    load_list,
-)
-from feedmill.streams.releases.release_log import ListKey, ReleasedList, ReleaseFold
+from feedmill.streams.releases import list_releases, newest_releases
+from feedmill.streams.releases.list_releases import ListReleases, TakesLists, load_list
+from feedmill.streams.releases.release_log import ListKey, Released, ReleaseFold
 from feedmill.streams.scoring.text_models import TextModelStep
 
 BAD = "list/spam/bad"
@@ -48,6 +44,7 @@ class Worker:
 
     def __init__(self, store: Store | None, records: Sequence[tuple[str, str | None]] = ()) -> None:
         self.fold = ReleaseFold(("spam",))
+        self.found: set[str] = set()
         self.step = Step()
         self.goes_on = threading.Event()
         self.goes_on.set()
@@ -56,17 +53,22 @@ class Worker:
         for key, sha256 in records:
             self.write(key, sha256)
 
-    def load(self, key: ListKey, wanted: Sequence[ReleasedList]) -> LoadedList:
+    def load(self, key: ListKey, version: Released[ListRelease]) -> PostList | None:
         self.goes_on.wait(10)
-        return load_list(self._store, key, wanted)
+        return load_list(self._store, key, version)
 
     def write(self, key: str, sha256: str | None) -> None:
         value = b"" if sha256 is None else json.dumps({"sha256": sha256}).encode()
         self.fold.take(StoredRecord(self.fold.offset + 1, key=key.encode(), value=value))
+        self.found.add(key)
+
+    def follow(self) -> set[str]:
+        found, self.found = self.found, set()
+        return self.lists.follow(found)
 
     def settle(self) -> None:
         def settled() -> bool:
-            self.lists.follow()
+            self.follow()
             return self.lists.is_settled()
 
         until(settled, 10)
@@ -100,7 +102,7 @@ def test_a_list_is_released_replaced_and_withdrawn(tmp_path: Path) -> None:
     made.settle()
     assert made.in_force == ({"ann": label(one)}, 0)
     made.write(BAD, two)
-    assert made.lists.follow() == set()
+    assert made.follow() == set()
     assert not made.lists.is_settled()
     made.settle()
     assert made.in_force == ({"bob": label(two)}, 1)
@@ -149,12 +151,12 @@ def test_the_stage_has_dealt_with_a_record_once_its_list_is_loaded(tmp_path: Pat
     good = stored_list(tmp_path, "authors", ["ann"])
     made = Worker(tmp_path, [(BAD, good)])
     made.goes_on.clear()
-    made.lists.follow()
+    made.follow()
     assert made.lists.dealt_with("spam", 7) == -1
     assert made.lists.dealt_with("nsfw", 7) == 7
     # Another version comes while the first is read.
     made.write(BAD, None)
-    made.lists.follow()
+    made.follow()
     made.goes_on.set()
     made.settle()
     assert made.lists.dealt_with("spam", 7) == 7
@@ -164,7 +166,7 @@ def test_the_stage_has_dealt_with_a_record_once_its_list_is_loaded(tmp_path: Pat
 def test_a_list_waits_for_the_store_and_comes_when_it_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background_loads, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(newest_releases, "_PAUSE_S", 0.01)
     old, new = (stored_list(tmp_path, "authors", [name]) for name in ("ann", "bob"))
     made = Worker(tmp_path, [(BAD, old)])
     made.settle()
@@ -175,7 +177,7 @@ def test_a_list_waits_for_the_store_and_comes_when_it_answers(
         raise StoreAway("the server is not reachable")
 
     def follow() -> bool:
-        made.lists.follow()
+        made.follow()
         return True
 
     with monkeypatch.context() as patch:
@@ -183,12 +185,11 @@ def test_a_list_waits_for_the_store_and_comes_when_it_answers(
         made.write(BAD, new)
         until(lambda: follow() and len(tries) > 2, every=0.001)
         # It is neither refused nor dealt with, and holds no partition back.
-        assert made.lists.away.reasons() == [
-            (ListKey("spam", "bad"), 1, "the server is not reachable")
-        ]
+        ((key, wait),) = made.lists.newest.away.items()
+        assert (str(key), wait.offset, wait.reason) == (BAD, 1, "the server is not reachable")
         assert (made.reasons, made.lists.dealt_with("spam", 1)) == ([], 0)
         assert made.in_force == ({"ann": label(old)}, 0)
-    until(lambda: follow() and not made.lists.away.reasons(), every=0.001)
+    until(lambda: follow() and not made.lists.newest.away, every=0.001)
     assert made.in_force == ({"bob": label(new)}, 1)
     assert made.lists.dealt_with("spam", 1) == 1
 

@@ -9,7 +9,7 @@ import pytest
 
 from builders.canary_worker import A, B, CanaryWorker, Cluster
 from builders.waiting import until
-from feedmill.streams.releases import background_loads
+from feedmill.streams.releases import newest_releases
 
 
 def test_a_worker_with_all_models_imports_nothing_of_a_server_or_of_training() -> None:
@@ -26,7 +26,7 @@ def test_a_worker_with_all_models_imports_nothing_of_a_server_or_of_training() -
 def test_a_release_waits_for_the_store_and_comes_when_it_answers(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background_loads, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(newest_releases, "_PAUSE_S", 0.01)
     worker = CanaryWorker(cluster)
     cluster.away = True
     offset = cluster.release(A)
@@ -53,14 +53,14 @@ def test_a_release_waits_for_the_store_and_comes_when_it_answers(
 def test_each_pause_is_longer_up_to_five_minutes() -> None:
     pauses = [0.0]
     for _ in range(8):
-        pauses.append(background_loads.next_pause_s(pauses[-1]))
+        pauses.append(newest_releases.next_pause_s(pauses[-1]))
     assert pauses[1:] == [5, 10, 20, 40, 80, 160, 300, 300]
 
 
 def test_a_newer_release_does_not_wait_for_the_pause_of_the_one_before(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background_loads, "_PAUSE_S", 1000.0)
+    monkeypatch.setattr(newest_releases, "_PAUSE_S", 1000.0)
     worker = CanaryWorker(cluster)
     cluster.away = True
     cluster.release(A)

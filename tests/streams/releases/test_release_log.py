@@ -3,7 +3,7 @@
 import json
 
 from builders.records import StoredRecord
-from feedmill.streams.releases.release_log import ListKey, ReleaseFold
+from feedmill.streams.releases.release_log import ReleaseFold
 
 MODELS = ("spam", "quality")
 
@@ -19,10 +19,10 @@ def test_the_last_five_releases_are_kept_the_newest_first() -> None:
         assert fold.take(release(offset, "a")) == "spam"
     assert fold.take(StoredRecord(7, key=b"spam", value=b"")) == "spam"
     assert fold.take(release(8, "b", b"quality")) == "quality"
-    found = [(one.offset, one.sha256) for one in fold.latest("spam")]
+    found = [(one.offset, one.release and one.release.sha256) for one in fold.latest("spam")]
     assert found == [(7, None), *((offset, "a" * 64) for offset in (6, 5, 4, 3))]
     assert fold.latest("nsfw") == ()
-    assert (fold.released(), fold.offset) == (("spam", "quality"), 8)
+    assert fold.offset == 8
 
 
 def test_a_bad_record_is_refused_and_the_one_before_holds() -> None:
@@ -58,14 +58,11 @@ def test_a_challenger_is_no_release_and_the_last_one_counts() -> None:
 
 def test_a_list_is_no_release_of_a_model_and_its_last_records_are_kept() -> None:
     fold = ReleaseFold(MODELS)
-    bad = ListKey("spam", "bad")
     for offset in range(7):
         assert fold.take(release(offset, "a", b"list/spam/bad")) == "list/spam/bad"
     fold.take(StoredRecord(7, key=b"list/spam/bad", value=b""))
     assert fold.take(release(8, "a", b"list/quality/bad")) is None
-    assert fold.released() == ()
-    found = [(one.offset, one.release is None) for one in fold.latest_of_list(bad)]
+    assert fold.latest("spam") == ()
+    found = [(one.offset, one.release is None) for one in fold.latest("list/spam/bad")]
     assert found == [(7, True), (6, False), (5, False), (4, False), (3, False)]
-    assert fold.take_changed_lists() == {bad}
-    assert fold.take_changed_lists() == set()
     assert [one.model for one in fold.refused] == ["list/quality/bad"]

@@ -1,0 +1,208 @@
+"""Loads the newest release of a model or a list that can be, while the worker's loop goes on.
+
+    records of `models` ─► a thread: fetch, check, read ─► in force between two cycles
+
+Until the new version is there, and for good where it is refused, the old one goes on.  What the
+server of the store does not give is asked for again, after a pause.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from feedmill.events.errors import StoreAway
+from feedmill.streams.releases.background_loads import BackgroundLoads
+from feedmill.streams.releases.loading import failure_reason
+from feedmill.streams.releases.release_log import Released, ReleaseFold
+
+log = logging.getLogger(__name__)
+
+# Before the store is asked again that did not answer.
+_PAUSE_S, _MOST_PAUSE_S = 5.0, 300.0
+_NEVER = -1
+
+Key = TypeVar("Key")
+Content = TypeVar("Content")
+
+
+class StoreWait(NamedTuple):
+    """A release that the server of the store does not give at present, and the next try."""
+
+    offset: int
+    reason: str
+    pause_s: float
+    next_at: float
+
+
+def next_pause_s(before_s: float) -> float:
+    """Return how long to wait until the store is asked again, after a pause of `before_s` or 0."""
+    return min(2 * before_s, _MOST_PAUSE_S) or _PAUSE_S
+
+
+class Loaded(NamedTuple, Generic[Content]):
+    """What the thread brings.
+
+    Attributes
+    ----------
+    version
+        The release that is in force from now on; None if none could be loaded.
+    content
+        What it is a release of; None where that runs already, or is a list that is withdrawn.
+    refusals
+        Newer releases, and why they were refused.
+    away
+        Why a release cannot be loaded at present: the server of the store does not answer.  It
+        may be tried again.
+    """
+
+    version: Released[Any] | None
+    content: Content | None
+    refusals: Sequence[tuple[Released[Any], str]] = ()
+    away: str = ""
+
+
+Load = Callable[[Released[Any]], Content | None]
+
+
+def load_newest(load: Load[Content], wanted: Sequence[Released[Any]]) -> Loaded[Content]:
+    """Load the first of some releases that can be.
+
+    Called on a thread: waits for the store and for a trial.  Where the store does not answer, it
+    tries no older release: that would replace the version that runs for a moment.
+    """
+    refusals: list[tuple[Released[Any], str]] = []
+    for one in wanted:
+        try:
+            return Loaded(one, load(one), refusals)
+        except StoreAway as error:
+            return Loaded(None, None, refusals, failure_reason(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the old version goes on
+            refusals.append((one, failure_reason(error)))
+    return Loaded(None, None, refusals)
+
+
+class NewestReleases(Generic[Key, Content]):
+    """The releases in force of models, or of lists; belongs to the loop's thread.
+
+    Parameters
+    ----------
+    releases
+        The records of `models`; it keeps what is refused.
+    load_of
+        Returns by what releases of a key are loaded; that is called on a thread.
+    put
+        Puts a release in force: its key, it, and its content.  Returns why not; "" if it does.
+    thread_name
+        That of the thread.
+
+    Attributes
+    ----------
+    in_force
+        The release that runs, by key; none where the installed version does.
+    away
+        The releases that the server of the store does not give at present.
+    """
+
+    def __init__(
+        self,
+        releases: ReleaseFold,
+        load_of: Callable[[Key], Load[Content]],
+        put: Callable[[Key, Released[Any], Content | None], str],
+        thread_name: str,
+    ) -> None:
+        self.in_force: dict[Key, Released[Any]] = {}
+        self.away: dict[Key, StoreWait] = {}
+        self._releases = releases
+        self._load_of, self._put = load_of, put
+        self._loads = BackgroundLoads[Key, Loaded[Content]](thread_name)
+        # By key the last of the records that were not looked at.
+        self._waiting: dict[Key, int] = {}
+        self._refused: dict[Key, int] = {}
+
+    def busy(self) -> set[Key]:
+        """Return the keys of what waits to be loaded, but not for the store, or is being loaded."""
+        return self._loads.keys() | self._waiting.keys()
+
+    def dealt_with(self, offset: int, is_about: Callable[[Key], bool]) -> int:
+        """Return the last record up to `offset` behind which nothing of these keys waits."""
+        waiting = [*self._waiting.items(), *((key, one.offset) for key, one in self.away.items())]
+        before = min([offset, *(at - 1 for key, at in waiting if is_about(key))])
+        return self._loads.dealt_with(before, is_about)
+
+    def want(self, keys: Iterable[Key]) -> None:
+        """Have the last releases of these keys looked at."""
+        for key in keys:
+            self._waiting.setdefault(key, self._releases.latest(str(key))[0].offset)
+
+    def follow(self) -> set[Key]:
+        """Put in force what is loaded, begin to load what is wanted; return the keys that changed.
+
+        Called in every cycle.
+        """
+        now, changed = time.monotonic(), set()
+        due = {key for key, one in self.away.items() if now >= one.next_at}
+        self.want(due - self._loads.keys())
+        # In the order of the records: what one list leaves free the next one may take.
+        for key, _, loaded in self._loads.take_done():
+            self._take(key, loaded)
+            changed.add(key)
+        for key in sorted(self._waiting.keys() - self._loads.keys(), key=self._waiting.__getitem__):
+            self._begin(key, self._waiting.pop(key))
+        return changed
+
+    def take_warm(self, key: Key, content: Content) -> None:
+        """Put the last release of a key in force without loading it."""
+        self._waiting.pop(key, None)
+        self._take(key, Loaded(self._releases.latest(str(key))[0], content))
+
+    def close(self) -> None:
+        self._loads.close()
+
+    def _running(self, key: Key) -> int:
+        return self.in_force[key].offset if key in self.in_force else _NEVER
+
+    def _begin(self, key: Key, first: int) -> None:
+        """Have the thread load the newest release, or the newest that is not refused."""
+        seen = max(self._running(key), self._refused.get(key, _NEVER))
+        wanted = [one for one in self._releases.latest(str(key)) if one.offset > seen]
+        if wanted:
+            self._loads.begin(key, first, partial(load_newest, self._load_of(key), wanted))
+
+    def _take(self, key: Key, loaded: Loaded[Content]) -> None:
+        for one, reason in loaded.refusals:
+            self._refuse(key, one.offset, reason)
+        newest = self._releases.latest(str(key))[0].offset
+        if loaded.away and newest > self._refused.get(key, _NEVER):
+            self._wait(key, newest, loaded.away)
+        else:
+            self.away.pop(key, None)
+        version = loaded.version
+        if version is None or version.offset <= self._running(key):
+            return
+        if reason := self._put(key, version, loaded.content):
+            self._refuse(key, version.offset, reason)
+        else:
+            self.in_force[key] = version
+
+    def _wait(self, key: Key, offset: int, reason: str) -> None:
+        """Have a release tried again after a pause, each time a longer one."""
+        before = self.away.get(key)
+        is_same = before is not None and before.offset == offset
+        pause_s = next_pause_s(before.pause_s if before is not None and is_same else 0.0)
+        self.away[key] = StoreWait(offset, reason, pause_s, time.monotonic() + pause_s)
+        log.warning(
+            "release of %s at offset %d waits for the store, next try in %.0f s: %s",
+            key, offset, pause_s, reason,
+        )  # fmt: skip
+
+    def _refuse(self, key: Key, offset: int, reason: str) -> None:
+        log.error(
+            "release of %s at offset %d is refused, and stays until it is rolled back: %s",
+            key, offset, reason,
+        )  # fmt: skip
+        self._releases.refuse(str(key), offset, reason)
+        self._refused[key] = max(self._refused.get(key, _NEVER), offset)
