@@ -21,8 +21,12 @@ from feedmill.events.audit import TOPIC, AuditRecord
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
 from feedmill.events.reasons import DECODE_ERRORS
-from feedmill.streams.kafka.client import ClientHealth, new_log_consumer, new_producer
-from feedmill.streams.kafka.dead_letter_log import CONNECT_S, kafka_errors
+from feedmill.streams.kafka.client import (
+    ClientHealth,
+    kafka_errors,
+    new_log_consumer,
+    new_producer,
+)
 from feedmill.streams.kafka.topic_reader import SentRecord, read_all
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment
@@ -31,6 +35,7 @@ from feedmill.streams.settings.environment import Environment
 OFFSETS = "__consumer_offsets"
 # What the audit says of a topic that is created or deleted.
 TOPIC_EXISTS = {"exists": True}
+_CONNECT_S = 5.0
 _ANSWER_S = 30.0
 _VISIBLE_S = 2.0
 
@@ -109,7 +114,7 @@ class Changes:
         """Return how many partitions a topic has; `UsageError` where there is none."""
         if not self._partitions:
             # Of all topics: to ask for one that is missing may create it.
-            found = self._producer.list_topics(timeout=CONNECT_S).topics
+            found = self._producer.list_topics(timeout=_CONNECT_S).topics
             self._partitions = {name: len(one.partitions) for name, one in found.items()}
         name = self._environment.topic(topic)
         if name not in self._partitions:

@@ -13,13 +13,13 @@ from feedmill.events.decode import decoder_of
 from feedmill.events.errors import BadEvent
 from feedmill.events.partition import partition_of
 from feedmill.operations.changes import Audited, Changes, MadeBy
+from feedmill.streams.kafka.client import kafka_errors
 from feedmill.streams.kafka.dead_letter_log import (
     DeadLetterLog,
     LetterHead,
     RejectedAt,
     Replay,
     SharedRecord,
-    kafka_errors,
 )
 from feedmill.streams.kafka.dead_letters import TOPIC
 from feedmill.streams.settings.environment import Environment

@@ -34,8 +34,8 @@ from feedmill.experiments.upkeep import drop_forgotten, drop_old, merge
 from feedmill.operations.experiment_dose import overlaps
 from feedmill.operations.exposure_letters import ExposureLetters
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.client import kafka_errors
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.dead_letter_log import kafka_errors
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
 from feedmill.streams.kafka.offsets import Bounds
 from feedmill.streams.kafka.topic_reader import count_partitions

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from confluent_kafka import KafkaError, KafkaException
 
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.client import WatchedProducer, new_producer
+from feedmill.streams.kafka.client import WatchedProducer, kafka_errors, new_producer
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.dead_letter_log import kafka_errors
 from feedmill.streams.kafka.dead_letters import Rejections
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.settings.clock import now_ms

@@ -19,8 +19,12 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from feedmill.events.errors import UsageError
 from feedmill.operations.changes import Audited, MadeBy, open_changes
 from feedmill.streams.kafka.batch_headers import PassedBatch
-from feedmill.streams.kafka.client import ClientHealth, new_log_consumer, new_producer
-from feedmill.streams.kafka.dead_letter_log import kafka_errors
+from feedmill.streams.kafka.client import (
+    ClientHealth,
+    kafka_errors,
+    new_log_consumer,
+    new_producer,
+)
 from feedmill.streams.kafka.topic_reader import TopicRecord, count_partitions, open_topic
 from feedmill.streams.kafka.topics import keep_stamps
 from feedmill.streams.settings.environment import Environment

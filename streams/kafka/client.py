@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
+from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.settings.environment import Environment
 
@@ -38,6 +40,7 @@ _STATISTICS_MS = 5_000
 _MOST_WITHOUT = 2
 # How statistics name a broker that has an address; a coordinator alone is none.
 _SOURCES = '"source":"learned"', '"source":"configured"'
+_NO_CONNECTION = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
 
 _SECURITY = {
     "security_protocol": "security.protocol",
@@ -74,6 +77,20 @@ class ClientHealth:
         with self._lock:
             recent = time.monotonic() - self._at < _ERROR_HOLDS_S
             return f"Kafka: {self._trouble}" if recent else ""
+
+
+@contextmanager
+def kafka_errors(environment: Environment) -> Iterator[None]:
+    """Turn errors of the client into a `UsageError` that says what to do."""
+    try:
+        yield
+    except KafkaException as error:
+        complaint: KafkaError = error.args[0]
+        reason = "cannot connect" if complaint.code() in _NO_CONNECTION else complaint.str()
+        raise UsageError(
+            f"Kafka at {environment.kafka}: {reason}; start it (`feedmill local up` starts a local"
+            " one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
+        ) from error
 
 
 class KnownBrokers:

@@ -6,30 +6,21 @@ record by `topic`, `partition` and `offset`, and say where, when and by whom it 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message
-from confluent_kafka import TopicPartition as KafkaPartition
-
 from feedmill.events.errors import UsageError
-from feedmill.streams.kafka.batch_headers import BatchHeaders
-from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.client import (
-    COMMAND_FETCH_WAIT_MS,
-    ClientHealth,
-    new_log_consumer,
+from feedmill.streams.kafka.batch_headers import PassedBatch
+from feedmill.streams.kafka.dead_letters import (
+    RECORDS_HEADER,
+    TOPIC,
+    RangeLetter,
+    decode_range_letter,
 )
-from feedmill.streams.kafka.dead_letters import RECORDS_HEADER, TOPIC, decode_range_letter
+from feedmill.streams.kafka.topic_reader import TopicReader, TopicRecord, open_topic
 from feedmill.streams.settings.environment import Environment
-
-CONNECT_S = 5.0
-_READ_S = 30.0
-_LETTERS = TopicPartition(TOPIC, 0)
-_NO_CONNECTION = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
 
 
 class RejectedAt(NamedTuple):
@@ -104,25 +95,23 @@ class SharedRecord(NamedTuple):
 class DeadLetterLog:
     """Reads the topic; made by `open_dead_letters`.  Its calls wait, some seconds at most."""
 
-    def __init__(self, consumer: Consumer, environment: Environment, headers: BatchHeaders) -> None:
-        self._consumer = consumer
+    def __init__(self, environment: Environment, letters: TopicReader) -> None:
         self._environment = environment
-        self._topic = environment.topic(TOPIC)
-        self._headers = headers
+        self._letters = letters
 
     def scan(self, is_wanted: Callable[[LetterHead], bool]) -> DeadLetterScan:
         """Read the whole topic, committed records alone; keep what is wanted."""
         letters: list[LetterHead] = []
         replays: dict[RejectedAt, Replay] = {}
-        for message in self._records(KafkaPartition(self._topic, 0, OFFSET_BEGINNING)):
-            headers = _headers(message)
-            rejected = _rejected_at(headers)
+        self._letters.seek_to_beginning()
+        for record in self._letters.read_to_end():
+            rejected = _rejected_at(record)
             if rejected is None:
                 continue
-            if "replayed_offset" in headers:
-                replays[rejected] = _replay(headers)
+            if record.header("replayed_offset"):
+                replays[rejected] = _replay(record)
                 continue
-            head = _head(message, headers, rejected)
+            head = _head(record, rejected)
             if is_wanted(head):
                 letters.append(head)
         return DeadLetterScan(letters, replays)
@@ -135,11 +124,11 @@ class DeadLetterLog:
         UsageError
             The letter is not on the topic any more.
         """
-        self._consumer.assign([KafkaPartition(self._topic, 0, letter.id)])
-        message = self._next()
-        if message is None or message.offset() != letter.id:
-            raise UsageError(f"dead letter {letter.id} is gone from `{self._topic}`")
-        return message.key(), message.value()
+        found = self._letters.record_at(0, letter.id)
+        if found is None:
+            topic = self._environment.topic(TOPIC)
+            raise UsageError(f"dead letter {letter.id} is gone from `{topic}`")
+        return found.key, found.value
 
     def shared(self, letter: LetterHead) -> Iterator[SharedRecord]:
         """Read the records of a range letter from their topic, in their order.
@@ -154,127 +143,78 @@ class DeadLetterLog:
             found = decode_range_letter(value)
         except ValueError as error:
             raise UsageError(f"dead letter {letter.id} is no range letter: {error}") from error
-        source = TopicPartition(found.topic, found.partition)
-        for first, last in found.ranges:
-            due, missing = first, f"it is gone from `{source.topic}`"
+        with ExitStack() as opened:
             try:
-                for message in self._from(source, first):
-                    offset = min(message.offset(), last + 1)
-                    yield from _absent(letter, source, range(due, offset), missing)
-                    due = offset + 1
-                    if offset > last:
-                        break
-                    at = RejectedAt(*source, offset)
-                    yield SharedRecord(_of_one(letter, at), message.key(), message.value())
-            except KafkaException as error:
-                missing = f"it cannot be read: {error.args[0].str()}"
-            yield from _absent(letter, source, range(due, last + 1), missing)
+                topic = open_topic(self._environment, found.topic, found.partition)
+                reader = opened.enter_context(topic)
+            except UsageError as error:
+                for first, last in found.ranges:
+                    offsets = range(first, last + 1)
+                    yield from _absent(letter, found, offsets, f"it cannot be read: {error}")
+                return
+            for first, last in found.ranges:
+                reader.seek(found.partition, first)
+                yield from _between(reader, letter, found, first, last)
 
-    def _from(self, source: TopicPartition, offset: int) -> Iterator[Message]:
-        """Yield the records of a partition from an offset on, or from the first one left."""
-        place = KafkaPartition(self._environment.topic(source.topic), source.partition, offset)
-        first, end = self._consumer.get_watermark_offsets(place, timeout=CONNECT_S)
-        place.offset = max(offset, first)
-        return self._records(place) if place.offset < end else iter(())
 
-    def _records(self, place: KafkaPartition) -> Iterator[Message]:
-        self._consumer.assign([place])
-        while (message := self._next()) is not None:
-            yield message
-
-    def _next(self) -> Message | None:
-        """Return the next record; None at the end of the topic."""
-        until = time.monotonic() + _READ_S
-        while time.monotonic() < until:
-            message = self._consumer.poll(0.5)
-            if message is None:
-                continue
-            error = message.error()
-            if error is None:
-                return message
-            if error.code() == KafkaError._PARTITION_EOF:
-                return None
-            if error.code() == KafkaError._BAD_COMPRESSION and message.topic() == self._topic:
-                # No letter of ours is in it.
-                self._headers.pass_batches(self._consumer, _LETTERS, message)
-                continue
-            raise KafkaException(error)
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+def _between(
+    reader: TopicReader, letter: LetterHead, found: RangeLetter, first: int, last: int
+) -> Iterator[SharedRecord]:
+    """Read the records of a range, where `reader` stands; those that are gone are missing."""
+    due, gone = first, f"it is gone from `{found.topic}`"
+    for record in reader.read_to_end():
+        passed = record.value.header if isinstance(record.value, PassedBatch) else None
+        begin = record.offset if passed is None else passed.first
+        yield from _absent(letter, found, range(due, min(begin, last + 1)), gone)
+        if passed is not None:
+            offsets = range(max(due, begin), min(record.offset, last) + 1)
+            yield from _absent(letter, found, offsets, f"it cannot be read: {passed.reason}")
+        elif record.offset <= last:
+            at = RejectedAt(found.topic, found.partition, record.offset)
+            yield SharedRecord(_of_one(letter, at), record.key, record.value)
+        due = record.offset + 1
+        if due > last:
+            break
+    yield from _absent(letter, found, range(due, last + 1), gone)
 
 
 @contextmanager
 def open_dead_letters(environment: Environment) -> Iterator[DeadLetterLog]:
-    """Open the topic `dead-letters`.
-
-    Raises
-    ------
-    UsageError
-        Kafka cannot be reached, or has no such topic.
-    """
-    name, health = environment.topic(TOPIC), ClientHealth()
-    consumer = new_log_consumer(environment, health, fetch_wait_ms=COMMAND_FETCH_WAIT_MS)
-    headers = BatchHeaders(environment, health)
-    try:
-        with kafka_errors(environment):
-            found = consumer.list_topics(name, timeout=CONNECT_S).topics[name]
-            if found.error is not None:
-                raise UsageError(
-                    f"Kafka at {environment.kafka} has no topic `{name}`; create the topics with"
-                    " `feedmill topics create`, or give the right --kafka and --prefix"
-                )
-            yield DeadLetterLog(consumer, environment, headers)
-    finally:
-        consumer.close()
-        headers.close()
+    """Open the topic `dead-letters`; raises what `open_topic` raises."""
+    with open_topic(environment, TOPIC) as reader:
+        yield DeadLetterLog(environment, reader)
 
 
-@contextmanager
-def kafka_errors(environment: Environment) -> Iterator[None]:
-    """Turn errors of the client into a `UsageError` that says what to do."""
-    try:
-        yield
-    except KafkaException as error:
-        complaint: KafkaError = error.args[0]
-        reason = "cannot connect" if complaint.code() in _NO_CONNECTION else complaint.str()
-        raise UsageError(
-            f"Kafka at {environment.kafka}: {reason}; start it (`feedmill local up` starts a local"
-            " one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
-        ) from error
-
-
-def _headers(message: Message) -> dict[str, str]:
-    found = message.headers() or []
-    return {name: (value or b"").decode("utf-8", "replace") for name, value in found}
-
-
-def _rejected_at(headers: dict[str, str]) -> RejectedAt | None:
+def _rejected_at(record: TopicRecord) -> RejectedAt | None:
     """Return what the headers name; None where the record is not one of ours."""
     try:
-        return RejectedAt(headers["topic"], int(headers["partition"]), int(headers["offset"]))
-    except (KeyError, ValueError):
+        offsets = int(record.header("partition")), int(record.header("offset"))
+    except ValueError:
         return None
+    topic = record.header("topic")
+    return RejectedAt(topic, *offsets) if topic else None
 
 
-def _replay(headers: dict[str, str]) -> Replay:
+def _replay(record: TopicRecord) -> Replay:
     return Replay(
-        at_ms=_number(headers.get("at_ms")),
-        by=headers.get("by", ""),
-        partition=_number(headers.get("replayed_partition")),
-        offset=_number(headers.get("replayed_offset")),
-        edited=headers.get("edited") == "true",
+        at_ms=_number(record.header("at_ms")),
+        by=record.header("by"),
+        partition=_number(record.header("replayed_partition")),
+        offset=_number(record.header("replayed_offset")),
+        edited=record.header("edited") == "true",
     )
 
 
-def _head(message: Message, headers: dict[str, str], rejected: RejectedAt) -> LetterHead:
+def _head(record: TopicRecord, rejected: RejectedAt) -> LetterHead:
     return LetterHead(
-        id=message.offset(),
-        at_ms=message.timestamp()[1],
+        id=record.offset,
+        at_ms=record.at_ms,
         rejected=rejected,
-        stage=headers.get("stage", ""),
-        error=headers.get("error", ""),
-        key_is_cut="key_size" in headers,
-        value_is_cut="size" in headers,
-        records=max(0, _number(headers.get(RECORDS_HEADER))),
+        stage=record.header("stage"),
+        error=record.header("error"),
+        key_is_cut=bool(record.header("key_size")),
+        value_is_cut=bool(record.header("size")),
+        records=max(0, _number(record.header(RECORDS_HEADER))),
     )
 
 
@@ -283,11 +223,12 @@ def _of_one(letter: LetterHead, at: RejectedAt) -> LetterHead:
 
 
 def _absent(
-    letter: LetterHead, source: TopicPartition, offsets: range, missing: str
+    letter: LetterHead, found: RangeLetter, offsets: range, missing: str
 ) -> Iterator[SharedRecord]:
     for offset in offsets:
-        yield SharedRecord(_of_one(letter, RejectedAt(*source, offset)), None, None, missing)
+        at = RejectedAt(found.topic, found.partition, offset)
+        yield SharedRecord(_of_one(letter, at), None, None, missing)
 
 
-def _number(text: str | None) -> int:
-    return int(text) if text is not None and text.isdecimal() else -1
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else -1

@@ -244,13 +244,16 @@ def open_topic(
     Raises
     ------
     UsageError
-        There is no such topic.
+        There is no such topic, or no such partition.
     kafka.errors.KafkaError
         Kafka cannot be reached.
     """
     with _open_offsets(environment, [topic]) as offsets:
         if partition is not None:
-            offsets.partitions = [TopicPartition(environment.topic(topic), partition)]
+            at = TopicPartition(environment.topic(topic), partition)
+            if at not in offsets.partitions:
+                raise UsageError(f"`{at.topic}` has no partition {partition}")
+            offsets.partitions = [at]
         with closing(TopicReader(environment, offsets)) as reader:
             yield reader
 

@@ -10,7 +10,7 @@ from feedmill.cli import progress
 from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
 from feedmill.operations import changes
-from feedmill.streams.kafka import dead_letter_log, topic_reader
+from feedmill.streams.kafka import topic_reader
 from feedmill.streams.kafka import topics as kafka_topics
 
 
@@ -32,7 +32,7 @@ def _connects_at_once_or_never(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Kafka that is away is given up soon."""
     monkeypatch.setattr(topic_reader, "_CONNECT_MS", 300)
     monkeypatch.setattr(kafka_topics, "_CONNECT_MS", 300)
-    monkeypatch.setattr(dead_letter_log, "CONNECT_S", 0.3)
+    monkeypatch.setattr(changes, "_CONNECT_S", 0.3)
 
 
 @pytest.fixture
