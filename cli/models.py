@@ -26,7 +26,7 @@ from feedmill.cli.output import json_option, print_json, print_table, time_text
 from feedmill.models.cards import card_page
 from feedmill.models.store import cards_of, installed_version
 from feedmill.streams.releases.loading import MODELS, shipped_store, store_of
-from feedmill.streams.releases.release_history import ReleaseHistory
+from feedmill.streams.releases.release_history import FROZEN, RELEASED, ReleaseHistory
 from feedmill.streams.settings.environment import Environment
 
 # What a record without a version goes back to.
@@ -104,14 +104,15 @@ def _with_history(rows: list[Any], history: ReleaseHistory, model: str) -> dict[
     """Return versions and releases of a model, and its whole history, canaries and shadows too."""
     releases = [
         {
-            "offset": entry.offset,
-            "at_ms": entry.at_ms,
-            "version": _INSTALLED if entry.release is None else entry.release.version,
-            "by": entry.by,
-            "note": entry.note,
-            "frozen": entry.release is not None and entry.release.frozen,
+            "offset": row.offset,
+            "at_ms": row.at_ms,
+            "version": row.version or _INSTALLED,
+            "by": row.by,
+            "note": row.note,
+            "frozen": row.what == FROZEN,
         }
-        for entry in history.entries(model)
+        for row in history.rows(model)
+        if row.what in (RELEASED, FROZEN)
     ]
     done = [dataclasses.asdict(row) for row in history.rows(model)]
     return {"versions": rows, "releases": releases, "history": done}

@@ -21,18 +21,8 @@ from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.releases.release_log import CanaryFold, ListKey, Released
 
 
-@dataclass(frozen=True)
-class ReleaseEntry:
-    """One valid record of `models`; `release` is None for the version that the card names.
-
-    `by` and `note` are those of the release; a record without a value may have them as headers.
-    """
-
-    offset: int
-    at_ms: int
-    release: ModelRelease | None
-    by: str = ""
-    note: str = ""
+# What a release of a model is called among what was done to it.
+RELEASED, FROZEN = "released", "frozen"
 
 
 @dataclass(frozen=True)
@@ -60,7 +50,7 @@ class ReleaseHistory:
     """
 
     def __init__(self, models: Sequence[str], records: Iterable[TopicRecord]) -> None:
-        self._entries: dict[str, list[ReleaseEntry]] = {name: [] for name in models}
+        self._entries: dict[str, list[Released[ModelRelease]]] = {name: [] for name in models}
         self._challengers: dict[str, list[Released[Challenger]]] = {name: [] for name in models}
         self._rows: dict[str, list[HistoryRow]] = {name: [] for name in models}
         self.canaries = CanaryFold(models)
@@ -84,9 +74,8 @@ class ReleaseHistory:
             name, release = decode_release(models, record.key, record.value)
             self.canaries.take_release(name, release)
             frozen = release is not None and release.frozen
-            row = self._note(name, record, "frozen" if frozen else "released", release)
-            entry = ReleaseEntry(record.offset, record.at_ms, release, row.by, row.note)
-            self._entries[name].append(entry)
+            self._note(name, record, FROZEN if frozen else RELEASED, release)
+            self._entries[name].append(Released(record.offset, release))
 
     def _note(
         self,
@@ -95,7 +84,7 @@ class ReleaseHistory:
         what: str,
         version: TriedVersion | None,
         reason: str = "",
-    ) -> HistoryRow:
+    ) -> None:
         """Add a row about a record; without a version its headers say by whom and why."""
         by, note = record.header("by"), record.header("note")
         if version is not None:
@@ -103,13 +92,12 @@ class ReleaseHistory:
         text = "" if version is None else version.version
         row = HistoryRow(record.offset, record.at_ms, what, text, by, reason or note)
         self._rows[name].append(row)
-        return row
 
     def rows(self, model: str) -> Sequence[HistoryRow]:
         """Return all that was done to a model, the oldest first: canaries and shadows, too."""
         return tuple(self._rows[model])
 
-    def entries(self, model: str) -> Sequence[ReleaseEntry]:
+    def entries(self, model: str) -> Sequence[Released[ModelRelease]]:
         """Return the releases of a model, the oldest first."""
         return tuple(self._entries[model])
 
@@ -139,7 +127,7 @@ class ReleaseHistory:
                 f" `feedmill models unfreeze {model}` allows releases again"
             )
 
-    def rollback_target(self, model: str, to: int | None) -> ReleaseEntry | None:
+    def rollback_target(self, model: str, to: int | None) -> Released[ModelRelease] | None:
         """Return the release to go back to: that at offset `to`, else the last of another version.
 
         None means that there was none before: the version that the card names.
@@ -164,7 +152,7 @@ class ReleaseHistory:
         return next((entry for entry in reversed(entries) if _sha256(entry) != now), None)
 
 
-def _sha256(entry: ReleaseEntry) -> str | None:
+def _sha256(entry: Released[ModelRelease]) -> str | None:
     return None if entry.release is None else entry.release.sha256
 
 
