@@ -135,12 +135,12 @@ class Supervisor:
         """
         environment = self.environment
         if environment.port is not None:
-            await self.web.start(environment.host, environment.port)
+            self.web.start(environment.host, environment.port)
             log.info("http://%s:%d/metrics", environment.host, self.web.port)
         try:
             await asyncio.gather(*(self._keep_running(child) for child in self.children))
         finally:
-            await self.web.stop()
+            self.web.stop()
         if not self.stopping.is_set():
             raise FeedmillError(self.ready_reason())
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from feedmill.events.errors import UsageError
 
 _METRICS_TYPE = "text/plain; version=0.0.4"
+_WITHIN_S = 10.0
 
 
 class StatusServer:
@@ -22,15 +23,19 @@ class StatusServer:
         Returns "" if the process is ready, else the reason why it is not.
     metrics
         Returns the metrics in Prometheus' text format.
+
+    Both are called on a thread of its own; what they read must bear that.
     """
 
     def __init__(self, not_ready: Callable[[], str], metrics: Callable[[], str]) -> None:
+        self.port = 0
         self._not_ready = not_ready
         self._metrics = metrics
         self._runner: web.AppRunner | None = None
-        self.port = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="http", daemon=True)
 
-    async def start(self, host: str, port: int) -> None:
+    def start(self, host: str, port: int) -> None:
         """Listen; port 0 takes any free one, which `port` then has.
 
         Raises
@@ -38,26 +43,33 @@ class StatusServer:
         UsageError
             The port is taken, or the host is no address of this machine.
         """
+        self._thread.start()
+        listening = asyncio.run_coroutine_threadsafe(self._listen(host, port), self._loop)
+        try:
+            listening.result(_WITHIN_S)
+        except OSError as error:
+            raise UsageError(
+                f"cannot listen on {host}:{port} ({error.strerror}); set FEEDMILL_HOST and"
+                " FEEDMILL_PORT to others, port 0 takes any free one"
+            ) from None
+
+    def stop(self) -> None:
+        """Stop listening; nothing happens if it never listened."""
+        if self._runner is not None:
+            ending = asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop)
+            ending.result(_WITHIN_S)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=2)
+
+    async def _listen(self, host: str, port: int) -> None:
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._get_metrics)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise UsageError(
-                f"cannot listen on {host}:{port} ({error.strerror}); set FEEDMILL_HOST and"
-                " FEEDMILL_PORT to others, port 0 takes any free one"
-            ) from None
+        await web.TCPSite(self._runner, host, port).start()
         self.port = int(self._runner.addresses[0][1])
-
-    async def stop(self) -> None:
-        """Stop listening; nothing happens if it never listened."""
-        if self._runner is not None:
-            await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return web.Response(text="alive\n")
@@ -68,38 +80,3 @@ class StatusServer:
 
     async def _get_metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=self._metrics().encode(), headers={"Content-Type": _METRICS_TYPE})
-
-
-_START_WITHIN_S = 10.0
-
-
-class StatusThread:
-    """`/healthz`, `/readyz` and `/metrics` beside a loop that knows no asyncio.
-
-    Both functions are called on this thread; what they read must bear that.
-    """
-
-    def __init__(self, is_ready: Callable[[], str], metrics: Callable[[], str]) -> None:
-        self._server = StatusServer(is_ready, metrics)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="http", daemon=True)
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return self._server.port
-
-    def start(self, host: str, port: int) -> None:
-        """Listen; raises `UsageError` where the port is taken."""
-        self._thread.start()
-        started = asyncio.run_coroutine_threadsafe(self._server.start(host, port), self._loop)
-        started.result(_START_WITHIN_S)
-
-    def stop(self) -> None:
-        """Stop listening."""
-        if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop).result(
-                _START_WITHIN_S
-            )
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(timeout=2)

@@ -22,7 +22,7 @@ from feedmill.models.text_model import NgramModel
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import END, LogConsumer
-from feedmill.streams.observe.http import StatusThread
+from feedmill.streams.observe.http import StatusServer
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.loading import MODELS, load_model, shipped_store
 from feedmill.streams.settings.environment import Environment
@@ -59,7 +59,7 @@ class WatchProcess:
         self._models = tuple(name for name in environment.signals.all if name in MODELS)
         self.watch = ModelWatch(environment.signals, self._load, _read_state(state))
         self._metrics = Metrics(STAGE, environment.instance)
-        self._web = StatusThread(lambda: self._reason, self._metrics.text)
+        self._web = StatusServer(lambda: self._reason, self._metrics.text)
         self._reason = "starting"
         self._states: dict[tuple[str, str, str], str] = {}
         self._reports: list[ModelDrift] = []

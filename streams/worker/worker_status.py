@@ -22,7 +22,7 @@ from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.topic_ids import TopicIds
 from feedmill.streams.kafka.transactions import TransactionalWriter
-from feedmill.streams.observe.http import StatusThread
+from feedmill.streams.observe.http import StatusServer
 from feedmill.streams.observe.legs import Legs, RecentLegs
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, status_pipe, write_status
@@ -120,7 +120,7 @@ class WorkerStatus:
         self._look_at = self._report_at = 0.0
         self._legs = RecentLegs(worker.legs)
         self._pipe = status_pipe(os.environ)
-        self._web = StatusThread(self.ready_reason, self._metrics_text)
+        self._web = StatusServer(self.ready_reason, self._metrics_text)
         self.others = OtherGroups(worker.group.name, {step.name for step in worker.steps})
 
     @property

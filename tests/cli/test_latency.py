@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from builders.golden import Golden
 from feedmill.cli.main import main
-from feedmill.streams.observe.http import StatusThread
+from feedmill.streams.observe.http import StatusServer
 from feedmill.streams.observe.metrics import Metrics
 
 
@@ -22,7 +22,7 @@ class FakeWorker:
         self._topic, self._scraped = topic, 0
         self.metrics = Metrics("worker", instance)
         self.metrics.replace("feedmill_partition_lag", {("w", "posts", "0"): 3})
-        self._server = StatusThread(lambda: "", self._text)
+        self._server = StatusServer(lambda: "", self._text)
         self._server.start("127.0.0.1", port)
         self.port = self._server.port
         self.address = f"127.0.0.1:{self.port}"
@@ -115,7 +115,7 @@ def test_a_worker_that_does_not_answer_is_named_and_left_out(workers: list[FakeW
 
 
 def test_a_server_that_is_no_worker_is_refused() -> None:
-    server = StatusThread(lambda: "", lambda: "<html>a page</html>")
+    server = StatusServer(lambda: "", lambda: "<html>a page</html>")
     server.start("127.0.0.1", 0)
     try:
         result = latency("--once", f"127.0.0.1:{server.port}")

@@ -27,31 +27,27 @@ PLAIN = "text/plain; charset=utf-8"
 def test_each_path_has_its_answer_and_nothing_else_is_offered(
     asked: str, not_ready: str, status: int, text: str, kind: str
 ) -> None:
-    async def run() -> tuple[int, str, str]:
-        server = StatusServer(lambda: not_ready, lambda: "feedmill_lag 5\n")
-        await server.start(HOST, 0)
+    server = StatusServer(lambda: not_ready, lambda: "feedmill_lag 5\n")
+    server.start(HOST, 0)
+
+    async def ask() -> tuple[int, str, str]:
         method, path = asked.split()
         url = f"http://{HOST}:{server.port}{path}"
-        try:
-            async with aiohttp.ClientSession() as session, session.request(method, url) as response:
-                return response.status, await response.text(), response.headers["Content-Type"]
-        finally:
-            await server.stop()
+        async with aiohttp.ClientSession() as session, session.request(method, url) as response:
+            return response.status, await response.text(), response.headers["Content-Type"]
 
-    assert asyncio.run(run()) == (status, text, kind)
+    try:
+        assert asyncio.run(ask()) == (status, text, kind)
+    finally:
+        server.stop()
 
 
 def test_a_taken_port_is_named_with_the_way_out() -> None:
-    async def run(port: int) -> None:
-        second = StatusServer(str, str)
-        await second.stop()  # one that never listened
-        try:
-            await second.start(HOST, port)
-        finally:
-            await second.stop()
-
+    second = StatusServer(str, str)
+    second.stop()  # one that never listened
     with (
         socket.create_server((HOST, 0)) as taken,
         pytest.raises(UsageError, match=r"cannot listen on 127\.0\.0\.1:\d+ .*FEEDMILL_PORT"),
     ):
-        asyncio.run(run(taken.getsockname()[1]))
+        second.start(HOST, taken.getsockname()[1])
+    second.stop()
