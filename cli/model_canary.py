@@ -8,7 +8,7 @@ from feedmill.events.errors import UsageError
 from feedmill.events.instance import Instance
 from feedmill.events.release import CANARY, Canary, ModelRelease
 from feedmill.streams.kafka.topic_reader import open_topic
-from feedmill.streams.releases.canaries import CANARIED
+from feedmill.streams.releases.loading import BY_TEXT
 from feedmill.streams.releases.release_log import StartedCanary
 from feedmill.streams.settings.environment import Environment
 
@@ -18,9 +18,9 @@ CANARY_MS = 600_000
 
 def check_canary(environment: Environment, model: str, partitions: int) -> None:
     """Refuse with `UsageError` a canary that could not be one."""
-    if model not in CANARIED:
+    if model not in BY_TEXT:
         raise UsageError(
-            f"`{model}` has no canaries, only {', '.join(CANARIED)} have; release it to all"
+            f"`{model}` has no canaries, only {', '.join(BY_TEXT)} have; release it to all"
         )
     with open_topic(environment, "posts") as reader:
         count = reader.partitions

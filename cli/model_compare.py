@@ -18,7 +18,7 @@ from feedmill.events.errors import UsageError
 from feedmill.events.settings import Settings
 from feedmill.filters.registry import FILTERS
 from feedmill.streams.kafka.topic_reader import TopicReader, TopicRecord, open_topic, read_all
-from feedmill.streams.releases.challengers import SHADOWED
+from feedmill.streams.releases.loading import BY_TEXT
 from feedmill.streams.releases.challengers import TOPIC as SHADOW_TOPIC
 from feedmill.streams.releases.model_comparison import (
     Policy,
@@ -49,7 +49,7 @@ _WHO = ("champion", "challenger")
 
 
 @click.command("compare")
-@click.argument("model", type=click.Choice(SHADOWED))
+@click.argument("model", type=click.Choice(BY_TEXT))
 @click.option("--version", metavar="VERSION", help="The challenger.  [the last one named]")
 @click.option(
     "--since", "since_ms", type=Duration(), default=_HOUR_MS, help="The posts of so long.  [1h]"

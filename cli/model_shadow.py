@@ -9,12 +9,12 @@ from feedmill.cli.model_releases import send_tried, tried_release
 from feedmill.cli.model_versions import chosen_card, read_history
 from feedmill.events.errors import UsageError
 from feedmill.events.release import CORE_SHARE, SHADOW, Challenger
-from feedmill.streams.releases.challengers import SHADOWED
+from feedmill.streams.releases.loading import BY_TEXT
 from feedmill.streams.settings.environment import Environment
 
 
 @click.command("shadow")
-@click.argument("model", type=click.Choice(SHADOWED))
+@click.argument("model", type=click.Choice(BY_TEXT))
 @click.argument("version", required=False)
 @click.option("--stop", is_flag=True, help="End it: no version scores in shadow.")
 @click.option(

@@ -154,12 +154,10 @@ class Membership:
 class Reading:
     """What is read of an assignment, until its partitions go.
 
-    `begun` and `beside` are partitions of `posts` and of the topics beside it; `snapshot` are the
-    positions as they were handed out, until one moves.
+    `begun` and `beside` are partitions of `posts` and of the topics beside it.
     """
 
     positions: dict[TopicPartition, int] = field(default_factory=dict)
-    snapshot: dict[TopicPartition, int] | None = None
     begun: set[int] = field(default_factory=set)
     beside: set[int] = field(default_factory=set)
     backlog: Backlog | None = None

@@ -190,13 +190,8 @@ class GroupConsumer:
         return self._changes.pop(0) if self._changes else None
 
     def positions(self) -> dict[TopicPartition, int]:
-        """Return for every owned partition the offset after what `poll` handed out.
-
-        The same dict until one moves; not to be changed.
-        """
-        if self._reading.snapshot is None:
-            self._reading.snapshot = dict(self._reading.positions)
-        return self._reading.snapshot
+        """Return for every owned partition the offset after what `poll` handed out."""
+        return dict(self._reading.positions)
 
     def group_metadata(self) -> object:
         """Return what a transaction needs to commit for this member of the group."""
@@ -359,13 +354,13 @@ class GroupConsumer:
             is_append_time = source not in fetched.create_times
             reading.progress.stamped(source, is_append_time=is_append_time)
             batch = RecordBatch(source, records, self.epoch, is_append_time)
-            reading.positions[source], reading.snapshot = batch.end, None
+            reading.positions[source] = batch.end
             batches.append(batch)
         for source, end in fetched.ends.items():
             reading.progress.said_end(source, end)
             is_begun = source.partition in reading.begun_of(source.topic)
             if is_begun and end > reading.positions.get(source, end):
-                reading.positions[source], reading.snapshot = end, None
+                reading.positions[source] = end
         return batches
 
     def _judge(self, source: TopicPartition | None, error: KafkaError) -> None:

@@ -168,7 +168,7 @@ class TransactionalWriter:
         if self._failure is not None:
             raise self._failure
         gathered, self._gathered = self._gathered, []
-        is_moved = positions is not self._positions and positions != self._positions
+        is_moved = positions != self._positions
         if not (gathered or is_moved or self._rejections.is_sharing):
             return
         with self._changed:

@@ -27,7 +27,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.hide_rate_guard import sources_of_all
 from feedmill.models.store import local_copy
 from feedmill.models.store_files import parse_store
-from feedmill.streams.releases.known_answers import AnyModel
+from feedmill.streams.releases.known_answers import AnyModel, values_by_text
 from feedmill.streams.releases.loading import load_model
 
 READY, BEGUN, DONE = b"r", b"b", b"d"
@@ -108,10 +108,7 @@ def judge(models: Sequence[AnyModel], posts: Sequence[Post]) -> None:
     batch = PostBatch(posts)
     for model in models if posts else ():
         try:
-            if hasattr(model, "score_batch"):
-                model.score_batch(batch)
-            else:
-                model.prior_batch(batch)
+            values_by_text(model, batch)
         except MemoryError:
             raise
         except Exception:  # noqa: BLE001, S112 - see above

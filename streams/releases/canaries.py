@@ -22,9 +22,7 @@ from feedmill.events.decode import encode
 from feedmill.events.instance import Instance
 from feedmill.events.reasons import MAX_REASON_CHARACTERS
 from feedmill.events.release import CANARY, Canary, ModelRelease
-from feedmill.filters.registry import FILTERS
 from feedmill.models.text_model import TextModel
-from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.releases.background_loads import BackgroundLoads
@@ -34,9 +32,6 @@ from feedmill.streams.worker.model_step import CanaryStep, HoldsModel
 from feedmill.streams.worker.step import Writer
 
 log = logging.getLogger(__name__)
-
-# Engagement's values rest on counts that begin with what its model expected of a post.
-CANARIED = (*FILTERS, *TEXT_RANKERS)
 
 # The partition whose owner decides; it is in every canary.
 FIRST = 0

@@ -23,15 +23,18 @@ from feedmill.events.reasons import MAX_REASON_CHARACTERS
 from feedmill.events.release import SHADOW, Challenger
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.registry import FILTERS
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
-from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.background_loads import BackgroundLoads
-from feedmill.streams.releases.loading import LoadedText, failure_reason, load_candidate
+from feedmill.streams.releases.loading import (
+    BY_TEXT,
+    LoadedText,
+    failure_reason,
+    load_candidate,
+)
 from feedmill.streams.releases.release_log import ReleaseFold
 from feedmill.streams.scoring.text_models import values_of_rows
 from feedmill.streams.worker.model_step import HoldsModel, ModelStep
@@ -40,8 +43,6 @@ from feedmill.streams.worker.step import LatestEvent, WorkBatch, Writer
 log = logging.getLogger(__name__)
 
 TOPIC = "shadow"
-# Engagement is scored from counts that only its step keeps.
-SHADOWED = (*FILTERS, *TEXT_RANKERS)
 # One call should hold the loop no longer: of more posts some are drawn.
 _CALL_MS = 20.0
 _MOST_POSTS = 10_000
@@ -154,7 +155,7 @@ class Challengers:
         self._changed.add(model)
         if challenger is None:
             return
-        if model not in SHADOWED:
+        if model not in BY_TEXT:
             self._refuse(model, offset, f"`{model}` scores no posts by their text alone")
             return
         self._loads.begin(model, offset, partial(self._load, model, challenger))

@@ -110,11 +110,17 @@ def values_of(model: AnyModel, posts: PostBatch) -> Scores:
 
     It makes the calls that a worker's step makes.
     """
+    values = values_by_text(model, posts)
     if hasattr(model, "score_batch"):
-        return np.asarray(model.score_batch(posts), dtype=np.float64)
-    priors = np.asarray(model.prior_batch(posts), dtype=np.float64)
-    counters = [_sample_counters(n) for n in range(len(priors))]
-    return np.concatenate((priors, model.score_many(priors, counters)))
+        return values
+    counters = [_sample_counters(n) for n in range(len(values))]
+    return np.concatenate((values, model.score_many(values, counters)))
+
+
+def values_by_text(model: AnyModel, posts: PostBatch) -> Scores:
+    """Return what a model says of posts by their text: (posts,) float64; engagement its priors."""
+    of_batch = model.score_batch if hasattr(model, "score_batch") else model.prior_batch
+    return np.asarray(of_batch(posts), dtype=np.float64)
 
 
 @cache

@@ -210,19 +210,13 @@ def _redis_url(variable: str, text: str) -> str:
     return text
 
 
-def _name_part(most: int) -> Callable[[str, str], str]:
-    """A parser of what becomes part of names in Kafka."""
-    pattern = re.compile(rf"[A-Za-z0-9._-]{{1,{most}}}\Z")
-
-    def parse(variable: str, text: str) -> str:
-        if not pattern.match(text):
-            raise UsageError(
-                f"{variable}: expected at most {most} letters, digits, `.`, `_` and `-`,"
-                f" got {text!r}"
-            )
-        return text
-
-    return parse
+def _name_part(variable: str, text: str) -> str:
+    """What becomes part of names in Kafka."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", text):
+        raise UsageError(
+            f"{variable}: expected at most 64 letters, digits, `.`, `_` and `-`, got {text!r}"
+        )
+    return text
 
 
 def _any_text(_variable: str, text: str) -> str:
@@ -294,7 +288,7 @@ def _examination(variable: str, text: str) -> tuple[float, ...]:
 _PARSERS: Mapping[str, Callable[[str, str], Any]] = {
     "kafka": _bootstrap_servers,
     "redis": _redis_url,
-    "topic_prefix": _name_part(64),
+    "topic_prefix": _name_part,
     "redis_prefix": _any_text,
     "signals": _signals,
     "models": _store,
@@ -309,7 +303,7 @@ _PARSERS: Mapping[str, Callable[[str, str], Any]] = {
     "memory_mib": _whole_number(64, 65_536),
     "examination": _examination,
     "feature_share": _fraction,
-    "instance": _name_part(64),
+    "instance": _name_part,
 }
 # An empty address is a mistake, as of a template: the default would be another server.
 _NEVER_EMPTY = ("kafka", "redis")

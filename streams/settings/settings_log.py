@@ -56,13 +56,11 @@ class SettingsLog(SettingsFold):
         self.log.add({TopicPartition("config", 0): BEGINNING})
         self._read_at = 0.0
 
-    def follow(self) -> bool:
-        """Apply what came; return whether anything did."""
+    def follow(self) -> None:
+        """Apply what came."""
         self._read_at = time.monotonic()
-        batches = self.log.read(_MOST_RECORDS)
-        if batches:
+        if batches := self.log.read(_MOST_RECORDS):
             self.take(record for batch in batches for record in batch.records)
-        return bool(batches)
 
     def newest(self) -> Settings:
         """Return the settings, for whoever asks often: it reads on every 3 ms."""

@@ -82,12 +82,10 @@ class OtherGroups:
         )
 
 
-log = logging.getLogger(__name__)
-
+# A look takes milliseconds.
 _LOOK_EVERY_S = 0.2
 _REPORT_EVERY_S = 1.0
 _STUCK_S = 5.0
-# A look takes milliseconds.
 _BUILD = importlib.metadata.version("feedmill")
 
 
