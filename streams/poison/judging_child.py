@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.poison.judging_process import (
@@ -23,7 +26,6 @@ from feedmill.streams.poison.judging_process import (
     JudgingRequest,
     JudgingTask,
     Limits,
-    frame,
 )
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,11 @@ class Ended(NamedTuple):
     reason: str
 
 
+class _Child(NamedTuple):
+    process: subprocess.Popen[bytes]
+    pipe: Connection
+
+
 class JudgingChild:
     """One process, started when it is needed and again when it has ended; one thread uses it.
 
@@ -63,7 +70,7 @@ class JudgingChild:
         self._task = task
         self._limits = Limits()
         self._is_late = False
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: _Child | None = None
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -75,18 +82,16 @@ class JudgingChild:
         CannotTryError
             It cannot be said.
         """
-        request = frame(
-            JudgingRequest(tuple((one.key, one.value) for one in records), singly=singly)
-        )
+        request = JudgingRequest(tuple((one.key, one.value) for one in records), singly=singly)
         for _ in range(_MOST_KILLS):
             kills = _kills_for_memory()
-            process = self._started()
-            begun = self._answer(process, request)
+            child = self._started()
+            begun = self._answer(child, request)
             if begun is None:
                 return None
-            code = process.wait()
+            code = child.process.wait()
             with self._lock:
-                self._process = None
+                self._child = None
             if self._is_closed:
                 break
             is_ours = self._is_late or -code not in _FROM_OUTSIDE
@@ -98,53 +103,55 @@ class JudgingChild:
     def close(self) -> None:
         with self._lock:
             self._is_closed = True
-            if self._process is not None:
-                self._process.kill()
-                self._process.wait()
+            if self._child is not None:
+                self._child.process.kill()
+                self._child.process.wait()
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is not None:
-            return self._process
+    def _started(self) -> _Child:
+        if self._child is not None:
+            return self._child
         task = self._task()
         self._limits = task.limits
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        with self._lock:
+        pipe, theirs = Pipe()
+        with theirs, self._lock:
             if self._is_closed:
                 raise CannotTryError("the worker stops")
-            process = self._process = subprocess.Popen(
-                _COMMAND,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+            process = subprocess.Popen(
+                (*_COMMAND, str(theirs.fileno())),
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # What a model prints goes to standard error.
+                pass_fds=(theirs.fileno(),),
                 env=environment,
-                bufsize=0,
                 start_new_session=True,
             )
-        _send(process, frame(task))
-        if _next_answer(process, _START_S) != READY:
-            self._give_up(process)
+            self._child = child = _Child(process, pipe)
+        _send(pipe, task)
+        if _next_answer(pipe, _START_S) != READY:
+            self._give_up(child)
             raise CannotTryError("the process that judges posts does not start; see its log above")
-        return process
+        return child
 
-    def _answer(self, process: subprocess.Popen[bytes], request: bytes) -> int | None:
+    def _answer(self, child: _Child, request: JudgingRequest) -> int | None:
         """Return how many groups were begun when it ended; None where it did not."""
-        _send(process, request)
+        _send(child.pipe, request)
         begun, most_s = 0, self._limits.wall_s + _LATE_S
         self._is_late = False
-        while (answer := _next_answer(process, most_s)) == BEGUN:
+        while (answer := _next_answer(child.pipe, most_s)) == BEGUN:
             begun += 1
         if answer == DONE:
             return None
         if answer is None:
             # The kernel's own limits did not end it.
             self._is_late = True
-            process.kill()
+            child.process.kill()
         return begun
 
-    def _give_up(self, process: subprocess.Popen[bytes]) -> None:
-        process.kill()
-        process.wait()
+    def _give_up(self, child: _Child) -> None:
+        child.process.kill()
+        child.process.wait()
         with self._lock:
-            self._process = None
+            self._child = None
 
     def _reason(self, code: int) -> str:
         limits = self._limits
@@ -184,26 +191,18 @@ def find_poison(
             chunk = chunk[ended.place + 1 :]
 
 
-def _send(process: subprocess.Popen[bytes], message: bytes) -> None:
-    view = memoryview(message)
+def _send(pipe: Connection, message: msgspec.Struct) -> None:
+    # Where it has ended, who waits for its answer finds out.
+    with suppress(ConnectionError):
+        pipe.send_bytes(msgspec.msgpack.encode(message))
+
+
+def _next_answer(pipe: Connection, most_s: float) -> bytes | None:
+    """Return the next answer; b"" where the process has ended, None if nothing came for so long."""
     try:
-        while view and process.stdin is not None:
-            view = view[os.write(process.stdin.fileno(), view) :]
-    except BrokenPipeError:
-        # It has ended; who waits for its answer finds out.
-        return
-
-
-def _next_answer(process: subprocess.Popen[bytes], most_s: float) -> bytes | None:
-    """Return the next byte; b"" where the process has ended, None if nothing came for so long."""
-    if process.stdout is None:
+        return pipe.recv_bytes() if pipe.poll(most_s) else None
+    except (EOFError, ConnectionError):
         return b""
-    waiting, end = select.poll(), time.monotonic() + most_s
-    waiting.register(process.stdout, select.POLLIN)
-    while (left := end - time.monotonic()) > 0:
-        if waiting.poll(left * 1000):
-            return os.read(process.stdout.fileno(), 1)
-    return None
 
 
 def _kills_for_memory() -> int:

@@ -2,7 +2,7 @@
 
     JudgingTask ─► load, warm ─► READY;  JudgingRequest ─► BEGUN before each group of posts, DONE
 
-What a model prints goes to standard error, where faulthandler says what was running at the end.
+faulthandler says on standard error what was running at the end.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import faulthandler
 import os
 import resource
 import signal
-import struct
 import sys
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -32,7 +31,6 @@ from feedmill.streams.releases.loading import load_model
 
 READY, BEGUN, DONE = b"r", b"b", b"d"
 EXIT_MEMORY = 77
-_LENGTH = struct.Struct(">I")
 _SAMPLE = Post("sample", "sample", 0, "A sample of plain text, to warm the models up.")
 
 
@@ -67,37 +65,33 @@ class JudgingRequest(msgspec.Struct, frozen=True):
     singly: bool = False
 
 
-def frame(message: msgspec.Struct) -> bytes:
-    """Return a message as it goes through the pipe: its length, then itself."""
-    encoded = msgspec.msgpack.encode(message)
-    return _LENGTH.pack(len(encoded)) + encoded
-
-
 def main() -> None:
-    """Answer requests until standard input ends."""
-    answers = os.dup(1)
-    os.dup2(2, 1)
-    asked = sys.stdin.buffer
-    task = msgspec.msgpack.decode(_content(asked) or b"", type=JudgingTask)
+    """Answer requests by the file descriptor in the arguments, until its other end is closed."""
+    with contextlib.suppress(EOFError):
+        _serve(Connection(int(sys.argv[1])))
+
+
+def _serve(worker: Connection) -> None:
+    task = msgspec.msgpack.decode(worker.recv_bytes(), type=JudgingTask)
     faulthandler.enable()
     for number in (signal.SIGXCPU, signal.SIGALRM):
         faulthandler.register(number, chain=True)
     models = _models(task)
     judge(models, [_SAMPLE])
     _limit_memory(task.limits)
-    os.write(answers, READY)
-    while content := _content(asked):
-        request = msgspec.msgpack.decode(content, type=JudgingRequest)
+    worker.send_bytes(READY)
+    while True:
+        request = msgspec.msgpack.decode(worker.recv_bytes(), type=JudgingRequest)
         groups = [(one,) for one in request.records] if request.singly else [request.records]
         for group in groups:
-            os.write(answers, BEGUN)
+            worker.send_bytes(BEGUN)
             _begin_time(task.limits)
             try:
                 judge(models, _posts(group))
             except MemoryError:
                 os._exit(EXIT_MEMORY)
             signal.setitimer(signal.ITIMER_REAL, 0)
-        os.write(answers, DONE)
+        worker.send_bytes(DONE)
 
 
 def judge(models: Sequence[AnyModel], posts: Sequence[Post]) -> None:
@@ -157,12 +151,6 @@ def _begin_time(limits: Limits) -> None:
     most = int(used.ru_utime + used.ru_stime) + 1 + limits.processor_s
     resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
     signal.setitimer(signal.ITIMER_REAL, limits.wall_s)
-
-
-def _content(asked: BinaryIO) -> bytes:
-    """Return the next message; b"" at the end."""
-    head = asked.read(_LENGTH.size)
-    return asked.read(_LENGTH.unpack(head)[0]) if len(head) == _LENGTH.size else b""
 
 
 if __name__ == "__main__":

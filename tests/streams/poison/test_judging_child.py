@@ -25,7 +25,7 @@ from feedmill.streams.poison.judging_child import (
     JudgingChild,
     find_poison,
 )
-from feedmill.streams.poison.judging_process import JudgingTask, Limits
+from feedmill.streams.poison.judging_process import JudgingRequest, JudgingTask, Limits
 
 
 def post(name: str, text: str) -> StoredRecord:
@@ -83,12 +83,12 @@ def test_kills_from_outside_are_no_ends_until_there_are_too_many(
     made, kills = child(PATIENT), 0
     original = judging_child._send
 
-    def kill_at_first(process: Any, message: bytes) -> None:
+    def kill_at_first(pipe: Any, message: Any) -> None:
         nonlocal kills
-        if len(message) > 200 and kills < most:
+        if isinstance(message, JudgingRequest) and kills < most and made._child is not None:
             kills += 1
-            os.kill(process.pid, signal.SIGKILL)
-        original(process, message)
+            os.kill(made._child.process.pid, signal.SIGKILL)
+        original(pipe, message)
 
     monkeypatch.setattr(judging_child, "_send", kill_at_first)
     most = 3
