@@ -84,7 +84,7 @@ class FilterStep(TextModelStep):
         self.rescoring.follow(self.model.version, self.rules_version())
 
     def swap_lists(self, lists: ListSet, version: int) -> None:
-        """Go on with other lists between two cycles; `version` is that of their last record."""
+        """Go on with other lists; `version` grows with every change.  Called between cycles."""
         self._rules.follow_lists(lists)
         self._lists_at = version
         self.rescoring.follow(self.model.version, self.rules_version())

@@ -28,7 +28,8 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.releases.background_loads import BackgroundLoads
 from feedmill.streams.releases.loading import LoadedText
 from feedmill.streams.releases.release_log import ReleaseFold, StartedCanary
-from feedmill.streams.worker.model_step import CanaryStep, HoldsModel
+from feedmill.streams.scoring.text_models import TextModelStep
+from feedmill.streams.worker.model_step import HoldsModel
 from feedmill.streams.worker.step import Writer
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Canaries:
         Tries and loads a candidate; called on a thread of its own.
     """
 
-    def __init__(self, releases: ReleaseFold, steps: Mapping[str, CanaryStep], load: Load) -> None:
+    def __init__(self, releases: ReleaseFold, steps: Mapping[str, TextModelStep], load: Load) -> None:
         self._releases = releases
         self._steps = steps
         self._load = load

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Protocol, runtime_checkable
 
 from feedmill.events.errors import UsageError
 from feedmill.events.release import LIST, ListRelease
 from feedmill.filters.list_store import read_list
 from feedmill.filters.lists import ListSet, PostList
 from feedmill.models.store_files import Store
+from feedmill.streams.filters.filters import FilterStep
 from feedmill.streams.releases.newest_releases import NewestReleases
 from feedmill.streams.releases.release_log import ListKey, Released, ReleaseFold
 
@@ -24,16 +24,6 @@ log = logging.getLogger(__name__)
 # Of all lists of one filter: 120 MB of digests.
 MOST_ENTRIES = 10_000_000
 MOST_LISTS = 32
-
-
-@runtime_checkable
-class TakesLists(Protocol):
-    """A step whose posts lists can decide."""
-
-    name: str
-
-    def swap_lists(self, lists: ListSet, version: int) -> None:
-        """Go on with other lists; `version` grows with every change.  Called between cycles."""
 
 
 Load = Callable[[ListKey, Released[ListRelease]], PostList | None]
@@ -47,7 +37,7 @@ class ListReleases:
     releases
         Which lists are released.
     steps
-        The steps of the worker that take lists, by the name of the filter.
+        The filters of the worker, by name.
     load
         Reads a version; called on a thread of its own.
 
@@ -57,7 +47,7 @@ class ListReleases:
         The versions in force, and those that the store does not give at present.
     """
 
-    def __init__(self, releases: ReleaseFold, steps: Mapping[str, TakesLists], load: Load) -> None:
+    def __init__(self, releases: ReleaseFold, steps: Mapping[str, FilterStep], load: Load) -> None:
         self._steps = steps
         self.newest = NewestReleases[ListKey, PostList](
             releases, lambda key: partial(load, key), self._put, "list"

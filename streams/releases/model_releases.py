@@ -14,6 +14,7 @@ from functools import cache, partial
 from feedmill.events.instance import Instance, RefusedRelease
 from feedmill.events.release import CANARY, SHADOW, ModelRelease
 from feedmill.models.store_files import Store
+from feedmill.streams.filters.filters import FilterStep
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
@@ -22,13 +23,14 @@ from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.background_loads import BackgroundLoads
 from feedmill.streams.releases.canaries import Canaries, CanaryDecision
 from feedmill.streams.releases.challengers import Challengers, load_challenger
-from feedmill.streams.releases.list_releases import ListReleases, TakesLists, load_list
+from feedmill.streams.releases.list_releases import ListReleases, load_list
 from feedmill.streams.releases.known_answers import AnyModel
 from feedmill.streams.releases.loading import MODELS, load_candidate, load_model, load_tried
 from feedmill.streams.releases.model_checks import ModelChecks
 from feedmill.streams.releases.newest_releases import Loaded, NewestReleases, load_newest
 from feedmill.streams.releases.release_log import TOPIC, Released, ReleaseLog
-from feedmill.streams.worker.model_step import CanaryStep, HoldsModel, ModelStep
+from feedmill.streams.scoring.text_models import TextModelStep
+from feedmill.streams.worker.model_step import HoldsModel, ModelStep
 from feedmill.streams.worker.step import Step, WorkBatch, Writer
 
 log = logging.getLogger(__name__)
@@ -84,13 +86,13 @@ class ModelReleases:
         metrics_of = cache(metrics_of)
         load = partial(load_challenger, connection, self._closing, store)
         self.challengers = Challengers(self._releases, self._steps, load, metrics_of)
-        canaried = {step.name: step for step in steps if isinstance(step, CanaryStep)}
+        canaried = {step.name: step for step in steps if isinstance(step, TextModelStep)}
         self.canaries = Canaries(self._releases, canaried, partial(load_candidate, store))
         self._sender = RecordSender(connection, TOPIC)
         self._decision = CanaryDecision(
             self._releases, self.canaries, tuple(canaried), self._sender.send
         )
-        takers = {step.name: step for step in steps if isinstance(step, TakesLists)}
+        takers = {step.name: step for step in steps if isinstance(step, FilterStep)}
         self.lists = ListReleases(self._releases, takers, partial(load_list, store))
         self.checks = ModelChecks(self.holders, self.lists.in_force, self._load_again, metrics_of)
         self._newest = NewestReleases[str, AnyModel](

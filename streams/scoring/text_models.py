@@ -23,7 +23,7 @@ from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.scoring.rescoring import Rescoring
 from feedmill.streams.worker.decoding import poison_of
-from feedmill.streams.worker.model_step import CanaryStep
+from feedmill.streams.worker.model_step import ModelStep
 from feedmill.streams.worker.step import StepContext, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class CanaryScoring:
         return BatchVerdicts(merged, errors)
 
 
-class TextModelStep(CanaryStep):
+class TextModelStep(ModelStep):
     """Scores every post once; an edit is scored again, a deletion empties the signal.
 
     When another version of the model takes over, earlier posts are scored again, too.  In a canary
@@ -131,10 +131,12 @@ class TextModelStep(CanaryStep):
         self._hold()
 
     def begin_canary(self, model: TextModel, partitions: Collection[int]) -> None:
+        """Judge some partitions by a version, which is warm; called between two cycles."""
         self.canary = CanaryScoring(model, partitions)
         self._hold()
 
     def end_canary(self) -> None:
+        """Judge all partitions by the model in force; called between two cycles."""
         self.canary = None
         self._hold()
 
@@ -145,6 +147,7 @@ class TextModelStep(CanaryStep):
         self.rescoring.hold(every if self.is_stopped else partitions)
 
     def canary_failure(self) -> str:
+        """Return why the candidate judged nothing in this cycle, and will not; "" if it may."""
         return "" if self.canary is None else self.canary.failure
 
     def version_at(self, partition: int) -> str:

@@ -1,9 +1,8 @@
-"""Steps of one model, which can be replaced while it runs, or judge beside a candidate."""
+"""Steps of one model, which can be replaced while it runs."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection
 from typing import Any, Protocol
 
 from feedmill.streams.worker.step import Step
@@ -48,21 +47,3 @@ class ModelStep(Step):
     def version_at(self, partition: int) -> str:
         """Return the version that judges the posts of a partition."""
         return self.models[self.name]
-
-
-class CanaryStep(ModelStep):
-    """A step that can judge some partitions by another version than the rest: by `canary`."""
-
-    canary: HoldsModel | None
-
-    @abstractmethod
-    def begin_canary(self, model: Any, partitions: Collection[int]) -> None:
-        """Judge some partitions by a version, which is warm; called between two cycles."""
-
-    @abstractmethod
-    def end_canary(self) -> None:
-        """Judge all partitions by the model in force; called between two cycles."""
-
-    @abstractmethod
-    def canary_failure(self) -> str:
-        """Return why the candidate judged nothing in this cycle, and will not; "" if it may."""

@@ -16,12 +16,9 @@ from feedmill.events.post import Post
 from feedmill.events.release import ListRelease
 from feedmill.filters.lists import ListSet, PostList
 from feedmill.models.store_files import Store
-from feedmill.streams.filters.filters import FilterStep
-from feedmill.streams.filters.post_windows import PostWindows
 from feedmill.streams.releases import list_releases, newest_releases
-from feedmill.streams.releases.list_releases import ListReleases, TakesLists, load_list
+from feedmill.streams.releases.list_releases import ListReleases, load_list
 from feedmill.streams.releases.release_log import ListKey, Released, ReleaseFold
-from feedmill.streams.scoring.text_models import TextModelStep
 
 BAD = "list/spam/bad"
 NOWHERE = "0" * 64
@@ -49,7 +46,8 @@ class Worker:
         self.goes_on = threading.Event()
         self.goes_on.set()
         self._store = store
-        self.lists = ListReleases(self.fold, {"spam": self.step}, self.load)
+        steps: Any = {"spam": self.step}
+        self.lists = ListReleases(self.fold, steps, self.load)
         for key, sha256 in records:
             self.write(key, sha256)
 
@@ -88,12 +86,6 @@ class Worker:
 
 def label(sha256: str, name: str = "bad") -> str:
     return f"list/{name}@{sha256[:12]}"
-
-
-def test_a_filter_takes_lists_and_a_step_of_another_kind_does_not() -> None:
-    load: Any = None
-    assert isinstance(FilterStep("spam", load, remembers=False, windows=PostWindows()), TakesLists)
-    assert not isinstance(TextModelStep("quality", load), TakesLists)
 
 
 def test_a_list_is_released_replaced_and_withdrawn(tmp_path: Path) -> None:
