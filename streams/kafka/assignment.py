@@ -1,19 +1,17 @@
-"""What a rebalance changed, as one event that the group consumer hands down.
-
-Behind each assignment Kafka is asked where partitions begin, end and were committed.
-"""
+"""What a rebalance changed, as one event that the group consumer hands down."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.backlog import Backlog, Together
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.offsets import Bounds, CommitMark, Committed, Offsets, decode_mark
+from feedmill.streams.kafka.offsets import PartitionOffsets
 from feedmill.streams.kafka.read_progress import ReadProgress
 from feedmill.streams.kafka.topic_ids import command_of
 from feedmill.streams.settings.environment import Environment
@@ -92,53 +90,6 @@ def _places(partitions: Iterable[int], shards: Iterable[int]) -> Iterator[TopicP
     yield from (TopicPartition(SHARDS, s) for s in shards)
 
 
-class PartitionOffsets:
-    """Of one partition: its log from `first` to `end`, where to start, and the last commit."""
-
-    __slots__ = ("end", "first", "mark", "start")
-
-    def __init__(self, bounds: Bounds, committed: Committed | None) -> None:
-        self.first, self.end = bounds
-        self.start = bounds.first if committed is None else committed.offset
-        self.mark = CommitMark() if committed is None else decode_mark(committed.text)
-
-
-class OffsetQuestions:
-    """Asks for the committed offsets of partitions, and for the bounds of those that are read.
-
-    Shards are not: their offsets only carry marks.  Nothing waits.
-    """
-
-    def __init__(
-        self,
-        offsets: Offsets,
-        group: str,
-        sources: Sequence[TopicPartition],
-        shards: Iterable[int] = (),
-    ) -> None:
-        self._places = (*sources, *_places((), shards))
-        self._committed = offsets.committed(group, self._places)
-        self._bounds = offsets.bounds(sources)
-
-    def done(self) -> bool:
-        """Whether both are answered."""
-        return self._committed.done() and self._bounds.done()
-
-    def result(self) -> dict[TopicPartition, PartitionOffsets]:
-        """Return the answers.
-
-        Raises
-        ------
-        KafkaException
-            Kafka refused one of the questions.
-        """
-        committed, bounds = self._committed.result(), self._bounds.result()
-        return {
-            at: PartitionOffsets(bounds.get(at, Bounds(0, 0)), committed.get(at))
-            for at in self._places
-        }
-
-
 @dataclass
 class Membership:
     """How far it is with the partitions that the group gives: asked for, and answered."""
@@ -147,7 +98,7 @@ class Membership:
     since: float = field(default_factory=time.monotonic)
     partitions: frozenset[int] = frozenset()
     shards: frozenset[int] = frozenset()
-    asked: OffsetQuestions | None = None
+    asked: Future[dict[TopicPartition, PartitionOffsets]] | None = None
 
 
 @dataclass

@@ -21,8 +21,6 @@ from feedmill.streams.kafka.assignment import (
     SHARDS,
     AssignmentChange,
     Membership,
-    OffsetQuestions,
-    PartitionOffsets,
     Reading,
     another_joined,
     assignment_change,
@@ -33,6 +31,7 @@ from feedmill.streams.kafka.batches import TEXT_BYTES, RecordBatch, TopicPartiti
 from feedmill.streams.kafka.client import discard, new_group_consumer, new_log_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.messages import Fetched, Most, fetch, is_out_of_range, last_known_end
+from feedmill.streams.kafka.offsets import PartitionOffsets
 from feedmill.streams.kafka.posts_first import PostsFirst
 from feedmill.streams.kafka.read_progress import ReadProgress
 
@@ -293,10 +292,10 @@ class GroupConsumer:
         """Ask for the offsets of what was granted; once they are there, hand the change down."""
         membership = self._membership
         if membership.asked is None:
-            mine, shards = sorted(membership.partitions), membership.shards
+            mine = sorted(membership.partitions)
             sources = [TopicPartition(topic, p) for topic in self._topics for p in mine]
-            ask = self._connection.offsets
-            membership.asked = OffsetQuestions(ask, self._group, sources, shards)
+            shards = [TopicPartition(SHARDS, s) for s in membership.shards]
+            membership.asked = self._connection.offsets.standing(self._group, sources, shards)
         if not membership.asked.done():
             return
         try:

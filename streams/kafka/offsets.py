@@ -91,6 +91,15 @@ def decode_mark(text: str) -> CommitMark:
         return CommitMark()
 
 
+class PartitionOffsets(NamedTuple):
+    """Of one partition: its log from `first` to `end`, where to start, and the last commit."""
+
+    first: int
+    end: int
+    start: int
+    mark: CommitMark
+
+
 class Offsets:
     """Answers as futures; each raises `KafkaException` where the broker is away or refuses."""
 
@@ -131,13 +140,16 @@ class Offsets:
         that was killed may leave one that never ends: after twenty seconds the answer is what
         was committed before it.
         """
-        return self._ask(
-            lambda: {
-                self._source(one): Committed(int(one.offset), _text_beside(one))
-                for one in self._committed(group, sources)
-                if one.offset >= 0
-            }
-        )
+        return self._ask(lambda: self._committed(group, sources))
+
+    def standing(
+        self, group: str, sources: Sequence[TopicPartition], unread: Sequence[TopicPartition] = ()
+    ) -> Future[dict[TopicPartition, PartitionOffsets]]:
+        """Ask what a group committed, as `committed`, and where the partitions begin and end.
+
+        Not of those that are `unread`: their offsets only carry marks.
+        """
+        return self._ask(lambda: self._standing(group, sources, unread))
 
     def topic_ids(self, topics: Sequence[str]) -> Future[dict[str, str]]:
         """Ask for the id of each topic; those that do not exist are left out.
@@ -251,7 +263,21 @@ class Offsets:
                 client.list_topics(topic=at.topic, timeout=_TIMEOUT_S)
             raise
 
-    def _committed(self, group: str, sources: Sequence[TopicPartition]) -> Sequence[KafkaPartition]:
+    def _standing(
+        self, group: str, sources: Sequence[TopicPartition], unread: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, PartitionOffsets]:
+        committed = self._committed(group, [*sources, *unread])
+        bounds = {at: self._bounds(at, self._topics) for at in sources}
+        bounds |= dict.fromkeys(unread, Bounds(0, 0))
+        found = {}
+        for at, (first, end) in bounds.items():
+            offset, text = committed.get(at, (first, ""))
+            found[at] = PartitionOffsets(first, end, offset, decode_mark(text))
+        return found
+
+    def _committed(
+        self, group: str, sources: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, Committed]:
         try:
             found = self._committed_by(group, sources, stable=True)
         except KafkaException:
@@ -271,7 +297,11 @@ class Offsets:
             )
         else:
             self._unstable.forget(group)
-        return found
+        return {
+            self._source(one): Committed(int(one.offset), _text_beside(one))
+            for one in found
+            if one.offset >= 0
+        }
 
     def _committed_by(
         self, group: str, sources: Sequence[TopicPartition], *, stable: bool

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 
 from confluent_kafka import KafkaException
 
 from feedmill.events.instance import Instance
-from feedmill.streams.kafka.assignment import POSTS, AssignmentChange, OffsetQuestions
+from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
+from feedmill.streams.kafka.offsets import PartitionOffsets
 from feedmill.streams.settings.instances import RECENT_MS
 from feedmill.streams.worker.step import Step
 
@@ -46,7 +48,7 @@ class Takeover:
         self._offsets, self._name = connection.offsets, name
         self._group, self._steps = group, steps
         self._may_come: set[int] = set()
-        self._asked: OffsetQuestions | None = None
+        self._asked: Future[dict[TopicPartition, PartitionOffsets]] | None = None
         # Until when others count as there, and until when this worker goes on.
         self._others_until = self._leave_until = 0.0
 
@@ -97,4 +99,4 @@ class Takeover:
     def _ask(self, partitions: Iterable[int]) -> None:
         self._may_come = {*partitions}
         places = [TopicPartition(POSTS, partition) for partition in sorted(self._may_come)]
-        self._asked = OffsetQuestions(self._offsets, self._name, places)
+        self._asked = self._offsets.standing(self._name, places)

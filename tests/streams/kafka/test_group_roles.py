@@ -14,11 +14,10 @@ from feedmill.streams.kafka.assignment import (
     SHARDS,
     AssignmentChange,
     Membership,
-    PartitionOffsets,
     assignment_change,
 )
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.offsets import Bounds
+from feedmill.streams.kafka.offsets import CommitMark, PartitionOffsets
 
 ROLES = {"judge": (POSTS,), "ranker": (SHARDS,), "worker": (POSTS, SHARDS)}
 FIRST = TopicPartition(SHARDS, 0)
@@ -119,7 +118,7 @@ def test_what_another_one_had_in_between_is_lost_and_gained() -> None:
     before = AssignmentChange(1, gained=(0, 1), shards_gained=(0, 1))
     now = Membership("settled", partitions=frozenset((0, 1)), shards=frozenset((0, 1, 2)))
     places = [TopicPartition(topic, n) for topic in (POSTS, SHARDS) for n in range(3)]
-    offsets = {at: PartitionOffsets(Bounds(0, 0), None) for at in places}
+    offsets = {at: PartitionOffsets(0, 0, 0, CommitMark()) for at in places}
     mine = {TopicPartition(POSTS, 1), FIRST}
     change = assignment_change(2, before, now, mine.issuperset, offsets, (POSTS,))
     assert (change.kept, change.lost, change.gained) == ((1,), (0,), (0,))

@@ -13,7 +13,7 @@ from builders.events import NOW_MS
 from feedmill.events.instance import Instance
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.offsets import Bounds, Committed
+from feedmill.streams.kafka.offsets import CommitMark, PartitionOffsets
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker import takeover
 from feedmill.streams.worker.step import Step, WorkBatch, Writer
@@ -40,18 +40,14 @@ class Answers:
     def __init__(self) -> None:
         self.fails = True
 
-    def committed(self, _: str, places: Sequence[TopicPartition]) -> Future[Any]:
+    def standing(self, _: str, places: Sequence[TopicPartition]) -> Future[Any]:
         answer = Future[Any]()
         if self.fails:
             self.fails = False
             answer.set_exception(KafkaException(KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)))
         else:
-            answer.set_result({at: Committed(10 * at.partition, "") for at in places})
-        return answer
-
-    def bounds(self, sources: Sequence[TopicPartition]) -> Future[Any]:
-        answer = Future[Any]()
-        answer.set_result({at: Bounds(0, 100) for at in sources})
+            found = {at: PartitionOffsets(0, 100, 10 * at.partition, CommitMark()) for at in places}
+            answer.set_result(found)
         return answer
 
 
