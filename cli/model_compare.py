@@ -18,8 +18,8 @@ from feedmill.events.errors import UsageError
 from feedmill.events.settings import Settings
 from feedmill.filters.registry import FILTERS
 from feedmill.streams.kafka.topic_reader import TopicReader, TopicRecord, open_topic, read_all
-from feedmill.streams.releases.loading import BY_TEXT
 from feedmill.streams.releases.challengers import TOPIC as SHADOW_TOPIC
+from feedmill.streams.releases.loading import BY_TEXT
 from feedmill.streams.releases.model_comparison import (
     Policy,
     decided_otherwise,

@@ -70,7 +70,9 @@ class Canaries:
         Tries and loads a candidate; called on a thread of its own.
     """
 
-    def __init__(self, releases: ReleaseFold, steps: Mapping[str, TextModelStep], load: Load) -> None:
+    def __init__(
+        self, releases: ReleaseFold, steps: Mapping[str, TextModelStep], load: Load
+    ) -> None:
         self._releases = releases
         self._steps = steps
         self._load = load

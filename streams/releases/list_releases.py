@@ -78,9 +78,7 @@ class ListReleases:
     def close(self) -> None:
         self.newest.close()
 
-    def _put(
-        self, key: ListKey, version: Released[ListRelease], content: PostList | None
-    ) -> str:
+    def _put(self, key: ListKey, version: Released[ListRelease], content: PostList | None) -> str:
         if reason := self._excess(key, content):
             return reason
         self._in_force[key] = version.offset, content
@@ -114,9 +112,7 @@ class ListReleases:
         return ""
 
 
-def load_list(
-    store: Store | None, key: ListKey, version: Released[ListRelease]
-) -> PostList | None:
+def load_list(store: Store | None, key: ListKey, version: Released[ListRelease]) -> PostList | None:
     """Read a version of a list, None where it is withdrawn; waits for the store."""
     if version.release is None:
         return None

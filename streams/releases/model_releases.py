@@ -1,6 +1,8 @@
 """Keeps the models of a worker at their released versions, while posts flow.
 
     models ─► ReleaseLog ─► a thread: fetch, trial in another process, load ─► swap between cycles
+
+Beside it are the candidates that judge or score posts, too, the lists, and the checks of all that.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.background_loads import BackgroundLoads
 from feedmill.streams.releases.canaries import Canaries, CanaryDecision
 from feedmill.streams.releases.challengers import Challengers, load_challenger
-from feedmill.streams.releases.list_releases import ListReleases, load_list
 from feedmill.streams.releases.known_answers import AnyModel
+from feedmill.streams.releases.list_releases import ListReleases, load_list
 from feedmill.streams.releases.loading import MODELS, load_candidate, load_model, load_tried
 from feedmill.streams.releases.model_checks import ModelChecks
 from feedmill.streams.releases.newest_releases import Loaded, NewestReleases, load_newest

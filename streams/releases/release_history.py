@@ -20,7 +20,6 @@ from feedmill.filters.registry import FILTERS
 from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.releases.release_log import CanaryFold, ListKey, Released
 
-
 # What a release of a model is called among what was done to it.
 RELEASED, FROZEN = "released", "frozen"
 

@@ -131,9 +131,7 @@ class Cluster:
             return LoadedText(None, "it is not in the store")
         return LoadedText(cast(TextModel, Model(canary.version)))
 
-    def _load_released(
-        self, _: str, __: Any, current: str, version: Released[ModelRelease]
-    ) -> Any:
+    def _load_released(self, _: str, __: Any, current: str, version: Released[ModelRelease]) -> Any:
         self.tries += 1
         if self.away:
             raise StoreAway("the server is not reachable")
