@@ -55,7 +55,7 @@ def _failed(error: Exception) -> int:
     text = str(error) if isinstance(error, FeedmillError) else f"{type(error).__name__}: {error}"
     pipe = status_pipe(os.environ)
     if pipe is not None:
-        write_status(pipe, Status("worker", "", os.getpid(), text, "", error=text))
+        write_status(pipe, Status(text, "", error=text))
     return CANNOT_START if isinstance(error, BadArtifact) else FAILED
 
 

@@ -30,7 +30,7 @@ class AssignmentChange:
     Attributes
     ----------
     epoch
-        Counts the changes of this process; a `RecordBatch` of an older one is stale.
+        Counts the changes of this process.
     gained
         Partitions whose state must be restored: what this process kept of them is not valid.
     lost
@@ -70,9 +70,9 @@ class AssignmentChange:
         """All shards of this worker now, in order."""
         return tuple(sorted((*self.shards_gained, *self.shards_kept)))
 
-    def all_lost(self, epoch: int) -> AssignmentChange:
+    def all_lost(self) -> AssignmentChange:
         """Return the change that takes all of it away."""
-        return AssignmentChange(epoch, lost=self.owned, shards_lost=self.shards)
+        return AssignmentChange(self.epoch + 1, lost=self.owned, shards_lost=self.shards)
 
     @property
     def places(self) -> list[TopicPartition]:
@@ -126,7 +126,6 @@ class Reading:
 
 
 def assignment_change(
-    epoch: int,
     before: AssignmentChange,
     membership: Membership,
     untouched: Callable[[Iterable[TopicPartition]], bool],
@@ -148,7 +147,7 @@ def assignment_change(
     }
     read = {at: found for at, found in offsets.items() if at.topic != SHARDS}
     return AssignmentChange(
-        epoch=epoch,
+        epoch=before.epoch + 1,
         gained=tuple(sorted(mine - kept)),
         lost=tuple(sorted(set(before.owned) - kept)),
         kept=tuple(sorted(kept)),

@@ -39,14 +39,12 @@ class TopicPartition(NamedTuple):
 class RecordBatch(NamedTuple):
     """Records of one partition, in the order of their offsets, never empty.
 
-    `epoch` counts assignments: a batch of an older one than the stage's is stale, its
-    partition may be another's by now.  `is_append_time` tells whether the timestamps are the
-    broker's (LogAppendTime) or the producer's (CreateTime), by the first record.
+    `is_append_time` tells whether the timestamps are the broker's (LogAppendTime) or the
+    producer's (CreateTime), by the first record.
     """
 
     source: TopicPartition
     records: Sequence[Record]
-    epoch: int = 0
     is_append_time: bool = True
 
     @property

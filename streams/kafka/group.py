@@ -50,9 +50,8 @@ class GroupConsumer:
     them; but see `posts_first`.  Their offsets belong to the same group.  The records of
     `feed-shards` are not read here.
 
-    `name` is the group's in Kafka, `epoch` counts the changes of its assignment.  One thread uses
-    it.  `on_revoked` is called before partitions go: it commits what is done and returns whether
-    all of it is committed.
+    `name` is the group's in Kafka.  One thread uses it.  `on_revoked` is called before partitions
+    go: it commits what is done and returns whether all of it is committed.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class GroupConsumer:
         beside: Sequence[str] = (),
         shares: Sequence[str] = (POSTS,),
     ) -> None:
-        self.epoch, self.name = 0, connection.environment.group(group)
+        self.name = connection.environment.group(group)
         environment, health = connection.environment, connection.health
         self._environment = environment
         self._connection = connection
@@ -277,8 +276,7 @@ class GroupConsumer:
     def _lose(self, consumer: Consumer) -> None:
         self._clean = {}
         self._stop_reading(consumer)
-        self.epoch += 1
-        self._last = self._last.all_lost(self.epoch)
+        self._last = self._last.all_lost()
         self._changes.append(self._last)
 
     def _stop_reading(self, consumer: Consumer) -> None:
@@ -315,9 +313,8 @@ class GroupConsumer:
                 for at in places
             )
 
-        self.epoch += 1
         self._last = assignment_change(
-            self.epoch, self._last, self._membership, untouched, offsets, self._topics
+            self._last, self._membership, untouched, offsets, self._topics
         )
         self._reading = Reading(dict(self._last.starts))
         for at in self._last.starts:
@@ -352,7 +349,7 @@ class GroupConsumer:
                 records = records.since(position)  # noqa: PLW2901 - less of it
             is_append_time = source not in fetched.create_times
             reading.progress.stamped(source, is_append_time=is_append_time)
-            batch = RecordBatch(source, records, self.epoch, is_append_time)
+            batch = RecordBatch(source, records, is_append_time)
             reading.positions[source] = batch.end
             batches.append(batch)
         for source, end in fetched.ends.items():

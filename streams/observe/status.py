@@ -1,4 +1,4 @@
-"""A stage reports to its supervisor through a pipe: one line per second."""
+"""A worker reports to its supervisor through a pipe: one line per second."""
 
 from __future__ import annotations
 
@@ -14,15 +14,12 @@ STATUS_FD = "FEEDMILL_STATUS_FD"
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The state of a stage instance.
+    """The state of a worker.
 
     `not_ready` is "" if it is ready, else the reason; `metrics` are in Prometheus' text format.
     `error` is why the process is about to end, in the last status of one that fails.
     """
 
-    stage: str
-    instance: str
-    pid: int
     not_ready: str
     metrics: str
     error: str = ""

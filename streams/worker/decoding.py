@@ -70,7 +70,6 @@ def decode_work(  # noqa: PLR0913 - all but two are given by name
     engagements: Iterable[RecordBatch],
     *,
     partitions: int,
-    epoch: int,
     now_ms: int,
     arrivals: Sequence[Arrivals] = (),
     poisoned: Poisoned = NO_POISON,
@@ -103,7 +102,6 @@ def decode_work(  # noqa: PLR0913 - all but two are given by name
         latest += _latest(batch.source.partition, valid.events, rows, never_was)
     counted, more = _engagements(engagements, partitions)
     return WorkBatch(
-        epoch=epoch,
         now_ms=now_ms,
         partitions=by_partition,
         posts=PostBatch(read),

@@ -128,8 +128,6 @@ class WorkBatch:
 
     Attributes
     ----------
-    epoch
-        The assignment it belongs to.
     now_ms
         The log's time at the beginning of the cycle, Unix milliseconds.
     partitions
@@ -157,7 +155,6 @@ class WorkBatch:
         and the combiner's step reads them here instead of from Kafka.
     """
 
-    epoch: int
     now_ms: int
     partitions: Sequence[PostPartition] = ()
     posts: PostBatch = field(default_factory=lambda: PostBatch([]))

@@ -280,9 +280,8 @@ class Worker:
             instance = decode_instance(value)
         except BadEvent:
             return
-        takers = [self.releases.heartbeat, self.status.heartbeat, self.takeover.heartbeat]
-        for take in (*takers, *(step.heartbeat for step in self.steps)):
-            take(instance, at_ms)
+        for part in (self.releases, self.status.others, self.takeover, *self.steps):
+            part.heartbeat(instance, at_ms)
 
     def _never_was(self, partition: int, post_id: str) -> bool:
         return any(step.never_was(partition, post_id) for step in self.steps)
@@ -350,7 +349,7 @@ class Worker:
             self.metrics.add("feedmill_events_total", count, topic=topic[0].source.topic)
         arrivals = self.legs.fetched(*taken)
         now_ms = self.time.clock.now_ms()
-        work = self._decode(*taken, epoch=self.group.epoch, now_ms=now_ms, arrivals=arrivals)
+        work = self._decode(*taken, now_ms=now_ms, arrivals=arrivals)
         work.posts.interleaved = self.releases.checks.interleaved
         if work.rejected:
             self._letter(work)

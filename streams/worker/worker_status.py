@@ -121,11 +121,6 @@ class WorkerStatus:
         self._web = StatusServer(self.ready_reason, self._metrics_text)
         self.others = OtherGroups(worker.group.name, {step.name for step in worker.steps})
 
-    @property
-    def port(self) -> int:
-        """The port of the HTTP server; 0 without one."""
-        return self._web.port
-
     def start(self) -> None:
         environment = self._worker.connection.environment
         if environment.port is not None and self._pipe is None:
@@ -157,10 +152,6 @@ class WorkerStatus:
         if now >= self._report_at:
             self._report_at = now + _REPORT_EVERY_S
             self._report()
-
-    def heartbeat(self, instance: Instance, at_ms: int) -> None:
-        """Take a heartbeat of any instance, stamped by the broker at `at_ms`."""
-        self.others.heartbeat(instance, at_ms)
 
     def instances(self) -> Iterator[Instance]:
         """Yield a heartbeat for each stage of the worker."""
@@ -259,9 +250,7 @@ class WorkerStatus:
         self._report_commits()
         if self._pipe is None:
             return
-        stage, instance = "worker", worker.connection.environment.instance
-        status = Status(stage, instance, os.getpid(), self._reason, self._metrics_text())
-        if not write_status(self._pipe, status):
+        if not write_status(self._pipe, Status(self._reason, self._metrics_text())):
             log.info("the supervisor is gone: stopping")
             worker.stopping.set()
 

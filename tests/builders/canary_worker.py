@@ -186,7 +186,7 @@ class CanaryWorker:
             if records:
                 batches.append(RecordBatch(source, cast(Any, records)))
                 self._positions[p] = at + len(records)
-        work = decode_work(batches, [], partitions=COUNT, epoch=1, now_ms=7)
+        work = decode_work(batches, [], partitions=COUNT, now_ms=7)
         self.step.apply(work, self.writer)
         self.releases.judged(work, self.writer)
 

@@ -98,7 +98,6 @@ class Partition:
                 [record_batch("posts", posts_)] if posts_ else [],
                 [record_batch("engagements", events)] if events else [],
                 partitions=1,
-                epoch=1,
                 now_ms=NOW_MS,
             )
             assert not work.rejected

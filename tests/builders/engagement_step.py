@@ -111,7 +111,6 @@ class Running:
             [record_batch("posts", posts)] if posts else [],
             [record_batch("engagements", engagements)] if engagements else [],
             partitions=1,
-            epoch=1,
             now_ms=int(self.now_ms),
         )
         assert not work.rejected

@@ -104,7 +104,6 @@ class Filter:
             [RecordBatch(POSTS, cast(Any, records))] if records else [],
             [],
             partitions=self.step.context.partitions,
-            epoch=1,
             now_ms=NOW_MS,
             poisoned=self.step.context.poisoned,
         )

@@ -25,8 +25,6 @@ def record(key: str, value: Any, *, offset: int = 0, timestamp: int = NOW_MS) ->
     return StoredRecord(offset, timestamp, key.encode(), content)
 
 
-def record_batch(
-    topic: str, records: Iterable[StoredRecord], *, partition: int = 0, epoch: int = 0
-) -> RecordBatch:
+def record_batch(topic: str, records: Iterable[StoredRecord], *, partition: int = 0) -> RecordBatch:
     """Return what one fetch brings of one partition."""
-    return RecordBatch(TopicPartition(topic, partition), list(records), epoch)
+    return RecordBatch(TopicPartition(topic, partition), list(records))

@@ -46,7 +46,7 @@ while True:
 
 
 def report(not_ready: str = "", metrics: str = "") -> str:
-    return encode(Status("spam", "i", 1, not_ready, metrics)).decode()
+    return encode(Status(not_ready, metrics)).decode()
 
 
 class Folder:
@@ -145,7 +145,7 @@ def test_a_stage_that_ends_is_restarted_and_the_others_go_on(folder: Folder) -> 
 
 
 def failure(text: str) -> str:
-    return encode(Status("spam", "i", 1, text, "", error=text)).decode()
+    return encode(Status(text, "", error=text)).decode()
 
 
 def test_a_stage_that_cannot_start_is_not_restarted_and_says_why(folder: Folder) -> None:
@@ -277,7 +277,7 @@ def test_a_stage_is_not_ready_for_one_reason(
 ) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
     process: Any = FakeProcess(returncode)
-    status = None if not_ready is None else Status("spam", "i", 1, not_ready, "")
+    status = None if not_ready is None else Status(not_ready, "")
     reported_at = 1000.0 - age_s
     child = WorkerProcess("spam", ("spam",), process, status, reported_at)
     assert child.not_ready_reason() == reason

@@ -70,7 +70,7 @@ def made(
 
 
 def lowered(guard: FilterGuard, came: list[StoredRecord]) -> BatchVerdicts:
-    work = decode_work([RecordBatch(HERE, came)], [], partitions=1, epoch=1, now_ms=0)
+    work = decode_work([RecordBatch(HERE, came)], [], partitions=1, now_ms=0)
     said = score(work.posts)
     guard.lower(work, said)
     return said

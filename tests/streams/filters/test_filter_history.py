@@ -59,7 +59,7 @@ def expected(topics: Topics) -> dict[tuple[int, int], CopyCounts]:
     batches = [RecordBatch(source(p), [one]) for _, p, _, one in merged]
     versions = []
     for batch in batches:
-        work = decode_work([batch], [], partitions=PARTITIONS, epoch=1, now_ms=0)
+        work = decode_work([batch], [], partitions=PARTITIONS, now_ms=0)
         ((one, event),) = work.partitions[0].events
         text = event.text if isinstance(event, Post) else None
         author = event.author_id if isinstance(event, Post) else ""
@@ -105,7 +105,6 @@ def told(history: FilterHistory, *parts: tuple[int, list[StoredRecord]]) -> dict
         [RecordBatch(source(p), records) for p, records in parts],
         [],
         partitions=PARTITIONS,
-        epoch=1,
         now_ms=NOW_MS,
     )
     places = [

@@ -120,7 +120,7 @@ def test_what_another_one_had_in_between_is_lost_and_gained() -> None:
     places = [TopicPartition(topic, n) for topic in (POSTS, SHARDS) for n in range(3)]
     offsets = {at: PartitionOffsets(0, 0, 0, CommitMark()) for at in places}
     mine = {TopicPartition(POSTS, 1), FIRST}
-    change = assignment_change(2, before, now, mine.issuperset, offsets, (POSTS,))
+    change = assignment_change(before, now, mine.issuperset, offsets, (POSTS,))
     assert (change.kept, change.lost, change.gained) == ((1,), (0,), (0,))
     assert (change.shards_kept, change.shards_lost, change.shards_gained) == ((0,), (1,), (1, 2))
     assert {at.topic for at in change.starts} == {POSTS}

@@ -16,7 +16,7 @@ from feedmill.streams.observe.status import (
     write_status,
 )
 
-STATUS = Status("spam", "one", 7, "2 records behind\nand more", "feedmill_lag 2\n")
+STATUS = Status("2 records behind\nand more", "feedmill_lag 2\n")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_the_metrics_of_a_thousand_partitions_fit_into_a_pipe(pipe: tuple[int, i
     metrics = Metrics("worker", "one")
     labels = [("group", topic, str(p)) for topic in ("posts", "engagements") for p in range(1024)]
     metrics.replace("feedmill_partition_lag", dict.fromkeys(labels, 123_456.0))
-    status = Status("worker", "one", 7, "", metrics.text())
+    status = Status("", metrics.text())
     assert len(status.metrics) > 65_536
     assert write_status(writing, status)
     assert decode(os.read(reading, 1 << 20)) == status

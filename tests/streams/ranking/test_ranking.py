@@ -38,7 +38,7 @@ def step(monkeypatch: pytest.MonkeyPatch) -> RankingStep:
 def take_post(step: RankingStep, post_id: str) -> None:
     step.combiner.view.update_post(post(post_id, communities=("c",)), 1, NOW_MS)
     written = [WrittenSignal(n, post_id, signal(post_id, 1, 0.1)) for n in NAMES.all]
-    step.apply(WorkBatch(1, NOW_MS, signals=written), KeptWriter())
+    step.apply(WorkBatch(NOW_MS, signals=written), KeptWriter())
 
 
 def test_it_is_idle_once_the_redis_writer_has_everything(step: RankingStep) -> None:
@@ -171,7 +171,7 @@ def test_once_posts_come_nobody_waits_for_feeds(
     event = msgspec.structs.replace(post("p"), communities=("c",))
     record = FetchedRecord(1, NOW_MS, b"p", b"")
     part = PostPartition(TopicPartition("posts", 0), [(record, event)], range(1))
-    step.apply(WorkBatch(1, NOW_MS, [part], PostBatch([event])), KeptWriter())
+    step.apply(WorkBatch(NOW_MS, [part], PostBatch([event])), KeptWriter())
     claim(step, monkeypatch)
     step.combiner.rewrite_all()
     assert step._handover.has_feeds
@@ -201,7 +201,7 @@ def test_posts_of_others_get_as_much_time(
     monkeypatch.setattr(step, "_work", lambda *two: budgets.append(two))
     take(step, *(post(f"p{i}") for i in range(300)))
     step.combiner.view.update_posts([post("q")] * 9, range(300, 309), [NOW_MS] * 9)
-    step.apply(WorkBatch(1, NOW_MS), KeptWriter())
+    step.apply(WorkBatch(NOW_MS), KeptWriter())
     assert budgets == [(ranking.WORK_S + n * ranking._POST_S, n) for n in (300, 301)]
 
 
@@ -280,7 +280,7 @@ def test_a_hide_is_written_before_the_engagement_values_of_a_storm(
     # While the writer has no room it is waited for.
     writer.has_room = False
     if reads == "apply":
-        step.apply(WorkBatch(1, NOW_MS, signals=engaged), KeptWriter())
+        step.apply(WorkBatch(NOW_MS, signals=engaged), KeptWriter())
     else:
         step.combiner.view.update_written(engaged)
         step.poll(KeptWriter())
@@ -316,7 +316,7 @@ def take(step: RankingStep, *events: Post, offset: int = 1) -> None:
         for record, event in taken
         for name in NAMES.all
     ]
-    work = WorkBatch(1, NOW_MS, [part], PostBatch(list(events)), signals=signals)
+    work = WorkBatch(NOW_MS, [part], PostBatch(list(events)), signals=signals)
     step.apply(work, KeptWriter())
 
 

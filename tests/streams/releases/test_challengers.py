@@ -100,7 +100,7 @@ class Worker:
             records.append(record(post_id, post, offset=self._offset))
             self._offset += 1
         batch = RecordBatch(POSTS, cast(Any, records))
-        work = decode_work([batch], [], partitions=1, epoch=1, now_ms=7)
+        work = decode_work([batch], [], partitions=1, now_ms=7)
         self.challengers.score(work, self.writer)
         return work
 

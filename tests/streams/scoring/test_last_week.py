@@ -89,9 +89,7 @@ def test_it_waits_for_the_newest_version_that_was_written(
 ) -> None:
     posts = [(key, text and Post(key, "a", NOW_MS, text)) for key, text in written]
     batch = record_batch("posts", [record(k, post, offset=i) for i, (k, post) in enumerate(posts)])
-    work = decode_work(
-        [batch], [], partitions=1, epoch=1, now_ms=5, never_was=lambda _, key: key == "never"
-    )
+    work = decode_work([batch], [], partitions=1, now_ms=5, never_was=lambda _, key: key == "never")
     unseen = UnseenSignals("signals.spam", {one.partition: one for one in work.newest})
     assert unseen.wait()
     signals = [(key, None if at is None else Signal(key, at, 0.1, "m", "1", 0)) for key, at in seen]

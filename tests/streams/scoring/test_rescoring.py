@@ -90,7 +90,7 @@ class Model:
         post = None if text is None else Post(post_id, "a", NOW_MS, text)
         one = record(post_id, post, offset=offset, timestamp=NOW_MS)
         self.topics[POSTS].append(one)
-        work = decode_work([RecordBatch(POSTS, [one])], [], partitions=1, epoch=1, now_ms=NOW_MS)
+        work = decode_work([RecordBatch(POSTS, [one])], [], partitions=1, now_ms=NOW_MS)
         self.rescoring.note_written(work, self.writer)
         log = self.topics[SIGNALS]
         signal = Signal(post_id, offset, 0.1, "m", self.version, NOW_MS, reason=reason)
@@ -235,7 +235,7 @@ def test_signals_that_something_else_decided_are_handed_to_the_judge() -> None:
 def test_signals_of_partitions_that_are_not_behind_are_not_waited_for() -> None:
     made = started(3)
     elsewhere = LatestEvent(1, record("x", None, offset=9), Post("x", "a", NOW_MS, "text"), 0)
-    made.rescoring.note_written(WorkBatch(1, NOW_MS, latest=[elsewhere]), made.writer)
+    made.rescoring.note_written(WorkBatch(NOW_MS, latest=[elsewhere]), made.writer)
     made.release("2")
     made.work()
     assert (len(made.written()), made.note) == (3, "2")

@@ -67,7 +67,7 @@ def judged(*partitions: list[str]) -> tuple[CanaryScoring, list[float], set[int]
 
     candidate.score_batch = noted
     canary = CanaryScoring(candidate, {1})
-    found = canary.score(WorkBatch(1, 7, partitions=parts, posts=posts), champion)
+    found = canary.score(WorkBatch(7, partitions=parts, posts=posts), champion)
     return canary, found.values.tolist(), set(found.errors), sizes
 
 

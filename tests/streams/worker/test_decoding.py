@@ -25,7 +25,7 @@ def test_all_else_of_such_a_post_is_there_and_its_row_says_why() -> None:
     poison = post("p", links=("https://x.example/",), media=(Media("https://m.example/", "image"),))
     batches = [batch(0, ("a", post("a")), ("p", poison), ("d", None)), batch(0, ("p", poison))]
     work = decode_work(
-        batches, [], partitions=1, epoch=1, now_ms=7, poisoned={0: {11: "why", 12: "deleted"}}
+        batches, [], partitions=1, now_ms=7, poisoned={0: {11: "why", 12: "deleted"}}
     )
     assert [one.text for one in work.posts.posts] == ["text of a", "", "text of p"]
     assert work.unjudged == {1: "why"}
@@ -39,7 +39,7 @@ def test_rows_go_on_from_partition_to_partition() -> None:
     keys = [[k for k in NAMES if partition_of(k.encode(), 3) == p][:3] for p in range(3)]
     batches = [batch(p, *((key, post(key)) for key in keys[p])) for p in range(3)]
     poison = {1: {12: "last of 1"}, 2: {10: "first of 2", 99: "another time"}}
-    work = decode_work(batches, [], partitions=3, epoch=1, now_ms=7, poisoned=poison)
+    work = decode_work(batches, [], partitions=3, now_ms=7, poisoned=poison)
     assert len(work.posts) == 9
     assert work.unjudged == {5: "last of 1", 6: "first of 2"}
     assert [not one.text for one in work.posts.posts] == [row in (5, 6) for row in range(9)]

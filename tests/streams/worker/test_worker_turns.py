@@ -258,7 +258,7 @@ def test_what_ranks_follows_settings_between_two_steps_and_the_others_after_the_
     worker = Worker(
         Environment(kafka=stack.kafka), [ModelStep("model", calls), RankingStep("combiner", calls)]
     )
-    monkeypatch.setattr(worker, "_decode", lambda *_, **__: WorkBatch(1, 0), raising=False)
+    monkeypatch.setattr(worker, "_decode", lambda *_, **__: WorkBatch(0), raising=False)
     worker._followed = worker.settings.settings
     looks = 0
 
