@@ -50,11 +50,11 @@ Send = Callable[[bytes, bytes], None]
 
 @dataclass
 class _Running:
-    """A candidate that judges, and the canary that it belongs to."""
+    """A candidate that judges, and the record that began its canary."""
 
     model: TextModel
     offset: int
-    canary: Canary
+    record: Canary
 
 
 class Canaries:
@@ -87,11 +87,6 @@ class Canaries:
         running = self.running.get(model)
         return {} if running is None else {model: running.model.version}
 
-    def sha256_of(self, model: str) -> str | None:
-        """Return the sha256 of the version of a model that judges its canary; None if none does."""
-        running = self.running.get(model)
-        return None if running is None else running.canary.sha256
-
     def offset_of(self, model: str) -> int | None:
         """Return the record that began the canary whose candidate is loaded and judges."""
         running = self.running.get(model)
@@ -118,7 +113,7 @@ class Canaries:
         running = self.running.get(model)
         if running is None or release is None:
             return None
-        tried = running.canary.sha256, running.canary.answers
+        tried = running.record.sha256, running.record.answers
         return running.model if tried == (release.sha256, release.answers) else None
 
     def changed(self, model: str) -> None:

@@ -90,6 +90,7 @@ class _Running:
 
     model: TextModel
     offset: int
+    record: Challenger
     cap: ProcessorCap
     most_posts: int
     loaded: TextModel = field(init=False)
@@ -132,11 +133,6 @@ class Challengers:
         """Return the version of a model that scores in shadow, by the model; empty if none does."""
         running = self.running.get(model)
         return {} if running is None else {model: running.model.version}
-
-    def sha256_of(self, model: str) -> str | None:
-        """Return the sha256 of the version of a model that scores in shadow; None if none does."""
-        challenger = self._releases.challenger(model).challenger if model in self.running else None
-        return None if challenger is None else challenger.sha256
 
     def holders(self) -> dict[str, HoldsModel]:
         """Return what scores in shadow, by the keys of its records."""
@@ -187,13 +183,13 @@ class Challengers:
 
     def _begin(self, model: str, offset: int, loaded: LoadedText) -> None:
         self._changed.add(model)
-        challenger = self._releases.challenger(model).challenger
+        challenger = self._releases.challenger(model).release
         if loaded.model is None or challenger is None:
             self._refuse(model, offset, loaded.reason)
             return
         most = min(_MOST_POSTS, max(1, int(_CALL_MS / max(loaded.ms_a_post, 1e-6))))
         cap = ProcessorCap(challenger.core_share)
-        self.running[model] = _Running(loaded.model, offset, cap, most)
+        self.running[model] = _Running(loaded.model, offset, challenger, cap, most)
         log.info("challenger of %s: %s scores in shadow", model, loaded.model.version)
 
     def _score(

@@ -138,8 +138,8 @@ class ModelReleases:
         for name in self._steps:
             release = self._newest.in_force.get(name, _INSTALLED).release
             found.append((name, None if release is None else release.sha256))
-            beside = self.canaries.sha256_of(name), self.challengers.sha256_of(name)
-            found += [(name, sha256) for sha256 in beside if sha256 is not None]
+            beside = self.canaries.running.get(name), self.challengers.running.get(name)
+            found += [(name, one.record.sha256) for one in beside if one is not None]
         return found
 
     def holders(self) -> dict[str, HoldsModel]:

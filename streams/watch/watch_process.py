@@ -70,7 +70,7 @@ class WatchProcess:
         connection = Connection(self._environment)
         time_log, settings = LogTime(connection), SettingsLog(connection)
         records = LogConsumer(connection, "watch")
-        self._connection, self._settings, self._time = connection, settings, time_log
+        self._settings, self._time = settings, time_log
         if self._environment.port is not None:
             self._web.start(self._environment.host, self._environment.port)
             self.port = self._web.port
