@@ -83,7 +83,7 @@ format: $(STAMP) ## Format the code; write the schemas and docs/metrics.md
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python -m feedmill.events.schema docs/events
-	$(BIN)/python -m feedmill.streams.observe.metrics_page docs/metrics.md
+	PYTHONPATH=tests $(BIN)/python -m builders.metrics_page docs/metrics.md
 
 bench: $(STAMP) ## Every benchmark, one after another; each prints its table
 	@for script in benchmarks/bench_*.py; do \

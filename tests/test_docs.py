@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 import feedmill.streams.flow
+from builders import metrics_page
 from feedmill.cli.main import main
 from feedmill.events.decode import decode_engagement, decode_post
 from feedmill.events.engagement import Engagement
@@ -28,7 +29,6 @@ from feedmill.events.signal import Signal, SignalNames
 from feedmill.filters.registry import FILTERS
 from feedmill.rankers.registry import RANKERS
 from feedmill.streams.kafka.topic_table import TopicSpec, topic_table
-from feedmill.streams.observe import metrics_page as metrics_doc
 from feedmill.streams.observe.metric_list import METRICS
 from feedmill.streams.settings.environment import CLIENT_SETTINGS, Environment, variable_of
 
@@ -339,7 +339,7 @@ def test_the_pages_that_code_names_exist() -> None:
 
 
 def test_the_page_of_metrics_is_current() -> None:
-    assert text_of("docs/metrics.md") == metrics_doc.page(), "make format writes it anew"
+    assert text_of("docs/metrics.md") == metrics_page.page(), "make format writes it anew"
 
 
 def anchors(page: Path) -> set[str]:

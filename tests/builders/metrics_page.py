@@ -1,7 +1,6 @@
 """Generates `docs/metrics.md` from the list of metrics.
 
-``python -m feedmill.streams.observe.metrics_page docs/metrics.md`` writes it; a test fails if the
-page is not current.
+`make format` writes it; a test fails if the page is not current.
 """
 
 from __future__ import annotations
@@ -68,5 +67,5 @@ def _row(metric: Metric) -> str:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m feedmill.streams.observe.metrics_page FILE")
+        sys.exit("usage: python -m builders.metrics_page FILE")
     Path(sys.argv[1]).write_text(page(), encoding="utf-8")
