@@ -303,19 +303,12 @@ class SentRecord(NamedTuple):
     at_ms: int
 
 
-def send(
-    environment: Environment,
-    topic: str,
-    key: bytes,
-    value: bytes | None,
-    headers: Mapping[str, str] | None = None,
-) -> SentRecord:
+def send(environment: Environment, topic: str, key: bytes, value: bytes | None) -> SentRecord:
     """Write one record to partition 0 and return once all replicas have it."""
-    texts = [(name, text.encode()) for name, text in (headers or {}).items() if text]
     producer = KafkaProducer(**_settings(environment), enable_idempotence=True, acks="all")
     try:
         topic = environment.topic(topic)
-        future = producer.send(topic, key=key, value=value, partition=0, headers=texts)
+        future = producer.send(topic, key=key, value=value, partition=0)
         stored = future.get(_SEND_S)
         return SentRecord(int(stored.offset), int(stored.timestamp))
     finally:
