@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from feedmill.streams.kafka.assignment import SHARDS, AssignmentChange
-from feedmill.streams.kafka.batches import Headers, Outgoing, TopicPartition
+from feedmill.streams.kafka.batches import Outgoing, TopicPartition
 from feedmill.streams.kafka.dead_letters import Rejections, outgoing_bytes
 from feedmill.streams.kafka.memory import MemoryShares
 from feedmill.streams.kafka.offsets import CommitMark, encode_mark
@@ -113,11 +113,10 @@ class TransactionalWriter:
         *,
         owner: TopicPartition,
         partition: int | None = None,
-        headers: Headers = (),
     ) -> None:
         """Gather a record; see `Writer.add`."""
         place = owner.partition if partition is None else partition
-        self._gathered.append(Outgoing(topic, place, key, value, owner, headers))
+        self._gathered.append(Outgoing(topic, place, key, value, owner))
 
     def reject(
         self,

@@ -14,7 +14,7 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import Headers, Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.observe.legs import Arrivals
@@ -39,7 +39,6 @@ class Writer(Protocol):
         *,
         owner: TopicPartition,
         partition: int | None = None,
-        headers: Headers = (),
     ) -> None:
         """Gather a record for a topic (named without the prefix).
 
