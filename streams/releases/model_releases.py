@@ -195,7 +195,7 @@ class ModelReleases:
         parts = self.challengers.follow(), canaries, self.lists.follow(found), self._newest.follow()
         for name, _, loaded in self._again.take_done():
             self._take_again(name, loaded)
-        return set().union(*parts)
+        return set[str]().union(*parts)
 
     def assigned(self, change: AssignmentChange) -> None:
         """Read to the end once more, and learn which versions the partitions were judged by."""

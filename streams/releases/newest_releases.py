@@ -143,7 +143,7 @@ class NewestReleases(Generic[Key, Content]):
 
         Called in every cycle.
         """
-        now, changed = time.monotonic(), set()
+        now, changed = time.monotonic(), set[Key]()
         due = {key for key, one in self.away.items() if now >= one.next_at}
         self.want(due - self._loads.keys())
         # In the order of the records: what one list leaves free the next one may take.
