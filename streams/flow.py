@@ -14,17 +14,14 @@ A worker runs all of these stages, or some: its steps in this order, in one proc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames, stage_of
 from feedmill.filters.registry import FILTERS
-from feedmill.filters.spec import FilterSpec
 from feedmill.models.store_files import Store
-from feedmill.models.text_model import TextModel
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, TEXT_RANKERS
-from feedmill.rankers.spec import RankerSpec
 from feedmill.streams.engagement.engagement import EngagementStep
 from feedmill.streams.filters.filters import FilterStep
 from feedmill.streams.filters.post_windows import PostWindows
@@ -38,28 +35,8 @@ COMBINER = "combiner"
 WHOLE = "worker"
 # What a worker is called that does not rank, and one that only does.
 JUDGE, RANKER = "judge", "ranker"
-
-
-def _filter(spec: FilterSpec, store: Store | None, windows: PostWindows) -> Step:
-    load, remembers = partial(spec.load, store), spec.reads_near_copies
-    return FilterStep(spec.name, load, remembers=remembers, windows=windows)
-
-
-def _text_ranker(spec: RankerSpec[TextModel], store: Store | None, _: PostWindows) -> Step:
-    return TextModelStep(spec.name, partial(spec.load, store))
-
-
-def _engagement(store: Store | None, _: PostWindows) -> Step:
-    return EngagementStep(partial(ENGAGEMENT_RANKER.load, store))
-
-
-# The steps that write signals, by the name of the stage and of the signal; they take the folder
-# of the models, and what filters share.
-_MODELS: dict[str, Callable[[Store | None, PostWindows], Step]] = {
-    **{spec.name: partial(_filter, spec) for spec in FILTERS.values()},
-    **{spec.name: partial(_text_ranker, spec) for spec in TEXT_RANKERS.values()},
-    ENGAGEMENT: _engagement,
-}
+# The stages that write signals, each called like its signal.
+_MODELS = (*FILTERS, *TEXT_RANKERS, ENGAGEMENT)
 STAGES = (*_MODELS, COMBINER)
 
 
@@ -94,11 +71,22 @@ def steps_of(stages: Sequence[str], environment: Environment) -> list[Step]:
     """
     models = [name for name in _MODELS if name in stages]
     windows = PostWindows()
-    steps = [_MODELS[name](environment.models, windows) for name in models]
+    steps = [_model_step(name, environment.models, windows) for name in models]
     if COMBINER in stages:
         made_here = [name for name in environment.signals.all if stage_of(name) in models]
         steps.append(RankingStep(environment, made_here))
     return steps
+
+
+def _model_step(name: str, store: Store | None, windows: PostWindows) -> Step:
+    """Make the step of a model of a store; filters share the windows of posts."""
+    if name in FILTERS:
+        spec = FILTERS[name]
+        load, remembers = partial(spec.load, store), spec.reads_near_copies
+        return FilterStep(name, load, remembers=remembers, windows=windows)
+    if name in TEXT_RANKERS:
+        return TextModelStep(name, partial(TEXT_RANKERS[name].load, store))
+    return EngagementStep(partial(ENGAGEMENT_RANKER.load, store))
 
 
 def group_of(stages: Sequence[str], signals: SignalNames) -> str:
