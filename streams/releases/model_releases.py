@@ -29,7 +29,7 @@ from feedmill.streams.releases.known_answers import AnyModel
 from feedmill.streams.releases.list_releases import ListReleases, load_list
 from feedmill.streams.releases.loading import MODELS, load_candidate, load_model, load_tried
 from feedmill.streams.releases.model_checks import ModelChecks
-from feedmill.streams.releases.newest_releases import Loaded, NewestReleases, load_newest
+from feedmill.streams.releases.newest_releases import Load, Loaded, NewestReleases, load_newest
 from feedmill.streams.releases.release_log import TOPIC, Released, ReleaseLog
 from feedmill.streams.scoring.text_models import TextModelStep
 from feedmill.streams.worker.model_step import HoldsModel, ModelStep
@@ -258,7 +258,7 @@ class ModelReleases:
         if name not in self._loaded_again:
             self._loaded_again.add(name)
             running = self._newest.in_force.get(name, _INSTALLED)
-            load = partial(load_released, name, self._store, "")
+            load: Load[AnyModel] = partial(load_released, name, self._store, "")
             self._again.begin(name, running.offset, partial(load_newest, load, [running]))
 
     def _take_again(self, name: str, loaded: Loaded[AnyModel]) -> None:

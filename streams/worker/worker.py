@@ -280,8 +280,9 @@ class Worker:
             instance = decode_instance(value)
         except BadEvent:
             return
-        for part in (self.releases, self.status.others, self.takeover, *self.steps):
-            part.heartbeat(instance, at_ms)
+        parts = self.releases.heartbeat, self.status.others.heartbeat, self.takeover.heartbeat
+        for take in (*parts, *(step.heartbeat for step in self.steps)):
+            take(instance, at_ms)
 
     def _never_was(self, partition: int, post_id: str) -> bool:
         return any(step.never_was(partition, post_id) for step in self.steps)

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_a_release_is_fetched_from_an_s3_store_and_tried(
 
     loaded = load_newest(partial(load_released, "spam", s3_store, old), [release])
     assert loaded.content is not None
-    assert (loaded.content.version, loaded.version) == (sha256[:12], release)
+    assert (cast(Any, loaded.content).version, loaded.version) == (sha256[:12], release)
 
     # The newest is altered on its way: the one before it runs.
     broken = Released(8, ModelRelease("ab" * 32, known, "ann", ""))

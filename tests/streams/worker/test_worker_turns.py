@@ -219,10 +219,10 @@ def test_a_setting_that_comes_within_a_cycle_holds_in_that_cycle(
     worker = Worker(kafka.environment, [step])
     follow = worker.settings.follow
 
-    def followed_after_a_poll() -> bool:
+    def followed_after_a_poll() -> None:
         if "settings" not in step.calls and step.calls[-1:] == ["poll"]:
             worker.settings.settings = worker.settings.settings.skip(7)
-        return follow()
+        follow()
 
     monkeypatch.setattr(worker.settings, "follow", followed_after_a_poll)
     with looping(worker):
