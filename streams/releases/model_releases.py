@@ -259,7 +259,7 @@ class ModelReleases:
             self._loaded_again.add(name)
             running = self._newest.in_force.get(name, _INSTALLED)
             load: Load[AnyModel] = partial(load_released, name, self._store, "")
-            self._again.begin(name, running.offset, partial(load_newest, load, [running]))
+            self._again.begin(name, running.offset, lambda: load_newest(load, [running]))
 
     def _take_again(self, name: str, loaded: Loaded[AnyModel]) -> None:
         step, model = self._steps[name], loaded.content
