@@ -206,7 +206,7 @@ def _feed_in(message: dict[str, object]) -> object:
     """The feed that a message on `feed-changes` is about; None if it cannot be decoded."""
     data = message.get("data")
     try:
-        change = msgspec.json.decode(data) if isinstance(data, str) else None
+        change = msgspec.json.decode(data) if isinstance(data, bytes) else None
     except msgspec.DecodeError:
         return None
     return change.get("feed") if isinstance(change, dict) else None

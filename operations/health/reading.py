@@ -244,11 +244,14 @@ def read_redis(environment: Environment, now_ms: int) -> RedisState:
     prefix = environment.redis_prefix
     try:
         memory = _memory(client)
-        names = client.zrange(f"{prefix}feeds", 0, -1)
+        names = [name.decode("utf-8", "replace") for name in client.zrange(f"{prefix}feeds", 0, -1)]
         with client.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hgetall(f"{prefix}feed:{{{name}}}:info")
-            found = pipe.execute()
+            found = [
+                {key.decode(): value.decode("utf-8", "replace") for key, value in info.items()}
+                for info in pipe.execute()
+            ]
     finally:
         client.close()
     feeds = [FeedSnapshot(name, (), info) for name, info in zip(names, found, strict=True) if info]

@@ -169,7 +169,7 @@ class FeedSnapshot:
 
 
 class FeedReader:
-    """Reads feeds and posts of one installation; its client decodes what Redis answers."""
+    """Reads feeds and posts of one installation."""
 
     def __init__(self, client: redis.Redis, prefix: str) -> None:
         self.client = client
@@ -191,7 +191,8 @@ class FeedReader:
             ranking, info = pipe.execute()
         if not info:
             return None
-        return FeedSnapshot(feed, tuple(ranking), info, arm)
+        pairs = tuple((_text(member), float(score)) for member, score in ranking)
+        return FeedSnapshot(feed, pairs, _hash(info), arm)
 
     def arm_named(self, feed: str, arm: str) -> str:
         """Return `<experiment>.<arm>` of an arm of what runs in a feed; "" for the control.
@@ -212,7 +213,8 @@ class FeedReader:
     def similar(self, feed: str) -> str:
         """Return a feed that exists and is called much like this one; "" without one."""
         found: Any = self.client.zrange(self._keys.feed_index, 0, -1)
-        close = get_close_matches(feed, found, 3, cutoff=0.7)
+        names = [_text(name) for name in found]
+        close = get_close_matches(feed, names, 3, cutoff=0.7)
         return next((name for name in close if self.client.exists(self._keys.info(name))), "")
 
     def posts(self, post_ids: Sequence[str]) -> list[PostSnapshot]:
@@ -221,7 +223,9 @@ class FeedReader:
             for post_id in post_ids:
                 pipe.hgetall(self._keys.signals(post_id))
             hashes = pipe.execute()
-        return [PostSnapshot(*of_post) for of_post in zip(post_ids, hashes, strict=True)]
+        return [
+            PostSnapshot(post_id, _hash(h)) for post_id, h in zip(post_ids, hashes, strict=True)
+        ]
 
     def post(self, post_id: str) -> PostSnapshot:
         return self.posts([post_id])[0]
@@ -231,11 +235,17 @@ class FeedReader:
         with self.client.pipeline(transaction=False) as pipe:
             for post_id in post_ids:
                 pipe.hget(self._keys.signals(post_id), "author_id")
-            return [author or "" for author in pipe.execute()]
+            return [_text(author or b"") for author in pipe.execute()]
 
 
 def open_feed_reader(url: str, prefix: str) -> FeedReader:
     """Connect to Redis, as `open_client`."""
-    timeouts = {"socket_connect_timeout": 5, "socket_timeout": 10}
-    client = open_client(url, decode_responses=True, encoding_errors="replace", **timeouts)
-    return FeedReader(client, prefix)
+    return FeedReader(open_client(url, socket_connect_timeout=5, socket_timeout=10), prefix)
+
+
+def _hash(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in fields.items()}
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -17,7 +17,7 @@ from feedmill.simulation.audience import SLATE
 from feedmill.simulation.demo import open_demo
 from feedmill.simulation.frontend import Frontend
 from feedmill.simulation.replay.record_times import with_send_time
-from feedmill.streams.redis.reader import open_feed_reader
+from feedmill.streams.redis.reader import FeedReader, open_feed_reader
 
 pytestmark = pytest.mark.stack
 
@@ -28,7 +28,7 @@ def test_users_get_what_the_example_shows_them_with_the_same_exposures(
     example = load_example("frontend", monkeypatch)
     said: list[dict[str, object]] = []
     pages = example.Pages(writer.client, prefix, said.append)
-    frontend = Frontend(open_feed_reader(writer.url, prefix), "global")
+    frontend = Frontend(FeedReader(writer.client, prefix), "global")
     assert frontend.page("viewer-1", 4) == ("global", (), None)
     run_experiment(writer, traffic=8_000)
     lists = set()
@@ -59,7 +59,7 @@ def test_the_demo_answers_the_lists_and_says_first_who_asked_for_which(
         audience=200.0,
         run="r",
         rng=np.random.default_rng(0),
-        frontend=Frontend(open_feed_reader(writer.url, prefix), "global"),
+        frontend=Frontend(FeedReader(writer.client, prefix), "global"),
     )
     arm_of: dict[str, str] = {}
     firsts, kinds = Counter[tuple[str, str]](), Counter[str]()

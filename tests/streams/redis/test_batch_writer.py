@@ -91,7 +91,7 @@ def test_readers_see_no_short_empty_or_mixed_feed(
     own_redis: OwnRedis, writer: SteppedWriter, client: RedisClient
 ) -> None:
     posts = [f"p{i:03}" for i in range(500)]
-    reader = FeedReader(own_redis.client(), PREFIX)
+    reader = FeedReader(own_redis.client(decode_responses=False), PREFIX)
 
     def write(number: int) -> int:
         # Every second one has other posts, so that a mixture would be too long.
