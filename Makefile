@@ -32,10 +32,11 @@ JOBS ?= 2
 # with its failure, as `RERUN`, and is a defect to mend: of the test's waiting, or of feedmill.
 AGAIN := --reruns 1 --max-suite-reruns 5 --rerun-show-tracebacks
 
-# The tests of `make check`, which read the tree and run nothing.  `make check test` runs them once.
+# The tests of `make check`, which read the tree and run nothing.  `make check test` runs them among
+# all tests, in several processes.
 CHECKS := tests/test_imports.py tests/test_house.py tests/test_docs.py tests/test_status.py \
 	tests/test_map.py tests/events/test_schema.py
-CHECKED := $(if $(filter check,$(MAKECMDGOALS)),$(CHECKS:%=--ignore=%))
+ONLY_CHECKS := $(if $(filter test,$(MAKECMDGOALS)),,$(CHECKS))
 
 # `make chaos`: LONG=1 for many rounds, ONLY=kill_worker for one scenario, SEED=7 to draw the same again.
 # `make alarms`: ONLY=redis_away for one fault, QUIET=0 without the quiet hour before.
@@ -71,13 +72,13 @@ run: $(STAMP) ## The whole engine with a simulated demo; FOR=60 ends it after a 
 	@$(BIN)/feedmill run --demo $(if $(FOR),--for $(FOR)) $(ARGS)
 
 test: $(STAMP) ## All tests, against a real Kafka and Redis of their own; JOBS=0 one after another
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(AGAIN) $(CHECKED) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(AGAIN) $(ARGS)
 
 check: $(STAMP) $(TYPING)/.linked ## Lint, format, types, the import rule, docs and schemas: only looks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q $(CHECKS)
+	$(if $(ONLY_CHECKS),$(BIN)/python -m pytest -q $(ONLY_CHECKS))
 
 format: $(STAMP) ## Format the code; write the schemas and docs/metrics.md
 	$(BIN)/ruff check --fix .

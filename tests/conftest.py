@@ -8,7 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from kafka.admin import KafkaAdminClient
+from confluent_kafka.admin import AdminClient
 
 from builders.commands import CommandTopics
 from builders.own_redis import OwnRedis
@@ -82,18 +82,19 @@ def stack(pytestconfig: pytest.Config) -> StackAddress:
     return up(pytestconfig.stash[_STACK], broker_settings=PATIENT_BROKER)
 
 
+@pytest.fixture(scope="session")
+def _admin(stack: StackAddress) -> AdminClient:
+    return AdminClient({"bootstrap.servers": stack.kafka})
+
+
 @pytest.fixture
-def prefix(stack: StackAddress) -> Iterator[str]:
+def prefix(_admin: AdminClient) -> Iterator[str]:
     """A topic prefix of this test alone; its topics are deleted afterwards."""
     unique = f"t{uuid.uuid4().hex[:6]}."
     yield unique
-    admin = KafkaAdminClient(bootstrap_servers=stack.kafka)
-    try:
-        left = [name for name in admin.list_topics() if name.startswith(unique)]
-        if left:
-            admin.delete_topics(left)
-    finally:
-        admin.close()
+    left = [name for name in _admin.list_topics(timeout=30).topics if name.startswith(unique)]
+    if left:
+        _admin.delete_topics(left)
 
 
 @pytest.fixture

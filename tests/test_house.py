@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +50,7 @@ def tracked(pattern: str = "*.py") -> list[PurePosixPath]:
     return [name for name in names if (ROOT / name).exists()]
 
 
+@cache
 def source(name: PurePosixPath) -> str:
     return (ROOT / name).read_text("utf-8")
 
@@ -163,6 +165,7 @@ def imported_modules(text: str) -> set[str]:
     return {name.removeprefix("feedmill.") for name in found if name.startswith("feedmill.")}
 
 
+@cache
 def seams() -> set[PurePosixPath]:
     """Modules that a module of another folder imports, directly or through their package."""
     by_dotted = {".".join(name.with_suffix("").parts): name for name in modules()}

@@ -65,6 +65,15 @@ def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{base}.{alias.name}"
 
 
+def dotted_name(node: ast.expr) -> str:
+    """`a.b.c`; "" where it does not begin with a name."""
+    parts = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
+
+
 def used(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Each name that is imported or read by its line, through what the module calls it."""
     called: dict[str, str] = {}
@@ -79,8 +88,7 @@ def used(tree: ast.AST) -> Iterator[tuple[int, str]]:
     yield from imported(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Name | ast.Attribute):
-            dotted = ast.unparse(node)
-            first, dot, rest = dotted.partition(".")
+            first, dot, rest = dotted_name(node).partition(".")
             yield node.lineno, called.get(first, first) + dot + rest
 
 

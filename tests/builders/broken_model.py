@@ -86,14 +86,14 @@ _whole = FilterModel.score_batch
 FilterModel.score_batch = _hold
 """
 
-# Rounds of checks take two seconds.
+# Rounds of checks take a second.
 _HASTY = """
 import sys
 
 if any("worker_process" in word for word in sys.orig_argv):
     from feedmill.streams.releases import model_checks
 
-    model_checks.ROUND_S = 2.0
+    model_checks.ROUND_S = 1.0
 """
 
 # Python runs it at its start: whoever stands still or is tried has less time than usually.
@@ -106,8 +106,8 @@ if any("worker_process" in word for word in sys.orig_argv):
     from feedmill.streams.poison import judging_process, poison_watch
     from feedmill.streams.worker.watchdog import Watchdog
 
-    Watchdog.__init__.__defaults__ = (6.0,)
-    limits = judging_process.Limits(processor_s=4, wall_s=60.0)
+    Watchdog.__init__.__defaults__ = (4.0,)
+    limits = judging_process.Limits(processor_s=2, wall_s=60.0)
     poison_watch.JudgingTask = partial(judging_process.JudgingTask, limits=limits)
 """
 

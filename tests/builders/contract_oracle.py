@@ -4,6 +4,7 @@ Written from the contract alone, to be compared with the combiner.
 """
 
 from collections import Counter
+from functools import cache
 from hashlib import blake2b
 from math import ceil
 from typing import Any
@@ -36,6 +37,7 @@ DEFAULT_FEED = {"match": {}, "size": 500, "window_hours": 168, "include_replies"
 PATTERNS = ("community:*", "lang:*")
 
 
+@cache
 def shard_of(name: str) -> int:
     """The shard of a feed or a post: the partition that Kafka's clients choose, of 64."""
     hashed: int = murmur2(name.encode("utf-8", "surrogatepass"))

@@ -46,6 +46,14 @@ def _command(stages: str) -> list[str]:
     return ["feedmill.streams.worker_process", *named]
 
 
+def changed(folder: Path, *lines: str) -> dict[str, str]:
+    """Variables by which a process runs these lines of Python before anything else."""
+    own = folder / "changed"
+    own.mkdir(exist_ok=True)
+    (own / "sitecustomize.py").write_text("\n".join(lines), "utf-8")
+    return {"PYTHONPATH": str(own)}
+
+
 @dataclass
 class Worker:
     """A worker's process."""
@@ -182,7 +190,7 @@ class Engine(EngineTopics, EngineFeeds):
                     late.append(name)
             return late
 
-        until(lambda: not waiting(), seconds, every=0.2)
+        until(lambda: not waiting(), seconds)
 
     def restart(self, name: str) -> None:
         """Start a worker that ended again, under the same name."""
@@ -191,19 +199,12 @@ class Engine(EngineTopics, EngineFeeds):
         self.start(worker.stages, tag=name.removeprefix(worker.stages))
 
     def stop(self) -> None:
-        """End everything, whatever state it is in; once, however often it is called."""
+        """Kill everything, whatever state it is in; once, however often it is called."""
         if self._is_stopped:
             return
         self._is_stopped = True
         for worker in self.workers.values():
-            if worker.process.poll() is None:
-                worker.process.send_signal(signal.SIGCONT)
-                worker.process.terminate()
-        for worker in self.workers.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.process.wait(12)
-            if worker.process.poll() is None:
-                worker.kill()
+            worker.kill()
         with contextlib.suppress(Exception):
             self.producer.close(timeout=5)
         self._heartbeats.close()

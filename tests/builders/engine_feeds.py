@@ -62,7 +62,7 @@ class EngineFeeds:
             )
             return found if done else None
 
-        found: dict[str, Json] = until(decided, seconds, every=0.2)
+        found: dict[str, Json] = until(decided, seconds)
         return found
 
     def wait_shown(self, post_id: str, feed: str = "global", seconds: float = 30.0) -> None:

@@ -59,13 +59,6 @@ class FaultEngine(Engine):
             self.variables = before
         return self.workers[f"{stages}{name}"]
 
-    def changed(self, *lines: str) -> dict[str, str]:
-        """Variables by which a worker runs these lines of Python before anything else."""
-        folder = self.folder / "changed"
-        folder.mkdir(exist_ok=True)
-        (folder / "sitecustomize.py").write_text("\n".join(lines), "utf-8")
-        return {"PYTHONPATH": str(folder)}
-
     def ready_worker(self, name: str = "", **more: Any) -> Worker:
         """Start a worker and wait until it is ready."""
         worker = self.start_worker(name, **more)

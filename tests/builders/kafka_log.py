@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from feedmill.events.signal import SignalNames
 from feedmill.streams.kafka.topic_table import topic_table
-from feedmill.streams.kafka.topics import _create_topics, create, open_admin
+from feedmill.streams.kafka.topics import _create_topics, open_admin
 from feedmill.streams.settings.environment import Environment
 
 SIGNALS = SignalNames().all
@@ -27,18 +27,16 @@ class KafkaLog:
     partitions: int
 
     @classmethod
-    def created(cls, kafka: str, prefix: str, partitions: int = 2, **more: Any) -> KafkaLog:
-        create(kafka, prefix, partitions, SIGNALS)
-        return cls(Environment(kafka=kafka, topic_prefix=prefix, **more), partitions)
-
-    @classmethod
-    def without_shards(cls, kafka: str, prefix: str, partitions: int = 2) -> KafkaLog:
-        """Topics for what does not rank: `feed-shards` takes as long as all others."""
+    def created(
+        cls, kafka: str, prefix: str, partitions: int = 2, *, ranks: bool = False, **more: Any
+    ) -> KafkaLog:
+        """Make all topics, without those of shards unless somebody `ranks`: they take as long."""
         table = {prefix + spec.name: spec for spec in topic_table(SIGNALS)}
-        del table[f"{prefix}feed-shards"]
+        if not ranks:
+            del table[f"{prefix}feed-shards"]
         with open_admin(kafka, {}) as admin:
             _create_topics(admin, [*table], table, partitions, -1)
-        return cls(Environment(kafka=kafka, topic_prefix=prefix), partitions)
+        return cls(Environment(kafka=kafka, topic_prefix=prefix, **more), partitions)
 
     def named(self, instance: str) -> Environment:
         """The same installation, as another process sees it."""

@@ -13,8 +13,11 @@ def now_ms() -> int:
 
 
 def until(condition: Callable[[], Any], seconds: float = 30.0, every: float = 0.1) -> Any:
-    """Wait until a condition holds and return its value; raise if it does not in time."""
-    end = time.monotonic() + seconds
+    """Wait until a condition holds and return its value; raise if it does not in time.
+
+    Looks more often at first, then every so many seconds.
+    """
+    end, pause = time.monotonic() + seconds, every / 20
     while True:
         found = condition()
         if found:
@@ -23,7 +26,8 @@ def until(condition: Callable[[], Any], seconds: float = 30.0, every: float = 0.
             code = getattr(condition, "__code__", None)
             line = "" if code is None else f", line {code.co_firstlineno} of {code.co_filename}"
             raise AssertionError(f"not within {seconds} s: {condition}{line}, last {found!r}")
-        time.sleep(every)
+        time.sleep(pause)
+        pause = min(every, 1.5 * pause)
 
 
 @contextlib.contextmanager

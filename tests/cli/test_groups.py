@@ -19,7 +19,7 @@ COUNTED = {"engagements:0": 0, "engagements:1": 0}
 @pytest.fixture
 def kafka(stack: StackAddress, prefix: str) -> KafkaLog:
     """Two partitions with 30 posts, of which the group has read the first five of each."""
-    log = KafkaLog.created(stack.kafka, prefix)
+    log = KafkaLog.created(stack.kafka, prefix, ranks=True)
     log.produce("posts", [(f"p{i}".encode(), b"x") for i in range(30)])
     consumer = consumer_of(log)
     for name, offset in (("posts", 5), ("engagements", 0)):

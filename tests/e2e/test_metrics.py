@@ -1,12 +1,13 @@
 """What a worker's `/metrics` says about records that went through it."""
 
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from builders.engine import WORKER, Engine
+from builders.engine import WORKER, Engine, changed
 from builders.engine_topics import post_of
 from builders.waiting import until
 
@@ -17,6 +18,8 @@ LEGS = (
     *("append_to_fetch", "fetch_to_judged", "judged_to_ranked"),
     *("ranked_to_redis", "append_to_redis"),
 )
+# Heartbeats, which tell of legs, too, come each second.
+HASTY = "from feedmill.streams.settings import log_time", "log_time.HEARTBEAT_S = 1.0"
 
 
 def samples(engine: Engine, name: str, *labels: str) -> dict[tuple[str, ...], float]:
@@ -31,8 +34,10 @@ def samples(engine: Engine, name: str, *labels: str) -> dict[tuple[str, ...], fl
     }
 
 
-def test_every_leg_counts_every_record_and_every_cycle_is_measured(start_engine: Any) -> None:
-    engine: Engine = start_engine(WORKER)
+def test_every_leg_counts_every_record_and_every_cycle_is_measured(
+    start_engine: Any, tmp_path: Path
+) -> None:
+    engine: Engine = start_engine(WORKER, **changed(tmp_path, *HASTY))
     posts = [f"p{i}" for i in range(30)]
     engine.posts(map(post_of, posts))
     engine.wait_decided(posts)

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from builders.engine import WORKER, Engine
 from builders.own_cluster import OwnCluster
 from builders.waiting import until
+from feedmill.cli.main import main
 
 pytestmark = pytest.mark.stack
 COMMUNITIES = [f"community:{name}" for name in "abcdef"]
@@ -25,7 +27,7 @@ def cluster(tmp_path: Path) -> Iterator[OwnCluster]:
 
 
 def test_feeds_and_posts_are_right_on_three_nodes_of_which_one_is_replaced(
-    cluster: OwnCluster, start_engine: Any
+    cluster: OwnCluster, start_engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine: Engine = start_engine(WORKER, redis_url=cluster.url)
     posts = [f"p{i}" for i in range(60)]
@@ -70,9 +72,10 @@ def test_feeds_and_posts_are_right_on_three_nodes_of_which_one_is_replaced(
     # Of each node the settings count.
     for number, node in enumerate(cluster.nodes):
         node.client.config_set("hash-max-listpack-value", 60 + number)
+    engine.use_environment(monkeypatch)
     for line in ("feed community:a", "feed global --arm b", "explain p9", "health", "doctor"):
-        said = engine.feedmill(line)
-        assert said.returncode == 0, said.stdout + said.stderr
+        said = CliRunner().invoke(main, line.split())
+        assert said.exit_code == 0, said.output
     for number, node in enumerate(cluster.nodes):
         assert f"hash-max-listpack-value is {60 + number}, below 64" in said.stdout
         assert f"redis://127.0.0.1:{node.port}/0" in said.stdout

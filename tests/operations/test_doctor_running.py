@@ -1,46 +1,41 @@
 """A running engine has no finding; stopped with records waiting, it has one."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from builders.engine import WORKER, Engine
 from builders.waiting import in_background, now_ms, until
+from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
 
 
 @pytest.fixture
-def engine(stack: StackAddress, prefix: str, tmp_path: Path) -> Iterator[Engine]:
+def engine(
+    stack: StackAddress, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Engine]:
     started = Engine(stack.kafka, stack.redis, prefix, tmp_path)
+    started.use_environment(monkeypatch)
     try:
         yield started
     finally:
         started.stop()
 
 
-def doctor(engine: Engine) -> list[dict[str, Any]]:
-    """What `feedmill doctor` finds, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "feedmill.cli.main", "doctor", "--json"],
-        env={**os.environ, **engine.environment()},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+def doctor() -> list[dict[str, Any]]:
+    """What `feedmill doctor` finds."""
+    done = CliRunner().invoke(main, ["doctor", "--json"])
     found: list[dict[str, Any]] = json.loads(done.stdout)["findings"]
-    assert done.returncode == int(any(one["severity"] == "wrong" for one in found)), done.stderr
+    assert done.exit_code == int(any(one["severity"] == "wrong" for one in found)), done.stderr
     return found
 
 
 def test_a_running_engine_has_nothing_and_a_stopped_one_is_named(engine: Engine) -> None:
-    assert doctor(engine) == []
+    assert doctor() == []
     engine.start(WORKER)
     engine.wait_ready()
 
@@ -54,13 +49,13 @@ def test_a_running_engine_has_nothing_and_a_stopped_one_is_named(engine: Engine)
 
     with in_background(traffic):
         until(lambda: engine.redis.zcard(f"{engine.prefix}feed:{{global}}") > 3)
-        assert doctor(engine) == []
+        assert doctor() == []
     engine.workers[WORKER].stop()
     engine.post("late")
-    (finding,) = doctor(engine)
+    (finding,) = doctor()
     assert (finding["check"], finding["severity"]) == ("members", "wrong")
     assert "`feedmill worker`" in finding["way_out"]
     engine.restart(WORKER)
     engine.wait_ready()
     until(lambda: engine.redis.exists(f"{engine.prefix}signals:late"))
-    assert doctor(engine) == []
+    assert doctor() == []

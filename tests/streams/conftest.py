@@ -1,4 +1,4 @@
-"""What the tests of the streams share: a Kafka with all topics under a prefix of the test."""
+"""What the tests of the streams share: a Kafka with topics under a prefix of the test."""
 
 import pytest
 

@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 
 from builders.fault_engine import FaultEngine
-from builders.own_redis import OwnRedis
 
 FaultEngineFactory = Callable[..., FaultEngine]
 
 
 @pytest.fixture
-def fault_engine(stack: Any, tmp_path: Path, own_redis: OwnRedis) -> Iterator[FaultEngineFactory]:
+def fault_engine(
+    request: pytest.FixtureRequest, stack: Any, tmp_path: Path
+) -> Iterator[FaultEngineFactory]:
     """Makes engines on fresh prefixes; no worker runs yet, and `own_redis` outlives them."""
+    if "own_redis" in request.fixturenames:
+        request.getfixturevalue("own_redis")
     made: list[FaultEngine] = []
 
     def make(*, kafka: str = "", redis: str = "", signals: str = "") -> FaultEngine:

@@ -41,8 +41,8 @@ def test_the_model_alone_is_stopped_and_what_it_said_is_judged_again(
     until(lambda: engine.metric(worker, "feedmill_rescored_total") >= 2)
     until(lambda: {"p0", "p1", "p2"} <= set(engine.order()))
 
-    # A round has begun since the worker reads; one takes two seconds.
-    time.sleep(5.0)
+    # Two rounds have begun since the worker reads; one takes a second.
+    time.sleep(3.0)
     # The second time it is stopped until somebody restarts the worker; the others go on.
     post_and_flip("q0")
     until(lambda: ALTERED in engine.not_ready_since(worker))

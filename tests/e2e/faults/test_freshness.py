@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from builders.engine import changed
 from builders.engine_topics import PARTITIONS, Json, post_of
 from builders.fault_engine import ALL_STAGES, FaultEngine, go_on, pause
 from builders.waiting import in_background, now_ms, until
@@ -16,7 +17,16 @@ from feedmill.events.partition import partition_of
 
 # Nobody takes over from who is paused meanwhile.
 LONG_SESSION = {"FEEDMILL_SESSION_TIMEOUT_MS": "120000"}
-# It takes some 30 s; a loaded machine may take longer, but less than the session.
+# Heartbeats come more often, and they and what was written hold for less than half as long.
+HASTY = (
+    "from feedmill.streams.ranking import feed_freshness",
+    "from feedmill.streams.redis import feed_writes",
+    "from feedmill.streams.settings import log_time",
+    "log_time.HEARTBEAT_S = feed_freshness.RENEW_S = 2.0",
+    "feed_freshness.SEEN_WITHIN_MS = 5_000",
+    "feed_writes.FRESH_MS = 6_000",
+)
+# It takes some 15 s; a loaded machine may take longer, but less than the session.
 STALE_WITHIN_S = 100.0
 WITHOUT_SPAM = "nsfw+misinformation+quality+engagement+combiner"
 
@@ -105,7 +115,7 @@ def the_program_of_a_signal_answers_nothing(engine: FaultEngine) -> Steps:
     heartbeat = {**beats(engine, "spam")[0], "stage": "novelty", "group": "", "partitions": []}
 
     def beat_until(stop: threading.Event) -> None:
-        while not stop.wait(2.0):
+        while not stop.wait(1.0):
             engine.send("instances", "novelty/app", {**heartbeat, "at_ms": now_ms()}, partition=0)
 
     with in_background(beat_until):
@@ -117,7 +127,7 @@ def the_program_of_a_signal_answers_nothing(engine: FaultEngine) -> Steps:
 
 
 def there_is_load_alone(engine: FaultEngine) -> Steps:
-    """Posts in every partition, for longer than any heartbeat holds."""
+    """Posts in every partition, for longer than any heartbeat holds; all times are the usual."""
     engine.ready_worker()
     yield None
     end, count = time.monotonic() + 25.0, 0
@@ -171,6 +181,9 @@ def test_feeds_go_stale_by_a_fault_and_are_fresh_after_its_cure(
 ) -> None:
     """Side by side, each with an engine of its own: most of the time they wait."""
     engines = [fault_engine(signals="novelty:objective") for _ in FAULTS]
+    # The first has load alone.
+    for engine in engines[1:]:
+        engine.variables |= changed(engine.folder, *HASTY)
     with ThreadPoolExecutor(len(FAULTS)) as pool:
         steps = [fault(engine) for fault, engine in zip(FAULTS, engines, strict=True)]
         done = [

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from builders.engine import changed
 from builders.fault_engine import FaultEngine
 from builders.own_redis import OwnRedis
 from builders.waiting import until
 from feedmill.deploy.local import StackAddress, down, status, up
 
-# The watchdog's time and Kafka's between two polls are 10 s, not 30; the broker is away for longer.
+# The watchdog's time and Kafka's between two polls are 6 s, not 30; the broker is away for longer.
 HASTY = (
     "from feedmill.streams.kafka import client",
     "from feedmill.streams.worker.watchdog import Watchdog",
-    "client.MAX_POLL_INTERVAL_MS = 10_000",
-    "Watchdog.__init__.__defaults__ = (10.0,)",
+    "client.MAX_POLL_INTERVAL_MS = 6_000",
+    "Watchdog.__init__.__defaults__ = (6.0,)",
 )
-AWAY_S = 16.0
+AWAY_S = 10.0
 EVENTS = 3000
 # What operators are promised: they, and orchestrators, kill what is still there then.
 STOP_WITHIN_S = 10.0
@@ -48,7 +49,7 @@ def test_a_worker_outlives_a_broker_that_is_away_and_stops_while_a_server_is_fro
 ) -> None:
     address, broker = own_stack
     engine = fault_engine(kafka=address.kafka, redis=own_redis.url)
-    worker = engine.ready_worker(variables=engine.changed(*HASTY))
+    worker = engine.ready_worker(variables=changed(engine.folder, *HASTY))
     for post_id in POSTS:
         engine.post(post_id)
     engine.wait_decided(POSTS)

@@ -9,8 +9,8 @@ from builders.fault_engine import FaultEngine
 from builders.waiting import in_background, until
 
 STAGES = "nsfw+quality"
-# Longer than the session timeout.
-WATCHED_S = 10.0
+# Longer than the session timeout of 6 s.
+WATCHED_S = 7.0
 
 
 def test_a_worker_without_partitions_neither_flaps_nor_ends(engine: FaultEngine) -> None:

@@ -1,5 +1,6 @@
 """Markers of a transaction that Kafka lost: workers go on, and their next commit ends it."""
 
+from builders.engine import changed
 from builders.fault_engine import FaultEngine
 from builders.lost_markers import leave_open
 from builders.waiting import until
@@ -28,7 +29,7 @@ def test_a_restore_goes_on_behind_a_transaction_that_never_ends_and_writing_ends
         leave_open(engine.kafka, engine.topic(f"worker/{NAME}"), *where, [(last.key, last.value)])
         assert engine.open_transactions(topic)
     # It waits for the end of each, one after the other.
-    worker = engine.ready_worker(NAME, variables=engine.changed(*IMPATIENT))
+    worker = engine.ready_worker(NAME, variables=changed(engine.folder, *IMPATIENT))
     complaints = [line for line in worker.log.read_text().splitlines() if "does not end" in line]
     assert [any(engine.topic(t) in line for line in complaints) for t in TOPICS] == [True, True]
     engine.wait_decided({post_id: engine.post(post_id) for post_id in POSTS})

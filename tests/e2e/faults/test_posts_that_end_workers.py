@@ -59,7 +59,7 @@ def test_they_are_skipped_after_the_ends_that_they_caused(
     letters = engine.dead_letters()
     assert {letter["key"] for letter in letters.values()} == {post.encode() for post in TEXTS}
     said = {letter["key"].decode(): letter["error"] for letter in letters.values()}
-    assert said[ENDLESS] == "judged by no model: it takes more than 4 s of processor"
+    assert said[ENDLESS] == "judged by no model: it takes more than 2 s of processor"
     assert said[GREEDY] == "judged by no model: it takes more than 1024 MiB"
 
     # Another worker takes half of the partitions over, and meets them in what it restores.

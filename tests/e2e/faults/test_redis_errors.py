@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from builders.engine import changed
 from builders.engine_topics import post_of
 from builders.fault_engine import ALL_STAGES, FaultEngine
 from builders.own_redis import OwnRedis
@@ -18,6 +19,8 @@ from feedmill.deploy.local.ports import HOST, free_port
 
 COMMUNITY = "harbour"
 LIVE = [f"live-{n}" for n in range(60)]
+# Feeds are renewed after 2 s, not 5.
+HASTY = "from feedmill.streams.ranking import feed_freshness", "feed_freshness.RENEW_S = 2.0"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,7 @@ def engine(
     folder = tmp_path_factory.mktemp("redis-errors")
     engine = FaultEngine(stack.kafka, own_redis.url, f"f{uuid.uuid4().hex[:6]}.", folder)
     try:
-        engine.ready_worker()
+        engine.ready_worker(variables=changed(folder, *HASTY))
         post(engine, LIVE)
         engine.wait_decided(LIVE)
         wait_for_feeds(engine, set(LIVE))

@@ -65,7 +65,7 @@ def test_what_is_not_committed_has_no_effect(engine: FaultEngine) -> None:
         for topic, key, value in changes():
             producer.produce(engine.topic(topic), json.dumps(value), key)
         producer.flush(30)
-        end = time.monotonic() + 3.0
+        end = time.monotonic() + 2.0
         while time.monotonic() < end:
             assert shown(engine) == before
         if is_committed:

@@ -254,7 +254,7 @@ def test_a_member_that_waits_longer_than_a_rebalance_takes_joins_by_another_clie
         return made[-1]
 
     monkeypatch.setattr(group, "new_group_consumer", new_consumer)
-    monkeypatch.setattr(group, "MORE_THAN_REBALANCE_S", 3.0 - rebalance_s(kafka.environment))
+    monkeypatch.setattr(group, "MORE_THAN_REBALANCE_S", 1.0 - rebalance_s(kafka.environment))
     member = Member(kafka.environment)
     until(lambda: len(made) == 2, member.turn)
     # The group gives partitions at once; with a fault it would join again and again.

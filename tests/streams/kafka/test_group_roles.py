@@ -26,7 +26,7 @@ PARTITIONS, COUNT = 4, 64
 
 @pytest.fixture
 def kafka(stack: StackAddress, prefix: str) -> KafkaLog:
-    return KafkaLog.created(stack.kafka, prefix, PARTITIONS)
+    return KafkaLog.created(stack.kafka, prefix, PARTITIONS, ranks=True)
 
 
 def turn(members: Sequence[Member]) -> None:

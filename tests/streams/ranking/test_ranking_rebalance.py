@@ -29,6 +29,11 @@ NAMES = SignalNames()
 AT_ONCE = 200
 
 
+@pytest.fixture
+def kafka(stack: StackAddress, prefix: str) -> KafkaLog:
+    return KafkaLog.created(stack.kafka, prefix, ranks=True)
+
+
 class JudgingStep(Step):
     """Writes every signal of each post."""
 

@@ -137,9 +137,9 @@ def test_a_worker_reads_the_hosts_clock_nowhere_else() -> None:
                 names = {alias.name for alias in node.names}
                 if node.module == "feedmill.streams.settings.clock" and "now_ms" in names:
                     found.add(path.relative_to(STREAMS).parts[0])
-            elif (
-                isinstance(node, ast.Attribute) and node.attr in ("time_ns", "now", "utcnow")
-            ) or ast.unparse(node) == "time.time":
+            elif isinstance(node, ast.Attribute) and (
+                node.attr in ("time_ns", "now", "utcnow") or ast.unparse(node) == "time.time"
+            ):
                 found.add(str(path.relative_to(STREAMS)))
     of_metrics = {"observe/legs.py", "worker/worker_status.py"}
     # It says in the log since when a model may have erred.

@@ -62,7 +62,7 @@ class WorkerProcess:
 
 @pytest.fixture
 def kafka(stack: StackAddress, prefix: str) -> KafkaLog:
-    return KafkaLog.created(stack.kafka, prefix, session_timeout_ms=6000)
+    return KafkaLog.created(stack.kafka, prefix, ranks=True, session_timeout_ms=6000)
 
 
 @contextmanager

@@ -26,6 +26,11 @@ from feedmill.streams.worker.worker import CYCLE_S, LEAST_S, LEAST_TURN_S, Worke
 pytestmark = pytest.mark.stack
 
 
+@pytest.fixture
+def kafka(stack: StackAddress, prefix: str) -> KafkaLog:
+    return KafkaLog.created(stack.kafka, prefix, ranks=True)
+
+
 class CountedStep(Step):
     """Counts its turns; urgent until told otherwise, if at all."""
 
