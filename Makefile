@@ -26,7 +26,7 @@ TARGETS ?=
 
 # How many processes `make test` runs files of tests in, on one Kafka and Redis: tests of a running
 # engine mostly wait.  0: one after another, in this process, as a debugger wants it.
-JOBS ?= 3
+JOBS ?= 2
 
 # Real servers on a machine that others load: a few tests may fail once.  Each that does is printed
 # with its failure, as `RERUN`, and is a defect to mend: of the test's waiting, or of feedmill.
