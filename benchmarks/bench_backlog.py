@@ -19,6 +19,7 @@ from load import Load
 from machine import Stolen, describe
 from subjects import SUBJECTS, SubjectName, own_servers, start
 
+from feedmill.events.signal import FURTHER_SIGNALS
 from feedmill.streams.settings.environment import Environment
 
 SAMPLED = 500
@@ -44,12 +45,12 @@ class Measurement:
 
 
 class SignalReader:
-    """Asks Redis which posts have all signals."""
+    """Asks Redis which posts have all signals that those without counts have."""
 
     def __init__(self, environment: Environment) -> None:
         self._client = redis.Redis.from_url(environment.redis)
         self._prefix = environment.redis_prefix
-        self._names = environment.signals.all
+        self._names = [n for n in environment.signals.all if n not in FURTHER_SIGNALS]
 
     def unfinished(self, post_ids: Sequence[str]) -> list[str]:
         """Return the posts that lack a signal."""

@@ -93,8 +93,8 @@ def prefix(_admin: AdminClient) -> Iterator[str]:
     unique = f"t{uuid.uuid4().hex[:6]}."
     yield unique
     left = [name for name in _admin.list_topics(timeout=30).topics if name.startswith(unique)]
-    if left:
-        _admin.delete_topics(left)
+    for deleted in _admin.delete_topics(left).values() if left else ():
+        deleted.result(30)  # else the next test would wait beside it
 
 
 @pytest.fixture

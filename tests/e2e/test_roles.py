@@ -1,18 +1,15 @@
 """Judges and rankers of one group: who ranks owns no posts, and the combiner moves alone."""
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from builders.engine import STAGES, WORKER, Engine, Worker, changed
+from builders.engine import STAGES, WORKER, Engine, Worker
 from builders.waiting import until
 
 pytestmark = pytest.mark.stack
 JUDGE, RANKER = "+".join(STAGES[:-1]), STAGES[-1]
-# Heartbeats, which tell who has what, come each second.
-HASTY = "from feedmill.streams.settings import log_time", "log_time.HEARTBEAT_S = 1.0"
 
 
 def decide(engine: Engine, *names: str) -> None:
@@ -44,9 +41,9 @@ def who_has(engine: Engine, worker: Worker) -> tuple[bool, bool]:
 
 
 def test_a_ranker_ranks_by_logs_another_takes_over_and_the_combiner_moves_without_offsets(
-    start_engine: Any, tmp_path: Path
+    start_engine: Any,
 ) -> None:
-    engine: Engine = start_engine(JUDGE, RANKER, **changed(tmp_path, *HASTY))
+    engine: Engine = start_engine(JUDGE, RANKER)
     engine.start(RANKER, tag="2")
     engine.wait_ready()
     decide(engine, *(f"first-{n}" for n in range(20)))
