@@ -82,14 +82,16 @@ class WorkerProcess:
 
     def not_ready_reason(self) -> str:
         """Why it is not ready; "" if it is."""
-        if self.process is None or self.process.returncode is not None:
+        # On the thread of the HTTP server: each is read once, it may change meanwhile.
+        process, status = self.process, self.status
+        if process is None or process.returncode is not None:
             state = "cannot start" if self.cannot_start else "down, is restarted"
             return f"{self.name}: {state}" + (f": {self.error}" if self.error else "")
-        if self.status is None:
+        if status is None:
             return f"{self.name}: starting"
         if time.monotonic() - self.reported_at > _SILENT_AFTER_S:
             return f"{self.name}: no report for {time.monotonic() - self.reported_at:.0f} s"
-        return f"{self.name}: {self.status.not_ready}" if self.status.not_ready else ""
+        return f"{self.name}: {status.not_ready}" if status.not_ready else ""
 
 
 class Supervisor:
@@ -252,7 +254,9 @@ class Supervisor:
         return child.log_file
 
     def _metrics_text(self) -> str:
-        texts: Iterable[str] = [c.status.metrics for c in self.children if c.status is not None]
+        # As above: a child may end meanwhile.
+        statuses = [child.status for child in self.children]
+        texts: Iterable[str] = [one.metrics for one in statuses if one is not None]
         return merge([self.metrics.text(), *texts])
 
 
