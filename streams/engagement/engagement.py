@@ -64,8 +64,9 @@ class EngagementStep(ModelStep):
         super().__init__()
         self._load = load
         self._states: dict[int, PartitionState] = {}
-        # Where its topics ended as it came: up to there others may have shown what Kafka aborted.
-        self._ends: dict[int, tuple[int, int]] = {}
+        # Where the engagements of a partition ended as it came, until those before are read: others
+        # may have shown what these say, and Kafka aborted it.
+        self._ends: dict[int, int] = {}
         self._further = FurtherSignals()
         self._brigades = Brigades()
         self._window_ms = WINDOW_MS
@@ -104,14 +105,14 @@ class EngagementStep(ModelStep):
     def on_assigned(self, change: AssignmentChange) -> None:
         for partition in change.lost:
             self._states.pop(partition, None)
+            self._ends.pop(partition, None)
         self._restore.drop(change.lost)
         self._restore.drop(self._restore.ahead.difference(change.gained))
         for partition in change.gained:
             source = TopicPartition("engagements", partition)
             start, end = change.starts.get(source, 0), change.ends.get(source, 0)
             state = self._restore.begin(partition, PartitionState(self._environment), start, end)
-            self._states[partition] = state
-            self._ends[partition] = change.ends.get(TopicPartition("posts", partition), 0), end
+            self._states[partition], self._ends[partition] = state, end
         self._rescoring.assigned(change)
 
     def prepare(self, likely: AssignmentChange) -> None:
@@ -226,7 +227,10 @@ class EngagementStep(ModelStep):
 
     def _take_engagements(self, work: WorkBatch) -> None:
         for part in work.engagements:
-            states = self._states[part.source.partition]
+            partition, (first, _) = part.source.partition, part.events[0]
+            if first.offset >= self._ends.get(partition, 0):
+                self._ends.pop(partition, None)
+            states = self._states[partition]
             for (_, event), reason in zip(part.events, states.count(part.events), strict=True):
                 if not reason:
                     continue
@@ -286,10 +290,9 @@ class EngagementStep(ModelStep):
         self, partition: int, one: PostState, work: WorkBatch, writer: Writer
     ) -> None:
         owner = TopicPartition("posts", partition)
-        before = self._states[partition].before(one.post_id)
-        end_of_posts, end = self._ends[partition]
-        if before is not None and before.post_offset < end_of_posts and before.through + 1 < end:
-            before = None  # Whether others changed it or not, it is said again.
+        # What others may have shown is said again, whether it is another value or not.
+        is_again = partition in self._ends
+        before = None if is_again else self._states[partition].before(one.post_id)
         for name, signal in self._further.changed(one, before, work.now_ms):
             writer.add(f"signals.{name}", one.post_id.encode(), encode(signal), owner=owner)
             work.signals.append(WrittenSignal(name, one.post_id, signal))

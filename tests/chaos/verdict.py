@@ -106,7 +106,8 @@ def _judge_posts(expected: Expected, found: Found, verdict: Verdict) -> None:
             if name in BASES and not last:
                 # It is the base unless it was counted.
                 counts = dict(zip(KINDS, expected.counts.get(post_id, ()), strict=False))
-                verdict.add("lost", int(bool(counts.get(name) or shown)), f"{name} of {post_id}")
+                text = f"{name} of {post_id}@{post.offset}: the topic has none, Redis {shown}"
+                verdict.add("lost", int(bool(counts.get(name) or shown)), text)
             elif last.get("post_offset") != post.offset:
                 verdict.add("lost", 1, f"{name} of {post_id}@{post.offset}, the topic has {last}")
             elif any(shown.get(part) != last[part] for part in ("value", "post_offset")):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from builders.engagement_partition import Partition
+from builders.engagement_partition import ENGAGEMENTS, Partition
 from feedmill.events.engagement import EngagementKind
 from feedmill.events.settings import Settings
 from feedmill.events.signal import FURTHER_SIGNALS, SignalNames
@@ -133,6 +133,20 @@ def test_what_a_dead_worker_may_have_shown_is_written_whether_it_changed_or_not(
     assert written("p57") < len(FURTHER_SIGNALS)
     made.cycle([("new", "a post that the dead worker never had")])
     assert written("new") < len(FURTHER_SIGNALS)
+
+
+def test_what_a_dead_worker_may_have_shown_is_written_behind_an_edit(begin: Any) -> None:
+    settings = weighing(*FURTHER_SIGNALS)
+    made = begin(settings)
+    # The dead worker counted and showed it; the next one reads an edit of the post before it.
+    made.add_engagements([("p1", "impression")])
+    made.start(MODEL, settings)
+    shown = made.topics[ENGAGEMENTS].pop()
+    made.cycle([("p1", "reason 1 why this post is worth another look!")])
+    assert ("hide", "p1") not in made.further
+    made.topics[ENGAGEMENTS].append(shown)
+    made.cycle()
+    assert {name for name, post_id in made.further if post_id == "p1"} == {*FURTHER_SIGNALS}
 
 
 def test_a_deleted_post_has_none(begin: Any) -> None:
