@@ -14,6 +14,7 @@ from builders.kafka_log import KafkaLog
 from builders.waiting import now_ms, until
 from feedmill.deploy.local import StackAddress
 from feedmill.events.decode import encode
+from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
@@ -26,7 +27,7 @@ from feedmill.streams.worker.worker import Worker
 pytestmark = pytest.mark.stack
 
 NAMES = SignalNames()
-AT_ONCE = 200
+AT_ONCE, FEW = 200, 20
 
 
 @pytest.fixture
@@ -95,26 +96,36 @@ def test_who_comes_and_goes_makes_nobody_read_again_what_the_view_has(
     monkeypatch.setattr(CombinerLogs, "_take", taken)
     sent = 0
 
-    def send() -> int:
+    def send(count: int = AT_ONCE) -> None:
         nonlocal sent
-        ids = [f"p{sent + i}" for i in range(AT_ONCE)]
+        ids = [f"p{sent + i}" for i in range(count)]
         kafka.produce("posts", [(i.encode(), encode(post(i, created_at_ms=now_ms()))) for i in ids])
-        sent += AT_ONCE
-        return sent
+        sent += count
 
     with running(kafka, stack, "stays") as (first, view):
-        until(lambda: first.group.owned == (0, 1))
+
+        def is_alone() -> bool:
+            """Whether it has claimed all shards: then what others wrote is read to its end."""
+            return first.group.owned == (0, 1) and len(first.steps[1].shards) == len(ALL_SHARDS)
+
+        def commit_all() -> None:
+            until(lambda: is_whole(view, sent) and first.writer.is_committed())
+
+        until(is_alone)
         for _ in range(3):
             send()
-        until(lambda: is_whole(view, sent))
         for _ in range(2):
+            # What is known to be written ends within the last transaction: a small one.
+            commit_all()
+            send(FEW)
+            commit_all()
             with running(kafka, stack, "goes") as (second, other):
                 until(lambda: len(first.group.owned) == len(second.group.owned) == 1)
                 send()
                 until(lambda: is_whole(view, sent) and is_whole(other, sent))
-            until(lambda: first.group.owned == (0, 1))
+            until(is_alone)
             send()
-            until(lambda: is_whole(view, sent))
+        commit_all()
         # Of what was sent while the other one had a partition, its part.
         for topic in ("posts", *(f"signals.{name}" for name in NAMES.all)):
             assert 0 < read[id(view), topic] < 2 * AT_ONCE
