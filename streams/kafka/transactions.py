@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from types import MappingProxyType
 
 from feedmill.streams.kafka.assignment import SHARDS, AssignmentChange
 from feedmill.streams.kafka.batches import Outgoing, TopicPartition
+from feedmill.streams.kafka.commit_notes import CommitNotes, Notes
 from feedmill.streams.kafka.dead_letters import Rejections, outgoing_bytes
 from feedmill.streams.kafka.memory import MemoryShares
 from feedmill.streams.kafka.offsets import CommitMark, encode_mark
@@ -28,10 +30,9 @@ log = logging.getLogger(__name__)
 FULL_RECORDS = 200_000
 # How often a worker commits: a commit holds up what it judges and ranks meanwhile.
 INTERVAL_S = 0.5
-# The broker takes 4,096 bytes of metadata; the rest is the mark's own.
-MAX_NOTE_BYTES = 3_900
 _REVOKED_WITHIN_S = 5.0
 _SERVE_EVERY_S = 1.0
+NO_NOTES: Notes = MappingProxyType({})
 
 
 @dataclass
@@ -87,7 +88,7 @@ class TransactionalWriter:
         self._sealed_bytes = self._in_flight_bytes = 0
         self._positions: Mapping[TopicPartition, int] = {}
         self._shards: list[TopicPartition] = []
-        self._notes: dict[TopicPartition, dict[str, str]] = {}
+        self._notes = CommitNotes()
         self._extra: dict[TopicPartition, tuple[int, str]] = {}
         self._session: object | None = None
         self._epoch = 0
@@ -134,22 +135,14 @@ class TransactionalWriter:
         return letter is not None
 
     def note(self, at: TopicPartition, name: str, text: str) -> None:
-        """Commit a text beside the offset of a partition from the next `seal` on.
+        """Gather a text beside the offset of a partition; see `Writer.note`.
 
         Raises
         ------
         ValueError
             The notes of the partition would take more than the broker allows.
         """
-        notes = {**self._notes.get(at, {}), name: text}
-        if not text:
-            del notes[name]
-        size = len(encode_mark(CommitMark(notes=notes)).encode())
-        if size > MAX_NOTE_BYTES:
-            raise ValueError(f"the notes of {at.topic}[{at.partition}] take {size} bytes: too many")
-        with self._changed:
-            self._notes[at] = notes
-            self._have_committed()
+        self._notes.gather(at, name, text)
 
     def commit_once(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> None:
         """Commit offsets of other partitions, each with a text, in the next transaction alone."""
@@ -168,7 +161,7 @@ class TransactionalWriter:
             raise self._failure
         gathered, self._gathered = self._gathered, []
         is_moved = positions != self._positions
-        if not (gathered or is_moved or self._rejections.is_sharing):
+        if not (gathered or is_moved or self._notes or self._rejections.is_sharing):
             return
         with self._changed:
             is_sharing = self._rejections.seal()
@@ -178,31 +171,38 @@ class TransactionalWriter:
             self._sealed_bytes += outgoing_bytes(gathered)
             if self._session is not None:
                 self._positions = positions
+                self._notes.seal()
                 self._hand_over()
             self._have_committed()
 
     def assigned(self, change: AssignmentChange, session: object) -> None:
         """Go on for a new assignment; `session` is the member's `group_metadata`.
 
-        Records of partitions that are not `kept` are dropped.  The first transaction follows as
-        soon as the interval allows, records or not: from then on no former owner can commit.
+        Records and notes of partitions that are not `kept` are dropped.  The first transaction
+        follows as soon as the interval allows, records or not: from then on no former owner can
+        commit.
         """
         owned = change.places
         with self._changed:
             self._epoch = change.epoch
             self._is_begun = False
             self._transaction.discard()
-            self._drop(set(change.places_kept))
-            self._notes = {at: dict(change.notes.get(at, {})) for at in owned}
+            kept = set(change.places_kept)
+            self._drop(kept)
+            self._notes.assign(kept, {at: change.notes.get(at, {}) for at in owned})
             self._positions = dict(change.starts)
             self._shards = [at for at in owned if at.topic == SHARDS]
             self._session = session if owned else None
             self._dirty = bool(owned)
             self._changed.notify()
 
-    def revoked(self) -> bool:
-        """Commit what is sealed, then stop until `assigned`; return whether all is committed."""
+    def revoked(self, notes: Notes = NO_NOTES) -> bool:
+        """Commit what is sealed and these notes; whether that is done.  `assigned` goes on."""
         deadline = self._now() + _REVOKED_WITHIN_S
+        if notes:
+            with self._changed:
+                self._notes.take(notes)
+                self._have_committed()
         done = self._commit_until(deadline)
         with self._changed:
             self._session = None
@@ -357,7 +357,7 @@ class TransactionalWriter:
         # Of every owned partition, moved or not: without offsets a transaction fences nobody.
         marks = {
             at: encode_mark(CommitMark(self._owner, self._number, notes))
-            for at, notes in self._notes.items()
+            for at, notes in self._notes.sealed.items()
             if notes
         }
         plain, shards = encode_mark(CommitMark(self._owner, self._number)), self._shards

@@ -189,8 +189,7 @@ class PoisonWatch:
 
     def give_back(self) -> bool:
         """Commit what is sealed, and that nothing is open; return whether all is committed."""
-        self.ends.give_back(self._writer)
-        return self._writer.revoked()
+        return self._writer.revoked(self.ends.given_back())
 
     def allows(self, partition: int) -> bool:
         """Return whether posts of a partition may be judged: nothing of it is to be tried first."""

@@ -77,12 +77,13 @@ class UncleanEnds:
                 self._before[partition] = 0
                 writer.note(TopicPartition("posts", partition), NOTE, f"0{_OPEN}")
 
-    def give_back(self, writer: Writer) -> None:
-        """Say that nothing is open any more, in the last commit before others may have it."""
-        if not self.is_failed:
-            for partition, count in self._before.items():
-                at = TopicPartition("posts", partition)
-                writer.note(at, NOTE, str(count) if count else "")
+    def given_back(self) -> Mapping[TopicPartition, Mapping[str, str]]:
+        """Return the notes that nothing is open any more, for the last commit of partitions."""
+        return {
+            TopicPartition("posts", partition): {NOTE: str(count) if count else ""}
+            for partition, count in self._before.items()
+            if not self.is_failed
+        }
 
 
 def suspects(change: AssignmentChange, ends: UncleanEnds) -> dict[TopicPartition, range]:

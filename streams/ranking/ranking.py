@@ -142,7 +142,6 @@ class RankingStep(Step):
         restoring = not self._logs.was_restored
         # Now that the loop is about to wait; before, it would share the interpreter.
         self._handover.begin_writing()
-        self._letters.follow(writer)
         if self._logs.is_restored:
             self._read_overrides(writer)
         most = RESTORE_RECORDS if restoring else LIVE_RECORDS

@@ -11,7 +11,7 @@ import logging
 import re
 from array import array
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from feedmill.streams.kafka.assignment import AssignmentChange
@@ -46,7 +46,6 @@ class RankingLetters:
         self._ranks = False
         # By note.
         self._until_ms: dict[str, int] = {}
-        self._noted_ms: dict[str, int] = {}
         # Kept while nobody ranks, or it is not known yet whether they have dead letters: the newest
         # whole, those before them without key and value.
         self._waiting: deque[_Waiting] = deque()
@@ -68,7 +67,6 @@ class RankingLetters:
                 for note in (self._note, self._note_of_overrides)
                 if re.fullmatch(r"\d+", found.get(note, ""))
             }
-            self._noted_ms = self._until_ms.copy()
 
     def claimed(self, writer: Writer) -> None:
         """Write what came while nobody ranked: from here on this worker does."""
@@ -78,6 +76,7 @@ class RankingLetters:
         for note, one in waiting:
             if one.record.timestamp > done_ms.get(note, _NEVER):
                 self._write(note, one, writer)
+        self._note_since(done_ms, writer)
         lost, self._lost = self._lost, defaultdict(self._lost.default_factory)
         for note, times in lost.items():
             topic = "overrides" if note == self._note_of_overrides else "signals.*"
@@ -85,6 +84,7 @@ class RankingLetters:
 
     def reject(self, rejected: Iterable[RejectedRecord], writer: Writer) -> None:
         """Take records that break the contract; those of `posts` are another stage's."""
+        before_ms = self._until_ms.copy()
         for one in rejected:
             self._context.metrics.add("feedmill_rejected_total", topic=one.source.topic)
             if one.source.topic == "posts":
@@ -95,24 +95,19 @@ class RankingLetters:
                 self._write(note, one, writer)
             elif one.record.timestamp > self._until_ms.get(note, _NEVER):
                 self._keep(_Waiting(note, one))
-
-    def follow(self, writer: Writer) -> None:
-        """Note what was written; called in every cycle, before anything is added.
-
-        So a note is never committed ahead of the dead letters that it stands for.
-        """
-        if not self._ranks or self._until_ms == self._noted_ms:
-            return
-        for note, at_ms in self._until_ms.items():
-            if at_ms > self._noted_ms.get(note, _NEVER):
-                self._noted_ms[note] = at_ms
-                writer.note(FIRST_SHARD, note, str(at_ms))
+        self._note_since(before_ms, writer)
 
     def _write(self, note: str, one: RejectedRecord, writer: Writer) -> None:
         self._until_ms[note] = max(self._until_ms.get(note, _NEVER), one.record.timestamp)
         now_ms, is_whole = self._context.clock.now_ms(), not isinstance(one.record, _Place)
         if writer.reject(one, self._stage, now_ms, owner=FIRST_SHARD, is_whole=is_whole):
             self._context.metrics.add("feedmill_letters_total")
+
+    def _note_since(self, before_ms: Mapping[str, int], writer: Writer) -> None:
+        """Note what was written, which is committed with it."""
+        for note, at_ms in self._until_ms.items():
+            if at_ms != before_ms.get(note, _NEVER):
+                writer.note(FIRST_SHARD, note, str(at_ms))
 
     def _count_lost(self, topic: str, count: int) -> None:
         if count:

@@ -67,8 +67,8 @@ class Writer(Protocol):
     def note(self, at: TopicPartition, name: str, text: str) -> None:
         """Commit a short text beside the offset of an owned partition; see `notes`.
 
-        All notes of a partition share some 3,900 bytes.  A note stays until it is replaced, or
-        removed by an empty text.
+        It is in the transaction of what this cycle adds.  All notes of a partition share some
+        3,900 bytes.  A note stays until it is replaced, or removed by an empty text.
         """
         ...
 

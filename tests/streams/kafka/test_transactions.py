@@ -153,12 +153,37 @@ def test_what_waited_for_another_producer_waits_for_no_interval_as_well(
     assert kept.commits[1:] == [([b"a"], 6, {}), ([b"b"], 7, {})]
 
 
-def test_a_note_is_committed_without_a_record(
+def test_a_note_is_committed_without_a_record_and_with_those_of_its_cycle(
     kept: KeptCommits, writer: TransactionalWriter
 ) -> None:
     writer.note(POSTS, "spam.rules", "12")
-    until(lambda: len(kept.commits) > 1)
-    assert kept.commits[1:] == [([], 5, {"spam.rules": "12"})]
+    writer.seal({POSTS: 5})
+    until(writer.is_committed)
+    writer.note(POSTS, "spam.rules", "")
+    writer.note(POSTS, "letters", "7")
+    writer.commit_once({})
+    until(writer.is_committed)
+    seal(writer, b"a", 6)
+    until(writer.is_committed)
+    noted = {"spam.rules": "12"}
+    assert kept.commits[1:] == [([], 5, noted), ([], 5, noted), ([b"a"], 6, {"letters": "7"})]
+
+
+def test_partitions_go_with_notes_of_their_own_and_without_those_of_the_cycle(
+    kept: KeptCommits, filled: TransactionalWriter
+) -> None:
+    other = TopicPartition("posts", 1)
+    for at in (POSTS, other):
+        filled.note(at, "scored.spam", "1")
+    assert filled.revoked({POSTS: {"ends": "0"}})
+    assert kept.commits[-1] == ([], 6, {"ends": "0"})
+    notes = {POSTS: {"ends": "0 open"}}
+    change = AssignmentChange(2, kept=(0,), gained=(1,), starts={POSTS: 6, other: 0}, notes=notes)
+    filled.assigned(change, SimpleNamespace())
+    filled.seal({POSTS: 7, other: 0})
+    assert filled.revoked()
+    assert kept.commits[-1] == ([], 7, {"ends": "0 open", "scored.spam": "1"})
+    assert decode_mark(kept.offsets[-1][other][1]).notes == {}
 
 
 def test_an_assignment_is_claimed_at_once_and_a_cycle_that_brought_nothing_is_not_committed(

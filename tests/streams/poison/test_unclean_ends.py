@@ -35,8 +35,8 @@ class Kafka:
         self.note = ends.assigned(AssignmentChange(1, gained=(0,), notes=notes)).notes[POSTS][NOTE]
         return ends, writer
 
-    def take(self, writer: KeptWriter) -> None:
-        self.note = writer.notes[POSTS, NOTE]
+    def take_back(self, ends: UncleanEnds) -> None:
+        self.note = ends.given_back()[POSTS][NOTE]
 
 
 def test_an_end_without_giving_back_is_counted_and_one_with_it_is_not() -> None:
@@ -46,34 +46,30 @@ def test_an_end_without_giving_back_is_counted_and_one_with_it_is_not() -> None:
     assert (ends.before(0), ends.any()) == (2, True)
     # Whoever fails gives nothing back, and whoever does has not found the cause: the count stays.
     ends.is_failed = True
-    ends.give_back(writer)
-    assert writer.notes == {}
+    assert ends.given_back() == {}
     ends.is_failed = False
-    ends.give_back(writer)
-    kafka.take(writer)
+    kafka.take_back(ends)
     ends, writer = kafka.worker()
     assert ends.before(0) == 2
     # What went on for a while is forgotten, and the next end is the first.
     ends.forget(writer)
     assert not ends.any()
-    kafka.take(writer)
+    kafka.note = writer.notes[POSTS, NOTE]
     ends, writer = kafka.worker()
     assert ends.before(0) == 1
     ends.forget(writer)
-    ends.give_back(writer)
-    kafka.take(writer)
+    kafka.take_back(ends)
     assert kafka.note == ""
     assert kafka.worker()[0].before(0) == 0
 
 
 def test_a_partition_that_stays_keeps_its_count_and_one_that_goes_is_forgotten() -> None:
-    ends, writer = UncleanEnds(), KeptWriter()
+    ends = UncleanEnds()
     notes = {POSTS: {NOTE: "1 open", "other": "stays"}, OTHER: {NOTE: "nonsense"}}
     change = ends.assigned(AssignmentChange(1, gained=(0, 1), notes=notes))
     assert change.notes == {POSTS: {NOTE: "2 open", "other": "stays"}, OTHER: {NOTE: "0 open"}}
     assert (ends.before(0), ends.before(1)) == (2, 0)
-    ends.give_back(writer)
-    assert writer.notes == {(POSTS, NOTE): "2", (OTHER, NOTE): ""}
+    assert ends.given_back() == {POSTS: {NOTE: "2"}, OTHER: {NOTE: ""}}
     # The note of before is that of the commit that gave it back.
     change = AssignmentChange(2, kept=(0,), lost=(1,), notes={POSTS: {NOTE: "2"}})
     assert ends.assigned(change).notes == {POSTS: {NOTE: "2 open"}}

@@ -68,15 +68,12 @@ def test_the_worker_that_ranks_writes_one_for_each_but_those_of_posts() -> None:
     assert ranking.written == [7, 9]
 
 
-def test_a_note_follows_the_letters_that_it_stands_for() -> None:
+def test_a_note_is_in_the_cycle_of_the_letters_that_it_stands_for() -> None:
     ranking = Ranking()
     ranking.rank()
     ranking.reject(bad(9, 7))
-    assert NOTE not in ranking.writer.notes
-    ranking.letters.follow(ranking.writer)
     assert ranking.writer.notes[NOTE] == "9"
-    assert ranking.writer.added_at_note == [2]
-    ranking.letters.follow(ranking.writer)
+    ranking.reject(bad(8))
     assert ranking.writer.added_at_note == [2]
 
 
@@ -95,7 +92,6 @@ def test_signals_that_are_read_later_than_overrides_have_their_letters_too() -> 
     first.rank()
     first.reject(bad(3, topic="signals.spam"))
     first.reject(bad(9))
-    first.letters.follow(first.writer)
     assert first.writer.notes == {NOTE: "9", (FIRST_SHARD, "combiner.letters"): "3"}
     # It ends before it reads the signal of the time 5.
     second.reject([*bad(3, 9), *bad(3, 5, topic="signals.spam")])
@@ -109,7 +105,6 @@ def test_another_worker_takes_over_what_came_after_the_last_letter() -> None:
     ranking = Ranking()
     ranking.letters.assigned(AssignmentChange(1, gained=(0, 1), shards_gained=(1,)))
     ranking.reject(bad(3, 4, 5))
-    ranking.letters.follow(ranking.writer)
     assert (ranking.written, ranking.writer.notes) == ([], {})
     ranking.rank("4")
     assert ranking.written == [5]
@@ -122,9 +117,8 @@ def test_a_worker_that_lost_the_ranking_writes_no_more() -> None:
     ranking.reject(bad(5))
     ranking.letters.assigned(AssignmentChange(3, kept=(0,), shards_lost=(0,), shards_kept=(1,)))
     ranking.reject(bad(6))
-    ranking.letters.follow(ranking.writer)
     assert ranking.written == [5]
-    assert ranking.writer.notes == {}
+    assert ranking.writer.notes == {NOTE: "5"}
 
 
 def test_of_what_waits_the_newest_is_kept_whole_and_no_place_is_lost() -> None:
