@@ -291,8 +291,8 @@ class EngagementStep(ModelStep):
     ) -> None:
         owner = TopicPartition("posts", partition)
         # What others may have shown is said again, whether it is another value or not.
-        is_again = partition in self._ends
-        before = None if is_again else self._states[partition].before(one.post_id)
+        may_be_shown = partition in self._ends
+        before = None if may_be_shown else self._states[partition].before(one.post_id)
         for name, signal in self._further.changed(one, before, work.now_ms):
             writer.add(f"signals.{name}", one.post_id.encode(), encode(signal), owner=owner)
             work.signals.append(WrittenSignal(name, one.post_id, signal))

@@ -26,8 +26,9 @@ class CommitNotes:
         self.sealed: dict[TopicPartition, dict[str, str]] = {}
         self._gathered: dict[TopicPartition, dict[str, str]] = {}
 
-    def __bool__(self) -> bool:
-        """Whether any were gathered."""
+    @property
+    def are_gathered(self) -> bool:
+        """Whether there are any that `seal` would take."""
         return bool(self._gathered)
 
     def gather(self, at: TopicPartition, name: str, text: str) -> None:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from types import MappingProxyType
 
 from feedmill.streams.kafka.assignment import SHARDS, AssignmentChange
 from feedmill.streams.kafka.batches import Outgoing, TopicPartition
@@ -32,7 +31,6 @@ FULL_RECORDS = 200_000
 INTERVAL_S = 0.5
 _REVOKED_WITHIN_S = 5.0
 _SERVE_EVERY_S = 1.0
-NO_NOTES: Notes = MappingProxyType({})
 
 
 @dataclass
@@ -161,7 +159,7 @@ class TransactionalWriter:
             raise self._failure
         gathered, self._gathered = self._gathered, []
         is_moved = positions != self._positions
-        if not (gathered or is_moved or self._notes or self._rejections.is_sharing):
+        if not (gathered or is_moved or self._notes.are_gathered or self._rejections.is_sharing):
             return
         with self._changed:
             is_sharing = self._rejections.seal()
@@ -196,8 +194,11 @@ class TransactionalWriter:
             self._dirty = bool(owned)
             self._changed.notify()
 
-    def revoked(self, notes: Notes = NO_NOTES) -> bool:
-        """Commit what is sealed and these notes; whether that is done.  `assigned` goes on."""
+    def revoked(self, notes: Notes) -> bool:
+        """Commit what is sealed, and these notes; return whether all of it is committed.
+
+        Nothing more is until `assigned`.
+        """
         deadline = self._now() + _REVOKED_WITHIN_S
         if notes:
             with self._changed:

@@ -79,10 +79,11 @@ class UncleanEnds:
 
     def given_back(self) -> Mapping[TopicPartition, Mapping[str, str]]:
         """Return the notes that nothing is open any more, for the last commit of partitions."""
+        if self.is_failed:
+            return {}
         return {
             TopicPartition("posts", partition): {NOTE: str(count) if count else ""}
             for partition, count in self._before.items()
-            if not self.is_failed
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from builders.kafka_log import until
 from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
@@ -38,7 +39,11 @@ class Member:
             interval_s=self.interval_s,
         )
         self.group = GroupConsumer(
-            connection, "worker", owner=name, on_revoked=self.writer.revoked, shares=self.shares
+            connection,
+            "worker",
+            owner=name,
+            on_revoked=partial(self.writer.revoked, {}),
+            shares=self.shares,
         )
         self.writer.start()
         self.group.start()

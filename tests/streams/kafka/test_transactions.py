@@ -138,7 +138,7 @@ def test_one_commit_begins_an_interval_after_the_last_or_when_the_partitions_are
         seal(filled, b"a", offset)
     assert not filled.is_committed()
     assert [offset for _, offset, _ in kept.commits] == [5, 6]
-    assert filled.revoked()
+    assert filled.revoked({})
     assert [offset for _, offset, _ in kept.commits] == [5, 6, 8]
 
 
@@ -181,7 +181,7 @@ def test_partitions_go_with_notes_of_their_own_and_without_those_of_the_cycle(
     change = AssignmentChange(2, kept=(0,), gained=(1,), starts={POSTS: 6, other: 0}, notes=notes)
     filled.assigned(change, SimpleNamespace())
     filled.seal({POSTS: 7, other: 0})
-    assert filled.revoked()
+    assert filled.revoked({})
     assert kept.commits[-1] == ([], 7, {"ends": "0 open", "scored.spam": "1"})
     assert decode_mark(kept.offsets[-1][other][1]).notes == {}
 
@@ -203,7 +203,7 @@ def test_what_is_sealed_is_handed_to_the_transaction_that_has_begun_at_once(
     for offset, key in ((7, b"b"), (8, b"c")):
         seal(filled, key, offset)
     assert kept.handed == [[b"a"], [b"b", b"c"]]
-    assert filled.revoked()
+    assert filled.revoked({})
     assert kept.commits[1:] == [([b"a"], 6, {}), ([b"b", b"c"], 8, {})]
     # The partitions are another's, for all that is known: nothing begins before an assignment.
     assert len(kept.handed) == 2
@@ -232,7 +232,7 @@ def test_an_assignment_discards_what_was_handed_over(
     assert kept.discarded == before + 1
     seal(filled, b"d", 8)
     assert kept.handed[-1] == [b"b", b"c"]
-    assert filled.revoked()
+    assert filled.revoked({})
     assert kept.commits[2:] == [([b"b", b"d"], 8, {})]
 
 
@@ -243,7 +243,7 @@ def test_what_is_lost_is_neither_handed_over_nor_committed(
     seal(filled, b"b", 7)
     assert kept.handed[-1] == []
     filled.assigned(AssignmentChange(3, gained=(0,), starts={POSTS: 6}), SimpleNamespace())
-    assert filled.revoked()
+    assert filled.revoked({})
     assert kept.commits[2:] == [([], 6, {})]
 
 
@@ -259,7 +259,7 @@ def test_dead_letters_are_committed_with_their_records(
     filled.seal({POSTS: 8})
     # Of a cycle that has not ended when the transaction does.
     filled.reject(rejected(8), "engagement", 7, owner=POSTS, is_whole=False)
-    filled.revoked()
+    filled.revoked({})
     assert kept.commits[-1] == ([b"bad6", None], 8, {})
     found = filled.statistics()
     assert (found.shared, found.dead_letters) == (1, 1)
@@ -286,7 +286,7 @@ def test_it_is_known_when_the_notes_of_an_assignment_are_committed(
     filled.assigned(change, SimpleNamespace())
     assert filled.committed_epoch == 1
     kept.may_end.set()
-    assert filled.revoked()
+    assert filled.revoked({})
     assert filled.committed_epoch == 2
     assert kept.commits[-1] == ([], 6, {"ends": "0 open"})
 
@@ -318,5 +318,5 @@ def test_the_owner_of_a_shard_is_not_that_of_the_partition_with_its_number(
     filled.add("feed-shards", b"of a shard", b"1", owner=SHARDS[1])
     filled.assigned(AssignmentChange(2, lost=(5,), shards_kept=(5,)), SimpleNamespace())
     filled.seal({})
-    assert filled.revoked()
+    assert filled.revoked({})
     assert kept.commits[-1][0] == [b"of a shard"]
