@@ -100,6 +100,14 @@ def group_of(stages: Sequence[str], signals: SignalNames) -> str:
     return WHOLE if part in ([], judging) else "-".join([WHOLE, *part])
 
 
+def judged_by(group: str, environment: Environment) -> Collection[str]:
+    """Return the stages by which workers of a group judge; none: no worker is in such a group."""
+    signals = environment.signals
+    named = environment.named(group).split("-")[1:]
+    part = named or [stage for stage in stages_of(signals) if stage != COMBINER]
+    return part if environment.group(group_of(part, signals)) == group else ()
+
+
 def role_of(stages: Collection[str]) -> str:
     """Return what a worker of some stages is: `judge`, `ranker`, or `worker`, which is both."""
     if COMBINER not in stages:

@@ -90,8 +90,13 @@ def _unread(seen: Seen, kafka: KafkaState) -> Iterator[Finding]:
     # By topic and cause the partitions, and the stages that lack them.
     partitions: dict[tuple[str, _Cause], set[int]] = defaultdict(set)
     stages: dict[tuple[str, _Cause], set[str]] = defaultdict(set)
+    # Of a program that says that it is ready, `_unanswered` tells.
+    ready = {beat.instance.stage for beat in kafka.living if beat.instance.ready}
+    dead = {signal for signal, _ in kafka.unanswered} - ready
     for stage in seen.needed:
         is_own = stage in seen.names.own
+        if is_own and stage not in dead:
+            continue
         for topic, partition in freshness.unread(stage):
             cause = _cause(kafka, stage, topic, partition, is_own=is_own)
             where = f"signals.{stage}" if is_own else topic

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka import TopicPartition as KafkaPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, MemberDescription
 
 from feedmill.events.errors import UsageError
 from feedmill.events.reasons import DECODE_ERRORS
@@ -162,6 +162,17 @@ class Offsets:
         """Ask whether a group has members but the one by this instance's name."""
         return self._ask(lambda: self._has_others(self._environment.group(group)))
 
+    def group_names(self) -> Future[list[str]]:
+        """Ask for the full names of all consumer groups, but of brokers that are away."""
+        return self._ask(self._group_names)
+
+    def topics_read(self, groups: Collection[str]) -> Future[dict[str, set[str]]]:
+        """Ask which topics the members of groups have partitions of, by full names of the groups.
+
+        Groups whose members wait for their partitions are left out.
+        """
+        return self._ask(lambda: self._topics_read(groups))
+
     def partition_count(self, topic: str, stopping: threading.Event) -> int:
         """Wait for a topic and return how many partitions it has; 0 when stopped.
 
@@ -222,14 +233,31 @@ class Offsets:
         return new_log_consumer(self._environment, self._health, group=group, committed=stable)
 
     def _has_others(self, name: str) -> bool:
-        asked = self._own_admin().describe_consumer_groups([name], request_timeout=_TIMEOUT_S)
+        mine = self._environment.instance
+        return any(
+            not one.group_instance_id or one.group_instance_id != mine
+            for one in self._members([name])[name]
+        )
+
+    def _group_names(self) -> list[str]:
+        asked = self._own_admin().list_consumer_groups(request_timeout=_TIMEOUT_S)
+        return [one.group_id for one in asked.result().valid]
+
+    def _topics_read(self, groups: Collection[str]) -> dict[str, set[str]]:
+        found = {}
+        for group, members in self._members([*groups]).items():
+            assigned = [at for member in members for at in member.assignment.topic_partitions]
+            if assigned or not members:
+                found[group] = {self._environment.named(at.topic) for at in assigned}
+        return found
+
+    def _members(self, names: Sequence[str]) -> dict[str, Sequence[MemberDescription]]:
+        asked = self._own_admin().describe_consumer_groups(names, request_timeout=_TIMEOUT_S)
         try:
-            members = asked[name].result().members
+            return {name: answer.result().members for name, answer in asked.items()}
         except KafkaException:
             self._admin = None
             raise
-        mine = self._environment.instance
-        return any(not one.group_instance_id or one.group_instance_id != mine for one in members)
 
     def _own_admin(self) -> AdminClient:
         if self._admin is None:

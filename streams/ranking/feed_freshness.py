@@ -13,7 +13,7 @@ from feedmill.rankers.combiner import FeedChange, arm_list
 
 # Two heartbeats, and a while.
 SEEN_WITHIN_MS = 12_000
-# What each stage reads; programs of others say nothing of it.
+# What each stage reads.
 _READS = {"engagement": ("posts", "engagements")}
 _POSTS = ("posts",)
 # How long after it was written a feed is renewed, and how often such feeds are looked for.
@@ -27,8 +27,8 @@ _ROUND_S = 2.5
 class FeedFreshness:
     """Follows the heartbeats of all stages; how old they are, their broker's stamps say.
 
-    A stage is up to date if its ready instances have read each partition of its topics up to 5 s
-    ago.  Of a program that is no worker it is enough that an instance is ready.
+    A stage is up to date if ready workers have read each partition of its topics up to 5 s ago.  A
+    signal of a program that is no worker is, while no post lacks it: its heartbeats only inform.
 
     Parameters
     ----------
@@ -36,11 +36,14 @@ class FeedFreshness:
         How many partitions `posts` and `engagements` have.
     instance
         The name of the worker that ranks, which must be ready itself.
+    own
+        The signals that programs write which are no workers.
     """
 
-    def __init__(self, partitions: int, instance: str) -> None:
+    def __init__(self, partitions: int, instance: str, own: Collection[str] = ()) -> None:
         self._partitions = partitions
         self._instance = instance
+        self._own = frozenset(own)
         self._seen: dict[tuple[str, str], tuple[int, Instance]] = {}
         # The broker's time at 0 of the monotonic clock, by the last heartbeat.
         self._base_ms = 0.0
@@ -48,14 +51,15 @@ class FeedFreshness:
         self._ranks = False
 
     def heartbeat(self, instance: Instance, at_ms: int) -> None:
-        """Take a heartbeat, stamped by the broker."""
-        self._seen[instance.stage, instance.instance] = at_ms, instance
+        """Take a heartbeat, stamped by the broker; one without a group is not that of a worker."""
+        if instance.group:
+            self._seen[instance.stage, instance.instance] = at_ms, instance
         self._base_ms = at_ms - time.monotonic() * 1000
 
     def look(self, lacking: Collection[str] = ()) -> bool:
         """Find which stages are up to date; whether one is that was not.  Every second.
 
-        `lacking` are stages whose signals posts lack that came more than 5 s ago.
+        `lacking` are signals of `own` that posts lack which came more than 5 s ago.
         """
         now_ms = self._base_ms + time.monotonic() * 1000
         # After a step back of the broker's clock the last ones before it are ahead.
@@ -67,15 +71,13 @@ class FeedFreshness:
         before, ranked = self._fresh, self._ranks
         mine = self._seen.get(("combiner", self._instance))
         self._ranks = mine is not None and mine[1].ready
-        stages = {stage for stage, _ in self._seen}.difference(lacking)
-        self._fresh = {stage for stage in stages if not self.unread(stage)}
+        judged = {stage for stage, _ in self._seen if not self.unread(stage)}
+        self._fresh = judged.union(self._own) - self._own.intersection(lacking)
         return bool(self._fresh - before) or (self._ranks and not ranked)
 
     def unread(self, stage: str) -> Sequence[tuple[str, int]]:
         """Return the topics and partitions that no ready instance of a stage is up to date with."""
         ready = [one for (name, _), (_, one) in self._seen.items() if name == stage and one.ready]
-        if any(not one.group for one in ready):
-            return []
         partitions = [at for one in ready for at in one.partitions if not at.late_ms]
         read = {(at.topic, at.partition) for at in partitions}
         topics = _READS.get(stage, _POSTS)

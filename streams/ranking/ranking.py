@@ -82,7 +82,11 @@ class RankingStep(Step):
         self._logs = CombinerLogs(
             context.connection, self.combiner.view, self.made_here, context.partitions
         )
-        self._freshness = FeedFreshness(context.partitions, context.connection.environment.instance)
+        self._freshness = FeedFreshness(
+            context.partitions,
+            context.connection.environment.instance,
+            self.combiner.view.names.own,
+        )
         self._claim = RankingClaim(context.connection)
         self._letters = RankingLetters(self.name, context)
         self._handover = RedisHandover(self.combiner, self._freshness, context)
@@ -157,7 +161,7 @@ class RankingStep(Step):
             self._claim.give_up()
             self._handover.set_tokens(self._claim.tokens)
         # With its tokens it has claimed, and whether all is known matters no more.
-        may_claim = not self._claim.is_whole and self._logs.is_restored and not is_second
+        may_claim = not self._claim.is_whole and self._logs.is_restored and is_second is False
         may_claim = may_claim and self.context.settings_complete()
         if self._claim.follow(writer, is_restored=may_claim) and self._claim.is_whole:
             self._handover.set_tokens(self._claim.tokens)

@@ -180,8 +180,8 @@ class StepContext:
     must not be judged, since they would end the worker; `try_posts` has posts tried that are scored
     again, where that ended a worker before.  `written` says by partition the offset behind what
     this worker is known to have committed there last.  `is_second` says whether another group runs
-    the stage, too, and has the right of way.  `signals_fetched` observes what came of other
-    workers, for metrics.
+    the stage, too, and has the right of way; None while Kafka has not said so.  `signals_fetched`
+    observes what came of other workers, for metrics.
     """
 
     connection: Connection
@@ -196,7 +196,7 @@ class StepContext:
     poisoned: Poisoned = field(default_factory=dict)
     try_posts: Callable[[TopicPartition, Sequence[Record]], Trial | None] = lambda *_: None
     written: Callable[[], Mapping[TopicPartition, int]] = dict
-    is_second: Callable[[], bool] = lambda: False
+    is_second: Callable[[], bool | None] = lambda: False
     signals_fetched: Callable[[Sequence[RecordBatch]], Sequence[Arrivals]] = lambda _: ()
 
 

@@ -32,6 +32,8 @@ class Takeover:
 
     Attributes
     ----------
+    partitions
+        How many partitions `posts` has.
     leaving
         The partitions that this worker says it leaves.
     is_prepared
@@ -42,6 +44,7 @@ class Takeover:
         self, connection: Connection, name: str, group: GroupConsumer, steps: Sequence[Step]
     ) -> None:
         environment = connection.environment
+        self.partitions = 0
         self.leaving: tuple[int, ...] = ()
         self.is_prepared = environment.instance_is_given
         self._instance, self._is_static = environment.instance, environment.instance_is_given
@@ -52,10 +55,10 @@ class Takeover:
         # Until when others count as there, and until when this worker goes on.
         self._others_until = self._leave_until = 0.0
 
-    def join(self, partitions: int) -> None:
-        """Get ready to join others, whatever it gets of so many partitions."""
+    def join(self) -> None:
+        """Get ready to join others, whatever it gets of the partitions."""
         if not self.is_prepared and not self._may_come:
-            self._ask(range(partitions))
+            self._ask(range(self.partitions))
 
     def follow(self) -> None:
         """Have steps read ahead, once it is known where others are."""
@@ -78,10 +81,12 @@ class Takeover:
         """Take a heartbeat of any instance."""
         if instance.instance == self._instance or instance.group != self._group.name:
             return
-        if instance.leaving:
+        # Anybody may have written the heartbeat.
+        leaving = [p for p in instance.leaving if 0 <= p < self.partitions]
+        if leaving:
             self._others_until = 0.0
             if not self._may_come:
-                self._ask(instance.leaving)
+                self._ask(leaving)
         elif any(step.name == instance.stage and not step.ranks for step in self._steps):
             self._others_until = time.monotonic() + RECENT_MS / 1000
 

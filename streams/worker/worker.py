@@ -119,7 +119,7 @@ class Worker:
         self._has_others: Future[bool] | None = None
         self._followed: Settings | None = None  # by all steps, once they have begun
         self._is_busy = False
-        self._next_step = self._partitions = 0
+        self._next_step = 0
         self.status = WorkerStatus(self, Watchdog())
 
     def run(self) -> None:
@@ -149,7 +149,7 @@ class Worker:
     def _start(self) -> None:
         self.status.start()
         partitions = self.connection.offsets.partition_count(POSTS, self.stopping)
-        self._partitions = partitions
+        self.takeover.partitions = partitions
         self._shards = self.connection.offsets.partition_count(SHARDS, self.stopping)
         self._decode = partial(
             decode_work,
@@ -287,7 +287,7 @@ class Worker:
     def _never_was(self, partition: int, post_id: str) -> bool:
         return any(step.never_was(partition, post_id) for step in self.steps)
 
-    def _is_second(self, stage: str) -> bool:
+    def _is_second(self, stage: str) -> bool | None:
         return self.status.others.are_first(stage, self.time.clock.now_ms())
 
     def _join(self) -> None:
@@ -298,7 +298,7 @@ class Worker:
         has_others = asked.exception() is None and asked.result()
         is_settled = self._knows_what_to_run()
         if has_others and is_settled:
-            self.takeover.join(self._partitions)
+            self.takeover.join()
         may_join = is_settled and self.takeover.is_prepared
         may_join = may_join and all(step.may_join for step in self.steps)
         if may_join or not has_others:

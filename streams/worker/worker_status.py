@@ -7,7 +7,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from threading import Event
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from feedmill.events.instance import (
     LegTimes,
     PartitionLag,
 )
+from feedmill.streams.flow import judged_by
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.topic_ids import TopicIds
@@ -28,59 +30,15 @@ from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, status_pipe, write_status
 from feedmill.streams.poison.poison_watch import PoisonWatch
 from feedmill.streams.releases.model_releases import ModelReleases
-from feedmill.streams.settings.instances import RECENT_MS
 from feedmill.streams.settings.log_time import LogTime
 from feedmill.streams.settings.settings_log import SettingsLog
 from feedmill.streams.worker.heap import resident_mib
+from feedmill.streams.worker.other_groups import OtherGroups
 from feedmill.streams.worker.step import Step
 from feedmill.streams.worker.takeover import Takeover
 from feedmill.streams.worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
-
-
-class OtherGroups:
-    """Knows by the heartbeats on `instances` which groups run the stages of this one, too.
-
-    Of two such groups the one whose name comes first goes on as if it were alone, and the other
-    is not ready, and claims no feeds: so a process that somebody started by mistake takes none
-    down.
-    """
-
-    def __init__(self, group: str, stages: Collection[str]) -> None:
-        self._group, self._stages = group, frozenset(stages)
-        # By group and stage the instance that was seen last, and when.
-        self._seen: dict[tuple[str, str], tuple[int, Instance]] = {}
-
-    def heartbeat(self, instance: Instance, at_ms: int) -> None:
-        """Take a heartbeat of any instance, stamped by the broker at `at_ms`."""
-        if instance.stage not in self._stages or instance.group in ("", self._group):
-            return
-        of_group = (at for (group, _), (at, _) in self._seen.items() if group == instance.group)
-        if at_ms - max(of_group, default=0) > RECENT_MS:
-            log.error("%s", self._complaint(instance))
-        self._seen[instance.group, instance.stage] = at_ms, instance
-
-    def ready_reason(self, now_ms: int) -> str:
-        """Say which group has the right of way; "" if none has."""
-        return next(map(self._complaint, self._first(now_ms)), "")
-
-    def are_first(self, stage: str, now_ms: int) -> bool:
-        """Return whether another group that runs a stage has the right of way."""
-        return any(one.stage == stage for one in self._first(now_ms))
-
-    def _first(self, now_ms: int) -> Iterator[Instance]:
-        for (group, _), (at_ms, instance) in self._seen.items():
-            if group < self._group and now_ms - at_ms <= RECENT_MS:
-                yield instance
-
-    def _complaint(self, other: Instance) -> str:
-        return (
-            f"the group `{other.group}` runs the stage {other.stage}, too (instance"
-            f" {other.instance} on {other.host}), and both write its results: stop the workers of"
-            f" one group, `{other.group}` or `{self._group}`"
-        )
-
 
 # A look takes milliseconds.
 _LOOK_EVERY_S = 0.2
@@ -119,7 +77,12 @@ class WorkerStatus:
         self._legs = RecentLegs(worker.legs)
         self._pipe = status_pipe(os.environ)
         self._web = StatusServer(self.ready_reason, self._metrics_text)
-        self.others = OtherGroups(worker.group.name, {step.name for step in worker.steps})
+        self.others = OtherGroups(
+            worker.group.name,
+            {step.name for step in worker.steps},
+            partial(judged_by, environment=worker.connection.environment),
+            worker.connection.offsets,
+        )
 
     def start(self) -> None:
         environment = self._worker.connection.environment
@@ -142,6 +105,7 @@ class WorkerStatus:
         if now < self._look_at:
             return
         self._look_at = now + _LOOK_EVERY_S
+        self.others.follow(self._worker.time.clock.now_ms())
         reason = self._current_reason()
         if reason != self._reason:
             if not reason or not self._reason or self._reason == "starting":

@@ -84,6 +84,9 @@ def well() -> Seen:
     return seen(*worker("one", 0, 1), *worker("two", 2, 3))
 
 
+LACKING = {("novelty", 2): 3}
+
+
 def with_own(*beats: Beat, **kafka: Any) -> Seen:
     """An engine whose feeds need a signal of one's own."""
     needs = (feed(stages=BUILT_IN | {"novelty"}),)
@@ -141,9 +144,10 @@ CASES: dict[str, Seen] = {
         *ALL, *worker("two", ready=False, reason="waiting for partitions")
     ),
     "nothing runs": seen(),
-    "a program of one's own is dead": with_own(*program(age_ms=60_000)),
-    "it never ran": with_own(),
-    "it answers nothing": with_own(*program(), unanswered={("novelty", 2): 3}),
+    "a program of one's own is dead": with_own(*program(age_ms=60_000), unanswered=LACKING),
+    "it never ran": with_own(unanswered=LACKING),
+    "it is silent, and no post lacks its signal": with_own(*program(age_ms=60_000)),
+    "it answers nothing": with_own(*program(), unanswered=LACKING),
     "feeds are stale": seen(*ALL, feeds=(feed("lang:de"), feed(fresh_for_ms=-90_000))),
     "Redis has nothing": seen(*ALL, feeds=()),
     "Redis is full": replace(well(), redis=RedisState((feed(),), 95, 100)),
@@ -193,6 +197,8 @@ def test_what_is_wrong_is_named_with_place_and_way_out(golden: Golden) -> None:
     [
         well(),
         with_own(*program()),
+        # It writes no heartbeats.
+        with_own(),
         # A judge and two rankers, which read no partition of posts as a group does.
         seen(*JUDGE, *ranker("r1", 0, 1), *ranker("r2", 2, 3)),
         # A setting that a later one replaced.

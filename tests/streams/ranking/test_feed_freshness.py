@@ -65,7 +65,7 @@ class Ranker:
     """All stages in one worker but for those that a test takes over."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.freshness = FeedFreshness(PARTITIONS, "one")
+        self.freshness = FeedFreshness(PARTITIONS, "one", own=("novelty",))
         self.broker_ms, self.now_s = NOW_MS, 77.0
         clock = SimpleNamespace(monotonic=lambda: self.now_s)
         monkeypatch.setattr(feed_freshness, "time", clock)
@@ -176,10 +176,22 @@ def test_the_worker_that_ranks_must_be_ready_itself(ranker: Ranker) -> None:
     assert not ranker.is_fresh()
 
 
-def test_of_a_program_an_instance_is_enough_while_no_post_lacks_its_signal(ranker: Ranker) -> None:
-    ranker.beats(beat("spam", "app", owned=[], group=""))
-    assert ranker.is_fresh()
-    assert not ranker.is_fresh(lacking=["spam"])
+def test_a_signal_of_a_program_counts_while_no_post_lacks_it(ranker: Ranker) -> None:
+    """Whatever heartbeats say, and whether there are any."""
+    change = feed()
+    change = replace(change, gates={**change.gates, "novelty": change.gates["spam"]})
+    ranker.beats()
+    assert ranker.is_fresh(change)
+    ranker.beats(beat("novelty", "app", owned=[], group="", ready=False))
+    assert ranker.is_fresh(change)
+    assert not ranker.is_fresh(change, lacking=["novelty"])
+
+
+def test_a_heartbeat_without_a_group_proves_nothing_of_a_worker(ranker: Ranker) -> None:
+    ranker.beats(beat("spam", late=[("posts", 0)]), beat("spam", "liar", group=""))
+    assert not ranker.is_fresh()
+    ranker.freshness.heartbeat(beat("spam", "liar", owned=[], group=""), ranker.broker_ms)
+    assert not ranker.is_fresh()
 
 
 def test_it_says_when_a_stage_is_up_to_date_again(ranker: Ranker) -> None:

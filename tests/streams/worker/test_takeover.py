@@ -74,7 +74,9 @@ def of_worker(*, is_static: bool = False, owned: tuple[int, ...] = (0,)) -> tupl
     connection = cast(Any, SimpleNamespace(environment=environment, offsets=Answers()))
     group = cast(Any, SimpleNamespace(name="g", owned=owned))
     steps = [Ahead("spam"), Ahead("combiner", ranks=True)]
-    return Takeover(connection, "worker", group, steps), steps[0]
+    one = Takeover(connection, "worker", group, steps)
+    one.partitions = 4
+    return one, steps[0]
 
 
 def read_ahead(one: Takeover) -> None:
@@ -92,11 +94,11 @@ def heartbeat(
 
 def test_who_joins_others_reads_ahead_of_all_partitions_once() -> None:
     one, step = of_worker(owned=())
-    one.join(4)
+    one.join()
     one.follow()
     assert not one.is_prepared, "Kafka did not answer"
     for _ in range(2):
-        one.join(4)
+        one.join()
         read_ahead(one)
     assert one.is_prepared
     assert step.prepared == [{0: 0, 1: 10, 2: 20, 3: 30}]
@@ -104,7 +106,7 @@ def test_who_joins_others_reads_ahead_of_all_partitions_once() -> None:
 
 def test_a_static_member_comes_back_to_its_own_and_leaves_them_to_nobody(clock: Clock) -> None:
     one, step = of_worker(is_static=True)
-    one.join(4)
+    one.join()
     read_ahead(one)
     one.heartbeat(heartbeat(), NOW_MS)
     one.leave()
@@ -125,6 +127,15 @@ def test_what_another_leaves_is_read_ahead(clock: Clock) -> None:
         one.heartbeat(heartbeat(stage=stage, leaving=(0, 2)), NOW_MS)
     read_ahead(one)
     assert step.prepared == [{2: 20}], "it has 0 itself"
+
+
+def test_partitions_that_do_not_exist_are_not_read_ahead(clock: Clock) -> None:
+    one, step = of_worker()
+    one.heartbeat(heartbeat(leaving=(2**31, -1, 999_999)), NOW_MS)
+    read_ahead(one)
+    one.heartbeat(heartbeat(leaving=(2**31, 2)), NOW_MS)
+    read_ahead(one)
+    assert step.prepared == [{2: 20}]
 
 
 def test_who_leaves_goes_on_for_others_for_so_long(clock: Clock) -> None:
