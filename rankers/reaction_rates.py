@@ -53,18 +53,23 @@ def rate_steps(kind: str, counters: Counters) -> int:
     """Return the logarithm of a probability, in 32nds of a doubling: `rate_value` of it is that.
 
     Where some impressions were not logged, each reaction counts as one.  Hides and reports are
-    those of accounts that read the community before, and what is believed of strangers.
+    those of accounts that read the community before, and what is believed of strangers.  The
+    impressions of strangers who are not believed count no more than their complaints: else a
+    post's author could outvote its readers.
     """
     latest_ms = max(counters.at_ms)
     impressions = _decayed(counters, _IMPRESSION, latest_ms)
     reactions = _decayed(counters, KIND_INDEX[kind], latest_ms)
+    shown = impressions
     strangers = KIND_INDEX.get(f"stranger {kind}")
     if strangers is not None and counters.sums[strangers]:
         by_strangers = _decayed(counters, strangers, latest_ms)
         regular = _decayed(counters, _REGULAR, latest_ms)
-        reactions += believed(by_strangers, impressions - regular, reactions, regular)
-    rate, shown = RATES[kind], max(impressions, reactions)
-    value = (reactions + rate.base * rate.strength) / (shown + rate.strength)
+        counted = believed(by_strangers, impressions - regular, reactions, regular)
+        reactions += counted
+        shown = max(impressions - (by_strangers - counted), regular)
+    rate = RATES[kind]
+    value = (reactions + rate.base * rate.strength) / (max(shown, reactions) + rate.strength)
     return round(_STEPS * log2(value))
 
 

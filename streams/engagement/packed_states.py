@@ -21,8 +21,10 @@ NO_OFFSET = -1
 _Offset = Annotated[int, Meta(ge=NO_OFFSET, le=2**63 - 1)]
 _Hash = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 _Sketch = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-# `through`, `post_offset`, `at_ms`, `prior`, the sum of all dwell times, community, author, sketch.
-_HEAD = struct.Struct("<qqqdqIIq")
+# `through`, `post_offset`, `at_ms`, `prior`, the sum of all dwell times, community, author, sketch,
+# and how many further communities follow, each a hash.
+_HEAD = struct.Struct("<qqqdqIIqB")
+_HASH = struct.Struct("<I")
 # Of a kind: its number, the count, the decayed sum, the time of the last event.
 _ENTRY = struct.Struct("<BIdq")
 _MOST_COUNT = 2**32 - 1
@@ -37,10 +39,11 @@ _KEPT_WHOLE = {KIND_INDEX[kind] for kind in ("hide", "report", "stranger hide", 
 class PostState(Struct, gc=False):
     """One post, as it stands in `counters`; `post_offset` is -1 before the post was read.
 
-    `community` and `author` are hashes of those that its first version had, 0 where engagements
-    came before that.  They stay when it is deleted.  `sketch` is that of its text.  Of `edits`,
-    which changed the text much, the last was at `edited_ms`: the counts lose their part when an
-    engagement of that time or later comes, in whatever order the two topics are read.
+    `community`, `author` and `further`, the other communities, are hashes of those that its first
+    version had, 0 and empty before that came.  They stay when it is deleted.  `sketch` is that of
+    its text.  Of `edits`, which changed the text much, the last was at `edited_ms`: the counts lose
+    their part when an engagement of that time or later comes, in whatever order the two topics are
+    read.
     """
 
     post_id: str
@@ -54,6 +57,7 @@ class PostState(Struct, gc=False):
     sketch: _Sketch = 0
     edits: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
     edited_ms: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    further: Annotated[tuple[_Hash, ...], Meta(max_length=255)] = ()
 
     @property
     def kept_counters(self) -> Counters:
@@ -77,6 +81,11 @@ encode_state = msgspec.json.Encoder().encode
 decode_state = msgspec.json.Decoder(PostState).decode
 
 
+def _further(packed: bytes, count: int) -> tuple[int, ...]:
+    """Return the further communities of a packed state."""
+    return struct.unpack_from(f"<{count}I", packed, _HEAD.size) if count else ()
+
+
 class PackedStates:
     """States by row number; whoever calls knows which row is which post's.
 
@@ -89,10 +98,11 @@ class PackedStates:
     def load(self, row: int, post_id: str) -> PostState:
         """Return a copy of the state in a row."""
         packed = self._packed[row]
-        through, post_offset, at_ms, prior, dwell_ms, *source = _HEAD.unpack_from(packed)
+        through, post_offset, at_ms, prior, dwell_ms, *source, further = _HEAD.unpack_from(packed)
         counters = Counters([0] * _KINDS, [0.0] * _KINDS, [0] * _KINDS, dwell_ms)
         edits = edited_ms = 0
-        for kind, count, total, last_ms in _ENTRY.iter_unpack(packed[_HEAD.size :]):
+        entries = packed[_HEAD.size + further * _HASH.size :]
+        for kind, count, total, last_ms in _ENTRY.iter_unpack(entries):
             if kind == _EDITS:
                 edits, edited_ms = count, last_ms
                 continue
@@ -100,14 +110,16 @@ class PackedStates:
             counters.sums[kind] = total
             counters.at_ms[kind] = last_ms
         state = PostState(post_id, post_offset, prior, through, at_ms, counters, *source)
-        state.edits, state.edited_ms = edits, edited_ms
+        state.edits, state.edited_ms, state.further = edits, edited_ms, _further(packed, further)
         return state
 
-    def community(self, row: int) -> int:
-        """Return the community of a row's post, 0 where that is not known; -1 is no row."""
-        if row < 0 or not self._packed[row]:
-            return 0
-        return int(_HEAD.unpack_from(self._packed[row])[5])
+    def communities(self, row: int) -> tuple[int, ...]:
+        """Return the communities of a row's post, none where they are not known; -1 is no row."""
+        packed = self._packed[row] if row >= 0 else b""
+        if not packed:
+            return ()
+        *_, community, _, _, further = _HEAD.unpack_from(packed)
+        return (community, *_further(packed, further)) if community else ()
 
     def progress(self, row: int) -> tuple[int, int]:
         """Return `through` and `post_offset` of a row."""
@@ -127,6 +139,7 @@ class PackedStates:
             state.community,
             state.author,
             state.sketch,
+            len(state.further),
         )
         entries = [
             _ENTRY.pack(kind, min(count, _MOST_COUNT), sums[kind], last_ms[kind])
@@ -137,7 +150,7 @@ class PackedStates:
             entries.append(_ENTRY.pack(_EDITS, state.edits, 0.0, state.edited_ms))
         if row == len(self._packed):
             self._packed.append(b"")
-        self._packed[row] = b"".join((head, *entries))
+        self._packed[row] = b"".join((head, *map(_HASH.pack, state.further), *entries))
 
     def free(self, row: int) -> None:
         """Forget a row's state."""

@@ -43,17 +43,21 @@ _USUAL = Environment()
 
 
 class PostSource(NamedTuple):
-    """Hashes of a post's first community and of its author, above 0, and the sketch of its text."""
+    """Hashes of a post's first community and of its author, above 0, and the sketch of its text.
+
+    `further` are hashes of its other communities.
+    """
 
     community: int
     author: int
     sketch: int = 0
+    further: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, post: Post, sketch: int) -> PostSource:
         """Return the source of a post."""
-        communities = post.communities or ("",)
-        return cls(_hash32(communities[0]), _hash32(post.author_id), sketch)
+        community, *further = map(_hash32, post.communities or ("",))
+        return cls(community, _hash32(post.author_id), sketch, tuple(further))
 
 
 NO_SOURCE = PostSource(0, 0)
@@ -152,7 +156,7 @@ class PartitionState:
         """Take a new or changed post over, unless a later version of it is there."""
         state = self.find(post_id)
         if state is None:
-            state = PostState(post_id, community=source.community, author=source.author)
+            state = PostState(post_id)
         elif post_offset <= state.post_offset:
             return
         elif differ_much(state.sketch, source.sketch):
@@ -160,6 +164,9 @@ class PartitionState:
         self.changed[post_id] = state
         self.retold.add(post_id)
         state.post_offset, state.prior = post_offset, prior
+        if not state.community:
+            state.community, state.author = source.community, source.author
+            state.further = source.further
         state.sketch = source.sketch or state.sketch
         state.at_ms = max(state.at_ms, at_ms)
 
@@ -224,17 +231,17 @@ class PartitionState:
                 update(state.counters, "regular impression", event_ms, weight=weight)
         return uncounted
 
-    def _communities(self, events: Sequence[tuple[Record, Engagement]]) -> list[int]:
-        """Return the community of each event's post, where it matters and is known; else 0."""
-        found = []
+    def _communities(self, events: Sequence[tuple[Record, Engagement]]) -> list[Sequence[int]]:
+        """Return the communities of each event's post, where they matter and are known."""
+        found: list[Sequence[int]] = []
         for _, event in events:
             state = self.changed.get(event.post_id)
             if event.kind not in ACCOUNTS_COUNT:
-                found.append(0)
+                found.append(())
             elif state is not None:
-                found.append(state.community)
+                found.append((state.community, *state.further) if state.community else ())
             else:
-                found.append(self._states.community(self._row_of(event.post_id)))
+                found.append(self._states.communities(self._row_of(event.post_id)))
         return found
 
     def bury(self, post_id: str, at_ms: int) -> None:
@@ -242,9 +249,9 @@ class PartitionState:
         state = self.find(post_id)
         self.remove(post_id)
         if state is not None and state.community:
-            self.changed[post_id] = PostState(
-                post_id, at_ms=at_ms, community=state.community, author=state.author
-            )
+            buried = PostState(post_id, at_ms=at_ms, further=state.further)
+            buried.community, buried.author = state.community, state.author
+            self.changed[post_id] = buried
 
     def remove(self, post_id: str) -> None:
         """Forget a post."""

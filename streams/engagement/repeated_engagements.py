@@ -55,12 +55,14 @@ class RepeatedEngagements:
         return max(0, offset // self._window - 1) * self._window
 
     def note(
-        self, events: Sequence[tuple[Record, Engagement]], communities: Sequence[int] = ()
+        self,
+        events: Sequence[tuple[Record, Engagement]],
+        communities: Sequence[Sequence[int]] = (),
     ) -> tuple[list[Repetition], list[bool]]:
         """Note events in the order of their offsets; say of each whether it repeats another.
 
-        And whether it is of a regular of the post's community, where that matters; `communities`
-        are those of the events' posts, 0 where one is not known.
+        And whether it is of a regular of the post's communities, where that matters; `communities`
+        are those of each event's post, none where they are not known.
         """
         found, regular = [], [False] * len(events)
         for i, (record, event) in enumerate(events):
@@ -78,27 +80,33 @@ class RepeatedEngagements:
                 found[i] = "repeated event"
         return found, regular
 
-    def _note_account(self, community: int, record: Record, event: Engagement) -> bool:
-        """Note an impression or complaint of a community's post; say whether a regular made it.
+    def _note_account(self, communities: Sequence[int], record: Record, event: Engagement) -> bool:
+        """Note an impression or complaint of a post; say whether a regular of it made that.
 
-        A regular had an impression of another post of the community before, on that day or the day
-        before; posts are told apart by four buckets.  Who made such a complaint there in that time
-        is none for the next one.  Every event is noted, also one that repeats another: so it
-        follows from the events of two generations, which restore it.
+        A regular had an impression of another post before, on that day or the day before, whose
+        first community is one of this post's: its author cannot make all readers strangers by a
+        community of its own.  Posts are told apart by four buckets.  Who made such a complaint in
+        all of these communities in that time is none for the next one.  Every event is noted, also
+        one that repeats another: so it follows from the events of two generations, which restore
+        it.
         """
         users, day, user = self._users, record.timestamp // DAY_MS, event.user_id
         own = crc32(event.post_id.encode()) & _LAST_BUCKET  # in every process the same
-        today = _key_of((community, user, day)) & ~_LAST_BUCKET
-        is_regular = users.knows_sibling(today | own)
-        if not is_regular:
-            yesterday = _key_of((community, user, day - 1)) & ~_LAST_BUCKET
-            is_regular = users.knows_sibling(yesterday | own)
+
+        def has_read(community: int) -> bool:
+            return any(
+                users.knows_sibling(_key_of((community, user, of)) & ~_LAST_BUCKET | own)
+                for of in (day, day - 1)
+            )
+
         if event.kind == "impression":
-            users.add(today | own)
+            is_regular = any(map(has_read, communities))
+            users.add(_key_of((communities[0], user, day)) & ~_LAST_BUCKET | own)
             return is_regular
-        complaint = (community, user, event.kind)
-        is_regular = is_regular and not users.knows_of(complaint, day)
-        users.add(_key_of((*complaint, day)))
+        complaints = [(community, user, event.kind) for community in filter(has_read, communities)]
+        is_regular = not all(users.knows_of(complaint, day) for complaint in complaints)
+        for complaint in complaints or [(communities[0], user, event.kind)]:
+            users.add(_key_of((*complaint, day)))
         return is_regular
 
     def _note_user(self, record: Record, event: Engagement) -> Repetition:

@@ -72,6 +72,21 @@ def test_a_value_changes_with_few_engagements() -> None:
     assert len(values) < 120
 
 
+def test_impressions_of_strangers_who_are_not_believed_do_not_lower_a_rate() -> None:
+    """They are taken from the strangers' alone: complaints weigh no more than without them."""
+
+    def report(regulars: int, reports: int, bots: int, *, shown_to: int = 0) -> int:
+        found = Counters()
+        sums = {"impression": regulars + bots + shown_to, "regular impression": regulars}
+        for kind, count in {**sums, "report": reports, "stranger report": bots}.items():
+            found.sums[KIND_INDEX[kind]] = float(count)
+        return rate_steps("report", found)
+
+    assert report(300, 30, 240) == report(300, 30, 0)
+    assert report(300, 0, 240, shown_to=50) == report(300, 0, 0, shown_to=50)
+    assert report(300, 30, 10_000) == report(300, 30, 0)
+
+
 def test_half_of_all_strangers_are_not_believed_nor_more_than_regulars_make_of_them() -> None:
     assert believed(30, 300, 0, 0) == 24
     assert believed(300, 300, 0, 0) == believed(150, 300, 0, 0) == believed(0, 0, 0, 0) == 0

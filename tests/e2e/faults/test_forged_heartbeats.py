@@ -66,7 +66,7 @@ def test_forged_heartbeats_stop_no_ranking_and_end_no_worker(
         claims = len(engine.read_all("feed-shards"))
         for number in range(3):
             engine.post(f"p{number}")
-            until(lambda n=number: f"p{n}" in engine.order(), RANKED_WITHIN_S)  # type: ignore[misc]
+            engine.wait_shown(f"p{number}", seconds=RANKED_WITHIN_S)
             time.sleep(1)
         assert len(engine.read_all("feed-shards")) == claims, "it gave up no shard"
     assert worker.process.poll() is None

@@ -28,8 +28,12 @@ STATES = st.builds(
     *(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(-(2**63), 2**63 - 1)),
 )
 EDITED = st.builds(replace, STATES, edits=st.integers(1, 9), edited_ms=TIMES)
+FURTHER = st.lists(st.integers(1, 2**32 - 1), max_size=15).map(tuple)
+OF_COMMUNITIES = st.builds(replace, STATES, community=st.integers(1, 2**32 - 1), further=FURTHER)
 # What happens to which of a few rows; None frees it.
-CHANGES = st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), STATES, EDITED)), max_size=60)
+CHANGES = st.lists(
+    st.tuples(st.integers(0, 5), st.one_of(st.none(), STATES, EDITED, OF_COMMUNITIES)), max_size=60
+)
 
 
 @given(changes=CHANGES)
@@ -49,6 +53,13 @@ def test_what_is_stored_reads_back_whatever_happens_to_other_rows(
             packed.free(row)
             del expected[row]
         assert {row: packed.load(row, "p") for row in expected} == expected
+
+
+def test_the_communities_of_a_row_are_those_of_its_state() -> None:
+    packed = PackedStates()
+    packed.store(0, PostState("p", community=7, further=(8, 9)))
+    packed.store(1, PostState("q"))
+    assert [packed.communities(row) for row in (0, 1, -1)] == [(7, 8, 9), (), ()]
 
 
 def test_counts_end_at_the_largest_that_has_room() -> None:
