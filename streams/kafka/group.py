@@ -125,7 +125,10 @@ class GroupConsumer:
             self._assign_beside()
         room = Most(most, MOST_BYTES - self.posts_first.size)
         fetched = self._fetch(self._beside, room, wait_s) if room.size > 0 else Fetched()
-        return self._accept(self.posts_first.take(fetched, self._reading.positions))
+        positions, stopped = self._reading.positions, self._reading.stopped
+        if stopped:
+            positions = {at: n for at, n in positions.items() if at not in stopped}
+        return self._accept(self.posts_first.take(fetched, positions))
 
     def begin(self, partitions: Iterable[int], beside: Iterable[int] = ()) -> None:
         """Start to read these owned partitions, from their positions; others go on.

@@ -4,11 +4,13 @@
                        └► of another one, and all behind it ─► read `posts` to its end ─► the worker
 
 Posts and engagements are read by a consumer each, and what an engagement counts for depends on its
-post.  Of a post that nothing is known of only Kafka can say whether it came before.
+post.  Of a post that nothing is known of only Kafka can say whether it came before.  Where `posts`
+does not get on, engagements do.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -19,6 +21,9 @@ from confluent_kafka import KafkaException
 from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition, record_bytes
 from feedmill.streams.kafka.messages import Fetched
 from feedmill.streams.kafka.offsets import Offsets
+
+# A partition of `posts` that stands so long before its end is waited for no longer.
+MOST_WAIT_S = 10.0
 
 
 @dataclass
@@ -43,6 +48,8 @@ class PostsFirst:
         self.is_new: Callable[[int, str], bool] = lambda *_: False
         self._offsets = offsets
         self._held: dict[TopicPartition, _Held] = {}
+        # Where partitions of `posts` were seen before their ends, and since when they stand there.
+        self._standing: dict[TopicPartition, tuple[int, float]] = {}
 
     @property
     def size(self) -> int:
@@ -52,11 +59,13 @@ class PostsFirst:
     def clear(self) -> None:
         """Forget what is held: it is read again, or another worker's."""
         self._held.clear()
+        self._standing.clear()
 
     def take(self, fetched: Fetched, positions: Mapping[TopicPartition, int]) -> Fetched:
         """Add what was fetched; return the first records of each partition that may be counted.
 
-        `positions` say how far `posts` was handed out.
+        `positions` say how far `posts` was handed out; without those of partitions that nothing
+        more comes from.
         """
         for source, records in fetched.records.items():
             held = self._held.get(source)
@@ -99,7 +108,7 @@ class PostsFirst:
             if not held.asked.done():
                 return 0
             with suppress(KafkaException):  # asked again, if the broker was away
-                if positions[posts] < held.asked.result()[posts]:
+                if self._gets_on(posts, positions.get(posts), held.asked.result()[posts]):
                     return 0
                 free = held.covered
             held.asked = None
@@ -108,3 +117,13 @@ class PostsFirst:
                 held.asked, held.covered = self._offsets.readable_ends([posts]), len(held.records)
                 return at
         return len(held.records)
+
+    def _gets_on(self, posts: TopicPartition, position: int | None, end: int) -> bool:
+        """Return whether a partition of `posts` is before an end, and will come to it."""
+        if position is None or position >= end:
+            self._standing.pop(posts, None)
+            return False
+        now = time.monotonic()
+        if self._standing.get(posts, (-1, now))[0] != position:
+            self._standing[posts] = position, now
+        return now - self._standing[posts][1] < MOST_WAIT_S

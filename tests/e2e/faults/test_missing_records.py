@@ -63,6 +63,10 @@ def test_a_partition_stops_loudly_and_goes_on_by_the_command_that_is_named(
     until(lambda: set(others) <= set(engine.order()))
     until(lambda: say_not_ready(engine))
     assert late not in engine.order()
+    # An engagement of a post that is not read holds nothing up behind it.
+    engine.click(late, "one")
+    engine.click(first[STOPPED], "one")
+    until(lambda: engine.clicks()[first[STOPPED]] == 1)
     engine.workers[ALL_STAGES].stop()
     assert committed(engine, STOPPED) == before
     run_named(engine, reason)

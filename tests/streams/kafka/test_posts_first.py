@@ -1,13 +1,16 @@
 """Which engagements wait for the posts before them; Kafka's answers are the test's."""
 
 from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from feedmill.streams.kafka import posts_first
 from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition
 from feedmill.streams.kafka.messages import Fetched
-from feedmill.streams.kafka.posts_first import PostsFirst
+from feedmill.streams.kafka.posts_first import MOST_WAIT_S, PostsFirst
 
 POSTS, ENGAGEMENTS = (TopicPartition(topic, 0) for topic in ("posts", "engagements"))
 
@@ -81,6 +84,37 @@ def test_that_of_a_post_that_is_not_in_the_log_goes_on_then() -> None:
     assert reader.take() == ""
     reader.read = 9
     assert reader.take() == "xaxa"
+
+
+def test_it_waits_no_longer_for_posts_that_do_not_get_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(posts_first, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    reader = Reader()
+    assert reader.take("xy") == ""
+    reader.answer(7)
+    for reader.read in (0, 5):
+        assert reader.take() == ""
+        now[0] += MOST_WAIT_S - 1
+    assert reader.take() == ""
+    now[0] += 1
+    assert reader.take() == "xy"
+    # It stands there still: what comes next waits for Kafka's answer alone.
+    assert reader.take("z", 2) == ""
+    reader.answer(8)
+    assert reader.take() == "z"
+    # It came to its end, and is waited for again.
+    for offset, reader.read in ((3, 8), (4, 8)):
+        assert reader.take("z", offset) == ""
+        reader.answer(offset + 5)
+        assert reader.take() == ("z" if offset == 3 else "")
+
+
+def test_it_does_not_wait_for_a_partition_that_is_stopped() -> None:
+    reader = Reader()
+    assert reader.take("xy") == ""
+    reader.answer(7)
+    assert reader.take() == ""
+    assert reader.order.take(Fetched(), {}).records[ENGAGEMENTS].offsets == [0, 1]
 
 
 def test_it_is_asked_again_where_the_broker_was_away() -> None:
