@@ -154,6 +154,9 @@ def _weights_patch(names: SignalNames) -> type[Struct]:
 
 
 def _check_differences(arm: Arm, path: str, names: SignalNames) -> None:
+    if "." in arm.name:
+        # A list is called `<experiment>.<arm>`, and names of experiments may have dots.
+        raise BadSetting(f"Expected a name without `.`, got {arm.name!r} - at `{path}.name`")
     patch = _weights_patch(names)
     try:
         msgspec.convert(arm.weights, patch)

@@ -45,6 +45,8 @@ class SettingRecord(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     if_offset: int | None = None
 
 
+# Whoever writes a feed removes the lists of so many arms of stopped experiments.
+MOST_ENDED_ARMS = 100
 _NAME = re.compile(NAME_PATTERN)
 _record = msgspec.json.Decoder(SettingRecord)
 
@@ -127,12 +129,12 @@ class Settings:
 
     @cached_property
     def ended(self) -> Mapping[str, tuple[str, ...]]:
-        """By feed every arm of what was stopped in it, as `<experiment>.<arm>`."""
+        """By feed the newest arms of what was stopped in it, as `<experiment>.<arm>`."""
         ended: dict[str, tuple[str, ...]] = {}
         for name, experiment in self.experiments.items():
             arms = [f"{name}.{arm.name}" for arm in experiment.arms[1:]]
             for feed in experiment.feeds if experiment.stopped else ():
-                ended[feed] = (*ended.get(feed, ()), *arms)
+                ended[feed] = (*ended.get(feed, ()), *arms)[-MOST_ENDED_ARMS:]
         return ended
 
     @property

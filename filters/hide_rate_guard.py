@@ -1,9 +1,11 @@
 """The guard on the hide rate: where a filter would hide too much of a source, it demotes instead.
 
 A filter that hides one ordinary post in a hundred in one place may hide one in ten in another.  If
-it would hide more than a limit of the posts of a community, a language, an author (a page is one)
-or a linked domain, it should demote there until somebody has looked.  Copies of one text are hidden
-all the same: `campaign` raises their values afterwards.
+it would hide more than a limit of the posts of a community, a language or a linked domain, it
+should demote there until somebody has looked.  Its flagged posts must be of many authors: else
+spam would bring a community of its own.  An author over the limit is reported, and spared nothing:
+only a machine posts so much.  Copies of one text are hidden all the same: near copies raise their
+values afterwards.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ from feedmill.filters.verdicts import float32_below
 
 # A rate of fewer posts means little; of 200 with a true rate of 1 %, 8 % never would be hidden.
 LEAST_POSTS = 200
+# Flagged posts of fewer authors may all be spam.
+LEAST_AUTHORS = 20
 _MAX_HOSTS = 8
+_AUTHOR = "author:"
 # Fewer posts are quicker one by one.
 _MANY_FROM = 24
 # The reasons of values that were lowered begin so.
@@ -37,14 +42,14 @@ CAPPED = "capped: "
 
 
 def sources_of(post: Post) -> tuple[str, ...]:
-    """The sources of a post: `community:<name>`, `lang:<name>`, `author:<id>`, `host:<domain>`.
+    """The sources of a post: `author:<id>`, `community:<name>`, `lang:<name>`, `host:<domain>`.
 
-    The domains are those that somebody registered, of at most 8 hosts.
+    The author comes first.  The domains are those that somebody registered, of at most 8 hosts.
     """
-    sources = [f"community:{name}" for name in post.communities or ()]
+    sources = [_AUTHOR + post.author_id]
+    sources += [f"community:{name}" for name in post.communities or ()]
     if post.lang is not None:
         sources.append(f"lang:{post.lang}")
-    sources.append(f"author:{post.author_id}")
     sources += [f"host:{registered_domain(host)}" for host in hosts_of(post)[:_MAX_HOSTS]]
     return tuple(dict.fromkeys(sources))
 
@@ -73,12 +78,17 @@ class ScoredPosts(NamedTuple):
 class OverLimit(NamedTuple):
     """A post, by its row, one of whose sources had too much flagged before it.
 
-    The first such source, and its rate once the post counts.
+    The first such source, the author only where no other is, and its rate once the post counts.
     """
 
     row: int
     source: str
     rate: float
+
+    @property
+    def is_spared(self) -> bool:
+        """Whether the filter is more likely wrong than right there."""
+        return not self.source.startswith(_AUTHOR)
 
 
 class HideRates:
@@ -104,13 +114,15 @@ class HideRates:
         # By hash of the source: its flagged posts; and all its posts, where that may matter.
         self._flagged: Counter[int] = Counter()
         self._posts: dict[int, int] = {}
+        # Of the same sources how many flagged posts each author has.
+        self._authors: dict[int, Counter[int]] = {}
 
     def set_flagged_at(self, flagged_at: float) -> None:
         """Count posts as flagged from another value on, those in the window too."""
         if flagged_at == self._flagged_at:
             return
         self._flagged_at = flagged_at
-        self._flagged, self._posts = Counter(), {}
+        self._flagged, self._posts, self._authors = Counter(), {}, {}
         for sources in self._window.from_value(flagged_at):
             self._flagged.update(sources)
         self._watch(self._flagged)
@@ -133,7 +145,8 @@ class HideRates:
     def is_over(self, source: str, part: float = 1.0) -> bool:
         """Whether a source's rate is above the limit, or above this part of it."""
         posts, flagged = self._counts(source)
-        return posts >= LEAST_POSTS and flagged > part * self._max_rate * posts
+        is_over = posts >= LEAST_POSTS and flagged > part * self._max_rate * posts
+        return is_over and (source.startswith(_AUTHOR) or self._has_many_authors(hash(source) or 1))
 
     def rate(self, source: str) -> float:
         """The fraction of a source's posts that are flagged."""
@@ -156,8 +169,9 @@ class HideRates:
         if is_long or size >= WINDOW_BYTES:
             return False  # Some would leave before the last one comes.
         coming = Counter[int]()
-        for row in np.flatnonzero(values >= self._flagged_at).tolist():
-            coming.update(hashes[row])
+        flagged = [hashes[row] for row in np.flatnonzero(values >= self._flagged_at).tolist()]
+        for of_post in flagged:
+            coming.update(of_post)
         self._watch({source: self._flagged[source] + n for source, n in coming.items()})
         leaving = window.leaving(end, end_ms, size, len(hashes))
         left = {source: n - window.count(source, leaving) for source, n in self._posts.items()}
@@ -165,7 +179,8 @@ class HideRates:
             most = self._flagged[source] + coming[source]
             if most > self._max_rate * max(fewest, LEAST_POSTS):
                 return False
-        self._flagged.update(coming)
+        for of_post in flagged:
+            self._add(of_post)
         for sources in window.from_value(self._flagged_at, leaving):
             self._subtract(sources)
         window.drop_first(leaving)
@@ -191,12 +206,13 @@ class HideRates:
             count = posts.get(source)
             if count is None:
                 continue
-            if over is None and count >= LEAST_POSTS and flagged[source] > self._max_rate * count:
-                over = place
+            if not over and count >= LEAST_POSTS and flagged[source] > self._max_rate * count:
+                # At place 0 stands the author.
+                over = place if not place or self._has_many_authors(source) else over
             posts[source] = count + 1
         window.append(offset, at_ms, size, value, hashes)
         if value >= self._flagged_at:
-            flagged.update(hashes)
+            self._add(hashes)
             self._watch({source: flagged[source] for source in hashes})
         return over
 
@@ -205,13 +221,29 @@ class HideRates:
         for source, count in flagged.items():
             if count > self._max_rate * LEAST_POSTS and source not in self._posts:
                 self._posts[source] = self._window.count(source)
+                self._authors[source] = self._window.first_sources(source, self._flagged_at)
+
+    def _has_many_authors(self, source: int) -> bool:
+        return len(self._authors.get(source, ())) >= LEAST_AUTHORS
+
+    def _add(self, sources: Sequence[int]) -> None:
+        """A flagged post comes into the window."""
+        self._flagged.update(sources)
+        for source in self._authors.keys() & set(sources):
+            self._authors[source][sources[0]] += 1
 
     def _subtract(self, sources: Sequence[int]) -> None:
         """A flagged post leaves the window."""
         for source in sources:
             self._flagged[source] -= 1
+            authors = self._authors.get(source)
+            if authors is not None:
+                authors.subtract(sources[:1])
+                if authors[sources[0]] <= 0:
+                    del authors[sources[0]]
             if self._flagged[source] <= self._max_rate * LEAST_POSTS:
                 self._posts.pop(source, None)
+                self._authors.pop(source, None)
             if not self._flagged[source]:
                 del self._flagged[source]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from struct import Struct
@@ -158,6 +159,15 @@ class SourceWindow:
         if not self._beyond:
             return found
         return found + sum(source in self._beyond.get(place, ()) for place in places.tolist())
+
+    def first_sources(self, source: int, value: float) -> Counter[int]:
+        """Count by their first source the posts that have a source, and this value or more."""
+        places = self._places(None)
+        places = places[self._value_column[places] >= value]
+        has_source = (self._hash_columns[places] == source).any(axis=1)
+        if self._beyond:
+            has_source |= [source in self._beyond.get(place, ()) for place in places.tolist()]
+        return Counter(self._hash_columns[places[has_source], 0].tolist())
 
     def from_value(self, value: float, oldest: int | None = None) -> Iterator[tuple[int, ...]]:
         """The sources of each post with this value or more, of all or of the oldest."""

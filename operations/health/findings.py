@@ -337,8 +337,9 @@ def _models(kafka: KafkaState) -> Iterator[Finding]:
             rest = one.capped_count - len(one.capped_sources)
             more = f" and {rest} more" if rest > 0 else ""
             sources = f"{', '.join(one.capped_sources)}{more}"
-            what = f"{one.stage} would hide too much of {sources}, and demotes there"
-            way_out = f"look at some of their posts: an attack, or a wrong filter ({_DOCS}#alarms)"
+            what = f"{one.stage} flags too much of {sources}: of authors it hides, else demotes"
+            way_out = "look at some of their posts: an attack, or a wrong filter; `feedmill"
+            way_out += f" override allow author:<id>` frees an honest account ({_DOCS}#alarms)"
             if one.stage == "engagement":
                 what = f"many hides and reports that are not believed: {sources}"
                 way_out = f"look at some of their posts, and at who reports them ({_DOCS}#alarms)"

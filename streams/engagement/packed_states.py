@@ -13,7 +13,7 @@ import struct
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from feedmill.features.counters import COUNTED_KINDS, KIND_INDEX, Counters
 
@@ -57,7 +57,13 @@ class PostState(Struct, gc=False):
     sketch: _Sketch = 0
     edits: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
     edited_ms: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
-    further: Annotated[tuple[_Hash, ...], Meta(max_length=255)] = ()
+    # Left out of a record where there are none, as of most posts.
+    further: Annotated[tuple[_Hash, ...], Meta(max_length=255)] | UnsetType = UNSET
+
+    @property
+    def communities(self) -> tuple[int, ...]:
+        """The communities, the first one first; none where they are not known."""
+        return (self.community, *(self.further or ())) if self.community else ()
 
     @property
     def kept_counters(self) -> Counters:
@@ -110,7 +116,8 @@ class PackedStates:
             counters.sums[kind] = total
             counters.at_ms[kind] = last_ms
         state = PostState(post_id, post_offset, prior, through, at_ms, counters, *source)
-        state.edits, state.edited_ms, state.further = edits, edited_ms, _further(packed, further)
+        state.edits, state.edited_ms = edits, edited_ms
+        state.further = _further(packed, further) or UNSET
         return state
 
     def communities(self, row: int) -> tuple[int, ...]:
@@ -129,7 +136,7 @@ class PackedStates:
     def store(self, row: int, state: PostState) -> None:
         """Keep a state; rows come in their order, or again."""
         counters = state.counters
-        sums, last_ms = counters.sums, counters.at_ms
+        sums, last_ms, further = counters.sums, counters.at_ms, state.communities[1:]
         head = _HEAD.pack(
             state.through,
             state.post_offset,
@@ -139,7 +146,7 @@ class PackedStates:
             state.community,
             state.author,
             state.sketch,
-            len(state.further),
+            len(further),
         )
         entries = [
             _ENTRY.pack(kind, min(count, _MOST_COUNT), sums[kind], last_ms[kind])
@@ -150,7 +157,7 @@ class PackedStates:
             entries.append(_ENTRY.pack(_EDITS, state.edits, 0.0, state.edited_ms))
         if row == len(self._packed):
             self._packed.append(b"")
-        self._packed[row] = b"".join((head, *map(_HASH.pack, state.further), *entries))
+        self._packed[row] = b"".join((head, *map(_HASH.pack, further), *entries))
 
     def free(self, row: int) -> None:
         """Forget a row's state."""

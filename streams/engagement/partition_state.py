@@ -11,6 +11,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
+from msgspec import UNSET
+
 from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.events.post import Post
 from feedmill.events.reasons import DECODE_ERRORS
@@ -166,7 +168,7 @@ class PartitionState:
         state.post_offset, state.prior = post_offset, prior
         if not state.community:
             state.community, state.author = source.community, source.author
-            state.further = source.further
+            state.further = source.further or UNSET
         state.sketch = source.sketch or state.sketch
         state.at_ms = max(state.at_ms, at_ms)
 
@@ -239,7 +241,7 @@ class PartitionState:
             if event.kind not in ACCOUNTS_COUNT:
                 found.append(())
             elif state is not None:
-                found.append((state.community, *state.further) if state.community else ())
+                found.append(state.communities)
             else:
                 found.append(self._states.communities(self._row_of(event.post_id)))
         return found

@@ -14,6 +14,7 @@ from feedmill.filters.hide_rate_guard import (
     CAPPED,
     HideLimit,
     HideRates,
+    OverLimit,
     ScoredPosts,
     hide_limit,
     sources_of_all,
@@ -104,10 +105,11 @@ class FilterGuard:
             if verdicts.errors:
                 rows = [row for row in rows if row not in verdicts.errors]
             records = [work.records[row] for row in rows]
-            for at, source, share in rates.fold(_scored(records, rows, work.posts, verdicts)):
-                if verdicts.values[rows[at]] >= limit.hide_at:
-                    over[source] = share
-                    lowered[rows[at]] = _lowered(limit, source, share)
+            for one in rates.fold(_scored(records, rows, work.posts, verdicts)):
+                if verdicts.values[rows[one.row]] >= limit.hide_at:
+                    over[one.source] = one.rate
+                    if one.is_spared:
+                        lowered[rows[one.row]] = _lowered(limit, one)
         if lowered:
             verdicts.lower(lowered)
             self._metrics.add("feedmill_capped_total", len(lowered))
@@ -130,9 +132,9 @@ class FilterGuard:
         found = self._again.fold(_scored(records, rows, posts, verdicts))
         verdicts.lower(
             {
-                rows[at]: _lowered(limit, source, share)
-                for at, source, share in found
-                if verdicts.values[rows[at]] >= limit.hide_at
+                rows[one.row]: _lowered(limit, one)
+                for one in found
+                if one.is_spared and verdicts.values[rows[one.row]] >= limit.hide_at
             }
         )
 
@@ -141,8 +143,8 @@ class FilterGuard:
         for source in over.keys() - self.sources:
             self.sources.add(source)
             log.warning(
-                "%s flags %.0f %% of %s, more than %.0f %%: it demotes there instead of hiding",
-                self._name, 100 * over[source], source, 100 * self._cap,
+                "%s flags %.0f %% of %s, more than %.0f %%: it demotes there instead of hiding,"
+                " but for an author", self._name, 100 * over[source], source, 100 * self._cap,
             )  # fmt: skip
         for source in tuple(self.sources):
             if not any(rates.is_over(source, _OVER_BELOW) for rates in self._rates.values()):
@@ -166,5 +168,5 @@ def _scored(
     )
 
 
-def _lowered(limit: HideLimit, source: str, share: float) -> tuple[float, str]:
-    return limit.lowered, f"{CAPPED}{source} has {share:.0%} flagged"
+def _lowered(limit: HideLimit, over: OverLimit) -> tuple[float, str]:
+    return limit.lowered, f"{CAPPED}{over.source} has {over.rate:.0%} flagged"

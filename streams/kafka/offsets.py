@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -162,16 +162,9 @@ class Offsets:
         """Ask whether a group has members but the one by this instance's name."""
         return self._ask(lambda: self._has_others(self._environment.group(group)))
 
-    def group_names(self) -> Future[list[str]]:
-        """Ask for the full names of all consumer groups, but of brokers that are away."""
-        return self._ask(self._group_names)
-
-    def topics_read(self, groups: Collection[str]) -> Future[dict[str, set[str]]]:
-        """Ask which topics the members of groups have partitions of, by full names of the groups.
-
-        Groups whose members wait for their partitions are left out.
-        """
-        return self._ask(lambda: self._topics_read(groups))
+    def topics_read(self, is_wanted: Callable[[str], bool]) -> Future[dict[str, set[str]]]:
+        """Ask which topics members have partitions of, by the full names of groups with members."""
+        return self._ask(lambda: self._topics_read(is_wanted))
 
     def partition_count(self, topic: str, stopping: threading.Event) -> int:
         """Wait for a topic and return how many partitions it has; 0 when stopped.
@@ -239,16 +232,14 @@ class Offsets:
             for one in self._members([name])[name]
         )
 
-    def _group_names(self) -> list[str]:
-        asked = self._own_admin().list_consumer_groups(request_timeout=_TIMEOUT_S)
-        return [one.group_id for one in asked.result().valid]
-
-    def _topics_read(self, groups: Collection[str]) -> dict[str, set[str]]:
+    def _topics_read(self, is_wanted: Callable[[str], bool]) -> dict[str, set[str]]:
+        listed = self._own_admin().list_consumer_groups(request_timeout=_TIMEOUT_S).result().valid
+        names = [one.group_id for one in listed if is_wanted(one.group_id)]
         found = {}
-        for group, members in self._members([*groups]).items():
-            assigned = [at for member in members for at in member.assignment.topic_partitions]
-            if assigned or not members:
-                found[group] = {self._environment.named(at.topic) for at in assigned}
+        for name, members in self._members(names).items() if names else ():
+            assigned = [at.topic for one in members for at in one.assignment.topic_partitions]
+            if members:
+                found[name] = {*map(self._environment.named, assigned)}
         return found
 
     def _members(self, names: Sequence[str]) -> dict[str, Sequence[MemberDescription]]:

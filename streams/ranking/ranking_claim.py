@@ -27,8 +27,9 @@ FIRST_SHARD = TopicPartition(SHARDS, 0)
 _POLL_EVERY_S = 0.5
 # So seldom a claim is repeated: two owners that do not know of each other would do nothing else.
 _AGAIN_AFTER_S = 5.0
-# Redis' index of feeds has no room for more.
-_MOST_TOKEN = 1 << 47
+# So far ahead of its own time a claim may be: a clock of the broker that was put back lowers no
+# token, and nobody can claim a shard beyond what Redis' index of feeds has room for (2**47).
+_MOST_AHEAD_MS = 10 * 365 * 86_400_000
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -48,7 +49,8 @@ def token_of(record: Record) -> int:
         above = _decode(record.value or b"").above
     except msgspec.MsgspecError:
         above = 0
-    return max(record.timestamp, above + 1 if above < _MOST_TOKEN else 0)
+    is_near = above <= record.timestamp + _MOST_AHEAD_MS
+    return max(record.timestamp, above + 1 if is_near else 0)
 
 
 class RankingClaim:

@@ -288,7 +288,7 @@ class Worker:
         return any(step.never_was(partition, post_id) for step in self.steps)
 
     def _is_second(self, stage: str) -> bool | None:
-        return self.status.others.are_first(stage, self.time.clock.now_ms())
+        return self.status.others.are_first(stage)
 
     def _join(self) -> None:
         """Join the group; beside others only once all is restored that needs no partitions."""

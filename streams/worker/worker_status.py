@@ -105,7 +105,7 @@ class WorkerStatus:
         if now < self._look_at:
             return
         self._look_at = now + _LOOK_EVERY_S
-        self.others.follow(self._worker.time.clock.now_ms())
+        self.others.follow()
         reason = self._current_reason()
         if reason != self._reason:
             if not reason or not self._reason or self._reason == "starting":
@@ -181,7 +181,7 @@ class WorkerStatus:
             worker.group.ready_reason(),
             worker.writer.trouble,
             # Before the steps: one that may not claim says no more than that it has not.
-            self.others.ready_reason(worker.time.clock.now_ms()),
+            self.others.ready_reason(),
             worker.settings.ready_reason(),
             worker.releases.ready_reason(),
             worker.poison.ready_reason(),

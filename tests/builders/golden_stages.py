@@ -200,9 +200,9 @@ class FilterFlow(ModelFlow):
         )
         at = self._ceiling or HideLimit(_NEVER, _NEVER)
         lowered = {
-            known[i]: (at.lowered, f"capped: {source} has {share:.0%} flagged")
-            for i, source, share in self._shares[one.partition].fold(judged)
-            if said.values[known[i]] >= at.hide_at
+            known[over.row]: (at.lowered, f"capped: {over.source} has {over.rate:.0%} flagged")
+            for over in self._shares[one.partition].fold(judged)
+            if over.is_spared and said.values[known[over.row]] >= at.hide_at
         }
         said.lower(lowered)
 

@@ -1,12 +1,13 @@
-"""Where a filter flags too much of a community it demotes instead, after a restart too."""
+"""Where a filter flags too much of a community it demotes instead, but of one account it hides."""
 
+import json
 import random
 from typing import Any
 
 import pytest
 
 from builders.engine import Engine
-from builders.engine_topics import Json, post_of
+from builders.engine_topics import Json, id_in, post_of
 from builders.waiting import until
 
 pytestmark = pytest.mark.stack
@@ -30,9 +31,26 @@ def posts(tag: str, community: str, count: int, spam_every: int) -> list[Json]:
             f"{tag}-{i}{'-spam' if i % spam_every == 3 else ''}",
             (SPAM if i % spam_every == 3 else PLAIN).format(drawn.choice(WORDS)),
             communities=[community],
+            author_id=f"author-{i % 31}",
         )
         for i in range(count)
     ]
+
+
+def test_spam_of_one_account_in_a_community_of_its_own_is_hidden(start_engine: Any) -> None:
+    engine: Engine = start_engine("spam+combiner")
+    engine.wait_applied(engine.set("gates", GATES))
+    ids = [id_in(0, f"spam-{i}") for i in range(400)]
+    engine.posts(
+        post_of(post_id, SPAM.format(f"{WORDS[i % 15]} {i}"), communities=["own"], author_id="bot")
+        for i, post_id in enumerate(ids)
+    )
+    decided = engine.wait_decided(ids)
+    assert {decided[post_id]["decision"] for post_id in ids} == {"hide"}
+    # `feedmill health` names the account.
+    until(lambda: any("author:bot" in one["capped_sources"] for one in engine.instances().values()))
+    found = json.loads(engine.feedmill("health --json").stdout)["findings"]
+    assert any("author:bot" in one["what"] for one in found)
 
 
 def test_a_community_over_the_cap_is_demoted_not_hidden(start_engine: Any) -> None:

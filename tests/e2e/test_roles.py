@@ -82,7 +82,7 @@ def test_a_ranker_ranks_by_logs_another_takes_over_and_the_combiner_moves_withou
     claims = len(engine.read_all("feed-shards"))
     engine.start("spam+combiner")
     second = engine.workers["spam+combiner"]
-    until(lambda: "runs the stage" in beat_of(engine, second).get("reason", ""))
+    until(lambda: " runs spam, combiner, too" in beat_of(engine, second).get("reason", ""))
     until(lambda: beat_of(engine, second)["shards"] == [])
     until(lambda: beat_of(engine, engine.workers[WORKER])["shards"] == [*range(64)])
     assert len(engine.read_all("feed-shards")) == claims

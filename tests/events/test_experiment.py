@@ -46,6 +46,7 @@ BAD: list[dict[str, Any]] = [
     arms(5000, 5000, share=0.5),
     arms(5000, 5000, name="b0"),
     arms(5000, 5000, name="b 1"),
+    arms(5000, 5000, name="v2.a"),
     arms(5000, 2500, 2500, weights={"quality": 1}),
     arms(5000, 5000, weights={}),
     arms(5000, 5000, weights={}, gates={"spam": {}}),

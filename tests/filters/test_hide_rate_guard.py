@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from builders.events import post, settings_of
 from feedmill.events.settings import Settings
 from feedmill.filters.hide_rate_guard import (
+    LEAST_AUTHORS,
     LEAST_POSTS,
     HideRates,
     OverLimit,
@@ -57,7 +58,7 @@ def judged(count: int, flagged: float, source: str = AWAY, first: int = 0) -> li
         ScoredPost(
             first + i,
             1000 * (first + i),
-            (source, "lang:en"),
+            (f"author:{i % 31}", source, "lang:en"),
             0.95 if flagged and i % every == 0 else 0.1,
         )
         for i in range(count)
@@ -77,10 +78,10 @@ def test_sources_are_communities_language_author_and_domains() -> None:
         author_id="page-7",
     )
     assert sources_of(of_all) == (
+        "author:page-7",
         "community:c",
         "community:d",
         "lang:en",
-        "author:page-7",
         "host:a.example",
         "host:b.co.uk",
     )
@@ -100,8 +101,8 @@ def test_one_source_over_the_cap_is_enough_and_the_others_stay_free() -> None:
     both = [
         p for pair in zip(judged(600, 0.02, HOME), judged(600, 0.12), strict=True) for p in pair
     ]
-    both = [replace(p, offset=i, sources=p.sources[:1]) for i, p in enumerate(both)]
-    assert {both[i].sources[0] for i in found(both, shares)} == {AWAY}
+    both = [replace(p, offset=i, sources=p.sources[:2]) for i, p in enumerate(both)]
+    assert {both[i].sources[1] for i in found(both, shares)} == {AWAY}
     assert shares.is_over(AWAY)
     assert not shares.is_over(HOME)
 
@@ -112,7 +113,10 @@ def test_it_says_the_same_when_begun_a_window_earlier() -> None:
         source, value = drawn.choice((HOME, AWAY)), drawn.random()
         posts.append(
             ScoredPost(
-                i, i * drawn.choice((200, 201)), (source,), value**3 if source == HOME else value
+                i,
+                i * drawn.choice((200, 201)),
+                (f"author:{drawn.randrange(40)}", source),
+                value**3 if source == HOME else value,
             )
         )
     posts = [replace(p, at_ms=200 * p.offset) for p in posts]
@@ -159,6 +163,37 @@ def test_rates_are_those_of_counting_the_window_anew() -> None:
             assert shares.rate(name) == flagged / max(len(values), 1)
 
 
+def test_an_author_over_the_limit_is_reported_and_spares_nothing() -> None:
+    shares = HideRates(0.9, 0.10)
+    mine = [
+        ScoredPost(i, 1000 * i, ("author:bot", "community:bots", "lang:xx", "host:bot.example"), 1)
+        for i in range(400)
+    ]
+    found = over(mine, shares)
+    assert [one.row for one in found] == [*range(LEAST_POSTS, 400)]
+    assert {one.source for one in found} == {"author:bot"}
+    assert not any(one.is_spared for one in found)
+    assert shares.is_over("author:bot")
+    assert not shares.is_over("community:bots")
+
+
+@pytest.mark.parametrize("authors", [LEAST_AUTHORS - 1, LEAST_AUTHORS])
+def test_a_community_is_spared_while_its_flagged_posts_are_of_twenty_authors(authors: int) -> None:
+    shares = HideRates(0.9, 0.10)
+    posts = [
+        ScoredPost(i, 1000 * i, (f"author:{i % authors}", AWAY), 0.95) for i in range(LEAST_POSTS)
+    ]
+    # Of many more authors are posts that are not flagged.
+    posts += [ScoredPost(200 + i, 200_000 + i, (f"author:{i}", AWAY), 0.1) for i in range(40, 99)]
+    last = ScoredPost(1_000, 300_000, ("author:0", AWAY), 0.95)
+    over(posts, shares)
+    assert [one.source for one in over([last], shares)] == ([AWAY] if authors == 20 else [])
+    # An hour later they are gone, and so are their authors.
+    late = [ScoredPost(2_000, 300_000 + WINDOW_MS, ("author:0", AWAY), 0.95)]
+    assert over(late, shares) == []
+    assert shares.rate(AWAY) == 1.0
+
+
 @pytest.mark.parametrize("most", [40, 700])
 def test_many_posts_at_once_are_folded_as_one_by_one(most: int) -> None:
     """Sources come over the limit and leave it; posts come in gaps of offsets and of time."""
@@ -170,7 +205,7 @@ def test_many_posts_at_once_are_folded_as_one_by_one(most: int) -> None:
         for _ in range(drawn.randrange(1, most)):
             offset += drawn.choice((1, 1, 1, 4))
             at_ms += drawn.choice((-5, 20, 900))
-            names = ["lang:en", f"author:{drawn.randrange(300)}"]
+            names = [f"author:{drawn.randrange(drawn.choice((15, 300)))}", "lang:en"]
             names += [f"community:{n}" for n in drawn.sample(range(12), drawn.choice((1, 2, 6)))]
             flagged = drawn.random() < (risky if "community:3" in names else 0.04)
             size = drawn.choice((300, 300, 300, 9_000))

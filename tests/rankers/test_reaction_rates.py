@@ -1,6 +1,8 @@
 """Probabilities of reactions: calibrated in the simulation, and believed of strangers with care."""
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from feedmill.events.engagement import Engagement
 from feedmill.features.counters import KIND_INDEX, LONG_DWELL_MS, Counters, update
 from feedmill.rankers.reaction_rates import (
+    BASES,
     RATES,
     believed,
     rate_steps,
@@ -36,6 +39,15 @@ def simulated_rates() -> dict[str, float]:
                 if event.kind != "dwell" or (event.dwell_ms or 0) >= LONG_DWELL_MS:
                     done[event.kind] += 1
     return {kind: done[kind] / done["impression"] for kind in RATES}
+
+
+def test_the_contract_says_once_what_a_missing_signal_counts_as() -> None:
+    """With the bases, so that anybody can compute a score."""
+    contract = (Path(__file__).parents[2] / "docs" / "contracts.md").read_text("utf-8")
+    assert contract.count("counts as 0") == 1
+    after = contract.partition("counts as 0")[2][:300]
+    found = [float(number) for number in re.findall(r"0\.\d+", after)]
+    assert [float(np.float32(number)) for number in found] == [*BASES.values()]
 
 
 def test_before_any_impression_the_values_are_the_rates_of_the_simulated_audience() -> None:

@@ -28,7 +28,7 @@ STATES = st.builds(
     *(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(-(2**63), 2**63 - 1)),
 )
 EDITED = st.builds(replace, STATES, edits=st.integers(1, 9), edited_ms=TIMES)
-FURTHER = st.lists(st.integers(1, 2**32 - 1), max_size=15).map(tuple)
+FURTHER = st.lists(st.integers(1, 2**32 - 1), min_size=1, max_size=15).map(tuple)
 OF_COMMUNITIES = st.builds(replace, STATES, community=st.integers(1, 2**32 - 1), further=FURTHER)
 # What happens to which of a few rows; None frees it.
 CHANGES = st.lists(

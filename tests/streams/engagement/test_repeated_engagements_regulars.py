@@ -80,9 +80,9 @@ def test_a_post_that_comes_after_an_engagement_has_its_communities_all_the_same(
     # What stands in `counters` says so after a restart, too.
     state = partition.state.find("late")
     assert state is not None
-    assert (state.community, state.further, state.author) == (FRESH, (PYTHON,), 7)
+    assert (state.communities, state.author) == ((FRESH, PYTHON), 7)
     # An edit changes nothing.
     partition.post("late", CATS)
     edited = partition.state.find("late")
     assert edited is not None
-    assert (edited.community, edited.further) == (FRESH, (PYTHON,))
+    assert edited.communities == (FRESH, PYTHON)

@@ -29,12 +29,20 @@ def score(posts: PostBatch, _: int = 0) -> BatchVerdicts:
     return BatchVerdicts(np.array([float(post.text) for post in posts.posts]), {})
 
 
-def records(values: list[float], first: int = 0, rest: str = "") -> list[StoredRecord]:
+def records(
+    values: list[float], first: int = 0, rest: str = "", *, authors: int = 31
+) -> list[StoredRecord]:
     """Posts of the community `x` of which the model says these values."""
     return [
         record(
             f"p{first + i}",
-            Post(f"p{first + i}", "a", NOW_MS, str(value) + rest, communities=("x",)),
+            Post(
+                f"p{first + i}",
+                f"a{(first + i) % authors}",
+                NOW_MS,
+                str(value) + rest,
+                communities=("x",),
+            ),
             offset=first + i,
             timestamp=NOW_MS + 1000 * (first + i),
         )
@@ -102,6 +110,17 @@ def test_an_alarm_comes_once_and_goes_once(caplog: pytest.LogCaptureFixture) -> 
         "spam flags 25 % of c",
         "spam no longer flags",
     ]
+
+
+def test_an_author_of_whom_too_much_is_flagged_is_named_and_hidden() -> None:
+    guard, metrics = made([])
+    for first in (0, 300):
+        said = lowered(guard, records([0.95] * 300, first, authors=1))
+        assert said.values.min() == 0.95
+        assert not said.reasons
+    assert guard.sources == {"author:a0"}
+    assert gauge(metrics, "feedmill_capped_sources") == 1
+    assert gauge(metrics, "feedmill_capped_total") == 0
 
 
 # Of long posts the window has those of the last 4 MiB.

@@ -14,6 +14,7 @@ from feedmill.streams.ranking import ranking_claim
 from feedmill.streams.ranking.ranking_claim import Claim, RankingClaim, token_of
 
 AT_MS = 1_700_000_000_000
+TEN_YEARS_MS = 10 * 365 * 24 * 3_600_000
 
 
 class Ranker:
@@ -148,6 +149,10 @@ def test_a_shard_of_which_redis_has_a_higher_token_is_claimed_again_and_no_other
         (b'{"instance": "one", "above": 1800000000000}', 1_800_000_000_001),
         # What Redis' index cannot hold, and what is no claim.
         (b'{"instance": "one", "above": 140737488355328}', AT_MS),
+        # Ten years on a claim is believed, and what would end the shard is not.
+        (b'{"instance": "one", "above": %d}' % (AT_MS + TEN_YEARS_MS), AT_MS + TEN_YEARS_MS + 1),
+        (b'{"instance": "one", "above": %d}' % (AT_MS + TEN_YEARS_MS + 1), AT_MS),
+        (b'{"instance": "one", "above": %d}' % (2**47 - 2), AT_MS),
         (b'{"instance": "one", "above": "1800000000000"}', AT_MS),
         (b"one", AT_MS),
         (None, AT_MS),

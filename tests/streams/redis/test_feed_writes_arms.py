@@ -1,5 +1,6 @@
 """Arms in a real Redis, as a combiner ranks them and a writer writes them."""
 
+import contextlib
 import json
 import random
 from typing import Any
@@ -11,6 +12,7 @@ from builders.own_redis import OwnRedis, RedisClient
 from builders.ranked_posts import HIDDEN, SHOWN, Posts
 from builders.redis_writer import KEYS, PREFIX, SteppedWriter, everything, feed_of
 from builders.waiting import in_background
+from feedmill.events.errors import BadSetting
 from feedmill.events.override import OverrideKey
 from feedmill.rankers.combiner import arm_list
 from feedmill.streams.redis.round_trip import FIRST_RETRY_S
@@ -243,6 +245,28 @@ def test_an_owner_whose_settings_were_made_anew_removes_the_arms_that_were_there
     assert [*arms_of(client)] == ([f"{then}.b"] if then else [])
     assert len(client.keys(f"{PREFIX}*:arm:*")) == (2 if then else 0)
     heir.close()
+
+
+def test_names_with_dots_never_share_a_list(client: RedisClient, engine: Engine) -> None:
+    """The end of `rank` and its arm `v2.b` would remove the list of `rank.v2` and its arm `b`."""
+    steps = (("rank", "v2.b", False), ("rank", "v2.b", True), ("rank.v2", "b", False))
+    for name, arm, stopped in steps:
+        arms = [{**ARMS[0], "share": 7500}, {**ARMS[2], "name": arm}]
+        with contextlib.suppress(BadSetting):
+            engine.set(f"experiments/{name}", {**ONE, "arms": arms, "stopped": stopped})
+        engine.write()
+    assert [*arms_of(client)] == ["rank.v2.b"]
+    assert arms_of(client)["rank.v2.b"]
+
+
+def test_of_a_feed_the_newest_ended_arms_are_remembered(engine: Engine) -> None:
+    """They are in every whole write of the feed."""
+    arms = [{**ARMS[0], "share": 7500}, ARMS[2]]
+    for n in range(150):
+        for stopped in (False, True):
+            engine.set(f"experiments/e{n}", {**ONE, "arms": arms, "stopped": stopped})
+    ended = engine.combiner.settings.ended["global"]
+    assert ended == tuple(f"e{n}.b" for n in range(50, 150))
 
 
 def test_arms_come_again_after_a_flush_and_what_somebody_removed_is_written_again(

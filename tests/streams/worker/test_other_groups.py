@@ -1,9 +1,11 @@
-"""Two consumer groups with a stage in common: a heartbeat names the other, Kafka proves it."""
+"""Two consumer groups with a stage in common: heartbeats name the other, and Kafka knows."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -11,66 +13,66 @@ from confluent_kafka import KafkaError, KafkaException
 from feedmill.events.instance import Instance
 from feedmill.streams.flow import judged_by
 from feedmill.streams.settings.environment import Environment
+from feedmill.streams.worker import other_groups
 from feedmill.streams.worker.other_groups import OtherGroups
 
 STAGES = {"spam", "quality"}
-BOTH = {"posts", "feed-shards"}
+POSTS, BOTH = {"posts"}, {"posts", "feed-shards"}
 JUDGED_BY = partial(judged_by, environment=Environment(topic_prefix=""))
 
 
-def beat(stage: str, group: str, instance: str = "i2") -> Instance:
-    return Instance(*(stage, instance, "host-2", 1, "test", -1, (), {}, True, 0, 0), group=group)
+def beat(stage: str, group: str) -> Instance:
+    return Instance(*(stage, "i2", "host-2", 1, "test", -1, (), {}, True, 0, 0), group=group)
 
 
 class Kafka:
-    """What the members of each group read; None: they wait for their partitions."""
+    """The groups that have members, what these read, and a clock."""
 
-    def __init__(self, **groups: set[str] | None) -> None:
-        self.groups = {name.replace("_", "-"): topics for name, topics in groups.items()}
-        self.asked: list[Collection[str]] = []
-        self.is_away = self.is_listed = False
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.groups: dict[str, set[str]] = {}
+        self.is_away, self.asked, self.now_s = False, 0, 100.0
+        monkeypatch.setattr(other_groups, "time", SimpleNamespace(monotonic=lambda: self.now_s))
 
-    def group_names(self) -> Future[list[str]]:
-        answer = Future[list[str]]()
-        answer.set_result([*self.groups] if self.is_listed else [])
-        return answer
-
-    def topics_read(self, groups: Collection[str]) -> Future[dict[str, set[str]]]:
-        self.asked.append(groups)
+    def topics_read(self, is_wanted: Callable[[str], bool]) -> Future[dict[str, set[str]]]:
+        self.asked += 1
         answer = Future[dict[str, set[str]]]()
         if self.is_away:
             answer.set_exception(KafkaException(KafkaError(KafkaError._TRANSPORT)))
         else:
-            found = {group: self.groups.get(group, set()) for group in groups}
-            answer.set_result({group: t for group, t in found.items() if t is not None})
+            answer.set_result({one: read for one, read in self.groups.items() if is_wanted(one)})
         return answer
 
+    def of(self, group: str, stages: Collection[str] = STAGES) -> OtherGroups:
+        offsets: Any = self
+        made = OtherGroups(group, stages, JUDGED_BY, offsets)
+        assert made.are_first("combiner") is None
+        made.follow()
+        return made
 
-def groups_of(kafka: Kafka, group: str, stages: Collection[str] = STAGES) -> OtherGroups:
-    return OtherGroups(group, stages, JUDGED_BY, kafka)
+    def wait(self, groups: OtherGroups, seconds: float) -> None:
+        self.now_s += seconds
+        groups.follow()
 
 
-def hear(groups: OtherGroups, *beats: Instance, at_ms: int = 1000) -> None:
-    """Hear heartbeats; Kafka is asked and answers."""
-    for one in beats:
-        groups.heartbeat(one, at_ms)
-    groups.follow(at_ms)
-    groups.follow(at_ms)
+@pytest.fixture
+def kafka(monkeypatch: pytest.MonkeyPatch) -> Kafka:
+    return Kafka(monkeypatch)
 
 
-def test_of_two_groups_with_one_stage_the_later_name_is_not_ready() -> None:
-    kafka = Kafka(worker=BOTH, worker_spam={"posts"})
-    first, second = groups_of(kafka, "worker"), groups_of(kafka, "worker-spam", {"spam"})
-    hear(first, beat("spam", "worker-spam"))
-    hear(second, *(beat(stage, "worker", "i1") for stage in ("spam", "quality")))
-    assert first.ready_reason(1000) == ""
-    assert second.ready_reason(1000) == (
-        "the group `worker` runs the stage spam, too (instance i1 on host-2), and both write its"
-        " results: stop the workers of one group, `worker` or `worker-spam`"
+def test_of_two_groups_with_one_stage_the_later_name_is_not_ready(kafka: Kafka) -> None:
+    kafka.groups = {"worker": BOTH, "worker-spam": POSTS}
+    first, second = kafka.of("worker"), kafka.of("worker-spam", {"spam"})
+    assert first.ready_reason() == ""
+    assert second.ready_reason() == (
+        "the group `worker` runs spam, too, and both write the results: stop the workers of one"
+        " group, `worker` or `worker-spam`; `feedmill groups describe` lists them"
     )
-    # Once the other one is silent for as long as a dead one is.
-    assert second.ready_reason(16_000) != ""
-    assert second.ready_reason(16_001) == ""
+    # Its members left.
+    del kafka.groups["worker"]
+    kafka.wait(second, 4.9)
+    assert second.ready_reason() != ""
+    kafka.wait(second, 0.2)
+    assert second.ready_reason() == ""
 
 
 @pytest.mark.parametrize(
@@ -82,116 +84,103 @@ def test_of_two_groups_with_one_stage_the_later_name_is_not_ready() -> None:
         ("combiner", "signals.novelty"),
         ("spam", "signals.novelty"),
         # Names that workers could have, of groups without members.
-        ("combiner", "worker-nsfw"),
+        ("combiner", "worker"),
         ("spam", "worker-nsfw-quality"),
-        # A group that runs, and does not judge by that stage, or does not rank.
+        # Groups that run, and do not judge by that stage, or do not rank.
         ("spam", "worker-nsfw"),
         ("combiner", "worker-quality"),
         ("spam", "worker-spam-spam"),
     ],
 )
 def test_a_heartbeat_that_lies_stops_nothing(
-    stage: str, group: str, caplog: pytest.LogCaptureFixture
+    kafka: Kafka, stage: str, group: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kafka = Kafka(worker_quality={"posts"}, worker_spam_spam=BOTH)
-    kafka.groups["signals.novelty"] = kafka.groups["!"] = kafka.groups[""] = BOTH
-    if (stage, group) == ("spam", "worker-nsfw"):
-        kafka.groups["worker-nsfw"] = BOTH
-    groups = groups_of(kafka, "worker-spam", {"spam", "combiner"})
-    hear(groups, beat(stage, group))
-    assert groups.ready_reason(1000) == ""
-    assert groups.are_first("combiner", 1000) is False
+    for name in ("!", "", "signals.novelty", "worker-nsfw", "worker-spam-spam"):
+        kafka.groups[name] = BOTH if name != "worker-nsfw" else POSTS
+    kafka.groups["worker-quality"] = POSTS
+    groups = kafka.of("worker-spam", {"spam", "combiner"})
+    groups.heartbeat(beat(stage, group), 1000)
+    kafka.wait(groups, 1)
+    assert groups.ready_reason() == ""
+    assert groups.are_first("combiner") is False
     assert not caplog.records
 
 
-def test_until_kafka_has_said_whether_it_is_true_nobody_knows() -> None:
+def test_a_heartbeat_has_kafka_asked_at_most_once_a_second(kafka: Kafka) -> None:
+    groups = kafka.of("worker-spam", {"spam", "combiner"})
+    kafka.wait(groups, 1_000)
+    assert kafka.asked == 1
+    for _ in range(20):
+        groups.heartbeat(beat("combiner", "worker"), 1000)
+        kafka.wait(groups, 0.1)
+    assert 2 <= kafka.asked <= 3
+    kafka.groups["worker"] = BOTH
+    groups.heartbeat(beat("combiner", "worker"), 1000)
+    assert groups.are_first("combiner") is False
+    kafka.wait(groups, 1)
+    assert groups.are_first("combiner") is True
+    for one in (beat("nsfw", "worker"), beat("combiner", "worker-spam"), beat("combiner", "!")):
+        asked = kafka.asked
+        groups.heartbeat(one, 1000)
+        kafka.wait(groups, 1)
+        assert kafka.asked == asked
+
+
+def test_until_kafka_has_answered_nobody_knows(kafka: Kafka) -> None:
     """Who ranks goes on, and who does not rank yet does not begin."""
-    kafka = Kafka(worker=None)
-    groups = groups_of(kafka, "worker-spam", {"spam", "combiner"})
-    hear(groups, beat("combiner", "worker"))
-    assert groups.are_first("combiner", 1000) is None
-    assert groups.ready_reason(1000) == ""
-    kafka.groups["worker"], kafka.is_away = BOTH, True
-    hear(groups)
-    assert groups.are_first("combiner", 1000) is None
-    kafka.is_away = False
-    hear(groups)
-    hear(groups)
-    assert groups.are_first("combiner", 1000) is True
-    asked = len(kafka.asked)
-    hear(groups)
-    assert len(kafka.asked) == asked, "once it is known Kafka is asked at the next heartbeat"
-    # The members left; who wrote that heartbeat did not know, or lied.
-    kafka.groups["worker"] = set()
-    hear(groups, beat("combiner", "worker"), at_ms=6_000)
-    assert groups.are_first("combiner", 6_000) is False
-    # What was known of a group that was silent for long is forgotten.
-    groups.heartbeat(beat("combiner", "worker"), 30_000)
-    assert groups.are_first("combiner", 30_000) is None
-
-
-def test_who_starts_learns_from_kafka_which_groups_there_are_before_it_ranks() -> None:
-    kafka = Kafka(worker={"feed-shards"}, worker_quality={"posts"}, worker_nsfw=set())
-    kafka.is_listed = True
-    groups = groups_of(kafka, "worker-spam", {"spam", "combiner"})
-    assert groups.are_first("combiner", 1000) is None
-    hear(groups)
-    assert kafka.asked == [["worker", "worker-nsfw", "worker-quality"]]
-    assert groups.are_first("combiner", 1000) is True
-    assert groups.ready_reason(1000).startswith(
-        "the group `worker` runs the stage combiner, too, and both write its results"
-    )
-    assert groups.are_first("combiner", 16_001) is False
-
-
-def test_the_same_group_other_stages_and_other_programs_are_no_matter(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    groups = groups_of(Kafka(worker_quality=BOTH), "worker-spam", {"spam"})
-    for stage, group in (("spam", "worker-spam"), ("quality", "worker-quality"), ("spam", "")):
-        hear(groups, beat(stage, group))
-    assert groups.ready_reason(1000) == ""
-    assert not caplog.records
+    kafka.is_away = True
+    groups = kafka.of("worker-spam", {"spam", "combiner"})
+    assert groups.are_first("combiner") is None
+    assert groups.ready_reason() == ""
+    kafka.is_away, kafka.groups = False, {"worker": set()}
+    kafka.wait(groups, 1)
+    # Its members wait for their partitions.
+    assert groups.are_first("combiner") is True
+    kafka.is_away = True
+    kafka.wait(groups, 5)
+    assert groups.are_first("combiner") is True
 
 
 @pytest.mark.parametrize(
     ("mine", "stages", "other", "theirs", "refused"),
     [
         # A ranker, a judge or both beside a group of a part.
-        ("worker-spam", ("spam", "combiner"), "worker", ("combiner",), "combiner"),
-        ("worker-spam", ("spam", "combiner"), "worker", ("spam", "quality"), "spam"),
-        ("worker-spam", ("spam",), "worker", ("spam", "quality", "combiner"), "spam"),
-        ("worker-spam", ("spam",), "worker", ("combiner",), None),
+        ("worker-spam", ("spam", "combiner"), "worker", {"feed-shards"}, "combiner"),
+        ("worker-spam", ("spam", "combiner"), "worker", POSTS, "spam"),
+        ("worker-spam", ("spam",), "worker", BOTH, "spam"),
+        ("worker-spam", ("spam",), "worker", {"feed-shards"}, None),
         # Groups of other parts, one with the combiner or both.
-        ("worker-spam", ("spam", "combiner"), "worker-quality", ("quality",), None),
-        (
-            "worker-spam",
-            ("spam", "combiner"),
-            "worker-quality",
-            ("quality", "combiner"),
-            "combiner",
-        ),
+        ("worker-spam", ("spam", "combiner"), "worker-quality", POSTS, None),
+        ("worker-spam", ("spam", "combiner"), "worker-quality", BOTH, "combiner"),
         # One group: a judge beside rankers and whole workers.
-        ("worker", ("spam", "quality"), "worker", ("spam", "quality", "combiner"), None),
-        ("worker", ("combiner",), "worker", ("spam", "quality", "combiner"), None),
+        ("worker", ("spam", "quality"), "worker", BOTH, None),
+        ("worker", ("combiner",), "worker", BOTH, None),
     ],
 )
 def test_one_group_runs_a_stage_and_one_ranks(
-    mine: str, stages: tuple[str, ...], other: str, theirs: tuple[str, ...], refused: str | None
+    kafka: Kafka,
+    mine: str,
+    stages: tuple[str, ...],
+    other: str,
+    theirs: set[str],
+    refused: str | None,
 ) -> None:
-    topics = {"feed-shards" if stage == "combiner" else "posts" for stage in theirs}
-    groups = groups_of(Kafka(**{other.replace("-", "_"): topics}), mine, stages)
-    hear(groups, *(beat(stage, other, "i1") for stage in theirs))
-    reason = groups.ready_reason(1000)
-    assert reason == "" if refused is None else f"`{other}` runs the stage {refused}," in reason
-    both_rank = other != mine and "combiner" in stages and "combiner" in theirs
-    assert groups.are_first("combiner", 1000) == (both_rank and other < mine)
+    kafka.groups = {other: theirs}
+    groups = kafka.of(mine, stages)
+    reason = groups.ready_reason()
+    assert reason == "" if refused is None else f"`{other}` runs {refused}," in reason
+    both_rank = other != mine and "combiner" in stages and "feed-shards" in theirs
+    assert groups.are_first("combiner") == (both_rank and other < mine)
 
 
-def test_both_log_it_when_the_other_one_comes(caplog: pytest.LogCaptureFixture) -> None:
-    groups = groups_of(Kafka(worker_spam={"posts"}), "worker")
+def test_both_log_it_when_the_other_one_comes(
+    kafka: Kafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    groups = kafka.of("worker")
     with caplog.at_level(logging.ERROR):
-        for at_ms in (20_000, 25_000, 30_000, 60_000):
-            hear(groups, beat("spam", "worker-spam"), at_ms=at_ms)
+        for others in ({"worker-spam": POSTS}, {"worker-spam": POSTS}, {}, {"worker-spam": POSTS}):
+            kafka.groups = others
+            groups.heartbeat(beat("spam", "worker-spam"), 1000)
+            kafka.wait(groups, 1)
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
-    assert "the group `worker-spam` runs the stage spam, too" in caplog.text
+    assert "the group `worker-spam` runs spam, too" in caplog.text
