@@ -61,6 +61,7 @@ def attacks(*, is_long: bool) -> Iterator[Attack]:
     yield Attack(name, [tombstones], while_stopped=True, bar_s=math.inf)
     yield Attack("garbage of 900 kB as engagements", [partial(_garbage, 10_000 // share)])
     yield Attack("refused settings", [partial(_refused_settings, 5_000 // share)])
+    yield Attack("forged heartbeats", [partial(_heartbeats, 20_000 // share)])
     yield Attack("overrides of authors", [partial(_author_overrides, 20_000 // share)])
     shown, deleted = (partial(send, 6_500 // share) for send in (_communities, _deleted))
     yield Attack("invented communities, shown", [shown])
@@ -108,6 +109,21 @@ def _refused_settings(number: int, engine: FaultEngine, _: Random) -> int:
     refused = json.dumps({"value": {"qualty": 1.0}, "by": "somebody"}).encode()
     keys = (f"weights/community:c{n}" for n in range(number))
     return _send(engine, "config", ((key, refused) for key in keys), partition=0)
+
+
+def _heartbeats(number: int, engine: FaultEngine, _: Random) -> int:
+    """Of groups that workers could be in, each of an instance of its own that leaves."""
+    groups = ("!", *(engine.topic(name) for name in ("", "worker", "worker-spam", "signals.x")))
+    usual = {"host": "h" * 1_000, "pid": 1, "build": "", "config_offset": 10**9, "refused": []}
+    usual |= {"models": {}, "ready": True, "lag": 0, "leaving": [2**31, -1, *range(64)]}
+
+    def heartbeats() -> Iterator[tuple[str, bytes]]:
+        for n in range(number):
+            stage, own = ("combiner", "spam")[n % 2], {"group": groups[n % 5], "at_ms": now_ms()}
+            own |= {"stage": stage, "instance": f"liar-{n}"}
+            yield f"{stage}/liar-{n}", json.dumps(usual | own).encode()
+
+    return _send(engine, "instances", heartbeats(), partition=0)
 
 
 def _author_overrides(number: int, engine: FaultEngine, _: Random) -> int:
