@@ -11,7 +11,7 @@ import pytest
 from builders.events import NOW_MS, override, post, settings_of, signal
 from builders.fake_log import KeptWriter
 from builders.ranking_step import NAMES, started, turn, turn_until_idle
-from feedmill.events.instance import Instance
+from feedmill.events.instance import Instance, PartitionLag
 from feedmill.events.override import OverrideKey
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.post import Post
@@ -343,7 +343,8 @@ def test_feeds_are_renewed_some_seconds_after_they_were_written(
     assert renewed(5.1) == feeds
     for name in (*NAMES.all, "combiner"):
         beat = Instance(name, "", "h", 1, "b", -1, (), {}, ready=True, lag=0, at_ms=NOW_MS)
-        step.heartbeat(beat, NOW_MS)
+        read = tuple(PartitionLag(t, p, 0) for t in ("posts", "engagements") for p in range(4))
+        step.heartbeat(msgspec.structs.replace(beat, group="worker", partitions=read), NOW_MS)
     step._tick_at = 0.0
     step.background(KeptWriter(), 0.01)
     assert renewed(5.2) == feeds
