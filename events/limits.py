@@ -13,6 +13,7 @@ from feedmill.events.errors import BadEvent
 
 MAX_ID_BYTES = 256
 MAX_TEXT_CHARACTERS = 20_000
+MAX_NAME_CHARACTERS = 256
 MAX_SETTING_BYTES = 256 * 1024
 MAX_SAFE_INTEGER = 2**53 - 1
 # 2005-01-01, UTC: no product is older, and seconds taken for milliseconds are from 1970.
@@ -68,6 +69,8 @@ Revision = Annotated[
 Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARACTERS)]
 Sha256 = Annotated[str, Meta(pattern=SHA256_PATTERN)]
 ShortText = Annotated[str, Meta(max_length=4096)]
+# Of a model and its version: a worker keeps each pair that signals name.
+ShortName = Annotated[str, Meta(max_length=MAX_NAME_CHARACTERS)]
 
 
 is_id = re.compile(ID_PATTERN).match

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.gates import GatePolicy
-from feedmill.events.limits import EventId, Offset, Revision, ShortText, TimeMs
+from feedmill.events.limits import EventId, Offset, Revision, ShortName, ShortText, TimeMs
 
 Role = Literal["gate", "objective", "cost"]
 
@@ -54,8 +54,8 @@ class ModelVerdict(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a filter says about a post without the rules of operators; fields as in `Signal`."""
 
     value: float | None
-    model: ShortText
-    version: ShortText
+    model: ShortName
+    version: ShortName
     error: ShortText | None = None
     reason: ShortText | None = None
 
@@ -91,8 +91,8 @@ class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
     post_id: EventId
     post_offset: Offset
     value: float | None
-    model: ShortText
-    version: ShortText
+    model: ShortName
+    version: ShortName
     at_ms: TimeMs
     error: ShortText | None = None
     reason: ShortText | None = None

@@ -33,7 +33,13 @@ from feedmill.experiments.parts import (
 from feedmill.experiments.upkeep import drop_forgotten, drop_old, merge
 from feedmill.operations.experiment_dose import overlaps
 from feedmill.operations.exposure_letters import ExposureLetters
-from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.batches import (
+    Record,
+    RecordBatch,
+    TopicPartition,
+    columns_of,
+    record_bytes,
+)
 from feedmill.streams.kafka.client import kafka_errors
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
@@ -48,7 +54,8 @@ QUALITY = "signals.quality"
 # Of these a record that is gone before it was read is a gap; quality has a value for each post.
 WHOLE_LOGS = ("exposures", "engagements")
 _MOST_RECORDS = 20_000
-_WAITING = 5_000
+# Exposures of so many bytes that wait to be decoded are a part, too.
+_PART_BYTES = 64 * 1024 * 1024
 _WAIT_S = 0.2
 _OVERLAP_EVERY_S = 600.0
 
@@ -64,7 +71,7 @@ class ExportOptions:
     follow
         Whether to go on for ever, else to where the topics end now.
     part_s, part_rows
-        A part is written after so many seconds, or with so many rows.
+        A part is written after so many seconds, or with so many rows, or 64 MiB of exposures.
     keep_days
         For so many days engagements are kept, then sums of them.
     """
@@ -122,9 +129,10 @@ class _Exporter:
         self._lost: list[LostRecords] = []
         # Decoded only when the settings are read that they may be about.
         self._exposures: list[RecordBatch] = []
+        self._exposures_bytes = 0
         self._partitions: dict[str, int] = {}
         self._topic_ids: dict[str, str] = {}
-        self._events = LogConsumer(connection, "experiments", waiting=_WAITING)
+        self._events = LogConsumer(connection, "experiments")
         self._config = _Settings(connection, self._offsets)
         self._letters = ExposureLetters(connection)
         self._measured_at = -_OVERLAP_EVERY_S
@@ -139,6 +147,7 @@ class _Exporter:
             ends = not self._options.follow and self._events.all_restored()
             waiting = sum(len(batch.records) for batch in self._exposures)
             is_full = len(self._rows) + waiting >= self._options.part_rows
+            is_full = is_full or self._exposures_bytes >= _PART_BYTES
             if ends or is_full or time.monotonic() >= due:
                 self._write()
                 due = time.monotonic() + self._options.part_s
@@ -202,6 +211,8 @@ class _Exporter:
         count = self._partitions[topic]
         if topic == "exposures":
             self._exposures.append(batch)
+            columns = columns_of(batch.records)
+            self._exposures_bytes += record_bytes(columns.keys, columns.values)
         elif topic == "engagements":
             # A bad one has its dead letter from the stage of engagement.
             for record, event in validate_batch(batch, count, decode_engagement).events:
@@ -253,7 +264,7 @@ class _Exporter:
 
     def _decode_exposures(self) -> list[RejectedRecord]:
         """Keep the rows of what waits; return what is none."""
-        batches, self._exposures = self._exposures, []
+        batches, self._exposures, self._exposures_bytes = self._exposures, [], 0
         experiments, rejected = self._config.settings.experiments, []
         for batch in batches:
             found = validate_batch(batch, self._partitions["exposures"], decode_exposure)

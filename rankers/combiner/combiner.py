@@ -139,6 +139,7 @@ class Combiner:
             self._live.make_all()
             self._passes.note_groups(self._ranked_group)
         self._is_restoring = is_restoring
+        self.view.deleted_unseen = {} if is_restoring else None
 
     # --- following what was read ----------------------------------------------------------
 
@@ -225,6 +226,11 @@ class Combiner:
     def _follow_some(self, now_ms: int, most: int = _RESTORED_ROWS) -> None:
         """Bring decisions, scores, rankings and what is to be written up to date with the view."""
         view = self.view
+        if view.deleted_unseen:
+            # Of those that came while nobody ranked, Kafka may have kept the deletion alone.
+            ends_ms = {i: at + self._kept_ms for i, at in view.deleted_unseen.items()}
+            self._pending.remove(np.empty(0, np.int32), ends_ms, now_ms)
+            view.deleted_unseen = {}
         if not self._is_restoring:
             most = min(most, _COSTLY_ROWS if self._live.is_costly else _FOLLOWED_ROWS)
         rows, masks = view.changed.take(most)

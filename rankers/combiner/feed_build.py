@@ -110,7 +110,7 @@ class FeedBuild:
             rows = made.shown_rows(slice(start, start + _COUNTED_ROWS))
             made.count(rows.tolist(), post.group[rows].tolist(), self._now_ms)
             yield
-        for name in (yield from made.places.give()):
+        for name in (yield from made.places.give(made.matcher.shards)):
             if made.takes(name) and name not in made.feeds:
                 made.put(made.new(name))
         yield
@@ -127,7 +127,7 @@ class FeedBuild:
             yield
         for count, number in enumerate(np.flatnonzero(is_shown).tolist(), 1):
             for pattern in FEED_PATTERNS:
-                names = made.matcher.on_demand_of(pattern, number, groups)
+                names = made.matcher.on_demand_of(pattern, groups[number])
                 found.setdefault(pattern, set()).update(names)
             if count % _ASKED_GROUPS == 0:
                 yield

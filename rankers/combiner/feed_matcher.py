@@ -53,6 +53,7 @@ class FeedMatcher:
         specs = {"global": _spec(settings, "global"), **declared}
         self.shards = shards
         self.named: Mapping[str, FeedSpec] = _of(shards, specs)
+        self._of_all_shards = specs
         self._index = _FeedIndex(self.named)
         self._patterns = {pattern: _spec(settings, pattern) for pattern in FEED_PATTERNS}
         self._by_group: dict[int, tuple[str, ...]] = {}
@@ -103,8 +104,8 @@ class FeedMatcher:
             self._by_group.pop(number, None)
 
     def is_on_demand(self, feed: str) -> bool:
-        """Whether a feed exists only while a post is shown in it."""
-        return feed not in self.named
+        """Whether a feed, of any shard, exists only while a post is shown in it."""
+        return feed not in self._of_all_shards
 
     def places(self) -> dict[str, int]:
         """By pattern, how many feeds it makes at most in a shard."""
@@ -114,10 +115,15 @@ class FeedMatcher:
         """The window of all feeds that a pattern makes."""
         return int(self._patterns[pattern].window_hours * HOUR_MS)
 
-    def on_demand_of(self, pattern: str, number: int, groups: Any) -> tuple[str, ...]:
-        """The feeds on demand of a pattern that take posts of a group."""
-        names = self.feeds_of(number, groups)
-        return tuple(n for n in names if n not in self.named and pattern_of(n) == pattern)
+    def on_demand_of(self, pattern: str, group: PostGroup) -> tuple[str, ...]:
+        """The feeds on demand of a pattern, of any shard, that take posts of a group."""
+        if group.is_reply and not self._patterns[pattern].include_replies:
+            return ()
+        langs = () if group.lang is None else (group.lang,)
+        values = {"community:*": group.communities, "lang:*": langs}[pattern]
+        # One text for the many groups that have it.
+        names = (sys.intern(pattern.replace("*", value)) for value in values)
+        return tuple(filter(self.is_on_demand, names))
 
     def _match(self, group: PostGroup) -> Iterator[str]:
         while self.prepare():
@@ -126,16 +132,9 @@ class FeedMatcher:
             spec = self.named.get(name)  # None since its shard was lost
             if spec is not None and _accepts(name, spec, group):
                 yield name
-        communities = (f"community:{name}" for name in group.communities)
-        langs = () if group.lang is None else (f"lang:{group.lang}",)
-        for pattern, names in zip(FEED_PATTERNS, (communities, langs), strict=True):
-            if self._patterns[pattern].include_replies or not group.is_reply:
-                # One text for the many groups that have it.
-                yield from (
-                    sys.intern(name)
-                    for name in names
-                    if shard_of(name) in self.shards and name not in self.named
-                )
+        for pattern in FEED_PATTERNS:
+            names = self.on_demand_of(pattern, group)
+            yield from (name for name in names if shard_of(name) in self.shards)
 
 
 def _of(shards: AbstractSet[int], specs: Mapping[str, FeedSpec]) -> Mapping[str, FeedSpec]:

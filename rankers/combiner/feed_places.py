@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any, Final
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.feeds import pattern_of
-from feedmill.events.partition import shard_of
+from feedmill.events.partition import ALL_SHARDS, shard_of
 from feedmill.tables.extendible_hash import HASH_BITS, ExtendibleHash
 from feedmill.tables.mapped_column import MappedColumn, in_chunks
 
@@ -21,8 +22,8 @@ Feeds = npt.NDArray[Any]
 
 # Authors are counted until so much of the limit would do: not on and off at every post.
 _PLENTY: Final = 0.9
-# An author with posts in more feeds of the pattern counts in none of them.
-MOST_FEEDS_OF_AUTHOR = 16
+# What an author shares out among feeds: it has every divisor up to 16.
+SHARED_BY_AUTHOR = 720_720
 _HASH = (1 << HASH_BITS) - 1
 _PAIRS_AT_ONCE = 1 << 17
 # A level is above all that the hash of a name says within it.
@@ -90,15 +91,15 @@ class FeedPlaces:
         placed = self._placed.get(pattern_of(feed) or "")
         return placed is None or feed in placed
 
-    def give(self) -> Generator[None, None, set[str]]:
-        """Give places anew where authors came or went; all feeds that have one by that.
+    def give(self, shards: AbstractSet[int]) -> Generator[None, None, set[str]]:
+        """Give places anew where authors came or went; all feeds of shards that have one by that.
 
         Yields every few milliseconds.  Meanwhile nothing is forgotten.
         """
         given: set[str] = set()
         for pattern, authors in self.counts.items():
             if authors.has_moved:
-                self._placed[pattern] = yield from authors.placed(self._limits[pattern])
+                self._placed[pattern] = yield from authors.placed(self._limits[pattern], shards)
             given |= self._placed[pattern]
         return given
 
@@ -129,8 +130,8 @@ class FeedAuthors:
     Attributes
     ----------
     feeds_of
-        As given: the feeds of the pattern, on demand, that take posts of a group, in the order of
-        the bits of `count`; for a group number always the same until `forget`.
+        As given: the feeds of the pattern, on demand, of all shards, that take posts of a group,
+        in the order of the bits of `count`; for a group number always the same until `forget`.
     has_moved
         Whether some feed got or lost an author since `placed` was called.
     waiting, fullest
@@ -204,42 +205,47 @@ class FeedAuthors:
                     self._names[feed] = ""
                     self._spare_feeds.append(feed)
 
-    def placed(self, limit: int) -> Generator[None, None, set[str]]:
-        """Find the feeds with a shown post that have places, at most `limit` in each shard.
+    def placed(
+        self, limit: int, shards: AbstractSet[int] = ALL_SHARDS
+    ) -> Generator[None, None, set[str]]:
+        """Find the feeds of shards, with a shown post, that have places, `limit` in each at most.
 
-        Those of higher levels go first: the level is how many binary digits the number of authors
-        has, without those who count in no feed.  Yields every few milliseconds, some 20 a million
-        pairs in all; what is counted meanwhile is for the next call, and nothing is forgotten.
+        Those of higher levels go first: the level is how many binary digits the sum has of what
+        authors share out, each the same to all feeds of any shard that show a post of theirs.
+        Yields every few milliseconds, some 20 a million pairs in all; what is counted meanwhile is
+        for the next call, and nothing is forgotten.
         """
         self.has_moved = False
         size = len(self._names)
-        posts, counts = np.zeros(size, np.int64), np.zeros(size, np.int64)
+        has_posts, sums = np.zeros(size, bool), np.zeros(size)
         for start in range(0, self._pair_bound, _PAIRS_AT_ONCE):
             part = slice(start, min(start + _PAIRS_AT_ONCE, self._pair_bound))
             feeds, authors = self._feed.values[part], self._author.values[part]
             is_used = (self._posts.values[part] > 0) & (feeds < size)
-            is_counted = is_used & (self._feeds_of_author.values[authors] <= MOST_FEEDS_OF_AUTHOR)
-            posts += np.bincount(feeds[is_used], minlength=size)
-            counts += np.bincount(feeds[is_counted], minlength=size)
+            feeds, authors = feeds[is_used], authors[is_used]
+            has_posts[feeds] = True
+            shares = SHARED_BY_AUTHOR // self._feeds_of_author.values[authors]
+            sums += np.bincount(feeds, shares, size)
             yield
-        contenders, placed, fullest = np.flatnonzero(posts), set[str](), 0
-        shards = self._shard.values[contenders]
-        in_order = contenders[np.argsort(shards, kind="stable")]
-        ends = np.cumsum(np.bincount(shards)).tolist()
+        has_posts &= np.isin(self._shard.values[:size], [*shards])
+        contenders, placed, fullest = np.flatnonzero(has_posts), set[str](), 0
+        of_each = self._shard.values[contenders]
+        in_order = contenders[np.argsort(of_each, kind="stable")]
+        ends = np.cumsum(np.bincount(of_each)).tolist()
         for start, end in pairwise((0, *ends)):
             of_shard: Feeds = in_order[start:end]
             if len(of_shard) > limit:
-                of_shard = yield from self._first(of_shard, counts[of_shard], limit)
+                of_shard = yield from self._first(of_shard, sums[of_shard], limit)
             placed.update([self._names[feed] for feed in of_shard.tolist()])
             fullest = max(fullest, len(of_shard))
         self.waiting, self.fullest = len(contenders) - len(placed), fullest
         return placed
 
     def _first(
-        self, feeds: Feeds, counts: npt.NDArray[np.int64], limit: int
+        self, feeds: Feeds, sums: npt.NDArray[np.float64], limit: int
     ) -> Generator[None, None, Feeds]:
         """Those of these feeds of a shard, so many, whose claims are first; refuse the others."""
-        levels = np.frexp(counts.astype(np.float64))[1].astype(np.uint64)
+        levels = np.frexp(sums)[1].astype(np.uint64)
         key = (np.uint64(_HIGHEST_LEVEL) - levels) << _LEVEL_SHIFT
         key |= self._order.values[feeds]
         by_claim = np.argpartition(key, limit)

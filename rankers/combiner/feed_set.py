@@ -188,7 +188,7 @@ class FeedSet:
     def begin_count(self, pattern: str) -> None:
         """Count the authors of a pattern's feeds from here on; all rows are to be counted."""
         feeds_of, values = self.matcher.on_demand_of, self.view.groups.values
-        self.places.counts[pattern] = FeedAuthors(lambda group: feeds_of(pattern, group, values))
+        self.places.counts[pattern] = FeedAuthors(lambda group: feeds_of(pattern, values[group]))
 
     def shown_rows(self, part: slice) -> Rows:
         """The rows of a part of all rows whose posts are shown in feeds on demand, if they belong.
@@ -215,9 +215,10 @@ class FeedSet:
 
     def _shown(self, row: int, names: Sequence[str]) -> int:
         """In which of these feeds a post is shown, a bit each."""
-        shown = 0
+        shown, gates = 0, self.settings.gates
         for place, name in enumerate(names):
-            scores = self.policies.scores(self.settings, name)
+            # Weights show and hide no post.
+            scores = self.policies.scores(self.settings, name if name in gates else "")
             shown |= (scores.score.values.item(row) > -np.inf) << place
         return shown
 
@@ -236,9 +237,14 @@ def arm_scores(policies: PolicyCache, running: FeedExperiment) -> dict[str, Feed
 
 
 def own_policies(settings: Settings, matcher: FeedMatcher) -> list[str]:
-    """The feeds on demand with weights or gates of their own, and "" for the others."""
+    """The feeds on demand with weights or gates of their own, and "" for the others.
+
+    Those with gates are of all shards: authors are counted in them.
+    """
     own = {*settings.weights, *settings.gates}
-    return ["", *(n for n in own if pattern_of(n) is not None and matcher.may_have(n))]
+    gated = settings.gates.keys() - settings.feeds.keys()
+    named = (name for name in own if pattern_of(name) is not None)
+    return ["", *(name for name in named if name in gated or matcher.may_have(name))]
 
 
 def _kind(feed: str) -> tuple[str | None, int]:

@@ -114,8 +114,8 @@ class LiveFeeds:
         if lost := live.matcher.shards - shards:
             self._lost += live.lose(lost)
             self._short &= self.feeds.keys()
-            # Authors are counted again, in feeds of these shards alone.
-            live.places.uncounted.update(live.places.counts)
+            for authors in live.places.counts.values():
+                authors.has_moved = True  # has places given to feeds of these shards alone
         self._dropping = chain(self._dropping, self._free_lost())
 
     def apply(self, settings: Settings) -> None:
@@ -289,7 +289,7 @@ class LiveFeeds:
     def _give_places(self) -> Iterator[None]:
         """Drop feeds that lost their places, and have those made that got one."""
         places = self._set.places
-        given = yield from places.give()
+        given = yield from places.give(self._set.matcher.shards)
         self._drop_displaced()
         places.end_counts(self.feeds)
         self._got_place = set(filter(self._set.matcher.may_have, given - self.feeds.keys()))

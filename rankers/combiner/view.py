@@ -84,6 +84,8 @@ class PostView:
         self.deciding = POST_CHANGED | sum(self.bits[name] for name in names.gates)
         self.changed = ChangedRows(self.deciding)
         self.written: dict[str, int] = {}
+        # In a restore, by id: when posts were deleted that it never had.
+        self.deleted_unseen: dict[str, int] | None = None
         self._freed: set[int] = set()
         self._old: Rows = np.empty(0, np.int32)  # found and not returned by `expired`
         self._searched = 0  # rows among which it has looked, 0 once it has among all
@@ -216,6 +218,8 @@ class PostView:
 
     def _delete(self, post_id: str, offset: int, timestamp_ms: int) -> None:
         row = self.ids.find(post_id)
+        if row is None and self.deleted_unseen is not None:
+            self.deleted_unseen[post_id] = timestamp_ms
         if row is None or self.post.offset[row] >= offset:
             return
         waiting = self.early.take(row)
@@ -303,7 +307,7 @@ class PostView:
     @property
     def has_changes(self) -> bool:
         """Whether some row changed and was not taken yet, or is still to be found."""
-        return bool(self.changed) or self.overridden.is_searching
+        return bool(self.changed or self.deleted_unseen) or self.overridden.is_searching
 
     def free(self, rows: Rows | Sequence[int]) -> None:
         """Forget these posts; their rows are used again only after `recycle`."""

@@ -154,8 +154,8 @@ class BatchHeaders:
     ) -> Sequence[BatchHeader]:
         """Have a consumer go on behind the batch that it complains of, and others like it.
 
-        Returns their headers.  None: the header is not known yet.  The consumer complains again,
-        every 100 ms.
+        Returns their headers.  None: the header is not known yet.  The consumer complains again, as
+        soon as its complaints were taken.
         """
         headers = self._find(source, message.offset())
         if headers:
@@ -187,9 +187,9 @@ class BatchHeaders:
         return found
 
     def _ask(self, source: TopicPartition, offset: int) -> None:
-        found: Sequence[BatchHeader] = ()
+        found: list[list[BatchHeader]] = []
         try:
-            found = refused_at_first(self._fetch(source, offset))
+            found = refused_rows(self._fetch(source, offset))
         except (KafkaError, OSError) as error:
             self._health.report(
                 f"cannot read the header of the batch at offset {offset} of"
@@ -199,8 +199,9 @@ class BatchHeaders:
         with self._lock:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            if found:
-                self._known[source, offset] = found
+            # The client complains of the first batch at the offset that it asked for.
+            for at, row in zip([offset, *(row[0].first for row in found[1:])], found, strict=False):
+                self._known[source, at] = row
             self._asked.discard((source, offset))
 
     def _fetch(self, source: TopicPartition, offset: int) -> bytes:
@@ -245,23 +246,29 @@ class BatchHeaders:
                 gone.close()
 
 
-def refused_at_first(batches: bytes) -> Sequence[BatchHeader]:
-    """Return the header of the first batch, and of those behind it that librdkafka refuses, too.
+def refused_rows(batches: bytes) -> list[list[BatchHeader]]:
+    """Return the headers of the first batch and of those that librdkafka refuses, too.
 
-    The last one may be cut; whether it is refused is not known then.
+    Those that follow each other are one row.  The last one may be cut; whether it is refused is not
+    known then.
     """
-    found: list[BatchHeader] = []
-    at = 0
+    found: list[list[BatchHeader]] = []
+    at, follows = 0, False
     while at + _HEADER.size <= len(batches):
         first, length, _, version, _, attributes, span, _, at_ms, *_, records = _HEADER.unpack_from(
             batches, at
         )
         codec, end = attributes & 7, at + _BEFORE_LENGTH + length
         payload = memoryview(batches)[at + _HEADER.size : end]
-        is_next = codec == ZSTD and end <= len(batches) and not is_bounded(codec, payload)
-        if version != 2 or (found and not is_next):
+        if version != 2:
             break
-        header = BatchHeader(first, first + span, records, _CODECS[codec], length, at_ms)
-        found.append(header)
-        at = end
+        is_refused = not found or (
+            codec == ZSTD and end <= len(batches) and not is_bounded(codec, payload)
+        )
+        if is_refused:
+            if not follows:
+                found.append([])
+            header = BatchHeader(first, first + span, records, _CODECS[codec], length, at_ms)
+            found[-1].append(header)
+        at, follows = end, is_refused
     return found

@@ -174,7 +174,9 @@ def _consumer_settings(waiting: int, fetch_bytes: int) -> dict[str, Setting]:
         "receive.message.max.bytes": MAX_INFLATED_BYTES,
         # The default of a second would hold a full queue's partition back for that long.
         "fetch.queue.backoff.ms": GATHER_MS,
-        "fetch.error.backoff.ms": 100,
+        # Else, behind each batch that is refused, a fetch of the other partitions goes first, and
+        # lasts `fetch.wait.max.ms` where they have nothing.
+        "fetch.error.backoff.ms": 0,
         "fetch.wait.max.ms": FETCH_WAIT_MS,
     }
 

@@ -22,6 +22,9 @@ from feedmill.streams.settings.environment import Environment
 _SLICE, _FIRST_SLICE = 64, 16
 # A fetch brings few records, and each cycle costs: who catches up waits so long for more.
 _GATHER_S = 0.02
+# A batch that is passed ends a fetch.  There may be hundreds, with records between: who met one,
+# and puts no backlog in order, goes on for so long while the next fetch comes within so much.
+_PASSING_S, _NEXT_S = 0.08, 0.01
 
 
 @dataclass
@@ -41,6 +44,8 @@ class Fetched:
         Errors of partitions; `source` is None where one is about the client.
     headers
         By partition and offset, of the records that have some; None where nobody asked for them.
+    has_passed
+        Whether batches were passed.
     """
 
     records: dict[TopicPartition, FetchedRecords] = field(default_factory=dict)
@@ -48,6 +53,7 @@ class Fetched:
     create_times: set[TopicPartition] = field(default_factory=set)
     errors: list[tuple[TopicPartition | None, KafkaError]] = field(default_factory=list)
     headers: dict[TopicPartition, dict[int, Headers]] | None = None
+    has_passed: bool = False
 
 
 NOTHING = Fetched()
@@ -94,6 +100,11 @@ def fetch(
         if taken >= most.records or size >= most.size:
             break
         alike = (most.size - size) * taken // max(size, 1)
+        if fetched.has_passed:
+            if gathers or time.monotonic() > end + _PASSING_S:
+                break
+            messages = consumer.consume(1, _NEXT_S)
+            continue
         left_s = max(0.0, end - time.monotonic()) if gathers else 0.0
         messages = consumer.consume(min(most.records - taken, _SLICE, max(alike, 1)), left_s)
     return fetched
@@ -165,7 +176,10 @@ def _pass_batch(
     """Go on behind a batch that cannot be inflated, if it is known where it ends."""
     name = headers.environment.named(cast(str, message.topic()))
     source = TopicPartition(name, cast(int, message.partition()))
+    if source in fetched.records and message.offset() <= fetched.records[source].offsets[-1]:
+        return  # a complaint of before the client went on
     for header in headers.pass_batches(consumer, source, message):
+        fetched.has_passed = True
         into = fetched.records.setdefault(source, FetchedRecords())
         into.offsets.append(header.last)
         into.timestamps.append(header.at_ms)

@@ -67,7 +67,8 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
         TopicSpec("counters", "P", _view(WINDOW_MS, min_lag_ms=HOUR_MS)),
         # What it is compared with is kept as long.
         TopicSpec("features", "P", _log(WINDOW_MS, segment_ms=6 * HOUR_MS)),
-        TopicSpec("overrides", 1, _compacted()),
+        # A ranker that is paused for as long misses no withdrawal.
+        TopicSpec("overrides", 1, _compacted() | {"delete.retention.ms": str(31 * DAY_MS)}),
         TopicSpec("labels", "P", _log(365 * DAY_MS, segment_ms=7 * DAY_MS)),
         # Stages apply all records from the first one on, so none may ever be removed.
         TopicSpec("config", 1, _log(-1, segment_ms=7 * DAY_MS)),

@@ -20,6 +20,7 @@ from yarl import URL
 from feedmill.events.decode import decode_post, encode
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.instance import Instance
+from feedmill.events.limits import MAX_NAME_CHARACTERS
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, check_signal, has_unit_range
@@ -337,12 +338,17 @@ def signal_app(
     Raises
     ------
     UsageError
-        The signal is not declared, or a variable is wrong.
+        The signal is not declared, model or version is too long, or a variable is wrong.
     """
     environment = read_environment() if environment is None else environment
     if name not in environment.signals.all:
         raise UsageError(
             f"the signal `{name}` is not declared; declare it to this process and to every worker:"
             f" FEEDMILL_SIGNALS={name}:objective, or {name}:gate"
+        )
+    if (longest := max(len(model), len(version))) > MAX_NAME_CHARACTERS:
+        raise UsageError(
+            f"the signal `{name}`: expected a model and a version of at most {MAX_NAME_CHARACTERS}"
+            f" characters, got {longest}; the combiner would refuse its signals: give shorter ones"
         )
     return SignalApp(name, model, version, environment, **settings)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from feedmill.streams.kafka.batch_headers import PassedBatch
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.poison.judging_process import (
     BEGUN,
@@ -82,7 +83,10 @@ class JudgingChild:
         CannotTryError
             It cannot be said.
         """
-        request = JudgingRequest(tuple((one.key, one.value) for one in records), singly=singly)
+        # What stands for a batch that was passed has no text, and is no plain bytes.
+        values = (None if isinstance(one.value, PassedBatch) else one.value for one in records)
+        keys = (one.key for one in records)
+        request = JudgingRequest(tuple(zip(keys, values, strict=True)), singly=singly)
         for _ in range(_MOST_KILLS):
             kills = _kills_for_memory()
             child = self._started()

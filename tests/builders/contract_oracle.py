@@ -47,8 +47,7 @@ def shard_of(name: str) -> int:
 class Oracle:
     """What follows from the records so far, by the contract."""
 
-    def __init__(self, most_feeds: int = 16) -> None:
-        self.most_feeds = most_feeds  # of an author, beyond which it counts for none
+    def __init__(self) -> None:
         self.posts: dict[str, dict[str, Any]] = {}
         # By post and signal everything accepted, oldest first.
         self.signals: dict[tuple[str, str], list[Signal]] = {}
@@ -328,8 +327,8 @@ class Oracle:
     def _claim(self, feed: str, authors: dict[str, set[str]]) -> tuple[int, bytes]:
         """What feeds of a pattern are ordered by where places are short."""
         of_author = Counter(author for each in authors.values() for author in each)
-        counted = [author for author in authors[feed] if of_author[author] <= self.most_feeds]
-        return -len(counted).bit_length(), blake2b(feed.encode(), digest_size=8).digest()
+        shared = sum(720_720 // of_author[author] for author in authors[feed])
+        return -shared.bit_length(), blake2b(feed.encode(), digest_size=8).digest()
 
     def _is_shown(self, post_id: str, feed: str, now_ms: int) -> bool:
         decision, _, _ = self.decide(post_id, feed, now_ms)

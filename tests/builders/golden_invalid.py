@@ -97,7 +97,7 @@ CHANGES: Mapping[str, tuple[Json, tuple[Json, ...]]] = {
             {"value": "0.5"},
             {"post_offset": -1},
             {"model": 1},
-            {"version": "v" * 4097},
+            {"version": "v" * 257},
             {"overruled": {"value": 2, "model": "m", "version": "v"}},
             {"overruled": {"value": None, "model": "m", "version": "v"}},
         ),

@@ -2,9 +2,11 @@
 
 import itertools
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from builders.events import NOW_MS, post, settings_of, signal
+from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.post import Deletion
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner
@@ -16,8 +18,8 @@ HIDDEN, SHOWN = 0.95, 0.1
 class Posts:
     """A combiner with posts, and the feeds that its changes make."""
 
-    def __init__(self) -> None:
-        self.combiner = Combiner(NAMES)
+    def __init__(self, shards: AbstractSet[int] = ALL_SHARDS) -> None:
+        self.combiner = Combiner(NAMES, shards=shards)
         self.feeds: dict[str, dict[str, float]] = {}
         self.offsets: dict[str, int] = {}
 

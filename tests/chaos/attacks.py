@@ -3,7 +3,7 @@
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -12,14 +12,20 @@ from typing import Any
 from confluent_kafka import KafkaError, Message, Producer
 
 from builders.bombs import MIB, RefusedBatch, bomb, send_batch
-from builders.engine_topics import post_of
+from builders.engine_topics import id_in, post_of
 from builders.fault_engine import FaultEngine
 from builders.hostile_texts import hostile_texts
+from builders.shards import communities
 from builders.waiting import now_ms
+from feedmill.events.partition import shard_of
 
 # Of one post, by the contract.
 COMMUNITIES_OF_A_POST = 16
 LARGE_BYTES = 900_000
+PAIRS = 300
+# What each shard has, and the community that ordinary authors begin meanwhile.
+PLACES = 32
+NEW_COMMUNITY = "one"
 BOMBED_TOPICS = ("posts", "engagements", "overrides", "config", "signals.misinformation")
 # By codec, how many bytes a batch inflates to, in MiB.
 BOMBS = (("zstd", 130), ("gzip", 130), ("snappy", 20), ("lz4", 230), ("zstd", 1024), ("gzip", 1024))
@@ -33,7 +39,8 @@ class Attack:
     """What a producer sends, in rounds; each returns how many records.
 
     `while_stopped` is sent while no worker runs; ordinary posts behind it are ranked within
-    `bar_s`.  `kills` says whether the worker is killed afterwards.
+    `bar_s`.  `kills` says whether the worker is killed afterwards, and `killed_bar_s` how soon
+    posts are ranked then.  `is_short`: the short form has it, too, whatever is drawn.
     """
 
     name: str
@@ -41,6 +48,8 @@ class Attack:
     while_stopped: bool = False
     bar_s: float = 10.0
     kills: bool = True
+    killed_bar_s: float = 30.0
+    is_short: bool = False
 
 
 def attacks(*, is_long: bool) -> Iterator[Attack]:
@@ -63,6 +72,11 @@ def attacks(*, is_long: bool) -> Iterator[Attack]:
     yield Attack("refused settings", [partial(_refused_settings, 5_000 // share)])
     yield Attack("forged heartbeats", [partial(_heartbeats, 20_000 // share)])
     yield Attack("overrides of authors", [partial(_author_overrides, 20_000 // share)])
+    name = f"{PAIRS} pairs of a large batch and a good post on one partition"
+    yield Attack(name, [_pairs], killed_bar_s=15.0, is_short=True)
+    full = [partial(_in_full_shards, range(32)), partial(_in_full_shards, range(32, 256))]
+    name = "32 and 256 accounts in 16 communities each, of the shard of another"
+    yield Attack(name, full, kills=False, is_short=True)
     shown, deleted = (partial(send, 6_500 // share) for send in (_communities, _deleted))
     yield Attack("invented communities, shown", [shown])
     yield Attack("invented communities, then deleted", [deleted])
@@ -87,6 +101,29 @@ def _bombs(codec: str, inflated_mib: int, engine: FaultEngine, _: Random) -> int
             send_batch(engine.kafka, engine.topic(topic), 0, batch)
             taken += 1
     return taken
+
+
+def _pairs(engine: FaultEngine, _: Random) -> int:
+    batch, topic, producer = bomb("zstd", 130 * MIB), engine.topic("posts"), engine.producer_of()
+    for n in range(PAIRS):
+        send_batch(engine.kafka, topic, 0, batch)
+        post_id = id_in(0, f"pair-{n}", engine.partitions)
+        producer.produce(topic, _post(post_id, f"author-{n}", f"Notes on pair {n}"), post_id)
+        assert producer.flush(30) == 0
+    return 2 * PAIRS
+
+
+def _in_full_shards(accounts: Iterable[int], engine: FaultEngine, _: Random) -> int:
+    """Take the places of the shard of `NEW_COMMUNITY`, by a post of each of these accounts."""
+    names = communities("ground", PLACES, shard_of(f"community:{NEW_COMMUNITY}"))
+    ids = [f"ground-{n}" for n in accounts]
+    posts = (
+        (post_id, _post(post_id, post_id, f"Notes on subject {n}", communities=names[n % 2 :: 2]))
+        for n, post_id in enumerate(ids)
+    )
+    count = _send(engine, "posts", posts)
+    engine.wait_decided(ids, 60)
+    return count
 
 
 def _large_keys(number: int, engine: FaultEngine, drawn: Random) -> int:

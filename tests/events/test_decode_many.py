@@ -91,7 +91,9 @@ def test_keys_are_those_of_the_events() -> None:
 
 
 def test_signals_are_those_that_are_decoded_one_by_one() -> None:
-    records = signals({}, {"value": 0}, {"value": 1.0, "revision": 7, "reason": None}, {"mood": []})
+    longest = {"model": "m" * 256, "version": "é" * 256}
+    records = signals({}, {"value": 0}, {"value": 1.0, "revision": 7, "reason": None}, longest)
+    records += signals({"mood": []})
     expected = [decode_signal("spam", NAMES, key, value or b"") for key, value in records]
     assert many_signals(records) == expected
     wide = signals({"value": -2.5}, {"value": 1e30})
@@ -109,6 +111,8 @@ def test_signals_are_those_that_are_decoded_one_by_one() -> None:
         {"post_id": "p 1"},
         {"post_offset": -1},
         {"error": "{"},
+        {"model": "m" * 257},
+        {"version": "v" * 257},
         {"overruled": {"value": 0.1, "model": "m", "version": "v"}},
     ],
 )

@@ -41,6 +41,19 @@ def test_a_backlog_becomes_parts(
     assert max(counts) < 200
 
 
+def test_large_exposures_become_parts_by_their_bytes(
+    stack: StackAddress, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment_export, "_PART_BYTES", 3_000_000, raising=False)
+    log = KafkaLog.created(stack.kafka, prefix, partitions=1)
+    log.produce("exposures", [(b"u", b'{"user_id": "%s"}' % (b"u" * 900_000))] * 30)
+    parts: list[Part] = []
+    export(log.environment, ExportOptions(tmp_path / "out", part_s=3600.0), parts.append)
+    counts = [part.rejected_count for part in parts]
+    assert sum(counts) == 30
+    assert max(counts) <= 8
+
+
 def letters(log: KafkaLog) -> list[Position]:
     found = []
     for message in log.read("dead-letters"):

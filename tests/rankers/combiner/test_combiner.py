@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from builders.events import HOUR_MS, NOW_MS, post, settings_of, signal
+from feedmill.events.partition import ALL_SHARDS, shard_of
 from feedmill.events.post import Deletion
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, FeedChange
@@ -249,3 +250,30 @@ def test_of_many_posts_that_come_those_that_wait_for_a_verdict_are_written_when_
     assert not bench.combiner.has_changes
     assert bench.combiner.hold_back(False)
     assert bench.fields()["r"]["decision"] == "hold"
+
+
+def test_a_start_removes_posts_of_which_kafka_kept_the_deletion_alone() -> None:
+    combiner = Combiner(NAMES, shards=frozenset())
+    combiner.is_restoring = True
+    for n in range(20):
+        deletion = Deletion(f"gone{n}", deleted=True)
+        combiner.view.update_post(deletion, 2 * n, NOW_MS - HOUR_MS)
+    combiner.view.update_post(Deletion("again", deleted=True), 50, NOW_MS - HOUR_MS)
+    combiner.view.update_post(post("again"), 51, NOW_MS)
+    combiner.view.update_post(Deletion("old", deleted=True), 52, NOW_MS - 169 * HOUR_MS)
+    assert not combiner.follow(NOW_MS)
+    combiner.is_restoring = False
+    # Of its shards alone, once it has some.
+    combiner.own(ALL_SHARDS - {shard_of("gone3")})
+    changes = combiner.cycle(NOW_MS).signals
+    removed = {one.post_id for one in changes if not one.fields}
+    others = {f"gone{n}" for n in range(20)}
+    assert removed == {one for one in others if shard_of(one) != shard_of("gone3")}
+    combiner.own(ALL_SHARDS)
+    removed = {one.post_id for one in combiner.cycle(NOW_MS).signals if not one.fields}
+    assert removed == {one for one in others if shard_of(one) == shard_of("gone3")}
+
+    # Who is there saw what was posted: what never was takes nothing.
+    combiner.view.update_post(Deletion("never-was", deleted=True), 60, NOW_MS)
+    assert not combiner.view.has_changes
+    assert not combiner.cycle(NOW_MS).signals

@@ -9,13 +9,8 @@ import pytest
 
 from builders.mapped import mapped_bytes
 from builders.shards import communities
-from feedmill.events.partition import SHARDS, shard_of
-from feedmill.rankers.combiner.feed_places import (
-    MOST_FEEDS_OF_AUTHOR,
-    FeedAuthors,
-    FeedPlaces,
-    claim_order,
-)
+from feedmill.events.partition import ALL_SHARDS, SHARDS, shard_of
+from feedmill.rankers.combiner.feed_places import FeedAuthors, FeedPlaces, claim_order
 
 ROWS, AUTHORS, GROUPS = 300, 40, 60
 
@@ -47,8 +42,8 @@ class Counted:
         most = Counter(author for authors in of_feeds.values() for author in authors)
 
         def claim(name: str) -> tuple[int, int]:
-            counted = [a for a in of_feeds[name] if most[a] <= MOST_FEEDS_OF_AUTHOR]
-            return -len(counted).bit_length(), claim_order(name)
+            shared = sum(720_720 // most[author] for author in of_feeds[name])
+            return -shared.bit_length(), claim_order(name)
 
         by_shard: dict[int, list[str]] = {}
         for name in sorted(of_feeds, key=claim):
@@ -157,15 +152,15 @@ def test_counting_ends_where_places_are_plenty() -> None:
     places.counts["community:*"] = counted.authors
     for n in range(12):
         counted.count(n, n, n, 1)
-    assert len(result_of(places.give())) == 10
+    assert len(result_of(places.give(ALL_SHARDS))) == 10
     assert places.waiting == {"community:*": 2}
     for n in range(3):
         counted.count(n, n, n, 0)
-    given = result_of(places.give())
+    given = result_of(places.give(ALL_SHARDS))
     places.end_counts(given)
     assert places.are_short("community:x")  # nine of ten are not plenty
     counted.count(3, 3, 3, 0)
-    given = result_of(places.give())
+    given = result_of(places.give(ALL_SHARDS))
     places.end_counts(given - {names[5]})
     assert places.are_short("community:x")  # one is not made yet
     places.end_counts(given)

@@ -1,7 +1,15 @@
 """`FeedSet`: feeds on demand come and go with posts; those of most authors have the places."""
 
+from random import Random
+
+import pytest
+
 from builders.ranked_posts import HIDDEN, Posts
 from builders.shards import communities, places
+from feedmill.events.partition import ALL_SHARDS, shard_of
+from feedmill.rankers.combiner.feed_places import claim_order
+
+COMMUNITIES_OF_A_POST = 16
 
 
 def made_feeds(posts: Posts) -> set[str]:
@@ -70,12 +78,12 @@ def test_a_feed_at_the_border_stays_while_authors_come_and_go() -> None:
     posts.set("feeds/community:*", places(2))
     names = communities("c", 4)
     for i in range(4):
-        for n in range(5):
+        for n in range(4):
             posts.add(f"p{i}.{n}", communities=(names[i],))
     placed = made_feeds(posts)
     assert len(placed) == 2
     for n in range(60):
-        # Between four and seven authors are one level.
+        # Between three and five authors are one level.
         community = n % 4
         posts.add(f"q{n}", communities=(names[community],))
         assert made_feeds(posts) == placed
@@ -83,3 +91,82 @@ def test_a_feed_at_the_border_stays_while_authors_come_and_go() -> None:
         posts.delete(f"p{community}.0")
         assert made_feeds(posts) == placed
         posts.add(f"p{community}.0", communities=(names[community],))
+
+
+@pytest.mark.parametrize("accounts", [32, 256])
+def test_a_community_of_twelve_authors_stands_under_accounts_in_sixteen_communities_each(
+    accounts: int,
+) -> None:
+    posts, found = Posts(), communities("c", 2000)
+    menders = found[0]
+    posts.set("feeds/community:*", {"max_feeds": 2048})
+
+    def order(name: str) -> int:
+        return claim_order(f"community:{name}")
+
+    # As many as the shard has places, and each goes first within a level.
+    invented = [name for name in found if order(name) < order(menders)][:32]
+    assert len(invented) == 32
+    for n in range(12):
+        posts.add(f"mend{n}", communities=(menders,))
+    for n in range(accounts):
+        first = n % 2 * COMMUNITIES_OF_A_POST
+        posts.add(f"bot{n}", communities=invented[first : first + COMMUNITIES_OF_A_POST])
+    assert len(posts.settle()[f"community:{menders}"]) == 12
+    assert len(made_feeds(posts)) == 32
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_ranker_makes_the_feeds_that_two_make(seed: int) -> None:
+    random = Random(seed)
+    mine = frozenset(random.sample(range(64), 32))
+    rankers = one, two, three = Posts(), Posts(mine), Posts(ALL_SHARDS - mine)
+    names = [name for shard in range(64) for name in communities("c", 3, shard)]
+    groups = [random.sample(names, COMMUNITIES_OF_A_POST) for _ in range(90)]
+    for posts in rankers:
+        posts.set("feeds/community:*", places(2))
+        posts.set(f"weights/community:{names[0]}", {"quality": 1, "engagement": 2})
+        for n, of_post in enumerate(groups):
+            author = f"author{n % 30 if n % 3 else n}"
+            posts.add(f"p{n}", author_id=author, communities=of_post)
+    made = made_feeds(one)
+    assert made == made_feeds(two) | made_feeds(three)
+    assert {shard_of(feed) for feed in made_feeds(two)} == mine
+    waiting = [posts.combiner.places.waiting["community:*"] for posts in rankers]
+    assert waiting[0] == waiting[1] + waiting[2] > 0
+
+    # Also once one has half of the other's shards.
+    moved = frozenset(random.sample(sorted(ALL_SHARDS - mine), 16))
+    three.combiner.own(ALL_SHARDS - mine - moved)
+    three.settle()
+    left = three.combiner.places.waiting["community:*"]
+    two.combiner.own(mine | moved)
+    two.settle()
+    assert waiting[0] == two.combiner.places.waiting["community:*"] + left
+    assert left < waiting[2]
+    for posts in rankers:
+        for n in range(0, 90, 4):
+            posts.delete(f"p{n}")
+        posts.settle()
+    made = set(one.combiner.feeds)
+    assert made == set(two.combiner.feeds + three.combiner.feeds)
+
+
+def test_authors_are_counted_where_gates_of_another_shard_show_their_posts() -> None:
+    ours = sorted(communities("c", 2), key=lambda name: claim_order(f"community:{name}"))
+    others = communities("c", 9, shard=7)
+    for shards in (ALL_SHARDS, frozenset({0})):
+        posts = Posts(shards)
+        posts.set("feeds/community:*", places(1))
+        for name in others:
+            posts.set(f"gates/community:{name}", {"spam": {"enabled": False}})
+        for n, name in enumerate(ours):
+            posts.add(f"p{n}", author_id=f"author{n}", communities=(name,))
+        posts.add("flagged", author_id="author0", spam=HIDDEN, communities=(ours[0], *others))
+        # Its name is first, but its author posts in nine more.
+        posts.settle()
+        assert f"community:{ours[1]}" in posts.combiner.feeds
+        assert f"community:{ours[0]}" not in posts.combiner.feeds
+        posts.delete("flagged")
+        posts.settle()
+        assert f"community:{ours[0]}" in posts.combiner.feeds

@@ -8,7 +8,7 @@ from builders.bombs import Sent, bomb, keep_codecs, send_batch
 from builders.kafka_log import KafkaLog, until
 from feedmill.deploy.local import StackAddress
 from feedmill.events.decode import decode_post
-from feedmill.streams.kafka.batch_headers import PassedBatch, refused_at_first
+from feedmill.streams.kafka.batch_headers import BatchHeaders, PassedBatch, refused_rows
 from feedmill.streams.kafka.batches import FetchedRecord, Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.dead_letters import letter_of
@@ -51,22 +51,22 @@ def read(log: LogConsumer, *, until_live: bool = False) -> list[Record]:
 
 def test_the_first_batch_is_passed_with_those_behind_it_that_are_too_large() -> None:
     small = bomb("zstd", 3_000, record_bytes=1_000)
-    (alone,) = refused_at_first(small + small + LARGE)
+    ((alone,), _) = refused_rows(small + small + LARGE)
     assert (alone.first, alone.last, alone.records, alone.codec) == (0, 2, 3, "zstd")
     assert alone.compressed_bytes == len(small) - 12
-    assert len(refused_at_first(LARGE * 3 + small + LARGE)) == 3
+    assert [*map(len, refused_rows(LARGE * 3 + small + LARGE))] == [3, 1]
     # The client inflates it, whatever its size.
-    assert len(refused_at_first(LARGE + bomb("gzip", 20_000_000))) == 1
+    assert [*map(len, refused_rows(LARGE + bomb("gzip", 20_000_000)))] == [1]
 
 
 def test_of_a_batch_that_is_cut_the_header_is_enough() -> None:
-    assert [one.last for one in refused_at_first(LARGE[:80])] == [39]
-    assert len(refused_at_first(LARGE + LARGE[:-1])) == 1
-    assert refused_at_first(LARGE[:60]) == []
+    assert [one.last for one in refused_rows(LARGE[:80])[0]] == [39]
+    assert [*map(len, refused_rows(LARGE + LARGE[:-1]))] == [1]
+    assert refused_rows(LARGE[:60]) == []
 
 
 def test_a_passed_batch_is_one_bad_record_with_a_letter_of_its_range() -> None:
-    (header,) = refused_at_first(LARGE)
+    ((header,),) = refused_rows(LARGE)
     value = PassedBatch(header._replace(first=10, last=49))
     record = FetchedRecord(49, header.at_ms, None, value)
     (rejected,) = validate_batch(RecordBatch(POSTS, [record]), 1, decode_post).rejected
@@ -100,6 +100,33 @@ def test_a_log_is_restored_past_such_batches_also_at_its_end(kafka: KafkaLog) ->
     assert [record.key for record in records] == [None, None, b"b", None, None, b"c"]
     assert connection.headers.take_passed() == {"posts": 9}
     log.close()
+    connection.close()
+
+
+def test_batches_between_good_records_are_known_by_one_answer(
+    kafka: KafkaLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"p{i}" for i in range(20)]
+    for name in names:
+        send(kafka, LARGE)
+        write(kafka, name)
+    asked: list[int] = []
+    fetch = BatchHeaders._fetch
+
+    def fetch_once(headers: BatchHeaders, source: TopicPartition, offset: int) -> bytes:
+        asked.append(offset)
+        return fetch(headers, source, offset)
+
+    monkeypatch.setattr(BatchHeaders, "_fetch", fetch_once)
+    connection = Connection(kafka.environment)
+    for _ in range(2):
+        log = LogConsumer(connection, "posts")
+        log.add({POSTS: BEGINNING})
+        records = read(log, until_live=True)
+        assert [r.key for r in records if r.key] == [name.encode() for name in names]
+        assert len(records) == 40
+        log.close()
+    assert asked == [0]
     connection.close()
 
 

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedmill.streams.kafka.batch_headers import BatchHeaders
+from feedmill.streams.kafka.batch_headers import BatchHeader, BatchHeaders
 from feedmill.streams.kafka.batches import (
     RECORD_BYTES,
     FetchedRecord,
@@ -29,11 +29,15 @@ class Client:
 
     def __init__(self, messages: list[Message], at_once: int = 1_000) -> None:
         self._messages, self._at_once = messages, at_once
+        self.sought: list[int] = []
 
     def consume(self, most: int, _: float) -> list[Message]:
         count = min(most, self._at_once)
         taken, self._messages = self._messages[:count], self._messages[count:]
         return taken
+
+    def seek(self, place: Any) -> None:
+        self.sought.append(place.offset)
 
 
 def record(
@@ -142,3 +146,19 @@ def test_of_large_records_few_come_at_once() -> None:
     assert 50 <= len(taken) < 70
     small_first = [record("posts", 0, n) for n in range(5)] + large
     assert len(fetched(small_first).records[TopicPartition("posts", 0)]) < 80
+
+
+def test_a_batch_is_passed_once_however_often_its_client_complains() -> None:
+    headers = BatchHeaders(ENVIRONMENT, ClientHealth())
+    source = TopicPartition("a", 0)
+    for first, last in ((10, 12), (14, 14)):
+        headers._known[source, first] = [BatchHeader(first, last, 1, "zstd", 9, 7)]
+    complaints = [failure(KafkaError._BAD_COMPRESSION, "a", 0, at) for at in (10, 10, 10)]
+    more = [record("a", 0, 13), failure(KafkaError._BAD_COMPRESSION, "a", 0, 14)]
+    client: Any = Client([record("a", 0, 9), *complaints, *more])
+    found = fetch(client, headers, Most(100, 1 << 20), wait_s=0)
+    # What comes behind a batch that was passed is of the same fetch.
+    assert found.records[source].offsets == [9, 12, 13, 14]
+    assert client.sought == [13, 15]
+    assert headers.take_passed() == {"a": 2}
+    headers.close()

@@ -29,6 +29,8 @@ def test_what_is_kept_outlives_those_who_need_it() -> None:
     for name in ("config", "models", "audit"):
         settings = TABLE[name].settings
         assert (settings["retention.ms"], settings["retention.bytes"]) == ("-1", "-1")
+    # An empty value is a withdrawal, which a ranker that was paused still has to read.
+    assert int(TABLE["overrides"].settings["delete.retention.ms"]) == 31 * DAY_MS
     remembered = {"counters": 0, "posts": max(REBUILD_MS, source_window.WINDOW_MS)}
     for name, least in remembered.items():
         lag_ms = int(TABLE[name].settings["min.compaction.lag.ms"])

@@ -30,6 +30,12 @@ def test_an_undeclared_signal_is_refused() -> None:
         signal_app("charm", model="m", version="1", environment=ENVIRONMENT)
 
 
+def test_a_version_that_the_combiner_would_refuse_is_refused() -> None:
+    signal_app("novelty", model="m", version="v" * 256, environment=ENVIRONMENT)
+    with pytest.raises(UsageError, match=r"of at most 256 characters, got 257; .* give shorter"):
+        signal_app("novelty", model="m", version="v" * 257, environment=ENVIRONMENT)
+
+
 def test_its_group_is_the_name_of_its_topic() -> None:
     app = signal_app("novelty", model="m", version="1", environment=ENVIRONMENT)
     assert app.conf.id == "shop.signals.novelty"

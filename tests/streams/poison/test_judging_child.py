@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from builders.broken_model import poison_model
 from builders.events import NOW_MS
 from builders.records import StoredRecord
+from feedmill.streams.kafka.batch_headers import BatchHeader, PassedBatch
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.poison import judging_child
 from feedmill.streams.poison.judging_child import (
@@ -74,6 +75,15 @@ def test_a_process_goes_on_where_nothing_ends_it_and_again_after_an_end() -> Non
     assert made.judge([*CALM, post("bad", "it leaves")], singly=False) == leaves
     # A model that raises ends nothing.
     assert made.judge([post("raises", "it raises"), *CALM], singly=False) is None
+    made.close()
+
+
+@pytest.mark.usefixtures("poisonous")
+def test_a_post_behind_a_batch_that_was_passed_is_found() -> None:
+    passed = PassedBatch(BatchHeader(3, 40, 38, "zstd", 7_191, NOW_MS))
+    made, bad = child(PATIENT), post("bad", "it leaves")
+    found = made.judge([*CALM, StoredRecord(40, NOW_MS, None, passed), bad], singly=True)
+    assert found == Ended(4, "it ends the process with exit code 7")
     made.close()
 
 
