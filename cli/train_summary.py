@@ -125,12 +125,13 @@ def _rows(names: Sequence[str], metrics: Sequence[Mapping[str, float]]) -> Itera
 
 
 def release_text(environment: Environment, card: ModelCard, store: Store) -> str:
-    """Return the command that has running workers take the version."""
+    """Say that no worker runs the version yet, and by which command workers do."""
     words = ["models", "release", card.name, card.version]
+    what = "it is in the store and not in force: no worker runs it, also after a restart, until you"
     if environment.models == store:
-        return f"release it to the running workers:\n\n    {proposed(words)}"
+        return f"{what} release it:\n\n    {proposed(words)}"
     variables = {"FEEDMILL_MODELS": str(store)}
     return (
-        "release it to the running workers, which find it if they were started with"
+        f"{what} release it to workers, which find it if they were started with"
         f" FEEDMILL_MODELS={store}:\n\n    {proposed(words, variables)}"
     )

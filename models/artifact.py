@@ -1,7 +1,7 @@
 """Model artifacts: a file of arrays, named by its sha256, and a model card beside it.  No pickle.
 
 A store is a folder, or a place on an S3 server (`store_files`).  ``<name>.json`` is the card of the
-version that runs where none is released, ``<name>@<version>.json`` that of another version,
+version that was trained last, ``<name>@<version>.json`` that of another version,
 ``<sha256>.npz`` the artifact that a card names.  Earlier models stay.  The same arrays give the
 same bytes, so that two models with the same sha256 are the same model.
 """

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from feedmill.events.instance import Instance, PartitionLag
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.operations.health.seen import Beat, FeedState, KafkaState, RedisState, Seen
+from feedmill.operations.model_versions import differing_versions
 from feedmill.streams.flow import COMBINER
 from feedmill.streams.kafka.assignment import SHARDS
 from feedmill.streams.ranking.feed_freshness import FeedFreshness
@@ -316,6 +317,10 @@ def _refusals(kafka: KafkaState) -> Iterator[Finding]:
 
 def _models(kafka: KafkaState) -> Iterator[Finding]:
     """Find what models do not do as they should."""
+    for model, said in differing_versions(beat.instance for beat in kafka.living).items():
+        what = f"{model} runs in different versions: {said}; a post's partition decides which"
+        way_out = "`feedmill models health`; start all workers by one build, with one store"
+        yield Finding("warn", what, way_out)
     seen: set[str] = set()
     for one in (beat.instance for beat in kafka.living):
         about = [

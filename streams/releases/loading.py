@@ -18,6 +18,7 @@ from feedmill.events.release import TriedVersion
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters import registry as filters
 from feedmill.filters.spec import STORE as FILTER_STORE
+from feedmill.models.artifact import read_card
 from feedmill.models.store import local_copy, store_with
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
@@ -85,6 +86,11 @@ class LoadedText(NamedTuple):
 def shipped_store(name: str) -> Path:
     """Return the store of those models that ship to which this one belongs."""
     return FILTER_STORE if name in filters.FILTERS else RANKER_STORE
+
+
+def shipped_sha256(name: str) -> str:
+    """Return the version of a model that ships, which runs where none is released."""
+    return read_card(shipped_store(name), name).sha256
 
 
 def store_of(name: str, store: Store | None, sha256: str | None = None) -> Store:

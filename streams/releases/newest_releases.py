@@ -102,7 +102,7 @@ class NewestReleases(Generic[Key, Content]):
     Attributes
     ----------
     in_force
-        The release that runs, by key; none where the installed version does.
+        The release that runs, by key; none where the shipped version does.
     away
         The releases that the server of the store does not give at present.
     """

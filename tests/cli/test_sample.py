@@ -51,6 +51,7 @@ def test_training_says_how_good_the_model_is_and_how_to_release_it(user: Path) -
     assert figures[2] == f"{auc:.4f}"
     assert float(figures[3]) < auc
     assert any(f"shipped {shipped.version}" in line for line in lines)
+    assert lines[-3].startswith("it is in the store and not in force: no worker runs it")
     assert lines[-1].startswith("    FEEDMILL_MODELS=models ")
     assert lines[-1].endswith(f"feedmill models release spam {card.version}")
 

@@ -161,6 +161,10 @@ CASES: dict[str, Seen] = {
     ),
     "a release is refused": one_worker(refused_releases=(RefusedRelease("spam", 3, "too slow"),)),
     "a release waits": one_worker(waiting_releases=(RefusedRelease("spam", 3, "no answer"),)),
+    "versions differ": seen(
+        *worker("one", 0, 1, models={"spam": "1" * 12}, models_offset=7),
+        *worker("two", 2, 3, models={"spam": "2" * 12}, models_offset=7),
+    ),
     "a source is capped": seen(
         *BUT_SPAM,
         *worker("one", 0, 1, 2, 3, stages=("spam",), capped_sources=("lang:de",), capped_count=3),
@@ -199,6 +203,11 @@ def test_what_is_wrong_is_named_with_place_and_way_out(golden: Golden) -> None:
         refused_setting(10),
         # A stage that no feed needs.
         seen(*BUT_SPAM, feeds=(feed(stages=BUILT_IN - {"spam"}),)),
+        # A release that one still loads.
+        seen(
+            *worker("one", 0, 1, models={"spam": "1" * 12}, models_offset=6),
+            *worker("two", 2, 3, models={"spam": "2" * 12}, models_offset=7),
+        ),
         # One that ended long ago without a word.
         seen(*ALL, *worker("two", 2, 3, age_ms=700_000)),
     ],
