@@ -19,12 +19,7 @@ from feedmill.cli.model_health import health
 from feedmill.cli.model_purge import purge_command
 from feedmill.cli.model_releases import freeze, release, rollback, unfreeze
 from feedmill.cli.model_shadow import shadow
-from feedmill.cli.model_versions import (
-    chosen_card,
-    model_argument,
-    read_history,
-    sha256_in_force,
-)
+from feedmill.cli.model_versions import chosen_card, model_argument, read_history, sha256_in_force
 from feedmill.cli.model_watch import watch
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table, time_text

@@ -27,13 +27,7 @@ from feedmill.streams.releases.canaries import Canaries, CanaryDecision
 from feedmill.streams.releases.challengers import Challengers, load_challenger
 from feedmill.streams.releases.known_answers import AnyModel
 from feedmill.streams.releases.list_releases import ListReleases, load_list
-from feedmill.streams.releases.loading import (
-    MODELS,
-    load_candidate,
-    load_model,
-    load_tried,
-    shipped_sha256,
-)
+from feedmill.streams.releases.loading import MODELS, load_candidate, load_released, shipped_sha256
 from feedmill.streams.releases.model_checks import ModelChecks
 from feedmill.streams.releases.newest_releases import Load, Loaded, NewestReleases, load_newest
 from feedmill.streams.releases.release_log import TOPIC, Released, ReleaseLog
@@ -302,12 +296,3 @@ class ModelReleases:
             self.swaps += 1
             log.info("model %s: %s instead of %s", name, step.models[name], before)
         return ""
-
-
-def load_released(
-    name: str, store: Store | None, current: str, version: Released[ModelRelease]
-) -> AnyModel | None:
-    """Load a release of a model, or what ships; None where it is the current version."""
-    tried = version.release
-    model = load_tried(name, store, tried)[0] if tried else load_model(name, None)
-    return None if model.version == current else model

@@ -156,6 +156,7 @@ CASES: dict[str, Seen] = {
     "the broker's clock jumped": one_worker(at_ms=NOW_MS - 7_200_000),
     "builds differ": seen(*worker("one", 0, 1), *worker("two", 2, 3, build="0.3")),
     "a setting is refused and still the last": refused_setting(9),
+    "records are refused": seen(*ALL, rejected={"posts": 1_031, "engagements": 1}),
     "Redis refused writes": seen(
         *(replace(beat, refused_writes=12 * (beat.instance.stage == "combiner")) for beat in ALL)
     ),
