@@ -21,6 +21,8 @@ from feedmill.training.evaluation.side_by_side import (
 )
 from feedmill.training.training_data import TrainingData
 
+_EMPTY = "an empty place: the version learned these rows itself, or the store does not keep them"
+
 
 def summary(card: ModelCard, store: Store) -> str:
     """Return what a model is and what it learned from."""
@@ -112,7 +114,9 @@ def metrics_table(versions: Sequence[str], metrics: Sequence[Mapping[str, float]
     names = list(dict.fromkeys(name for one in metrics for name in one))
     names.sort(key=lambda name: sum(name not in one for one in metrics))
     columns = ["rows of", "", *(f"{version}>" for version in versions)]
-    return plain_table(columns, list(_rows(names, metrics)))
+    shown = plain_table(columns, list(_rows(names, metrics)))
+    is_whole = all(name in one for one in metrics for name in names)
+    return shown if is_whole else f"{shown}\n\n{_EMPTY}"
 
 
 def _rows(names: Sequence[str], metrics: Sequence[Mapping[str, float]]) -> Iterator[list[str]]:

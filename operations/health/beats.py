@@ -26,10 +26,7 @@ def next_beat(before: Beat | None, instance: Instance, at_ms: int) -> Beat:
 
 
 def settling(kafka: KafkaState) -> Mapping[str, str]:
-    """Return by instance the workers that start or are in a rebalance, and for how long, in words.
-
-    For a minute nothing is wrong with that.
-    """
+    """Return by instance who starts or is in a rebalance, for a minute at most: since when."""
     found = {}
     for beat in kafka.living:
         for_ms = kafka.now_ms - beat.unsettled_ms

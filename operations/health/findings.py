@@ -75,10 +75,7 @@ def findings(seen: Seen) -> list[Finding]:
 
 
 def _excused(found: Iterable[Finding], settles: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield what is wrong; to be looked at where a start or a rebalance goes on, which mends it.
-
-    `_instances` names who starts or is in a rebalance.
-    """
+    """Yield what is wrong; it is to be looked at where a start or a rebalance will mend it."""
     for one in found:
         if not settles or one.severity != "wrong":
             yield one
