@@ -53,11 +53,18 @@ def test_a_release_waits_for_the_store_and_comes_when_it_answers(
 def test_a_worker_that_starts_judges_nothing_until_the_store_gives_what_is_released(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(newest_releases, "_PAUSE_S", 0.01)
+    # It asks often, since nothing is judged meanwhile.
+    monkeypatch.setattr(newest_releases, "_PAUSE_S", 1000.0)
+    monkeypatch.setattr(newest_releases, "_MOST_AT_START_S", 0.01)
     cluster.away = True
     cluster.release(A)
     worker = CanaryWorker(cluster, starts=False)
-    until(lambda: worker.releases.follow() or worker.releases.waiting, every=0.001)
+
+    def asked(times: int) -> bool:
+        worker.releases.follow()
+        return cluster.tries >= times
+
+    until(lambda: asked(4), every=0.001)
     assert not worker.releases.is_settled()
     assert worker.releases.ready_reason() == "loading released models: spam"
     cluster.away = False
