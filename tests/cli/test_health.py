@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -123,6 +124,21 @@ def test_a_partition_that_nobody_reads_is_named(run: Run, engine: CommandTopics)
     assert (worker["instance"], worker["memory_mib"]) == ("one", 180)
     assert (worker["shards"], worker["logs_lag"]) == ([*range(32)], 1)
     assert found["legs"]["posts"]["append_to_redis"]["p99_ms"] == 45.8
+
+
+@pytest.mark.stack
+def test_a_start_and_a_rebalance_are_nothing_wrong_and_say_to_wait(
+    run: Run, engine: CommandTopics
+) -> None:
+    beat(engine, "one", 0, 1)
+    beat(engine, "one", 0, 1, ready=False, reason="waiting for partitions")
+    beat(engine, "two", ready=False, reason="starting")
+    result = run("health")
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.stdout.split())
+    assert text.startswith("feedmill: healthy, 2 to look at ")
+    assert re.search(r"look one: rebalancing for \d s \(waiting for partitions\) -> wait", text)
+    assert re.search(r"look two: starting for \d s \(starting\) -> wait", text)
 
 
 @pytest.mark.stack
