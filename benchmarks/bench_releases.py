@@ -93,14 +93,14 @@ def runs(reader: TopicReader, version: str, offset: int) -> bool:
 
 
 def add_version(store: Path) -> str:
-    """Put a spam filter that is a little steeper beside the installed one; return its sha256."""
+    """Put a spam filter that is a little steeper beside the shipped one; return its sha256."""
     card, columns = read_card(store, "spam"), FILTER.evidence.names
     artifact = read_artifact(store, "spam", columns)
     arrays = dict(artifact.arrays)
     arrays["calibration"] = arrays["calibration"] * [1.0, 1.01, 1.0]
     content = pack_artifact(artifact.metadata, columns, arrays)
     card = msgspec.structs.replace(card, sha256=sha256_of(content))
-    save_artifact(store, card, content, installed=False)
+    save_artifact(store, card, content, as_newest=False)
     return card.sha256
 
 

@@ -13,7 +13,7 @@ from kafka.errors import KafkaError
 
 from feedmill.cli.made_by import made_by
 from feedmill.cli.model_releases import send_release, tried_release
-from feedmill.cli.model_versions import read_history
+from feedmill.cli.model_versions import read_history, sha256_in_force
 from feedmill.cli.output import print_json
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.models.artifact import ModelCard
@@ -61,15 +61,14 @@ def repeat(
         time.sleep(max(0.0, due - time.monotonic()))
 
 
-def champion_of(environment: Environment, model: str) -> str | None:
-    """Return the sha256 of the version in force, None for the store's own.
+def champion_of(environment: Environment, model: str) -> str:
+    """Return the sha256 of the version in force.
 
     Raises `UsageError` where somebody froze the model.
     """
     history = read_history(environment)
     history.check_not_frozen(model)
-    release = history.current(model)
-    return None if release is None else release.sha256
+    return sha256_in_force(history, model)
 
 
 def release_if_better(

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from feedmill.cli.model_canary import canary_rows
+from feedmill.cli.model_versions import sha256_in_force
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import FeedmillError
@@ -103,7 +104,7 @@ def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[
         entries = history.entries(model)
         last, release = (entries[-1].offset if entries else -1), history.current(model)
         reasons = {one.offset: one.reason for one in instance.refused_releases}
-        state = "installed" if release is None else "released"
+        state = "shipped" if release is None else "released"
         waiting = {one.offset: one.reason for one in instance.waiting_releases}
         if last in reasons:
             state = "refused"
@@ -111,7 +112,7 @@ def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[
             state = "waiting"
         elif instance.models_offset < last:
             state = "loading"
-        elif release is not None and release.version != version:
+        elif sha256_in_force(history, model)[:12] != version:
             state = "other version"
         yield {
             "model": model,

@@ -10,19 +10,24 @@ import click
 import msgspec
 
 from feedmill.cli.answers import answer_line, check_answers, instances_topic
-from feedmill.cli.change_options import ChangeOptions, with_named_change, with_noted_change
+from feedmill.cli.change_options import ChangeOptions, with_noted_change
 from feedmill.cli.duration import Duration
 from feedmill.cli.model_canary import CANARY_MS, canary_of, check_canary
-from feedmill.cli.model_versions import chosen_card, installed_card, model_argument, read_history
+from feedmill.cli.model_versions import (
+    chosen_card,
+    model_argument,
+    read_history,
+    sha256_in_force,
+    trained_card,
+)
 from feedmill.cli.output import print_json
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
 from feedmill.events.release import CANARY, SHADOW, ListRelease, ModelRelease, TriedVersion
 from feedmill.models.artifact import ModelCard
-from feedmill.models.store import cards_of, installed_version, local_copy
+from feedmill.models.store import local_copy
 from feedmill.operations.changes import Change, MadeBy, last_value, write_change
-from feedmill.streams.releases.loading import Trial, shipped_store, store_of, try_model
-from feedmill.streams.releases.release_history import ReleaseHistory
+from feedmill.streams.releases.loading import Trial, shipped_sha256, store_of, try_model
 from feedmill.streams.releases.release_log import TOPIC
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.instances import (
@@ -71,7 +76,7 @@ def release(
     if partitions is not None:
         check_canary(environment, model, partitions)
     if version is None:
-        card = installed_card(environment, model)
+        card = trained_card(environment, model)
     else:
         card = chosen_card(environment, model, version)
     wanted = tried_release(environment, card, change.by, change.note)
@@ -88,47 +93,30 @@ def release(
 @click.option(
     "--to", type=int, metavar="OFFSET", help="Go back to the release at this offset instead."
 )
-@with_named_change
+@with_noted_change
 def rollback(environment: Environment, change: ChangeOptions, model: str, to: int | None) -> None:
-    """Release the version before the last one again; the installed one if there was none.
+    """End the canary, or else have workers run the version again that they ran before.
 
-    While a canary is under way, it ends the canary: the version in force judges all partitions.
+    Before the first release that is the version which ships with feedmill.
     """
     history = read_history(environment)
     history.check_not_frozen(model)
-    canary = history.canaries.current(model)
+    canary, shipped = history.canaries.current(model), shipped_sha256(model)
     if canary is not None and to is None:
-        release, note = history.current(model), f"end of the canary at {canary.offset}"
+        key, wanted, version = CANARY + model, None, sha256_in_force(history, model)[:12]
+        note = f"end of the canary at {canary.offset}"
+        done = f"{model}: the canary of {canary.canary.version} ends, {version} judges all posts"
     else:
-        target = history.rollback_target(model, to)
-        release = None if target is None else target.release
-        note = f"rollback to {'the installed version' if target is None else target.offset}"
-    wanted = None
-    if release is not None:
-        wanted = _renewed(release, by=change.by, note=note, frozen=False, canary=None)
-    else:
-        _warn_if_installed_is_in_force(environment, history, model)
-    _send_and_wait(environment, replace(change, note=note), model, wanted)
-
-
-def _warn_if_installed_is_in_force(
-    environment: Environment, history: ReleaseHistory, model: str
-) -> None:
-    """Say that going back to the installed version changes nothing where it is in force.
-
-    `train` installs what it stores, so the first release may be of the installed version.
-    """
-    store, current = store_of(model, environment.models), history.current(model)
-    if current is None or installed_version(store, model) != current.sha256:
-        return
-    known = cards_of(store, model, shipped_store(model))
-    others = [card.version for card in known if card.sha256 != current.sha256]
-    way_out = f"`feedmill models release {model} {others[0]}`" if others else "train another one"
-    click.echo(
-        f"`{model}@{current.version}` is the installed version of {store}, too, so it stays in"
-        f" force; for another version: {way_out}",
-        err=True,
-    )
+        target = history.rollback_target(model, to, shipped)
+        key, wanted, version = model, target.release, shipped[:12]
+        note, done = "rollback to the shipped version", f"{model}: back to {version}, which ships,"
+        if wanted is not None:
+            version, note = wanted.version, f"rollback to {target.offset}"
+            done = f"{model}: back to {version}"
+    change = replace(change, note=f"{note}: {change.note}" if change.note else note)
+    if wanted is not None:
+        wanted = _renewed(wanted, by=change.by, note=change.note, frozen=False, canary=None)
+    send_tried(environment, change, key, model, wanted, done, version)
 
 
 @click.command("freeze")
@@ -179,11 +167,9 @@ def _renewed(release: ModelRelease, **changes: Any) -> ModelRelease:
 
 
 def _send_and_wait(
-    environment: Environment, change: ChangeOptions, model: str, release: ModelRelease | None
+    environment: Environment, change: ChangeOptions, model: str, release: ModelRelease
 ) -> None:
-    version = "the installed version" if release is None else release.version
-    done = f"{model}: {version} released"
-    send_tried(environment, change, model, model, release, done)
+    send_tried(environment, change, model, model, release, f"{model}: {release.version} released")
 
 
 def send_tried(
@@ -193,39 +179,44 @@ def send_tried(
     model: str,
     version: TriedVersion | None,
     done: str,
+    shown: str | None = None,
 ) -> None:
-    """Write a record about a version, None to end it, and print the answers as of a release."""
+    """Write a record about a version, None to end it, and print the answers as of a release.
+
+    `shown` is the version that JSON names in place of `version`.
+    """
     answered = send_record(
         environment, key, model, version, done, change.timeout_s, change.tell, change.made_by
     )
     is_shadow = key.startswith(SHADOW)
     back = f"models shadow {model} --stop" if is_shadow else f"models rollback {model}"
-    _print_answers(change, model, version, back, *answered)
+    pending = "" if version is None else pending_text(back)
+    shown = version.version if version is not None and shown is None else shown
+    _print_answers(change, model, shown, pending, *answered)
 
 
 def _print_answers(
     change: ChangeOptions,
     model: str,
-    version: TriedVersion | None,
-    back: str,
+    version: str | None,
+    pending: str,
     offset: int,
     answers: Sequence[SettingAnswer],
 ) -> None:
     """Print what came of a record as JSON, and fail where an instance refused it or is silent.
 
-    `back` is the command that takes it back.
+    `pending` says how a record that is refused is taken back.
     """
     if change.as_json:
         print_json(
             {
                 "model": model,
-                "version": None if version is None else version.version,
+                "version": version,
                 "offset": offset,
                 "instances": [answer.as_dict() for answer in answers],
             }
         )
     otherwise = "`feedmill models health` shows when they do"
-    pending = "" if version is None else pending_text(back)
     check_answers(answers, change.timeout_s, "the release", otherwise, pending)
 
 
@@ -240,17 +231,16 @@ def pending_text(back: str) -> str:
 def send_release(
     environment: Environment,
     model: str,
-    release: ModelRelease | None,
+    release: ModelRelease,
     timeout_s: float,
     tell: Callable[[str], None],
     made_by: MadeBy,
 ) -> tuple[int, list[SettingAnswer]]:
-    """Write a release, None for the installed version, and wait for the instances' answers.
+    """Write a release, and wait for the instances' answers.
 
     `tell` gets a line for each step.  Returns the offset of the record, and the answers.
     """
-    version = "the installed version" if release is None else release.version
-    done = f"{model}: {version} released"
+    done = f"{model}: {release.version} released"
     return send_record(environment, model, model, release, done, timeout_s, tell, made_by)
 
 

@@ -19,18 +19,18 @@ from feedmill.cli.model_health import health
 from feedmill.cli.model_purge import purge_command
 from feedmill.cli.model_releases import freeze, release, rollback, unfreeze
 from feedmill.cli.model_shadow import shadow
-from feedmill.cli.model_versions import chosen_card, model_argument, read_history
+from feedmill.cli.model_versions import chosen_card, model_argument, read_history, sha256_in_force
 from feedmill.cli.model_watch import watch
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table, time_text
 from feedmill.models.cards import card_page
-from feedmill.models.store import cards_of, installed_version
-from feedmill.streams.releases.loading import MODELS, shipped_store, store_of
-from feedmill.streams.releases.release_history import FROZEN, RELEASED, ReleaseHistory
+from feedmill.models.store import cards_of
+from feedmill.streams.releases.loading import MODELS, shipped_sha256, shipped_store
+from feedmill.streams.releases.release_history import FROZEN, RELEASED, HistoryRow, ReleaseHistory
 from feedmill.streams.settings.environment import Environment
 
-# What a record without a version goes back to.
-_INSTALLED = "(installed)"
+# What a release without a version is of.
+_SHIPPED = "(shipped)"
 
 
 @click.group()
@@ -47,6 +47,8 @@ def models() -> None:
 @with_environment
 def list_command(environment: Environment, model: str | None, as_json: bool) -> None:
     """List the versions in the store and which of them is in force; of a MODEL, its history too.
+
+    In force is what workers are told to run: the version released last, else the one that ships.
 
     The history has every release and rollback, canary and version in shadow, with who did it and
     why.
@@ -69,24 +71,22 @@ def list_command(environment: Environment, model: str | None, as_json: bool) -> 
         click.echo()
         print_table(
             ("offset>", "time", "what", "version", "by", "note"),
-            [
-                (str(o.offset), time_text(o.at_ms), o.what, o.version or _INSTALLED, o.by, o.note)
-                for o in done
-            ],
+            [(str(o.offset), time_text(o.at_ms), o.what, _version(o), o.by, o.note) for o in done],
         )
+
+
+def _version(row: HistoryRow) -> str:
+    return row.version or (_SHIPPED if row.what == RELEASED else "")
 
 
 def _versions(environment: Environment, history: ReleaseHistory, name: str) -> Iterator[Any]:
     shipped = shipped_store(name)
-    store = environment.models or shipped
-    released = history.current(name)
-    installed = installed_version(store_of(name, store), name)
-    in_force = installed if released is None else released.sha256
+    released, in_force = history.current(name), sha256_in_force(history, name)
     challenger, canary = history.challenger(name).release, history.canaries.current(name)
-    for card in cards_of(store, name, shipped):
+    for card in cards_of(environment.models or shipped, name, shipped):
         states = ["in force"] if card.sha256 == in_force else []
         states += ["frozen"] if states and released is not None and released.frozen else []
-        states += ["installed"] if card.sha256 == installed else []
+        states += ["shipped" if card.sha256 == shipped_sha256(name) else "in the store"]
         states += ["shadow"] if challenger is not None and card.sha256 == challenger.sha256 else []
         if canary is not None and card.sha256 == canary.canary.sha256:
             states.append(f"canary (partitions: {canary.canary.partitions})")
@@ -106,7 +106,7 @@ def _with_history(rows: list[Any], history: ReleaseHistory, model: str) -> dict[
         {
             "offset": row.offset,
             "at_ms": row.at_ms,
-            "version": row.version or _INSTALLED,
+            "version": _version(row),
             "by": row.by,
             "note": row.note,
             "frozen": row.what == FROZEN,

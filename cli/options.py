@@ -79,7 +79,7 @@ def with_environment(command: Command) -> Command:
 
     The command gets the resulting `Environment` as its keyword argument `environment`. A flag
     wins over its variable. If neither FEEDMILL_KAFKA nor FEEDMILL_REDIS is set, the local stack
-    serves if it runs.
+    serves if one of its servers runs.
 
     The command then raises `UsageError` if a flag or a variable is wrong, or if it cannot use
     Kafka or Redis.
@@ -153,7 +153,8 @@ def _reason(error: Exception) -> str:
 def _environment_or_local_stack(variables: Mapping[str, str]) -> Environment:
     if "FEEDMILL_KAFKA" not in os.environ and "FEEDMILL_REDIS" not in os.environ:
         local_stack = status(default_folder())
-        if local_stack.running:
+        # Where a part is away, what is said of it needs its address all the more.
+        if any((*local_stack.kafka_pids, local_stack.redis_pid)):
             variables = {
                 "FEEDMILL_KAFKA": local_stack.kafka,
                 "FEEDMILL_REDIS": local_stack.redis,

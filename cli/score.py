@@ -76,7 +76,7 @@ class ScoredLine(NamedTuple):
 @click.option(
     "--version",
     metavar="VERSION",
-    help="Take this version of the store, by its first six digits or more.  [the installed one]",
+    help="Take this version of the store, by its first six digits or more.  [the one trained last]",
 )
 def score(
     *,

@@ -21,6 +21,8 @@ from feedmill.training.evaluation.side_by_side import (
 )
 from feedmill.training.training_data import TrainingData
 
+_EMPTY = "an empty place: the version learned these rows itself, or the store does not keep them"
+
 
 def summary(card: ModelCard, store: Store) -> str:
     """Return what a model is and what it learned from."""
@@ -112,7 +114,9 @@ def metrics_table(versions: Sequence[str], metrics: Sequence[Mapping[str, float]
     names = list(dict.fromkeys(name for one in metrics for name in one))
     names.sort(key=lambda name: sum(name not in one for one in metrics))
     columns = ["rows of", "", *(f"{version}>" for version in versions)]
-    return plain_table(columns, list(_rows(names, metrics)))
+    shown = plain_table(columns, list(_rows(names, metrics)))
+    is_whole = all(name in one for one in metrics for name in names)
+    return shown if is_whole else f"{shown}\n\n{_EMPTY}"
 
 
 def _rows(names: Sequence[str], metrics: Sequence[Mapping[str, float]]) -> Iterator[list[str]]:
@@ -125,12 +129,13 @@ def _rows(names: Sequence[str], metrics: Sequence[Mapping[str, float]]) -> Itera
 
 
 def release_text(environment: Environment, card: ModelCard, store: Store) -> str:
-    """Return the command that has running workers take the version."""
+    """Say that no worker runs the version yet, and by which command workers do."""
     words = ["models", "release", card.name, card.version]
+    what = "it is in the store and not in force: no worker runs it, also after a restart, until you"
     if environment.models == store:
-        return f"release it to the running workers:\n\n    {proposed(words)}"
+        return f"{what} release it:\n\n    {proposed(words)}"
     variables = {"FEEDMILL_MODELS": str(store)}
     return (
-        "release it to the running workers, which find it if they were started with"
+        f"{what} release it to workers, which find it if they were started with"
         f" FEEDMILL_MODELS={store}:\n\n    {proposed(words, variables)}"
     )

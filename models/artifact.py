@@ -1,7 +1,7 @@
 """Model artifacts: a file of arrays, named by its sha256, and a model card beside it.  No pickle.
 
 A store is a folder, or a place on an S3 server (`store_files`).  ``<name>.json`` is the card of the
-version that runs where none is released, ``<name>@<version>.json`` that of another version,
+version that was trained last, ``<name>@<version>.json`` that of another version,
 ``<sha256>.npz`` the artifact that a card names.  Earlier models stay.  The same arrays give the
 same bytes, so that two models with the same sha256 are the same model.
 """
@@ -223,12 +223,12 @@ def sha256_of_file(path: Path) -> str:
         raise UsageError(f"cannot read {path}: {error}") from error
 
 
-def save_artifact(store: Store, card: ModelCard, content: bytes, *, installed: bool = True) -> None:
+def save_artifact(store: Store, card: ModelCard, content: bytes, *, as_newest: bool = True) -> None:
     """Write artifact and card into a store.
 
     No earlier model is deleted: its card becomes ``<name>@<version>.json``, and with that file in
-    the place of ``<name>.json`` the store holds it again.  A model that is not `installed` gets
-    such a card itself, and the one of ``<name>.json`` stays.
+    the place of ``<name>.json`` the store holds it again.  A model that is not stored `as_newest`
+    gets such a card itself, and the one of ``<name>.json`` stays.
 
     Raises
     ------
@@ -238,13 +238,13 @@ def save_artifact(store: Store, card: ModelCard, content: bytes, *, installed: b
         The store cannot be written.
     """
     current, own = f"{card.name}.json", f"{card.name}@{card.version}.json"
-    if installed:
+    if as_newest:
         before = _read_if_there(store, current)
         old = None if before is None else _decode_card(before, store, card.name)
         if before is not None and old is not None and old.sha256 != card.sha256:
             write_file(store, f"{old.name}@{old.version}.json", before)
     write_file(store, f"{card.sha256}.npz", content)
-    write_file(store, current if installed else own, card_file(card))
+    write_file(store, current if as_newest else own, card_file(card))
 
 
 def card_file(card: ModelCard) -> bytes:

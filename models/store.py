@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import msgspec
 
-from feedmill.events.errors import BadArtifact, UsageError
-from feedmill.models.artifact import ModelCard, card_file, read_card, read_content
+from feedmill.events.errors import UsageError
+from feedmill.models.artifact import ModelCard, read_content
 from feedmill.models.store_files import Store, file_sizes, has_file, read_files, write_file
 
 _LEAST_DIGITS = 6
@@ -61,14 +61,6 @@ def _newest_first(cards: Iterable[ModelCard]) -> list[ModelCard]:
     return sorted(cards, key=lambda card: (card.trained_on, card.version), reverse=True)
 
 
-def installed_version(store: Store, name: str) -> str | None:
-    """Return the sha256 of the version that runs where none is released; None without a card."""
-    try:
-        return read_card(store, name).sha256
-    except BadArtifact:
-        return None
-
-
 def find_card(store: Store, name: str, version: str, shipped: Path | None = None) -> ModelCard:
     """Return the card of the version that begins with these hexadecimal digits, as `cards_of`.
 
@@ -108,25 +100,20 @@ def card_files(store: Store, sizes: Mapping[str, int], card_type: type[Card]) ->
 
 
 @contextmanager
-def local_copy(store: Store | None, name: str, sha256: str | None) -> Iterator[Path | None]:
-    """Give a folder in which a model of a store is: the store itself, or a copy for as long.
+def local_copy(store: Store, name: str, sha256: str) -> Iterator[Path]:
+    """Give a folder in which a version of a store is: the store itself, or a copy for as long.
 
-    A copy has the artifact, checked by its sha256; where that is None, also the card.  Waits for
-    the server of the store.
+    A copy has the artifact, checked by its sha256.  Waits for the server of the store.
 
     Raises
     ------
     BadArtifact, UsageError
         As `read_artifact`, of what is read here.
     """
-    if store is None or isinstance(store, Path):
+    if isinstance(store, Path):
         yield store
         return
     with tempfile.TemporaryDirectory(prefix="feedmill-") as path:
         folder = Path(path)
-        if sha256 is None:
-            card = read_card(store, name)
-            write_file(folder, f"{name}.json", card_file(card))
-            sha256 = card.sha256
         write_file(folder, f"{sha256}.npz", read_content(store, name, sha256))
         yield folder

@@ -15,12 +15,10 @@ A worker runs all of these stages, or some: its steps in this order, in one proc
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from functools import partial
 
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames, stage_of
 from feedmill.filters.registry import FILTERS
-from feedmill.models.store_files import Store
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, TEXT_RANKERS
 from feedmill.streams.engagement.engagement import EngagementStep
 from feedmill.streams.filters.filters import FilterStep
@@ -71,22 +69,21 @@ def steps_of(stages: Sequence[str], environment: Environment) -> list[Step]:
     """
     models = [name for name in _MODELS if name in stages]
     windows = PostWindows()
-    steps = [_model_step(name, environment.models, windows) for name in models]
+    steps = [_model_step(name, windows) for name in models]
     if COMBINER in stages:
         made_here = [name for name in environment.signals.all if stage_of(name) in models]
         steps.append(RankingStep(environment, made_here))
     return steps
 
 
-def _model_step(name: str, store: Store | None, windows: PostWindows) -> Step:
-    """Make the step of a model of a store; filters share the windows of posts."""
+def _model_step(name: str, windows: PostWindows) -> Step:
+    """Make the step of a model, at the version that ships; filters share the windows of posts."""
     if name in FILTERS:
         spec = FILTERS[name]
-        load, remembers = partial(spec.load, store), spec.reads_near_copies
-        return FilterStep(name, load, remembers=remembers, windows=windows)
+        return FilterStep(name, spec.load, remembers=spec.reads_near_copies, windows=windows)
     if name in TEXT_RANKERS:
-        return TextModelStep(name, partial(TEXT_RANKERS[name].load, store))
-    return EngagementStep(partial(ENGAGEMENT_RANKER.load, store))
+        return TextModelStep(name, TEXT_RANKERS[name].load)
+    return EngagementStep(ENGAGEMENT_RANKER.load)
 
 
 def group_of(stages: Sequence[str], signals: SignalNames) -> str:

@@ -137,8 +137,13 @@ def _file(given: str, *, labelled: bool) -> Dataset:
 
 
 def unused_rows(data: TrainingData, card: ModelCard) -> list[str]:
-    """Say of each set of ordinary posts how many rows train, where more are there to train on."""
+    """Say where ordinary posts lack, or which of their sets have more rows to train on."""
     notes = []
+    if not data.ordinary:
+        notes.append(
+            "without --ordinary the thresholds fit the fine posts of the labelled files: the filter"
+            " may demote and hide many of the posts of an ordinary day"
+        )
     of_ordinary = card.data[len(data.labelled) :]
     for dataset, use in zip(data.ordinary, of_ordinary, strict=False):
         rows = dataset.rows.where(dataset.rows.labels == 0)

@@ -11,6 +11,7 @@ from feedmill.events.instance import Instance
 from feedmill.events.signal import stage_of
 from feedmill.operations.doctor.finding import Finding
 from feedmill.operations.doctor.installation import Installation
+from feedmill.operations.model_versions import differing_versions
 from feedmill.streams.flow import COMBINER, STAGES
 from feedmill.streams.settings.instances import recent_instances
 
@@ -108,22 +109,15 @@ def stages(inst: Installation) -> Iterator[Finding]:
 
 def model_versions(inst: Installation) -> Iterator[Finding]:
     """Instances of a stage that know the same releases run the same version."""
-    versions: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
-    for name, one in inst.instances.items():
-        for model, version in one.models.items():
-            if model not in one.canaries:
-                versions[model, one.models_offset][version] = f"{name} on {one.host}"
-    for (model, _), found in sorted(versions.items()):
-        if len(found) > 1:
-            said = "; ".join(f"{version} in {where}" for version, where in sorted(found.items()))
-            yield Finding(
-                "model versions",
-                "wrong",
-                f"{model} has different versions: which judges a post depends on its partition",
-                said,
-                "give all workers the same FEEDMILL_MODELS, and restart them; or"
-                f" {inst.command(f'models release {model}')}",
-            )
+    for model, said in differing_versions(inst.instances.values()).items():
+        yield Finding(
+            "model versions",
+            "wrong",
+            f"{model} has different versions: which judges a post depends on its partition",
+            said,
+            "start all workers by the same build with the same FEEDMILL_MODELS, which has what is"
+            f" released: {inst.command('models health')}",
+        )
 
 
 def declared_signals(inst: Installation) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from feedmill.models.store_files import Store, file_sizes
 from feedmill.operations.doctor.finding import Finding
 from feedmill.operations.doctor.installation import Installation
 from feedmill.streams.kafka.client import CallIsStuck, bounded
-from feedmill.streams.releases.loading import MODELS, load_model, store_of
+from feedmill.streams.releases.loading import MODELS, load_model, shipped_sha256, store_of
 from feedmill.streams.releases.release_history import ListHistory, ReleaseHistory
 
 # Of a store on a server: whoever waits for a doctor does not wait for minutes.
@@ -55,12 +55,11 @@ def models_in_force(inst: Installation) -> Iterator[Finding]:
     history = ReleaseHistory(MODELS, inst.releases)
     for name in (one for one in inst.environment.signals.all if one in MODELS):
         release = history.current(name)
-        reason = _unusable(inst, name, None if release is None else release.sha256)
+        reason = _unusable(inst, name, release.sha256 if release else shipped_sha256(name))
         if reason:
-            version = "the installed version" if release is None else f"release {release.version}"
+            version = "the shipped version" if release is None else f"release {release.version}"
             way_out = (
-                "put the file back into FEEDMILL_MODELS, or leave FEEDMILL_MODELS out for the"
-                " models that ship"
+                "install feedmill again"
                 if release is None
                 else f"put the file back into FEEDMILL_MODELS, or"
                 f" {inst.command(f'models rollback {name}')}"
@@ -132,12 +131,12 @@ def _look(found: Store) -> None:
     file_sizes(found)
 
 
-def _unusable(inst: Installation, name: str, sha256: str | None) -> str:
+def _unusable(inst: Installation, name: str, sha256: str) -> str:
     """Return why a version cannot be loaded; "" if it can be."""
     return inst.once(f"model {name} {sha256}", partial(_load, inst, name, sha256))
 
 
-def _load(inst: Installation, name: str, sha256: str | None) -> str:
+def _load(inst: Installation, name: str, sha256: str) -> str:
     try:
         with local_copy(store_of(name, inst.environment.models, sha256), name, sha256) as folder:
             load_model(name, folder, sha256)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from feedmill.events.instance import Instance, PartitionLag
 from feedmill.events.partition import ALL_SHARDS
+from feedmill.operations.health.beats import settling
 from feedmill.operations.health.seen import Beat, FeedState, KafkaState, RedisState, Seen
+from feedmill.operations.model_versions import differing_versions
 from feedmill.streams.flow import COMBINER
 from feedmill.streams.kafka.assignment import SHARDS
 from feedmill.streams.ranking.feed_freshness import FeedFreshness
@@ -55,19 +57,30 @@ class Finding:
 def findings(seen: Seen) -> list[Finding]:
     """Say what is wrong with what was seen."""
     found: list[Finding] = []
+    settles: Mapping[str, str] = {}
     found += [Finding("wrong", *one) for one in (seen.kafka_trouble, seen.redis_trouble) if one]
     if seen.kafka is not None:
-        found += _unread(seen, seen.kafka)
-        found += _unranked(seen.kafka)
+        settles = settling(seen.kafka)
+        found += _excused([*_unread(seen, seen.kafka), *_unranked(seen.kafka)], settles)
         found += _unanswered(seen, seen.kafka, {one.topic for one in found})
         found += _instances(seen.kafka, {one.instance for one in found})
         found += _clock(seen.kafka)
     if seen.redis is not None:
-        found += _feeds(seen.redis, has_cause=any(one.severity == "wrong" for one in found))
+        is_wrong = any(one.severity == "wrong" for one in found)
+        found += _excused(_feeds(seen.redis, has_cause=is_wrong), settles)
     if seen.kafka is not None:
         found += _refusals(seen.kafka)
         found += _models(seen.kafka)
     return sorted(found, key=lambda one: one.severity != "wrong")
+
+
+def _excused(found: Iterable[Finding], settles: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield what is wrong; it is to be looked at where a start or a rebalance will mend it."""
+    for one in found:
+        if not settles or one.severity != "wrong":
+            yield one
+        elif one.instance not in settles and (one.instance or not one.topic):
+            yield replace(one, severity="warn", way_out="wait")
 
 
 class _Cause(NamedTuple):
@@ -231,14 +244,17 @@ def _way_out_of_silence(one: Instance) -> str:
 
 def _instances(kafka: KafkaState, named: set[str]) -> Iterator[Finding]:
     """Find instances that are silent or not ready and were not named yet."""
-    living = {beat.instance.instance for beat in kafka.living}
+    living, settles = {beat.instance.instance for beat in kafka.living}, settling(kafka)
     for beat in {one.instance.instance: one for one in kafka.silent}.values():
         # The same process may still report as another stage.
         is_known = beat.instance.instance in named | living
         if not is_known and kafka.now_ms - beat.at_ms <= _NAMED_FOR_MS:
             yield _silent(kafka, beat)
     for one in {beat.instance.instance: beat.instance for beat in kafka.living}.values():
-        if not one.ready and one.instance not in named:
+        if not one.ready and one.instance in settles:
+            what = f"{one.instance}: {settles[one.instance]} ({one.reason})"
+            yield Finding("warn", what, "wait", instance=one.instance)
+        elif not one.ready and one.instance not in named:
             what = f"{one.instance} is not ready: {one.reason or 'it does not say why'}"
             yield Finding("warn", what, f"see {_DOCS}#recovery", instance=one.instance)
     builds = {beat.instance.build for beat in kafka.living if beat.instance.group}
@@ -300,7 +316,11 @@ def _named(feeds: Sequence[FeedState]) -> str:
 
 
 def _refusals(kafka: KafkaState) -> Iterator[Finding]:
-    """Find what instances refused and what holds still."""
+    """Find bad records, and what instances refused and what holds still."""
+    if count := sum(kafka.rejected.values()):
+        of = ", ".join(f"{n:,} of {topic}" for topic, n in sorted(kafka.rejected.items()))
+        what = f"in the last hour {count:,} records broke the contract and were refused: {of}"
+        yield Finding("warn", what, "`feedmill dead-letters list --since 1h --counts` says why")
     settings: dict[tuple[str, int], tuple[str, str]] = {}
     for beat in kafka.living:
         for refused in beat.instance.refused:
@@ -321,6 +341,10 @@ def _refusals(kafka: KafkaState) -> Iterator[Finding]:
 
 def _models(kafka: KafkaState) -> Iterator[Finding]:
     """Find what models do not do as they should."""
+    for model, said in differing_versions(beat.instance for beat in kafka.living).items():
+        what = f"{model} runs in different versions: {said}; a post's partition decides which"
+        way_out = "`feedmill models health`; start all workers by one build, with one store"
+        yield Finding("warn", what, way_out)
     seen: set[str] = set()
     for one in (beat.instance for beat in kafka.living):
         about = [

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,9 +21,12 @@ from redis.cluster import RedisCluster
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
 from feedmill.events.signal import stage_of
+from feedmill.operations.health.beats import next_beat, without_replaced
 from feedmill.operations.health.seen import Beat, FeedState, KafkaState, RedisState, Seen, Trouble
 from feedmill.operations.worker_groups import once_loaded
 from feedmill.streams.kafka.client import CallIsStuck, bounded
+from feedmill.streams.kafka.dead_letter_log import LetterHead, read_letters
+from feedmill.streams.kafka.dead_letters import TOPIC as LETTERS
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, send
 from feedmill.streams.kafka.topics import open_admin
 from feedmill.streams.redis.reader import FeedSnapshot, open_feed_reader
@@ -34,6 +38,8 @@ T = TypeVar("T")
 _CLOCK_KEY = b"clock/health"
 _SINCE_MS = 3_600_000
 _MINUTE_MS = 60_000
+# Of the last hour, in a flood of bad records, too.
+_MOST_LETTERS = 10_000
 # An answer that takes longer is none.
 _WITHIN_S = 10.0
 # A broker that has just started reads its groups, and refuses to tell of them meanwhile.
@@ -119,6 +125,7 @@ class _KafkaReader:
         self._beats: dict[str, Beat] = {}
         self._refused: dict[str, list[_Refused]] = {}
         self._settings: dict[str, int] = {}
+        self._letters = deque[LetterHead](maxlen=_MOST_LETTERS)
 
     def read(self) -> KafkaState:
         """Read what came since, and offsets as they are."""
@@ -126,17 +133,19 @@ class _KafkaReader:
         if self._instances is None:
             self._instances = self._open.enter_context(open_topic(self._environment, "instances"))
             self._config = self._open.enter_context(open_topic(self._environment, "config"))
+            self._letter_reader = self._open.enter_context(open_topic(self._environment, LETTERS))
         # By the broker's time: the clock of this host may be off.
         now_ms = send(self._environment, "instances", _CLOCK_KEY, None).at_ms
         if is_new:
             self._instances.seek_to_time(now_ms - _SINCE_MS)
             self._config.seek_to_beginning()
+            self._letter_reader.seek_before_end(_MOST_LETTERS)
         for record in self._instances.read_to_end():
             self._take(record.key or b"", record.value, record.at_ms)
         for record in self._config.read_to_end():
             self._settings[(record.key or b"").decode("utf-8", "replace")] = record.offset
         beats = tuple(
-            Beat(beat.at_ms, beat.instance, self._refused_since(name, now_ms - _MINUTE_MS))
+            replace(beat, refused_writes=self._refused_since(name, now_ms - _MINUTE_MS))
             for name, beat in self._beats.items()
             # After a step back of the broker's clock the last ones before it are ahead.
             if -_MINUTE_MS <= now_ms - beat.at_ms <= _SINCE_MS
@@ -148,7 +157,15 @@ class _KafkaReader:
             for name in self._environment.signals.own
             for partition, count in _unanswered(self._environment, name, now_ms).items()
         }
-        return KafkaState(now_ms, beats, partitions, waiting, dict(self._settings), unanswered)
+        self._letters += read_letters(self._letter_reader)
+        rejected = Counter[str]()
+        for letter in self._letters:
+            if letter.at_ms >= now_ms - _SINCE_MS:
+                rejected[letter.rejected.topic] += max(1, letter.records)
+        found = KafkaState(now_ms, without_replaced(beats, now_ms), partitions, waiting)
+        return replace(
+            found, settings=dict(self._settings), unanswered=unanswered, rejected=rejected
+        )
 
     def close(self) -> None:
         self._open.close()
@@ -163,7 +180,7 @@ class _KafkaReader:
             self._beats.pop(name, None)
             self._refused.pop(name, None)
             return
-        self._beats[name] = Beat(at_ms, instance)
+        self._beats[name] = next_beat(self._beats.get(name), instance, at_ms)
         if instance.refused_writes:
             self._refused.setdefault(name, [_Refused(0, 0)])
         if name in self._refused:

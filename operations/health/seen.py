@@ -22,11 +22,17 @@ class Beat:
         When the broker stored it.
     refused_writes
         How many writes Redis refused in the last minute.
+    started_ms
+        When the broker stored the first one of the process.
+    unsettled_ms
+        Since when it has been starting or in a rebalance; 0 once it is ready and has what it had.
     """
 
     at_ms: int
     instance: Instance
     refused_writes: int = 0
+    started_ms: int = 0
+    unsettled_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class KafkaState:
         By key of `config` the offset of its last record.
     unanswered
         By signal that no worker writes, and partition, how many of the newest posts lack it.
+    rejected
+        By topic how many records broke the contract in the last hour.
     """
 
     now_ms: int
@@ -56,6 +64,7 @@ class KafkaState:
     waiting: Mapping[tuple[str, int], int] = field(default_factory=dict)
     settings: Mapping[str, int] = field(default_factory=dict)
     unanswered: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    rejected: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def living(self) -> tuple[Beat, ...]:

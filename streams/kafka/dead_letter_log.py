@@ -101,19 +101,9 @@ class DeadLetterLog:
 
     def scan(self, is_wanted: Callable[[LetterHead], bool]) -> DeadLetterScan:
         """Read the whole topic, committed records alone; keep what is wanted."""
-        letters: list[LetterHead] = []
         replays: dict[RejectedAt, Replay] = {}
         self._letters.seek_to_beginning()
-        for record in self._letters.read_to_end():
-            rejected = _rejected_at(record)
-            if rejected is None:
-                continue
-            if record.header("replayed_offset"):
-                replays[rejected] = _replay(record)
-                continue
-            head = _head(record, rejected)
-            if is_wanted(head):
-                letters.append(head)
+        letters = [one for one in read_letters(self._letters, replays) if is_wanted(one)]
         return DeadLetterScan(letters, replays)
 
     def record(self, letter: LetterHead) -> tuple[bytes | None, bytes | None]:
@@ -176,6 +166,19 @@ def _between(
         if due > last:
             break
     yield from _absent(letter, found, range(due, last + 1), gone)
+
+
+def read_letters(
+    reader: TopicReader, replays: dict[RejectedAt, Replay] | None = None
+) -> Iterator[LetterHead]:
+    """Read on to the end; yield the letters, and add to `replays` what was replayed."""
+    for record in reader.read_to_end():
+        if (rejected := _rejected_at(record)) is None:
+            continue
+        if not record.header("replayed_offset"):
+            yield _head(record, rejected)
+        elif replays is not None:
+            replays[rejected] = _replay(record)
 
 
 @contextmanager

@@ -37,6 +37,9 @@ from feedmill.streams.kafka.read_progress import ReadProgress
 
 log = logging.getLogger(__name__)
 
+# Why a worker is not ready after a start and in a rebalance.
+WAITING, CATCHING_UP = "waiting for partitions", "catching up"
+
 MOST_BYTES = 8 * 1024 * 1024
 # How much longer than a rebalance may take a member waits before it joins by another client.
 MORE_THAN_REBALANCE_S = 10.0
@@ -219,12 +222,12 @@ class GroupConsumer:
         if self._reading.stopped:
             return next(iter(self._reading.stopped.values()))
         if self._membership.phase != "settled":
-            return "waiting for partitions"
+            return WAITING
         if create_times := self.progress.create_times:
             topic = self._environment.topic(min(create_times).topic)
             return f"`{topic}` has CreateTime: `feedmill topics create --apply` sets LogAppendTime"
         if not self.caught_up():
-            return f"catching up, {sum(self.progress.lag.values())} records to go"
+            return f"{CATCHING_UP}, {sum(self.progress.lag.values())} records to go"
         return ""
 
     def close(self) -> None:

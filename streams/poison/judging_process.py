@@ -27,7 +27,7 @@ from feedmill.filters.hide_rate_guard import sources_of_all
 from feedmill.models.store import local_copy
 from feedmill.models.store_files import parse_store
 from feedmill.streams.releases.known_answers import AnyModel, values_by_text
-from feedmill.streams.releases.loading import load_model
+from feedmill.streams.releases.loading import load_model, store_of
 
 READY, BEGUN, DONE = b"r", b"b", b"d"
 EXIT_MEMORY = 77
@@ -51,9 +51,9 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class JudgingTask(msgspec.Struct, frozen=True):
-    """By which models to judge, each by its name and sha256 or None, and from which store."""
+    """By which models to judge, each by its name and sha256, and from which store."""
 
-    models: tuple[tuple[str, str | None], ...]
+    models: tuple[tuple[str, str], ...]
     store: str = ""
     limits: Limits = Limits()
 
@@ -117,7 +117,7 @@ def _models(task: JudgingTask) -> list[AnyModel]:
     store, models = parse_store(task.store) if task.store else None, []
     try:
         for name, sha256 in task.models:
-            with local_copy(store, name, sha256) as folder:
+            with local_copy(store_of(name, store, sha256), name, sha256) as folder:
                 models.append(load_model(name, folder, sha256))
     except FeedmillError as error:
         sys.exit(f"posts cannot be tried: {error}")

@@ -146,7 +146,7 @@ class PoisonWatch:
         connection: Connection,
         metrics: Metrics,
         clock: LogClock,
-        in_use: Callable[[], Sequence[tuple[str, str | None]]],
+        in_use: Callable[[], Sequence[tuple[str, str]]],
         writer: TransactionalWriter,
     ) -> None:
         self._stages = tuple(dict.fromkeys(name for name, _ in in_use()))

@@ -14,10 +14,11 @@ import msgspec
 
 from feedmill.events.errors import BadArtifact, FeedmillError
 from feedmill.events.reasons import MAX_REASON_CHARACTERS
-from feedmill.events.release import TriedVersion
+from feedmill.events.release import ModelRelease, TriedVersion
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters import registry as filters
 from feedmill.filters.spec import STORE as FILTER_STORE
+from feedmill.models.artifact import read_card
 from feedmill.models.store import local_copy, store_with
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
@@ -30,6 +31,7 @@ from feedmill.streams.releases.known_answers import (
     check_answers,
     values_by_text,
 )
+from feedmill.streams.releases.release_log import Released
 
 MODELS = (*filters.FILTERS, *rankers.RANKERS)
 # Those that may have a canary or a challenger: engagement is scored from counts, which only its
@@ -87,6 +89,11 @@ def shipped_store(name: str) -> Path:
     return FILTER_STORE if name in filters.FILTERS else RANKER_STORE
 
 
+def shipped_sha256(name: str) -> str:
+    """Return the version of a model that ships, which runs where none is released."""
+    return read_card(shipped_store(name), name).sha256
+
+
 def store_of(name: str, store: Store | None, sha256: str | None = None) -> Store:
     """Return the store that has a model, or its version: the given one, else that which ships."""
     return store_with(store, name, shipped_store(name), sha256)
@@ -120,6 +127,15 @@ def load_tried(name: str, store: Store | None, version: TriedVersion) -> tuple[A
     # The first call is ten times as slow as the next; let no post wait for it.
     answers_of(model)
     return model, result.ms_a_post
+
+
+def load_released(
+    name: str, store: Store | None, current: str, version: Released[ModelRelease]
+) -> AnyModel | None:
+    """Load a release of a model, or what ships; None where it is the current version."""
+    tried = version.release
+    model = load_tried(name, store, tried)[0] if tried else load_model(name, None)
+    return None if model.version == current else model
 
 
 def load_candidate(store: Store | None, name: str, version: TriedVersion) -> LoadedText:

@@ -27,7 +27,7 @@ from feedmill.streams.releases.canaries import Canaries, CanaryDecision
 from feedmill.streams.releases.challengers import Challengers, load_challenger
 from feedmill.streams.releases.known_answers import AnyModel
 from feedmill.streams.releases.list_releases import ListReleases, load_list
-from feedmill.streams.releases.loading import MODELS, load_candidate, load_model, load_tried
+from feedmill.streams.releases.loading import MODELS, load_candidate, load_released, shipped_sha256
 from feedmill.streams.releases.model_checks import ModelChecks
 from feedmill.streams.releases.newest_releases import Load, Loaded, NewestReleases, load_newest
 from feedmill.streams.releases.release_log import TOPIC, Released, ReleaseLog
@@ -37,7 +37,7 @@ from feedmill.streams.worker.step import Step, WorkBatch, Writer
 
 log = logging.getLogger(__name__)
 
-_INSTALLED = Released[ModelRelease](-1, None)
+_SHIPPED = Released[ModelRelease](-1, None)
 _NOTE = "model."
 # Releases are rare; a cycle without records should cost little.
 _READ_EVERY_S = 0.05
@@ -132,12 +132,12 @@ class ModelReleases:
             read = part.dealt_with(stage, read)
         return read
 
-    def in_use(self) -> list[tuple[str, str | None]]:
-        """Return name and sha256 of every version that judges posts; None: that of the card."""
+    def in_use(self) -> list[tuple[str, str]]:
+        """Return name and sha256 of every version that judges posts."""
         found = []
         for name in self._steps:
-            release = self._newest.in_force.get(name, _INSTALLED).release
-            found.append((name, None if release is None else release.sha256))
+            release = self._newest.in_force.get(name, _SHIPPED).release
+            found.append((name, shipped_sha256(name) if release is None else release.sha256))
             beside = self.canaries.running.get(name), self.challengers.running.get(name)
             found += [(name, one.record.sha256) for one in beside if one is not None]
         return found
@@ -153,7 +153,8 @@ class ModelReleases:
         """
         if not self._releases.log.all_restored():
             return False
-        is_loaded = not self._newest.busy() and self.canaries.is_settled()
+        # Also by a store that does not answer: no other version than the released one may serve.
+        is_loaded = not (self._newest.busy() or self._newest.away) and self.canaries.is_settled()
         self._has_begun |= is_loaded and self.lists.is_settled()
         return self._has_begun
 
@@ -163,7 +164,7 @@ class ModelReleases:
 
     def ready_reason(self) -> str:
         """Say what is still to be done before the first posts; "" if nothing is."""
-        busy = () if self._has_begun else sorted(self._newest.busy())
+        busy = () if self._has_begun else sorted(self._newest.busy() | self._newest.away.keys())
         if busy:
             return f"loading released models: {', '.join(busy)}"
         if not self._has_begun and not self.canaries.is_settled():
@@ -257,7 +258,7 @@ class ModelReleases:
         """Have the version that runs loaded once more; what alters twice is left to operators."""
         if name not in self._loaded_again:
             self._loaded_again.add(name)
-            running = self._newest.in_force.get(name, _INSTALLED)
+            running = self._newest.in_force.get(name, _SHIPPED)
             load: Load[AnyModel] = partial(load_released, name, self._store, "")
             self._again.begin(name, running.offset, lambda: load_newest(load, [running]))
 
@@ -295,12 +296,3 @@ class ModelReleases:
             self.swaps += 1
             log.info("model %s: %s instead of %s", name, step.models[name], before)
         return ""
-
-
-def load_released(
-    name: str, store: Store | None, current: str, version: Released[ModelRelease]
-) -> AnyModel | None:
-    """Load a release of a model, or what is installed; None where it is the current version."""
-    tried = version.release
-    model = load_tried(name, store, tried)[0] if tried else load_model(name, store)
-    return None if model.version == current else model

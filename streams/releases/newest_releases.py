@@ -21,8 +21,8 @@ from feedmill.streams.releases.release_log import Released, ReleaseFold
 
 log = logging.getLogger(__name__)
 
-# Before the store is asked again that did not answer.
-_PAUSE_S, _MOST_PAUSE_S = 5.0, 300.0
+# Before the store is asked again that did not answer; a worker that starts waits for the answer.
+_PAUSE_S, _MOST_PAUSE_S, _MOST_AT_START_S = 5.0, 300.0, 30.0
 _NEVER = -1
 
 Key = TypeVar("Key")
@@ -102,7 +102,7 @@ class NewestReleases(Generic[Key, Content]):
     Attributes
     ----------
     in_force
-        The release that runs, by key; none where the installed version does.
+        The release that runs, by key; none where the shipped version does.
     away
         The releases that the server of the store does not give at present.
     """
@@ -193,6 +193,7 @@ class NewestReleases(Generic[Key, Content]):
         before = self.away.get(key)
         is_same = before is not None and before.offset == offset
         pause_s = next_pause_s(before.pause_s if before is not None and is_same else 0.0)
+        pause_s = pause_s if key in self.in_force else min(pause_s, _MOST_AT_START_S)
         self.away[key] = StoreWait(offset, reason, pause_s, time.monotonic() + pause_s)
         log.warning(
             "release of %s at offset %d waits for the store, next try in %.0f s: %s",

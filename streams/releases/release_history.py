@@ -28,7 +28,7 @@ RELEASED, FROZEN = "released", "frozen"
 class HistoryRow:
     """What a record of `models` did to a model, in words, by whom and why.
 
-    `version` is "" where it names none: what was installed judges alone again.
+    `version` is "" where it names none: an end, or a release of the version that ships.
     """
 
     offset: int
@@ -101,7 +101,7 @@ class ReleaseHistory:
         return tuple(self._entries[model])
 
     def current(self, model: str) -> ModelRelease | None:
-        """Return the last release; None if there is none, or the card's version holds again."""
+        """Return the last release; None if there is none, or it is of the version that ships."""
         entries = self._entries[model]
         return entries[-1].release if entries else None
 
@@ -126,15 +126,16 @@ class ReleaseHistory:
                 f" `feedmill models unfreeze {model}` allows releases again"
             )
 
-    def rollback_target(self, model: str, to: int | None) -> Released[ModelRelease] | None:
+    def rollback_target(self, model: str, to: int | None, shipped: str) -> Released[ModelRelease]:
         """Return the release to go back to: that at offset `to`, else the last of another version.
 
-        None means that there was none before: the version that the card names.
+        `shipped` is the sha256 of the version that ships.  It ran before the first release, at
+        offset -1, and it is the one of a release without a version.
 
         Raises
         ------
         UsageError
-            The model was never released, or `to` is not the offset of one of its releases.
+            No other version ran, or `to` is not the offset of one of its releases.
         """
         entries = self._entries[model]
         if to is not None:
@@ -145,14 +146,15 @@ class ReleaseHistory:
                 f"`{model}` has no release at offset {to}; `feedmill models list {model}` lists"
                 " them"
             )
-        if not entries:
-            raise UsageError(f"`{model}` was never released, so there is nothing to go back from")
-        now = _sha256(entries[-1])
-        return next((entry for entry in reversed(entries) if _sha256(entry) != now), None)
-
-
-def _sha256(entry: Released[ModelRelease]) -> str | None:
-    return None if entry.release is None else entry.release.sha256
+        ran = [(shipped, Released[ModelRelease](-1, None))]
+        ran += [(one.release.sha256 if one.release else shipped, one) for one in entries]
+        for sha256, entry in reversed(ran):
+            if sha256 != ran[-1][0]:
+                return entry
+        raise UsageError(
+            f"`{model}` has run no other version than {shipped[:12]}, which ships, so there is"
+            " nothing to go back to"
+        )
 
 
 class ListHistory:

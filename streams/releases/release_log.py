@@ -38,8 +38,8 @@ Version = TypeVar("Version")
 class Released(NamedTuple, Generic[Version]):
     """What a record of `models` releases, and its offset.
 
-    None takes the ones before back: the version that the store's card names runs, no version scores
-    in shadow, a list is withdrawn.
+    None takes the ones before back: the version that ships runs, no version scores in shadow, a
+    list is withdrawn.
     """
 
     offset: int
@@ -103,7 +103,7 @@ class CanaryFold:
         return name
 
     def take_release(self, model: str, release: ModelRelease | None) -> None:
-        """Apply a release, None of the installed version: it ends a canary of the model.
+        """Apply a release, None of the shipped version: it ends a canary of the model.
 
         Raises
         ------

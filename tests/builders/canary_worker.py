@@ -142,7 +142,10 @@ class Cluster:
 class CanaryWorker:
     """A worker whose cycles a test runs; what it wrote is committed when the test says so."""
 
-    def __init__(self, cluster: Cluster, owned: Sequence[int] = range(COUNT)) -> None:
+    def __init__(
+        self, cluster: Cluster, owned: Sequence[int] = range(COUNT), *, starts: bool = True
+    ) -> None:
+        """Start it; unless `starts`, do not wait until it has what is released."""
         self.cluster = cluster
         self.writer = KeptWriter()
         self.metrics = Metrics("spam", "one")
@@ -153,7 +156,8 @@ class CanaryWorker:
         self.step.start(StepContext(connection, LogClock(), stage("spam"), COUNT))
         self.releases = ModelReleases(connection, None, [self.step], stage)
         self.assign(owned)
-        until(self.settled, every=0.001)
+        if starts:
+            until(self.settled, every=0.001)
 
     def assign(self, owned: Sequence[int]) -> None:
         """Have these partitions, and no others; what was not committed is lost."""

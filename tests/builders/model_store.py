@@ -50,7 +50,7 @@ def steeper(arrays: Arrays) -> None:
 def add_version(
     store: Path, name: str, change: Change = steeper, features: tuple[str, ...] | None = None
 ) -> str:
-    """Put another version of a model beside the installed one; return its sha256."""
+    """Put another version of a model beside the one of its card; return its sha256."""
     card = read_card(store, name)
     shipped = read_card(store_of(name, None), name)
     columns = _columns(store_of(name, None), shipped)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ LEGS = {"posts": {"append_to_redis": LegTimes(9.4, 45.8, 12.0)}}
 @pytest.fixture
 def engine(topics: CommandTopics, writer: WrittenRedis) -> CommandTopics:
     """Topics, a fresh feed in Redis, and no heartbeat."""
-    topics.make("instances", "config", posts=2, engagements=2)
+    topics.make("instances", "config", "dead-letters", posts=2, engagements=2)
     writer.feed("global", {"p1": 1.0}, fresh_until_ms=now_ms() + 600_000)
     return topics
 
@@ -87,7 +88,7 @@ def test_consumers_are_made_once_the_clock_record_says_where_to_read(
     noting(topic_reader, "new_log_consumer")
     beat(engine, "one", 0, 1)
     assert run("health").exit_code == 0
-    assert made == ["send", "new_log_consumer", "new_log_consumer"]
+    assert made == ["send", *["new_log_consumer"] * 3]
 
 
 @pytest.mark.stack
@@ -123,6 +124,21 @@ def test_a_partition_that_nobody_reads_is_named(run: Run, engine: CommandTopics)
     assert (worker["instance"], worker["memory_mib"]) == ("one", 180)
     assert (worker["shards"], worker["logs_lag"]) == ([*range(32)], 1)
     assert found["legs"]["posts"]["append_to_redis"]["p99_ms"] == 45.8
+
+
+@pytest.mark.stack
+def test_a_start_and_a_rebalance_are_nothing_wrong_and_say_to_wait(
+    run: Run, engine: CommandTopics
+) -> None:
+    beat(engine, "one", 0, 1)
+    beat(engine, "one", 0, 1, ready=False, reason="waiting for partitions")
+    beat(engine, "two", ready=False, reason="starting")
+    result = run("health")
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.stdout.split())
+    assert text.startswith("feedmill: healthy, 2 to look at ")
+    assert re.search(r"look one: rebalancing for \d s \(waiting for partitions\) -> wait", text)
+    assert re.search(r"look two: starting for \d s \(starting\) -> wait", text)
 
 
 @pytest.mark.stack
@@ -170,7 +186,7 @@ def test_missing_topics_and_servers_are_said_in_words(
     assert "has no topic" in text
     assert "-> create the topics with `feedmill topics create`" in text
     assert "Redis at redis://127.0.0.1:1/0: cannot connect -> start it" in text
-    topics.make("instances", "config", posts=2)
+    topics.make("instances", "config", "dead-letters", posts=2)
     text = " ".join(run("health").output.split())
     assert "engagements`" in text
     result = run("health --kafka 127.0.0.1:1")
@@ -190,7 +206,7 @@ def test_watch_shows_it_again_until_interrupted(run: Run, engine: CommandTopics)
     )
     assert watching.stdout is not None
     assert json.loads(watching.stdout.readline())["healthy"] is True
-    beat(engine, "one", 0, 1, ready=False, reason="catching up")
+    beat(engine, "one", 0, 1, ready=False, reason="Redis is away")
 
     def is_wrong() -> bool:
         assert watching.stdout is not None

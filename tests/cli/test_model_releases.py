@@ -16,8 +16,7 @@ from feedmill.events.instance import RefusedRelease
 from feedmill.events.release import Canary, Challenger, ListRelease, ModelRelease
 from feedmill.filters.spec import STORE
 from feedmill.models.artifact import read_card
-from feedmill.models.store import installed_version
-from feedmill.streams.releases.loading import store_of
+from feedmill.streams.releases.loading import shipped_sha256
 
 pytestmark = pytest.mark.stack
 
@@ -26,12 +25,10 @@ HOUR_S = 3600
 
 
 @pytest.fixture
-def installed(topics: CommandTopics) -> str:
-    """Make the topics; return the installed version of spam."""
+def shipped(topics: CommandTopics) -> str:
+    """Make the topics; return the version of spam that ships."""
     topics.make("models", "instances", "audit", posts=4)
-    version = installed_version(store_of("spam", None), "spam")
-    assert version is not None
-    return version
+    return shipped_sha256("spam")
 
 
 def beat(topics: CommandTopics, version: str, instance: str = "1", **more: Any) -> None:
@@ -48,46 +45,48 @@ def healths(run: Run, model: str, exit_code: int = 0) -> list[dict[str, Any]]:
     return [row for row in json.loads(result.stdout) if row["model"] == model]
 
 
-def hidden(installed: str) -> dict[str, str]:
+def hidden(shipped: str) -> dict[str, str]:
     day = read_card(STORE, "spam").trained_on
-    versions = {installed[:length]: "<installed>" for length in (64, 12, 8)}
+    versions = {shipped[:length]: "<version>" for length in (64, 12, 8)}
     return {**versions, day: "<day>", str(STORE): "<shipped>"}
 
 
 def test_canaries_and_challengers_begin_are_listed_and_end(
-    run: Run, topics: CommandTopics, installed: str, golden: Golden
+    run: Run, topics: CommandTopics, shipped: str, golden: Golden
 ) -> None:
-    version = installed[:8]
+    version = shipped[:8]
     lines = (
         *(f"release spam {version} --canary 4", f"release engagement {version} --canary 1"),
         f"release spam {version} --canary 3 --after 90s --by ann",
-        # Nothing was released before: the installed version judges all partitions.
+        # Nothing was released before: the shipped version judges all partitions.
         *("list spam --json", "rollback spam --by ann", "list spam --json"),
         *("shadow spam --stop", f"shadow spam {version} --core-share 0.2 --by ann --json"),
         *("list spam --json", "shadow spam --stop --by ann", "shadow spam --stop"),
-        # In a canary a rollback releases the version in force again.
+        # In a canary a rollback ends it, and the release before stays in force.
         *(f"release spam {version} --by ann", f"release spam {version} --canary 1 --by ann"),
         *("rollback spam --by ann", "list spam"),
     )
     commands = [
         f"models {line} --timeout 0" if "list" not in line else f"models {line}" for line in lines
     ]
-    golden.check("model_releases.txt", transcript(run, commands, hidden(installed)))
+    golden.check("model_releases.txt", transcript(run, commands, hidden(shipped)))
     records = topics.read("models")
     _, canary = decode_canary(("spam",), records[0].key, records[0].value)
     assert canary is not None
     assert (canary.partitions, canary.after_ms, canary.by) == (3, 90_000, "ann")
-    assert (records[1].key, records[1].value) == (b"spam", None)
+    assert (records[1].key, records[1].value) == (b"canary/spam", None)
     _, challenger = decode_challenger(("spam",), records[2].key, records[2].value)
     assert challenger is not None
-    assert (challenger.sha256, challenger.core_share) == (installed, 0.2)
+    assert (challenger.sha256, challenger.core_share) == (shipped, 0.2)
     assert len(challenger.answers) == len(canary.answers) > 5
-    released = json.loads(records[-1].value or b"")
-    assert (released["sha256"], released["by"]) == (installed, "ann")
+    assert [(one.key, bool(one.value)) for one in records[-3:]] == [
+        *((b"spam", True), (b"canary/spam", True)),
+        (b"canary/spam", False),
+    ]
 
 
 def test_health_says_of_each_release_which_instance_runs_it_and_why_not(
-    run: Run, topics: CommandTopics, installed: str, golden: Golden
+    run: Run, topics: CommandTopics, shipped: str, golden: Golden
 ) -> None:
     said: list[str] = []
 
@@ -104,16 +103,16 @@ def test_health_says_of_each_release_which_instance_runs_it_and_why_not(
         return RefusedRelease(key, offset, reason)
 
     topics.send("models", "canary/spam", CANARY)
-    beat(topics, installed, "1", canaries={"spam": "a" * 12})
-    beat(topics, installed, "2", refused_releases=(refused("canary/spam", 0),))
-    beat(topics, installed, "3")
+    beat(topics, shipped, "1", canaries={"spam": "a" * 12})
+    beat(topics, shipped, "2", refused_releases=(refused("canary/spam", 0),))
+    beat(topics, shipped, "3")
     look("canary/spam")
     ended = msgspec.structs.replace(CANARY, ends=0, reason="spam/2: nan")
     topics.send("models", "canary/spam", ended)
     look("canary/spam")
-    at = topics.send("models", "shadow/spam", Challenger(installed, (0.5,)))
-    beat(topics, installed, "1", models_offset=at, refused_releases=(refused("shadow/spam", at),))
-    beat(topics, installed, "2", models_offset=at, challengers={"spam": installed[:12]})
+    at = topics.send("models", "shadow/spam", Challenger(shipped, (0.5,)))
+    beat(topics, shipped, "1", models_offset=at, refused_releases=(refused("shadow/spam", at),))
+    beat(topics, shipped, "2", models_offset=at, challengers={"spam": shipped[:12]})
     look("shadow/spam")
     # A release and a list that wait for the store, and a list whose last record is refused; every
     # stage of a worker tells of all that the worker refused.
@@ -125,11 +124,11 @@ def test_health_says_of_each_release_which_instance_runs_it_and_why_not(
     both = (refused("list/spam/good", at - 2, "earlier"), refused("list/spam/bad", at - 1, "gone"))
     more: dict[str, Any] = {"models_offset": at, "refused_releases": both}
     away = (refused("spam", at - 4, "not reachable"), refused("list/spam/good", at, "busy"))
-    beat(topics, installed, waiting_releases=away, **more)
-    beat(topics, installed, stage="nsfw", models={}, **more)
+    beat(topics, shipped, waiting_releases=away, **more)
+    beat(topics, shipped, stage="nsfw", models={}, **more)
     look("spam", "list/spam/bad", "list/spam/good")
     text = "\n".join(said)
-    for given, word in hidden(installed).items():
+    for given, word in hidden(shipped).items():
         text = text.replace(given, word)
     golden.check("model_health.txt", text)
 
@@ -139,47 +138,48 @@ def test_health_finds_a_running_instance_on_a_host_whose_clock_is_off(
     hours_off: int,
     run: Run,
     topics: CommandTopics,
-    installed: str,
+    shipped: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    beat(topics, installed)
+    beat(topics, shipped)
     seconds, nanoseconds, off_s = time.time, time.time_ns, hours_off * HOUR_S
     monkeypatch.setattr(time, "time", lambda: seconds() + off_s)
     monkeypatch.setattr(time, "time_ns", lambda: nanoseconds() + off_s * 10**9)
     (row,) = healths(run, "spam")
     monkeypatch.undo()
-    assert (row["instance"], row["state"]) == ("spam/1", "installed")
+    assert (row["instance"], row["state"]) == ("spam/1", "shipped")
 
 
 def test_the_history_has_canaries_shadows_and_who_went_back(
-    run: Run, topics: CommandTopics, installed: str, golden: Golden
+    run: Run, topics: CommandTopics, shipped: str, golden: Golden
 ) -> None:
-    topics.send("models", "spam", ModelRelease(installed, (0.5,), "ann", "first"))
-    topics.send("models", "shadow/spam", Challenger(installed, (0.5,), "bob"))
+    topics.send("models", "spam", ModelRelease("a" * 64, (0.5,), "ann", "first"))
+    topics.send("models", "shadow/spam", Challenger(shipped, (0.5,), "bob"))
     run("models shadow spam --stop --timeout 0 --by cat --note enough")
-    canary = Canary(installed, (0.5,), "dan", partitions=1, after_ms=1000)
+    canary = Canary(shipped, (0.5,), "dan", partitions=1, after_ms=1000)
     began = topics.send("models", "canary/spam", canary)
     ended = msgspec.structs.replace(canary, ends=began, reason="spam/2: it says nan")
     topics.send("models", "canary/spam", ended)
-    lines = ("rollback spam --timeout 0 --by eve", "list spam --json", "list spam")
-    said = transcript(run, [f"models {line}" for line in lines], hidden(installed))
+    back = "rollback spam --timeout 0 --by eve"
+    lines = (f"{back} --note 'hides tea'", f"{back} --json", back, "list spam --json", "list spam")
+    said = transcript(run, [f"models {line}" for line in lines], hidden(shipped))
     golden.check("model_history.txt", said)
 
 
 def test_a_refused_release_says_that_it_stays_and_how_to_take_it_back(
-    run: Run, topics: CommandTopics, installed: str
+    run: Run, topics: CommandTopics, shipped: str
 ) -> None:
     refusals = tuple(
         RefusedRelease(key, offset, "no artifact at models/")
         for offset, key in ((0, "spam"), (2, "shadow/spam"))
     )
-    beat(topics, installed, models_offset=2, refused_releases=refusals)
-    refused = run(f"models release spam {installed[:8]} --timeout 5")
+    beat(topics, shipped, models_offset=2, refused_releases=refusals)
+    refused = run(f"models release spam {shipped[:8]} --timeout 5")
     assert refused.exit_code == 1
     assert refused.stderr.endswith(
         "feedmill: refused by spam/1: no artifact at models/; it stays on `models`, and an"
         " instance that starts later runs it if it can by then: `feedmill models rollback spam`"
         " takes it back\n"
     )
-    refused = run(f"models shadow spam {installed[:8]} --timeout 5")
+    refused = run(f"models shadow spam {shipped[:8]} --timeout 5")
     assert "`feedmill models shadow spam --stop` takes it back" in refused.stderr

@@ -3,6 +3,7 @@
 import getpass
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,7 +19,9 @@ from feedmill.events.errors import UsageError
 from feedmill.streams.settings.environment import Environment
 
 LOCAL = StackStatus(Path("folder"), "local:9092", "redis://local:6379/0", (7,), 8)
-DOWN = StackStatus(Path("folder"), "local:9092", "redis://local:6379/0", (7,), None)
+WITHOUT_REDIS = replace(LOCAL, redis_pid=None)
+WITHOUT_KAFKA = replace(LOCAL, kafka_pids=(None,))
+DOWN = replace(WITHOUT_REDIS, kafka_pids=(None,))
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -89,6 +92,14 @@ def test_a_variable_switches_the_local_stack_off(
 def test_a_local_stack_that_does_not_run_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     use_stack(monkeypatch, DOWN)
     assert servers(environment_of()) == (Environment.kafka, Environment.redis)
+
+
+@pytest.mark.parametrize("stack", [WITHOUT_REDIS, WITHOUT_KAFKA])
+def test_a_local_stack_keeps_its_addresses_while_one_of_its_servers_is_away(
+    stack: StackStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_stack(monkeypatch, stack)
+    assert servers(environment_of()) == (LOCAL.kafka, LOCAL.redis)
 
 
 def test_a_given_environment_is_never_the_local_stack(monkeypatch: pytest.MonkeyPatch) -> None:

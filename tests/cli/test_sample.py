@@ -51,6 +51,7 @@ def test_training_says_how_good_the_model_is_and_how_to_release_it(user: Path) -
     assert figures[2] == f"{auc:.4f}"
     assert float(figures[3]) < auc
     assert any(f"shipped {shipped.version}" in line for line in lines)
+    assert lines[-3].startswith("it is in the store and not in force: no worker runs it")
     assert lines[-1].startswith("    FEEDMILL_MODELS=models ")
     assert lines[-1].endswith(f"feedmill models release spam {card.version}")
 
@@ -61,6 +62,12 @@ def test_training_says_how_good_the_model_is_and_how_to_release_it(user: Path) -
     of_both = {one["name"]: one for one in json.loads(compared.output)["metrics"]}
     assert of_both["labelled.unseen.auc"]["new"] == auc
     assert f"{of_both['labelled.unseen.auc']['old']:.4f}" == figures[3]
+    # The shipped one learned other files, on which the new one was not measured.
+    shown = CliRunner(env={"FEEDMILL_MODELS": "models"}).invoke(
+        main, ["models", "diff", "spam", "shipped", card.version]
+    )
+    assert "an empty place: the version learned these rows itself, or the store" in shown.output
+    assert "an empty place" not in trained.output
     assert of_both["ordinary.validation.hidden"]["old"] is not None
 
     versions = [
@@ -72,3 +79,15 @@ def test_training_says_how_good_the_model_is_and_how_to_release_it(user: Path) -
         )
     ]
     assert versions == [{card.version}, {card.version}, {shipped.version}]
+
+
+def test_the_ordinary_posts_of_the_sample_are_enough_to_follow_labels(user: Path) -> None:
+    run("sample")
+    follow = "train spam --follow --ordinary sample/ordinary.jsonl,author=author,time=time"
+    (user / "models").mkdir()
+    began = CliRunner(env={"FEEDMILL_MODELS": "models"}).invoke(
+        main, [*shlex.split(follow), "--kafka", "127.0.0.1:1"]
+    )
+    # It goes as far as to the topics, which are not there.
+    assert "ordinary posts are the reference" in began.stderr
+    assert "Kafka at 127.0.0.1:1: cannot connect" in began.stderr

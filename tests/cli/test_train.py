@@ -53,6 +53,12 @@ def test_a_filter_is_trained_on_strange_files_and_evaluated_on_others(files: Pat
     card = json.loads((files / "models" / "spam.json").read_text())
     assert card["command"] == f"feedmill train spam --data {MAIL} --ordinary {PLAIN}"
     assert trained.output.startswith(f"spam@{card['sha256'][:12]}")
+    assert "without --ordinary" not in trained.output
+    alone = run("train", "spam", "--data", MAIL, "--out", "alone")
+    assert alone.stderr.startswith(
+        "without --ordinary the thresholds fit the fine posts of the labelled files: the filter may"
+        " demote and hide many"
+    )
     assert [use["file"] for use in card["data"]] == ["mail.csv", "plain.jsonl"]
     again = run("train", "spam", "--data", MAIL, "--ordinary", PLAIN, "--out", "b", "--json")
     assert json.loads(again.output)["sha256"] == card["sha256"]

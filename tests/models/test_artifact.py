@@ -33,11 +33,11 @@ def test_reads_what_was_saved(tmp_path: Path) -> None:
     np.testing.assert_array_equal(artifact.arrays["a"], np.arange(4.0))
 
 
-def test_what_is_not_installed_is_stored_beside_what_is(tmp_path: Path) -> None:
+def test_what_is_not_the_newest_is_stored_beside_what_is(tmp_path: Path) -> None:
     card = _store(tmp_path)
     content = pack_artifact({"name": "toy"}, FEATURES, {"a": np.ones(4)})
     other = msgspec.structs.replace(card, sha256=sha256_of(content))
-    save_artifact(tmp_path, other, content, installed=False)
+    save_artifact(tmp_path, other, content, as_newest=False)
     assert read_card(tmp_path, "toy") == card
     assert {one.sha256 for one in cards_of(tmp_path, "toy")} == {card.sha256, other.sha256}
     artifact = read_artifact(tmp_path, "toy", FEATURES, other.sha256)

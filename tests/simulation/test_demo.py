@@ -14,10 +14,15 @@ from feedmill.events.engagement import Engagement
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
 from feedmill.features.history.post_history import PostHistory, PostRecord
+from feedmill.features.post_batch import PostBatch
+from feedmill.filters.hide_rate_guard import HideRates, ScoredPosts, sources_of_all
 from feedmill.filters.raised_values import campaign_probabilities
+from feedmill.filters.registry import FILTERS
 from feedmill.simulation.audience import RECENT
 from feedmill.simulation.demo import DEFAULT_RATE, POST_FRACTIONS, DemoPosts, open_demo
+from feedmill.simulation.phrases import COMMUNITIES
 from feedmill.simulation.schedule import EventSource
+from feedmill.streams.settings.environment import Environment
 
 POSTS = 5000
 GATE = GatePolicy()
@@ -47,6 +52,34 @@ def test_ordinary_posts_are_no_campaign(seed: int) -> None:
     assert len(values) > 3500
     assert np.count_nonzero(values >= (GATE.hide_at or 0)) == 0
     assert np.count_nonzero(values >= (GATE.demote_at or 0)) < 0.003 * len(values)
+
+
+@pytest.mark.parametrize("seed", [2, 8, 11])
+@pytest.mark.parametrize("name", ["spam", "nsfw"])
+def test_no_source_has_more_hidden_by_the_shipped_filters_than_the_guard_allows(
+    name: str, seed: int
+) -> None:
+    demo = DemoPosts("r", np.random.default_rng(seed))
+    posts = [demo.post(number)[0] for number in range(POSTS)]
+    values = FILTERS[name].load().score_many(posts).tolist()
+    ones, numbers = [1] * POSTS, range(POSTS)
+    scored = ScoredPosts(numbers, ones, ones, values, sources_of_all(PostBatch(posts)), numbers)
+    rates = HideRates(GATE.hide_at or 0, Environment.flagged_cap)
+    # Post by post, as a slow demo sends them.
+    for at in range(0, POSTS, 20):
+        few = slice(at, at + 20)
+        assert (
+            rates.fold(
+                scored._replace(
+                    **{
+                        part: getattr(scored, part)[few]
+                        for part in ("offsets", "at_ms", "sizes", "values", "rows")
+                    }
+                )
+            )
+            == []
+        )
+    assert max(rates.rate(f"community:{name}") for name in COMMUNITIES) > 0.02
 
 
 def test_a_campaign_among_them_is_found() -> None:

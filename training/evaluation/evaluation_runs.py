@@ -10,7 +10,7 @@ import msgspec
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.spec import STORE, FilterSpec
 from feedmill.models.artifact import ModelCard, read_card
-from feedmill.models.store import installed_version
+from feedmill.models.store import store_with
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.training.evaluation.cross_validation import (
@@ -121,8 +121,7 @@ def stored_model(spec: FilterSpec, store: Store | None) -> StoredModel:
 
 def _or_shipped(spec: FilterSpec, store: Store | None) -> StoredModel:
     """Load a filter; the shipped one where the store has none of that name."""
-    is_there = store is not None and installed_version(store, spec.name) is not None
-    return stored_model(spec, store if is_there else None)
+    return stored_model(spec, store_with(store, spec.name, STORE))
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> None:

@@ -79,6 +79,7 @@ def evaluate_later_posts(
     `shipped` is measured beside it, on the same ones.  Raises `UsageError` where either are too
     few.
     """
+    check_enough(rows)
     split = split_by_time(rows)
     check_enough(split.before)
     fitted = fit_impressions(recipe, split.before)

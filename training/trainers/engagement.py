@@ -145,7 +145,7 @@ def save_challenger(
     """Save a model that learned all impressions, with `metrics`, without installing it."""
     card, content = _own_card(rows, fitted, run)
     card = msgspec.structs.replace(card, metrics={**card.metrics, **metrics})
-    save_artifact(run.out, card, content, installed=False)
+    save_artifact(run.out, card, content, as_newest=False)
     return card
 
 

@@ -135,7 +135,7 @@ def save_challenger(
         ],
     )
     card = _with_snapshots(card, data, out, run)
-    save_artifact(out, card, content, installed=False)
+    save_artifact(out, card, content, as_newest=False)
     return card
 
 

@@ -160,11 +160,16 @@ CASES: dict[str, Seen] = {
     "the broker's clock jumped": one_worker(at_ms=NOW_MS - 7_200_000),
     "builds differ": seen(*worker("one", 0, 1), *worker("two", 2, 3, build="0.3")),
     "a setting is refused and still the last": refused_setting(9),
+    "records are refused": seen(*ALL, rejected={"posts": 1_031, "engagements": 1}),
     "Redis refused writes": seen(
         *(replace(beat, refused_writes=12 * (beat.instance.stage == "combiner")) for beat in ALL)
     ),
     "a release is refused": one_worker(refused_releases=(RefusedRelease("spam", 3, "too slow"),)),
     "a release waits": one_worker(waiting_releases=(RefusedRelease("spam", 3, "no answer"),)),
+    "versions differ": seen(
+        *worker("one", 0, 1, models={"spam": "1" * 12}, models_offset=7),
+        *worker("two", 2, 3, models={"spam": "2" * 12}, models_offset=7),
+    ),
     "a source is capped": seen(
         *BUT_SPAM,
         *worker("one", 0, 1, 2, 3, stages=("spam",), capped_sources=("lang:de",), capped_count=3),
@@ -205,6 +210,11 @@ def test_what_is_wrong_is_named_with_place_and_way_out(golden: Golden) -> None:
         refused_setting(10),
         # A stage that no feed needs.
         seen(*BUT_SPAM, feeds=(feed(stages=BUILT_IN - {"spam"}),)),
+        # A release that one still loads.
+        seen(
+            *worker("one", 0, 1, models={"spam": "1" * 12}, models_offset=6),
+            *worker("two", 2, 3, models={"spam": "2" * 12}, models_offset=7),
+        ),
         # One that ended long ago without a word.
         seen(*ALL, *worker("two", 2, 3, age_ms=700_000)),
     ],

@@ -27,6 +27,7 @@ from feedmill.streams.poison.judging_child import (
     find_poison,
 )
 from feedmill.streams.poison.judging_process import JudgingRequest, JudgingTask, Limits
+from feedmill.streams.releases.loading import shipped_sha256
 
 
 def post(name: str, text: str) -> StoredRecord:
@@ -37,8 +38,9 @@ def post(name: str, text: str) -> StoredRecord:
 CALM = [post(f"p{i}", f"A walk along the river, part {i}") for i in range(3)]
 
 
-def child(limits: Limits, sha256: str | None = None) -> JudgingChild:
-    return JudgingChild(lambda: JudgingTask((("nsfw", sha256),), limits=limits))
+def child(limits: Limits, sha256: str = "") -> JudgingChild:
+    models = (("nsfw", sha256 or shipped_sha256("nsfw")),)
+    return JudgingChild(lambda: JudgingTask(models, limits=limits))
 
 
 PATIENT, HASTY, BRIEF = Limits(wall_s=30.0), Limits(processor_s=1, wall_s=30.0), Limits(wall_s=1.0)

@@ -68,7 +68,7 @@ class Watched:
             lambda _, name, **__: known if name == TOPIC else FakeLog(self.posts),
         )
         connection: Any = _Connection()
-        in_use = [(name, None) for name in models]
+        in_use = [(name, "a" * 64) for name in models]
         self.watch = PoisonWatch(
             connection, self.metrics, LogClock(), lambda: in_use, cast(Any, self.writer)
         )
@@ -157,7 +157,7 @@ def test_after_an_unclean_end_what_was_not_committed_waits_for_its_trial(watched
     assert watched.watch.log.by_partition.get(0, {}) == {8: "judged by no model: it takes too long"}
     assert watched.letters() == [(0, "poison"), (0, "dead-letters")]
     assert "feedmill_poison_total" in watched.metrics.text()
-    assert watched.task.models == (("spam", None),)
+    assert watched.task.models == (("spam", "a" * 64),)
 
 
 def test_after_two_what_is_judged_again_is_tried_too_before_it_is(watched: Watched) -> None:

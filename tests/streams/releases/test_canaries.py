@@ -14,12 +14,11 @@ from builders.records import StoredRecord
 from builders.waiting import until
 from feedmill.events.instance import Instance, ModelDrift, RefusedRelease
 from feedmill.events.release import Canary
-from feedmill.models.store import installed_version
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.releases.canaries import Canaries, CanaryDecision, alarm_in
 from feedmill.streams.releases.known_answers import answers_of
-from feedmill.streams.releases.loading import LoadedText, load_candidate, load_model, store_of
+from feedmill.streams.releases.loading import LoadedText, load_candidate, load_model, shipped_sha256
 from feedmill.streams.releases.release_log import ReleaseFold
 
 A, B = "a" * 64, "b" * 64
@@ -100,8 +99,7 @@ def test_the_same_version_with_the_same_answers_is_taken_as_it_is() -> None:
 
 
 def test_a_candidate_is_tried_as_a_release_is() -> None:
-    sha256 = installed_version(store_of("quality", None), "quality")
-    assert sha256 is not None
+    sha256 = shipped_sha256("quality")
     answers = answers_of(load_model("quality", None))
     good = Canary(sha256, answers, partitions=1, after_ms=1)
     loaded = load_candidate(None, "quality", good)

@@ -20,13 +20,12 @@ from feedmill.events.post import Post
 from feedmill.events.release import Challenger
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.features.post_batch import PostBatch
-from feedmill.models.store import installed_version
 from feedmill.models.text_model import Scores
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases.challengers import Challengers, ProcessorCap, load_challenger
 from feedmill.streams.releases.known_answers import answers_of
-from feedmill.streams.releases.loading import LoadedText, load_model, store_of
+from feedmill.streams.releases.loading import LoadedText, load_model, shipped_sha256
 from feedmill.streams.releases.release_log import ReleaseFold
 from feedmill.streams.worker.decoding import decode_work
 from feedmill.streams.worker.step import WorkBatch
@@ -240,8 +239,7 @@ def test_a_challenger_is_tried_as_a_release_is_and_needs_its_topic() -> None:
     offsets = SimpleNamespace(partition_count=lambda topic, _: counts[topic])
     connection: Any = SimpleNamespace(offsets=offsets)
     load = partial(load_challenger, connection, threading.Event(), None, "quality")
-    sha256 = installed_version(store_of("quality", None), "quality")
-    assert sha256 is not None
+    sha256 = shipped_sha256("quality")
     answers = answers_of(load_model("quality", None))
     good = Challenger(sha256, answers)
     loaded = load(good)

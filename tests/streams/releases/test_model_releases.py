@@ -50,6 +50,29 @@ def test_a_release_waits_for_the_store_and_comes_when_it_answers(
     assert worker.releases.waiting == ()
 
 
+def test_a_worker_that_starts_judges_nothing_until_the_store_gives_what_is_released(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It asks often, since nothing is judged meanwhile.
+    monkeypatch.setattr(newest_releases, "_PAUSE_S", 1000.0)
+    monkeypatch.setattr(newest_releases, "_MOST_AT_START_S", 0.01)
+    cluster.away = True
+    cluster.release(A)
+    worker = CanaryWorker(cluster, starts=False)
+
+    def asked(times: int) -> bool:
+        worker.releases.follow()
+        return cluster.tries >= times
+
+    until(lambda: asked(4), every=0.001)
+    assert not worker.releases.is_settled()
+    assert worker.releases.ready_reason() == "loading released models: spam"
+    cluster.away = False
+    until(worker.settled, every=0.001)
+    assert worker.step.models == {"spam": A[:12]}
+    assert worker.releases.ready_reason() == ""
+
+
 def test_each_pause_is_longer_up_to_five_minutes() -> None:
     pauses = [0.0]
     for _ in range(8):

@@ -17,8 +17,7 @@ from feedmill.models.remote_store import RemoteStore
 from feedmill.models.store import find_card
 from feedmill.models.store_files import write_file
 from feedmill.streams.releases.known_answers import answers_of
-from feedmill.streams.releases.loading import failure_reason, load_model
-from feedmill.streams.releases.model_releases import load_released
+from feedmill.streams.releases.loading import failure_reason, load_model, load_released
 from feedmill.streams.releases.newest_releases import load_newest
 from feedmill.streams.releases.release_log import Released
 

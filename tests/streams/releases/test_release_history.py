@@ -9,7 +9,7 @@ from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.releases.release_history import ListHistory, ReleaseHistory
 from feedmill.streams.releases.release_log import ListKey
 
-A, B = "a" * 64, "b" * 64
+A, B, SHIPPED = "a" * 64, "b" * 64, "c" * 64
 BAD = ListKey("spam", "bad")
 
 
@@ -42,19 +42,20 @@ def list_history(*versions: str | None, key: bytes = b"list/spam/bad") -> ListHi
         ((A, B), 0, A),
         ((A, B, B), 0, A),
         ((A, B, A), 1, B),
-        ((A,), None, None),
+        # Before the first release, and after one without a version, the shipped version ran.
+        ((A,), -1, None),
         ((A, None), 0, A),
         ((None, A), 0, None),
-        # Without its list a filter has none; a model without a release, the installed version.
+        ((SHIPPED, A), 0, SHIPPED),
+        ((A, SHIPPED, None), 0, SHIPPED),
+        # Without its list a filter has none.
         ((A, B, None), 1, B),
-        ((None,), None, None),
     ],
 )
 def test_a_rollback_goes_to_the_last_release_of_another_version(
-    versions: tuple[str | None, ...], of_model: int | None, of_list: str | None
+    versions: tuple[str | None, ...], of_model: int, of_list: str | None
 ) -> None:
-    found = history(*versions).rollback_target("spam", None)
-    assert (None if found is None else found.offset) == of_model
+    assert history(*versions).rollback_target("spam", None, SHIPPED).offset == of_model
     release = list_history(*versions).rollback_target(BAD)
     assert (release and release.sha256) == of_list
 
@@ -67,14 +68,15 @@ def test_a_list_is_in_force_until_it_is_withdrawn() -> None:
 
 
 def test_a_rollback_needs_a_release_to_go_to() -> None:
-    found = history(A, B).rollback_target("spam", 1)
-    assert found is not None
+    found = history(A, B).rollback_target("spam", 1, SHIPPED)
     assert found.release is not None
     assert found.release.sha256 == B
     with pytest.raises(UsageError, match="no release at offset 7"):
-        history(A, B).rollback_target("spam", 7)
-    with pytest.raises(UsageError, match="`quality` was never released"):
-        history(A, B).rollback_target("quality", None)
+        history(A, B).rollback_target("spam", 7, SHIPPED)
+    with pytest.raises(UsageError, match="`quality` has run no other version than cccccccccccc"):
+        history(A, B).rollback_target("quality", None, SHIPPED)
+    with pytest.raises(UsageError, match="`spam` has run no other version than cccccccccccc"):
+        history(SHIPPED, None).rollback_target("spam", None, SHIPPED)
     with pytest.raises(UsageError, match="never released"):
         list_history(A).rollback_target(ListKey("nsfw", "bad"))
 

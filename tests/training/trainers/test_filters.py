@@ -124,7 +124,7 @@ def test_a_base_is_fitted_to_labels_and_the_card_names_it(tmp_path: Path) -> Non
     assert again == card
 
 
-def test_a_challenger_is_saved_with_its_figures_and_not_installed(tmp_path: Path) -> None:
+def test_a_challenger_is_saved_with_its_figures_and_not_as_the_newest(tmp_path: Path) -> None:
     data = training_data()
     base = train(SPAM, data, tmp_path, RUN)
     rows = [dataset.rows for dataset in data.labelled]
