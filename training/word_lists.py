@@ -1,4 +1,4 @@
-"""Make the word lists that ship: ``python research/word_lists.py --data ../shared/data``.
+"""Make the word lists that ship: ``python -m feedmill.training.word_lists``.
 
 Common words are counted in the titles of `engagement_reddit_top` (PDDL 1.0); their list holds
 CRC-32 alone, most common first.  Profane words come from `lists_profanity` (CC BY 4.0, MIT), as
