@@ -40,9 +40,9 @@ _HEAD = f"""\
 The value of a filter is the probability that a post violates. By default a post is demoted from
 {DEMOTE_AT:g} and hidden from {HIDE_AT:g}; *caught* is demoted or hidden. *Fine* are the posts of
 the same set that do not violate. `left out` is another model of the same recipe, which learned
-from the other sets alone, as if the set came from a platform never seen before; it reads no list
-by people who had read the set. Intervals of 95 % draw whole groups (video, subreddit, domain,
-opening words).
+from the other sets alone, as if the set came from a platform never seen before; the lexicon, by
+people who had read the sets, is left out as well, or not. Intervals of 95 % draw whole groups
+(video, subreddit, domain, opening words).
 
 A filter that flags nothing catches nothing and demotes nothing. Where a missed post and a post
 demoted wrongly weigh alike, a filter errs less than that one as soon as the share of violating
@@ -78,8 +78,7 @@ def evaluate_filters(
             places = range(len(data.labelled))
             reports = [cross_validate(spec, data, place, _FOLDS, budget) for place in places]
         if len(data.labelled) > 1:
-            left_out = leave_one_dataset_out(spec, data, budget, look=look)
-            reports += [report for report in left_out if report.mode == "left out"]
+            reports += leave_one_dataset_out(spec, data, budget, look=look)
         found.append(FilterEvaluation(one[1], reports))
     return found, on_ordinary(stored, tuple(ordinary.values()), look=look)
 
@@ -101,7 +100,7 @@ def _datasets_table(reports: Sequence[DatasetReport]) -> list[str]:
     rows = []
     for report in reports:
         rows.append(_row(report.name, report.mode, report.metrics))
-        for group in report.large_groups[:1] if report.mode != "left out" else ():
+        for group in report.large_groups[:1] if not report.mode.startswith("left out") else ():
             if group.without is not None:
                 name = f"{report.name} without `{group.name}`"
                 rows.append(_row(name, report.mode, group.without))
@@ -140,7 +139,7 @@ def curves(found: Sequence[FilterEvaluation]) -> dict[str, str]:
         f"{one.card.name}-{report.name}.svg": plot(one.card.name, report)
         for one in found
         for report in one.datasets
-        if report.mode != "left out"
+        if not report.mode.startswith("left out")
     }
 
 
@@ -154,8 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found, ordinary = evaluate_filters(options.data, options.model, budget, look=look)
     rows = {one.name: one.metrics.rows for evaluation in found for one in evaluation.datasets}
     rows |= {cell.source: cell.rows for cell in ordinary.cells if cell.length == ALL}
-    write_page(options, "filters", page(found, ordinary, look=look), curves(found))
     log_page_look(options, [one.card for one in found], rows)
+    write_page(options, "filters", page(found, ordinary, look=look), curves(found))
 
 
 if __name__ == "__main__":

@@ -319,9 +319,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = page_options("the rankers").parse_args(arguments)
     look = options.look is not None
     found = evaluate_rankers([*RANKERS], options.data, options.model, look=look)
-    write_page(options, "rankers", page(found, look=look), {})
     rows = {source: count for one in found for source, count in one.rows.items()}
     log_page_look(options, [one.card for one in found], rows)
+    write_page(options, "rankers", page(found, look=look), {})
 
 
 if __name__ == "__main__":

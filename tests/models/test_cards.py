@@ -48,6 +48,7 @@ def test_a_card_is_read_as_it_was_saved_and_its_page_names_kept_rows(tmp_path: P
     save_artifact(tmp_path, card, b"any")
     assert read_card(tmp_path, "toy") == card
     kept = f"- snapshot of toys.csv (labelled): `{'3' * 64}`, 6 rows, 2 columns"
+    assert "`<set>.validation` are the posts on which the thresholds were chosen" in card_page(card)
     assert f"{kept}; rows purged on 2026-11-26: 1" in card_page(card)
     # The sections of Mitchell et al. are those of the pages that ship.
     page = card_page(read_card(RANKER_STORE, "quality"))
