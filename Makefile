@@ -110,10 +110,10 @@ fuzz: $(STAMP) ## Fuzz every reader of outside bytes; TARGETS="posts config" and
 # The pages of docs/ have the test rows' figures: without a look others are written, elsewhere.
 EVALUATED = $(if $(LOOK),docs --look "$(LOOK)",.feedmill/evaluation)
 
-evaluate: $(STAMP) ## The models' cards and, in minutes, their figures; LOOK='why' writes docs/filters.md and docs/rankers.md
-	$(BIN)/python -m feedmill.models.cards rankers/artifacts --out docs/models
-	$(BIN)/python research/evaluate_filters.py --docs $(EVALUATED) $(ARGS)
-	$(BIN)/python research/evaluate_rankers.py --docs $(EVALUATED) $(ARGS)
+evaluate: $(STAMP) ## The models' cards and their figures; LOOK='why' writes docs/filters.md and docs/rankers.md
+	$(BIN)/python -m feedmill.models.cards filters/artifacts rankers/artifacts --out docs/models
+	$(BIN)/python benchmarks/models/evaluate_filters.py --docs $(EVALUATED) $(ARGS)
+	$(BIN)/python benchmarks/models/evaluate_rankers.py --docs $(EVALUATED) $(ARGS)
 
 # Without `build/`, from which setuptools would take files that the tree has no more.
 wheel: $(STAMP) ## Build dist/feedmill-….whl

@@ -45,7 +45,7 @@ from feedmill.simulation.audience import (
     typical_dwell_s,
 )
 from feedmill.simulation.demo import DemoPosts
-from feedmill.simulation.phrases import COMMUNITIES
+from feedmill.simulation.words import COMMUNITIES
 
 Floats = npt.NDArray[np.float64]
 NAMES = SignalNames()

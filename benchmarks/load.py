@@ -22,8 +22,8 @@ from sentences import invented_words
 from feedmill.events.decode import encode
 from feedmill.events.engagement import Engagement
 from feedmill.events.post import Post
-from feedmill.simulation.phrases import COMMUNITIES
 from feedmill.simulation.post_writer import PostWriter
+from feedmill.simulation.words import COMMUNITIES
 from feedmill.streams.settings.environment import Environment, read_environment
 
 WATCHED_A_SECOND = 100

@@ -1,7 +1,7 @@
 """How credible the domains of a post's links are, by a public list.
 
 The list (Lin et al. 2023, PNAS Nexus; free to reuse, with citation; as of 2023) ships as hashes of
-domains with their score from 0 to 1.  ``python research/word_lists.py`` makes it, without
+domains with their score from 0 to 1.  ``python -m feedmill.training.word_lists`` makes it, without
 platforms: what is posted there says nothing of who posts it.
 """
 

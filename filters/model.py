@@ -105,7 +105,7 @@ class Evidence(NamedTuple):
     groups
         The groups of numeric columns (`features.registry.FEATURE_GROUPS`).
     domains
-        Whether the credibility of linked domains raises its values (`domain_evidence.py`).
+        Whether the credibility of linked domains raises its values (`raised_values.py`).
     """
 
     views: tuple[str, ...]

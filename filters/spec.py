@@ -27,7 +27,7 @@ class FilterSpec:
     recipe
         The name of the recipe in `training/recipes.py` that its model is trained by.
     reads_near_copies
-        Whether earlier near copies of a post raise its value (`campaign.py`).  Each instance
+        Whether earlier near copies of a post raise its value (`raised_values.py`).  Each instance
         then reads all of `posts` and keeps about 41 MB.
     believed_self_labels
         An author who gives a post one of these labels is believed; case-folded.

@@ -13,14 +13,8 @@ import msgspec
 
 from feedmill.models.artifact import ModelCard, read_card
 
-_COMMON = (
-    ("intended_use", "Intended use"),
-    ("factors", "Factors"),
-    ("ethics", "Ethical considerations"),
-)
 
-
-def card_lines(card: ModelCard, heading: str = "##") -> list[str]:
+def _card_lines(card: ModelCard) -> list[str]:
     """Return the lines of a card about the model itself, its metrics left out, as Markdown."""
     data = [
         f"| {d.file} | {d.rows:,} | {d.licence} | {d.role} | {d.split} | `{d.sha256[:12]}` |"
@@ -29,39 +23,23 @@ def card_lines(card: ModelCard, heading: str = "##") -> list[str]:
     return [
         card.summary,
         "",
-        f"{heading} Model details",
+        "## Model details",
         "",
         f"Version `{card.version}`, trained {card.trained_on} with `{card.command}`;",
         f"{card.features} features; artifact sha256 `{card.sha256}`.",
         *_how_it_was_trained(card),
         "",
-        *_section(f"{heading} Intended use", card.intended_use),
-        *_section(f"{heading} Factors", card.factors),
-        f"{heading} Training data",
+        *_section("## Intended use", card.intended_use),
+        *_section("## Factors", card.factors),
+        "## Training data",
         "",
         "| file | rows | licence as stated | role | split | sha256 |",
         "|---|--:|---|---|---|---|",
         *data,
         *_snapshots(card),
         "",
-        *_section(f"{heading} Ethical considerations", card.ethics),
-        *_section(f"{heading} Caveats and known failures", card.weaknesses)[:-1],
-    ]
-
-
-def own_cards(cards: Sequence[ModelCard]) -> list[ModelCard]:
-    """Return the cards without the sections that all have alike: those are `common_lines`."""
-    shared = {field: () for field, _ in _COMMON if len({getattr(c, field) for c in cards}) == 1}
-    return [msgspec.structs.replace(card, **shared) for card in cards]
-
-
-def common_lines(cards: Sequence[ModelCard], heading: str = "##") -> list[str]:
-    """Return the sections that all of some cards have alike, as Markdown."""
-    return [
-        line
-        for field, title in _COMMON
-        if len({getattr(card, field) for card in cards}) == 1
-        for line in _section(f"{heading} {title}", getattr(cards[0], field))
+        *_section("## Ethical considerations", card.ethics),
+        *_section("## Caveats and known failures", card.weaknesses)[:-1],
     ]
 
 
@@ -102,11 +80,13 @@ def card_page(card: ModelCard) -> str:
     lines = [
         f"# Model card: {card.name}",
         "",
-        *card_lines(card),
+        *_card_lines(card),
         "",
         "## Metrics and quantitative analyses",
         "",
-        "Measured on rows that neither trained nor tuned it; the interval is of 95 %.",
+        "`<set>.validation` are the posts on which the thresholds were chosen. Each row of",
+        "`<set>.unseen` was scored by a model of the same recipe that had not learned the row.",
+        "Intervals are of 95 %.",
         "",
         "| metric | value | interval |",
         "|---|--:|---|",

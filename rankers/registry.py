@@ -13,7 +13,7 @@ from feedmill.rankers import engagement
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.spec import RankerSpec
 
-# The rankers by the text of posts, a line each; `ModelStage` runs them.
+# The rankers by the text of posts, a line each; `TextModelStep` runs them.
 _TEXT_FILES = ("quality",)
 
 

@@ -16,9 +16,9 @@ import numpy as np
 from feedmill.events.post import Post
 from feedmill.simulation.audience import Audience, SimulatedPost
 from feedmill.simulation.frontend import Frontend
-from feedmill.simulation.phrases import COMMUNITIES, TOPICS
 from feedmill.simulation.post_writer import PostWriter
 from feedmill.simulation.schedule import POSTS, EventSchedule, EventSource, ScheduledEvent
+from feedmill.simulation.words import COMMUNITIES, TOPICS
 
 DEFAULT_RATE = 5.0
 

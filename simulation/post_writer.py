@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feedmill.simulation.bad_phrases import BAD
-from feedmill.simulation.phrases import TOPICS
-from feedmill.simulation.voices import FRAMES, VOICES
+from feedmill.simulation.words import BAD, TOPICS, VOICES
 
-# Qualities from which a post is ordinary and from which it is careful; see `FRAMES`.
+# The frames of `VOICES`, and the qualities from which a post is ordinary and from which careful.
+_FRAMES = ("careless", "ordinary", "careful")
 _TIERS = (0.3, 0.62)
 
 
@@ -24,7 +23,8 @@ class PostWriter:
     def ordinary(self, community: str, lang: str, quality: float) -> str:
         """A text about the community's topics, as careful as `quality` in [0, 1] says."""
         tier = sum(quality >= limit for limit in _TIERS)
-        words = {**VOICES[lang], **TOPICS[community, lang], "frame": FRAMES[lang][tier]}
+        voices = VOICES[lang]
+        words = {**voices, **TOPICS[community, lang], "frame": voices[_FRAMES[tier]]}
         text = _capitalised(_DrawnPhrases(words, self.rng)["frame"])
         # Careless posts start with a small letter.
         return text[:1].upper() + text[1:] if tier else text

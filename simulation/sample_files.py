@@ -15,9 +15,8 @@ from typing import Final
 
 import numpy as np
 
-from feedmill.simulation.bad_phrases import SPAM
-from feedmill.simulation.phrases import COMMUNITIES
 from feedmill.simulation.post_writer import PostWriter
+from feedmill.simulation.words import BAD, COMMUNITIES
 
 # What the raters of the sample call junk.  The shipped filter does not know clickbait as spam.
 _JUNK: Final = ("spam", "clickbait")
@@ -109,5 +108,5 @@ def _lines(rows: Iterable[Mapping[str, object]]) -> bytes:
 
 def _hosts() -> list[str]:
     """The hosts of the links of spam; one with a number in it stands for no host."""
-    hosts = {link.split("/")[2] for link in SPAM["link"]}
+    hosts = {link.split("/")[2] for link in BAD["spam"]["link"]}
     return sorted(host for host in hosts if "{" not in host)

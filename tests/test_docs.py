@@ -36,14 +36,11 @@ from feedmill.streams.settings.environment import CLIENT_SETTINGS, Environment, 
 ROOT = Path(__file__).parents[1]
 CODE = (
     *("events", "features", "models", "filters", "rankers", "training", "streams", "simulation"),
-    *("operations", "deploy", "cli", "benchmarks", "research", "examples"),
+    *("operations", "deploy", "cli", "benchmarks", "examples"),
 )
 PAGES = sorted(
     [
-        *(
-            ROOT / name
-            for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "research/README.md")
-        ),
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
         *(ROOT / "docs").rglob("*.md"),
     ]
 )
@@ -277,7 +274,7 @@ def test_every_filter_and_every_ranker_has_a_page() -> None:
     headings = re.findall(r"^## (.+)$", text_of("docs/filters.md"), re.MULTILINE)
     assert set(FILTERS) <= set(headings)
     cards = {page.stem for page in (ROOT / "docs/models").glob("*.md")}
-    assert set(RANKERS) == cards
+    assert {*FILTERS, *RANKERS} == cards
 
 
 def test_the_metrics_of_the_pages_exist() -> None:

@@ -27,12 +27,12 @@ MAY_IMPORT = {
     "cli": _SERVING | {"training", "experiments", "streams", "operations", "simulation", "deploy"},
     # What users write: against the contract alone, or with the helper for their own signals.
     "examples": {"events", "streams"},
-    "benchmarks": _SERVING | {"experiments", "streams", "operations", "simulation", "deploy"},
-    "research": _SERVING | {"training"},
+    "benchmarks": _SERVING
+    | {"training", "experiments", "streams", "operations", "simulation", "deploy"},
 }
 OUTSIDE = (
     *("streams/", "operations/", "simulation/", "deploy/", "cli/"),
-    *("examples/", "benchmarks/", "research/"),
+    *("examples/", "benchmarks/"),
 )
 # Time and the environment come in through `streams` and `deploy`; below them they are arguments.
 OF_THE_OUTSIDE = {

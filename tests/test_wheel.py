@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # What only the extras `train` and `experiments` install, by module.
-TRAIN_MODULES = {"lightgbm", "pyarrow", "scipy", "sklearn"}
+TRAIN_MODULES = {"lightgbm", "matplotlib", "pyarrow", "scipy", "sklearn"}
 
 
 def setuptools_table() -> dict[str, Any]:
@@ -113,8 +113,8 @@ def test_the_extra_train_installs_what_training_needs(metadata: Message) -> None
     plain = {
         line.split(">")[0].split(";")[0].strip() for line in required if "extra ==" not in line
     }
-    assert not plain & {"pyarrow", "scipy", "scikit-learn"}
+    assert not plain & {"matplotlib", "pyarrow", "scipy", "scikit-learn"}
     extra = {line.split(">")[0] for line in required if 'extra == "train"' in line}
-    assert extra == {"pyarrow", "scikit-learn"}
+    assert extra == {"matplotlib", "pyarrow", "scikit-learn"}
     extra = {line.split(">")[0] for line in required if 'extra == "experiments"' in line}
     assert extra == {"duckdb", "pyarrow"}

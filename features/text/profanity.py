@@ -1,7 +1,7 @@
 """Profanity: how many words of a text stand in each of three public lists.
 
 The lists ship as 64-bit hashes of words with flags, so that the project holds none of the words.
-``python research/word_lists.py`` makes them from `lists_profanity` (CC BY 4.0, MIT).
+``python -m feedmill.training.word_lists`` makes them from `lists_profanity` (CC BY 4.0, MIT).
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from scipy.optimize import minimize
+from sklearn.metrics import roc_auc_score
 
 from builders.training_data import labelled, ordinary, sentences, training_data
 from feedmill.events.errors import UsageError
@@ -17,7 +18,6 @@ from feedmill.training.datasets.labelled_posts import (
     LabelledRow,
     labelled_posts,
 )
-from feedmill.training.evaluation.metrics import roc_auc
 from feedmill.training.fitting.filters import fit
 from feedmill.training.local_model import check_labels, fit_delta, fit_local
 from feedmill.training.recipes import RECIPES
@@ -47,7 +47,7 @@ def of_product(seed: int, count: int = 60) -> LabelledPosts:
 
 
 def auc(model: FilterModel, rows: LabelledPosts) -> float:
-    return roc_auc(model.raw_scores(PostBatch(rows.posts)), rows.labels == 1)
+    return float(roc_auc_score(rows.labels == 1, model.raw_scores(PostBatch(rows.posts))))
 
 
 def test_labels_teach_what_the_base_does_not_know_and_keep_what_it_knows(

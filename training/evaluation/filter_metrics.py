@@ -13,15 +13,9 @@ import numpy as np
 from feedmill.events.gates import DEMOTE_AT, HIDE_AT
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
+from feedmill.training.evaluation.curves import Curves, curves_of
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
-from feedmill.training.evaluation.metrics import (
-    Points,
-    calibration_bins,
-    calibration_error,
-    precision_recall_points,
-    ranking,
-    roc_points,
-)
+from feedmill.training.evaluation.metrics import calibration_error, ranking
 from feedmill.training.evaluation.slices import Slice, slices_of
 
 Mode = Literal["stored", "folds", "alone", "left out", "left out, with lexicon"]
@@ -73,8 +67,6 @@ class DatasetReport(msgspec.Struct, frozen=True):
         The largest first.
     worst_fine, worst_violating
         Ids of posts, the worst first.
-    calibration
-        (rows, mean value, fraction violating) of each bin.
     """
 
     name: str
@@ -86,9 +78,7 @@ class DatasetReport(msgspec.Struct, frozen=True):
     slices: list[Slice]
     worst_fine: list[str]
     worst_violating: list[str]
-    roc: Points
-    precision: Points
-    calibration: list[tuple[int, float, float]]
+    curves: Curves
 
 
 @dataclass(frozen=True)
@@ -145,9 +135,7 @@ def dataset_report(
         slices=slices_of(rows, scores, DEMOTE_AT),
         worst_fine=[rows.posts[i].post_id for i in worst_fine],
         worst_violating=[rows.posts[i].post_id for i in worst_violating],
-        roc=roc_points(scores, violating),
-        precision=precision_recall_points(scores, violating),
-        calibration=calibration_bins(scores, violating),
+        curves=curves_of(scores, violating),
     )
 
 

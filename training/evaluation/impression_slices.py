@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import roc_auc_score
 
 from feedmill.features.authorship import DAY_HOURS, hours_of_day
 from feedmill.rankers.impressions import Impressions
 from feedmill.training.arrays import Mask, Values, Weights
 from feedmill.training.datasets.impression_arms import seen_before
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
-from feedmill.training.evaluation.metrics import roc_auc
 from feedmill.training.evaluation.ranker_metrics import log_losses, rate_calibration_error
 from feedmill.training.evaluation.slices import language_of, length_band
 
@@ -118,7 +118,7 @@ def prediction_figures(rows: Impressions, values: Values, smoothed: Values) -> d
     less = (log_losses(values, seen.rate) - log_losses(smoothed, seen.rate)) * seen.rest
     rate = float((seen.rate * seen.rest).sum() / seen.rest.sum())
     return {
-        "auc": roc_auc(values, rows.reacted("click")),
+        "auc": float(roc_auc_score(rows.reacted("click"), values)),
         "loss": mean_loss(rows.versions, less, seen.rest),
         "calibration_error": rate_calibration_error(values, seen.rate, seen.rest) / rate,
     }

@@ -26,47 +26,19 @@ def log_loss(predicted: Values, rates: Values, weights: Values) -> float:
     return float((loss * weights).sum() / weights.sum())
 
 
-def calibration_bins(predicted: Values, weights: Values, bins: int = 10) -> npt.NDArray[np.int64]:
-    """Return the bin of each row, (rows,), of bins of about equal weight, the lowest first.
+def rate_calibration_error(
+    predicted: Values, rates: Values, weights: Values, bins: int = 10
+) -> float:
+    """Return the expected calibration error of rates, over bins of about equal weight.
 
-    Rows with the same prediction are in one bin; some bins may be empty.
+    Rows with the same prediction are in one bin.
     """
     place = np.unique(predicted, return_inverse=True)[1]
     of_value = np.bincount(place, weights)
     middle = np.cumsum(of_value) - of_value / 2
-    bin_of = np.minimum((middle / of_value.sum() * bins).astype(np.int64), bins - 1)
-    return np.asarray(bin_of[place])
-
-
-def rate_calibration(
-    predicted: Values, rates: Values, weights: Values, bins: int = 10
-) -> list[tuple[float, float, float]]:
-    """Return (weight, mean prediction, rate) of `calibration_bins`."""
-    bin_of = calibration_bins(predicted, weights, bins)
-    total = np.bincount(bin_of, weights)
-    mean = np.bincount(bin_of, weights * predicted)
-    rate = np.bincount(bin_of, weights * rates)
-    return [
-        (float(total[i]), float(mean[i] / total[i]), float(rate[i] / total[i]))
-        for i in np.unique(bin_of)
-    ]
-
-
-def rate_calibration_error(predicted: Values, rates: Values, weights: Values) -> float:
-    """Return the expected calibration error of rates, over ten bins of equal weight."""
-    bins = rate_calibration(predicted, rates, weights)
-    total = sum(weight for weight, _, _ in bins)
-    return sum(weight * abs(mean - rate) for weight, mean, rate in bins) / total
-
-
-def slope_parts(
-    scores: Values, truth: Values, weights: Values, groups: npt.NDArray[np.str_]
-) -> tuple[Values, Values]:
-    """Return what each row adds to numerator and denominator of `slope_within`: (rows,) each."""
-    group_of = np.unique(groups, return_inverse=True)[1]
-    total = np.bincount(group_of, weights)
-    x, y = (v - (np.bincount(group_of, v * weights) / total)[group_of] for v in (scores, truth))
-    return weights * x * y, weights * x * x
+    bin_of = np.minimum((middle / of_value.sum() * bins).astype(np.int64), bins - 1)[place]
+    gaps = np.bincount(bin_of, weights * (predicted - rates))
+    return float(np.abs(gaps).sum() / weights.sum())
 
 
 def slope_within(
@@ -76,5 +48,8 @@ def slope_within(
 
     1 says that two rows of a group lie as far apart as their scores do; 0 without any spread.
     """
-    shared, spread = (float(part.sum()) for part in slope_parts(scores, truth, weights, groups))
-    return shared / spread if spread else 0.0
+    group_of = np.unique(groups, return_inverse=True)[1]
+    total = np.bincount(group_of, weights)
+    x, y = (v - (np.bincount(group_of, v * weights) / total)[group_of] for v in (scores, truth))
+    spread = float((weights * x * x).sum())
+    return float((weights * x * y).sum()) / spread if spread else 0.0

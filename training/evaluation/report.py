@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from feedmill.events.gates import DEMOTE_AT, HIDE_AT
 from feedmill.models.artifact import ModelCard
-from feedmill.training.evaluation.filter_metrics import DatasetReport, FilterMetrics, Mode
+from feedmill.training.evaluation.curves import svg
+from feedmill.training.evaluation.filter_metrics import DatasetReport, FilterMetrics
 from feedmill.training.evaluation.intervals import NOTHING_KNOWN, Figure
 from feedmill.training.evaluation.markdown import page_text, table
 from feedmill.training.evaluation.ordinary_posts import (
     ALL,
     MIN_CELL_ROWS,
     MIN_GROUP_ROWS,
-    Cell,
     OrdinaryReport,
 )
-from feedmill.training.evaluation.plots import Panel, svg
 from feedmill.training.evaluation.stored_models import Comparison
 
 MODE_TITLES = {
@@ -38,8 +37,6 @@ _COLUMNS = (
     (f"fine at {DEMOTE_AT:g}", "fine_demoted"),
     (f"fine at {HIDE_AT:g}", "fine_hidden"),
 )
-# The figures that tell most.
-_FEW_COLUMNS = tuple(_COLUMNS[i] for i in (0, 2, 4, 6))
 
 
 class FilterReport(msgspec.Struct, frozen=True):
@@ -79,37 +76,37 @@ def percent(figure: Figure) -> str:
     return f"{value} ({low} to {high})"
 
 
-def datasets_table(reports: Sequence[DatasetReport], *, brief: bool = False) -> list[str]:
-    """Return the metrics of data sets, one line each, and of their large groups below.
-
-    A brief table has the figures that tell most, without the groups.
-    """
-    columns = _FEW_COLUMNS if brief else _COLUMNS
+def _datasets_table(reports: Sequence[DatasetReport]) -> list[str]:
+    """Return the metrics of data sets, one line each, and of their large groups below."""
     rows = []
     for report in reports:
-        rows.append([report.name, *_metrics(report.metrics, columns)])
-        for group in () if brief else report.large_groups:
+        rows.append([report.name, *_metrics(report.metrics)])
+        for group in report.large_groups:
             part = f"{100 * group.part_of_violating:.0f} % of violating"
             name = f"{report.name}: `{group.name}`"
-            rows.append([f"{name} alone, {part}", *_metrics(group.inside, columns)])
+            rows.append([f"{name} alone, {part}", *_metrics(group.inside)])
             if group.without is not None:
-                rows.append([f"{name} left away", *_metrics(group.without, columns)])
-    return table(["set", "rows", "violating", "groups", *(title for title, _ in columns)], rows)
+                rows.append([f"{name} left away", *_metrics(group.without)])
+    return table(["set", "rows", "violating", "groups", *(title for title, _ in _COLUMNS)], rows)
 
 
-def _metrics(metrics: FilterMetrics, columns: Sequence[tuple[str, str]]) -> list[str]:
+def _metrics(metrics: FilterMetrics) -> list[str]:
     counts = (metrics.rows, metrics.violating, metrics.groups)
-    figures = [getattr(metrics, name) for _, name in columns]
+    figures = [getattr(metrics, name) for _, name in _COLUMNS]
     return [
         *(f"{n:,}" for n in counts),
         *("" if figure == NOTHING_KNOWN else str(figure) for figure in figures),
     ]
 
 
-def ordinary_lines(report: OrdinaryReport) -> list[str]:
+def _ordinary_lines(report: OrdinaryReport) -> list[str]:
     """Return what is hidden and demoted of ordinary posts, by source and length, in percent."""
     rows = [
-        [*cell_names(cell), percent(cell.hidden), percent(cell.demoted)] for cell in report.cells
+        [
+            *(cell.source, cell.length, f"{cell.rows:,}", f"{cell.groups:,}"),
+            *(percent(cell.hidden), percent(cell.demoted)),
+        ]
+        for cell in report.cells
     ]
     header = ["source", "characters", "rows", "groups", "hidden, %", "demoted, not hidden, %"]
     return [
@@ -119,11 +116,6 @@ def ordinary_lines(report: OrdinaryReport) -> list[str]:
         "",
         judged_groups(report),
     ]
-
-
-def cell_names(cell: Cell) -> list[str]:
-    """Return what a table says first of a cell: source, length, rows and groups."""
-    return [cell.source, cell.length, f"{cell.rows:,}", f"{cell.groups:,}"]
 
 
 def judged_groups(report: OrdinaryReport) -> str:
@@ -149,7 +141,7 @@ def _hidden_groups(report: OrdinaryReport) -> str:
     )
 
 
-def slices_table(reports: Sequence[DatasetReport]) -> list[str]:
+def _slices_table(reports: Sequence[DatasetReport]) -> list[str]:
     """Return the slices of data sets, one line each."""
     rows = [
         [
@@ -166,8 +158,8 @@ def slices_table(reports: Sequence[DatasetReport]) -> list[str]:
     return table([*header, f"caught at {DEMOTE_AT:g}", f"fine at {DEMOTE_AT:g}"], rows, left=2)
 
 
-def mode_lines(report: FilterReport, brief: Collection[Mode] = ()) -> list[str]:
-    """Return what was measured on labelled posts, mode by mode; of some of them only in brief."""
+def _mode_lines(report: FilterReport) -> list[str]:
+    """Return what was measured on labelled posts, mode by mode."""
     lines = []
     if report.not_looked_at:
         files = ", ".join(report.not_looked_at)
@@ -175,21 +167,20 @@ def mode_lines(report: FilterReport, brief: Collection[Mode] = ()) -> list[str]:
     for mode, title in MODE_TITLES.items():
         in_mode = [dataset for dataset in report.datasets if dataset.mode == mode]
         if in_mode:
-            is_brief = mode in brief
-            lines += [f"### {title}", "", *datasets_table(in_mode, brief=is_brief), ""]
+            lines += [f"### {title}", "", *_datasets_table(in_mode), ""]
             lines += [*(f"- {dataset.name}: {_note(dataset)}" for dataset in in_mode), ""]
-            lines += [] if is_brief else _details(in_mode)
+            lines += _details(in_mode)
     return lines
 
 
 def _filter_lines(report: FilterReport) -> list[str]:
-    lines = mode_lines(report)
+    lines = _mode_lines(report)
     if report.comparisons:
         lines += ["### Paired differences from another stored model", ""]
         lines += [*_comparison_table(report.comparisons), ""]
     if report.ordinary is not None:
         lines += ["### Ordinary posts, by this filter alone", ""]
-        lines += [*ordinary_lines(report.ordinary), ""]
+        lines += [*_ordinary_lines(report.ordinary), ""]
     return lines
 
 
@@ -197,7 +188,7 @@ def _details(datasets: Sequence[DatasetReport]) -> list[str]:
     """Return slices and worst errors."""
     lines = []
     if with_slices := [dataset for dataset in datasets if dataset.slices]:
-        lines += ["Slices:", "", *slices_table(with_slices), ""]
+        lines += ["Slices:", "", *_slices_table(with_slices), ""]
     if worst := [line for dataset in datasets for line in _worst(dataset)]:
         lines += ["Worst errors, by id (`<set>-<row>`):", "", *worst, ""]
     return lines
@@ -236,7 +227,7 @@ def as_markdown(evaluation: Evaluation) -> str:
         lines += [f"## {report.filter}: {version}", "", *_filter_lines(report)]
     if evaluation.together is not None:
         lines += ["## Ordinary posts, by all filters together", ""]
-        lines += [*ordinary_lines(evaluation.together), ""]
+        lines += [*_ordinary_lines(evaluation.together), ""]
     return page_text(lines)
 
 
@@ -247,16 +238,4 @@ def plot_name(filter_name: str, report: DatasetReport) -> str:
 
 def plot(filter_name: str, report: DatasetReport) -> str:
     """Return a data set's ROC, precision and calibration curves as SVG."""
-    calibration = [(mean, violating) for _, mean, violating in report.calibration]
-    return svg(
-        f"{filter_name} on {report.name} ({report.mode})",
-        (
-            Panel("ROC", "false positive rate", "recall", report.roc, diagonal=True),
-            Panel("precision and recall", "recall", "precision", report.precision),
-            Panel(
-                *("calibration", "probability", "share violating", calibration),
-                diagonal=True,
-                dots=True,
-            ),
-        ),
-    )
+    return svg(f"{filter_name} on {report.name} ({report.mode})", report.curves)

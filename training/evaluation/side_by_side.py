@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from feedmill.events.errors import UsageError
 from feedmill.events.gates import DEMOTE_AT, HIDE_AT
@@ -25,7 +26,6 @@ from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.snapshots import name_of
 from feedmill.training.evaluation.filter_metrics import filter_metrics
 from feedmill.training.evaluation.intervals import Figure
-from feedmill.training.evaluation.metrics import rank_correlation
 from feedmill.training.evaluation.ordinary_posts import ALL, evaluate_ordinary
 from feedmill.training.evaluation.stored_models import training_rows
 from feedmill.training.training_data import TrainingData, read_training_data
@@ -101,9 +101,16 @@ def measured_beside(model: TextModel, card: ModelCard, data: TrainingData) -> di
 def rating_figures(rows: LabelledPosts, ratings: Values) -> dict[str, float]:
     """Return how near ratings are to the labels of rows, as a card has it."""
     return {
-        f"{rows.source}{UNSEEN}.order": rank_correlation(ratings, rows.labels),
+        f"{rows.source}{UNSEEN}.order": _order(ratings, rows.labels),
         f"{rows.source}{UNSEEN}.error": float(np.abs(ratings - rows.labels).mean()),
     }
+
+
+def _order(ratings: Values, labels: Values) -> float:
+    """Return Spearman's correlation, 0 where either is constant."""
+    if np.ptp(ratings) == 0 or np.ptp(labels) == 0:
+        return 0.0
+    return float(spearmanr(ratings, labels).statistic)
 
 
 def ratings_beside(shipped: TextModel, rows: LabelledPosts) -> dict[str, float]:

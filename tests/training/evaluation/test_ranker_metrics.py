@@ -4,7 +4,6 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 
 from feedmill.training.evaluation.ranker_metrics import (
     log_loss,
-    rate_calibration,
     rate_calibration_error,
     slope_within,
 )
@@ -31,9 +30,6 @@ def test_calibration_error_is_zero_where_each_bin_has_its_rate_and_else_the_gap(
     same = np.full(200, 0.03)
     gap = abs(0.03 - float(weights @ rates / weights.sum()))
     assert rate_calibration_error(same, rates, weights) == pytest.approx(gap)
-    bins = rate_calibration(rates, rates, weights)
-    assert len(bins) == 10
-    assert sum(weight for weight, _, _ in bins) == pytest.approx(weights.sum())
 
 
 def test_the_slope_is_that_within_groups() -> None:
