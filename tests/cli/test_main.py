@@ -49,6 +49,7 @@ WRONG_LINES = {
         *(f"global {NO_REDIS}", "global --redis redis://127.0.0.1:port/0"),
     ),
     "explain": ("", f"p1 {NO_REDIS}", "p1 --feed"),
+    "posts": ("hidden", "--since yesterday", "--limit 0", f"--held {NO_KAFKA}"),
     "health": ("--every 2", "--kafka broker", f"{NO_KAFKA} --redis localhost"),
     "latency": (
         *("", "--once ftp://somewhere", "--once http://", "--once 127.0.0.1:1"),
