@@ -142,7 +142,8 @@ def _heading(run: ExperimentRun, at_ms: int) -> str:
     return (
         f"{run.name} {state}{by}; offset {run.entries[-1].offset}\n"
         f"feeds {', '.join(wanted.feeds)}; {_traffic(wanted.traffic)} of readers; {wanted.primary}"
-        f" decides, {wanted.planned_n:,} users an arm with {wanted.window_hours} h each are planned"
+        f" decides, {wanted.planned_n:,} users an arm with {wanted.window_hours:.3g} h each are"
+        " planned"
     )
 
 

@@ -164,7 +164,7 @@ WRONG_LINES = {
         *("export", "export --out e --keep-days 1", "export --out e --every no"),
         f"export --out e {NO_KAFKA}",
         *("join", "join nowhere fresher", "join nowhere fresher --out t.parquet"),
-        *("forget nowhere", "forget nowhere ann"),
+        *("forget nowhere", "forget nowhere ann", "demo", "demo nowhere fresher"),
         "analyse x.csv --experiment good.json --record nowhere.json",
         "analyse x.csv --experiment good.json --record broken.jsonl",
     ),
