@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs/journeys"
-JOURNEYS = ("newcomer", "frontend", "producer", "moderator", "operator", "trainer")
+JOURNEYS = ("newcomer", "frontend", "producer", "moderator", "product", "operator", "trainer")
 
 # A person who does not see a change yet looks again; only what reads is typed again.
 _LOOK_AGAIN = """
