@@ -10,7 +10,7 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, on_one_line, plain_table, print_json
 from feedmill.cli.read_posts import read_for_command, timeout_option
 from feedmill.events.errors import UsageError
-from feedmill.operations.post_list import ListedPost, TextView, list_posts, read_complaints
+from feedmill.operations.post_list import ListedPost, TextView, count_complaints, list_posts
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.config_log import fold_log
@@ -29,14 +29,7 @@ _COLUMNS = ("post", "age>", "author", "decision", "decided by", "reports>", "hid
 @click.option("--since", type=Duration(), default=3_600_000, help="Posts of so long.  [1h]")
 @click.option("--feed", default="", metavar="FEED", help="Posts of FEED, decided by its gates.")
 @click.option("--author", metavar="ID", help="Posts of this author.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=50,
-    show_default=True,
-    metavar="N",
-    help="Show N.",
-)
+@click.option("--limit", type=click.IntRange(min=1), default=50, help="Show so many.  [50]")
 @timeout_option
 @json_option
 @with_environment
@@ -63,20 +56,18 @@ def posts(
     if feed and settings.feed_of(feed) is None:
         raise UsageError(f"no feed `{feed}`: no setting and no pattern has it (`config get`)")
     read_for_command(environment, view, patience_ms / 1000, since_ms=since_ms)
-    complaints = read_complaints(environment, since_ms)
+    found = list_posts(view, settings, feed, count_complaints(environment, since_ms), now_ms())
+    if author is not None:
+        found = [post for post in found if post.author_id == author]
     wanted = {_DECISIONS[name] for name, is_wanted in decisions.items() if is_wanted}
-    every = not (wanted or reported or near_threshold)
-    found = [
-        post
-        for post in list_posts(view, settings, feed, complaints, now_ms())
-        if author in (None, post.author_id)
-        and (
-            every
-            or post.decision in wanted
+    if wanted or reported or near_threshold:
+        found = [
+            post
+            for post in found
+            if post.decision in wanted
             or (reported and post.reports)
             or (near_threshold and post.near)
-        )
-    ]
+        ]
     if reported:
         found.sort(key=lambda post: -post.reports)
     if as_json:

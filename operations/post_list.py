@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
+from feedmill.operations.preview.gate_preview import SourcedView
 from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.gate_decisions import decide_rows, verdict_of
@@ -26,15 +27,11 @@ from feedmill.streams.settings.environment import Environment
 FIRST_CHARACTERS = 300
 NEAR = 0.05
 
-# By kind, hide or report, and by post the users who did it.
-Complaints = Mapping[str, Mapping[str, set[str]]]
-
 
 class ListedPost(NamedTuple):
-    """A post as moderators see it; `text` has its first characters.
+    """A post as moderators see it; `near` names a gate within `NEAR` of a threshold, else "".
 
-    `near` says which gate's value is within `NEAR` of a threshold, "" for none. `reports` and
-    `hides` count users.
+    `reports` and `hides` count users, and `text` has the first characters.
     """
 
     post_id: str
@@ -48,11 +45,11 @@ class ListedPost(NamedTuple):
     text: str
 
 
-class TextView(PostView):
+class TextView(SourcedView):
     """A view of gates that also keeps the first characters of each post, by row."""
 
     def __init__(self, names: SignalNames) -> None:
-        super().__init__(replace(names, objectives=(), costs=()), most_early=0)
+        super().__init__(names)
         self.texts: dict[int, str] = {}
 
     def _take_post(self, row: int, author: int, post: Post, offset: int, timestamp_ms: int) -> None:
@@ -62,48 +59,32 @@ class TextView(PostView):
 
 
 def list_posts(
-    view: TextView, settings: Settings, feed: str, complaints: Complaints, now_ms: int
+    view: TextView, settings: Settings, feed: str, complaints: Counter[tuple[str, str]], now_ms: int
 ) -> list[ListedPost]:
     """List the posts of a view that a feed takes, all for "", the newest first.
 
     The settings must know the feed. Posts are decided by its gates, for "" by the general ones, and
     by overrides.
     """
-    gates, rows = settings.gates_of(feed), _rows_of(view, settings, feed)
+    gates, rows = settings.gates_of(feed), view.live_rows()
+    if feed:
+        matcher = FeedMatcher(settings)
+        rows = rows[np.array([_takes(view, matcher, feed, row) for row in rows.tolist()], bool)]
     decided, near = dict(decide_rows(view, rows, gates, now_ms)), _near(view, gates, rows)
     found = []
     for place, row in enumerate(rows.tolist()):
-        post_id, decision = view.ids[row], decided.get(place, PASSED)
-        reports, hides = (len(complaints[kind].get(post_id, ())) for kind in ("report", "hide"))
-        found.append(
-            ListedPost(
-                post_id,
-                view.author_of(row),
-                int(view.post.created_ms[row]),
-                decision.name,
-                decision.decided_by,
-                near.get(place, ""),
-                reports,
-                hides,
-                view.texts[row],
-            )
-        )
+        post_id, author_id = view.ids[row], view.author_of(row)
+        decision, created_ms = decided.get(place, PASSED), int(view.post.created_ms[row])
+        reports, hides = complaints[post_id, "report"], complaints[post_id, "hide"]
+        said = (decision.decided_by, near.get(place, ""), reports, hides, view.texts[row])
+        found.append(ListedPost(post_id, author_id, created_ms, decision.name, *said))
     return sorted(found, key=lambda post: -post.created_ms)
 
 
-def _rows_of(view: PostView, settings: Settings, feed: str) -> Rows:
-    rows = view.live_rows()
-    if not feed:
-        return rows
-    matcher, groups = FeedMatcher(settings), view.groups.values
+def _takes(view: PostView, matcher: FeedMatcher, feed: str, row: int) -> bool:
+    is_of_feed = feed in matcher.feeds_of(view.post.group.item(row), view.groups.values)
     authors = matcher.spec_of(feed).match.authors
-    is_taken = (
-        feed in matcher.feeds_of(view.post.group.item(row), groups)
-        and (not authors or view.author_of(row) in authors)
-        for row in rows.tolist()
-    )
-    taken: Rows = rows[np.fromiter(is_taken, bool, len(rows))]
-    return taken
+    return is_of_feed and (not authors or view.author_of(row) in authors)
 
 
 def _near(view: PostView, gates: Mapping[str, GatePolicy], rows: Rows) -> dict[int, str]:
@@ -120,21 +101,18 @@ def _near(view: PostView, gates: Mapping[str, GatePolicy], rows: Rows) -> dict[i
     return found
 
 
-def read_complaints(environment: Environment, since_ms: int) -> Complaints:
-    """Read who hid or reported posts since then; raises what `open_topic` raises."""
-    found: dict[str, defaultdict[str, set[str]]] = {
-        "hide": defaultdict(set),
-        "report": defaultdict(set),
-    }
+def count_complaints(environment: Environment, since_ms: int) -> Counter[tuple[str, str]]:
+    """Count by post and kind, hide or report, the users who did it since then.
+
+    Raises what `open_topic` raises.
+    """
+    users: set[tuple[str, str, str]] = set()
     with open_topic(environment, "engagements") as reader:
         reader.seek_to_time(since_ms)
         for record in reader.read_to_end():
             value = record.value or b""
             if b'"hide"' in value or b'"report"' in value:  # few are: others are not decoded
-                try:
+                with suppress(BadEvent):
                     event = decode_engagement(record.key or b"", value)
-                except BadEvent:
-                    continue
-                if event.kind in found:
-                    found[event.kind][event.post_id].add(event.user_id)
-    return found
+                    users.add((event.post_id, event.kind, event.user_id))
+    return Counter((post_id, kind) for post_id, kind, _ in users)
