@@ -50,14 +50,11 @@ def read_experiment(path: Path, names: SignalNames, name: str | None = None) -> 
         raise UsageError(f"{path}: the file's name without its ending is the experiment's: {text}")
     try:
         value = orjson.loads(bytes_of(path))
-        with suppress(
-            AttributeError, KeyError, TypeError
-        ):  # `decode_experiment` says what is wrong
+        # What has another shape `decode_experiment` refuses.
+        with suppress(AttributeError, KeyError, TypeError):
             for arm in value["arms"]:
-                if "weights" in arm:
-                    arm["weights"] = {
-                        OBJECTIVE_ALIASES.get(n, n): w for n, w in arm["weights"].items()
-                    }
+                own = arm.get("weights", {}).items()
+                arm |= {"weights": {OBJECTIVE_ALIASES.get(n, n): w for n, w in own}} if own else {}
         return WrittenExperiment(called, value, decode_experiment(value, names))
     except orjson.JSONDecodeError as error:
         raise UsageError(f"{path}: JSON is malformed: {error}") from None
