@@ -53,8 +53,9 @@ def read_experiment(path: Path, names: SignalNames, name: str | None = None) -> 
         # What has another shape `decode_experiment` refuses.
         with suppress(AttributeError, KeyError, TypeError):
             for arm in value["arms"]:
-                own = arm.get("weights", {}).items()
-                arm |= {"weights": {OBJECTIVE_ALIASES.get(n, n): w for n, w in own}} if own else {}
+                own = arm.get("weights", {})
+                for alias in OBJECTIVE_ALIASES.keys() & own.keys():
+                    own[OBJECTIVE_ALIASES[alias]] = own.pop(alias)
         return WrittenExperiment(called, value, decode_experiment(value, names))
     except orjson.JSONDecodeError as error:
         raise UsageError(f"{path}: JSON is malformed: {error}") from None
