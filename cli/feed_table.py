@@ -222,7 +222,7 @@ def live_feed_table(
     for row, change in zip(rows, changes, strict=True):
         style = "bold" if change is None or change > 0 else ""
         table.add_row(*islice(row.values(), len(table.columns)), style=style)
-    return Group(title, table)
+    return Group(Text.from_markup(title), table)
 
 
 def _live_cells(feed_table: FeedTable, row: FeedRow, rank_change: int | None) -> dict[str, str]:
