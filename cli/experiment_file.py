@@ -54,8 +54,8 @@ def read_experiment(path: Path, names: SignalNames, name: str | None = None) -> 
         with suppress(AttributeError, KeyError, TypeError):
             for arm in value["arms"]:
                 own = arm.get("weights", {})
-                for alias, name in OBJECTIVE_ALIASES.items():
-                    own.update({name: own.pop(alias)} if alias in own else {})
+                for alias, objective in OBJECTIVE_ALIASES.items():
+                    own.update({objective: own.pop(alias)} if alias in own else {})
         return WrittenExperiment(called, value, decode_experiment(value, names))
     except orjson.JSONDecodeError as error:
         raise UsageError(f"{path}: JSON is malformed: {error}") from None
