@@ -174,4 +174,6 @@ def rollback_command(
     target = log.rollback_target(key, to)
     value = None if target is None else target.value
     note = f"rollback to {'no value' if target is None else target.offset}"
+    said = f"restores {short_json(value)}" if value else f"removes `{key}`, which inherits again"
+    change.tell(said)
     change_setting(environment, log, key, value, replace(change, note=note))

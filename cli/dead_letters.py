@@ -129,7 +129,7 @@ def list_command(
         print_json([_as_dict(*pair) for pair in zip(shown, replays, strict=True)])
         return
     columns = (
-        *("id>", "written", "topic", "partition>", "offset>", "records>", "by", "sent again"),
+        *("id>", "written", "topic", "partition>", "offset>", "records>", "sent again"),
         "reason",
     )
     print_table(columns, [_row(*pair) for pair in zip(shown, replays, strict=True)])
@@ -317,7 +317,6 @@ def _row(letter: LetterHead, replay: Replay | None) -> tuple[str, ...]:
         str(letter.rejected.partition),
         str(letter.rejected.offset),
         str(letter.records or 1),
-        letter.stage,
         "" if replay is None else time_text(replay.at_ms),
         letter.error,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from feedmill.events.errors import BadSetting, UsageError
 from feedmill.events.experiment import Experiment, decode_experiment
 from feedmill.events.limits import is_name
 from feedmill.events.signal import SignalNames
+from feedmill.events.weights import OBJECTIVE_ALIASES
 
 EXPERIMENT_FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -48,6 +50,12 @@ def read_experiment(path: Path, names: SignalNames, name: str | None = None) -> 
         raise UsageError(f"{path}: the file's name without its ending is the experiment's: {text}")
     try:
         value = orjson.loads(bytes_of(path))
+        # What has another shape `decode_experiment` refuses.
+        with suppress(AttributeError, KeyError, TypeError):
+            for arm in value["arms"]:
+                own = arm.get("weights", {})
+                for alias, objective in OBJECTIVE_ALIASES.items():
+                    own.update({objective: own.pop(alias)} if alias in own else {})
         return WrittenExperiment(called, value, decode_experiment(value, names))
     except orjson.JSONDecodeError as error:
         raise UsageError(f"{path}: JSON is malformed: {error}") from None

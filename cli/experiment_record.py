@@ -7,6 +7,7 @@ Modules that need the extra `experiments` are imported by the commands that use 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,11 @@ from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import Environment, read_environment
 
 if TYPE_CHECKING:
+    from feedmill.events.experiment import Experiment
+    from feedmill.experiments.checks import ExperimentRecord
+    from feedmill.experiments.join import JoinedUsers
     from feedmill.experiments.parts import Part
+    from feedmill.experiments.report import Report
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -118,6 +123,24 @@ def join(
         --experiment fresher.json
     feedmill experiments analyse users.parquet --experiment fresher.json --record record.json
     """  # noqa: D301 - click's mark of lines that stay as they are
+    found, known, setting = join_to(folder, name, out)
+    if record is not None:
+        record.write_bytes(msgspec.json.encode(known))
+    if experiment is not None:
+        experiment.write_bytes(msgspec.json.encode(setting))
+    if as_json:
+        print_json({**msgspec.to_builtins(found), "gaps": len(known.gaps or ())})
+        return
+    click.echo(
+        f"{out}: {found.users:,} users, {found.complete:,} with a complete window,"
+        f" {found.mismatched:,} with another arm than the assignment gives"
+    )
+    for gap in known.gaps or ():
+        click.echo(f"a gap: {gap.what}", err=True)
+
+
+def join_to(folder: Path, name: str, out: Path) -> tuple[JoinedUsers, ExperimentRecord, Experiment]:
+    """Join an export to a table; return what was found, its record, and the setting."""
     from feedmill.experiments.join import join as run_join
     from feedmill.experiments.parts import open_export
     from feedmill.operations.experiment_record import ExportedSettings, record_of, to_join
@@ -128,20 +151,16 @@ def join(
         settings = ExportedSettings(kept, read_environment().signals)
         run = settings.run(name)
         found = run_join(kept, to_join(run), out)
-        known = record_of(kept, settings, run, found)
-    if record is not None:
-        record.write_bytes(msgspec.json.encode(known))
-    if experiment is not None:
-        experiment.write_bytes(msgspec.json.encode(run.experiment))
-    if as_json:
-        print_json({**msgspec.to_builtins(found), "gaps": len(known.gaps or ())})
-        return
-    click.echo(
-        f"{out}: {found.users:,} users, {found.complete:,} with a complete window,"
-        f" {found.mismatched:,} with another arm than the assignment gives"
-    )
-    for gap in known.gaps or ():
-        click.echo(f"a gap: {gap.what}", err=True)
+        return found, record_of(kept, settings, run, found), run.experiment
+
+
+def result_of(folder: Path, name: str, table: Path) -> Report:
+    """Join an export to a table, and analyse that; `UsageError` where nobody was exposed."""
+    from feedmill.experiments.report import report_of
+    from feedmill.experiments.table import read_table
+
+    _, record, setting = join_to(folder, name, table)
+    return report_of(name, read_table(table, setting), setting, record)
 
 
 @click.command()
@@ -176,6 +195,7 @@ def exported_part(environment: Environment, folder: Path, run: ExperimentRun) ->
     """
     from feedmill.experiments.join import exposed_users
     from feedmill.experiments.parts import open_export
+    from feedmill.experiments.report import MIN_DAYS
     from feedmill.operations.experiment_export import WHOLE_LOGS
     from feedmill.operations.experiment_record import ExportedSettings, record_of, to_join
 
@@ -191,6 +211,11 @@ def exported_part(environment: Environment, folder: Path, run: ExperimentRun) ->
         return found
     record = record_of(kept, ExportedSettings(kept, environment.signals), run, users)
     found |= msgspec.to_builtins(users)
+    found["planned_n"], least = run.experiment.planned_n, min(users.by_arm.values())
+    took_ms = last.through_ms - users.first_ms
+    left_ms = max(0, run.experiment.planned_n - least) * took_ms / least
+    left_ms = max(left_ms, MIN_DAYS * 86_400_000 - took_ms)
+    found["days_to_go"] = (left_ms + run.experiment.window_hours * 3_600_000) / 86_400_000
     return {**found, "gaps": [gap.what for gap in record.gaps or ()], "overlap": record.overlap}
 
 
@@ -204,10 +229,13 @@ def exported_text(found: dict[str, Any], at_ms: int) -> str:
     if "users" not in found:
         return f"{behind}: nobody was exposed"
     arms = ", ".join(f"{arm} {users:,}" for arm, users in found["by_arm"].items())
+    least, days = min(found["by_arm"].values()), math.ceil(found["days_to_go"])
     lines = [
+        f"{least:,} of {found['planned_n']:,} users in the smallest arm, {days:,} days to go"
+        " at this rate",
         f"{behind}: {found['users']:,} users ({arms}), {found['complete']:,}"
         f" with a complete window, {found['mismatched']:,} with another arm than the assignment"
-        " gives"
+        " gives",
     ]
     lines += [
         f"- {arm} has {o:.0%} of the control's top ten" for arm, o in found["overlap"].items()

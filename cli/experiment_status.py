@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 
 from feedmill.cli.duration import duration_text
-from feedmill.cli.experiment_record import FOLDER, exported_part, exported_text
+from feedmill.cli.experiment_record import FOLDER, exported_part, exported_text, result_of
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table, short_json, time_text
 from feedmill.cli.setting_change import read_settings_log
+from feedmill.events.errors import UsageError
 from feedmill.events.experiment import WHOLE, Arm
 from feedmill.operations.experiment_runs import (
     ExperimentRun,
@@ -33,18 +35,32 @@ _SHOWN_COLUMNS = ("feed", "arm", "posts>", "version>", "written>", "state")
 
 
 @click.command("list")
+@click.option("--data", type=FOLDER, metavar="DIR", help="Say what came of each, by this export.")
 @json_option
 @with_environment
-def list_command(environment: Environment, as_json: bool) -> None:
-    """List all experiments that were started, the oldest first."""
+def list_command(environment: Environment, data: Path | None, as_json: bool) -> None:
+    """List all experiments that were started, the oldest first, with --data also their results."""
     at_ms = now_ms()
     runs = runs_of(read_settings_log(environment))
+    results = {} if data is None else {run.name: _result(data, run.name) for run in runs}
     if as_json:
-        print_json([run.as_dict(at_ms) for run in runs])
+        of_export = [{"result": result} for result in results.values()] or [{}] * len(runs)
+        print_json([{**run.as_dict(at_ms), **of} for run, of in zip(runs, of_export, strict=True)])
     elif not runs:
         click.echo("no experiment was started")
     else:
         print_table(_LIST_COLUMNS, [_row(run, at_ms) for run in runs])
+        for name, result in results.items():
+            click.echo(f"- {name}: {result}")
+
+
+def _result(data: Path, name: str) -> str:
+    """What came of an experiment by an export, or why that is not known."""
+    with TemporaryDirectory() as folder:
+        try:
+            return result_of(data, name, Path(folder) / "users.parquet").conclusion
+        except UsageError as error:
+            return str(error)
 
 
 @click.command()
@@ -85,6 +101,8 @@ def status(environment: Environment, name: str, data: Path | None, as_json: bool
         click.echo(f"- {one}")
     if exported is not None:
         click.echo(f"\n{exported_text(exported, at_ms)}")
+    else:
+        click.echo("\nhow many users it has, and how long it takes: --data <folder of the export>")
 
 
 @dataclass(frozen=True)
@@ -142,7 +160,8 @@ def _heading(run: ExperimentRun, at_ms: int) -> str:
     return (
         f"{run.name} {state}{by}; offset {run.entries[-1].offset}\n"
         f"feeds {', '.join(wanted.feeds)}; {_traffic(wanted.traffic)} of readers; {wanted.primary}"
-        f" decides, {wanted.planned_n:,} users an arm with {wanted.window_hours} h each are planned"
+        f" decides, {wanted.planned_n:,} users an arm with {wanted.window_hours:.3g} h each are"
+        " planned"
     )
 
 

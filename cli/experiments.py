@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from feedmill.cli.experiment_demo import demo
 from feedmill.cli.experiment_file import EXPERIMENT_FILE, bytes_of, read_experiment
 from feedmill.cli.experiment_record import export, forget, join
 from feedmill.cli.experiment_sizes import SizeOptions, check_sizes, size_options
@@ -174,5 +175,5 @@ def _plan_dict(found: Plan) -> dict[str, Any]:
     }
 
 
-for _command in (start, stop, list_command, status, export, join, forget):
+for _command in (start, stop, list_command, status, export, join, forget, demo):
     experiments.add_command(_command)

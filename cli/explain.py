@@ -8,7 +8,7 @@ import time
 import click
 
 from feedmill.cli.options import arm_option, with_environment
-from feedmill.cli.output import print_json, print_table, time_text
+from feedmill.cli.output import on_one_line, print_json, print_table, time_text
 from feedmill.cli.post_record import feed_spec, post_record, signal_reasons
 from feedmill.cli.unknown_post import why_unknown
 from feedmill.events.errors import UsageError
@@ -43,10 +43,12 @@ def explain(environment: Environment, post_id: str, feed: str, arm: str, as_json
     except UnknownPost:
         reason = why_unknown(environment, post_id)
         raise UsageError(f"Redis knows no post `{post_id}`: {reason}") from None
+    record = post_record(environment, explanation.post)
+    text = None if record is None else record.text
     if as_json:
-        print_json(explanation.as_dict())
+        print_json({**explanation.as_dict(), "text": text})
     else:
-        _print(explanation)
+        _print(explanation, text)
 
 
 def read_explanation(
@@ -129,7 +131,7 @@ def _absent(
     return why_absent(feed, post, explanation.score, authors, entry, at_ms)
 
 
-def _print(explanation: Explanation) -> None:
+def _print(explanation: Explanation, text: str | None) -> None:
     post, feed = explanation.post, explanation.feed
     place = f", at rank {explanation.rank} of {len(feed.ranking)}" if explanation.rank else ""
     click.echo(f"{post.post_id} in {feed.name}: {explanation.verdict}{place}")
@@ -140,6 +142,7 @@ def _print(explanation: Explanation) -> None:
         f"author {post.author_id}, created {time_text(post.created_ms)}, "
         f"version {post.post_offset}: {explanation.decision.name}{decided}"
     )
+    click.echo(f"text: {on_one_line(text, 1000)}" if text is not None else "text: not on Kafka now")
     click.echo()
     print_table(
         ("gate", "value>", "outcome", "factor>", "why", "model version"),

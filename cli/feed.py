@@ -77,7 +77,8 @@ def feed(
     if as_json:
         print_json(table.as_dict())
     elif on_terminal():
-        Console().print(live_feed_table(table, {}))
+        console = Console()
+        console.print(live_feed_table(table, {}, console.width))
     else:
         click.echo(plain_feed_table(table), nl=False)
 
@@ -129,7 +130,8 @@ def _draw_in_place(tables: Iterator[FeedTable]) -> bool:
     with Live(console=Console(), auto_refresh=False, vertical_overflow="crop") as screen:
         for table in tables:
             changes = rank_changes.update(table, time.monotonic())
-            screen.update(live_feed_table(table, changes), refresh=True)
+            width = screen.console.width
+            screen.update(live_feed_table(table, changes, width), refresh=True)
             appeared = True
     return appeared
 

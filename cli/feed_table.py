@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import redis
+from rich.cells import cell_len
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from feedmill.cli.output import plain_table
 from feedmill.events.weights import OBJECTIVE_ALIASES
@@ -78,16 +83,23 @@ class FeedTable:
         return f"{self.snapshot.name} version {self.snapshot.version}"
 
     @property
-    def subtitle(self) -> str:
-        weights = ", ".join(
+    def weights(self) -> str:
+        """The weights of the objectives that count."""
+        return ", ".join(
             f"{_ALIAS_OF.get(name, name)} {weight:g}"
             for name, weight in self.snapshot.weights.objectives.items()
             if name in self.scored
         )
+
+    @property
+    def size(self) -> str:
+        return self.snapshot.info.get("size", "?")
+
+    @property
+    def subtitle(self) -> str:
         costs = self.snapshot.weights.costs.items()
-        weights += "".join(f", cost of {name} {cost:g}" for name, cost in costs)
-        size = self.snapshot.info.get("size", "?")
-        return f"{weights}, config offset {self.snapshot.config_offset}, {size} posts"
+        weights = self.weights + "".join(f", cost of {name} {cost:g}" for name, cost in costs)
+        return f"{weights}, config offset {self.snapshot.config_offset}, {self.size} posts"
 
     @property
     def freshness(self) -> str:
@@ -177,51 +189,60 @@ def plain_feed_table(feed_table: FeedTable) -> str:
     return f"{heading}\n{plain_table(columns, rows)}\n"
 
 
-def live_feed_table(feed_table: FeedTable, rank_changes: Mapping[str, int | None]) -> Table:
-    """The feed as a table for a terminal; `rank_changes` as `RankChanges.update` returns them."""
-    style = _STATE_STYLES[feed_table.state]
-    table = Table(
-        title=f"[bold]{escape(feed_table.title)}[/]  {escape(feed_table.subtitle)}  "
-        f"[{style}]{escape(feed_table.freshness)}[/]",
-        title_justify="left",
-        title_style="",
-        box=None,
-        header_style="dim",
-        pad_edge=False,
+def live_feed_table(
+    feed_table: FeedTable, rank_changes: Mapping[str, int | None], width: int
+) -> Group:
+    """The feed as a table for a terminal of this width: the columns that fit, from the left.
+
+    Ids are whole: a longer one than the terminal goes on below.  `rank_changes` are as
+    `RankChanges.update` returns them.
+    """
+    state = _STATE_STYLES[feed_table.state]
+    title = (
+        f"[bold]{escape(feed_table.snapshot.name)}[/]  {escape(feed_table.weights)}  "
+        f"{feed_table.size} posts  [{state}]{escape(feed_table.freshness)}[/]"
     )
-    for name in ("rank", "", "score"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("post", no_wrap=True, overflow="ellipsis", max_width=28)
-    table.add_column("age", justify="right", no_wrap=True)
-    table.add_column("author", no_wrap=True, overflow="ellipsis", max_width=18)
-    table.add_column("decision", no_wrap=True)
-    for name in _signal_columns(feed_table):
-        table.add_column(name.removesuffix(">"), justify="right", no_wrap=True)
-    for row in feed_table.rows:
-        _add_row(table, feed_table, row, rank_changes.get(row.post.post_id, 0))
-    return table
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    changes = [rank_changes.get(row.post.post_id, 0) for row in feed_table.rows]
+    rows = [*map(partial(_live_cells, feed_table), feed_table.rows, changes)]
+    for column in _live_cells(feed_table, FeedRow(0, 0.0, PostSnapshot("", {})), 0):
+        name = column.removesuffix(">")
+        cells = (name, *(Text.from_markup(row[column]).plain for row in rows))
+        width -= max(map(cell_len, cells))
+        if width < 0 and name not in ("rank", "", "age", "post"):
+            break
+        width -= 2
+        right = column.endswith(">")
+        table.add_column(
+            name,
+            justify="right" if right else "left",
+            no_wrap=name != "post",
+            overflow="fold",
+        )
+    for row, change in zip(rows, changes, strict=True):
+        style = "bold" if change is None or change > 0 else ""
+        table.add_row(*islice(row.values(), len(table.columns)), style=style)
+    return Group(Text.from_markup(title), table)
 
 
-def _add_row(table: Table, feed_table: FeedTable, row: FeedRow, rank_change: int | None) -> None:
-    decision = row.post.decision
-    table.add_row(
-        str(row.rank),
-        _arrow(rank_change),
-        f"{row.score:.4f}",
-        escape(shortened(row.post.post_id)),
-        age_text(feed_table.at_ms - row.post.created_ms) if row.post.known else "",
-        escape(row.post.author_id),
-        f"[{_STYLES.get(decision, 'white')}]{escape(decision)}[/]",
-        *_signal_cells(feed_table, row),
-        style="bold" if rank_change is None or rank_change > 0 else "",
-    )
-
-
-def shortened(post_id: str, max_length: int = 28) -> str:
-    """An id without its middle: the uris of one network differ at their ends."""
-    if len(post_id) <= max_length:
-        return post_id
-    return f"{post_id[:8]}…{post_id[9 - max_length :]}"
+def _live_cells(feed_table: FeedTable, row: FeedRow, rank_change: int | None) -> dict[str, str]:
+    """By column the cell of a post, those first that are shown wherever they fit."""
+    decision, scored = row.post.decision, feed_table.scored
+    objectives = [name for name in scored if name in feed_table.snapshot.weights.objectives]
+    costs = [name for name in scored if name not in objectives]
+    *_, gates = _signal_cells(feed_table, row)
+    return {
+        "rank>": str(row.rank),
+        ">": _arrow(rank_change),
+        "age>": age_text(feed_table.at_ms - row.post.created_ms) if row.post.known else "",
+        "post": escape(row.post.post_id),
+        "author": escape(row.post.author_id),
+        **{f"{name}>": _value(row.post, name, 4) for name in objectives},
+        "score>": f"{row.score:.4f}",
+        "decision": f"[{_STYLES.get(decision, 'white')}]{escape(decision)}[/]",
+        **{f"{name}>": _value(row.post, name, 4) for name in costs},
+        _signal_columns(feed_table)[-1]: gates,
+    }
 
 
 def _arrow(rank_change: int | None) -> str:

@@ -23,6 +23,7 @@ COMMANDS = (
     "replay",
     "feed",
     "explain",
+    "posts",
     "health",
     "latency",
     "doctor",

@@ -69,6 +69,12 @@ def time_text(at_ms: int) -> str:
     return at.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
+def on_one_line(text: str, most: int = 300) -> str:
+    """Text that others wrote, for a terminal: at most so long, and no sign that steers it."""
+    shown = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return shown if len(shown) <= most else f"{shown[:most]}…"
+
+
 def short_json(content: Any) -> str:
     """JSON for a cell of a table."""
     return json.dumps(content, ensure_ascii=False, separators=(", ", ": "))

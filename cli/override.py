@@ -15,7 +15,8 @@ from feedmill.cli.duration import Duration
 from feedmill.cli.made_by import made_by
 from feedmill.cli.options import by_option, with_environment
 from feedmill.cli.output import json_option, print_json
-from feedmill.cli.override_list import list_command, parse_key, record_in_force
+from feedmill.cli.override_list import is_over, last_of_each, list_command, parse_key
+from feedmill.cli.unknown_post import MOST_RECORDS, is_author
 from feedmill.events.decode import decode_override, encode
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict, Withdrawal
@@ -113,6 +114,7 @@ def allow_command(
 
 
 @override.command("clear")
+@click.option("--all", "every_gate", is_flag=True, help="Withdraw those of all its gates.")
 @by_option
 @click.option("--reason", default="", metavar="TEXT", help="Why; `feedmill audit` shows it.")
 @_subject_options
@@ -124,23 +126,41 @@ def clear_command(
     as_json: bool,
     by: str | None,
     reason: str,
+    every_gate: bool,
 ) -> None:
-    """Withdraw an override, so that the models decide again."""
+    """Withdraw an override, so that the models decide again.
+
+    Without --gate and --all that is the override of all gates together, `*`.
+    """
     key = parse_key(environment, subject, gate)
-    before = _override_in_redis(environment, key) if timeout_s else None
-    who = made_by(by, reason)
-    offset = _send(environment, key, encode(Withdrawal(None, who.by, who.note)), who).offset
-    wait_s = timeout_s if before is not None else 0.0
-    if timeout_s and before is None and key.kind == "post":
-        click.echo(
-            f"Redis shows no override of {key.subject}, so nothing changes there; `feedmill"
-            " override list` shows those in force",
-            err=True,
+    if every_gate and gate != "*":
+        raise click.UsageError("give --gate or --all")
+    who, at_ms = made_by(by, reason), now_ms()
+    in_force = {
+        one: given.verdict
+        for one, (given, _) in last_of_each(environment).items()
+        if one.subject == subject and not is_over(given, at_ms)
+    }
+    cleared = [one for one in in_force if every_gate or one == key]
+    withdrawal = encode(Withdrawal(None, who.by, who.note))
+    offsets = [_send(environment, one, withdrawal, who).offset for one in cleared]
+    names = [str(one) for one in cleared]
+
+    def is_gone(now: Any) -> bool:
+        return not any(f"{each['subject']}|{each['gate']}" in names for each in _shown(now))
+
+    wait_s = timeout_s if key.kind == "post" else 0.0
+    for one, offset in zip(cleared, offsets, strict=True):
+        visible_ms = _wait_for_override(environment, one, wait_s, is_gone)
+        _report(one, offset, visible_ms, wait_s, as_json)
+    if not cleared:
+        _report(key, None, None, 0.0, as_json)
+    if len(cleared) < len(in_force):
+        left = (
+            f"{in_force[one]} for the gate `{one.gate}`" for one in in_force.keys() - {*cleared}
         )
-    visible_ms = _wait_for_override(environment, key, wait_s, lambda now: now != before)
-    if wait_s and visible_ms is None and not as_json:
-        click.echo("another override is still in force for this post; see `feedmill explain`")
-    _report(key, offset, visible_ms, 0.0, as_json)
+        text = f"still in force for {subject}: {', '.join(sorted(left))}; --all clears every gate"
+        click.echo(text, err=True)
 
 
 def _send_verdict(
@@ -172,12 +192,20 @@ def _send_verdict(
             err=True,
         )
     wait_s = options["timeout_s"] if key.kind == "post" else 0.0
-    visible_ms = _wait_for_override(environment, key, wait_s, lambda now: _has(now, at_ms))
+    visible_ms = _wait_for_override(
+        environment, key, wait_s, lambda now: any(each["at_ms"] == at_ms for each in _shown(now))
+    )
     _report(key, offset, visible_ms, wait_s, options["as_json"])
+    if key.kind == "author" and options["timeout_s"] and not is_author(environment, key.id):
+        raise FeedmillError(
+            f"the override is written, but none of the last {MOST_RECORDS:,} records of `posts` is"
+            f" by {key.id}; check the id, which `feedmill explain` shows of a post; it takes effect"
+            " with the author's first post"
+        )
 
 
 def _send(environment: Environment, key: OverrideKey, value: bytes, who: MadeBy) -> SentRecord:
-    before = record_in_force(environment, key)
+    _, before = last_of_each(environment).get(key, (None, None))
     return write_change(environment, who, Change("overrides", str(key), value, before))
 
 
@@ -196,17 +224,9 @@ def _feed_reader(environment: Environment) -> FeedReader:
     return open_feed_reader(environment.redis, environment.redis_prefix)
 
 
-def _override_in_redis(environment: Environment, key: OverrideKey) -> Any:
-    """The field `override` of the post; None if it has none, and for an author."""
-    return _feed_reader(environment).post(key.id).override if key.kind == "post" else None
-
-
-def _has(override_field: Any, at_ms: int) -> bool:
-    """Whether the override given at this moment is in the field, alone or beside `others`."""
-    if not override_field:
-        return False
-    overrides = (override_field, *override_field.get("others", ()))
-    return any(each["at_ms"] == at_ms for each in overrides)
+def _shown(override_field: Any) -> list[Any]:
+    """The overrides in the field of a post, which it has alone or beside `others`."""
+    return [override_field, *override_field.get("others", ())] if override_field else []
 
 
 def _wait_for_override(
@@ -228,11 +248,13 @@ def _wait_for_override(
 
 
 def _report(
-    key: OverrideKey, offset: int, visible_ms: float | None, waited_s: float, as_json: bool
+    key: OverrideKey, offset: int | None, visible_ms: float | None, waited_s: float, as_json: bool
 ) -> None:
     if as_json:
         rounded_ms = None if visible_ms is None else round(visible_ms)
         print_json({"key": str(key), "offset": offset, "visible_after_ms": rounded_ms})
+    elif offset is None:
+        click.echo(f"no override `{key}` is in force, so nothing was written")
     else:
         click.echo(f"`{key}` written at offset {offset}")
         if visible_ms is not None:

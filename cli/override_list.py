@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -39,10 +38,10 @@ def list_command(
     at_ms = now_ms()
     found = [
         (key, override)
-        for key, override in _last_of_each(environment).items()
+        for key, (override, _) in last_of_each(environment).items()
         if subject in (None, key.subject)
         and by in (None, override.by)
-        and (expired or not _is_over(override, at_ms))
+        and (expired or not is_over(override, at_ms))
     ]
     found.sort(key=lambda one: (one[1].expires_at_ms or 1 << 62, one[1].at_ms, str(one[0])))
     if as_json:
@@ -67,12 +66,12 @@ def parse_key(environment: Environment, subject: str, gate: str) -> OverrideKey:
         raise click.UsageError(str(error)) from None
 
 
-def _last_of_each(environment: Environment) -> dict[OverrideKey, Override]:
-    """Return the last override of each subject and gate; those that were withdrawn are left out.
+def last_of_each(environment: Environment) -> dict[OverrideKey, tuple[Override, bytes]]:
+    """Return the last override of each subject and gate, and its record's value, unless withdrawn.
 
     Records that break the contract are passed over, as the combiner does.
     """
-    last: dict[OverrideKey, Override] = {}
+    last: dict[OverrideKey, tuple[Override, bytes]] = {}
     for record in read_all(environment, "overrides"):
         try:
             key, override = decode_override(environment.signals, record.key, record.value)
@@ -80,22 +79,12 @@ def _last_of_each(environment: Environment) -> dict[OverrideKey, Override]:
             continue
         last.pop(key, None)
         if override is not None:
-            last[key] = override
+            last[key] = override, record.value or b""
     return last
 
 
-def record_in_force(environment: Environment, key: OverrideKey) -> bytes | None:
-    """Return the record of the last override of this subject and gate; None if there is none."""
-    found = None
-    for record in read_all(environment, "overrides"):
-        if record.key == str(key).encode():
-            with suppress(BadEvent):
-                _, override = decode_override(environment.signals, record.key, record.value)
-                found = None if override is None else record.value
-    return found
-
-
-def _is_over(override: Override, at_ms: int) -> bool:
+def is_over(override: Override, at_ms: int) -> bool:
+    """Whether an override has run out."""
     return override.expires_at_ms is not None and override.expires_at_ms <= at_ms
 
 
@@ -123,5 +112,5 @@ def _as_dict(key: OverrideKey, override: Override, at_ms: int) -> dict[str, Any]
         "reason": override.reason,
         "at_ms": override.at_ms,
         "expires_at_ms": override.expires_at_ms,
-        "is_over": _is_over(override, at_ms),
+        "is_over": is_over(override, at_ms),
     }

@@ -9,8 +9,8 @@ import click
 import numpy as np
 
 from feedmill.cli.changed_settings import SettingWords
-from feedmill.cli.feed_table import age_text, shortened
-from feedmill.cli.output import on_terminal, print_table, short_json
+from feedmill.cli.feed_table import age_text
+from feedmill.cli.output import print_table, short_json
 from feedmill.events.weights import OBJECTIVE_ALIASES
 from feedmill.operations.preview.feed_preview import FeedPreview, FeedSide, PreviewedPost
 from feedmill.operations.preview.scale_suggestion import SuggestedScale, Suggestion
@@ -30,7 +30,7 @@ def print_preview(preview: FeedPreview, changes: Sequence[SettingWords]) -> None
     if left:
         click.echo("\nleaving from the best of now:")
         columns = ("rank now>", "post", "author", "decision then")
-        rows = [(str(p.rank_now), _id_text(p), p.author_id, p.decision) for p in left]
+        rows = [(str(p.rank_now), p.post_id, p.author_id, p.decision) for p in left]
         print_table(columns, rows)
     click.echo("\nnothing was changed; this sets it for the feed:")
     for change in changes:
@@ -140,7 +140,7 @@ def _top_table(preview: FeedPreview) -> tuple[tuple[str, ...], list[tuple[str, .
             str(post.rank),
             _gained(post),
             f"{round(post.score or 0.0, 4) + 0.0:.4f}",
-            _id_text(post),
+            post.post_id,
             age_text(preview.at_ms - post.created_ms),
             post.author_id,
             post.decision,
@@ -150,11 +150,6 @@ def _top_table(preview: FeedPreview) -> tuple[tuple[str, ...], list[tuple[str, .
         for post in preview.ranked[: min(preview.top, preview.then.posts)]
     ]
     return columns, rows
-
-
-def _id_text(post: PreviewedPost) -> str:
-    """The id, on a terminal without the middle of a long one: columns are narrow there."""
-    return shortened(post.post_id) if on_terminal() else post.post_id
 
 
 def _gained(post: PreviewedPost) -> str:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ _READY_WITHIN_S = 60.0
 _REPORT_EVERY_S = 10.0
 _STOP_COMMAND_S = 10.0
 _MOST_INSTANCES = 64
+_FEEDMILL = (sys.executable, "-m", "feedmill.cli.main")
 
 
 @click.command()
@@ -134,7 +136,7 @@ def run(
         beside = [["feed", feed, "--follow", "--top", str(top)]]
         if demo:
             # A seed of its own per run, so that a second run brings other posts.
-            read = ["--read", "global"] if experiment else []
+            read = ["--read", "global", "--audience", "400"] if experiment else []
             beside.insert(0, ["replay", "demo", "--for", "0", "--seed", str(os.getpid()), *read])
         commands = _demo_experiment(beside) if experiment else _Commands(beside)
         asyncio.run(_run_workers(environment, workers, commands, duration_s, flags))
@@ -142,14 +144,17 @@ def run(
         if stop_at_end:
             click.echo("stopping the local Kafka and Redis …")
             down(folder)
+    if commands.result:
+        subprocess.run([*_FEEDMILL, *commands.result], check=False)
 
 
 class _Commands(NamedTuple):
-    """Commands of feedmill: beside the workers, and those that run once, before and after them."""
+    """Commands of feedmill: beside the workers, once before and after them, and when all ended."""
 
     beside: Sequence[Sequence[str]]
     before: Sequence[Sequence[str]] = ()
     after: Sequence[Sequence[str]] = ()
+    result: Sequence[str] = ()
 
 
 def _demo_experiment(beside: Sequence[Sequence[str]]) -> _Commands:
@@ -159,8 +164,9 @@ def _demo_experiment(beside: Sequence[Sequence[str]]) -> _Commands:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(demo_experiment(name), indent=2) + "\n", encoding="utf-8")
     start = ["experiments", "start", os.path.relpath(file), "--note", "the demo"]
-    after = [["experiments", "status", name], ["experiments", "stop", name]]
-    return _Commands(beside, [start], after)
+    export = os.path.relpath(file.with_suffix(""))
+    after = [["experiments", "export", "--out", export], ["experiments", "stop", name]]
+    return _Commands(beside, [start], after, ["experiments", "demo", export, name])
 
 
 def _names_servers(environment: Environment) -> bool:
@@ -213,16 +219,13 @@ async def _run_workers(
             process = await _start_command(environment, arguments, logs)
             processes.append(process)
         await _wait_for_end(supervisor, supervising, duration_s)
+        if commands.after:
+            await _end_all(processes)
         for arguments in commands.after:
             await (await _start_command(environment, arguments, logs)).wait()
     finally:
-        for process in processes:
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGINT)
         supervisor.stopping.set()
-        await supervising
-        for process in processes:
-            await _wait_or_kill(process)
+        await asyncio.gather(_end_all(processes), supervising)
 
 
 async def wait_until_ready(
@@ -263,6 +266,14 @@ async def _wait_for_first(futures: Sequence[asyncio.Future[Any]], timeout_s: flo
     return bool(done)
 
 
+async def _end_all(processes: Sequence[asyncio.subprocess.Process]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGINT)
+    for process in processes:
+        await _wait_or_kill(process)
+
+
 async def _wait_or_kill(process: asyncio.subprocess.Process) -> None:
     try:
         await asyncio.wait_for(process.wait(), _STOP_COMMAND_S)
@@ -278,9 +289,7 @@ async def _start_command(
     with (logs / "replay.log").open("ab") as replay_log:
         output = replay_log if arguments[0] == "replay" else None
         return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "feedmill.cli.main",
+            *_FEEDMILL,
             *arguments,
             env={**os.environ, **environment_variables(environment)},
             stdin=asyncio.subprocess.DEVNULL,

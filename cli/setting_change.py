@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import click
+
 from feedmill.cli.answers import answer_line, check_answers, instances_topic
 from feedmill.cli.change_options import ChangeOptions
 from feedmill.cli.gates import warn_of_gates
@@ -50,6 +52,7 @@ def change_setting(
     record = encode_record(value, by=change.by, note=change.note or None, if_offset=expected)
     if not is_forced:
         _check_applies(log, key, record)
+        warn_of_experiments(log, key)
     entry = log.current(key)
     written = Change("config", key, record, None if entry is None else entry.record)
     with instances_topic(environment, change.timeout_s) as reader:
@@ -75,6 +78,20 @@ def change_setting(
         "the setting",
         "see the log there, the setting is applied once it reads `config` again",
     )
+
+
+def warn_of_experiments(log: ConfigLog, key: str) -> None:
+    """Say on stderr which arms of running experiments do not follow a change of this setting."""
+    kind, _, feed = key.partition("/")
+    for name, one in log.settings.experiments.items():
+        pinned = {arm.name: [*getattr(arm, kind)] for arm in one.arms if getattr(arm, kind, None)}
+        if pinned and not one.stopped and (not feed or feed in one.feeds):
+            arms = "; ".join(f"{arm} keeps its own {', '.join(of)}" for arm, of in pinned.items())
+            click.echo(
+                f"warning: the experiment `{name}` runs in {', '.join(one.feeds)}: {arms}; only the"
+                " other arms get the change, so it compares something else from now on",
+                err=True,
+            )
 
 
 def _check_applies(log: ConfigLog, key: str, record: bytes) -> None:

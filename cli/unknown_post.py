@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import kafka.errors
 
 from feedmill.cli.output import time_text
 from feedmill.events.decode import decode_post
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.partition import partition_of
-from feedmill.events.post import Deletion
+from feedmill.events.post import Deletion, Post
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.streams.kafka.topic_reader import TopicRecord, open_topic, read_all
 from feedmill.streams.kafka.validation import check_time, misplaced
@@ -70,6 +72,18 @@ def _last_record(environment: Environment, key: bytes) -> tuple[TopicRecord | No
         reader.seek_before_end(MOST_RECORDS // reader.partitions)
         found = [record for record in reader.read_to_end() if record.key == key]
         return max(found, key=lambda record: record.at_ms, default=None), reader.partitions
+
+
+def is_author(environment: Environment, author_id: str) -> bool:
+    """Whether one of the last `MOST_RECORDS` posts is of this author."""
+    with open_topic(environment, TOPIC) as reader:
+        reader.seek_before_end(MOST_RECORDS // reader.partitions)
+        for record in reader.read_to_end():
+            with suppress(BadEvent):
+                post = decode_post(record.key, record.value)
+                if isinstance(post, Post) and post.author_id == author_id:
+                    return True
+    return False
 
 
 def _longest_window_ms(environment: Environment) -> int:

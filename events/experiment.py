@@ -22,13 +22,18 @@ WHOLE = 10_000
 MAX_ARMS = 8
 # `engagements` live for eight days; a window must be over before they go.
 MAX_WINDOW_HOURS = 168
+# A minute: the demo's readers do not wait an hour.
+MIN_WINDOW_HOURS = 1 / 60
 
 # The other columns of a table of users, and what stands before a metric's name in some.
 _COLUMNS = ("user", "arm", "computed_arm", "first_exposure_ms", "complete", "served", "impressions")
 _PREFIXES = ("pre_", "elsewhere_")
 
 Share = Annotated[int, Meta(ge=1, le=WHOLE)]
-WindowHours = Annotated[int, Meta(ge=1, le=MAX_WINDOW_HOURS)]
+WindowHours = (
+    Annotated[int, Meta(ge=1, le=MAX_WINDOW_HOURS)]
+    | Annotated[float, Meta(ge=MIN_WINDOW_HOURS, le=MAX_WINDOW_HOURS)]
+)
 Users = Annotated[int, Meta(ge=1_000, le=10**9)]
 Margin = Annotated[float, Meta(gt=0, lt=1)]
 

@@ -22,7 +22,7 @@ from feedmill.experiments.upkeep import MEMORY_MB, out_of_core, quoted
 
 HOUR_MS = 3_600_000
 BEFORE_MS = 14 * DAY_MS
-# For so long after a window's end its events may still come.
+# For so long after a window's end its events may still come; of a window below an hour a twelfth.
 LATE_MS = HOUR_MS
 # How many engagements a range of users has, about.
 _RANGE_ROWS = 2_500_000
@@ -123,7 +123,8 @@ def _expose(db: Any, export: ExportFolder, run: JoinedExperiment) -> JoinedUsers
         """,
         [export.files("exposures"), run.name, ends_ms],
     )
-    window_ms = run.setting.window_hours * HOUR_MS
+    window_ms = round(run.setting.window_hours * HOUR_MS)
+    late_ms = LATE_MS if window_ms >= HOUR_MS else window_ms // 12
     db.execute(
         """
         CREATE TABLE exposed AS
@@ -134,7 +135,7 @@ def _expose(db: Any, export: ExportFolder, run: JoinedExperiment) -> JoinedUsers
             FROM pages GROUP BY "user"
         )
         """,
-        [window_ms + LATE_MS, export.last.through_ms, window_ms, ends_ms],
+        [window_ms + late_ms, export.last.through_ms, window_ms, ends_ms],
     )
     db.execute(
         """
@@ -181,7 +182,7 @@ def _sum_events(
         WHERE {users} AND e.at_ms >= ? AND e.at_ms < first_ms + ?
         GROUP BY "user", post, repeat
         """,
-        [export.files("engagements"), begins_ms, setting.window_hours * HOUR_MS],
+        [export.files("engagements"), begins_ms, round(setting.window_hours * HOUR_MS)],
     )
     metrics = setting.all_metrics.values()
     values = _join_quality(db, export) if any(not metric.kinds for metric in metrics) else "events"

@@ -45,9 +45,11 @@ def sequence_picture(effect: Effect) -> str:
         f'<path d="M{"L".join(line)}" fill="none" stroke="#036" stroke-width="2"/>',
         f'<path d="M{place(0, 0)}L{place(users[-1], 0)}" stroke="#900" stroke-dasharray="4"/>',
     ]
-    for value in (bottom, 0.0, top):
+    unit, form = ("% of the control", "+.1%") if effect.control else ("difference", "+.3g")
+    body.append(_text(10, _TOP + height / 2, unit))
+    for value in sorted({bottom, 0.0, top}):
         y = float(place(0, value).split()[1])
-        body.append(_text(_LEFT - 8, y + 4, f"{value:+.1%}", "end"))
+        body.append(_text(_LEFT - 8, y + 4, format(value, form), "end"))
     body += [
         _text(_LEFT, _SEQUENCE_HEIGHT - 14, "0"),
         _text(

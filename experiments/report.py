@@ -148,7 +148,7 @@ def _verdict(effects: Sequence[Effect], experiment: Experiment, days: float) -> 
         return "stop", f"it is worse for its readers than the control, in {what}"
     if primary.better and days < MIN_DAYS:
         return "go on", (
-            f"it looks better, {size}, but {days:.0f} days are not two whole weeks yet"
+            f"it looks better, {size}, but {int(days * 10) / 10:g} days are not two whole weeks yet"
         )
     if primary.better and not open_ones:
         return "ship", (

@@ -66,7 +66,7 @@ class UserTable:
     sums_before: Mapping[str, Values]
     elsewhere: Mapping[str, Values]
 
-    def look_days(self, window_hours: int) -> NDArray[np.int64]:
+    def look_days(self, window_hours: float) -> NDArray[np.int64]:
         """Return the day, from 0, at whose end each user's window is over; -1 if it is not."""
         if not self.complete.any():
             return np.full(len(self.arm), -1)

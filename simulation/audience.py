@@ -26,6 +26,10 @@ RECENT = 600
 FEED = "demo"  # `feed` of the engagements where the slate was none of feedmill's feeds
 
 _USERS = 2000
+# Of the demo's experiment: readers of this arm examine posts so many times as often.
+PLANTED_ARM, PLANTED = "by-quality", 2
+# In a feed of feedmill's, so that most visits of some minutes are by new readers.
+_READERS = 20_000
 # In a feed of feedmill's stand posts of hours.
 _KNOWN = 50_000
 _HALF_LIFE_S = 90.0
@@ -152,7 +156,7 @@ class Audience:
 
         Where the user is in an experiment the exposure comes first.
         """
-        user = int(self._rng.integers(_USERS))
+        user = int(self._rng.integers(_USERS if self._frontend is None else _READERS))
         page = self._page(user, now_s)
         examined = self._rng.random(len(page.post_ids)) * (
             (1.0 + np.arange(len(page.post_ids))) ** ETA
@@ -160,14 +164,18 @@ class Audience:
         events: list[ScheduledEvent] = []
         if page.exposure is not None:
             events.append(ScheduledEvent(now_s, EXPOSURES, page.exposure))
+            if page.exposure.arm == PLANTED_ARM:
+                examined /= PLANTED
         at_s = now_s
         for position, post_id in enumerate(page.post_ids):
             if post_id in self._slots:
                 self._shown[self._slots[post_id]] += 1
             shown = (f"viewer-{user}", post_id, page.feed, position)
             events.append(self._event(at_s, "impression", shown))
-            post = self._known.get(post_id)
-            if post is not None and examined[position] < self._attention:
+            # What others sent, or an earlier demo, is taken for an average post.
+            average = SimulatedPost(post_id, "ordinary", 0, "en", 0.5)
+            post = self._known.get(post_id, average)
+            if examined[position] < self._attention:
                 events.extend(self._examine(post, at_s, shown))
             at_s += 0.3
         return events

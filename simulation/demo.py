@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from feedmill.events.experiment import MIN_WINDOW_HOURS
 from feedmill.events.post import Post
-from feedmill.simulation.audience import Audience, SimulatedPost
+from feedmill.simulation.audience import PLANTED_ARM, Audience, SimulatedPost
 from feedmill.simulation.frontend import Frontend
 from feedmill.simulation.post_writer import PostWriter
 from feedmill.simulation.schedule import POSTS, EventSchedule, EventSource, ScheduledEvent
@@ -47,17 +48,17 @@ _UNPACED_RATE = 1000.0
 
 
 def demo_experiment(salt: str) -> dict[str, Any]:
-    """Return an experiment on the demo's readers: a list that goes by quality almost alone."""
-    weights = {"quality": 0.9, "engagement": 0.1}
+    """Return an experiment on the demo's readers, with an effect that is planted in them."""
+    weights = {"quality": 0.8, "engagement": 0.2}
     return {
         "arms": [
             {"name": "control", "share": 5000},
-            {"name": "by-quality", "share": 5000, "weights": weights},
+            {"name": PLANTED_ARM, "share": 5000, "weights": weights},
         ],
         "feeds": ["global"],
         "salt": salt,
         "planned_n": 1000,
-        "window_hours": 1,
+        "window_hours": MIN_WINDOW_HOURS,
         "guardrails": {"reporters": 0.5},
     }
 

@@ -379,3 +379,12 @@ def test_the_lock_names_no_host_and_no_path() -> None:
     pinned = re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE)
     assert len(pinned) == lock.count("==") - lock.count(" == ")
     assert lock.count("--hash=sha256:") > len(pinned)
+
+
+def test_the_version_is_the_changelogs() -> None:
+    [version] = re.findall(
+        r'^version = "(\d+\.\d+)\.\d+"', (ROOT / "pyproject.toml").read_text(), re.M
+    )
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert f"this page says what {version}, the version of this code, is" in changelog
+    assert f"\nVersion {version}," in (ROOT / "README.md").read_text()

@@ -33,6 +33,7 @@ CHECKS: tuple[Check, ...] = (
     *(topics.missing_topics, topics.partitions, topics.topic_settings, topics.windows),
     *(topics.undeclared_signals, topics.recreated_topics),
     *(producers.partitioners, producers.keys, producers.contracts, producers.event_times),
+    producers.authors,
     *(producers.batches, clocks.host_clock, clocks.instance_clocks, clocks.redis_clock),
     *(redis_server.redis_kind, redis_server.redis_memory, redis_server.redis_encodings),
     *(redis_server.redis_writes, redis_server.redis_scripts, redis_server.redis_keys),

@@ -120,8 +120,9 @@ def event_times(inst: Installation) -> Iterator[Finding]:
         known = [(one, at_ms) for one, at_ms in times if isinstance(at_ms, int)]
         ahead = [(one, at_ms) for one, at_ms in known if at_ms > one.at_ms + _AHEAD_MS]
         old = [(one, at_ms) for one, at_ms in known if 0 < at_ms < one.at_ms - _WINDOW_MS]
-        if len(ahead) > _MANY * len(known):
-            one, at_ms = ahead[0]
+        far = [(one, at_ms) for one, at_ms in ahead if at_ms > one.at_ms + HOUR_MS]
+        if far or len(ahead) > _MANY * len(known):
+            one, at_ms = (far or ahead)[0]
             yield Finding(
                 "event times",
                 "warn",
@@ -143,6 +144,25 @@ def event_times(inst: Installation) -> Iterator[Finding]:
                 "send posts when they are created, or declare feeds with a longer window_hours and"
                 " keep topics as long; `feedmill replay` gives old files new times",
             )
+
+
+def authors(inst: Installation) -> Iterator[Finding]:
+    """An edit keeps the author of its post."""
+    records = sampled(inst, "posts")
+    author_of = {one.key: _fields(one).get("author_id") for one in records if one.value}
+    other = [
+        one for one in records if one.value and _fields(one).get("author_id") != author_of[one.key]
+    ]
+    if other:
+        yield Finding(
+            "authors",
+            "warn",
+            f"{_share(other, records)} are of posts that have another author by now: post"
+            f" {_text(other[0].key)} was of {_fields(other[0]).get('author_id')}",
+            _where(inst, "posts", other[0]),
+            "have the producer send every edit with the author of the post, or a new post under a"
+            " new id: overrides, author limits and hide rates go by author",
+        )
 
 
 def batches(inst: Installation) -> Iterator[Finding]:

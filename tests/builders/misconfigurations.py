@@ -9,7 +9,7 @@ from typing import NamedTuple
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 from builders.bombs import MIB, bomb, send_batch
-from builders.examined import Examined, commands_of
+from builders.examined import Examined, commands_of, record_of
 from builders.waiting import now_ms, until
 from feedmill.operations.doctor import (
     producers,
@@ -212,6 +212,15 @@ def _bomb(place: Examined) -> None:
     send_batch(place.kafka, place.topic("posts"), 0, bomb("zstd", 12 * MIB))
 
 
+_POST = {**record_of("posts"), "post_id": "p"}
+_LIKE = {**record_of("engagements"), "post_id": "p"}
+
+
+def _edited_by_another(place: Examined) -> None:
+    for author in ("ann", "bob"):
+        place.send("posts", "p", {**_POST, "author_id": author})
+
+
 PRODUCERS = (
     Misconfiguration(
         *("another partitioner", producers.partitioners, "wrong", "are in another partition"),
@@ -234,6 +243,20 @@ PRODUCERS = (
         *("a producer's clock ahead", producers.event_times, "warn", "later than their record"),
         lambda place: place.send_many("engagements", at_ms=now_ms() + HOUR_MS),
         _sent("engagements"),
+    ),
+    Misconfiguration(
+        *("a post of two hours ahead", producers.event_times, "warn", "1 of the newest"),
+        lambda place: place.send("posts", "p", {**_POST, "created_at_ms": now_ms() + 2 * HOUR_MS}),
+        _sent("posts"),
+    ),
+    Misconfiguration(
+        *("an engagement of three days ahead", producers.event_times, "warn", "1 of the newest"),
+        lambda place: place.send("engagements", "p", {**_LIKE, "at_ms": now_ms() + 72 * HOUR_MS}),
+        _sent("engagements"),
+    ),
+    Misconfiguration(
+        *("an edit by another author", producers.authors, "warn", "p was of ann"),
+        *(_edited_by_another, _sent("posts")),
     ),
     Misconfiguration(
         *("posts of last month", producers.event_times, "warn", "older than a week"),

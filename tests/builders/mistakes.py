@@ -254,6 +254,7 @@ SERVERS = (
     _override("a post without its kind", "hide p1", "hide post:p1"),
     _override("a duration without a unit", "demote author:ann --expires 7",
               "demote author:ann --expires 7d"),
+    Mistake("a feed misspelt", "posts --feed globl", ("posts --feed global",)),
     _override("a gate that is none", "allow post:p1 --gate quality", "allow post:p1 --gate spam"),
     Mistake("a feed misspelt", "feed globla", ("feed global",)),
     Mistake("a feed misspelt, to explain", "explain p1 --feed globla", ("explain p1",)),

@@ -85,6 +85,8 @@ CHANGING_NOTHING = {
     *("override list", "evaluate", "examination", "experiments plan", "experiments analyse"),
     *("experiments list", "experiments status", "experiments export", "experiments join"),
     "experiments forget",
+    "experiments demo",
+    "posts",
     *(
         "dead-letters list",
         "dead-letters show",

@@ -2,10 +2,12 @@
 
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,13 @@ def test_a_killed_exporter_leaves_the_same_bytes(log: KafkaLog, run: Run) -> Non
     assert found_rows == {hashed.user(user): row for user, row in expected.items()}
 
 
+def first_exposures(exposures: list[Event], rest: list[Event]) -> list[Event]:
+    first: dict[Any, Event] = {}
+    for one in sorted((one for one in exposures if one not in rest), key=lambda one: one["at_ms"]):
+        first.setdefault(one["user_id"], one)
+    return [*first.values()]
+
+
 def test_an_experiment_is_analysed_from_kafka(
     log: KafkaLog, run: Run, stack: StackAddress, prefix: str
 ) -> None:
@@ -126,6 +135,22 @@ def test_an_experiment_is_analysed_from_kafka(
     assert primary["better"]
     assert primary["treated"] > 1.2 * primary["control"]
     assert "fresher 50%" in next(one["found"] for one in report["checks"] if one["check"] == "dose")
+
+    least = min(Counter(one["arm"] for one in first_exposures(exposures, rest)).values())
+    status = run(f"experiments status {NAME} --data export").stdout
+    said = (
+        rf"\n{least:,} of {SETTING['planned_n']:,} users in the smallest arm, [\d,]+ days to go at"
+    )
+    assert re.search(said, status), status
+    listed = run("experiments list --data export").stdout
+    assert f"- {NAME}: {report['conclusion']}\n" in listed
+    [in_json] = json.loads(run("experiments list --data export --json").stdout)
+    assert in_json["result"] == report["conclusion"]
+    demo = run(f"experiments demo export {NAME}").stdout
+    change = f"{primary['difference'] / primary['control']:+.1%}"
+    assert demo.startswith("fresher is better than control for its readers: fresher changes")
+    assert f" {primary['metric']} by {change} (" in demo
+    assert "<svg" in Path(f"{NAME}.html").read_text()
 
     forgotten = run("experiments forget export usér-8")
     assert int(forgotten.stdout.split()[0]) > 0

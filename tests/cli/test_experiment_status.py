@@ -88,6 +88,25 @@ def timeout_of(line: str) -> str:
     return " --timeout 0" if changes else ""
 
 
+def test_files_take_alpha_and_beta_and_a_change_that_an_arm_does_not_follow_is_told(
+    run: Run, folder: Path, topics: CommandTopics
+) -> None:
+    better = {"name": "better", "share": 5000, "weights": {"alpha": 0.8, "beta": 0.2}}
+    written(folder, "aliased", feeds=["global"], arms=[ARMS[0], better])
+    assert run("experiments start aliased.json --timeout 0").exit_code == 0
+    [record] = topics.read("config")
+    arm = json.loads(record.value or b"")["value"]["arms"][1]
+    assert arm["weights"] == {"quality": 0.8, "engagement": 0.2}
+    for line in ("config set weights alpha=0.3", "config rollback weights"):
+        told = run(f"{line} --timeout 0").stderr
+        assert "warning: the experiment `aliased` runs in global" in told
+        assert "better keeps its own quality, engagement" in told
+    assert run("config set gates spam.hide_at=0.8 --timeout 0").stderr == ""
+    assert run("config set weights/mine alpha=0.3 --timeout 0").stderr == ""
+    assert run("experiments stop aliased --timeout 0").exit_code == 0
+    assert run("config set weights alpha=0.3 --timeout 0").stderr == ""
+
+
 def test_what_runs_is_printed_as_json(run: Run, folder: Path, writer: WrittenRedis) -> None:
     before_ms = now_ms()
     run("config set feeds/mine '{}' --timeout 0")

@@ -1,8 +1,15 @@
+import fcntl
 import json
+import os
 import re
+import struct
+import subprocess
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 
@@ -10,6 +17,7 @@ import pytest
 
 import feedmill.cli.feed as feed_module
 from builders.commands import Run
+from builders.golden import Golden
 from builders.waiting import in_background, now_ms
 from builders.written_redis import WrittenRedis
 from feedmill.cli.feed import follow
@@ -52,6 +60,45 @@ def test_json_says_all_of_it_and_top_cuts(run: Run, writer: WrittenRedis) -> Non
         (2, "p2", 8.0),
     ]
     assert said["posts"][0]["signals"] == {"quality": 0.25}
+
+
+@pytest.mark.usefixtures("run")
+def test_a_terminal_gets_the_columns_that_fit_and_ids_whole(
+    writer: WrittenRedis, golden: Golden
+) -> None:
+    ids = [f"demo-mx34hn15-{number}" for number in (1, 20, 300, 4000)]
+    for place, post_id in enumerate(ids):
+        signals = {**GATES, "quality": 0.25 + place / 10, "engagement": 0.05, "report": 0.125}
+        writer.signals(post_id, signals, author_id=f"author-{place}")
+    scores = {post_id: 2525.0 - place for place, post_id in enumerate(ids)}
+    writer.feed("global", scores, fresh_until_ms=now_ms() + 600_000)
+    tables = []
+    for width in (60, 80, 100, 140):
+        lines = on_a_terminal(width, "feed", "global", "--follow", "--for", "0.3")
+        assert max(map(len, lines)) <= width
+        assert all(sum(post_id in line.split() for line in lines) == 1 for post_id in ids)
+        tables.append("\n".join([f"## {width} columns", *(line.rstrip() for line in lines)]))
+    found = re.sub(r"fresh for \d+ s", "fresh for <n> s", "\n\n".join(tables))
+    golden.check("feed_follow.txt", f"{found}\n")
+
+
+def on_a_terminal(width: int, *words: str) -> list[str]:
+    """Run a command on a terminal of this width, and return the lines that it left there."""
+    own, its = os.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    command = [sys.executable, "-m", "feedmill.cli.main", *words]
+    environment = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(command, stdout=its, env=environment) as process:
+        os.close(its)
+        said = bytearray()
+        with suppress(OSError):  # of a terminal that was left
+            while part := os.read(own, 4096):
+                said += part
+    os.close(own)
+    assert process.returncode == 0
+    # Each table is drawn over the one before: it begins behind the last line that was erased.
+    last = said.decode().split("\x1b[2K")[-1]
+    return [line for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", last).splitlines() if line]
 
 
 def test_an_empty_feed_is_no_missing_one(run: Run, writer: WrittenRedis) -> None:

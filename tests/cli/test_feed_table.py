@@ -57,7 +57,7 @@ def test_starting_and_stale_are_distinguished(
     table = feed_table(owned_ms, fresh_until_ms)
     assert table.freshness == freshness
     assert plain_feed_table(table).splitlines()[1].endswith(freshness)
-    assert freshness in str(live_feed_table(table, {}).title)
+    assert freshness in shown(table, 100)
     assert table.as_dict()["fresh"] is freshness.startswith("fresh")
     assert table.as_dict()["state"] == freshness.split(maxsplit=1)[0].lower()
 
@@ -94,14 +94,26 @@ LONG = post("at://did:plc:abcdefghijklmnop/app.bsky.feed.post/3kxyz")
 
 
 def test_pipe_terminal_and_json_have_all_of_each_post(golden: Golden) -> None:
-    # Names from outside are no markup; a long id keeps its beginning and its end.
+    # Names from outside are no markup.
     table = ranked(GOOD, DEMOTED, UNKNOWN, post("[red]p4[/]", "[bold]"), LONG, post("x" * 28))
-    console = Console(width=160, force_terminal=False)
-    with console.capture() as capture:
-        console.print(live_feed_table(table, {"p1": 2, "p2": -1, "p3": None}))
-    terminal = "\n".join(line.rstrip() for line in capture.get().splitlines())
     said = json.dumps(table.as_dict(), ensure_ascii=False, indent=1)
+    terminal = shown(table, 160)
     golden.check("feed_table.txt", f"{plain_feed_table(table)}\n\n{terminal}\n\n{said}\n")
+
+
+def shown(table: FeedTable, width: int) -> str:
+    console = Console(width=width, force_terminal=False)
+    with console.capture() as capture:
+        console.print(live_feed_table(table, {"p1": 2, "p2": -1, "p3": None}, width))
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    assert max(map(len, lines)) <= width
+    return "\n".join(lines)
+
+
+def test_an_id_that_is_wider_than_the_terminal_goes_on_below() -> None:
+    assert "".join(shown(ranked(post("x" * 99)), 40).split()).count("x") == 99
+    heading = shown(ranked(), 60).splitlines()[1]
+    assert heading.split() == ["rank", "age", "post", "author", "quality", "engagement", "score"]
 
 
 # --- rank changes ---------------------------------------------------------------------------

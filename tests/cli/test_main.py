@@ -49,6 +49,7 @@ WRONG_LINES = {
         *(f"global {NO_REDIS}", "global --redis redis://127.0.0.1:port/0"),
     ),
     "explain": ("", f"p1 {NO_REDIS}", "p1 --feed"),
+    "posts": ("hidden", "--since yesterday", "--limit 0", f"--held {NO_KAFKA}"),
     "health": ("--every 2", "--kafka broker", f"{NO_KAFKA} --redis localhost"),
     "latency": (
         *("", "--once ftp://somewhere", "--once http://", "--once 127.0.0.1:1"),
@@ -163,7 +164,7 @@ WRONG_LINES = {
         *("export", "export --out e --keep-days 1", "export --out e --every no"),
         f"export --out e {NO_KAFKA}",
         *("join", "join nowhere fresher", "join nowhere fresher --out t.parquet"),
-        *("forget nowhere", "forget nowhere ann"),
+        *("forget nowhere", "forget nowhere ann", "demo", "demo nowhere fresher"),
         "analyse x.csv --experiment good.json --record nowhere.json",
         "analyse x.csv --experiment good.json --record broken.jsonl",
     ),

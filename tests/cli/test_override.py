@@ -22,8 +22,9 @@ def test_the_contracts_records_are_sent_for_the_version_that_redis_shows(
     lines = (
         "hide post:p1 --gate spam --reason 'buy now' --by ann --expires 2h",
         *("allow post:p1", "allow post:p1 --any-version --gate nsfw", "allow author:ann"),
-        # Of an unknown post nothing is sent.
-        *("allow post:p9", "clear author:ann --gate spam --by bob --reason 'was a joke'"),
+        # Of an unknown post nothing is sent, nor where there is nothing to clear.
+        *("allow post:p9", "clear author:ann --gate spam"),
+        "clear author:ann --by bob --reason 'was a joke'",
     )
     said = transcript(run, [f"override {line} --timeout 0" for line in lines])
     records = topics.read("overrides")
@@ -55,6 +56,7 @@ def test_it_waits_until_redis_shows_it(
 
 
 def test_it_waits_until_a_cleared_one_is_gone(run: Run, writer: WrittenRedis) -> None:
+    assert run("override hide post:p1 --timeout 0").exit_code == 0
     writer.signals("p1", overrides={"post:p1|*": override("hide")})
     combiner = threading.Timer(0.3, writer.signals, ["p1"])
     combiner.start()
@@ -102,3 +104,38 @@ def test_the_list_says_what_is_in_force_until_when_and_by_whom(run: Run) -> None
     assert ", in 6d" in lines[3]
     assert lines[4].split()[-1] == "never"
     assert run("override list post:p3").stdout == "no override is in force for post:p3\n"
+
+
+def test_clear_names_what_is_still_in_force_and_all_clears_every_gate(
+    run: Run, writer: WrittenRedis, topics: CommandTopics, golden: Golden
+) -> None:
+    given = {f"post:p1|{gate}": override("hide") for gate in ("spam", "nsfw")}
+    writer.signals("p1", overrides=given)
+    for line in ("hide post:p1 --gate spam", "allow post:p1 --gate nsfw", "hide post:p1"):
+        assert run(f"override {line} --timeout 0").exit_code == 0
+    lines = (
+        *("clear post:p1 --gate spam --timeout 0", "clear post:p1 --timeout 0"),
+        *("clear post:p1", "clear post:p1 --json", "clear post:p1 --all --gate nsfw"),
+        *("clear post:p1 --all --timeout 0", "clear post:p1 --all", "list post:p1"),
+    )
+    golden.check("cleared.txt", transcript(run, [f"override {line}" for line in lines]))
+    writer.signals("p1", overrides={"post:p1|nsfw": override("hide")})
+    assert run("override hide post:p1 --gate spam --timeout 0").exit_code == 0
+    # What it cleared is gone from Redis; the other one stays there.
+    assert "visible in Redis after " in run("override clear post:p1 --all --timeout 60").stdout
+    withdrawn = [one for one in topics.read("overrides") if b'"value":null' in (one.value or b"")]
+    assert len(withdrawn) == 4  # of spam twice, of each other one once; nothing for nothing
+
+
+def test_an_author_without_a_post_is_told_like_an_unknown_post(
+    run: Run, topics: CommandTopics
+) -> None:
+    topics.make("posts")
+    post = {"post_id": "p1", "author_id": "ann", "created_at_ms": 1_795_541_438_542, "text": "Hi"}
+    topics.send("posts", "p1", post)
+    assert run("override demote author:ann").exit_code == 0
+    unknown = run("override demote author:anne")
+    assert unknown.exit_code == 1
+    assert "`author:anne|*` written at offset" in unknown.stdout
+    assert "none of the last 400,000 records of `posts` is by anne" in unknown.stderr
+    assert run("override demote author:anna --timeout 0").exit_code == 0

@@ -28,6 +28,7 @@ def analysed(folder: Any, columns: dict[str, Any], **changes: Any) -> Report:
     [
         ({"uplift": 0.1}, "ship", "no guardrail is worse by its margin"),
         ({"uplift": 0.1, "days": 10.0}, "go on", "are not two whole weeks yet"),
+        ({"uplift": 0.1, "days": 13.98}, "go on", "but 13.9 days are not two whole weeks yet"),
         ({"uplift": 0.1, "reporters": (0.01, 0.0105)}, "not shown", "not worse in reporters"),
         ({"uplift": 0.1, "reporters": (0.01, 0.015)}, "stop", "in reporters"),
         ({"uplift": 0.0}, "not shown", "no difference is shown"),

@@ -1,0 +1,90 @@
+"""`feedmill posts`: recent posts with their words, what decided about them, and who complained."""
+
+from __future__ import annotations
+
+import click
+
+from feedmill.cli.duration import Duration
+from feedmill.cli.feed_table import age_text
+from feedmill.cli.options import with_environment
+from feedmill.cli.output import json_option, on_one_line, plain_table, print_json
+from feedmill.cli.read_posts import read_for_command, timeout_option
+from feedmill.events.errors import UsageError
+from feedmill.operations.post_list import ListedPost, TextView, count_complaints, list_posts
+from feedmill.streams.kafka.topic_reader import read_all
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.config_log import fold_log
+from feedmill.streams.settings.environment import Environment
+
+_DECISIONS = {"hidden": "hide", "demoted": "demote", "held": "hold"}
+_COLUMNS = ("post", "age>", "author", "decision", "decided by", "reports>", "hides>", "near")
+
+
+@click.command()
+@click.option("--hidden", is_flag=True, help="Posts that are hidden.")
+@click.option("--demoted", is_flag=True, help="Posts that are demoted.")
+@click.option("--held", is_flag=True, help="Posts that wait for a verdict.")
+@click.option("--reported", is_flag=True, help="Posts that users reported, the most often first.")
+@click.option("--near-threshold", is_flag=True, help="Posts within 0.05 of a gate's threshold.")
+@click.option("--since", type=Duration(), default=3_600_000, help="Posts of so long.  [1h]")
+@click.option("--feed", default="", metavar="FEED", help="Posts of FEED, decided by its gates.")
+@click.option("--author", metavar="ID", help="Posts of this author.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, help="Show so many.  [50]")
+@timeout_option
+@json_option
+@with_environment
+def posts(
+    environment: Environment,
+    *,
+    reported: bool,
+    near_threshold: bool,
+    since: int,
+    feed: str,
+    author: str | None,
+    limit: int,
+    patience_ms: int,
+    as_json: bool,
+    **decisions: bool,
+) -> None:
+    """List recent posts, the newest first: their first words, author, decision and complaints.
+
+    Of several filters a post must meet one.  Reports and hides are how many users sent such an
+    engagement in that time.  `feedmill explain` tells more of one post.
+    """
+    since_ms, view = now_ms() - since, TextView(environment.signals)
+    settings = fold_log(read_all(environment, "config"), environment.signals).settings
+    if feed and settings.feed_of(feed) is None:
+        raise UsageError(f"no feed `{feed}`: no setting and no pattern has it (`config get`)")
+    read_for_command(environment, view, patience_ms / 1000, since_ms=since_ms)
+    found = list_posts(view, settings, feed, count_complaints(environment, since_ms), now_ms())
+    if author is not None:
+        found = [post for post in found if post.author_id == author]
+    wanted = {_DECISIONS[name] for name, is_wanted in decisions.items() if is_wanted}
+    if wanted or reported or near_threshold:
+        found = [
+            post
+            for post in found
+            if post.decision in wanted
+            or (reported and post.reports)
+            or (near_threshold and post.near)
+        ]
+    if reported:
+        found.sort(key=lambda post: -post.reports)
+    if as_json:
+        print_json([post._asdict() for post in found[:limit]])
+        return
+    if not found:
+        click.echo("no such post came in this time; give a longer --since")
+        return
+    heading, *lines = plain_table(_COLUMNS, [_row(post) for post in found[:limit]]).splitlines()
+    click.echo(heading)
+    for post, line in zip(found, lines, strict=False):
+        click.echo(f"{line}\n    {on_one_line(post.text)}")
+    if len(found) > limit:
+        click.echo(f"and {len(found) - limit:,} more: --limit shows more of them")
+
+
+def _row(post: ListedPost) -> tuple[str, ...]:
+    age = age_text(now_ms() - post.created_ms)
+    counts = (str(post.reports or ""), str(post.hides or ""))
+    return (post.post_id, age, post.author_id, post.decision, post.decided_by, *counts, post.near)
