@@ -15,7 +15,7 @@ import redis
 
 from builders.commands import Run
 from builders.experiment_tables import SETTING, experiment_of
-from builders.exported_events import NAME, Event, drawn_events, expected_rows
+from builders.exported_events import NAME, STARTED_MS, Event, drawn_events, expected_rows, start_at
 from builders.kafka_log import KafkaLog
 from builders.waiting import until
 from feedmill.deploy.local import StackAddress
@@ -89,6 +89,7 @@ def test_a_killed_exporter_leaves_the_same_bytes(log: KafkaLog, run: Run) -> Non
         assert reason in whole.stderr
     assert "somebody" not in whole.output
     for name in ("killed", "whole"):
+        start_at(Path(name), STARTED_MS)
         found = run(f"experiments join {name} {NAME} --out {name}.parquet --record {name}.json")
         assert found.exit_code == 0, found.output
     assert Path("killed.parquet").read_bytes() == Path("whole.parquet").read_bytes()
@@ -115,6 +116,7 @@ def test_an_experiment_is_analysed_from_kafka(
 
     def joined() -> dict[str, Any]:
         assert run("experiments export --out export").exit_code == 0
+        start_at(Path("export"), STARTED_MS)
         found = run(f"{words} --experiment {NAME}.json --json")
         assert found.exit_code == 0, found.output
         assert json.loads(found.stdout)["mismatched"] == 0
