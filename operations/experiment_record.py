@@ -60,6 +60,9 @@ def record_of(
         gaps=tuple(_gaps(export, run.started.at_ms)),
         overlap={arm: sum(found) / len(found) for arm, found in sorted(measured.items())},
         changes=(*settings.changes(run), *_other_lists(joined)),
+        started_ms=run.started.at_ms,
+        early=joined.early,
+        late=joined.late,
     )
 
 
