@@ -23,7 +23,7 @@ from feedmill.experiments.table import read_table
 from feedmill.streams.settings.environment import read_environment
 
 _PLAN_COLUMNS = (
-    *("metric", "role", "value>", "to show>", "users an arm>", "planned>", "least shown>", "cap>"),
+    *("metric", "role", "value>", "to show>", "users an arm>", "planned>", "least shown>"),
 )
 
 
@@ -147,7 +147,6 @@ def _plan_row(found: Plan, size: Size) -> list[str]:
         f"{size.users:,.0f}" if size.users < 1e10 else "never",
         f"{found.planned_n:,}{enough}",
         f"{size.least_change:.1%}",
-        "" if size.cap is None else f"{size.cap:g}",
     ]
 
 
@@ -172,7 +171,6 @@ def _plan_dict(found: Plan) -> dict[str, Any]:
                 "users": math.ceil(size.users) if size.users < 1e10 else None,
                 "enough": size.users <= found.planned_n,
                 "least_shown": round(size.least_change, 6),
-                "cap": size.cap,
             }
             for size in found.sizes
         ],

@@ -78,3 +78,16 @@ def test_a_table_of_few_users_shows_nothing(folder: Path, rows: int) -> None:
     result = run("analyse", "users.parquet", "--experiment", "fresher.json")
     assert result.exit_code == 1
     assert "Nothing may be concluded: data: users: 0 users" in result.stdout
+
+
+def test_noise_of_lists_takes_users_until_no_number_is_enough(folder: Path) -> None:
+    def users(noise: str) -> int | None:
+        words = ("plan", "fresher.json", *ASSUMED, "actions=1:2", "--list-noise", noise, "--json")
+        found: int | None = json.loads(run(*words).stdout)["metrics"][0]["users"]
+        return found
+
+    none, usual, bold = users("0"), users("0.003"), users("0.02")
+    assert none and usual and bold
+    assert 1 < usual / none < 1.02
+    assert 1.5 < bold / none < 2
+    assert users("0.05") is None
