@@ -15,11 +15,13 @@ from feedmill.cli.experiment_start import start, stop
 from feedmill.cli.experiment_status import list_command, status
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.experiments.checks import ExperimentRecord, decode_record
+from feedmill.experiments.looks import keep_look
 from feedmill.experiments.page import page_of
 from feedmill.experiments.plan import Plan, Size
 from feedmill.experiments.report import Report, report_of
 from feedmill.experiments.rows import CHECK_COLUMNS, EFFECT_COLUMNS, check_rows, effect_rows
 from feedmill.experiments.table import read_table
+from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import read_environment
 
 _PLAN_COLUMNS = (
@@ -109,10 +111,14 @@ def analyse(
     often. The record, which `join` writes, is {"gaps": [], "overlap": {"<arm>": 0.6},
     "changes": [], "started_ms": 1790000000000, …}: times without data, which part of the control's
     top ten an arm has, what changed meanwhile, and when it was started.
+
+    Each look is added to looks.jsonl in the folder of the export, or without a record in that of
+    the table. Another primary metric or planned size than the setting's is refused.
     """  # noqa: D301 - as above
     wanted = read_experiment(experiment, read_environment().signals).experiment
     known = ExperimentRecord() if record is None else decode_record(bytes_of(record), str(record))
     report = report_of(experiment.stem, read_table(table, wanted), wanted, known)
+    keep_look(report, table, wanted, known, now_ms())
     if html is not None:
         html.write_text(page_of(report), encoding="utf-8")
     if as_json:

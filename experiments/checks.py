@@ -51,6 +51,14 @@ class Gap(Struct, frozen=True, forbid_unknown_fields=True):
     what: str = ""
 
 
+class StartedSetting(Struct, frozen=True, forbid_unknown_fields=True):
+    """What decides in the setting of an experiment, and the offset of its last record."""
+
+    offset: int
+    primary: Name
+    planned_n: int
+
+
 class ExperimentRecord(Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of an experiment beside the table of its users.
 
@@ -66,6 +74,8 @@ class ExperimentRecord(Struct, frozen=True, forbid_unknown_fields=True):
         When it began, Unix milliseconds, and how many exposures the join left out as earlier.
     late
         How many engagements, of how many users, came when the windows had been called complete.
+    setting, export, read
+        The setting that was started, the folder of the export, and its next offsets.
     """
 
     gaps: tuple[Gap, ...] | None = None
@@ -74,6 +84,9 @@ class ExperimentRecord(Struct, frozen=True, forbid_unknown_fields=True):
     started_ms: int | None = None
     early: int = 0
     late: tuple[int, int] = (0, 0)
+    setting: StartedSetting | None = None
+    export: str | None = None
+    read: Mapping[str, Mapping[int, int]] = {}
 
 
 def decode_record(value: bytes, source: str) -> ExperimentRecord:

@@ -1,5 +1,6 @@
 """`feedmill experiments`, on tables and settings in files."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,46 @@ def test_a_table_of_few_users_shows_nothing(folder: Path, rows: int) -> None:
     result = run("analyse", "users.parquet", "--experiment", "fresher.json")
     assert result.exit_code == 1
     assert "Nothing may be concluded: data: users: 0 users" in result.stdout
+
+
+def test_each_look_is_kept_beside_the_parts_or_the_table(folder: Path) -> None:
+    write_table(folder / "users.parquet", user_columns(5, 40_000, uplift=0.2))
+    words = ("analyse", "users.parquet", "--experiment", "fresher.json", "--record", "record.json")
+    assert run(*words).exit_code == 0
+    export = folder / "export"
+    export.mkdir()
+    setting = {"offset": 17, "primary": "take_rate", "planned_n": 63_000}
+    read = {"exposures": {"0": 12}}
+    known = {**RECORD, "export": str(export), "setting": setting, "read": read}
+    Path("record.json").write_text(json.dumps(known))
+    assert run(*words).exit_code == run(*words, "--json").exit_code == 0
+    (bare,), looks = (
+        [json.loads(line) for line in Path(place, "looks.jsonl").read_text().splitlines()]
+        for place in (".", "export")
+    )
+    assert (bare["setting_offset"], len(looks)) == (None, 2)
+    for look in looks:
+        assert (look["setting_offset"], look["read"]) == (17, read)
+        assert look["arms"][0]["verdict"] == "ship"
+        assert (
+            look["table_sha256"] == hashlib.sha256(Path("users.parquet").read_bytes()).hexdigest()
+        )
+    # What decides is what was started; a look that cannot be kept is not shown.
+    for changes, said in (
+        ({"planned_n": 20_000}, "63000"),
+        ({"primary": "actions"}, "'take_rate'"),
+    ):
+        value = {**SETTING, "guardrails": {}, **changes}
+        Path("fresher.json").write_text(json.dumps(value))
+        refused = run(*words)
+        assert refused.exit_code == 1
+        assert f"{said}, as the setting at offset 17 says, got" in refused.stderr
+    Path("fresher.json").write_text(json.dumps(SETTING))
+    Path("record.json").write_text(json.dumps({**known, "export": str(folder / "gone")}))
+    refused = run(*words)
+    assert refused.exit_code == 1
+    assert "the look cannot be kept, so it is not shown" in refused.stderr
+    assert len(Path("export", "looks.jsonl").read_text().splitlines()) == 2
 
 
 def test_noise_of_lists_takes_users_until_no_number_is_enough(folder: Path) -> None:
