@@ -122,7 +122,7 @@ class Readers:
             "feed": names(np.zeros(len(user)), ["global"]),
             **{"version": page, "first": 0 * page, "count": 0 * page + 10},
             "at_ms": self.enters_ms[user] + page * DAY_MS // 2,
-            "served": pa.nulls(len(user), pa.string()),
+            **{name: pa.nulls(len(user), pa.string()) for name in ("served", "client")},
         }
         schema = SCHEMAS["exposures"]
         arrays = [pa.array(columns[f.name]) for f in schema]
@@ -150,9 +150,13 @@ def prove(folder: Path) -> None:
     key = np.stack([rows["user"], rows["post"], rows["repeat"]], axis=1)[within]
     once, place = np.unique(key, axis=0, return_index=True)
     kinds = rows["kind"][within][place]
-    for column, counted in (("impressions", [KINDS["impression"]]), ("actions", ACTIONS)):
-        users = once[np.isin(kinds, counted), 0]
+    # A post that was shown counts once, each action for itself.
+    seen = np.unique(once[kinds == KINDS["impression"], :2], axis=0)[:, 0]
+    acted = once[np.isin(kinds, ACTIONS), 0]
+    for column, users in (("impressions", seen), ("actions", acted)):
         assert found[column] == np.bincount(users, minlength=len(readers.ids)).tolist()
+    days = [found[f"on_day{day}_impressions"] for day in range(RUN.setting.window_days)]
+    assert found["impressions"] == np.sum(days, axis=0).tolist()
 
 
 def measure(folder: Path, number: int) -> str:

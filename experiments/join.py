@@ -93,8 +93,9 @@ def join(
     ranges = max(1, -(-rows // _RANGE_ROWS))
     with out_of_core(export.path, memory_mb) as db:
         found = _expose(db, export, run)
-        columns = ", ".join(f"{name} BIGINT" for name in _summed(run.setting))
-        db.execute(f'CREATE TABLE sums ("user" UBIGINT, place TINYINT, {columns})')
+        columns = ", ".join(f"m{place} BIGINT" for place in range(len(metrics)))
+        db.execute(f'CREATE TABLE sums ("user" UBIGINT, place TINYINT, seen BIGINT, {columns})')
+        db.execute('CREATE TABLE days ("user" UBIGINT, "day" BIGINT, seen BIGINT, taken BIGINT)')
         for number in range(ranges):
             first, end = (place * 2**64 // ranges for place in (number, number + 1))
             users = f'"user" BETWEEN {first} AND {end - 1}'
@@ -178,17 +179,6 @@ def _nobody(export: ExportFolder, run: JoinedExperiment, early: int = 0) -> Usag
     return UsageError(f"{export.path} has no exposure of the experiment {run.name!r}{before}")
 
 
-def _summed(setting: Experiment) -> dict[str, str]:
-    """By column what is summed over a user's posts: `seen`, the metrics, and both by day."""
-    metrics = setting.all_metrics
-    primary = list(metrics).index(setting.primary)
-    columns = {"seen": "sum(seen)", **{f"m{n}": f"sum(v{n})" for n in range(len(metrics))}}
-    for day in range(setting.window_days):
-        columns[f"seen{day}"] = f"sum(seen) FILTER (day = {day})"
-        columns[f"day{day}"] = f"sum(v{primary}) FILTER (day = {day})"
-    return columns
-
-
 def _sum_events(
     db: Any, export: ExportFolder, run: JoinedExperiment, users: str
 ) -> tuple[int, int]:
@@ -214,21 +204,26 @@ def _sum_events(
     metrics = setting.all_metrics.values()
     values = _join_quality(db, export) if any(not metric.kinds for metric in metrics) else "events"
     posts = ", ".join(f"({_of_post(one)})::BIGINT AS v{n}" for n, one in enumerate(metrics))
-    sums = ", ".join(f"{value} AS {name}" for name, value in _summed(setting).items())
     seen = f"FILTER (kind = {_IMPRESSION})"
     db.execute(
         f"""
-        INSERT INTO sums BY NAME SELECT "user", place, {sums}
-        FROM (
-            SELECT "user", post, CASE WHEN is_before THEN {_BEFORE}
-                WHEN is_elsewhere THEN {_ELSEWHERE} ELSE {_WITHIN} END AS place,
-                coalesce(min(at_ms) {seen}, min(at_ms)) // {DAY_MS}
-                    - any_value(first_ms) // {DAY_MS} AS day,
-                least(count(*) {seen}, 1) AS seen, {posts}
-            FROM {values} WHERE NOT (is_before AND is_elsewhere)
-            GROUP BY "user", post, place
-        )
-        GROUP BY "user", place
+        CREATE OR REPLACE TABLE of_posts AS
+        SELECT "user", CASE WHEN is_before THEN {_BEFORE}
+            WHEN is_elsewhere THEN {_ELSEWHERE} ELSE {_WITHIN} END AS place,
+            coalesce(min(at_ms) {seen}, min(at_ms)) // {DAY_MS}
+                - any_value(first_ms) // {DAY_MS} AS "day",
+            least(count(*) {seen}, 1) AS seen, {posts}
+        FROM {values} WHERE NOT (is_before AND is_elsewhere)
+        GROUP BY "user", post, place
+        """
+    )
+    sums = ", ".join(f"sum(v{place})" for place in range(len(metrics)))
+    primary = list(setting.all_metrics).index(setting.primary)
+    db.execute(
+        f"""
+        INSERT INTO sums SELECT "user", place, sum(seen), {sums} FROM of_posts GROUP BY ALL;
+        INSERT INTO days SELECT "user", "day", sum(seen), sum(v{primary}) FROM of_posts
+        WHERE place = {_WITHIN} GROUP BY ALL
         """
     )
     late: tuple[int, int] = db.execute(
@@ -258,12 +253,11 @@ def _sum_sums(db: Any, export: ExportFolder, run: JoinedExperiment, users: str) 
     if not export.files("sums"):
         return
     metrics = run.setting.all_metrics.values()
-    sums = ", ".join(f"sum({_of_sum(one)}) AS m{n}" for n, one in enumerate(metrics))
+    sums = ", ".join(f"sum({_of_sum(one)})" for one in metrics)
     db.execute(
         f"""
-        INSERT INTO sums BY NAME
-        SELECT "user", {_BEFORE} AS place, {sums},
-            coalesce(sum(posts) FILTER (kinds & {1 << _IMPRESSION} != 0), 0) AS seen
+        INSERT INTO sums SELECT "user", {_BEFORE},
+            coalesce(sum(posts) FILTER (kinds & {1 << _IMPRESSION} != 0), 0), {sums}
         FROM read_parquet(?) JOIN exposed USING ("user")
         WHERE {users} AND ("day" + 1) * {DAY_MS} <= first_ms
             AND "day" * {DAY_MS} >= first_ms - {BEFORE_MS}
@@ -328,18 +322,20 @@ def _write(db: Any, setting: Experiment, out: Path) -> None:
         return ", ".join(found)
 
     scale = "" if metrics[setting.primary].kinds else f" / {MILLIONTHS}"
-    by_day = ", ".join(
-        f"coalesce(w.seen{day}, 0) AS on_day{day}_impressions,"
-        f' coalesce(w.day{day}, 0){scale} AS "on_day{day}_{setting.primary}"'
+    names = {"seen": ("impressions", ""), "taken": (setting.primary, scale)}
+    by_day = {
+        f'"on_day{day}_{name}"': f'(sum({what}) FILTER ("day" = {day}))::BIGINT{scaled}'
         for day in range(setting.window_days)
-    )
+        for what, (name, scaled) in names.items()
+    }
+    days = ", ".join(f"{value} AS {name}" for name, value in by_day.items())
     # Both kinds of sources may tell of the time before.
-    added = ", ".join(f"sum({name})::BIGINT AS {name}" for name in _summed(setting))
+    added = ", ".join(f"sum(m{place})::BIGINT AS m{place}" for place in range(len(metrics)))
     unfinished = out.with_name(out.name + ".unfinished")
     db.execute(
         f"""
         CREATE TABLE added AS
-        SELECT "user", place, {added} FROM sums GROUP BY ALL
+        SELECT "user", place, sum(seen)::BIGINT AS seen, {added} FROM sums GROUP BY ALL
         """
     )
     db.execute(
@@ -349,9 +345,11 @@ def _write(db: Any, setting: Experiment, out: Path) -> None:
                 coalesce(served, 0) AS served, coalesce(w.seen, 0) AS impressions,
                 {sums("w", "", "coalesce({}, 0)")}, b.seen AS pre_impressions,
                 {sums("b", "pre_", "{}")}, {sums("x", "elsewhere_", "coalesce({}, 0)")},
-                {by_day}, coalesce(arm_count, 1) AS arm_count, client
+                {", ".join(f"coalesce({name}, 0) AS {name}" for name in by_day)},
+                coalesce(arm_count, 1) AS arm_count, client
             FROM exposed LEFT JOIN requested USING ("user")
             LEFT JOIN (FROM added WHERE place = {_WITHIN}) w USING ("user")
+            LEFT JOIN (SELECT "user", {days} FROM days GROUP BY "user") d USING ("user")
             LEFT JOIN (FROM added WHERE place = {_BEFORE}) b USING ("user")
             LEFT JOIN (FROM added WHERE place = {_ELSEWHERE}) x USING ("user")
             ORDER BY "user"
