@@ -194,7 +194,7 @@ def _worst(what: str, values: NDArray[Any], arm: NDArray[np.int64], shares: list
     counts = cells.reshape(len(names), -1)
     each = ratio_log_e(counts, shares)
     worst = int(each.argmax())
-    if each[worst] < np.log(RATIO_E):
+    if len(names) == 1 or each[worst] < np.log(RATIO_E):
         return ""
     name = np.datetime64(int(names[worst]), "D") if what == "day" else names[worst] or "none"
     return f"; worst by {what}, {name}: {_ratio_text(counts[worst], float(each[worst]))}"

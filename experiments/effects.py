@@ -22,6 +22,8 @@ ALPHA = 0.05
 CAPPED = 0.999
 
 Flags = NDArray[np.bool_]
+# A difference and the bounds of its interval.
+Bounds = tuple[float, float, float]
 
 
 @dataclass(frozen=True)

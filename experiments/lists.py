@@ -13,14 +13,12 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from feedmill.events.experiment import Experiment
-from feedmill.experiments.effects import Effect, columns_of
+from feedmill.experiments.effects import Bounds, Effect, columns_of
 from feedmill.experiments.sequences import Values
 from feedmill.experiments.table import UserTable
 
 
-def other_lists(
-    table: UserTable, experiment: Experiment, effect: Effect
-) -> tuple[float, float, float] | None:
+def other_lists(table: UserTable, experiment: Experiment, effect: Effect) -> Bounds | None:
     """Return the primary difference with its bounds over users and days, as of the last look.
 
     The bounds reach so many errors as those of the sequence, by Student's t with as many degrees of

@@ -12,6 +12,7 @@ from msgspec import structs
 from feedmill.events.experiment import Experiment
 from feedmill.experiments.checks import Check, ExperimentRecord, checks_of
 from feedmill.experiments.effects import (
+    Bounds,
     Effect,
     effect_of,
     segments,
@@ -19,8 +20,6 @@ from feedmill.experiments.effects import (
 )
 from feedmill.experiments.lists import other_lists
 from feedmill.experiments.table import UserTable
-
-Bounds = tuple[float, float, float]
 
 # Readers of Sundays are others than those of Mondays.
 MIN_DAYS = 14
@@ -170,22 +169,16 @@ def _verdict(
     crossed, unfinished = primary.better or primary.worse, _unfinished(primary, experiment)
     has_interval = bool(np.isfinite((primary.lower[-1], primary.upper[-1])).all())
     differs = lists is not None and not lists[1] <= 0 <= lists[2]
-    looks = f"it looks {'better' if primary.better else 'worse'}, {size}, but"
     others = "may show no difference" if lists else "nobody knows yet"
+    looks = f"it looks {'better' if primary.better else 'worse'}, {size}, but"
+    worse = f"it is worse for its readers than the control, in {', '.join(beyond) or size}"
+    changed = f"the intervals of some days exclude those of others in {primary.metric}"
+    shipped = f"it is better for its readers than the control, {size}, and no guardrail is worse by"
     # The first that holds decides.
     verdicts = (
-        (
-            bool(beyond) or (primary.worse and differs and not primary.changed),
-            "stop",
-            f"it is worse for its readers than the control, in {', '.join(beyond) or size}",
-        ),
+        (beyond or (primary.worse and differs and not primary.changed), "stop", worse),
         (not has_interval, unfinished, f"{primary.metric} has no interval yet"),
-        (
-            primary.changed,
-            "not shown",
-            "the effect changed: the intervals of some days exclude those of others in"
-            f" {primary.metric}",
-        ),
+        (primary.changed, "not shown", f"the effect changed: {changed}"),
         (not crossed, unfinished, f"no difference is shown, {size}"),
         (not differs, unfinished, f"{looks} what other lists of the same settings do {others}"),
         (
@@ -193,12 +186,7 @@ def _verdict(
             "go on",
             f"it looks better, {size}, but {days:.0f} days are not two whole weeks yet",
         ),
-        (
-            not open_ones,
-            "ship",
-            f"it is better for its readers than the control, {size}, and no guardrail is worse by"
-            " its margin",
-        ),
+        (not open_ones, "ship", f"{shipped} its margin"),
     )
     still_open = f"it is better, {size}, but it is not shown yet that it is not worse in"
     decided = ((verdict, reason) for holds, verdict, reason in verdicts if holds)
