@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from feedmill.cli.options import Command
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.events.experiment import Experiment
 from feedmill.events.metric import Metric
-from feedmill.experiments.plan import Baseline, Plan, Size, baselines_of, plan_of
+from feedmill.experiments.plan import LIST_NOISE, Baseline, Plan, Size, baselines_of, plan_of
 from feedmill.experiments.table import read_period
 
 
@@ -26,6 +26,7 @@ class SizeOptions:
     before: Path | None
     assume: tuple[str, ...]
     effect: float
+    list_noise: float
 
     @property
     def are_given(self) -> bool:
@@ -51,7 +52,8 @@ class SizeOptions:
                 f"nothing says what {', '.join(missing)} is now; give --before TABLE or --assume"
                 f" {missing[0]}=VALUE:SD"
             )
-        return plan_of(experiment, baselines, effect=self.effect, users_a_day=users_a_day)
+        sizes = {"effect": self.effect, "list_noise": self.list_noise}
+        return plan_of(experiment, baselines, users_a_day=users_a_day, **sizes)
 
 
 def size_options(command: Command) -> Command:
@@ -75,11 +77,19 @@ def size_options(command: Command) -> Command:
         show_default=True,
         help="The relative change of the primary metric that is to be found.",
     )
+    @click.option(
+        "--list-noise",
+        type=click.FloatRange(0, 1),
+        default=LIST_NOISE,
+        show_default=True,
+        help="By which part the lists of a day are better or worse by chance.",
+    )
     @functools.wraps(command)
-    def wrapped(
-        *args: object, before: Path | None, assume: tuple[str, ...], effect: float, **options: Any
-    ) -> Any:
-        return command(*args, sizing=SizeOptions(before, assume, effect), **options)
+    def wrapped(*args: object, **options: Any) -> Any:
+        sizing = SizeOptions(
+            **{field.name: options.pop(field.name) for field in fields(SizeOptions)}
+        )
+        return command(*args, sizing=sizing, **options)
 
     return wrapped
 

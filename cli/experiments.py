@@ -16,15 +16,17 @@ from feedmill.cli.experiment_start import start, stop
 from feedmill.cli.experiment_status import list_command, status
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.experiments.checks import ExperimentRecord, decode_record
+from feedmill.experiments.looks import keep_look
 from feedmill.experiments.page import page_of
 from feedmill.experiments.plan import Plan, Size
-from feedmill.experiments.report import LIMITS, Report, report_of
+from feedmill.experiments.report import Report, report_of
 from feedmill.experiments.rows import CHECK_COLUMNS, EFFECT_COLUMNS, check_rows, effect_rows
 from feedmill.experiments.table import read_table
+from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import read_environment
 
 _PLAN_COLUMNS = (
-    *("metric", "role", "value>", "to show>", "users an arm>", "planned>", "least shown>", "cap>"),
+    *("metric", "role", "value>", "to show>", "users an arm>", "planned>", "least shown>"),
 )
 
 
@@ -101,14 +103,23 @@ def analyse(
     <metric>                       what the metric sums in it
     pre_impressions, pre_<metric>  before the exposure; empty: not seen
     elsewhere_<metric>             in the window, in other feeds
+    on_day<n>_impressions, on_day<n>_<primary>
+                                   in it, n calendar days after the exposure's
+    arm_count                      how many arms the user was shown in it
+    client                         which program asked for the first page
 
-    The last two may be left out. The record is {"gaps": [], "overlap": {"<arm>": 0.6},
-    "changes": []}: times without data, which part of the control's top ten an arm has, and what
-    changed meanwhile.
+    The last five may be left out. An impression is a post that the user was shown, once however
+    often. The record, which `join` writes, is {"gaps": [], "overlap": {"<arm>": 0.6},
+    "changes": [], "started_ms": 1790000000000, …}: times without data, which part of the control's
+    top ten an arm has, what changed meanwhile, and when it was started.
+
+    Each look is added to looks.jsonl in the folder of the export, or without a record in that of
+    the table. Another primary metric or planned size than the setting's is refused.
     """  # noqa: D301 - as above
     wanted = read_experiment(experiment, read_environment().signals).experiment
     known = ExperimentRecord() if record is None else decode_record(bytes_of(record), str(record))
     report = report_of(experiment.stem, read_table(table, wanted), wanted, known)
+    keep_look(report, table, wanted, known, now_ms())
     if html is not None:
         html.write_text(page_of(report), encoding="utf-8")
     if as_json:
@@ -121,15 +132,15 @@ def analyse(
 
 def _print(report: Report) -> None:
     click.echo(
-        f"{report.name}: {report.users:,} users, {report.complete:,} with a complete window, first"
-        f" exposures over {report.days:.1f} days\n"
+        f"{report.name}: {report.users:,} users, {report.complete:,} with a complete window; they"
+        f" came on {report.days} days\n"
     )
     print_table(CHECK_COLUMNS, check_rows(report.checks))
     for arm in report.arms:
         click.echo(f"\n{arm.arm}: {arm.verdict}")
         print_table(EFFECT_COLUMNS, effect_rows(arm))
     click.echo(f"\n{report.conclusion}")
-    for line in (*(LIMITS if report.valid else ()), *report.changes):
+    for line in (*report.limits, *report.changes):
         click.echo(f"- {line}")
 
 
@@ -143,7 +154,6 @@ def _plan_row(found: Plan, size: Size) -> list[str]:
         f"{size.users:,.0f}" if size.users < 1e10 else "never",
         f"{found.planned_n:,}{enough}",
         f"{size.least_change:.1%}",
-        "" if size.cap is None else f"{size.cap:g}",
     ]
 
 
@@ -168,7 +178,6 @@ def _plan_dict(found: Plan) -> dict[str, Any]:
                 "users": math.ceil(size.users) if size.users < 1e10 else None,
                 "enough": size.users <= found.planned_n,
                 "least_shown": round(size.least_change, 6),
-                "cap": size.cap,
             }
             for size in found.sizes
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Annotated, Any
 
@@ -26,8 +27,11 @@ MAX_WINDOW_HOURS = 168
 MIN_WINDOW_HOURS = 1 / 60
 
 # The other columns of a table of users, and what stands before a metric's name in some.
-_COLUMNS = ("user", "arm", "computed_arm", "first_exposure_ms", "complete", "served", "impressions")
-_PREFIXES = ("pre_", "elsewhere_")
+_COLUMNS = (
+    *("user", "arm", "computed_arm", "first_exposure_ms", "complete", "served", "impressions"),
+    *("arm_count", "client"),
+)
+_PREFIXES = ("pre_", "elsewhere_", "on_day")
 
 Share = Annotated[int, Meta(ge=1, le=WHOLE)]
 WindowHours = (
@@ -115,6 +119,11 @@ class Experiment(Struct, frozen=True, forbid_unknown_fields=True):
     def shares(self) -> dict[str, int]:
         """The share of each arm, in the order of assignment."""
         return {arm.name: arm.share for arm in self.arms}
+
+    @property
+    def window_days(self) -> int:
+        """How many calendar days a window has a part of, at most."""
+        return math.ceil(self.window_hours / 24) + 1
 
     @property
     def all_metrics(self) -> dict[str, Metric]:
@@ -246,7 +255,7 @@ def _check_metrics(experiment: Experiment) -> None:
     for name, metric in experiment.metrics.items():
         if name in _COLUMNS or name.startswith(_PREFIXES):
             raise BadSetting(
-                f"Expected a name that no other column has, and without {' and '.join(_PREFIXES)}"
+                f"Expected a name that no other column has, and without {', '.join(_PREFIXES)}"
                 f" before it, got {name!r} - at `$.value.metrics`"
             )
         if metric.per == "reader" and metric.cap is not None:

@@ -33,6 +33,8 @@ class Exposure(Struct, frozen=True, gc=False):
         When, Unix milliseconds.
     served
         The arm whose list was read, where it is not the arm's own: the control.
+    client
+        Which program asked for the page, as `ios-4.2`: a report tells the clients apart.
     """
 
     user_id: EventId
@@ -44,3 +46,4 @@ class Exposure(Struct, frozen=True, gc=False):
     count: Positions
     at_ms: EventTimeMs
     served: EventName | None = None
+    client: EventName | None = None

@@ -31,8 +31,8 @@ class Metric(Struct, frozen=True, forbid_unknown_fields=True):
     dwell_ms
         From how many milliseconds on a dwell counts.
     cap
-        The most that one user adds: of the sum, or with `per` impression of the impressions.  A
-        number from the period before the experiment; None for no cap.
+        The most that one user adds: of the sum, or with `per` impression of the impressions.  None
+        for the 99.9th percentile of the experiment's users; 1e9 for no cap.
     better
         Whether more of it is better, or less.
     """

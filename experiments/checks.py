@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -17,8 +17,10 @@ from feedmill.events.limits import Name
 from feedmill.events.metric import Metric
 from feedmill.events.reasons import DECODE_ERRORS, reason_of
 from feedmill.experiments.effects import (
+    ALPHA,
     MIN_USERS,
     arm_moments,
+    capped,
     columns_of,
     moments_by_look,
     tuned_at,
@@ -27,16 +29,18 @@ from feedmill.experiments.moments import contrast
 from feedmill.experiments.sequences import Values, radius, ratio_log_e
 from feedmill.experiments.table import UserTable
 
-State = Literal["ok", "failed", "unknown"]
+# A warning is to be read with the effect; what failed lets none be shown.
+State = Literal["ok", "warning", "failed", "unknown"]
 
 # The e-value from which on the users of the arms are not what the shares make.
 RATIO_E = 1_000.0
 # A control is right in all but one of a hundred experiments without a fault, at every look.
 CONTROL_ALPHA = 0.01
-# Impressions over served positions may differ by this part for what the arm itself does.
-SERVED_MARGIN = 0.02
-# Which part of the users may report another arm than was computed.
+# Which part of the users may report another arm than was computed, and may have been shown two.
 MISMATCHED = 0.001
+TWO_ARMS = 0.01
+# Which part of all that is counted one user may have.
+LARGEST = 0.1
 
 
 class Gap(Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,6 +49,14 @@ class Gap(Struct, frozen=True, forbid_unknown_fields=True):
     from_ms: int
     to_ms: int
     what: str = ""
+
+
+class StartedSetting(Struct, frozen=True, forbid_unknown_fields=True):
+    """What decides in the setting of an experiment, and the offset of its last record."""
+
+    offset: int
+    primary: Name
+    planned_n: int
 
 
 class ExperimentRecord(Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,11 +70,23 @@ class ExperimentRecord(Struct, frozen=True, forbid_unknown_fields=True):
         By arm, which part of the control's top ten its own had, in the mean over the time.
     changes
         Changes of the feeds' weights, gates and models while it ran, each a line.
+    started_ms, early
+        When it began, Unix milliseconds, and how many exposures the join left out as earlier.
+    late
+        How many engagements, of how many users, came when the windows had been called complete.
+    setting, export, read
+        The setting that was started, the folder of the export, and its next offsets.
     """
 
     gaps: tuple[Gap, ...] | None = None
     overlap: dict[Name, Annotated[float, Meta(ge=0, le=1)]] = {}
     changes: tuple[str, ...] = ()
+    started_ms: int | None = None
+    early: int = 0
+    late: tuple[int, int] = (0, 0)
+    setting: StartedSetting | None = None
+    export: str | None = None
+    read: Mapping[str, Mapping[int, int]] = {}
 
 
 def decode_record(value: bytes, source: str) -> ExperimentRecord:
@@ -86,9 +110,10 @@ def checks_of(table: UserTable, experiment: Experiment, record: ExperimentRecord
     """Return all checks in the order of the report."""
     return [
         *_data(table, experiment, record),
+        _largest(table, experiment),
+        *_left_out(record),
         *_ratios(table, experiment),
-        _served(table, experiment),
-        _mismatches(table),
+        *_mismatches(table),
         _dose(experiment, record),
         *_controls(table, experiment),
     ]
@@ -119,6 +144,25 @@ def _data(table: UserTable, experiment: Experiment, record: ExperimentRecord) ->
     yield Check("data: gaps", _state(failed=first is not None), found.rstrip())
 
 
+def _largest(table: UserTable, experiment: Experiment) -> Check:
+    """Find the user who has the largest part of all impressions, or of the primary metric."""
+    sums = {experiment.primary: table.sums[experiment.primary], "impressions": table.impressions}
+    counted = {name: values[table.complete] for name, values in sums.items()}
+    shares = {name: one.max(initial=0) / max(one.sum(), 1e-9) for name, one in counted.items()}
+    name = max(shares, key=lambda one: float(shares[one]))
+    found = f"one user has {shares[name]:.1%} of {name}; {LARGEST:.0%} stops"
+    return Check("data: largest user", _state(failed=bool(shares[name] > LARGEST)), found)
+
+
+def _left_out(record: ExperimentRecord) -> Iterator[Check]:
+    if record.early:
+        found = f"{record.early:,} exposures are dated before it, and left out"
+        yield Check("data: the start", "ok", found)
+    if record.late[0]:
+        found = "{:,} engagements of {:,} users came when their windows had been called complete"
+        yield Check("data: late engagements", "ok", found.format(*record.late))
+
+
 def _counts(
     arm: NDArray[np.int64], users: NDArray[np.bool_], experiment: Experiment
 ) -> NDArray[np.int64]:
@@ -128,45 +172,41 @@ def _counts(
 def _ratios(table: UserTable, experiment: Experiment) -> Iterator[Check]:
     exposed = ~np.isnan(table.first_exposure_ms)
     groups = {
-        "assigned": np.ones(len(table.arm), dtype=np.bool_),
         "exposed": exposed,
         "exposed with an impression": exposed & (table.impressions > 0),
         "completed": table.complete,
     }
+    shares = list(experiment.shares.values())
     for name, users in groups.items():
         counts = _counts(table.arm, users, experiment)
-        log_e = float(ratio_log_e(counts, list(experiment.shares.values())))
-        shown = " : ".join(f"{count:,}" for count in counts)
-        e_value = f"{np.exp(log_e):.3g}" if log_e < 100 else f"e^{log_e:.0f}"
-        yield Check(
-            f"ratio: {name}",
-            _state(failed=log_e >= np.log(RATIO_E)),
-            f"{shown}, e-value {e_value} against the configured shares; {RATIO_E:,.0f} stops",
-        )
+        log_e = float(ratio_log_e(counts, shares))
+        found = f"{_ratio_text(counts, log_e)} against the configured shares; {RATIO_E:,.0f} stops"
+        for what, values in (("day", table.entry_day), ("client", table.client)):
+            if values is not None and users.any():
+                found += _worst(what, values[users], table.arm[users], shares)
+        yield Check(f"ratio: {name}", _state(failed=log_e >= np.log(RATIO_E)), found)
 
 
-def _served(table: UserTable, experiment: Experiment) -> Check:
-    """Compare impressions over served positions; a difference surely beyond the margin fails."""
-    columns = np.stack([table.impressions, table.served], axis=1)
-    worst, failed = 0.0, ""
-    for arm in list(experiment.shares)[1:]:
-        low, high, control = _interval(table, experiment, columns, arm)
-        least = max(low, -high, 0.0) / control if control else 0.0
-        worst = max(worst, least)
-        if least > SERVED_MARGIN:
-            failed = (
-                f"{arm} has {'more' if low > 0 else 'fewer'} impressions for a served position than"
-                f" the control, by {least:.1%} or more"
-            )
-    return Check(
-        "ratio: impressions over served positions",
-        _state(failed=bool(failed)),
-        failed or f"differ between the arms by {worst:.1%} or more; {SERVED_MARGIN:.0%} stops",
-    )
+def _worst(what: str, values: NDArray[Any], arm: NDArray[np.int64], shares: list[int]) -> str:
+    """Return which of the values has other shares than are configured, if one surely has."""
+    names, place = np.unique(values, return_inverse=True)
+    cells = np.bincount(place * len(shares) + arm, minlength=len(names) * len(shares))
+    counts = cells.reshape(len(names), -1)
+    each = ratio_log_e(counts, shares)
+    worst = int(each.argmax())
+    if len(names) == 1 or each[worst] < np.log(RATIO_E):
+        return ""
+    name = np.datetime64(int(names[worst]), "D") if what == "day" else names[worst] or "none"
+    return f"; worst by {what}, {name}: {_ratio_text(counts[worst], float(each[worst]))}"
+
+
+def _ratio_text(counts: NDArray[np.int64], log_e: float) -> str:
+    e_value = f"{np.exp(log_e):.3g}" if log_e < 100 else f"e^{log_e:.0f}"
+    return f"{' : '.join(f'{count:,}' for count in counts)}, e-value {e_value}"
 
 
 def _interval(
-    table: UserTable, experiment: Experiment, columns: Values, arm: str
+    table: UserTable, experiment: Experiment, columns: Values, arm: str, alpha: float
 ) -> tuple[float, float, float]:
     """Return both bounds of an arm's difference to the control now, and the control's value."""
     place = list(experiment.shares).index(arm)
@@ -177,23 +217,30 @@ def _interval(
         return -np.inf, np.inf, 1.0
     found = contrast(arm_moments(moments, 0), arm_moments(moments, 1))
     tuned = tuned_at(experiment, arm)
-    reach = radius(found.standard_error, found.users, tuned=tuned, alpha=CONTROL_ALPHA)[0]
+    reach = radius(found.standard_error, found.users, tuned=tuned, alpha=alpha)[0]
     if np.isnan(reach) or np.isnan(found.estimate[0]):
         return -np.inf, np.inf, 1.0
     low, high = float(found.estimate[0] - reach), float(found.estimate[0] + reach)
     return low, high, float(found.control[0])
 
 
-def _mismatches(table: UserTable) -> Check:
+def _mismatches(table: UserTable) -> Iterator[Check]:
     exposed = ~np.isnan(table.first_exposure_ms)
-    wrong = int((table.arm != table.computed_arm)[exposed].sum())
     users = int(exposed.sum())
-    return Check(
+    wrong = int((table.arm != table.computed_arm)[exposed].sum())
+    yield Check(
         "arms",
         _state(failed=wrong > MISMATCHED * users),
         f"{wrong:,} of {users:,} exposed users report another arm than the assignment gives;"
         f" {MISMATCHED:.1%} stops",
     )
+    state: State = "unknown"
+    found = "the table does not count a user's arms"
+    if table.arm_count is not None:
+        two = int((table.arm_count > 1)[exposed].sum())
+        state = _state(failed=two > TWO_ARMS * users)
+        found = f"{two:,} of {users:,} exposed users were shown two arms; {TWO_ARMS:.0%} stops"
+    yield Check("arms: users in two", state, found)
 
 
 def _dose(experiment: Experiment, record: ExperimentRecord) -> Check:
@@ -211,44 +258,43 @@ def _dose(experiment: Experiment, record: ExperimentRecord) -> Check:
 
 
 def _controls(table: UserTable, experiment: Experiment) -> Iterator[Check]:
-    name = experiment.primary
+    name, whole = experiment.primary, table.complete
     metric = experiment.all_metrics[name]
     columns = columns_of(table, name, metric)
     copies = [arm.name for arm in experiment.arms if arm.control_copy]
     if copies:
-        yield _control("controls: the copy of the control", table, experiment, columns, copies)
-    arms = [arm.name for arm in experiment.arms[1:]]
+        yield _control("controls: the copy of the control", (table, experiment), columns, copies)
     if columns.shape[1] > 2:
-        before = np.where(columns[:, 4:5] > 0, np.nan, _before(columns, metric))
-        yield _control("controls: the outcome before", table, experiment, before, arms)
+        below = columns[:, 3] if metric.per == "impression" else np.ones(len(columns))
+        before = np.stack([columns[:, 2], np.where(columns[:, 4] > 0, np.nan, below)], axis=1)
+        yield _control("controls: the outcome before", (table, experiment), before)
     else:
         yield Check("controls: the outcome before", "unknown", "the table has no period before")
+    # These come after the exposure: better lists may well change them.
+    shown = capped(table.impressions, table.served, Metric("impression"), whole)
+    after = {"ratio: impressions over served positions": shown}
     if name in table.elsewhere:
-        elsewhere = np.stack([table.elsewhere[name], np.ones(len(table.arm))], axis=1)
-        yield _control("controls: feeds outside", table, experiment, elsewhere, arms)
-
-
-def _before(columns: Values, metric: Metric) -> Values:
-    """Return numerator and denominator of the period before."""
-    if metric.per == "impression":
-        return columns[:, 2:4]
-    return np.stack([columns[:, 2], np.ones(len(columns))], axis=1)
+        elsewhere = table.elsewhere[name]
+        after["controls: feeds outside"] = capped(elsewhere, elsewhere, Metric("user"), whole)
+    for what, sums in after.items():
+        yield _control(what, (table, experiment), np.stack(sums, axis=1), state="warning")
 
 
 def _control(
-    name: str, table: UserTable, experiment: Experiment, columns: Values, arms: list[str]
+    name: str,
+    of: tuple[UserTable, Experiment],
+    columns: Values,
+    arms: Sequence[str] = (),
+    state: State = "failed",
 ) -> Check:
-    """Check that arms which cannot differ in these columns do not."""
-    found: Mapping[str, tuple[float, float, float]] = {
-        arm: _interval(table, experiment, columns, arm) for arm in arms
-    }
-    wrong = [arm for arm, (low, high, _) in found.items() if low > 0 or high < 0]
-    if wrong:
-        low, high, control = found[wrong[0]]
-        return Check(
-            name,
-            "failed",
-            f"{wrong[0]} differs from the control, {control:.4g}, by {low:+.3g} to {high:+.3g},"
-            " where nothing can differ",
-        )
+    """Check that these arms, or all, do not differ from the control in these columns."""
+    alpha, why = CONTROL_ALPHA, "where nothing can differ"
+    if state == "warning":
+        alpha, why = ALPHA, "which its lists may do: read the effect with it"
+    arms = arms or [arm.name for arm in of[1].arms[1:]]
+    for arm in arms:
+        low, high, control = _interval(*of, columns, arm, alpha)
+        if low > 0 or high < 0:
+            found = f"{arm} differs from the control, {control:.4g}, by {low:+.3g} to {high:+.3g}"
+            return Check(name, state, f"{found}, {why}")
     return Check(name, "ok", f"{', '.join(arms)}: no difference")

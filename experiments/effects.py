@@ -7,19 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from feedmill.events.experiment import Experiment
 from feedmill.events.metric import Metric
-from feedmill.experiments.blocks import MIN_BLOCKS, block_interval
 from feedmill.experiments.moments import Contrast, Moments, contrast
 from feedmill.experiments.sequences import Values, harm_bounds, harm_log_e, radius
-from feedmill.experiments.table import DAY_MS, UserTable
+from feedmill.experiments.table import UserTable
 
 # The sequence is asymptotic: below so many users of an arm it is not looked at.
 MIN_USERS = 1_000
 ALPHA = 0.05
+# What one user adds is capped there, unless the setting has a cap.
+CAPPED = 0.999
 
 Flags = NDArray[np.bool_]
+# A difference and the bounds of its interval.
+Bounds = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -33,17 +37,22 @@ class Effect:
     control, treated
         The arms' values.
     users, estimates, lower, upper
-        (looks,): users of both arms, the difference, and what no look so far has excluded; a lower
-        bound above the upper one says that the difference moved over time.
+        (looks,): users of both arms, the difference, and the bounds of that look; they are infinite
+        where an arm has too few users, or no impressions.
+    standard_error
+        By user, at the last look; NaN where bets give the bounds.
     saved
         Which part of the variance the covariates took away.
     better, worse
-        Whether the sequence was once above, or below, no difference; for a rare harm `worse` is
-        whether its bets say so.
+        Whether the last look is above, or below, no difference; for a rare harm `worse` is whether
+        its bets say so.
     first_look
-        The look at which it first was; -1: at none.
-    not_inferior, beyond_margin
-        For a guardrail whether it is shown not to be worse by the margin, and whether to be.
+        The first look that was; -1: none.
+    changed
+        Whether no difference is within the bounds of all looks: the difference moved over time.
+    not_inferior, stops, beyond_margin
+        For a guardrail whether it is shown not to be worse by the margin, whether it is so bad that
+        the arm stops, and whether the whole interval is beyond the margin.
     """
 
     metric: str
@@ -55,12 +64,27 @@ class Effect:
     estimates: Values
     lower: Values
     upper: Values
+    standard_error: float
     saved: float
     better: bool
     worse: bool
     first_look: int
+    changed: bool
     not_inferior: bool | None = None
-    beyond_margin: bool | None = None
+    stops: bool = False
+    beyond_margin: bool = False
+
+    @property
+    def runs_high(self) -> float:
+        """Of estimates that bounds like these show, the mean over an effect as large as this one's.
+
+        1 where the bounds contain no difference, or come from bets.
+        """
+        if not (self.better or self.worse) or np.isnan(self.standard_error):
+            return 1.0
+        seen = abs(self.estimates[-1]) / self.standard_error
+        beyond = seen - (self.upper[-1] - self.lower[-1]) / 2 / self.standard_error
+        return float(1 + np.exp(norm.logpdf(beyond) - norm.logcdf(beyond)) / seen)
 
 
 def columns_of(table: UserTable, name: str, metric: Metric) -> Values:
@@ -68,23 +92,35 @@ def columns_of(table: UserTable, name: str, metric: Metric) -> Values:
 
     Numerator and denominator, capped; of before the same, 0 where missing, and whether missing.
     """
-    own = _capped(table.sums[name], table.impressions, metric)
+    whole = table.complete
+    own = capped(table.sums[name], table.impressions, metric, whole)
     before = table.sums_before.get(name)
     if before is None or table.impressions_before is None:
         return np.stack(own, axis=1)
     missing = np.isnan(before) | np.isnan(table.impressions_before)
     known = [np.where(missing, 0.0, one) for one in (before, table.impressions_before)]
-    sums, below = _capped(known[0], known[1], metric)
+    sums, below = capped(known[0], known[1], metric, whole & ~missing)
     return np.stack([*own, sums, np.where(missing, 0.0, below), missing], axis=1)
 
 
-def _capped(sums: Values, impressions: Values, metric: Metric) -> tuple[Values, Values]:
-    if metric.per == "impression":
-        kept = np.minimum(1.0, (metric.cap or np.inf) / np.maximum(impressions, 1.0))
-        return sums * kept, impressions * kept
+def capped(
+    sums: Values, impressions: Values, metric: Metric, users: Flags
+) -> tuple[Values, Values]:
+    """Return the numerator and denominator that users bring to a metric."""
     if metric.per == "reader":
         return (sums > 0).astype(np.float64), np.ones(len(sums))
-    return np.minimum(sums, metric.cap or np.inf), np.ones(len(sums))
+    if metric.per == "impression":
+        most = metric.cap or usual_cap(impressions, users)
+        kept = np.minimum(1.0, most / np.maximum(impressions, 1.0))
+        sums, impressions = sums * kept, impressions * kept
+        return np.minimum(sums, np.inf if metric.cap else usual_cap(sums, users)), impressions
+    return np.minimum(sums, metric.cap or usual_cap(sums, users)), np.ones(len(sums))
+
+
+def usual_cap(values: Values, users: Flags) -> float:
+    """Return the 99.9th percentile of these users: who does more counts as if doing so much."""
+    most = float(np.quantile(values[users], CAPPED, method="lower")) if users.any() else 0.0
+    return most or np.inf
 
 
 def moments_by_look(columns: Values, arm: NDArray[np.int64], days: NDArray[np.int64]) -> Moments:
@@ -138,11 +174,15 @@ def effect_of(
     if len(moments.users) < 2:
         raise ValueError(f"no users of the arm {arm!r}")
     arms = arm_moments(moments, 0), arm_moments(moments, 1)
-    margin = experiment.guardrails.get(name)
-    look = _rare if metric.per == "reader" else _sequence
-    found, saved = look(*arms, experiment, arm, name)
-    values = [float(one.means[-1, 0] / one.means[-1, 1]) for one in arms]
+    margin, is_rare = experiment.guardrails.get(name), metric.per == "reader"
+    found, saved = (_rare if is_rare else _sequence)(*arms, experiment, arm, name)
+    with np.errstate(invalid="ignore"):
+        values = [float(one.means[-1, 0] / one.means[-1, 1]) for one in arms]
     crossed = np.flatnonzero(found.better | found.worse)
+    nearest = found.upper[-1] if metric.better == "more" else -found.lower[-1]
+    beyond = margin is not None and bool(nearest < -margin * abs(values[0]))
+    # A harm within its margin is what the margin allows, once that is shown.
+    harmed = margin is not None and is_rare and bool(found.worse[-1] and not found.spared[-1])
     return Effect(
         metric=name,
         arm=arm,
@@ -151,28 +191,31 @@ def effect_of(
         treated=values[1],
         users=arms[0].users + arms[1].users,
         estimates=found.estimates,
-        lower=np.maximum.accumulate(found.lower),
-        upper=np.minimum.accumulate(found.upper),
+        lower=found.lower,
+        upper=found.upper,
+        standard_error=float(found.errors[-1]),
         saved=saved,
-        better=bool(found.better.any()),
-        worse=bool(found.worse.any()),
+        better=bool(found.better[-1]),
+        worse=bool(found.worse[-1]),
         first_look=int(crossed[0]) if len(crossed) else -1,
-        not_inferior=None if margin is None else bool(found.spared.any()),
-        beyond_margin=None if margin is None else bool(found.beyond.any()),
+        changed=bool(found.lower.max() > found.upper.min()),
+        not_inferior=None if margin is None else bool(found.spared[-1]),
+        stops=beyond or harmed,
+        beyond_margin=beyond,
     )
 
 
 @dataclass(frozen=True)
 class _Looks:
-    """What each look found, all (looks,): `spared` is not worse by the margin, `beyond` is."""
+    """What each look found, all (looks,): `spared` is not worse by the margin."""
 
     estimates: Values
+    errors: Values
     lower: Values
     upper: Values
     better: Flags
     worse: Flags
     spared: Flags
-    beyond: Flags
 
 
 def role_of(experiment: Experiment, name: str) -> str:
@@ -214,18 +257,19 @@ def _sequence(
 
     found, plain = contrast(control, treated), contrast(control, treated, adjusted=False)
     reach = reached(found, 2)
-    spared = beyond = np.zeros(len(reach), dtype=np.bool_)
+    spared = np.zeros(len(reach), dtype=np.bool_)
     margin = experiment.guardrails.get(name)
     if margin is not None:
         moved = contrast(control, treated, factor=1 - sign * margin)
-        side = reached(moved, 1)
-        spared, beyond = sign * moved.estimate > side, sign * moved.estimate < -side
+        spared = sign * moved.estimate > reached(moved, 1)
     saved = 0.0
     if plain.standard_error[-1]:
         saved = float(1 - (found.standard_error[-1] / plain.standard_error[-1]) ** 2)
     better, worse = sign * found.estimate > reach, sign * found.estimate < -reach
-    bounds = found.estimate - reach, found.estimate + reach
-    return _Looks(found.estimate, *bounds, better, worse, spared, beyond), saved
+    middle = np.nan_to_num(found.estimate)
+    bounds = middle - reach, middle + reach
+    errors = found.standard_error
+    return _Looks(found.estimate, errors, *bounds, better, worse, spared), saved
 
 
 def _rare(
@@ -237,40 +281,11 @@ def _rare(
     rate, other = control.means[..., 0], treated.means[..., 0]
     low, high = harm_bounds(events[0], events[1], share, alpha)
     harmed = harm_log_e(events[0], events[1], share) >= -np.log(alpha)
-    margin = experiment.guardrails.get(name)
-    spared = np.zeros(len(rate), dtype=np.bool_) if margin is None else high <= 1 + margin
-    # A harm within its margin is what the margin allows, once that is shown.
-    beyond = harmed & ~spared.any()
+    spared = high <= 1 + experiment.guardrails.get(name, 0.0)
     open_above = np.isinf(high)
-    bounds = rate * (low - 1), rate * (np.where(open_above, 1.0, high) - 1)
-    bounds = bounds[0], np.where(open_above, np.inf, bounds[1])
-    return _Looks(other - rate, *bounds, np.zeros_like(harmed), harmed, spared, beyond), 0.0
-
-
-def between_days(
-    table: UserTable, experiment: Experiment, arm: str
-) -> tuple[float, float, float] | None:
-    """Return the primary difference and its interval over days of entry; None for too few days."""
-    name = experiment.primary
-    columns = columns_of(table, name, experiment.all_metrics[name])
-    place = list(experiment.shares).index(arm)
-    users = table.complete & np.isin(table.arm, (0, place))
-    if not users.any():
-        return None
-    days = table.first_exposure_ms[users] // DAY_MS
-    blocks = (days - days.min()).astype(np.int64)
-    count = int(blocks.max()) + 1
-    cells = (table.arm[users] > 0) * count + blocks
-    sums, below = (
-        np.bincount(cells, columns[users, one], 2 * count).astype(np.float64).reshape(2, count)
-        for one in (0, 1)
-    )
-    filled = (below > 0).all(axis=0)
-    if filled.sum() < MIN_BLOCKS:
-        return None
-    found = block_interval(sums[:, filled], below[:, filled], alpha_of(experiment))
-    difference, lower, upper = (float(one) for one in found)
-    return difference, lower, upper
+    upper = np.where(open_above, np.inf, rate * (np.where(open_above, 1.0, high) - 1))
+    never, bounds = np.zeros_like(harmed), (rate * (low - 1), upper)
+    return _Looks(other - rate, rate * np.nan, *bounds, never, harmed, spared), 0.0
 
 
 def segments(table: UserTable) -> Sequence[tuple[str, Flags]]:

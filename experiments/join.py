@@ -8,7 +8,7 @@ the export.  Sums are of integers and users come in order: the same rows give th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ class JoinedUsers:
         The first exposure, Unix milliseconds.
     other_lists
         By arm, which part of its pages showed another list than the arm's.
+    early
+        How many exposures are dated before the start; they are left out.
+    late
+        How many engagements, of how many users, came when the windows had been called complete.
     """
 
     users: int
@@ -64,6 +68,8 @@ class JoinedUsers:
     by_arm: dict[str, int]
     first_ms: int
     other_lists: dict[str, float]
+    early: int
+    late: tuple[int, int] = (0, 0)
 
 
 def join(
@@ -87,15 +93,16 @@ def join(
     ranges = max(1, -(-rows // _RANGE_ROWS))
     with out_of_core(export.path, memory_mb) as db:
         found = _expose(db, export, run)
-        begins_ms = min(run.started_ms, found.first_ms) - BEFORE_MS
         columns = ", ".join(f"m{place} BIGINT" for place in range(len(metrics)))
         db.execute(f'CREATE TABLE sums ("user" UBIGINT, place TINYINT, seen BIGINT, {columns})')
+        db.execute('CREATE TABLE days ("user" UBIGINT, "day" BIGINT, seen BIGINT, taken BIGINT)')
         for number in range(ranges):
             first, end = (place * 2**64 // ranges for place in (number, number + 1))
             users = f'"user" BETWEEN {first} AND {end - 1}'
-            _sum_events(db, export, run.setting, users, begins_ms)
-            _sum_sums(db, export, run.setting, users, begins_ms)
-        _write(db, metrics, out)
+            late = _sum_events(db, export, run, users)
+            found = replace(found, late=(found.late[0] + late[0], found.late[1] + late[1]))
+            _sum_sums(db, export, run, users)
+        _write(db, run.setting, out)
     return found
 
 
@@ -118,20 +125,26 @@ def _expose(db: Any, export: ExportFolder, run: JoinedExperiment) -> JoinedUsers
     ends_ms = 2**62 if run.stopped_ms is None else run.stopped_ms
     db.execute(
         f"""
-        CREATE TABLE pages AS SELECT DISTINCT * FROM read_parquet(?)
+        CREATE TABLE pages AS SELECT DISTINCT * FROM (
+            SELECT NULL::VARCHAR AS client WHERE false
+            UNION ALL BY NAME FROM read_parquet(?, union_by_name = true)
+        )
         WHERE experiment = ? AND feed IN ({_feeds(run.setting)}) AND at_ms < ?
         """,
         [export.files("exposures"), run.name, ends_ms],
     )
+    early = db.execute("DELETE FROM pages WHERE at_ms < ?", [run.started_ms]).fetchone()[0]
     window_ms = round(run.setting.window_hours * HOUR_MS)
     late_ms = LATE_MS if window_ms >= HOUR_MS else window_ms // 12
     db.execute(
         """
         CREATE TABLE exposed AS
         SELECT "user", first.at_ms AS first_ms, first.arm AS arm, first.computed AS computed_arm,
+            nullif(first.client, '') AS client,
             first.at_ms + ? <= ? AND first.at_ms + ? <= ? AS complete
         FROM (
-            SELECT "user", min({'at_ms': at_ms, 'arm': arm, 'computed': computed_arm}) AS first
+            SELECT "user", min({'at_ms': at_ms, 'arm': arm, 'computed': computed_arm,
+                'client': coalesce(client, '')}) AS first
             FROM pages GROUP BY "user"
         )
         """,
@@ -139,7 +152,8 @@ def _expose(db: Any, export: ExportFolder, run: JoinedExperiment) -> JoinedUsers
     )
     db.execute(
         """
-        CREATE TABLE requested AS SELECT "user", sum("count")::BIGINT AS served
+        CREATE TABLE requested AS SELECT "user", sum("count")::BIGINT AS served,
+            count(DISTINCT pages.arm) AS arm_count
         FROM pages JOIN exposed USING ("user") WHERE at_ms < first_ms + ? GROUP BY "user"
         """,
         [window_ms],
@@ -151,56 +165,73 @@ def _expose(db: Any, export: ExportFolder, run: JoinedExperiment) -> JoinedUsers
         """
     ).fetchone()
     if not users:
-        raise _nobody(export, run)
+        raise _nobody(export, run, early)
     other = "SELECT arm, avg((coalesce(served, arm) != arm)::INTEGER) FROM pages GROUP BY arm"
     other_lists = dict(db.execute(other).fetchall())
     db.execute("DROP TABLE pages")
     by_arm = dict(
         db.execute("SELECT arm, count(*) FROM exposed GROUP BY arm ORDER BY arm").fetchall()
     )
-    return JoinedUsers(users, complete, mismatched, by_arm, first_ms, other_lists)
+    return JoinedUsers(users, complete, mismatched, by_arm, first_ms, other_lists, early)
 
 
-def _nobody(export: ExportFolder, run: JoinedExperiment) -> UsageError:
-    return UsageError(f"{export.path} has no exposure of the experiment {run.name!r}")
+def _nobody(export: ExportFolder, run: JoinedExperiment, early: int = 0) -> UsageError:
+    before = f": {early:,} are dated before its start and left out" if early else ""
+    return UsageError(f"{export.path} has no exposure of the experiment {run.name!r}{before}")
 
 
 def _sum_events(
-    db: Any, export: ExportFolder, setting: Experiment, users: str, begins_ms: int
-) -> None:
-    """Add the sums of the engagements of these users."""
+    db: Any, export: ExportFolder, run: JoinedExperiment, users: str
+) -> tuple[int, int]:
+    """Add the sums of the engagements of these users; return how many came late, of how many."""
     if not export.files("engagements"):
-        return
+        return 0, 0
+    setting, window_ms = run.setting, round(run.setting.window_hours * HOUR_MS)
     # A repeated event counts at its first time.
     db.execute(
         f"""
         CREATE OR REPLACE TABLE events AS
-        SELECT "user", post, min(kind) AS kind, min(e.at_ms) < any_value(first_ms) AS is_before,
+        SELECT "user", post, min(kind) AS kind, min(e.at_ms) AS at_ms,
+            any_value(first_ms) AS first_ms, min(e.at_ms) < any_value(first_ms) AS is_before,
             min(stored_ms) AS stored_ms, max(dwell_ms) AS dwell_ms,
             bool_and(feed IS NOT NULL AND feed NOT IN ({_feeds(setting)})) AS is_elsewhere
         FROM read_parquet(?) e JOIN exposed USING ("user")
-        WHERE {users} AND e.at_ms >= ? AND e.at_ms < first_ms + ?
+        WHERE {users} AND e.at_ms >= ? AND e.at_ms >= first_ms - {BEFORE_MS}
+            AND e.at_ms < first_ms + {window_ms}
         GROUP BY "user", post, repeat
         """,
-        [export.files("engagements"), begins_ms, round(setting.window_hours * HOUR_MS)],
+        [export.files("engagements"), run.started_ms - BEFORE_MS],
     )
     metrics = setting.all_metrics.values()
     values = _join_quality(db, export) if any(not metric.kinds for metric in metrics) else "events"
     posts = ", ".join(f"({_of_post(one)})::BIGINT AS v{n}" for n, one in enumerate(metrics))
-    sums = ", ".join(f"sum(v{place})" for place in range(len(metrics)))
+    seen = f"FILTER (kind = {_IMPRESSION})"
     db.execute(
         f"""
-        INSERT INTO sums SELECT "user", place, sum(seen), {sums}
-        FROM (
-            SELECT "user", post, CASE WHEN is_before THEN {_BEFORE}
-                WHEN is_elsewhere THEN {_ELSEWHERE} ELSE {_WITHIN} END AS place,
-                count(*) FILTER (kind = {_IMPRESSION}) AS seen, {posts}
-            FROM {values} WHERE NOT (is_before AND is_elsewhere)
-            GROUP BY "user", post, place
-        )
-        GROUP BY "user", place
+        CREATE OR REPLACE TABLE of_posts AS
+        SELECT "user", CASE WHEN is_before THEN {_BEFORE}
+            WHEN is_elsewhere THEN {_ELSEWHERE} ELSE {_WITHIN} END AS place,
+            coalesce(min(at_ms) {seen}, min(at_ms)) // {DAY_MS}
+                - any_value(first_ms) // {DAY_MS} AS "day",
+            least(count(*) {seen}, 1) AS seen, {posts}
+        FROM {values} WHERE NOT (is_before AND is_elsewhere)
+        GROUP BY "user", post, place
         """
     )
+    sums = ", ".join(f"sum(v{place})" for place in range(len(metrics)))
+    primary = list(setting.all_metrics).index(setting.primary)
+    db.execute(
+        f"""
+        INSERT INTO sums SELECT "user", place, sum(seen), {sums} FROM of_posts GROUP BY ALL;
+        INSERT INTO days SELECT "user", "day", sum(seen), sum(v{primary}) FROM of_posts
+        WHERE place = {_WITHIN} GROUP BY ALL
+        """
+    )
+    late: tuple[int, int] = db.execute(
+        'SELECT count(*), count(DISTINCT "user") FROM events WHERE NOT is_before AND NOT'
+        f" is_elsewhere AND stored_ms > first_ms + {window_ms + LATE_MS}"
+    ).fetchone()
+    return late
 
 
 def _join_quality(db: Any, export: ExportFolder) -> str:
@@ -218,33 +249,36 @@ def _join_quality(db: Any, export: ExportFolder) -> str:
     return "events ASOF LEFT JOIN rated ON post = rated_post AND stored_ms >= rated_ms"
 
 
-def _sum_sums(
-    db: Any, export: ExportFolder, setting: Experiment, users: str, begins_ms: int
-) -> None:
-    """Add what sums say of days before the exposure; they have no quality."""
+def _sum_sums(db: Any, export: ExportFolder, run: JoinedExperiment, users: str) -> None:
+    """Add what sums say of days before the exposure; they have no quality, and know no order."""
     if not export.files("sums"):
         return
-    sums = ", ".join(f"sum({_of_sum(one)})" for one in setting.all_metrics.values())
+    metrics = run.setting.all_metrics.values()
+    sums = ", ".join(f"sum({_of_sum(one)})" for one in metrics)
     db.execute(
         f"""
-        INSERT INTO sums SELECT "user", {_BEFORE}, sum(impressions), {sums}
+        INSERT INTO sums SELECT "user", {_BEFORE},
+            coalesce(sum(posts) FILTER (kinds & {1 << _IMPRESSION} != 0), 0), {sums}
         FROM read_parquet(?) JOIN exposed USING ("user")
-        WHERE {users} AND ("day" + 1) * {DAY_MS} <= first_ms AND "day" * {DAY_MS} >= ?
-            AND (feed IS NULL OR feed IN ({_feeds(setting)}))
+        WHERE {users} AND ("day" + 1) * {DAY_MS} <= first_ms
+            AND "day" * {DAY_MS} >= first_ms - {BEFORE_MS}
+            AND (feed IS NULL OR feed IN ({_feeds(run.setting)}))
         GROUP BY "user"
         """,
-        [export.files("sums"), begins_ms],
+        [export.files("sums")],
     )
 
 
 def _of_post(metric: Metric) -> str:
     """What a metric sums over the events of a user with a post."""
+    seen = f"FILTER (kind = {_IMPRESSION})"
     if not metric.kinds:
-        return f"coalesce(sum(quality) FILTER (kind = {_IMPRESSION}), 0)"
+        first = "{'at_ms': at_ms, 'stored_ms': stored_ms, 'quality': quality}"
+        return f"coalesce((min({first}) {seen}).quality, 0)"
     counts = _is_any(metric.kinds, metric)
     if metric.per != "impression":
         return f"count(*) FILTER ({counts})"
-    taken = f"bool_or(kind = {_IMPRESSION}) AND bool_or({counts})"
+    taken = f"coalesce(max(at_ms) FILTER ({counts}) >= min(at_ms) {seen}, false)"
     return f"{taken} AND NOT bool_or({_is_any(metric.unless, metric)})" if metric.unless else taken
 
 
@@ -276,8 +310,9 @@ def _feeds(setting: Experiment) -> str:
     return ", ".join(f"'{feed}'" for feed in setting.feeds)
 
 
-def _write(db: Any, metrics: dict[str, Metric], out: Path) -> None:
+def _write(db: Any, setting: Experiment, out: Path) -> None:
     """Write the table, ordered by user."""
+    metrics = setting.all_metrics
 
     def sums(alias: str, before: str, missing: str) -> str:
         found = [
@@ -287,6 +322,14 @@ def _write(db: Any, metrics: dict[str, Metric], out: Path) -> None:
         ]
         return ", ".join(found)
 
+    scale = "" if metrics[setting.primary].kinds else f" / {MILLIONTHS}"
+    names = {"seen": ("impressions", ""), "taken": (setting.primary, scale)}
+    by_day = {
+        f'"on_day{day}_{name}"': f'(sum({what}) FILTER ("day" = {day}))::BIGINT{scaled}'
+        for day in range(setting.window_days)
+        for what, (name, scaled) in names.items()
+    }
+    days = ", ".join(f"{value} AS {name}" for name, value in by_day.items())
     # Both kinds of sources may tell of the time before.
     added = ", ".join(f"sum(m{place})::BIGINT AS m{place}" for place in range(len(metrics)))
     unfinished = out.with_name(out.name + ".unfinished")
@@ -302,9 +345,12 @@ def _write(db: Any, metrics: dict[str, Metric], out: Path) -> None:
             SELECT "user", arm, computed_arm, first_ms AS first_exposure_ms, complete,
                 coalesce(served, 0) AS served, coalesce(w.seen, 0) AS impressions,
                 {sums("w", "", "coalesce({}, 0)")}, b.seen AS pre_impressions,
-                {sums("b", "pre_", "{}")}, {sums("x", "elsewhere_", "coalesce({}, 0)")}
+                {sums("b", "pre_", "{}")}, {sums("x", "elsewhere_", "coalesce({}, 0)")},
+                {", ".join(f"coalesce({name}, 0) AS {name}" for name in by_day)},
+                coalesce(arm_count, 1) AS arm_count, client
             FROM exposed LEFT JOIN requested USING ("user")
             LEFT JOIN (FROM added WHERE place = {_WITHIN}) w USING ("user")
+            LEFT JOIN (SELECT "user", {days} FROM days GROUP BY "user") d USING ("user")
             LEFT JOIN (FROM added WHERE place = {_BEFORE}) b USING ("user")
             LEFT JOIN (FROM added WHERE place = {_ELSEWHERE}) x USING ("user")
             ORDER BY "user"

@@ -31,7 +31,7 @@ SCHEMAS: dict[str, Any] = {
             *(("user", pa.uint64()), ("experiment", _NAME), ("arm", _NAME)),
             *(("computed_arm", _NAME), ("feed", _NAME), ("version", pa.int64())),
             *(("first", pa.int32()), ("count", pa.int32()), ("at_ms", pa.int64())),
-            ("served", _NAME),
+            *(("served", _NAME), ("client", _NAME)),
         ]
     ),
     "engagements": pa.schema(
@@ -117,7 +117,7 @@ class KeptRows:
             (
                 *(self._hash.user(event.user_id), event.experiment, event.arm, computed),
                 *(event.feed, event.version, event.first, event.count),
-                *(min(event.at_ms, stored_ms), event.served),
+                *(min(event.at_ms, stored_ms), event.served, event.client),
             )
         )
 

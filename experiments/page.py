@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from feedmill.experiments.pictures import forest_picture, sequence_picture
-from feedmill.experiments.report import LIMITS, ArmReport, Report
+from feedmill.experiments.report import ArmReport, Report
 from feedmill.experiments.rows import CHECK_COLUMNS, EFFECT_COLUMNS, check_rows, effect_rows
 
 _STYLE = """
@@ -26,15 +26,15 @@ def page_of(report: Report) -> str:
     parts = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="conclusion">{escape(report.conclusion)}</p>',
-        f"<p>{report.users:,} users, {report.complete:,} with a complete window; first exposures"
-        f" over {report.days:.1f} days.</p>",
+        f"<p>{report.users:,} users, {report.complete:,} with a complete window; they came on"
+        f" {report.days} days.</p>",
         "<h2>What must hold</h2>",
         *_table(CHECK_COLUMNS, check_rows(report.checks)),
     ]
     for arm in report.arms:
         parts += _arm(arm)
     if report.valid:
-        parts += ["<h2>What is not shown</h2>", *_list(LIMITS)]
+        parts += ["<h2>What is not shown</h2>", *_list(report.limits)]
     if report.changes:
         parts += ["<h2>Changed while it ran</h2>", *_list(report.changes)]
     body = "\n".join(parts)

@@ -21,6 +21,8 @@ from feedmill.experiments.table import UserTable
 
 # With which probability an effect or a margin may be missed, all metrics together.
 BETA = 0.2
+# Lists of usual arms differ by .2 to .5 % a day by chance, those of bold ones by 2 %.
+LIST_NOISE = 0.003
 # Once a day for two weeks and more; more looks change the power by less than a hundredth.
 _LOOKS = 28
 _STEP = 0.01
@@ -32,13 +34,11 @@ class Baseline:
     """A metric without the experiment: its value, and a user's deviation from it.
 
     `deviation` is that of (numerator - value x denominator) / mean denominator over users, less
-    what covariates explain; of a metric per reader it is not used.  `cap` is the 99.9th percentile
-    of what a user adds, None where none is known.
+    what covariates explain; of a metric per reader it is not used.
     """
 
     value: float
     deviation: float
-    cap: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,6 @@ class Size:
         How many users an arm it takes; infinity for more than there are.
     least_change
         The least change, or margin, that the planned n shows.
-    cap
-        A cap to consider, where the metric has none.
     """
 
     metric: str
@@ -67,7 +65,6 @@ class Size:
     change: float
     users: float
     least_change: float
-    cap: float | None
 
 
 @dataclass(frozen=True)
@@ -105,11 +102,9 @@ def baselines_of(table: UserTable, experiment: Experiment) -> dict[str, Baseline
         moments = moments_by_look(columns, table.arm, np.zeros(len(table.arm), dtype=np.int64))
         same = contrast(moments, moments)
         users = float(moments.users[0, 0])
-        added = table.impressions if metric.per == "impression" else table.sums[name]
         found[name] = Baseline(
             float(same.control[0, 0]),
             float(same.standard_error[0, 0]) * math.sqrt(users / 2),
-            None if metric.per == "reader" or metric.cap else float(np.quantile(added, 0.999)),
         )
     return found
 
@@ -120,45 +115,53 @@ def plan_of(
     *,
     effect: float,
     users_a_day: float | None = None,
+    list_noise: float = LIST_NOISE,
 ) -> Plan:
     """Size the primary metric for a relative `effect`, and every guardrail for its margin.
+
+    `list_noise` is by which part the lists of a day are better or worse by chance than those of
+    others: no number of users takes that away, days do.
 
     Every metric may miss with the probability BETA / (guardrails + 1), so that all together show
     what they are to show with the probability 1 - BETA.
     """
     miss = BETA / (len(experiment.guardrails) + 1)
     changes = {experiment.primary: effect, **experiment.guardrails}
-    sizes = tuple(
-        _size(experiment, name, baselines[name], change, miss) for name, change in changes.items()
-    )
-    days = None
+    entry: float = MIN_DAYS
     if users_a_day is not None:
         least = min(experiment.shares.values())
-        entry = experiment.planned_n * sum(experiment.shares.values()) / least / users_a_day
-        over = math.ceil(max(entry, MIN_DAYS)) + math.ceil(experiment.window_hours / 24)
-        days = math.ceil(over / 7) * 7
+        come = experiment.planned_n * sum(experiment.shares.values()) / least / users_a_day
+        entry = max(come, MIN_DAYS)
+    over = math.ceil(entry) + math.ceil(experiment.window_hours / 24)
+    days = None if users_a_day is None else math.ceil(over / 7) * 7
+    noise = {experiment.primary: list_noise * math.sqrt(2 / entry)}
+    sizes = tuple(
+        _size(experiment, name, baselines[name], change, (miss, noise.get(name, 0.0)))
+        for name, change in changes.items()
+    )
     return Plan(experiment.planned_n, miss, sizes, days)
 
 
 def _size(
-    experiment: Experiment, name: str, baseline: Baseline, change: float, miss: float
+    experiment: Experiment, name: str, baseline: Baseline, change: float, odds: tuple[float, float]
 ) -> Size:
+    """Size one metric; `odds` are how often it may miss, and the error that lists add."""
     metric = experiment.all_metrics[name]
     role = "primary" if name == experiment.primary else "guardrail"
     users = max(
-        _users(experiment, metric, arm.name, baseline, (role, change, miss))
+        _users(experiment, metric, arm.name, baseline, (role, change, *odds))
         for arm in experiment.treatments
     )
 
     def is_shown(least: float) -> float:
         needed = max(
-            _users(experiment, metric, arm.name, baseline, (role, least, miss))
+            _users(experiment, metric, arm.name, baseline, (role, least, *odds))
             for arm in experiment.treatments
         )
-        return math.log(needed / experiment.planned_n)
+        return math.log(min(needed, _MOST_USERS) / experiment.planned_n)
 
     least = _root(is_shown, 1e-4, 0.99 if role == "guardrail" else 10.0)
-    return Size(name, role, baseline.value, change, users, least, baseline.cap)
+    return Size(name, role, baseline.value, change, users, least)
 
 
 def _users(
@@ -166,10 +169,10 @@ def _users(
     metric: Metric,
     arm: str,
     baseline: Baseline,
-    wanted: tuple[str, float, float],
+    wanted: tuple[str, float, float, float],
 ) -> float:
-    """Return how many users of the smallest arm it takes; `wanted` is role, change and miss."""
-    role, change, miss = wanted
+    """Return how many users of the smallest arm it takes; `wanted` is role, change and the odds."""
+    role, change, miss, noise = wanted
     shares, alpha = experiment.shares, alpha_of(experiment)
     least = min(shares.values())
     control, treated = shares[experiment.control.name] / least, shares[arm] / least
@@ -190,7 +193,8 @@ def _users(
         sign = 1 if metric.better == "more" else -1
         spread = (1 - sign * change) ** 2 / control + 1 / treated
         drift = drift_for(alpha, 1 - miss, 1)
-    return spread * (drift * baseline.deviation / away) ** 2
+    left = (away / drift) ** 2 - (noise * baseline.value) ** 2
+    return spread * baseline.deviation**2 / left if left > 0 else math.inf
 
 
 @cache

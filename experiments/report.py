@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from feedmill.events.experiment import Experiment
 from feedmill.experiments.checks import Check, ExperimentRecord, checks_of
 from feedmill.experiments.effects import (
+    Bounds,
     Effect,
-    between_days,
     effect_of,
     segments,
     tuned_at,
 )
-from feedmill.experiments.table import DAY_MS, UserTable
+from feedmill.experiments.lists import other_lists
+from feedmill.experiments.table import UserTable
 
 # Readers of Sundays are others than those of Mondays.
 MIN_DAYS = 14
@@ -25,8 +27,12 @@ MIN_DAYS = 14
 LIMITS = (
     "The effect is that on the arm's readers while the others read the control: all share one pool"
     " of posts and its counters, so what it would be for everybody is not shown.",
-    "All readers of an arm see the same lists: the intervals are for these lists and this time.",
-    "An estimate at a stop runs high, by 1.3 to 1.45 times where the power is low.",
+    "All readers of an arm see the same lists: the intervals are for these lists and this time, but"
+    " for that over days, which a `ship` needs. A copy of the control cannot show what lists do.",
+)
+_RUNS_HIGH = (
+    "The estimate of {arm} is shown for being large, so it runs high: by {by:.2f} times if the"
+    " effect is as large, by more if it is smaller."
 )
 
 
@@ -42,7 +48,7 @@ class ArmReport:
     reason
         Why, in a sentence.
     other_lists
-        The primary difference with its interval over days, once the planned n is reached.
+        The primary difference with its bounds over users and days; None where nothing tells them.
     """
 
     arm: str
@@ -50,7 +56,7 @@ class ArmReport:
     reason: str
     effects: tuple[Effect, ...]
     segments: tuple[tuple[str, Effect], ...]
-    other_lists: tuple[float, float, float] | None
+    other_lists: Bounds | None
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,18 @@ class Report:
     name: str
     users: int
     complete: int
-    days: float
+    days: int
     checks: tuple[Check, ...]
     arms: tuple[ArmReport, ...]
     changes: tuple[str, ...]
     conclusion: str
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What the effects do not say, in a sentence each; () where none is shown."""
+        high = [(arm.arm, arm.effects[0].runs_high) for arm in self.arms]
+        lines = (_RUNS_HIGH.format(arm=arm, by=by) for arm, by in high if by > 1.005)
+        return (*LIMITS, *lines) if self.valid else ()
 
     @property
     def valid(self) -> bool:
@@ -77,7 +90,7 @@ class Report:
             "experiment": self.name,
             "users": self.users,
             "complete": self.complete,
-            "days": round(self.days, 2),
+            "days": self.days,
             "valid": self.valid,
             "checks": [
                 {"check": one.name, "state": one.state, "found": one.found} for one in self.checks
@@ -85,7 +98,7 @@ class Report:
             "arms": [_arm_dict(arm) for arm in self.arms],
             "changes": list(self.changes),
             "conclusion": self.conclusion,
-            "limits": list(LIMITS) if self.valid else [],
+            "limits": list(self.limits),
         }
 
 
@@ -93,9 +106,12 @@ def report_of(
     name: str, table: UserTable, experiment: Experiment, record: ExperimentRecord
 ) -> Report:
     """Analyse a table: all checks, and if none failed the effect of every arm."""
+    if record.started_ms is not None:
+        early = table.first_exposure_ms < record.started_ms
+        record = structs.replace(record, early=record.early + int(early.sum()))
+        table = table.of(~early)
     checks = tuple(checks_of(table, experiment, record))
-    exposed = table.first_exposure_ms[~np.isnan(table.first_exposure_ms)]
-    days = float(exposed.max() - exposed.min()) / DAY_MS if len(exposed) else 0.0
+    days = _entry_days(table, experiment)
     failed = next((check for check in checks if check.state == "failed"), None)
     arms: tuple[ArmReport, ...] = ()
     if failed is None:
@@ -115,50 +131,66 @@ def report_of(
     )
 
 
-def _arm(table: UserTable, experiment: Experiment, arm: str, days: float) -> ArmReport:
+def _entry_days(table: UserTable, experiment: Experiment) -> int:
+    """Return on how many days every arm got users whose windows are complete by now."""
+    every = [
+        set(table.entry_day[table.complete & (table.arm == arm)].tolist())
+        for arm in range(len(experiment.arms))
+    ]
+    return len(set.intersection(*every))
+
+
+def _arm(table: UserTable, experiment: Experiment, arm: str, days: int) -> ArmReport:
     order = (experiment.primary, *experiment.guardrails)
     names = (*order, *(name for name in table.sums if name not in order))
     effects = tuple(effect_of(table, experiment, name, arm) for name in names)
-    verdict, reason = _verdict(effects, experiment, days)
+    lists = other_lists(table, experiment, effects[0])
+    verdict, reason = _verdict(effects, lists, experiment, days)
     divided = tuple(
         (segment, effect_of(table, experiment, experiment.primary, arm, users=users))
         for segment, users in segments(table)
         if all((table.complete & users & (table.arm == a)).any() for a in _pair(experiment, arm))
     )
-    ended = effects[0].users[-1] >= tuned_at(experiment, arm)
-    blocks = between_days(table, experiment, arm) if ended else None
-    return ArmReport(arm, verdict, reason, effects, divided, blocks)
+    return ArmReport(arm, verdict, reason, effects, divided, lists)
 
 
 def _pair(experiment: Experiment, arm: str) -> tuple[int, int]:
     return 0, list(experiment.shares).index(arm)
 
 
-def _verdict(effects: Sequence[Effect], experiment: Experiment, days: float) -> tuple[str, str]:
+def _verdict(
+    effects: Sequence[Effect], lists: Bounds | None, experiment: Experiment, days: int
+) -> tuple[str, str]:
     primary = effects[0]
     guardrails = [effect for effect in effects if effect.role == "guardrail"]
-    beyond = [effect.metric for effect in guardrails if effect.beyond_margin]
+    beyond = [effect.metric for effect in guardrails if effect.stops]
     open_ones = [effect.metric for effect in guardrails if not effect.not_inferior]
     size = f"{primary.metric} {change_text(primary)}"
-    if primary.lower[-1] > primary.upper[-1]:
-        moved = f"the intervals of some days exclude those of others in {primary.metric}"
-        return "not shown", f"its effect moved over time: {moved}"
-    if primary.worse or beyond:
-        what = size if primary.worse else ", ".join(beyond)
-        return "stop", f"it is worse for its readers than the control, in {what}"
-    if primary.better and days < MIN_DAYS:
-        return "go on", (
-            f"it looks better, {size}, but {int(days * 10) / 10:g} days are not two whole weeks yet"
-        )
-    if primary.better and not open_ones:
-        return "ship", (
-            f"it is better for its readers than the control, {size}, and no guardrail is worse by"
-            " its margin"
-        )
-    if primary.better:
-        what = f"it is better, {size}, but it is not shown yet that it is not worse in"
-        return _unfinished(primary, experiment), f"{what} {', '.join(open_ones)}"
-    return _unfinished(primary, experiment), f"no difference is shown, {size}"
+    crossed, unfinished = primary.better or primary.worse, _unfinished(primary, experiment)
+    has_interval = bool(np.isfinite((primary.lower[-1], primary.upper[-1])).all())
+    differs = lists is not None and not lists[1] <= 0 <= lists[2]
+    others = "may show no difference" if lists else "nobody knows yet"
+    looks = f"it looks {'better' if primary.better else 'worse'}, {size}, but"
+    worse = f"it is worse for its readers than the control, in {', '.join(beyond) or size}"
+    changed = f"the intervals of some days exclude those of others in {primary.metric}"
+    shipped = f"it is better for its readers than the control, {size}, and no guardrail is worse by"
+    # The first that holds decides.
+    verdicts = (
+        (beyond or (primary.worse and differs and not primary.changed), "stop", worse),
+        (not has_interval, unfinished, f"{primary.metric} has no interval yet"),
+        (primary.changed, "not shown", f"the effect changed: {changed}"),
+        (not crossed, unfinished, f"no difference is shown, {size}"),
+        (not differs, unfinished, f"{looks} what other lists of the same settings do {others}"),
+        (
+            days < MIN_DAYS,
+            "go on",
+            f"it looks better, {size}, but {days:.0f} days are not two whole weeks yet",
+        ),
+        (not open_ones, "ship", f"{shipped} its margin"),
+    )
+    still_open = f"it is better, {size}, but it is not shown yet that it is not worse in"
+    decided = ((verdict, reason) for holds, verdict, reason in verdicts if holds)
+    return next(decided, (unfinished, f"{still_open} {', '.join(open_ones)}"))
 
 
 def _unfinished(primary: Effect, experiment: Experiment) -> str:
@@ -174,10 +206,12 @@ def change_text(effect: Effect) -> str:
     return f"{parts[0]:+.1%} ({parts[1]:+.1%} to {parts[2]:+.1%})"
 
 
-def relative(effect: Effect) -> tuple[float, float, float] | None:
+def relative(effect: Effect) -> Bounds | None:
     """Return change and bounds as parts of the control's value; None where it has none."""
     bounds = (effect.estimates[-1], effect.lower[-1], effect.upper[-1])
-    if not effect.control or not np.isfinite(bounds).all():
+    # Next to the difference a control of nothing, adjusted by covariates, is a rounding error.
+    is_nothing = abs(effect.control) < 1e-9 * abs(effect.estimates[-1])
+    if not effect.control or is_nothing or not np.isfinite(bounds).all():
         return None
     change, lower, upper = (float(one / effect.control) for one in bounds)
     return change, lower, upper
@@ -211,6 +245,7 @@ def _effect_dict(effect: Effect) -> dict[str, Any]:
         "better": effect.better,
         "worse": effect.worse,
         "first_look": effect.first_look,
+        "changed": effect.changed,
         "not_inferior": effect.not_inferior,
         "looks": [
             [int(users), *map(_number, bounds)]

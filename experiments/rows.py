@@ -31,7 +31,7 @@ def effect_rows(arm: ArmReport) -> list[list[str]]:
         contains = found[1] <= 0 <= found[2]
         rows.append(
             [
-                *(f"{primary.metric}, other lists", "at the end", "", "", *shown),
+                *(f"{primary.metric}, other lists", "over days", "", "", *shown),
                 "no difference shown" if contains else "differs over days too",
             ]
         )

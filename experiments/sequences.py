@@ -7,13 +7,13 @@ looks are the same code.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, logsumexp
 
 Values = NDArray[np.float64]
+Factor = float | Values
 
 # What a rare harm may be multiplied by: the bets of `harm_e_value` are divided among them.
 HARMS = (1.1, 1.25, 1.5, 2.0)
@@ -82,7 +82,7 @@ _RATIO_USERS = 1_000.0
 
 
 def bet_log_e(
-    control: ArrayLike, treated: ArrayLike, *, share: float, null: float, bet: float
+    control: ArrayLike, treated: ArrayLike, *, share: float, null: Factor, bet: Factor
 ) -> Values:
     """Return the logarithm of what a bet on rare events owns.
 
@@ -105,13 +105,13 @@ def bet_log_e(
     return np.asarray(gained + lost)
 
 
-def harm_log_e(control: ArrayLike, treated: ArrayLike, share: float, null: float = 1.0) -> Values:
+def harm_log_e(control: ArrayLike, treated: ArrayLike, share: float, null: Factor = 1.0) -> Values:
     """Return the logarithm of the e-value that an arm multiplies a harm by more than `null`."""
     bets = [bet_log_e(control, treated, share=share, null=null, bet=null * x) for x in HARMS]
     return np.asarray(logsumexp(bets, axis=0) - np.log(len(HARMS)))
 
 
-def no_harm_log_e(control: ArrayLike, treated: ArrayLike, share: float, margin: float) -> Values:
+def no_harm_log_e(control: ArrayLike, treated: ArrayLike, share: float, margin: Factor) -> Values:
     """Return the logarithm of the e-value that an arm multiplies a harm by less than 1 + margin."""
     return bet_log_e(control, treated, share=share, null=1 + margin, bet=1.0)
 
@@ -119,31 +119,26 @@ def no_harm_log_e(control: ArrayLike, treated: ArrayLike, share: float, margin: 
 def harm_bounds(
     control: Values, treated: Values, share: float, alpha: float
 ) -> tuple[Values, Values]:
-    """Return between which factors an arm multiplies a harm, as of each look: two of (looks,).
+    """Return between which factors an arm multiplies a harm, at each look: two of (looks,).
 
-    They are those that the bets have not excluded so far, each bound with its own `alpha`; infinity
-    where none above is excluded.  The upper one is never below 1: nothing bets on a gain.
+    They are those that the bets do not exclude, each bound with its own `alpha`; infinity where
+    none above is excluded.  The upper one is never below 1: nothing bets on a gain.
     """
     needed = -np.log(alpha)
-
-    def harmed(factor: float, look: int) -> bool:
-        one, other = control[: look + 1], treated[: look + 1]
-        return bool(harm_log_e(one, other, share, factor).max() >= needed)
-
-    def not_spared(factor: float, look: int) -> bool:
-        one, other = control[: look + 1], treated[: look + 1]
-        return bool(no_harm_log_e(one, other, share, factor - 1).max() < needed)
-
-    looks = range(len(control))
-    low = [_edge(partial(harmed, look=look), 1e-3) for look in looks]
-    high = [_edge(partial(not_spared, look=look), 1.0) for look in looks]
-    return np.array(low), np.where(np.array(high) > _MOST_HARM * 0.999, np.inf, high)
+    low = _edge(lambda x: harm_log_e(control, treated, share, x) >= needed, 1e-3, control.shape)
+    high = _edge(
+        lambda x: no_harm_log_e(control, treated, share, x - 1) < needed, 1.0, control.shape
+    )
+    return low, np.where(high > _MOST_HARM * 0.999, np.inf, high)
 
 
-def _edge(holds: Callable[[float], bool], low: float) -> float:
-    """Return up to which factor something holds, that does not hold above it."""
-    high = _MOST_HARM
+def _edge(
+    holds: Callable[[Values], NDArray[np.bool_]], low: float, shape: tuple[int, ...]
+) -> Values:
+    """Return up to which factors something holds, that does not hold above them."""
+    lows, highs = np.full(shape, low), np.full(shape, _MOST_HARM)
     for _ in range(40):
-        middle = float(np.sqrt(low * high))
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return low
+        middle = np.sqrt(lows * highs)
+        held = holds(middle)
+        lows, highs = np.where(held, middle, lows), np.where(held, highs, middle)
+    return lows

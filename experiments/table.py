@@ -12,8 +12,12 @@
 | `<metric>` | what the metric sums, in the window |
 | `pre_impressions`, `pre_<metric>` | the same strictly before the first exposure; empty: not seen |
 | `elsewhere_<metric>` | the same in the window, in feeds outside the experiment |
+| `on_day<n>_impressions`, `on_day<n>_<primary>` | those of the window n calendar days (UTC) later |
+| `arm_count` | how many arms the user's exposures in the window report |
+| `client` | which program requested the first page; empty: the exposure does not say |
 
-The last two rows may be left out.
+An impression is a post that the user was shown, once however often.  The last five rows may be left
+out; without days no arm is shipped, or stopped by the primary metric.
 """
 
 from __future__ import annotations
@@ -53,6 +57,10 @@ class UserTable:
         Positions and impressions.
     sums, sums_before, elsewhere
         By metric; of the last two those that the table has.
+    day_impressions, day_sums
+        (users, days): impressions and the primary metric's sum by day of the window; or None.
+    arm_count, client
+        How many arms the user was shown; and the client's name.  None where the table has none.
     """
 
     arm: NDArray[np.int64]
@@ -65,15 +73,34 @@ class UserTable:
     sums: Mapping[str, Values]
     sums_before: Mapping[str, Values]
     elsewhere: Mapping[str, Values]
+    day_impressions: Values | None = None
+    day_sums: Values | None = None
+    arm_count: Values | None = None
+    client: NDArray[np.str_] | None = None
+
+    def of(self, users: NDArray[np.bool_]) -> UserTable:
+        """Return the table of these users alone."""
+
+        def cut(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {name: cut(one) for name, one in value.items()}
+            return None if value is None else value[users]
+
+        return UserTable(**{name: cut(value) for name, value in vars(self).items()})
+
+    @property
+    def entry_day(self) -> NDArray[np.int64]:
+        """The calendar day of the first exposure, days since 1970; 0 without an exposure."""
+        return np.asarray(np.nan_to_num(self.first_exposure_ms) // DAY_MS).astype(np.int64)
 
     def look_days(self, window_hours: float) -> NDArray[np.int64]:
-        """Return the day, from 0, at whose end each user's window is over; -1 if it is not."""
-        if not self.complete.any():
-            return np.full(len(self.arm), -1)
-        over_ms = self.first_exposure_ms + window_hours * 3_600_000
-        first = np.nanmin(self.first_exposure_ms)
-        days = np.floor((np.where(self.complete, over_ms, first) - first) / DAY_MS)
-        return np.where(self.complete, days, -1).astype(np.int64)
+        """Return the look that first has each user, one a day on which windows end; or -1."""
+        over_ms = self.first_exposure_ms[self.complete] + window_hours * 3_600_000
+        looks = np.full(len(self.arm), -1)
+        if len(over_ms):
+            days = np.floor((over_ms - over_ms.min()) / DAY_MS)
+            looks[self.complete] = np.unique(days, return_inverse=True)[1]
+        return looks
 
 
 def read_table(path: Path, experiment: Experiment) -> UserTable:
@@ -90,10 +117,12 @@ def read_table(path: Path, experiment: Experiment) -> UserTable:
     metrics = [name for name in experiment.all_metrics if name in wanted or name in columns]
     exposed = columns.numbers("first_exposure_ms", empty=True)
     known = exposed[~np.isnan(exposed)]
-    if len(known) and known.max() - known.min() > MAX_DAYS * DAY_MS:
+    # A clock that is off is no reason to refuse the others; other units than milliseconds are.
+    first, last = np.quantile(known, (0.01, 0.99)) if len(known) else (0, 0)
+    if last - first > MAX_DAYS * DAY_MS:
         raise UsageError(
-            f"{path}: expected first exposures within {MAX_DAYS:,} days, got {known.min():.0f} to"
-            f" {known.max():.0f} - in column `first_exposure_ms`, Unix milliseconds"
+            f"{path}: expected first exposures within {MAX_DAYS:,} days, got {first:.0f} to"
+            f" {last:.0f} - in column `first_exposure_ms`, Unix milliseconds"
         )
     return UserTable(
         arm=columns.arms("arm", experiment),
@@ -108,6 +137,10 @@ def read_table(path: Path, experiment: Experiment) -> UserTable:
         sums={name: columns.numbers(name) for name in metrics},
         sums_before=columns.optional("pre_", metrics) if "pre_impressions" in columns else {},
         elsewhere=columns.optional("elsewhere_", metrics),
+        day_impressions=columns.by_day("impressions", experiment),
+        day_sums=columns.by_day(experiment.primary, experiment),
+        arm_count=columns.numbers("arm_count") if "arm_count" in columns else None,
+        client=columns.clients("client") if "client" in columns else None,
     )
 
 
@@ -176,13 +209,19 @@ class _Columns:
                 f" {len(users):,} rows; the unit is the user, so add up the rows of each first"
             )
 
-    def arms(self, name: str, experiment: Experiment) -> NDArray[np.int64]:
+    def _texts(self, name: str) -> Any:
         try:
-            column = self._column(name).cast("string").dictionary_encode().combine_chunks()
+            return self._column(name).cast("string")
         except _NO_CAST:
             raise UsageError(
                 f"{self._path}: expected names, got {self._column(name).type} - in column `{name}`"
             ) from None
+
+    def clients(self, name: str) -> NDArray[np.str_]:
+        return np.array(self._texts(name).fill_null("").to_pylist(), dtype=np.str_)
+
+    def arms(self, name: str, experiment: Experiment) -> NDArray[np.int64]:
+        column = self._texts(name).dictionary_encode().combine_chunks()
         found: Sequence[object] = column.dictionary.to_pylist()
         known = {arm: place for place, arm in enumerate(experiment.shares)}
         for value in (*found, *([None] if column.null_count else [])):
@@ -222,6 +261,12 @@ class _Columns:
                 f" `{name}`"
             )
         return np.asarray(column.to_numpy(), dtype=np.bool_)
+
+    def by_day(self, name: str, experiment: Experiment) -> Values | None:
+        if f"on_day0_{name}" not in self:
+            return None
+        days = range(experiment.window_days)
+        return np.stack([self.numbers(f"on_day{day}_{name}") for day in days], axis=1)
 
     def optional(self, before: str, metrics: Sequence[str]) -> dict[str, Values]:
         return {

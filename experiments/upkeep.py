@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import msgspec
 
-from feedmill.experiments.kept_rows import DAY_MS, KINDS
+from feedmill.experiments.kept_rows import DAY_MS
 from feedmill.experiments.parts import MOST_REJECTED, TABLES, ExportFolder, Part
 
 # So many parts of about a size become one.
@@ -20,18 +20,15 @@ SUMS_DAYS = 400
 MEMORY_MB = 700
 # Dwells of sums are rounded down to so much, up to a minute.
 _DWELL_STEP_MS, _MOST_DWELL_MS = 5_000, 60_000
-_IMPRESSION = KINDS["impression"]
 
 # A row for each user, day and feed, and each set of kinds that a post had of them.
 _SUMS = f"""
-    SELECT "user", "day", feed, kinds, dwell_ms, count(*)::INTEGER AS posts,
-        sum(impressions)::BIGINT AS impressions
+    SELECT "user", "day", feed, kinds, dwell_ms, count(*)::INTEGER AS posts
     FROM (
         SELECT "user", post, at_ms // {DAY_MS} AS "day", feed,
             bit_or((1 << kind)::USMALLINT) AS kinds,
             least(max(dwell_ms) // {_DWELL_STEP_MS} * {_DWELL_STEP_MS}, {_MOST_DWELL_MS})
-                AS dwell_ms,
-            count(DISTINCT repeat) FILTER (kind = {_IMPRESSION}) AS impressions
+                AS dwell_ms
         FROM read_parquet(?)
         GROUP BY ALL
     )
@@ -78,7 +75,7 @@ def merge(export: ExportFolder) -> None:
             for table in merged.tables:
                 files = [str(export.file(table, part)) for part in run if table in part.tables]
                 with export.replacing(export.file(table, merged)) as unfinished:
-                    _copy(db, "SELECT * FROM read_parquet(?)", [files], unfinished)
+                    _copy(db, "FROM read_parquet(?, union_by_name = true)", [files], unfinished)
         export.replace(run, merged)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from feedmill.events.signal import SignalNames
-from feedmill.experiments.checks import ExperimentRecord, Gap
+from feedmill.experiments.checks import ExperimentRecord, Gap, StartedSetting
 from feedmill.experiments.join import JoinedExperiment, JoinedUsers
 from feedmill.experiments.parts import ExportFolder
 from feedmill.operations.experiment_runs import (
@@ -52,6 +52,7 @@ def record_of(
     export: ExportFolder, settings: ExportedSettings, run: ExperimentRun, joined: JoinedUsers
 ) -> ExperimentRecord:
     """Return the record that `feedmill experiments analyse` reads."""
+    setting = run.experiment
     measured: dict[str, list[float]] = {}
     for one in (one for part in export.parts for one in part.overlaps):
         if one.experiment == run.name:
@@ -60,6 +61,12 @@ def record_of(
         gaps=tuple(_gaps(export, run.started.at_ms)),
         overlap={arm: sum(found) / len(found) for arm, found in sorted(measured.items())},
         changes=(*settings.changes(run), *_other_lists(joined)),
+        started_ms=run.started.at_ms,
+        early=joined.early,
+        late=joined.late,
+        setting=StartedSetting(run.entries[-1].offset, setting.primary, setting.planned_n),
+        export=str(export.path.resolve()),
+        read={} if export.last is None else export.last.offsets,
     )
 
 

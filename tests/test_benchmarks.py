@@ -25,6 +25,7 @@ Load(environment, Watcher(environment)).engagements(rate=1000, seconds=1)
         ("bench_rules.py", "--rounds 1", "re, phrases"),
         ("bench_text.py", "--rounds 1 --texts 512 --history-posts 2048", "counters, 10,000 events"),
         ("closed_loop.py", "--seeds 2 --hours 3 --costs 0:0,18:4", "| 18 | 4 | -9.1% |"),
+        ("experiment_verdicts.py", "--only moving --runs 1", "covered    1 of 1"),
         ("model_memory.py", "--posts 2048", "."),
     ],
 )

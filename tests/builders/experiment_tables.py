@@ -70,6 +70,11 @@ def user_columns(
     names = np.array(arms)
     reports = rng.random(users) < np.where(arm == 1, reporters[1], reporters[0])
     hidden = new > 0
+    # On which of the four days that a window of three days touches.
+    by_day = {
+        name: rng.multinomial(np.floor(values * part).astype(int), [0.25] * 4)
+        for name, values in (("impressions", impressions), ("take_rate", taken))
+    }
     return {
         "user": [f"u{number}" for number in range(users)],
         "arm": names[arm],
@@ -84,6 +89,13 @@ def user_columns(
         "pre_impressions": pa.array(before, mask=hidden),
         "pre_take_rate": pa.array(taken_before, mask=hidden),
         "elsewhere_take_rate": rng.poisson(1.0, users),
+        **{
+            f"on_day{day}_{name}": values[:, day]
+            for name, values in by_day.items()
+            for day in range(4)
+        },
+        "arm_count": np.ones(users, dtype=np.int64),
+        "client": np.array(["app", "web"])[rng.integers(2, size=users)],
     }
 
 

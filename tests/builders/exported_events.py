@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +38,9 @@ def drawn_events(
         enters_ms = STARTED_MS + int(rng.integers(15 * DAY_MS))
         for _ in range(int(rng.integers(1, 4))):
             at_ms = enters_ms + int(rng.integers(4 * DAY_MS))
-            page = {"version": int(rng.integers(9)), "first": int(rng.integers(3)) * 10}
+            page: Event = {"version": int(rng.integers(9)), "first": int(rng.integers(3)) * 10}
+            if rng.random() < 0.8:
+                page["client"] = ("app", "web")[rng.integers(2)]
             exposures.append(
                 {
                     **{"user_id": user, "experiment": NAME, "arm": arm, "feed": "global"},
@@ -65,13 +69,27 @@ def drawn_events(
     return exposures, engagements
 
 
+def start_at(export: Path, at_ms: int) -> None:
+    """Let the settings of an export be of this time: events that are sent now may be older."""
+    for file in (export / "parts").glob("*.json"):
+        part = json.loads(file.read_bytes())
+        for setting in part["settings"]:
+            setting["at_ms"] = at_ms
+        file.write_text(json.dumps(part))
+
+
 def expected_rows(
-    setting: Experiment, exposures: list[Event], engagements: list[Event], through_ms: int
+    setting: Experiment,
+    exposures: list[Event],
+    engagements: list[Event],
+    through_ms: int,
+    started_ms: int = STARTED_MS,
 ) -> dict[str, Event]:
     """Return the columns of each user, `elsewhere_` and `pre_` ones too."""
     pages: dict[str, list[Event]] = defaultdict(list)
     for page in exposures:
-        if page not in pages[page["user_id"]]:
+        is_early = page["at_ms"] < started_ms
+        if not is_early and page not in pages[page["user_id"]]:
             pages[page["user_id"]].append(page)
     of_user: dict[str, list[Event]] = defaultdict(list)
     for event in engagements:
@@ -79,23 +97,26 @@ def expected_rows(
     window_ms = setting.window_hours * HOUR_MS
     rows = {}
     for user, mine in pages.items():
-        first = min(mine, key=lambda page: (page["at_ms"], page["arm"]))
+        first = min(mine, key=lambda page: (page["at_ms"], page["arm"], page.get("client", "")))
         begin = first["at_ms"]
         found = _sums(setting, of_user[user], begin, begin + window_ms)
+        within = [page for page in mine if page["at_ms"] < begin + window_ms]
         rows[user] = {
             "arm": first["arm"],
             "computed_arm": arm_of(setting.salt, NAME, user, 10_000, [*setting.shares.items()]),
             "first_exposure_ms": begin,
             "complete": begin + window_ms + HOUR_MS <= through_ms,
-            "served": sum(p["count"] for p in mine if p["at_ms"] < begin + window_ms),
+            "served": sum(page["count"] for page in within),
             **found,
+            "arm_count": len({page["arm"] for page in within}),
+            "client": first.get("client"),
         }
     return rows
 
 
 def _sums(setting: Experiment, events: list[Event], begin: int, end: int) -> Event:
     places: dict[str, list[Event]] = {"": [], "pre_": [], "elsewhere_": []}
-    for event in _once([one for one in events if one["at_ms"] < end]):
+    for event in _once([one for one in events if begin - 14 * DAY_MS <= one["at_ms"] < end]):
         here = event.get("feed", "global") in setting.feeds
         if begin <= event["at_ms"] < end:
             places["" if here else "elsewhere_"].append(event)
@@ -104,12 +125,31 @@ def _sums(setting: Experiment, events: list[Event], begin: int, end: int) -> Eve
     row: Event = {}
     for before, mine in places.items():
         is_seen = bool(mine) or before != "pre_"
+        by_post: dict[str, list[Event]] = defaultdict(list)
+        for event in mine:
+            by_post[event["post_id"]].append(event)
         if before != "elsewhere_":
-            seen = sum(event["kind"] == "impression" for event in mine)
+            seen = sum(_first_seen(of_post) is not None for of_post in by_post.values())
             row[f"{before}impressions"] = seen if is_seen else None
         for name, metric in setting.all_metrics.items():
-            row[before + name] = _value(metric, mine) if is_seen else None
+            value = sum(_value(metric, of_post) for of_post in by_post.values())
+            row[before + name] = value if is_seen else None
+        for day in range(setting.window_days if not before else 0):
+            of_day = [one for one in by_post.values() if _day(one) - begin // DAY_MS == day]
+            seen = sum(_first_seen(one) is not None for one in of_day)
+            row[f"on_day{day}_impressions"] = seen
+            primary = setting.all_metrics[setting.primary]
+            row[f"on_day{day}_{setting.primary}"] = sum(_value(primary, one) for one in of_day)
     return row
+
+
+def _first_seen(events: list[Event]) -> int | None:
+    return min((one["at_ms"] for one in events if one["kind"] == "impression"), default=None)
+
+
+def _day(events: list[Event]) -> int:
+    seen = _first_seen(events)
+    return int(min(one["at_ms"] for one in events) if seen is None else seen) // DAY_MS
 
 
 def _once(events: list[Event]) -> list[Event]:
@@ -129,18 +169,17 @@ def _once(events: list[Event]) -> list[Event]:
 
 
 def _value(metric: Metric, events: list[Event]) -> int:
+    """What one post of a user adds."""
+
     def counts(event: Event, kinds: tuple[str, ...]) -> bool:
         is_long = event["kind"] != "dwell" or event["dwell_ms"] >= metric.dwell_ms
         return event["kind"] in kinds and is_long
 
     if metric.per != "impression":
         return sum(counts(event, metric.kinds) for event in events)
-    by_post: dict[str, list[Event]] = defaultdict(list)
-    for event in events:
-        by_post[event["post_id"]].append(event)
-    return sum(
-        any(event["kind"] == "impression" for event in mine)
-        and any(counts(event, metric.kinds) for event in mine)
-        and not any(counts(event, metric.unless) for event in mine)
-        for mine in by_post.values()
+    seen = _first_seen(events)
+    return int(
+        seen is not None
+        and any(counts(event, metric.kinds) and event["at_ms"] >= seen for event in events)
+        and not any(counts(event, metric.unless) for event in events)
     )

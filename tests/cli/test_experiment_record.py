@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -17,11 +16,15 @@ import redis
 
 from builders.commands import Run
 from builders.experiment_tables import SETTING, experiment_of
-from builders.exported_events import NAME, Event, drawn_events, expected_rows
+from builders.exported_events import NAME, STARTED_MS, Event, drawn_events, expected_rows, start_at
 from builders.kafka_log import KafkaLog
-from builders.waiting import until
+from builders.waiting import now_ms, until
+from feedmill.cli.experiment_record import exported_part, exported_text
 from feedmill.deploy.local import StackAddress
 from feedmill.experiments.kept_rows import KeyedHash
+from feedmill.experiments.parts import open_export
+from feedmill.operations.experiment_record import ExportedSettings
+from feedmill.streams.settings.environment import read_environment
 
 EVENTS = drawn_events(experiment_of(), 1, 400, each=10)
 KEY = b"a key of this test"
@@ -91,6 +94,7 @@ def test_a_killed_exporter_leaves_the_same_bytes(log: KafkaLog, run: Run) -> Non
         assert reason in whole.stderr
     assert "somebody" not in whole.output
     for name in ("killed", "whole"):
+        start_at(Path(name), STARTED_MS)
         found = run(f"experiments join {name} {NAME} --out {name}.parquet --record {name}.json")
         assert found.exit_code == 0, found.output
     assert Path("killed.parquet").read_bytes() == Path("whole.parquet").read_bytes()
@@ -124,6 +128,7 @@ def test_an_experiment_is_analysed_from_kafka(
 
     def joined() -> dict[str, Any]:
         assert run("experiments export --out export").exit_code == 0
+        start_at(Path("export"), STARTED_MS)
         found = run(f"{words} --experiment {NAME}.json --json")
         assert found.exit_code == 0, found.output
         assert json.loads(found.stdout)["mismatched"] == 0
@@ -137,19 +142,20 @@ def test_an_experiment_is_analysed_from_kafka(
     assert "fresher 50%" in next(one["found"] for one in report["checks"] if one["check"] == "dose")
 
     least = min(Counter(one["arm"] for one in first_exposures(exposures, rest)).values())
-    status = run(f"experiments status {NAME} --data export").stdout
-    said = (
-        rf"\n{least:,} of {SETTING['planned_n']:,} users in the smallest arm, [\d,]+ days to go at"
+    # As if the setting, which these readers are older than, had come before them.
+    environment, kept = read_environment(), open_export(Path("export"))
+    known = exported_part(
+        environment, Path("export"), ExportedSettings(kept, environment.signals).run(NAME)
     )
-    assert re.search(said, status), status
+    said = f"{least:,} of {SETTING['planned_n']:,} users in the smallest arm, "
+    assert exported_text(known, now_ms()).startswith(said)
     listed = run("experiments list --data export").stdout
     assert f"- {NAME}: {report['conclusion']}\n" in listed
     [in_json] = json.loads(run("experiments list --data export --json").stdout)
     assert in_json["result"] == report["conclusion"]
     demo = run(f"experiments demo export {NAME}").stdout
-    change = f"{primary['difference'] / primary['control']:+.1%}"
     assert demo.startswith("fresher is better than control for its readers: fresher changes")
-    assert f" {primary['metric']} by {change} (" in demo
+    assert f" {primary['metric']} by {primary['difference']:+.3g}" in demo
     assert "<svg" in Path(f"{NAME}.html").read_text()
 
     forgotten = run("experiments forget export usér-8")

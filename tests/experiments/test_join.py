@@ -200,8 +200,8 @@ def test_sums_tell_of_the_days_before_an_exposure(tmp_path: Path) -> None:
         for one in engagements
         if one["at_ms"] // DAY_MS < begin[one["user_id"]] // DAY_MS
     ]
-    # One of a user with a post on a day, so that both count alike.
-    once = {(e["user_id"], e["post_id"], e["kind"], e["at_ms"] // DAY_MS): e for e in before}
+    # One of a user with a post, so that both count alike: sums know no post of another day.
+    once = {(e["user_id"], e["post_id"]): e for e in before}
     before = [{k: v for k, v in one.items() if k != "event_id"} for one in once.values()]
     raw = exported(tmp_path / "raw", (exposures, before))
     summed = Exported(tmp_path / "summed")
@@ -217,7 +217,7 @@ def test_sums_tell_of_the_days_before_an_exposure(tmp_path: Path) -> None:
     for user, row in expected.items():
         for name in ("impressions", "actions", "reporters", "hiders"):
             assert found[user][f"pre_{name}"] == row[f"pre_{name}"]
-    assert sum(row["pre_actions"] or 0 for row in found.values()) > 20
+    assert sum(row["pre_actions"] or 0 for row in found.values()) > 10
 
 
 def test_quality_is_that_of_the_impression(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_quality_is_that_of_the_impression(tmp_path: Path) -> None:
     made.write()
     joined(made.folder, JoinedExperiment(NAME, setting, STARTED_MS))
     (row,) = rows_of(made.folder).values()
-    assert (row["impressions"], row["quality"]) == (3, 0.75)
+    assert (row["impressions"], row["quality"]) == (2, 0.25)
 
 
 def test_what_cannot_be_joined_is_refused(tmp_path: Path) -> None:
@@ -263,3 +263,101 @@ def test_a_stopped_experiment_takes_no_more_users(tmp_path: Path) -> None:
     windows = [row["first_exposure_ms"] + 72 * 3_600_000 for row in found if row["complete"]]
     assert 0 < len(windows) < len(found)
     assert max(windows) <= middle
+
+
+def exported_around(
+    folder: Path,
+    events: Sequence[tuple[str, str, float]],
+    pages: Sequence[Event] = (),
+    hours: int = 20,
+) -> Event:
+    """The row of one user, who has these kinds of events of posts, so many hours after a page."""
+    first_ms = STARTED_MS + hours * 3_600_000
+    page = {"experiment": NAME, "feed": "global", "version": 1, "first": 0, "count": 10}
+    page |= {"user_id": "u", "arm": "control", "at_ms": first_ms}
+    made = Exported(folder)
+    made.add([page, *({**page, **one} for one in pages)])
+    for post, kind, after in events:
+        at_ms = first_ms + int(after * 3_600_000)
+        event = {"user_id": "u", "post_id": post, "kind": kind, "at_ms": at_ms}
+        made.rows.add_engagement(msgspec.convert(event, Engagement), at_ms)
+    made.write()
+    joined(made.folder)
+    (row,) = rows_of(made.folder).values()
+    return row
+
+
+def test_an_impression_is_taken_by_what_comes_after_it(tmp_path: Path) -> None:
+    """A post that is shown on three days is one unit; a like before the impression is none."""
+    row = exported_around(
+        tmp_path / "export",
+        [
+            *(("shown-thrice", "impression", hours) for hours in (1, 25, 49)),
+            *(("shown-thrice", "like", hours) for hours in (26, 50)),
+            *(("liked-before", kind, at) for kind, at in (("like", 7), ("impression", 8))),
+            *(("reported", kind, at) for kind, at in (("impression", 9), ("like", 10))),
+            ("reported", "report", 11),
+            *(("late", kind, at) for kind, at in (("impression", 70), ("like", 71))),
+        ],
+    )
+    assert (row["impressions"], row["take_rate"]) == (4, 2)
+    # By the day of the impression, from that of the exposure, at six in the evening.
+    assert [row[f"on_day{day}_impressions"] for day in range(4)] == [1, 2, 0, 1]
+    assert [row[f"on_day{day}_take_rate"] for day in range(4)] == [1, 0, 0, 1]
+
+
+def test_the_time_before_is_two_weeks_before_the_user_s_own_exposure(tmp_path: Path) -> None:
+    events = [(f"p{days}", "impression", -24 * days) for days in (1, 13, 15, 30)]
+    # The user comes ten days after the start.
+    row = exported_around(tmp_path / "export", events, hours=240)
+    assert (row["pre_impressions"], row["impressions"]) == (2, 0)
+
+
+def test_pages_before_the_start_are_left_out_and_other_arms_counted(tmp_path: Path) -> None:
+    pages = [
+        {"at_ms": STARTED_MS - 1_100 * DAY_MS, "arm": "fresher"},
+        {"at_ms": STARTED_MS + 30 * 3_600_000, "arm": "fresher", "client": "app"},
+    ]
+    row = exported_around(tmp_path / "export", [("p", "impression", 1)], pages)
+    assert (row["arm"], row["first_exposure_ms"]) == ("control", STARTED_MS + 20 * 3_600_000)
+    assert (row["arm_count"], row["client"]) == (2, None)
+    found = join(open_export(tmp_path / "export"), RUN, tmp_path / "users.parquet")
+    assert (found.early, found.late) == (1, (0, 0))
+    run = JoinedExperiment(NAME, SETTING, STARTED_MS + 99 * DAY_MS)
+    with pytest.raises(UsageError, match=r": 3 are dated before its start and left out"):
+        join(open_export(tmp_path / "export"), run, tmp_path / "users.parquet")
+
+
+def test_engagements_that_come_after_the_window_was_complete_are_counted(tmp_path: Path) -> None:
+    exposures, engagements = drawn_events(SETTING, 8, 40)
+    begin = {
+        user: min(one["at_ms"] for one in exposures if one["user_id"] == user)
+        for user in {one["user_id"] for one in exposures}
+    }
+    made, late = Exported(tmp_path / "export"), dict[str, int]()
+    made.add(exposures)
+    for number, event in enumerate(engagements):
+        user, at_ms = event["user_id"], event["at_ms"]
+        days = 2 if number % 10 == 0 else 0
+        stored_ms = at_ms + days * DAY_MS
+        own = {**event, "event_id": f"own-{number}", "feed": "global"}
+        made.rows.add_engagement(msgspec.convert(own, Engagement), stored_ms)
+        end_ms = begin[user] + 72 * 3_600_000
+        if begin[user] <= at_ms < end_ms and stored_ms > end_ms + 3_600_000:
+            late[user] = late.get(user, 0) + 1
+    made.write()
+    found = join(made.folder, RUN, tmp_path / "users.parquet")
+    assert found.late == (sum(late.values()), len(late))
+    assert len(late) > 3
+
+
+def test_an_export_from_before_clients_were_named_is_joined_too(tmp_path: Path) -> None:
+    events = drawn_events(SETTING, 2, 30)
+    made = exported(tmp_path / "export", events, parts=2)
+    joined(made.folder)
+    expected = rows_of(made.folder)
+    for file in made.folder.files("exposures"):
+        table = pa_parquet.read_table(file)
+        pa_parquet.write_table(table.drop_columns(["client"]), file)
+    joined(made.folder)
+    assert rows_of(made.folder) == {user: {**row, "client": None} for user, row in expected.items()}

@@ -35,13 +35,17 @@ def test_both_kinds_of_files_are_the_same_table(tmp_path: Path, ending: str) -> 
     assert found.impressions_before is not None
     assert np.isnan(found.impressions_before).sum() == columns["pre_impressions"].null_count
     assert list(found.elsewhere) == ["take_rate"]
+    assert found.day_impressions is not None and found.day_sums is not None
+    assert (found.day_impressions.sum(axis=1) == found.impressions).all()
+    assert (found.day_sums.sum(axis=1) == found.sums["take_rate"]).all()
+    assert found.client is not None and list(found.client) == list(columns["client"])
 
 
 def test_a_window_is_over_on_a_day_or_not_yet(tmp_path: Path) -> None:
     columns = user_columns(3, 300, days=6.0)
     found = read_table(write_table(tmp_path / "t.csv", columns), experiment_of())
     days = found.look_days(72)
-    assert set(days) == {-1, 3, 4, 5}
+    assert set(days) == {-1, 0, 1, 2}
     assert ((days < 0) == ~columns["complete"]).all()
 
 
