@@ -87,7 +87,8 @@ def on_a_terminal(width: int, *words: str) -> list[str]:
     own, its = os.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     command = [sys.executable, "-m", "feedmill.cli.main", *words]
-    environment = {**os.environ, "TERM": "xterm"}
+    # Tests that run in several processes have the width of pytest's own terminal there.
+    environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"} | {"TERM": "xterm"}
     with subprocess.Popen(command, stdout=its, env=environment) as process:
         os.close(its)
         said = bytearray()

@@ -39,7 +39,7 @@ def test_users_get_what_the_example_shows_them_with_the_same_exposures(
             told = [] if shown.exposure is None else [msgspec.to_builtins(shown.exposure)]
             for one in (*told, *said):
                 one["at_ms"] = 0
-                one["served"] = one.get("served")
+                one |= {name: one.get(name) for name in ("served", "client")}
             assert told == said
             lists.add((shown.post_ids[0], shown.exposure and shown.exposure.served))
             said.clear()
