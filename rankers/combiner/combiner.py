@@ -25,6 +25,8 @@ from feedmill.tables.mapped_column import MappedColumn
 
 # Each may have to be ranked in several feeds of thousands, by itself.
 _FOLLOWED_ROWS = 256
+# Where feeds are few each ranks many posts at once: rows times feeds, and rows, of a slice.
+_ROWS_BY_FEEDS, _MOST_ROWS = 1 << 17, 2048
 # Where each is counted in sixteen feeds, for places are short, or ranked twice, for feeds are made.
 _COSTLY_ROWS = 96
 # In a restore rows are only decided and scored, which takes less time.
@@ -232,7 +234,7 @@ class Combiner:
             self._pending.remove(np.empty(0, np.int32), ends_ms, now_ms)
             view.deleted_unseen = {}
         if not self._is_restoring:
-            most = min(most, _COSTLY_ROWS if self._live.is_costly else _FOLLOWED_ROWS)
+            most = min(most, _COSTLY_ROWS if self._live.is_costly else self._rows_at_once())
         rows, masks = view.changed.take(most)
         is_judged = (masks & view.deciding) != 0
         judged = rows if is_judged.all() else rows[is_judged]
@@ -250,6 +252,11 @@ class Combiner:
         freed = rows[view.freed_among(rows)]
         if len(freed):
             self._remove(freed, now_ms)
+
+    def _rows_at_once(self) -> int:
+        """How many rows take some milliseconds to rank."""
+        by_feeds = _ROWS_BY_FEEDS // max(1, len(self._live.feeds))
+        return max(_FOLLOWED_ROWS, min(_MOST_ROWS, by_feeds))
 
     def _remove(self, rows: Rows, now_ms: int) -> None:
         """Have freed posts removed, and let their rows be used again."""

@@ -15,7 +15,7 @@ from feedmill.rankers.combiner.ranked_list import Move, RankedList
 from feedmill.rankers.score import HOUR_MS
 
 # Fewer posts are ranked one by one: numpy's calls would be most of a small cycle.
-_MANY_FROM = 16
+_MANY_FROM = 8
 
 
 class FeedRanking:

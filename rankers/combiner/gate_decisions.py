@@ -23,6 +23,7 @@ from feedmill.rankers.combiner.gating import (
     outcomes_of,
     passes,
 )
+from feedmill.rankers.combiner.overrides import ActiveOverride
 from feedmill.rankers.combiner.signal_columns import RowSelection
 from feedmill.tables.mapped_column import MappedColumn
 
@@ -129,14 +130,18 @@ def _count(code: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 
 def decide_row(view: PostView, row: int, gates: Mapping[str, GatePolicy], now_ms: int) -> Decision:
     """Decide the post in a row under a policy, as of a time in Unix milliseconds."""
-    is_overridden = view.is_overridden(row)
-    if not is_overridden and all(
-        passes(gate, view.signals[name].current_value(row))
-        for name, gate in gates.items()
-        if gate.required
-    ):
-        return PASSED
-    overrides = view.overrides_of(row, tuple(gates), now_ms) if is_overridden else {}
+    overrides: Mapping[str, ActiveOverride] = {}
+    if view.is_overridden(row):
+        overrides = view.overrides_of(row, tuple(gates), now_ms)
+    else:
+        # The others do nothing.
+        gates = {
+            name: gate
+            for name, gate in gates.items()
+            if gate.required and not passes(gate, view.signals[name].current_value(row))
+        }
+        if not gates:
+            return PASSED
     verdicts = {name: verdict_of(view, row, name) for name in gates if name not in overrides}
     arrived_ms = int(view.post.arrived_ms[row])
     return decide_one(gates, outcomes_of(gates, verdicts, overrides, arrived_ms, now_ms))
