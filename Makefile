@@ -35,7 +35,7 @@ AGAIN := --reruns 1 --max-suite-reruns 5 --rerun-show-tracebacks
 # The tests of `make check`, which read the tree and run nothing.  `make check test` runs them among
 # all tests, in several processes.
 CHECKS := tests/test_imports.py tests/test_house.py tests/test_docs.py tests/test_status.py \
-	tests/test_map.py tests/events/test_schema.py
+	tests/events/test_schema.py
 ONLY_CHECKS := $(if $(filter test,$(MAKECMDGOALS)),,$(CHECKS))
 
 # `make chaos`: LONG=1 for many rounds, ONLY=kill_worker for one scenario, SEED=7 to draw the same again.
@@ -78,6 +78,7 @@ check: $(STAMP) $(TYPING)/.linked ## Lint, format, types, the import rule, docs 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@PYTHONPATH=tests $(BIN)/python -m builders.sizes
 	$(if $(ONLY_CHECKS),$(BIN)/python -m pytest -q $(ONLY_CHECKS))
 
 format: $(STAMP) ## Format the code; write the schemas and docs/metrics.md

@@ -4,12 +4,14 @@ import ast
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+from builders.sizes import ceilings, lines_by_folder, too_long
+
 ROOT = Path(__file__).parents[1]
-MAX_MODULE_LINES = 400
 MAX_MODEL_BENCHMARK_LINES = 700
 MAX_FUNCTION_LINES = 60
 
@@ -24,7 +26,6 @@ OF_NO_MODULE = {
     "tests/test_docs.py": "docs/ and README against the code",
     "tests/test_house.py": "the repository",
     "tests/test_imports.py": "the imports of every module",
-    "tests/test_map.py": "docs/map.md against the code",
     "tests/test_status.py": "the README's status against the code",
     "tests/test_wheel.py": "the wheel against the tree",
     "tests/cli/test_mistakes.py": "what users do wrong with all commands",
@@ -121,10 +122,17 @@ def long_functions(text: str) -> list[str]:
     return [f"{name}: {n} lines" for name, n in lengths.items() if n > MAX_FUNCTION_LINES]
 
 
-def test_no_module_is_too_long() -> None:
-    lengths = {str(name): source(name).count("\n") for name in tracked()}
-    assert lengths
-    assert {name: n for name, n in lengths.items() if n > MAX_MODULE_LINES} == {}
+def test_no_folder_is_above_its_ceiling() -> None:
+    assert too_long(lines_by_folder(), ceilings()) == []
+
+
+def test_a_folder_above_its_ceiling_is_found_and_one_without() -> None:
+    lines = Counter({"streams": 11, "rankers": 10, "console": 1})
+    assert too_long(lines, {"streams": 10, "rankers": 10, "research": 5}) == [
+        "console: no ceiling in tests/ceilings.toml",
+        "research: a ceiling, and no code",
+        "streams: 11 lines, at most 10",
+    ]
 
 
 def test_what_measures_the_shipped_models_stays_small() -> None:
