@@ -33,7 +33,7 @@ from feedmill.streams.worker_process import new_worker
 ROOT = Path(__file__).parents[1]
 OWN = tuple(str(ROOT / name) + "/" for name in ("tables", "events", "features", "models"))
 OWN += tuple(str(ROOT / name) + "/" for name in ("filters", "rankers", "streams"))
-CHECKS = str(ROOT / "streams" / "releases" / "model_checks.py")
+CHECKS = str(ROOT / "streams" / "releases" / "known_answers.py")
 WITHIN_S = 60.0
 # A commit comes within half a second of what it commits; what follows it, soon after.
 SETTLES_S = 2.0

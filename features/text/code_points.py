@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -39,26 +38,16 @@ class CharacterTable:
         self._number_of = number_of
         # One more than the number; 0 where it has not been asked for.
         self._known = np.zeros(0x110000, dtype=numbers)
-        # A thread that tries a model may learn, too, while the loop compares the sum.
-        self._lock, self._sum = Lock(), 0
 
     def of(self, codes: CodePoints) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Return the number of each character."""
         known = self._known.take(codes)
         if not known.all():
-            with self._lock:
-                for code in set(codes[self._known.take(codes) == 0].tolist()):
-                    number = self._number_of(chr(code)) + 1
-                    self._known[code] = number
-                    self._sum += number
+            for code in set(codes[known == 0].tolist()):
+                self._known[code] = self._number_of(chr(code)) + 1
             known = self._known.take(codes)
         known -= 1
         return known
-
-    def is_intact(self) -> bool:
-        """Return whether it holds what the function said, by a sum: no bit of it has changed."""
-        with self._lock:
-            return int(np.add.reduce(self._known, dtype=np.uint64)) == self._sum
 
 
 def ascii_flags(codes: CodePoints, table: Flags) -> Flags:

@@ -145,10 +145,6 @@ class InterleavedWeights:
         """Note that a batch reads these weights."""
         self._asked[id(weights)] = weights
 
-    def drop(self) -> None:
-        """Have the next batches make a layout of their own."""
-        self.present = Layout.of({})
-
     def kept(self) -> InterleavedWeights:
         """Return a copy for one batch that reads the present layout, and never makes another."""
         copy = InterleavedWeights()

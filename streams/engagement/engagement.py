@@ -86,14 +86,14 @@ class EngagementStep(ModelStep):
         self._restore = EngagementRestore(context.connection, context.partitions)
 
     def swap(self, model: ExpectedClicks) -> None:
-        self.model = self.loaded = model
+        self.model = model
         self.models = {self.name: model.version}
         self._further.take_model(model.version)
         self._rescoring.follow(self._further.version)
         self._rescoring.hold(())
 
-    def stop_model(self, stopped: ExpectedClicks) -> None:
-        super().stop_model(stopped)
+    def stop_model(self, reason: str) -> None:
+        super().stop_model(reason)
         self._rescoring.hold(range(self.context.partitions))
 
     def settings_changed(self, settings: Settings) -> None:

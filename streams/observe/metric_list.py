@@ -61,18 +61,6 @@ METRICS = (
         "Posts on which the model failed; their gate or prior decides.",
         "Read `error` in the signal; roll the model back if it is new.",
     ),
-    gauge(
-        "feedmill_altered_models",
-        "models",
-        "1 while the model is stopped: altered in memory, or it gave another known answer.",
-        "Restart the worker: /readyz and the log say what was altered.",
-    ),
-    counter(
-        "feedmill_alterations_total",
-        "times",
-        "How often the model was stopped so; the first time it is loaded anew within seconds.",
-        "The log says what. If it comes again, the machine's memory is bad: move the worker.",
-    ),
     counter(
         "feedmill_poison_total",
         "posts",

@@ -29,7 +29,6 @@ from feedmill.streams.releases.background_loads import BackgroundLoads
 from feedmill.streams.releases.loading import LoadedText
 from feedmill.streams.releases.release_log import ReleaseFold, StartedCanary
 from feedmill.streams.scoring.text_models import TextModelStep
-from feedmill.streams.worker.model_step import HoldsModel
 from feedmill.streams.worker.step import Writer
 
 log = logging.getLogger(__name__)
@@ -91,11 +90,6 @@ class Canaries:
         """Return the record that began the canary whose candidate is loaded and judges."""
         running = self.running.get(model)
         return None if running is None else running.offset
-
-    def holders(self) -> dict[str, HoldsModel]:
-        """Return what judges some partitions, by the keys of its records."""
-        found = {CANARY + model: self._steps[model].canary for model in self.running}
-        return {key: canary for key, canary in found.items() if canary is not None}
 
     def is_settled(self) -> bool:
         """Return whether every canary under way has its candidate, or refused it."""

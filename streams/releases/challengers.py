@@ -12,7 +12,7 @@ import logging
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from threading import Event
 
@@ -37,7 +37,7 @@ from feedmill.streams.releases.loading import (
 )
 from feedmill.streams.releases.release_log import ReleaseFold
 from feedmill.streams.scoring.text_models import values_of_rows
-from feedmill.streams.worker.model_step import HoldsModel, ModelStep
+from feedmill.streams.worker.model_step import ModelStep, StoppedModel
 from feedmill.streams.worker.step import LatestEvent, WorkBatch, Writer
 
 log = logging.getLogger(__name__)
@@ -88,15 +88,15 @@ class ProcessorCap:
 class _Running:
     """A challenger that scores, the record that named it, its cap, and its posts a call."""
 
-    model: TextModel
+    model: TextModel | StoppedModel
     offset: int
     record: Challenger
     cap: ProcessorCap
     most_posts: int
-    loaded: TextModel = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.loaded = self.model
+    def stop_model(self, reason: str) -> None:
+        """Have the next call raise, which drops the challenger."""
+        self.model = StoppedModel(self.model, reason)
 
 
 class Challengers:
@@ -133,10 +133,6 @@ class Challengers:
         """Return the version of a model that scores in shadow, by the model; empty if none does."""
         running = self.running.get(model)
         return {} if running is None else {model: running.model.version}
-
-    def holders(self) -> dict[str, HoldsModel]:
-        """Return what scores in shadow, by the keys of its records."""
-        return {SHADOW + model: running for model, running in self.running.items()}
 
     def dealt_with(self, model: str, offset: int) -> int:
         """Return the last record up to `offset` behind which no challenger waits to be loaded."""

@@ -54,10 +54,6 @@ class ListReleases:
         )
         self._in_force: dict[ListKey, tuple[int, PostList | None]] = {}
 
-    def in_force(self) -> list[PostList]:
-        """Return the lists that decide."""
-        return [content for _, content in self._in_force.values() if content is not None]
-
     def is_settled(self) -> bool:
         """Return whether every released list is in force, refused, or waits for the store."""
         return not self.newest.busy()

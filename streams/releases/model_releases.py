@@ -2,7 +2,7 @@
 
     models ─► ReleaseLog ─► a thread: fetch, trial in another process, load ─► swap between cycles
 
-Beside it are the candidates that judge or score posts, too, the lists, and the checks of all that.
+Beside it are the candidates that judge or score posts, too, and the lists.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import cache, partial
 
 from feedmill.events.instance import Instance, RefusedRelease
 from feedmill.events.release import CANARY, SHADOW, ModelRelease
+from feedmill.features.text.interleaved_weights import InterleavedWeights
 from feedmill.models.store_files import Store
 from feedmill.streams.filters.filters import FilterStep
 from feedmill.streams.kafka.assignment import AssignmentChange
@@ -22,14 +23,12 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.record_sender import RecordSender
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.releases.background_loads import BackgroundLoads
 from feedmill.streams.releases.canaries import Canaries, CanaryDecision
 from feedmill.streams.releases.challengers import Challengers, load_challenger
-from feedmill.streams.releases.known_answers import AnyModel
+from feedmill.streams.releases.known_answers import AnyModel, KnownAnswers
 from feedmill.streams.releases.list_releases import ListReleases, load_list
 from feedmill.streams.releases.loading import MODELS, load_candidate, load_released, shipped_sha256
-from feedmill.streams.releases.model_checks import ModelChecks
-from feedmill.streams.releases.newest_releases import Load, Loaded, NewestReleases, load_newest
+from feedmill.streams.releases.newest_releases import NewestReleases
 from feedmill.streams.releases.release_log import TOPIC, Released, ReleaseLog
 from feedmill.streams.scoring.text_models import TextModelStep
 from feedmill.streams.worker.model_step import HoldsModel, ModelStep
@@ -70,8 +69,10 @@ class ModelReleases:
         The versions that judge some partitions first.
     lists
         The lists of its filters.
-    checks
-        Whether all of this is in memory as it was loaded.
+    known_answers
+        Whether all of these models say what they said when they were loaded.
+    interleaved
+        The weights of the models side by side, for the batches of the loop.
     """
 
     def __init__(
@@ -88,21 +89,19 @@ class ModelReleases:
         metrics_of = cache(metrics_of)
         load = partial(load_challenger, connection, self._closing, store)
         self.challengers = Challengers(self._releases, self._steps, load, metrics_of)
-        canaried = {step.name: step for step in steps if isinstance(step, TextModelStep)}
-        self.canaries = Canaries(self._releases, canaried, partial(load_candidate, store))
+        self._canaried = {step.name: step for step in steps if isinstance(step, TextModelStep)}
+        self.canaries = Canaries(self._releases, self._canaried, partial(load_candidate, store))
         self._sender = RecordSender(connection, TOPIC)
         self._decision = CanaryDecision(
-            self._releases, self.canaries, tuple(canaried), self._sender.send
+            self._releases, self.canaries, tuple(self._canaried), self._sender.send
         )
         takers = {step.name: step for step in steps if isinstance(step, FilterStep)}
         self.lists = ListReleases(self._releases, takers, partial(load_list, store))
-        self.checks = ModelChecks(self.holders, self.lists.in_force, self._load_again, metrics_of)
+        self.interleaved = InterleavedWeights()
+        self.known_answers = KnownAnswers(self._holders, self.interleaved)
         self._newest = NewestReleases[str, AnyModel](
             self._releases, self._load_of, self._put, "release"
         )
-        # Models that were altered in memory are loaded anew, each once.
-        self._again = BackgroundLoads[str, Loaded[AnyModel]]("again")
-        self._loaded_again: set[str] = set()
         # The models whose versions are noted: released ones, and those that have had a canary.
         self._noted: set[str] = set()
         self._notes: dict[tuple[int, str], str] = {}
@@ -142,10 +141,6 @@ class ModelReleases:
             found += [(name, one.record.sha256) for one in beside if one is not None]
         return found
 
-    def holders(self) -> dict[str, HoldsModel]:
-        """Return what judges posts by a model, by the keys of records about it."""
-        return {**self._steps, **self.canaries.holders(), **self.challengers.holders()}
-
     def is_settled(self) -> bool:
         """Whether posts may come: `models` was read to its end, and at the start loaded, too.
 
@@ -171,7 +166,12 @@ class ModelReleases:
             return "loading the versions of canaries"
         if not self._has_begun and not self.lists.is_settled():
             return "loading released lists"
-        return self._releases.log.ready_reason() or self.checks.ready_reason()
+        stopped = (
+            f"{step.name} judges nothing: {step.model.reason}; restart the worker"
+            for step in self._steps.values()
+            if step.is_stopped
+        )
+        return self._releases.log.ready_reason() or next(stopped, "")
 
     def follow(self) -> set[str]:
         """Read on, and swap what is loaded; return the models that changed, or were refused.
@@ -194,8 +194,6 @@ class ModelReleases:
         canaries = self.canaries.follow()
         self._noted |= canaries
         parts = self.challengers.follow(), canaries, self.lists.follow(found), self._newest.follow()
-        for name, _, loaded in self._again.take_done():
-            self._take_again(name, loaded)
         return set[str]().union(*parts)
 
     def assigned(self, change: AssignmentChange) -> None:
@@ -245,34 +243,19 @@ class ModelReleases:
         self.canaries.close()
         self.lists.close()
         self._newest.close()
-        self._again.close()
         self._releases.close()
+
+    def _holders(self) -> list[HoldsModel]:
+        """Return what judges or scores posts by a model."""
+        canaries = (self._canaried[name].canary for name in self.canaries.running)
+        candidates = [canary for canary in canaries if canary is not None]
+        return [*self._steps.values(), *candidates, *self.challengers.running.values()]
 
     def _note(self, name: str, partition: int, offset: int, writer: Writer) -> None:
         version, key = self._steps[name].version_at(partition), (partition, name)
         if self._notes.get(key, "").partition(" ")[0] != version:
             self._notes[key] = f"{version} {offset}"
             writer.note(TopicPartition("posts", partition), _NOTE + name, self._notes[key])
-
-    def _load_again(self, name: str) -> None:
-        """Have the version that runs loaded once more; what alters twice is left to operators."""
-        if name not in self._loaded_again:
-            self._loaded_again.add(name)
-            running = self._newest.in_force.get(name, _SHIPPED)
-            load: Load[AnyModel] = partial(load_released, name, self._store, "")
-            self._again.begin(name, running.offset, lambda: load_newest(load, [running]))
-
-    def _take_again(self, name: str, loaded: Loaded[AnyModel]) -> None:
-        step, model = self._steps[name], loaded.content
-        if not step.is_stopped:
-            return
-        if model is not None and model.version == step.models[name]:
-            step.swap(model)
-            log.info("model %s@%s is loaded anew", name, model.version)
-        else:
-            reasons = [loaded.away, *(reason for _, reason in loaded.refusals)]
-            reason = next(filter(None, reasons), "the store has another version")
-            log.error("model %s cannot be loaded anew: %s", name, reason)
 
     def _take_promoted(self, name: str) -> None:
         """Take a release of the version that judges the canary: it is warm."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -40,8 +40,8 @@ class CanaryScoring:
 
     Attributes
     ----------
-    model, loaded
-        As of `HoldsModel`.
+    model, partitions
+        The candidate, and the partitions that it judges.
     failure
         What the candidate raised, or said outside [0, 1]; "" while it judges.  After a failure
         it judges no more: the posts of that cycle, too, keep what the model in force says.
@@ -50,14 +50,14 @@ class CanaryScoring:
     model: TextModel
     partitions: Collection[int]
     failure: str = ""
-    loaded: TextModel = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.loaded = self.model
 
     def judges(self, partition: int) -> bool:
         """Return whether the candidate judges the posts of a partition."""
         return not self.failure and partition in self.partitions
+
+    def stop_model(self, reason: str) -> None:
+        """Let the candidate judge no more."""
+        self.failure = reason
 
     def score(self, work: WorkBatch, verdicts: BatchVerdicts) -> BatchVerdicts:
         """Return the verdicts with the candidate's on its partitions; raises nothing of its own.
@@ -113,13 +113,13 @@ class TextModelStep(ModelStep):
         self._complain(score_posts(self.model, PostBatch([_SAMPLE])).errors)
 
     def swap(self, model: TextModel) -> None:
-        self.model = self.loaded = model
+        self.model = model
         self.models = {self.name: model.version}
         self.rescoring.follow(model.version, self.rules_version())
         self._hold()
 
-    def stop_model(self, stopped: TextModel) -> None:
-        super().stop_model(stopped)
+    def stop_model(self, reason: str) -> None:
+        super().stop_model(reason)
         self._hold()
 
     def begin_canary(self, model: TextModel, partitions: Collection[int]) -> None:

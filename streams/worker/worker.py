@@ -238,7 +238,7 @@ class Worker:
             self._apply(taken)
         self.writer.seal(self.group.positions())
         self._is_busy = self._work_in_background(steps, cpu_start + CYCLE_S)
-        self.releases.checks.work(self._reading_positions)
+        self.releases.known_answers.ask(time.monotonic())
         self.status.look()
         seconds = time.perf_counter() - start - waited
         if is_active or self._is_busy:
@@ -351,7 +351,7 @@ class Worker:
         arrivals = self.legs.fetched(*taken)
         now_ms = self.time.clock.now_ms()
         work = self._decode(*taken, now_ms=now_ms, arrivals=arrivals)
-        work.posts.interleaved = self.releases.checks.interleaved
+        work.posts.interleaved = self.releases.interleaved
         if work.rejected:
             self._letter(work)
         ranks = [step for step in self.steps if step.ranks]

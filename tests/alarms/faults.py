@@ -16,7 +16,6 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from alarms.model_faults import (
-    altered_model,
     bad_signals_while_nobody_ranks,
     broken_model,
     greedy_worker,
@@ -259,7 +258,6 @@ FAULTS: dict[Fault, tuple[str, ...]] = {
     capped_community: ("FeedmillCappedSources",),
     broken_model: ("FeedmillModelErrors", "FeedmillPostsHeld"),
     waiting_release: ("FeedmillWaitingReleases",),
-    altered_model: ("FeedmillAlterations", "FeedmillAlteredModel"),
     post_that_ends_workers: ("FeedmillPoison",),
     greedy_worker: ("FeedmillMemory",),
     other_reactions: ("FeedmillDrift",),

@@ -1,4 +1,4 @@
-"""Faults of models: released, altered in memory, ended by a post, or judging other posts."""
+"""Faults of models: released, ended by a post, or judging other posts."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from unittest import mock
 import msgspec
 
 from alarms.surroundings import SEEN_BEFORE_S, Surroundings
-from builders.broken_model import alterable_model, break_model, greedy_model, poison_model
+from builders.broken_model import break_model, greedy_model, poison_model
 from builders.engine import Worker
 from builders.engine_topics import Json
 from builders.fault_engine import FaultEngine
@@ -86,27 +86,6 @@ def broken_model(at: Surroundings) -> Iterator[None]:
             at.engine.post(f"broken-{now_ms()}", communities=[COMMUNITIES[0]])
 
     with _other_worker(at, "broken", {"PYTHONPATH": str(tree)}), in_background(post_until):
-        yield
-
-
-def altered_model(at: Surroundings) -> Iterator[None]:
-    """Flip a bit of a filter, and another one once it is loaded anew."""
-    flip = at.engine.folder / "flip"
-    tree = alterable_model(at.engine.folder / "alterable-tree", "spam", flip)
-    with _other_worker(at, "altered", {"PYTHONPATH": str(tree)}) as worker:
-
-        def post_and_flip(post_id: str) -> None:
-            flip.touch()
-            at.engine.post(post_id, text=f"A walk along the river, part {post_id}")
-            until(lambda: not flip.exists())
-
-        time.sleep(SEEN_BEFORE_S)
-        post_and_flip("flipped-0")
-        until(lambda: at.engine.metric(worker, "feedmill_alterations_total") == 1)
-        until(lambda: at.engine.says_ready(worker))
-        # A round of checks has begun since.
-        time.sleep(3.0)
-        post_and_flip("flipped-1")
         yield
 
 

@@ -1,6 +1,6 @@
 """Trees of feedmill in which one filter's model raises on whatever it gets, or ends processes.
 
-Or a bit of it flips, or it holds much memory.
+Or it holds much memory.
 """
 
 import shutil
@@ -53,23 +53,6 @@ _whole = FilterModel.score_batch
 FilterModel.score_batch = _end
 """
 
-_BIT_FLIPS = """
-
-from pathlib import Path
-
-
-def _flip(self: FilterModel, batch: PostBatch) -> Scores:
-    signal = Path({signal!r})
-    if self.name == "{name}" and signal.exists():
-        signal.unlink()
-        self.ngram_models[0].weights[4711] ^= 1 << 9
-    return _whole(self, batch)
-
-
-_whole = FilterModel.score_batch
-FilterModel.score_batch = _flip
-"""
-
 _HOLDS = """
 
 from pathlib import Path
@@ -84,16 +67,6 @@ def _hold(self: FilterModel, batch: PostBatch) -> Scores:
 _held: list[bytes] = []
 _whole = FilterModel.score_batch
 FilterModel.score_batch = _hold
-"""
-
-# Rounds of checks take a second.
-_HASTY = """
-import sys
-
-if any("worker_process" in word for word in sys.orig_argv):
-    from feedmill.streams.releases import model_checks
-
-    model_checks.ROUND_S = 1.0
 """
 
 # Python runs it at its start: whoever stands still or is tried has less time than usually.
@@ -127,17 +100,6 @@ def poison_model(folder: Path, name: str) -> Path:
     """
     tree = _grow(folder, _POISON.format(name=name))
     (tree / "sitecustomize.py").write_text(_IMPATIENT, encoding="utf-8")
-    return tree
-
-
-def alterable_model(folder: Path, name: str, signal: Path) -> Path:
-    """Make a tree in which a bit of a filter's model flips when it judges next, each time `signal`
-    is there, a file that it removes.
-
-    Put on PYTHONPATH it goes before the installed feedmill.
-    """
-    tree = _grow(folder, _BIT_FLIPS.format(name=name, signal=str(signal)))
-    (tree / "sitecustomize.py").write_text(_HASTY, encoding="utf-8")
     return tree
 
 

@@ -173,13 +173,6 @@ CASES = [
     rising("FeedmillPassedBatches", "feedmill_passed_batches_total", {**W1, "topic": "posts"}),
     rising("FeedmillPoison", "feedmill_poison_total", W1),
     rising("FeedmillRefusedSettings", "feedmill_refused_settings_total", W1),
-    of_series(
-        *("FeedmillAlteredModel", 'feedmill_altered_models{stage="spam", instance="w1"}'),
-        *("0x4 1x5", "5m", "4m"),
-        SPAM,
-        "0x10",
-    ),
-    rising("FeedmillAlterations", "feedmill_alterations_total", SPAM),
     rising("FeedmillModelErrors", "feedmill_model_errors_total", {"stage": "spam"}),
     Case(
         "FeedmillHiddenPosts",

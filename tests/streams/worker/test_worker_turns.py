@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from builders.kafka_log import KafkaLog
@@ -17,8 +19,11 @@ from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
 from feedmill.events.instance import MOST_REFUSALS
 from feedmill.events.settings import Settings
+from feedmill.features.post_batch import PostBatch
+from feedmill.models.text_model import Scores
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.settings.environment import Environment
+from feedmill.streams.worker import model_step
 from feedmill.streams.worker.input import Taken
 from feedmill.streams.worker.step import Step, StepContext, WorkBatch, Writer
 from feedmill.streams.worker.worker import CYCLE_S, LEAST_S, LEAST_TURN_S, Worker
@@ -282,6 +287,33 @@ def test_what_ranks_follows_settings_between_two_steps_and_the_others_after_the_
     worker._follow_settings()
     worker._follow_settings()
     assert calls[4:] == ["model 7", "combiner 7"]
+
+
+class HalfStep(CountedStep, model_step.ModelStep):
+    """Says 0.5 of every post."""
+
+    def swap(self, model: Any) -> None:
+        self.model, self.models = model, {self.name: model.version}
+
+
+def a_model(value: float, asked: list[int]) -> Any:
+    """Says a value of every post, and notes how many posts each call was about."""
+
+    def score_batch(posts: PostBatch) -> Scores:
+        asked.append(len(posts))
+        return np.full(len(posts), value)
+
+    return SimpleNamespace(name="spam", version="v1", score_batch=score_batch)
+
+
+def test_a_model_that_answers_otherwise_is_stopped_while_the_worker_runs(kafka: KafkaLog) -> None:
+    step, asked = HalfStep("spam"), list[int]()
+    step.swap(a_model(0.5, asked))
+    worker = Worker(kafka.environment, [step])
+    with looping(worker):
+        until(lambda: bool(asked) and not worker.status.ready_reason())
+        step.model = a_model(0.25, asked)
+        until(lambda: "known answer 0 is 0.25, it was 0.5" in worker.status.ready_reason())
 
 
 class KnowingStep(CountedStep):
