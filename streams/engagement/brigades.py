@@ -12,6 +12,7 @@ _MINUTE_MS = 60_000
 _MINUTES = 10
 # A source with so many of them in ten minutes is brigaded.
 _MANY = 50
+_SUM_EVERY_MS = 1_000
 # Of so many sources a minute counts, and so many names are kept.
 _MOST_SOURCES = 10_000
 
@@ -22,6 +23,8 @@ class Brigades:
     def __init__(self) -> None:
         self._names: dict[tuple[str, int], str] = {}
         self._minutes: dict[int, Counter[tuple[str, int]]] = {}
+        self._brigaded: list[str] = []
+        self._summed_ms = 0
 
     def learn(self, post: Post, source: PostSource) -> None:
         """Learn what the sources of a post are called."""
@@ -44,12 +47,19 @@ class Brigades:
                 self._names.setdefault(source, f"of post {state.post_id}")
 
     def sources(self, now_ms: int) -> list[str]:
-        """Return the brigaded sources, as `community:<name>` and `author:<id>`."""
+        """Return the brigaded sources, as `community:<name>` and `author:<id>`.
+
+        They are summed up at most once a second.
+        """
+        if 0 <= now_ms - self._summed_ms < _SUM_EVERY_MS:
+            return self._brigaded
+        self._summed_ms = now_ms
         since = now_ms // _MINUTE_MS - _MINUTES
         self._minutes = {minute: n for minute, n in self._minutes.items() if minute > since}
         total = sum(self._minutes.values(), Counter[tuple[str, int]]())
-        return sorted(
+        self._brigaded = sorted(
             f"{kind}:{self._names.get((kind, key), '')}"
             for (kind, key), count in total.items()
             if count >= _MANY
         )
+        return self._brigaded

@@ -30,13 +30,13 @@ from feedmill.streams.engagement.further_signals import FurtherSignals
 from feedmill.streams.engagement.packed_states import NO_OFFSET, PostState, encode_state
 from feedmill.streams.engagement.partition_state import PartitionState, PostSource, Uncounted
 from feedmill.streams.engagement.repeated_engagements import COMPLAINTS
-from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.kafka.topic_table import DAY_MS, HOUR_MS, WINDOW_MS
 from feedmill.streams.scoring.rescoring import Rescoring
 from feedmill.streams.worker.model_step import ModelStep
-from feedmill.streams.worker.step import StepContext, WorkBatch, Writer, WrittenSignal
+from feedmill.streams.worker.step import StepContext, StepStatus, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
 
@@ -119,21 +119,23 @@ class EngagementStep(ModelStep):
         for partition in self._restore.unknown(likely.gained):
             self._restore.read_ahead(partition, PartitionState(self._environment))
 
-    @property
-    def may_join(self) -> bool:
-        return self._restore.is_ahead()
-
     def never_was(self, partition: int, post_id: str) -> bool:
         return not self._states[partition].has(post_id)
 
-    def ready_for(self, partition: int) -> bool:
-        return self._restore.has_counts(partition)
+    def ready_for(self, partition: int, topic: str = POSTS) -> bool:
+        has = self._restore.has_counts if topic == POSTS else self._restore.is_done
+        return has(partition)
 
-    def ready_for_engagements(self, partition: int) -> bool:
-        return self._restore.is_done(partition)
+    def status(self) -> StepStatus:
+        return StepStatus(
+            self._restore.ready_reason(),
+            may_join=self._restore.is_ahead(),
+            capped_sources=self._brigaded_sources(),
+        )
 
-    def ready_reason(self) -> str:
-        return self._restore.ready_reason()
+    @property
+    def scores_again(self) -> bool:
+        return self._rescoring.is_under_way
 
     def poll(self, writer: Writer) -> bool:
         unreadable = self._restore.read()
@@ -170,14 +172,6 @@ class EngagementStep(ModelStep):
     def is_idle(self) -> bool:
         return all(map(self._restore.is_done, self._states))
 
-    @property
-    def scores_again(self) -> bool:
-        return self._rescoring.is_under_way
-
-    @property
-    def capped_sources(self) -> Collection[str]:
-        return self._brigades.sources(self.context.clock.now_ms())
-
     def close(self) -> None:
         self._restore.close()
         self._rescoring.close()
@@ -189,8 +183,11 @@ class EngagementStep(ModelStep):
         now_ms = self.context.clock.now_ms()
         if now_ms - self._expired_at_ms >= _EXPIRE_EVERY_MS:
             self._expired_at_ms = now_ms
-            self.context.metrics.set("feedmill_brigaded_sources", len(self.capped_sources))
+            self.context.metrics.set("feedmill_brigaded_sources", len(self._brigaded_sources()))
             self._expiring = self._expire(now_ms - self._window_ms)
+
+    def _brigaded_sources(self) -> Collection[str]:
+        return self._brigades.sources(self.context.clock.now_ms())
 
     def _has_new_priors(self) -> bool:
         """Whether values are to be written that no record of the next cycle brings."""

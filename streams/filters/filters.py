@@ -5,7 +5,7 @@ text model -> hide-rate guard lowers -> campaign raises -> rules and lists decid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -25,12 +25,12 @@ from feedmill.models.text_model import TextModel
 from feedmill.streams.filters.filter_guard import FilterGuard
 from feedmill.streams.filters.filter_history import FilterHistory
 from feedmill.streams.filters.post_windows import PostWindows
-from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.scoring.text_models import TextModelStep, score_posts
-from feedmill.streams.worker.step import StepContext, WorkBatch, Writer
+from feedmill.streams.worker.step import StepContext, StepStatus, WorkBatch, Writer
 
 # As the offset of a change of rules or lists: before any.
 _NEVER = -1
@@ -101,18 +101,20 @@ class FilterStep(TextModelStep):
         if self._history is not None:
             self._history.prepare(likely)
 
-    @property
-    def may_join(self) -> bool:
-        known = self._history is None or self._history.is_prepared
-        return known and self._windows.is_prepared
-
-    def ready_for(self, partition: int) -> bool:
+    def ready_for(self, partition: int, topic: str = POSTS) -> bool:
         known = self._history is None or self._history.is_ready(partition)
         return known and self._windows.is_ready(partition)
 
-    def ready_reason(self) -> str:
-        reason = self._windows.ready_reason()
-        return reason or (self._history.ready_reason() if self._history is not None else "")
+    def status(self) -> StepStatus:
+        reason, may_join = self._windows.ready_reason(), self._windows.is_prepared
+        if self._history is not None:
+            reason = reason or self._history.ready_reason()
+            may_join = may_join and self._history.is_prepared
+        return (
+            super()
+            .status()
+            ._replace(reason=reason, may_join=may_join, capped_sources=self._guard.sources)
+        )
 
     def poll(self, writer: Writer) -> bool:
         if self._history is not None:
@@ -121,9 +123,9 @@ class FilterStep(TextModelStep):
 
     def background(self, writer: Writer, budget_s: float) -> bool:
         more = self._windows.work(budget_s)
-        if self._history is not None and self.context.is_live():
+        if self._history is not None and self.context.worker.is_live():
             more = self._history.fold_idle() or more
-        if not self.context.lists_complete():
+        if not self.context.worker.has_loaded_lists():
             # Without its lists it would take posts for ones that nothing has decided.
             return more
         return super().background(writer, budget_s) or more
@@ -177,10 +179,6 @@ class FilterStep(TextModelStep):
             if msgspec.structs.replace(signal, at_ms=old.at_ms) != old:
                 changed.append(signal.with_revision(max(old.revision, self.revision)))
         return changed
-
-    @property
-    def capped_sources(self) -> Collection[str]:
-        return self._guard.sources
 
     def close(self) -> None:
         super().close()

@@ -17,7 +17,7 @@ from feedmill.streams.kafka.topic_ids import command_of
 from feedmill.streams.settings.environment import Environment
 
 # What the group shares out.
-POSTS, SHARDS = "posts", "feed-shards"
+POSTS, ENGAGEMENTS, SHARDS = "posts", "engagements", "feed-shards"
 
 
 @dataclass(frozen=True)

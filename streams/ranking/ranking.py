@@ -10,14 +10,14 @@ from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.combiner.row_passes import lacking
-from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
 from feedmill.streams.ranking.combiner_logs import CombinerLogs
 from feedmill.streams.ranking.feed_freshness import LOOK_EVERY_S, FeedFreshness
 from feedmill.streams.ranking.ranking_claim import FIRST_SHARD, RankingClaim
 from feedmill.streams.ranking.ranking_letters import RankingLetters
 from feedmill.streams.ranking.redis_handover import RedisHandover
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.worker.step import Step, StepContext, WorkBatch, Writer
+from feedmill.streams.worker.step import Step, StepContext, StepStatus, WorkBatch, Writer
 
 TICK_S = 1.0
 # How long a program that is no worker may take for the signal of a post.
@@ -95,16 +95,8 @@ class RankingStep(Step):
     def settings_changed(self, settings: Settings) -> None:
         self._follow(settings)
 
-    def applied_offset(self) -> int | None:
-        # Each says it of its shards; one without any has nothing to show.
-        return self._handover.shown_offset if self._claim.is_wanted else None
-
-    @property
-    def may_join(self) -> bool:
-        return self._logs.was_restored and self._has_ranked
-
     def on_assigned(self, change: AssignmentChange) -> None:
-        self._logs.assigned(change, self.context.written())
+        self._logs.assigned(change, self.context.worker.written())
         self._claim.assigned(change)
         self._letters.assigned(change)
         self._handover.set_tokens(self._claim.tokens)
@@ -113,7 +105,7 @@ class RankingStep(Step):
         self._is_starting = self._is_starting and not joins
         self._is_settled = False
 
-    def ready_for(self, partition: int) -> bool:
+    def ready_for(self, partition: int, topic: str = POSTS) -> bool:
         # Behind others, as after a pause, it waits with ranking as their successor alone.
         return self._logs.was_restored and not self.is_urgent
 
@@ -127,17 +119,18 @@ class RankingStep(Step):
     def is_idle(self) -> bool:
         return self._is_settled
 
-    @property
-    def refused_writes(self) -> int:
-        return self._handover.refused_writes
-
-    @property
-    def shards(self) -> Collection[int]:
-        return self._claim.tokens
-
-    @property
-    def logs_lag(self) -> int:
-        return self._logs.lag()
+    def status(self) -> StepStatus:
+        ranks = self._claim.is_wanted
+        reason = self._logs.ready_reason() or self._claim.ready_reason()
+        return StepStatus(
+            reason or (self._handover.trouble if ranks else ""),
+            may_join=self._logs.was_restored and self._has_ranked,
+            # The newest setting shown in this worker's own shards; None if it has no shard.
+            applied_offset=self._handover.shown_offset if ranks else None,
+            refused_writes=self._handover.refused_writes,
+            shards=self._claim.tokens,
+            logs_lag=self._logs.lag(),
+        )
 
     def heartbeat(self, instance: Instance, at_ms: int) -> None:
         self._freshness.heartbeat(instance, at_ms)
@@ -150,19 +143,19 @@ class RankingStep(Step):
             self._read_overrides(writer)
         most = RESTORE_RECORDS if restoring else LIVE_RECORDS
         count, rejected = self._logs.read(most, _for_slices(_READ_S))
-        self._handover.arrivals.add(self.context.signals_fetched(self._logs.signals_read))
+        self._handover.arrivals.add(self.context.worker.signals_fetched(self._logs.signals_read))
         if self.combiner.hold_back(self._logs.is_catching_up):
             self._is_settled = False
         if rejected:
             self._letters.reject(rejected, writer)
-        is_second = self.context.is_second()
+        is_second = self.context.worker.is_second(self.name)
         if is_second and self._claim.tokens:
             # It had not heard of the first yet.
             self._claim.give_up()
             self._handover.set_tokens(self._claim.tokens)
         # With its tokens it has claimed, and whether all is known matters no more.
         may_claim = not self._claim.is_whole and self._logs.is_restored and is_second is False
-        may_claim = may_claim and self.context.settings_complete()
+        may_claim = may_claim and self.context.worker.has_read_settings()
         if self._claim.follow(writer, is_restored=may_claim) and self._claim.is_whole:
             self._handover.set_tokens(self._claim.tokens)
             self._feeds_first_until = time.monotonic() + FEEDS_FIRST_S
@@ -218,10 +211,6 @@ class RankingStep(Step):
             self._has_more = self._work(min(budget_s, WORK_S))
         return self._has_more or self._handover.has_work
 
-    def ready_reason(self) -> str:
-        reason = self._logs.ready_reason() or self._claim.ready_reason()
-        return reason or (self._handover.trouble if self._claim.is_wanted else "")
-
     def close(self) -> None:
         self._handover.close()
         self._logs.close()
@@ -247,7 +236,7 @@ class RankingStep(Step):
         """
         end = time.thread_time() + budget_s
         more = self._rank(budget_s)
-        newest = None if more else self.context.newest_settings()
+        newest = None if more else self.context.worker.newest_settings()
         if newest is not None and self._follow(newest):
             more = self._has_more
         left_s = min(max(end - time.thread_time(), _LEAST_CHANGES_S), _CHANGES_S)

@@ -264,7 +264,7 @@ class RedisHandover:
         before, self.shown_offset = self.shown_offset, max(self.shown_offset, offset)
         changed_at = self._combiner.settings.change_offsets.values()
         if any(before < at <= offset for at in changed_at):
-            self._context.hurry()
+            self._context.worker.hurry()
 
     def _count(self, report: WriteReport) -> None:
         metrics = self._context.metrics

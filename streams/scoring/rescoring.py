@@ -328,7 +328,7 @@ class Rescoring:
             if most < 1:
                 return False
             now.slice = _first_slice(now.to_judge, most)
-            now.trial = self._context.try_posts(now.source, now.slice)
+            now.trial = self._context.worker.try_posts(now.source, now.slice)
         if now.trial is not None and not now.trial.is_over:
             return False
         records = [record for record in now.slice if hash(record.key) not in now.judged]

@@ -43,6 +43,11 @@ class ModelStep(Step):
         """True from `stop_model` to the next `swap`: every post fails."""
         return isinstance(self.model, StoppedModel)
 
+    @property
+    def scores_again(self) -> bool:
+        """True while the step has earlier posts to judge again."""
+        return False
+
     @abstractmethod
     def swap(self, model: Any) -> None:
         """Go on with another version of the model, which is warm; called between two cycles."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from feedmill.events.engagement import Engagement
@@ -13,7 +14,7 @@ from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
-from feedmill.streams.kafka.assignment import AssignmentChange
+from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.validation import RejectedRecord
@@ -167,37 +168,108 @@ class WorkBatch:
     signals: list[WrittenSignal] = field(default_factory=list)
 
 
+class WorkerView:
+    """What a step may ask of the worker that runs it; here of a worker alone, with nothing to say.
+
+    Called on the loop's thread; nothing here blocks.
+    """
+
+    def hurry(self) -> None:
+        """Publish the worker's heartbeats at once."""
+
+    def newest_settings(self) -> Settings | None:
+        """Read on, and return what `settings_changed` will bring; None before any settings."""
+        return None
+
+    def has_read_settings(self) -> bool:
+        """Return whether `config` was read to its end since the last assignment."""
+        return True
+
+    def has_loaded_lists(self) -> bool:
+        """Return whether `models` was read to its end, and its lists are loaded or refused."""
+        return True
+
+    def is_live(self) -> bool:
+        """Return whether the worker reads all its partitions, and took what had waited there."""
+        return True
+
+    def try_posts(self, source: TopicPartition, records: Sequence[Record]) -> Trial | None:
+        """Have posts tried that are scored again; None where no worker ended in this partition."""
+        return None
+
+    def written(self) -> Mapping[TopicPartition, int]:
+        """Return by partition the offset behind what this worker is known to have committed."""
+        return {}
+
+    def is_second(self, stage: str) -> bool | None:
+        """Return whether another group that runs a stage has the right of way.
+
+        None while Kafka has not said which groups there are.
+        """
+        return False
+
+    def signals_fetched(self, batches: Sequence[RecordBatch]) -> Sequence[Arrivals]:
+        """Measure when signals of other workers came."""
+        return ()
+
+
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """What a worker lends a step: `connection` for logs of its own, the log's time, metrics.
+    """What a worker lends a step.
 
-    `metrics` carry the step's name as their stage; `partitions` is how many partitions `posts` and
-    every co-partitioned topic have.  `hurry` has the worker publish its heartbeats at once.
-    `newest_settings` reads on and returns what `settings_changed` will bring, None before any.
-    `settings_complete` says whether `config` was read to its end since the last assignment,
-    `lists_complete` whether `models` was, and its lists are loaded.  `is_live` says whether the
-    worker reads all its partitions, and took what had waited in them.  `poisoned` says which posts
-    must not be judged, since they would end the worker; `try_posts` has posts tried that are scored
-    again, where that ended a worker before.  `written` says by partition the offset behind what
-    this worker is known to have committed there last.  `is_second` says whether another group runs
-    the stage, too, and has the right of way; None while Kafka has not said so.  `signals_fetched`
-    observes what came of other workers, for metrics.
+    Attributes
+    ----------
+    connection
+        For logs of the step's own.
+    clock
+        The log's time.
+    metrics
+        They carry the step's name as their stage.
+    partitions
+        How many partitions `posts` and every co-partitioned topic have.
+    poisoned
+        The posts that must not be judged, since they would end the worker.
+    worker
+        The worker itself.
     """
 
     connection: Connection
     clock: LogClock
     metrics: Metrics
     partitions: int
-    hurry: Callable[[], None] = lambda: None
-    newest_settings: Callable[[], Settings | None] = lambda: None
-    settings_complete: Callable[[], bool] = lambda: True
-    lists_complete: Callable[[], bool] = lambda: True
-    is_live: Callable[[], bool] = lambda: True
     poisoned: Poisoned = field(default_factory=dict)
-    try_posts: Callable[[TopicPartition, Sequence[Record]], Trial | None] = lambda *_: None
-    written: Callable[[], Mapping[TopicPartition, int]] = dict
-    is_second: Callable[[], bool | None] = lambda: False
-    signals_fetched: Callable[[Sequence[RecordBatch]], Sequence[Arrivals]] = lambda _: ()
+    worker: WorkerView = field(default_factory=WorkerView)
+
+
+class StepStatus(NamedTuple):
+    """What a step says of itself to readiness, heartbeats and metrics.
+
+    Attributes
+    ----------
+    reason
+        Why the step cannot serve yet; "" when it can.
+    may_join
+        True once the step has restored what it needs whatever its partitions will be, and what
+        `prepare` asked for.  Beside others a worker joins its group only then.
+    applied_offset
+        The last record of `config` whose effect can be seen; None: all that came.
+    capped_sources
+        The sources of which the step would hide too much.
+    refused_writes
+        How many of the step's writes Redis has refused since the start.
+    shards
+        The shards of feeds that the step ranks and writes.
+    logs_lag
+        How many records of logs of its own the step has not read.
+    """
+
+    reason: str = ""
+    may_join: bool = True
+    applied_offset: int | None = None
+    capped_sources: Collection[str] = ()
+    refused_writes: int = 0
+    shards: Collection[int] = ()
+    logs_lag: int = 0
 
 
 class Step(ABC):
@@ -214,15 +286,13 @@ class Step(ABC):
     models
         The versions of its models, by name, for the heartbeat.
     ranks
-        Whether readers wait for what it makes of new settings.  It gets the newest ones after each
-        step of a cycle, too, before the others do, and may wait for what it wrote, up to 20 ms.
+        True if the step writes feeds.  After every step of a cycle a step that ranks gets the
+        newest settings, before all other steps, and may wait up to 20 ms for what it wrote.
     """
 
     name: str = ""
     ranks = False
-
-    def __init__(self) -> None:
-        self.models: dict[str, str] = {}
+    models: Mapping[str, str] = MappingProxyType({})
 
     def start(self, context: StepContext) -> None:
         """Load models and make clients; called once, before the worker joins its group.
@@ -242,51 +312,39 @@ class Step(ABC):
     def settings_changed(self, settings: Settings) -> None:  # noqa: B027 - not every step needs it
         """Follow new settings; called before the first batch and whenever `config` changed them."""
 
-    def applied_offset(self) -> int | None:
-        """Return the last record of `config` whose effect can be seen; None: all that came."""
-        return None
-
     def prepare(self, likely: AssignmentChange) -> None:  # noqa: B027 - not every step needs it
-        """Restore what can be of partitions that may come, `gained`, as far as there is room.
+        """Read ahead what can be restored of partitions that may come (`likely.gained`).
 
-        Others go on with them behind `starts`; the next assignment says which of them come.
+        Other workers judge these partitions meanwhile, from `likely.starts` on; the next
+        assignment says which of the partitions come.
         """
-
-    @property
-    def may_join(self) -> bool:
-        """Whether it has restored what it needs whatever its partitions will be, and `prepare` did.
-
-        Beside others a worker joins its group only then.
-        """
-        return True
 
     def on_assigned(self, change: AssignmentChange) -> None:  # noqa: B027 - not every step needs it
         """Drop the state of `change.lost`, begin to restore that of `change.gained`.
 
-        Called between two batches.  While `ready_for` is False of a partition, the worker reads
-        nothing of it.
+        Called between two batches.
         """
 
-    def ready_for(self, partition: int) -> bool:
-        """Return whether posts of this partition may come: its state is restored."""
-        return True
+    def ready_for(self, partition: int, topic: str = POSTS) -> bool:
+        """Return whether the step has restored what records of a partition need.
 
-    def ready_for_engagements(self, partition: int) -> bool:
-        """Return whether engagements of this partition may come, where its posts may."""
+        While one step returns False, the worker reads nothing of the partition.  `topic` is
+        `posts`, or `engagements`, which is asked only where `posts` of the partition may come.
+        """
         return True
 
     @property
     def is_urgent(self) -> bool:
-        """Whether readers wait for what it restores or writes: meanwhile nobody else's turn comes.
+        """True while a restore or a write must finish before other steps run.
 
-        Then `poll` and `background` of urgent steps alone are called.  Only for the time before
-        the worker's first batch of posts.
+        Then the worker calls `poll` and `background` of urgent steps alone.  Only for the time
+        before the worker's first batch of posts.
         """
         return False
 
     @property
     def is_idle(self) -> bool:
-        """Whether it has nothing to do but for new records; asked after `background`."""
+        """True while the step has nothing to do until records come; asked after `background`."""
         return True
 
     def poll(self, writer: Writer) -> bool:
@@ -319,37 +377,12 @@ class Step(ABC):
         """
         return False
 
-    @property
-    def capped_sources(self) -> Collection[str]:
-        """The sources of which it would hide too much, for the heartbeat."""
-        return ()
-
-    @property
-    def refused_writes(self) -> int:
-        """How many of its writes Redis refused since the start, for the heartbeat."""
-        return 0
-
-    @property
-    def shards(self) -> Collection[int]:
-        """The shards of feeds that it ranks and writes, for the heartbeat."""
-        return ()
-
-    @property
-    def logs_lag(self) -> int:
-        """How many records of logs of its own it has not read, for the heartbeat."""
-        return 0
-
-    @property
-    def scores_again(self) -> bool:
-        """Whether it has earlier posts to judge again, some at a time."""
-        return False
+    def status(self) -> StepStatus:
+        """Return what the step says of itself; asked some times a second."""
+        return StepStatus()
 
     def heartbeat(self, instance: Instance, at_ms: int) -> None:  # noqa: B027 - few steps need it
         """Take a heartbeat of any worker's stage, stamped by the broker at `at_ms`."""
-
-    def ready_reason(self) -> str:
-        """Say why the step cannot serve yet; "" when it can."""
-        return ""
 
     def close(self) -> None:  # noqa: B027 - not every step needs it
         """Let go of everything; called once, after the last commit, within a few seconds."""

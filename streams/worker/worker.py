@@ -14,22 +14,22 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
 from feedmill.events.settings import Settings
-from feedmill.streams.kafka.assignment import POSTS, SHARDS
-from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.assignment import ENGAGEMENTS, POSTS, SHARDS
+from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.kafka.topic_ids import FOLLOWED, TopicIds
 from feedmill.streams.kafka.transaction import Transaction
 from feedmill.streams.kafka.transactions import TransactionalWriter
-from feedmill.streams.observe.legs import Legs
+from feedmill.streams.observe.legs import Arrivals, Legs
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.poison.poison_watch import PoisonWatch
 from feedmill.streams.releases.model_releases import ModelReleases
@@ -39,7 +39,8 @@ from feedmill.streams.settings.settings_log import SettingsLog
 from feedmill.streams.worker.decoding import decode_work
 from feedmill.streams.worker.heap import settle_memory, trim_heap
 from feedmill.streams.worker.input import SOON_S, Input, Taken
-from feedmill.streams.worker.step import Step, StepContext, WorkBatch
+from feedmill.streams.worker.model_step import ModelStep
+from feedmill.streams.worker.step import Step, StepContext, Trial, WorkBatch, WorkerView
 from feedmill.streams.worker.takeover import LEAVE_S, Takeover
 from feedmill.streams.worker.watchdog import Watchdog, ends_within
 from feedmill.streams.worker.worker_status import WorkerStatus
@@ -57,7 +58,7 @@ IDLE_S = 0.010
 STOP_WITHIN_S = 8.0
 
 
-class Worker:
+class Worker(WorkerView):
     """Runs steps in order over the partitions that its group gives it, until it is stopped.
 
     `group` names the consumer group, `judges` says whether it gets a share of `posts`, and `beside`
@@ -77,6 +78,7 @@ class Worker:
         dead_letters_of: str | None = "engagement",
     ) -> None:
         self.steps: Sequence[Step] = tuple(steps)
+        self._models = [step for step in steps if isinstance(step, ModelStep)]
         self.connection = Connection(environment)
         self.metrics = Metrics(group, environment.instance)
         self.legs = Legs(self.metrics)
@@ -144,6 +146,35 @@ class Worker:
         finally:
             self._stop()
 
+    # --- what steps ask ------------------------------------------------------------------------
+
+    def hurry(self) -> None:
+        self.time.heartbeats.hurry()
+
+    def newest_settings(self) -> Settings | None:
+        return self.settings.newest()
+
+    def has_read_settings(self) -> bool:
+        return self.settings.log.all_restored()
+
+    def has_loaded_lists(self) -> bool:
+        return self.releases.lists_complete()
+
+    def is_live(self) -> bool:
+        return self.group.is_live
+
+    def try_posts(self, source: TopicPartition, records: Sequence[Record]) -> Trial | None:
+        return self.poison.try_posts(source, records)
+
+    def written(self) -> Mapping[TopicPartition, int]:
+        return self.writer.written()
+
+    def is_second(self, stage: str) -> bool | None:
+        return self.status.others.are_first(stage)
+
+    def signals_fetched(self, batches: Sequence[RecordBatch]) -> Sequence[Arrivals]:
+        return self.legs.signals_fetched(batches)
+
     # --- start and stop ------------------------------------------------------------------------
 
     def _start(self) -> None:
@@ -159,23 +190,14 @@ class Worker:
         )
         self.poison.start(self.stopping)
         for step in self.steps:
-            metrics = self.metrics.of_stage(step.name)
             step.start(
                 StepContext(
                     self.connection,
                     self.time.clock,
-                    metrics,
+                    self.metrics.of_stage(step.name),
                     partitions,
-                    hurry=self.time.heartbeats.hurry,
-                    newest_settings=self.settings.newest,
-                    settings_complete=self.settings.log.all_restored,
-                    lists_complete=self.releases.lists_complete,
-                    is_live=lambda: self.group.is_live,
-                    poisoned=self.poison.log.by_partition,
-                    try_posts=self.poison.try_posts,
-                    written=self.writer.written,
-                    is_second=partial(self._is_second, step.name),
-                    signals_fetched=self.legs.signals_fetched,
+                    self.poison.log.by_partition,
+                    worker=self,
                 )
             )
             self._started_steps.append(step)
@@ -197,7 +219,7 @@ class Worker:
     def _leave(self) -> None:
         """Go on for a moment, where others read ahead what they get."""
         self.takeover.leave()
-        self.time.heartbeats.hurry()
+        self.hurry()
         while self.takeover.leaving and self.takeover.goes_on:
             self._cycle()
 
@@ -251,7 +273,7 @@ class Worker:
         self.time.follow(self.status.instances)
         self.topics.follow()
         if self.releases.follow():
-            self.time.heartbeats.hurry()
+            self.hurry()
         self.poison.follow(self._knows_what_to_run, self._has_caught_up)
 
     def _has_new_settings(self) -> bool:
@@ -271,7 +293,7 @@ class Worker:
             step.settings_changed(settings)
         # Who waits to hear of a refusal waits for the next heartbeat.
         if not settings.says_as(before):
-            self.time.heartbeats.hurry()
+            self.hurry()
 
     def _hand_heartbeat_down(self, value: bytes | None, at_ms: int) -> None:
         if not value:
@@ -287,9 +309,6 @@ class Worker:
     def _never_was(self, partition: int, post_id: str) -> bool:
         return any(step.never_was(partition, post_id) for step in self.steps)
 
-    def _is_second(self, stage: str) -> bool | None:
-        return self.status.others.are_first(stage)
-
     def _join(self) -> None:
         """Join the group; beside others only once all is restored that needs no partitions."""
         asked = self._has_others
@@ -300,7 +319,7 @@ class Worker:
         if has_others and is_settled:
             self.takeover.join()
         may_join = is_settled and self.takeover.is_prepared
-        may_join = may_join and all(step.may_join for step in self.steps)
+        may_join = may_join and all(step.status().may_join for step in self.steps)
         if may_join or not has_others:
             self._has_others = None
             self.group.start()
@@ -323,7 +342,7 @@ class Worker:
             self.group.halt()
         elif not self.group.is_whole and self._knows_what_to_run():
             ready = [p for p in self.group.owned if all(step.ready_for(p) for step in self.steps)]
-            beside = [p for p in ready if all(s.ready_for_engagements(p) for s in self.steps)]
+            beside = [p for p in ready if all(s.ready_for(p, ENGAGEMENTS) for s in self.steps)]
             self.group.begin(filter(self.poison.allows, ready), beside)
             if self.group.is_whole:
                 # What a restore took is free by now.
@@ -333,7 +352,7 @@ class Worker:
         return self.settings.log.all_restored() and self.releases.is_settled()
 
     def _has_caught_up(self) -> bool:
-        return self.group.is_live and not any(step.scores_again for step in self.steps)
+        return self.group.is_live and not any(step.scores_again for step in self._models)
 
     def _reading_positions(self) -> dict[TopicPartition, int]:
         """Return where the next posts begin of the partitions whose posts may come."""
@@ -365,7 +384,7 @@ class Worker:
         for one in arrivals:
             one.judged()
         if self.releases.judged(work, self.writer):
-            self.time.heartbeats.hurry()
+            self.hurry()
 
     def _letter(self, work: WorkBatch) -> None:
         for one in work.rejected:

@@ -138,16 +138,17 @@ class WorkerStatus:
         models: dict[str, str] = {}
         for step in steps:
             models |= step.models
-        offsets = [step.applied_offset() for step in steps]
+        statuses = [step.status() for step in steps]
         newest = settings.settings.offset
-        capped = {source for step in steps for source in step.capped_sources}
+        applied = [newest if s.applied_offset is None else s.applied_offset for s in statuses]
+        capped = {source for status in statuses for source in status.capped_sources}
         return Instance(
             stage=stage,
             instance=worker.connection.environment.instance,
             host=socket.gethostname(),
             pid=os.getpid(),
             build=_BUILD,
-            config_offset=min(newest if offset is None else offset for offset in offsets),
+            config_offset=min(applied),
             refused=tuple(settings.refused),
             models=models,
             ready=not self._reason,
@@ -165,9 +166,9 @@ class WorkerStatus:
             legs=legs,
             capped_sources=tuple(sorted(capped)[:MOST_SOURCES]),
             capped_count=len(capped),
-            refused_writes=sum(step.refused_writes for step in steps),
-            shards=tuple(sorted(shard for step in steps for shard in step.shards)),
-            logs_lag=sum(step.logs_lag for step in steps),
+            refused_writes=sum(status.refused_writes for status in statuses),
+            shards=tuple(sorted(shard for status in statuses for shard in status.shards)),
+            logs_lag=sum(status.logs_lag for status in statuses),
             leaving=worker.takeover.leaving,
         )
 
@@ -185,7 +186,7 @@ class WorkerStatus:
             worker.settings.ready_reason(),
             worker.releases.ready_reason(),
             worker.poison.ready_reason(),
-            *(step.ready_reason() for step in worker.steps),
+            *(step.status().reason for step in worker.steps),
             worker.connection.health.reason(),
         )
         return next((part for part in parts if part), "")
@@ -201,7 +202,7 @@ class WorkerStatus:
             {(worker.group.name, at.topic, str(at.partition)): float(n) for at, n in lag.items()},
         )
         self._report_late()
-        metrics.set("feedmill_shards", sum(len(step.shards) for step in worker.steps))
+        metrics.set("feedmill_shards", sum(len(step.status().shards) for step in worker.steps))
         metrics.set("feedmill_memory_bytes", (resident_mib() or 0) * 1024**2)
         metrics.set("feedmill_config_offset", worker.settings.settings.offset)
         metrics.add_up_to("feedmill_refused_settings_total", worker.settings.refused_count)

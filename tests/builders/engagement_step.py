@@ -92,7 +92,7 @@ class Running:
         self.step.start(StepContext(connection, clock, self.metrics, 1))
         if ahead is not None:
             self.step.prepare(AssignmentChange(0, gained=(0,)))
-            while not self.step.may_join:
+            while not self.step.status().may_join:
                 self.step.poll(KeptWriter())
             topics[COUNTERS] += counters[ahead:]
         end = start if ends_with_markers else start + len(engagements)

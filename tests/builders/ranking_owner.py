@@ -15,7 +15,7 @@ from feedmill.streams.ranking.redis_handover import RedisHandover
 from feedmill.streams.redis.commands import Keys
 from feedmill.streams.settings.clock import LogClock, now_ms
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.worker.step import StepContext
+from feedmill.streams.worker.step import StepContext, WorkerView
 
 NAMES = SignalNames()
 NOW_MS = now_ms()  # Redis drops by its own clock what is out of the window
@@ -35,7 +35,7 @@ def never() -> bool:
     return False
 
 
-class Owner:
+class Owner(WorkerView):
     """A combiner that writes to Redis, one cycle after the other."""
 
     def __init__(self, url: str, token: int | None) -> None:
@@ -44,11 +44,11 @@ class Owner:
         self.combiner = Combiner(NAMES, shards=frozenset())
         self.hurries = 0
         connection: Any = SimpleNamespace(environment=Environment(redis=url))
-        context = StepContext(connection, clock, Metrics("combiner", "one"), 1, self._hurry)
+        context = StepContext(connection, clock, Metrics("combiner", "one"), 1, worker=self)
         self.handover = RedisHandover(self.combiner, FeedFreshness(1, "one"), context)
         self.handover.set_tokens(tokens(token))
 
-    def _hurry(self) -> None:
+    def hurry(self) -> None:
         self.hurries += 1
 
     def add(self, post_id: str, *communities: str) -> None:

@@ -191,11 +191,12 @@ def test_a_source_that_is_brigaded_is_named_and_counted(run: Start) -> None:
     running.apply([post("p", 0)])
     fakes = [event("p", "report", i, user=f"x{i}") for i in range(49)]
     running.apply(engagements=fakes)
-    assert running.step.capped_sources == []
+    assert running.step.status().capped_sources == []
     running.apply(engagements=[event("p", "report", 50, user="y")])
-    assert running.step.capped_sources == ["author:author", "community:"]
+    running.now_ms += 1_000
+    assert running.step.status().capped_sources == ["author:author", "community:"]
     assert running.count("feedmill_damped_engagements_total") == 50
     running.step.background(KeptWriter(), 0.0)
     assert running.count("feedmill_brigaded_sources") == 2
     running.now_ms += 11 * 60_000
-    assert running.step.capped_sources == []
+    assert running.step.status().capped_sources == []

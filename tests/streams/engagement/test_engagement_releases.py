@@ -123,6 +123,6 @@ def test_no_post_is_left_out_since_its_counts_are_not_restored_yet(
     made, expected = begin(OLD), begin(NEW)
     made.start(NEW)
     made.cycle()
-    assert not made.step.ready_for_engagements(0)
+    assert not made.step.ready_for(0, "engagements")
     made.idle(300)
     assert made.values() == expected.values()

@@ -238,7 +238,7 @@ class LoggingStep:
             start=self._log[cut].offset,
             feature_share=1.0,
         )
-        while not self._running.step.ready_for_engagements(0):
+        while not self._running.step.ready_for(0, "engagements"):
             self._running.step.poll(KeptWriter())
 
 

@@ -43,7 +43,7 @@ def restarted(
 
 
 def wait(running: Running) -> None:
-    while not running.step.ready_for_engagements(0):
+    while not running.step.ready_for(0, "engagements"):
         running.step.poll(KeptWriter())
 
 
@@ -64,7 +64,7 @@ def test_a_restart_knows_the_users_of_the_day_behind_the_committed_offset(run: S
     log = [event("p", "like", i, morning_ms + 3_600_000 * (i - 1), user=f"u{i}") for i in range(12)]
     assert log[0].timestamp < morning_ms
     running, again = restarted(run, log, 12)
-    assert again.step.ready_for_engagements(0)
+    assert again.step.ready_for(0, "engagements")
     more = [event("p", "like", 12 + i, log[-1].timestamp, user=f"u{i}") for i in range(13)]
     # The first one acted the day before, and the last one never.
     state = state_of(again.apply(engagements=more), "p")
@@ -90,7 +90,7 @@ def test_posts_do_not_wait_for_the_engagements_that_are_read_again(
     slow_clock(monkeypatch)
     _, again = restarted(run, log, 2_000)
     assert again.step.ready_for(0)
-    assert not again.step.ready_for_engagements(0)
+    assert not again.step.ready_for(0, "engagements")
     assert not again.step.is_idle
     assert state_of(again.apply([post("q", 1)]), "q").post_offset == 1
     wait(again)
@@ -111,7 +111,7 @@ def test_a_restart_within_a_burst_damps_as_if_there_had_been_none(run: Start, cu
 def test_a_restart_goes_on_from_the_counts_and_the_ids_of_ten_minutes(run: Start) -> None:
     events = [event("p", "impression", 0), event("p", "like", 1, event_id="e")]
     _, again = restarted(run, events, 2)
-    assert again.step.ready_reason() == ""
+    assert again.step.status().reason == ""
     more = [event("p", "like", 2, event_id="e"), event("p", "like", 3, event_id="f")]
     state = state_of(again.apply(engagements=more), "p")
     assert state.counters.counts[:3] == [1, 0, 2]
@@ -125,7 +125,7 @@ def test_behind_markers_of_transactions_ids_are_known_and_where_retention_remove
     counters = [record_of("p", run().apply([post("p", 0)], events)["counters", "p"])]
     for kept, counted in ((events, 1), ((), 2)):
         again = run(counters, kept, start=9, ends_with_markers=True)
-        assert again.step.ready_for_engagements(0)
+        assert again.step.ready_for(0, "engagements")
         more = event("p", "like", 9, event_id="e"), event("p", "click", 10)
         assert likes(again, *more) == counted
         assert again.count("feedmill_duplicates_total") == 2 - counted
@@ -142,7 +142,7 @@ def test_a_restore_takes_many_records_in_calls_that_end_soon(
     ]
     running = run(counters, [event("p", "like", 9_999)], start=10_000)
     calls = 10
-    while not running.step.ready_for_engagements(0) and calls < 100:
+    while not running.step.ready_for(0, "engagements") and calls < 100:
         before = len(running.step._states[0])
         running.step.poll(KeptWriter())
         assert len(running.step._states[0]) - before <= 250
@@ -161,7 +161,7 @@ def test_a_record_of_counters_that_cannot_be_read_is_counted_and_passed_over(run
 def test_counts_beyond_the_end_of_the_engagements_are_refused(run: Start) -> None:
     counters = [record_of("p", encode_state(PostState("p", 1, 0.5, through=9)))]
     running = run(counters, start=3)
-    assert "offset 9, but engagements[0] ends at 3" in running.step.ready_reason()
+    assert "offset 9, but engagements[0] ends at 3" in running.step.status().reason
     assert not running.step.ready_for(0)
 
 
@@ -226,5 +226,5 @@ def test_a_worker_stays_ready_while_it_reads_ahead(run: Start) -> None:
     running = run(*counted(run, 10), start=20)
     wait(running)
     running.step.prepare(AssignmentChange(0, gained=(1,)))
-    assert not running.step.may_join
-    assert running.step.ready_reason() == ""
+    assert not running.step.status().may_join
+    assert running.step.status().reason == ""

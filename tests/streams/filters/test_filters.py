@@ -1,6 +1,5 @@
 """The filters in a worker: rules, campaigns, the guard and poison, without Kafka."""
 
-import dataclasses
 from typing import Any, cast
 
 import pytest
@@ -42,7 +41,8 @@ def test_rules_decide_last_and_their_version_is_the_revision(
 
 def test_a_filter_looks_back_only_when_all_lists_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     complete = [False]
-    made = Filter(monkeypatch, lists_complete=lambda: complete[0])
+    made = Filter(monkeypatch)
+    monkeypatch.setattr(made.step.context.worker, "has_loaded_lists", lambda: complete[0])
     made.change_rules(None, 41)
     made.gain()
     made.step.swap_lists(ListSet([post_list("authors", ["ann"])]), 7)
@@ -58,7 +58,8 @@ def test_a_filter_looks_back_only_when_all_lists_are_there(monkeypatch: pytest.M
 def test_posts_of_others_wait_for_own_ones_that_are_older(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [partition_of(post.post_id.encode(), 2) for post in COPIES]
     own, others = [[p for p, at in zip(COPIES, ids, strict=True) if at == n] for n in (0, 1)]
-    made = Filter(monkeypatch, partitions=2, is_live=lambda: False)
+    made = Filter(monkeypatch, partitions=2)
+    monkeypatch.setattr(made.step.context.worker, "is_live", lambda: False)
     made.step.settings_changed(made.settings)
     made.gain()
     made.topics[TopicPartition("posts", 1)] = [
@@ -69,7 +70,7 @@ def test_posts_of_others_wait_for_own_ones_that_are_older(monkeypatch: pytest.Mo
     first = made.judge((own[0].post_id, own[0]))[own[0].post_id]
     assert first is not None
     assert first.reason is None
-    made.step.context = dataclasses.replace(made.step.context, is_live=lambda: True)
+    monkeypatch.setattr(made.step.context.worker, "is_live", lambda: True)
     monkeypatch.setattr(filter_history, "_IDLE_S", -1.0)
     made.step.background(KeptWriter(), 1.0)
     later = made.judge((own[1].post_id, own[1]), since=1)[own[1].post_id]

@@ -1,7 +1,6 @@
 """When the combiner's step has something to do, without Kafka and Redis."""
 
 import time
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -238,8 +237,7 @@ def test_settings_that_come_while_it_ranks_go_before_the_feeds_of_that_cycle(
     take(step, post("p", communities=("c",)), offset=1)
     turn_until_idle(step)
     newest = weights_of(step, 2)
-    context = replace(step.context, newest_settings=lambda: newest)
-    monkeypatch.setattr(step, "context", context)
+    monkeypatch.setattr(step.context.worker, "newest_settings", lambda: newest)
     take(step, post("q", communities=("c",)), offset=2)
     writer: Any = step._handover._writer
     assert feeds_of(step) == [["global"], ["community:c"]]

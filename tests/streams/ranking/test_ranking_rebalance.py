@@ -106,7 +106,9 @@ def test_who_comes_and_goes_makes_nobody_read_again_what_the_view_has(
 
         def is_alone() -> bool:
             """Whether it has claimed all shards: then what others wrote is read to its end."""
-            return first.group.owned == (0, 1) and len(first.steps[1].shards) == len(ALL_SHARDS)
+            return first.group.owned == (0, 1) and len(first.steps[1].status().shards) == len(
+                ALL_SHARDS
+            )
 
         def commit_all() -> None:
             until(lambda: is_whole(view, sent) and first.writer.is_committed())

@@ -43,7 +43,7 @@ class Model:
             connection=SimpleNamespace(environment=Environment(rescore_rate=rate)),
             partitions=1,
             poisoned={0: self.poison},
-            try_posts=self.try_posts,
+            worker=SimpleNamespace(try_posts=self.try_posts),
             clock=SimpleNamespace(now_ms=lambda: NOW_MS),
             metrics=Metrics("spam", "one").of_stage("spam"),
         )

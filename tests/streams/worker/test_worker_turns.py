@@ -25,7 +25,7 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker import model_step
 from feedmill.streams.worker.input import Taken
-from feedmill.streams.worker.step import Step, StepContext, WorkBatch, Writer
+from feedmill.streams.worker.step import Step, StepContext, StepStatus, WorkBatch, Writer
 from feedmill.streams.worker.worker import CYCLE_S, LEAST_S, LEAST_TURN_S, Worker
 
 pytestmark = pytest.mark.stack
@@ -56,9 +56,8 @@ class CountedStep(Step):
         assert {at.partition for at in likely.starts} == set(likely.gained)
         self.prepared.append(set(likely.gained))
 
-    @property
-    def may_join(self) -> bool:
-        return self.may_take_partitions
+    def status(self) -> StepStatus:
+        return StepStatus(may_join=self.may_take_partitions)
 
     def poll(self, writer: Writer) -> bool:
         self.polls += 1
