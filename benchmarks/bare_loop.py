@@ -33,7 +33,7 @@ from feedmill.filters.registry import load as load_filter
 from feedmill.models.text_model import TextModel
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import load as load_ranker
-from feedmill.streams.settings.environment import Environment, read_environment
+from feedmill.streams.environment import Environment, read_environment
 
 MOST_RECORDS = 1000
 WAIT_S = 0.005

@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from feedmill.events.post import Post
 from feedmill.events.signal import Signal
-from feedmill.streams.settings.environment import Environment, read_environment
+from feedmill.streams.environment import Environment, read_environment
 
 SIZE = 500
 OWNER = 1

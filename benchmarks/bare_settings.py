@@ -18,7 +18,7 @@ from bare_loop import DAY_MS, EPOCH_MS, BareLoop, run
 from confluent_kafka import Message
 
 from feedmill.events.post import Post
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 
 FEED, SIZE = "global", 500
 MOST_POSTS = 1_000_000

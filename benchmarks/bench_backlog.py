@@ -20,7 +20,7 @@ from machine import Stolen, describe
 from subjects import SUBJECTS, SubjectName, own_servers, start
 
 from feedmill.events.signal import FURTHER_SIGNALS
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 
 SAMPLED = 500
 LOOK_EVERY_S = 0.05

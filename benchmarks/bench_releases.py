@@ -50,9 +50,9 @@ from feedmill.models.artifact import (
     sha256_of,
 )
 from feedmill.rankers.spec import STORE as RANKERS
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, read_all, send
 from feedmill.streams.releases.loading import Trial, try_model
-from feedmill.streams.settings.environment import Environment
 
 WARM_S = 10.0
 APPLIED_WITHIN_S = 120.0

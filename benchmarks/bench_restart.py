@@ -40,7 +40,7 @@ from subjects import (
     start,
 )
 
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 
 # A look at 500 feeds takes some 20 ms.
 LOOK_EVERY_S = 0.2

@@ -32,7 +32,7 @@ from load import Load
 from machine import Stolen, describe
 from subjects import LOOP_CPU_HISTOGRAM, SUBJECTS, SubjectName, own_servers, running
 
-from feedmill.streams.settings.environment import Environment, environment_variables
+from feedmill.streams.environment import Environment, environment_variables
 
 # Scores below 0 by `quality` alone, above 0 by `engagement` at the highest weight; no decay.
 LOW = {"quality": 0.5, "engagement": 0.0, "half_life_hours": None}

@@ -37,7 +37,7 @@ from load import Load, Watcher
 from machine import describe
 from subjects import PARTITIONS, Subject, own_servers, start
 
-from feedmill.streams.settings.environment import Environment, environment_variables
+from feedmill.streams.environment import Environment, environment_variables
 
 JUDGE, RANKER = ("--without", "combiner"), ("combiner",)
 SESSION_S = 10.0

@@ -6,7 +6,7 @@ import os
 import uuid
 
 from feedmill.deploy.local import default_folder, up
-from feedmill.streams.settings.environment import Environment, read_environment
+from feedmill.streams.environment import Environment, read_environment
 
 # A broker in production compiles its code with both compilers; the local stack's has the first
 # alone, which starts faster and takes half as much again of the processor once it is warm.  Without

@@ -26,7 +26,7 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.features.counters import Counters, update
 from feedmill.streams.engagement.packed_states import PostState, encode_state
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 
 DAY_MS = 86_400_000
 POSTS_A_COMMUNITY = 600

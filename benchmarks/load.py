@@ -24,7 +24,7 @@ from feedmill.events.engagement import Engagement
 from feedmill.events.post import Post
 from feedmill.simulation.post_writer import PostWriter
 from feedmill.simulation.words import COMMUNITIES
-from feedmill.streams.settings.environment import Environment, read_environment
+from feedmill.streams.environment import Environment, read_environment
 
 WATCHED_A_SECOND = 100
 LOOK_EVERY_S = 0.001

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from confluent_kafka import Consumer, TopicPartition
 from load import Watcher
 
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 
 _START_WITHIN_S = 30.0
 _LAST_WITHIN_S = 30.0

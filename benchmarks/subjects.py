@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from feedmill.deploy.local.ports import HOST, free_port
-from feedmill.streams.settings.environment import Environment, environment_variables
+from feedmill.streams.environment import Environment, environment_variables
 
 SubjectName = Literal["bare", "worker", "before"]
 SUBJECTS: tuple[SubjectName, ...] = ("bare", "worker")

@@ -26,7 +26,7 @@ import redis
 from confluent_kafka import Producer
 from subjects import own_servers
 
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 from feedmill.streams.worker.worker import Worker
 from feedmill.streams.worker_process import new_worker
 

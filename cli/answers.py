@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from feedmill.events.errors import FeedmillError
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.instances import SettingAnswer
 
 

@@ -13,9 +13,9 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table, short_json, time_text
 from feedmill.events.audit import TOPIC, AuditRecord, decode_audit
 from feedmill.events.errors import BadEvent
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicRecord, open_topic
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 
 _COLUMNS = ("time", "by", "from", "command", "topic", "key", "before", "after", "note")
 # Of records: what other columns have, and what only machines read.

@@ -14,8 +14,8 @@ from feedmill.cli.output import json_option, print_json, print_table, short_json
 from feedmill.cli.setting_change import change_setting, read_settings_log
 from feedmill.cli.setting_value import parse_setting_value
 from feedmill.events.errors import UsageError
+from feedmill.streams.environment import Environment
 from feedmill.streams.settings.config_log import ConfigEntry, ConfigLog, RawValue, effective_value
-from feedmill.streams.settings.environment import Environment
 
 
 @click.group()

@@ -21,7 +21,8 @@ from feedmill.cli.options import by_option, with_environment
 from feedmill.cli.output import json_option, print_json, print_table, time_text
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.operations.dead_letter_replay import ReplayOutcome, open_replayer
-from feedmill.streams.kafka.dead_letter_log import (
+from feedmill.streams.environment import Environment
+from feedmill.streams.kafka.dead_letters import (
     DeadLetterLog,
     LetterHead,
     Replay,
@@ -29,7 +30,6 @@ from feedmill.streams.kafka.dead_letter_log import (
 )
 from feedmill.streams.kafka.topic_table import topic_table
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 
 # What differs between letters of one reason: what was found, quoted texts, numbers.
 _FOUND = re.compile(r", got .*?(?= - at | - in |$)")

@@ -14,8 +14,8 @@ from feedmill.events.errors import FeedmillError
 from feedmill.operations.doctor.examination import Examination, examine
 from feedmill.operations.doctor.finding import Finding
 from feedmill.operations.doctor.installation import Installation
+from feedmill.streams.environment import Environment
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 
 # Flags that the commands of ways out need as this one did; an address of Redis may hold a password.
 _FLAGS = {"kafka": "--kafka", "topic_prefix": "--prefix"}

@@ -17,10 +17,10 @@ from feedmill.rankers.impressions import Impressions, join
 from feedmill.streams.engagement.engagement_replay import TOO_LATE, EngagementReplay
 from feedmill.streams.engagement.feature_row import TOPIC as FEATURES
 from feedmill.streams.engagement.feature_row import FeatureRow, decode_row
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic
 from feedmill.streams.kafka.validation import ValidatedBatch, validate_batch
-from feedmill.streams.settings.environment import Environment
 from feedmill.training.progress import Tell, silent
 
 T = TypeVar("T")

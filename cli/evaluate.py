@@ -19,8 +19,8 @@ from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
 from feedmill.models.store_files import Store
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_table import DAY_MS
-from feedmill.streams.settings.environment import Environment
 
 if TYPE_CHECKING:
     from feedmill.training.evaluation.cross_validation import TrainingBudget

@@ -13,8 +13,8 @@ from feedmill.cli.post_lines import read_engagements
 from feedmill.events.decode import decode_engagement
 from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadEvent, UsageError
+from feedmill.streams.environment import MOST_POSITIONS, Environment
 from feedmill.streams.kafka.topic_reader import read_all
-from feedmill.streams.settings.environment import MOST_POSITIONS, Environment
 from feedmill.training.position_bias import counts_by_position, fit_examination
 
 # A position where nobody clicked is not one where nobody looks.

@@ -19,9 +19,9 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json
 from feedmill.events.errors import UsageError
 from feedmill.operations.experiment_runs import ExperimentRun
+from feedmill.streams.environment import Environment, read_environment
 from feedmill.streams.kafka.topic_reader import records_after
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment, read_environment
 
 if TYPE_CHECKING:
     from feedmill.events.experiment import Experiment

@@ -24,10 +24,10 @@ from feedmill.operations.experiment_runs import (
     run_of,
     runs_of,
 )
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.redis.reader import FeedReader, FeedSnapshot, open_feed_reader
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 
 _LIST_COLUMNS = ("name", "state", "feeds", "traffic>", "arms", "started", "ran>", "by")
 _ARM_COLUMNS = ("arm", "share>", "differs by")

@@ -22,8 +22,8 @@ from feedmill.experiments.plan import Plan, Size
 from feedmill.experiments.report import Report, report_of
 from feedmill.experiments.rows import CHECK_COLUMNS, EFFECT_COLUMNS, check_rows, effect_rows
 from feedmill.experiments.table import read_table
+from feedmill.streams.environment import read_environment
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import read_environment
 
 _PLAN_COLUMNS = (
     *("metric", "role", "value>", "to show>", "users an arm>", "planned>", "least shown>"),

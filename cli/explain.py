@@ -14,11 +14,11 @@ from feedmill.cli.unknown_post import why_unknown
 from feedmill.events.errors import UsageError
 from feedmill.events.feeds import pattern_of
 from feedmill.rankers.score import LEAST_SUM
+from feedmill.streams.environment import Environment
 from feedmill.streams.redis.explanation import Explanation, FeedEntry, why_absent
 from feedmill.streams.redis.explanation import explain as explain_post
 from feedmill.streams.redis.reader import FeedReader, open_feed_reader
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 
 WHOLE = 10_000  # the largest feed a setting allows
 READINGS = 5

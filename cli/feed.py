@@ -22,8 +22,8 @@ from feedmill.cli.feed_table import (
 from feedmill.cli.options import arm_option, with_environment
 from feedmill.cli.output import on_terminal, print_json
 from feedmill.events.errors import UsageError
+from feedmill.streams.environment import Environment
 from feedmill.streams.redis.reader import FeedReader, open_feed_reader
-from feedmill.streams.settings.environment import Environment
 
 POLL_S = 2.0
 PAUSE_LIVE_S = 0.4

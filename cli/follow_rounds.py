@@ -18,8 +18,8 @@ from feedmill.cli.output import print_json
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store_files import Store
+from feedmill.streams.environment import Environment
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 from feedmill.training.continual.learner import Round
 
 # What a round did, by name; `reason` says why nothing was released, or "released".

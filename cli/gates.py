@@ -13,10 +13,10 @@ from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.cli.read_posts import read_for_command, timeout_option
 from feedmill.events.errors import UsageError
 from feedmill.operations.preview.gate_preview import Gates, SourcedView, SourceRow, compare_gates
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.config_log import fold_log
-from feedmill.streams.settings.environment import Environment
 
 _MOST_SOURCES = 20
 _HOUR_MS = 3_600_000

@@ -22,12 +22,12 @@ from feedmill.operations.group_offsets import (
     reset_offsets,
 )
 from feedmill.operations.worker_groups import Group, Member, read_groups
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.assignment import SHARDS
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.topic_ids import INPUTS
 from feedmill.streams.kafka.topics import open_admin
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 
 _GROUPS = ("group", "state", "members>", "partitions>", "lag>")
 # What members get a share of, or read with it.

@@ -19,8 +19,8 @@ from feedmill.events.instance import LegTimes
 from feedmill.operations.health.findings import Finding
 from feedmill.operations.health.reading import HealthReader
 from feedmill.operations.health.summary import Health, RunningWorker, health_of
+from feedmill.streams.environment import Environment
 from feedmill.streams.flow import COMBINER, RANKER
-from feedmill.streams.settings.environment import Environment
 
 _EVERY_S = 2.0
 _COLUMNS = (

@@ -10,9 +10,9 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import open_topic
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 from feedmill.training.label_report import Doubt, LabelReport, RaterRow, RecordedLabels, VersionRow
 
 _WEEK_MS = 7 * 86_400_000

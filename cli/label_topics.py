@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import partial
 
 from feedmill.events.errors import UsageError
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
-from feedmill.streams.settings.environment import Environment
 from feedmill.training.label_join import LabelJoin, topic_dataset
 from feedmill.training.progress import Tell, silent
 from feedmill.training.training_data import Dataset, TrainingData

@@ -16,8 +16,8 @@ from rich.live import Live
 from feedmill.cli.latency_table import LatencyTable, live_latency_table, plain_latency_table
 from feedmill.cli.output import on_terminal, print_json
 from feedmill.events.errors import UsageError
+from feedmill.streams.environment import Environment, read_environment
 from feedmill.streams.observe.latency import Scrape
-from feedmill.streams.settings.environment import Environment, read_environment
 
 _TIMEOUT_S = 5.0
 

@@ -16,10 +16,9 @@ from feedmill.events.release import ListRelease
 from feedmill.filters.list_store import find_list_card, read_list
 from feedmill.filters.registry import FILTERS
 from feedmill.models.store_files import Store
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
-from feedmill.streams.releases.release_history import ListHistory
-from feedmill.streams.releases.release_log import TOPIC, ListKey
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.releases.release_log import TOPIC, ListHistory, ListKey
 
 filter_argument = click.argument("filter_name", metavar="FILTER", type=click.Choice(list(FILTERS)))
 

@@ -27,10 +27,9 @@ from feedmill.filters.lists import KINDS, ListKind
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import sha256_of
 from feedmill.models.store_files import Store
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
-from feedmill.streams.releases.release_history import ListHistory
-from feedmill.streams.releases.release_log import TOPIC, ListKey
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.releases.release_log import TOPIC, ListHistory, ListKey
 
 
 class _NameType(click.ParamType):

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from feedmill.events.errors import UsageError
 from feedmill.events.instance import Instance
 from feedmill.events.release import CANARY, Canary, ModelRelease
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import open_topic
 from feedmill.streams.releases.loading import BY_TEXT
 from feedmill.streams.releases.release_log import StartedCanary
-from feedmill.streams.settings.environment import Environment
 
 # How long a canary lasts unless the command says otherwise.
 CANARY_MS = 600_000

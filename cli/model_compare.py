@@ -17,21 +17,22 @@ from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
 from feedmill.events.settings import Settings
 from feedmill.filters.registry import FILTERS
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicReader, TopicRecord, open_topic, read_all
-from feedmill.streams.releases.challengers import TOPIC as SHADOW_TOPIC
+from feedmill.streams.releases.candidates import SHADOW_TOPIC
 from feedmill.streams.releases.loading import BY_TEXT
 from feedmill.streams.releases.model_comparison import (
+    PairsFold,
     Policy,
+    ShadowPairs,
     decided_otherwise,
     moved_in_top,
     ranking_change,
     rates,
     value_correlation,
 )
-from feedmill.streams.releases.shadow_pairs import PairsFold, ShadowPairs
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.config_log import fold_log
-from feedmill.streams.settings.environment import Environment
 from feedmill.training.arrays import Values
 from feedmill.training.continual.audit import audited_posts
 from feedmill.training.continual.rated_posts import rated_posts

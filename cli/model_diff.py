@@ -13,7 +13,7 @@ from feedmill.cli.train_summary import metrics_table
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.spec import STORE
 from feedmill.models.artifact import ModelCard
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 from feedmill.training.evaluation.side_by_side import kept_data, measured_beside
 
 

@@ -14,12 +14,11 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import FeedmillError
 from feedmill.events.instance import Instance, ModelDrift
-from feedmill.events.release import SHADOW, ListRelease
+from feedmill.events.release import SHADOW
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import open_topic, read_all, send
 from feedmill.streams.releases.loading import MODELS
-from feedmill.streams.releases.release_history import ListHistory, ReleaseHistory
-from feedmill.streams.releases.release_log import TOPIC, ListKey, Released
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.releases.release_log import TOPIC, ListHistory, ReleaseHistory
 from feedmill.streams.settings.instances import RECENT_MS, read_recent_instances
 
 # Its record has no value, so nobody takes it for an instance; the broker stamps it.
@@ -36,7 +35,7 @@ def health(environment: Environment, as_json: bool) -> None:
     model or a list, or waits for the store, or if `feedmill models watch` has an alarm on.
     """
     records = list(read_all(environment, TOPIC))
-    history, lists = ReleaseHistory(MODELS, records), ListHistory(records).last()
+    history, lists = ReleaseHistory(MODELS, records), ListHistory(records)
     instances = sorted(_running_instances(environment).items())
     rows = [row for name, one in instances for row in _health(history, name, one)]
     rows += [row for name, one in instances for row in _lists_not_in_force(lists, name, one)]
@@ -139,12 +138,12 @@ def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[
 
 
 def _lists_not_in_force(
-    lists: Mapping[ListKey, Released[ListRelease]], name: str, instance: Instance
+    lists: ListHistory, name: str, instance: Instance
 ) -> Iterator[dict[str, str]]:
     """Yield a row for each list whose last record an instance refused, or cannot read now."""
     found = ("refused", instance.refused_releases), ("waiting", instance.waiting_releases)
     states = {one.offset: (state, one.reason) for state, ones in found for one in ones}
-    for key, last in sorted(lists.items()):
+    for key, last in sorted(lists.last().items()):
         if key.filter in instance.models and last.offset in states:
             state, reason = states[last.offset]
             yield {

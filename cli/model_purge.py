@@ -11,8 +11,8 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, plain_table, print_json
 from feedmill.events.errors import UsageError
 from feedmill.models.store_files import Store
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
-from feedmill.streams.settings.environment import Environment
 
 
 @click.command("purge")

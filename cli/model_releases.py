@@ -27,9 +27,9 @@ from feedmill.events.release import CANARY, SHADOW, ListRelease, ModelRelease, T
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store import local_copy
 from feedmill.operations.changes import Change, MadeBy, last_value, write_change
+from feedmill.streams.environment import Environment
 from feedmill.streams.releases.loading import Trial, shipped_sha256, store_of, try_model
 from feedmill.streams.releases.release_log import TOPIC
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.instances import (
     SettingAnswer,
     read_recent_instances,

@@ -9,8 +9,8 @@ from feedmill.cli.model_releases import send_tried, tried_release
 from feedmill.cli.model_versions import chosen_card, read_history
 from feedmill.events.errors import UsageError
 from feedmill.events.release import CORE_SHARE, SHADOW, Challenger
+from feedmill.streams.environment import Environment
 from feedmill.streams.releases.loading import BY_TEXT
-from feedmill.streams.settings.environment import Environment
 
 
 @click.command("shadow")

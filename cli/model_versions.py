@@ -6,11 +6,10 @@ import click
 
 from feedmill.models.artifact import ModelCard, read_card
 from feedmill.models.store import find_card
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.releases.loading import MODELS, shipped_sha256, shipped_store, store_of
-from feedmill.streams.releases.release_history import ReleaseHistory
-from feedmill.streams.releases.release_log import TOPIC
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.releases.release_log import TOPIC, ReleaseHistory
 
 SHIPPED = "shipped"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from feedmill.cli.options import with_environment
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 
 
 @click.command("watch")

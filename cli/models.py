@@ -25,9 +25,9 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table, time_text
 from feedmill.models.cards import card_page
 from feedmill.models.store import cards_of
+from feedmill.streams.environment import Environment
 from feedmill.streams.releases.loading import MODELS, shipped_sha256, shipped_store
-from feedmill.streams.releases.release_history import FROZEN, RELEASED, HistoryRow, ReleaseHistory
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.releases.release_log import FROZEN, RELEASED, HistoryRow, ReleaseHistory
 
 # What a release without a version is of.
 _SHIPPED = "(shipped)"

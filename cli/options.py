@@ -17,7 +17,7 @@ import redis
 from feedmill.deploy.local import default_folder, status
 from feedmill.events.errors import UsageError
 from feedmill.models.store_files import Store, parse_store
-from feedmill.streams.settings.environment import Environment, read_environment
+from feedmill.streams.environment import Environment, read_environment
 
 # The variable of each flag, and the flag of a variable as it is typed.
 _VARIABLE_OF_FLAG = {

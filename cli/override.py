@@ -21,10 +21,10 @@ from feedmill.events.decode import decode_override, encode
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict, Withdrawal
 from feedmill.operations.changes import Change, MadeBy, write_change
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import SentRecord
 from feedmill.streams.redis.reader import FeedReader, open_feed_reader
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 
 _POLL_S = 0.02
 _CLOCK_OFF_MS = 60_000

@@ -12,9 +12,9 @@ from feedmill.cli.output import json_option, print_json, print_table, time_text
 from feedmill.events.decode import decode_override
 from feedmill.events.errors import BadEvent
 from feedmill.events.override import Override, OverrideKey
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 
 _COLUMNS = ("subject", "gate", "verdict", "version", "by", "decided", "expires", "reason")
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 
 
 def own_command() -> str:

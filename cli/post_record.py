@@ -11,10 +11,10 @@ from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.feeds import FeedSpec
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicRecord, open_topic, read_all
 from feedmill.streams.redis.reader import PostSnapshot
 from feedmill.streams.settings.config_log import fold_log
-from feedmill.streams.settings.environment import Environment
 
 # A signal is stored within seconds of the time that it states.
 _STORED_WITHIN_MS = 60_000

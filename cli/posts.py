@@ -11,10 +11,10 @@ from feedmill.cli.output import json_option, on_one_line, plain_table, print_jso
 from feedmill.cli.read_posts import read_for_command, timeout_option
 from feedmill.events.errors import UsageError
 from feedmill.operations.post_list import ListedPost, TextView, count_complaints, list_posts
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.config_log import fold_log
-from feedmill.streams.settings.environment import Environment
 
 _DECISIONS = {"hidden": "hide", "demoted": "demote", "held": "hold"}
 _COLUMNS = ("post", "age>", "author", "decision", "decided by", "reports>", "hides>", "near")

@@ -8,7 +8,7 @@ from feedmill.cli.duration import Duration
 from feedmill.cli.progress import long_work
 from feedmill.operations.preview.view_by_log import read_view
 from feedmill.rankers.combiner.view import PostView
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 from feedmill.streams.worker.heap import resident_mib
 
 timeout_option = click.option(

@@ -16,7 +16,7 @@ from rich.console import Console
 from feedmill.cli.options import with_environment
 from feedmill.cli.progress import LINE_EVERY_S, open_bar
 from feedmill.simulation.replay import Counts, ReplayOptions, ReplaySummary, run_replay
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 
 _DRAW_EVERY_S = 0.25
 

@@ -25,14 +25,14 @@ from feedmill.deploy.local import default_folder, down, status, up
 from feedmill.deploy.supervisor import Supervisor, WorkerSpec, by_role, isolated, stop_on_signals
 from feedmill.simulation.demo import demo_experiment
 from feedmill.simulation.replay.run import run_tag
-from feedmill.streams.flow import COMBINER, WHOLE, chosen_stages
-from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS
-from feedmill.streams.kafka.topics import create
-from feedmill.streams.settings.environment import (
+from feedmill.streams.environment import (
     Environment,
     environment_variables,
     read_environment,
 )
+from feedmill.streams.flow import COMBINER, WHOLE, chosen_stages
+from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS
+from feedmill.streams.kafka.topics import create
 
 _READY_WITHIN_S = 60.0
 _REPORT_EVERY_S = 10.0

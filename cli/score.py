@@ -22,9 +22,9 @@ from feedmill.models.store import find_card
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import Scores
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS, TEXT_RANKERS
+from feedmill.streams.environment import read_environment
 from feedmill.streams.kafka.topic_table import DAY_MS
 from feedmill.streams.releases.loading import shipped_store
-from feedmill.streams.settings.environment import read_environment
 
 BATCH = 256
 

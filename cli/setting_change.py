@@ -10,9 +10,9 @@ from feedmill.cli.gates import warn_of_gates
 from feedmill.cli.output import print_json
 from feedmill.events.errors import BadSetting
 from feedmill.operations.changes import Change, write_change
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.config_log import ConfigLog, RawValue, encode_record, fold_log
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.instances import (
     RECENT_MS,
     SettingAnswer,

@@ -18,6 +18,7 @@ from feedmill.operations.changes import TOPIC_EXISTS, Audited, open_changes
 from feedmill.operations.hanging_transactions import HangingTransaction, abort, find_hanging
 from feedmill.operations.topic_copy import copy_topics
 from feedmill.operations.topic_reset import ResetPlan, plan_reset, reset
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, MAX_PARTITIONS
 from feedmill.streams.kafka.topics import (
     CreateReport,
@@ -27,7 +28,6 @@ from feedmill.streams.kafka.topics import (
     describe,
 )
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 
 
 @click.group()

@@ -26,8 +26,8 @@ from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store_files import Store, parse_store
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_table import DAY_MS
-from feedmill.streams.settings.environment import Environment
 from feedmill.training.progress import Tell, silent
 
 if TYPE_CHECKING:

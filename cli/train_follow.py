@@ -27,9 +27,9 @@ from feedmill.events.errors import UsageError
 from feedmill.filters.spec import FilterSpec
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store_files import Store
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 from feedmill.training.continual.audit import audited_posts
 from feedmill.training.continual.label_contest import MIN_REFERENCE, LabelContest, OrdinaryPosts
 from feedmill.training.continual.label_window import LabelWindow

@@ -28,8 +28,8 @@ from feedmill.models.store_files import Store
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.impressions import Impressions
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
+from feedmill.streams.environment import Environment
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 from feedmill.training.continual.impression_bets import without_floods
 from feedmill.training.continual.impression_contest import ImpressionContest
 from feedmill.training.continual.learner import Learner

@@ -20,8 +20,8 @@ from feedmill.events.errors import UsageError
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store_files import Store
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_table import DAY_MS
-from feedmill.streams.settings.environment import Environment
 from feedmill.training.progress import Tell, silent
 
 _ENGAGEMENT = ENGAGEMENT_RANKER.name

@@ -12,7 +12,7 @@ from feedmill.models.artifact import ModelCard, read_card
 from feedmill.models.store_files import Store
 from feedmill.rankers.impressions import Impressions
 from feedmill.rankers.registry import TEXT_RANKERS
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.evaluation.side_by_side import (
     measured_beside,

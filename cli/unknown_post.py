@@ -12,11 +12,11 @@ from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicRecord, open_topic, read_all
 from feedmill.streams.kafka.validation import check_time, misplaced
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.config_log import fold_log
-from feedmill.streams.settings.environment import Environment
 
 TOPIC = "posts"
 # Read in some ten seconds.

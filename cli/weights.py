@@ -19,10 +19,10 @@ from feedmill.events.settings import Settings
 from feedmill.operations.preview.feed_preview import preview_feed
 from feedmill.operations.preview.scale_suggestion import suggest_scales
 from feedmill.rankers.combiner.view import PostView
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.config_log import fold_log
-from feedmill.streams.settings.environment import Environment
 
 # Of which the effect of a suggestion is shown.
 _TOP = 20

@@ -10,8 +10,8 @@ import click
 from feedmill.cli.options import with_environment
 from feedmill.deploy.supervisor import Supervisor, WorkerSpec, isolated, stop_on_signals
 from feedmill.events.errors import FeedmillError
+from feedmill.streams.environment import Environment
 from feedmill.streams.flow import STAGES, chosen_stages
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker_process import run_worker
 
 without_option = click.option(

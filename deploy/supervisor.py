@@ -17,11 +17,10 @@ from typing import IO, NamedTuple
 import msgspec
 
 from feedmill.events.errors import FeedmillError
+from feedmill.streams.environment import Environment, environment_variables
 from feedmill.streams.flow import COMBINER, JUDGE, RANKER
-from feedmill.streams.observe.http import StatusServer
 from feedmill.streams.observe.metrics import Metrics, merge
-from feedmill.streams.observe.status import STATUS_FD, Status, decode
-from feedmill.streams.settings.environment import Environment, environment_variables
+from feedmill.streams.observe.status import STATUS_FD, Status, StatusServer, decode
 from feedmill.streams.worker_process import CANNOT_START
 
 log = logging.getLogger(__name__)

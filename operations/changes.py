@@ -21,6 +21,7 @@ from feedmill.events.audit import TOPIC, AuditRecord
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
 from feedmill.events.reasons import DECODE_ERRORS
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.client import (
     ClientHealth,
     kafka_errors,
@@ -29,7 +30,6 @@ from feedmill.streams.kafka.client import (
 )
 from feedmill.streams.kafka.topic_reader import SentRecord, read_all
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 
 # Where Kafka keeps the offsets of groups.
 OFFSETS = "__consumer_offsets"

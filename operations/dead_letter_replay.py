@@ -13,16 +13,16 @@ from feedmill.events.decode import decoder_of
 from feedmill.events.errors import BadEvent
 from feedmill.events.partition import partition_of
 from feedmill.operations.changes import Audited, Changes, MadeBy
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.client import kafka_errors
-from feedmill.streams.kafka.dead_letter_log import (
+from feedmill.streams.kafka.dead_letters import (
+    TOPIC,
     DeadLetterLog,
     LetterHead,
     RejectedAt,
     Replay,
     SharedRecord,
 )
-from feedmill.streams.kafka.dead_letters import TOPIC
-from feedmill.streams.settings.environment import Environment
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import redis
 
 from feedmill.events.settings import Settings
 from feedmill.experiments.parts import MeasuredOverlap
+from feedmill.streams.environment import Environment
 from feedmill.streams.redis.reader import FeedReader, open_feed_reader
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
 

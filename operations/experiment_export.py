@@ -33,6 +33,7 @@ from feedmill.experiments.parts import (
 from feedmill.experiments.upkeep import drop_forgotten, drop_old, merge
 from feedmill.operations.experiment_dose import overlaps
 from feedmill.operations.exposure_letters import ExposureLetters
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import (
     Record,
     RecordBatch,
@@ -47,8 +48,7 @@ from feedmill.streams.kafka.offsets import Bounds
 from feedmill.streams.kafka.topic_reader import count_partitions
 from feedmill.streams.kafka.validation import RejectedRecord, validate_batch
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
-from feedmill.streams.settings.settings_log import SettingsFold
+from feedmill.streams.settings.config_log import SettingsFold
 
 QUALITY = "signals.quality"
 # Of these a record that is gone before it was read is a gap; quality has a value for each post.

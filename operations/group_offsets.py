@@ -14,12 +14,12 @@ from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.operations.changes import OFFSETS, Audited, Changes, MadeBy, open_changes
 from feedmill.operations.worker_groups import Group, read_groups
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.offsets import Bounds
 from feedmill.streams.kafka.topic_ids import INPUTS
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.kafka.topics import open_admin
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.instances import RECENT_MS
 
 # The first record that is there, after the last, or an offset.

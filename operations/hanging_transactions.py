@@ -14,9 +14,9 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.admin import AbortTransactionSpec, KafkaAdminClient
 
 from feedmill.operations.worker_groups import worker_groups
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_table import topic_table
 from feedmill.streams.kafka.topics import open_admin
-from feedmill.streams.settings.environment import Environment
 
 # Markers of a transaction that just ended may be under way.
 _QUIET_MS = 60_000

@@ -21,8 +21,8 @@ from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.gate_decisions import decide_rows, verdict_of
 from feedmill.rankers.combiner.gating import PASSED, DecisionName
 from feedmill.rankers.combiner.view import PostView
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import open_topic
-from feedmill.streams.settings.environment import Environment
 
 FIRST_CHARACTERS = 300
 NEAR = 0.05

@@ -18,6 +18,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.events.errors import UsageError
 from feedmill.operations.changes import Audited, MadeBy, open_changes
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batch_headers import PassedBatch
 from feedmill.streams.kafka.client import (
     ClientHealth,
@@ -27,7 +28,6 @@ from feedmill.streams.kafka.client import (
 )
 from feedmill.streams.kafka.topic_reader import TopicRecord, count_partitions, open_topic
 from feedmill.streams.kafka.topics import keep_stamps
-from feedmill.streams.settings.environment import Environment
 
 # Settings come before what they are about.
 COPIED = ("config", "models", "overrides", "posts", "engagements", "exposures", "labels")

@@ -23,11 +23,11 @@ from feedmill.operations.group_offsets import (
     refuse_members,
 )
 from feedmill.operations.worker_groups import worker_groups
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.topic_ids import ANCHORS, INPUTS, ids_beside
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, topic_table
 from feedmill.streams.kafka.topics import create, describe, open_admin
-from feedmill.streams.settings.environment import Environment
 
 _ANSWER_S = 30.0
 _LOOK_EVERY_S = 0.2

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from kafka.admin import KafkaAdminClient
 from kafka.errors import CoordinatorLoadInProgressError
 
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.assignment import POSTS
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.settings.environment import Environment
 
 T = TypeVar("T")
 

@@ -21,11 +21,11 @@ from feedmill.events.signal import SignalNames, stage_of
 from feedmill.filters.registry import FILTERS
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, TEXT_RANKERS
 from feedmill.streams.engagement.engagement import EngagementStep
+from feedmill.streams.environment import Environment
 from feedmill.streams.filters.filters import FilterStep
 from feedmill.streams.filters.post_windows import PostWindows
 from feedmill.streams.ranking.ranking import RankingStep
 from feedmill.streams.scoring.text_models import TextModelStep
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.step import Step
 
 ENGAGEMENT = ENGAGEMENT_RANKER.name

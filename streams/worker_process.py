@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy.ma  # noqa: F401 - see above
 
 from feedmill.events.errors import BadArtifact, FeedmillError
+from feedmill.streams.environment import Environment, read_environment
 from feedmill.streams.flow import COMBINER, ENGAGEMENT, chosen_stages, group_of, steps_of
 from feedmill.streams.observe.status import Status, status_pipe, write_status
-from feedmill.streams.settings.environment import Environment, read_environment
 from feedmill.streams.worker.heap import keep_heap_small
 from feedmill.streams.worker.worker import Worker
 

@@ -10,7 +10,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 # Of 100 posts a second the load has every one watched.
 WATCHED_ONLY = """
 from load import Load, Watcher
-from feedmill.streams.settings.environment import read_environment
+from feedmill.streams.environment import read_environment
 environment = read_environment({})
 Load(environment, Watcher(environment)).engagements(rate=1000, seconds=1)
 """

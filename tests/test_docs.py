@@ -29,9 +29,9 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.filters.registry import FILTERS
 from feedmill.rankers.registry import RANKERS
+from feedmill.streams.environment import CLIENT_SETTINGS, Environment, variable_of
 from feedmill.streams.kafka.topic_table import TopicSpec, topic_table
 from feedmill.streams.observe.metric_list import METRICS
-from feedmill.streams.settings.environment import CLIENT_SETTINGS, Environment, variable_of
 
 ROOT = Path(__file__).parents[1]
 CODE = (

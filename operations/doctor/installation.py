@@ -28,13 +28,13 @@ from feedmill.operations.doctor.cluster import (
 )
 from feedmill.operations.doctor.unreachable import Unreachable, no_kafka, no_listener, no_redis
 from feedmill.operations.worker_groups import Group, read_groups
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.client import ClientHealth, client_settings
 from feedmill.streams.kafka.topic_reader import TopicRecord, open_topic
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, TopicSpec, topic_table
 from feedmill.streams.redis.addresses import is_cluster, open_client
 from feedmill.streams.redis.commands import Keys
 from feedmill.streams.settings.config_log import ConfigLog, fold_log
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.instances import RECENT_MS, recent_instances
 
 # Long enough for a busy server, and short enough for all of them to be away.

@@ -15,7 +15,7 @@ from feedmill.operations.doctor.finding import Finding
 from feedmill.operations.doctor.installation import Installation
 from feedmill.streams.kafka.client import CallIsStuck, bounded
 from feedmill.streams.releases.loading import MODELS, load_model, shipped_sha256, store_of
-from feedmill.streams.releases.release_history import ListHistory, ReleaseHistory
+from feedmill.streams.releases.release_log import ListHistory, ReleaseHistory
 
 # Of a store on a server: whoever waits for a doctor does not wait for minutes.
 _ANSWERS_S = 4.0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from feedmill.operations.doctor.finding import Finding
 from feedmill.operations.doctor.installation import Installation
-from feedmill.streams.settings.environment import CLIENT_SETTINGS, Environment, variable_of
+from feedmill.streams.environment import CLIENT_SETTINGS, Environment, variable_of
 
 # Those that are no attribute of `Environment`; tests have some of their own.
 _OTHERS = ("home", "data", "log_level", "status_fd", *(f"kafka_{name}" for name in CLIENT_SETTINGS))

@@ -8,7 +8,7 @@ import redis
 
 from feedmill.events.errors import FeedmillError
 from feedmill.operations.doctor.finding import Finding
-from feedmill.streams.settings.environment import Environment, variable_of
+from feedmill.streams.environment import Environment, variable_of
 
 
 class Unreachable(FeedmillError):

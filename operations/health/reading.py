@@ -24,13 +24,13 @@ from feedmill.events.signal import stage_of
 from feedmill.operations.health.beats import next_beat, without_replaced
 from feedmill.operations.health.seen import Beat, FeedState, KafkaState, RedisState, Seen, Trouble
 from feedmill.operations.worker_groups import once_loaded
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.client import CallIsStuck, bounded
-from feedmill.streams.kafka.dead_letter_log import LetterHead, read_letters
 from feedmill.streams.kafka.dead_letters import TOPIC as LETTERS
+from feedmill.streams.kafka.dead_letters import LetterHead, read_letters
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, send
 from feedmill.streams.kafka.topics import open_admin
 from feedmill.streams.redis.reader import FeedSnapshot, open_feed_reader
-from feedmill.streams.settings.environment import Environment
 
 T = TypeVar("T")
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from feedmill.events.errors import UsageError
 from feedmill.rankers.combiner.view import PostView
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.client import COMMAND_FETCH_WAIT_MS
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.topic_reader import count_partitions
 from feedmill.streams.ranking.combiner_logs import OVERRIDES, POSTS, SIGNALS, CombinerLogs
-from feedmill.streams.settings.environment import Environment
 
 _RECORDS = 4_000
 _PAUSE_S = 0.005

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from feedmill.events.errors import UsageError
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.client import ClientHealth, new_producer
-from feedmill.streams.settings.environment import Environment
 
 _START_S = 15.0
 _TRY_S = 0.5

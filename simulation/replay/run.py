@@ -16,9 +16,9 @@ from feedmill.simulation.replay.options import Counts, ReplayOptions, ReplaySumm
 from feedmill.simulation.replay.producer import ReplayProducer, start_producer
 from feedmill.simulation.replay.sender import Sender
 from feedmill.simulation.schedule import ENGAGEMENTS, POSTS, EventSource
+from feedmill.streams.environment import Environment
 from feedmill.streams.redis.reader import open_feed_reader
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.environment import Environment
 
 # How long to wait for the last acknowledgements.
 _FLUSH_S = 60.0

@@ -35,8 +35,14 @@ from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.kafka.topic_table import DAY_MS, HOUR_MS, WINDOW_MS
 from feedmill.streams.scoring.rescoring import Rescoring
-from feedmill.streams.worker.model_step import ModelStep
-from feedmill.streams.worker.step import StepContext, StepStatus, WorkBatch, Writer, WrittenSignal
+from feedmill.streams.worker.step import (
+    ModelStep,
+    StepContext,
+    StepStatus,
+    WorkBatch,
+    Writer,
+    WrittenSignal,
+)
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from feedmill.rankers.impressions import Impressions
 from feedmill.streams.engagement.feature_row import FeatureRow
 from feedmill.streams.engagement.partition_state import PartitionState, PostSource, Uncounted
 from feedmill.streams.engagement.repeated_engagements import KEY_BITS, RepeatFilter
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import Record
-from feedmill.streams.settings.environment import Environment
 
 _KEY = (1 << KEY_BITS) - 1
 _BIT_OF = {kind: 1 << column for column, kind in enumerate(HEADS)}

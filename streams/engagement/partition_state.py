@@ -30,8 +30,8 @@ from feedmill.streams.engagement.repeated_engagements import (
     RepeatedEngagements,
     Repetition,
 )
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import Record
-from feedmill.streams.settings.environment import Environment
 from feedmill.tables.id_table import IdTable
 
 # Of so many posts whose record has not come yet, a partition counts engagements.

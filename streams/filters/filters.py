@@ -22,13 +22,13 @@ from feedmill.filters.raised_values import campaign_probabilities, campaign_reas
 from feedmill.filters.rules import RuleMatch
 from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
+from feedmill.streams.environment import memory_shares
 from feedmill.streams.filters.filter_guard import FilterGuard
 from feedmill.streams.filters.filter_history import FilterHistory
 from feedmill.streams.filters.post_windows import PostWindows
 from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
 from feedmill.streams.kafka.batches import Record
 from feedmill.streams.kafka.log_consumer import LogConsumer
-from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.scoring.text_models import TextModelStep, score_posts
 from feedmill.streams.worker.step import StepContext, StepStatus, WorkBatch, Writer
 

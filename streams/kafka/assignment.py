@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from feedmill.events.errors import UsageError
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.backlog import Backlog, Together
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.offsets import PartitionOffsets
 from feedmill.streams.kafka.read_progress import ReadProgress
 from feedmill.streams.kafka.topic_ids import command_of
-from feedmill.streams.settings.environment import Environment
 
 # What the group shares out.
 POSTS, ENGAGEMENTS, SHARDS = "posts", "engagements", "feed-shards"

@@ -18,10 +18,9 @@ from heapq import merge
 from itertools import chain, islice, repeat, takewhile
 from operator import itemgetter
 
+from feedmill.streams.environment import Environment, memory_shares
 from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition, record_bytes
-from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.kafka.messages import Fetched
-from feedmill.streams.settings.environment import Environment
 
 # A partition that brings nothing for so long is waited for no longer.
 MOST_WAIT_S = 1.0

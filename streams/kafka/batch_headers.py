@@ -26,9 +26,9 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError, for_code
 from kafka.protocol.consumer import FetchRequest
 
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import MAX_INFLATED_BYTES, ClientHealth
-from feedmill.streams.settings.environment import Environment
 
 # The numbers that headers of batches have for codecs; 0 is none.
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from feedmill.events.errors import UsageError
-from feedmill.streams.kafka.memory import memory_shares
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment, memory_shares
 
 log = logging.getLogger(__name__)
 

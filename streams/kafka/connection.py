@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
+from confluent_kafka import KafkaError, KafkaException
+
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batch_headers import BatchHeaders
 from feedmill.streams.kafka.client import (
     FETCH_WAIT_MS,
     ClientHealth,
     WatchedConsumer,
+    WatchedProducer,
     new_log_consumer,
+    new_producer,
 )
 from feedmill.streams.kafka.offsets import Offsets
-from feedmill.streams.settings.environment import Environment
 
 
 class Connection:
@@ -40,3 +47,58 @@ class Connection:
         """Let go of the threads."""
         self.offsets.close()
         self.headers.close()
+
+
+log = logging.getLogger(__name__)
+
+_QUEUE_RECORDS = 10_000
+
+
+class RecordSender:
+    """Never waits; a record that does not arrive within ten seconds is given up.
+
+    `failed` is told of it, by default the log.  Without the right to write the topic nothing but
+    that record is missing.  The client is made for the first record, or by `connect`.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        topic: str,
+        failed: Callable[[KafkaError | str], None] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._topic = connection.environment.topic(topic)
+        self._failed = self._log if failed is None else failed
+        self._producer: WatchedProducer | None = None
+
+    def connect(self) -> WatchedProducer:
+        """Return the client, another one where the one before found no broker."""
+        if self._producer is None:
+            environment, health = self._connection.environment, self._connection.health
+            self._producer = new_producer(environment, health, queue_records=_QUEUE_RECORDS)
+        return self._producer
+
+    def send(self, key: bytes, value: bytes | None) -> None:
+        """Write a record to partition 0."""
+        try:
+            self.connect().produce(self._topic, value, key, 0, on_delivery=self._delivered)
+        except (BufferError, KafkaException) as error:
+            self._failed(repr(error))
+
+    def serve(self) -> None:
+        """Tell of what did not arrive; called now and then."""
+        if self._producer is not None:
+            self._producer.poll(0)
+            if self._producer.brokers.are_lost:
+                self._producer = None
+
+    def _delivered(self, error: KafkaError | None, _: object) -> None:
+        if error is not None:
+            self._failed(error)
+
+    def _log(self, error: KafkaError | str) -> None:
+        if isinstance(error, KafkaError):
+            log.error("cannot write %s: %s; may this user write it?", self._topic, error.str())
+        else:
+            log.error("cannot write %s: %s", self._topic, error)

@@ -11,6 +11,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -27,12 +30,17 @@ from feedmill.streams.kafka.assignment import (
     out_of_range,
 )
 from feedmill.streams.kafka.backlog import backlog_of
-from feedmill.streams.kafka.batches import TEXT_BYTES, RecordBatch, TopicPartition
+from feedmill.streams.kafka.batches import (
+    TEXT_BYTES,
+    FetchedRecords,
+    RecordBatch,
+    TopicPartition,
+    record_bytes,
+)
 from feedmill.streams.kafka.client import discard, new_group_consumer, new_log_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.messages import Fetched, Most, fetch, is_out_of_range, last_known_end
-from feedmill.streams.kafka.offsets import PartitionOffsets
-from feedmill.streams.kafka.posts_first import PostsFirst
+from feedmill.streams.kafka.offsets import Offsets, PartitionOffsets
 from feedmill.streams.kafka.read_progress import ReadProgress
 
 log = logging.getLogger(__name__)
@@ -395,3 +403,110 @@ class GroupConsumer:
         known = self._last.ends.get(at, 0)
         is_begun = at.partition in self._reading.begun_of(at.topic)
         return last_known_end(consumer, self._environment, at, known) if is_begun else known
+
+
+# A partition of `posts` that stands so long before its end is waited for no longer.
+MOST_WAIT_S = 10.0
+
+
+@dataclass
+class _Held:
+    """Records of a partition; `covered` of them had come when it was asked where `posts` ends."""
+
+    records: FetchedRecords = field(default_factory=FetchedRecords)
+    size: int = 0
+    has_create_time: bool = False
+    asked: Future[dict[TopicPartition, int]] | None = None
+    covered: int = 0
+    end: int | None = None
+
+
+class PostsFirst:
+    """Lets engagements through that may be counted; one thread uses it, and nothing waits.
+
+    `is_new` says of a partition and a post whether nothing is known of it; the worker sets it.
+    """
+
+    def __init__(self, offsets: Offsets) -> None:
+        self.is_new: Callable[[int, str], bool] = lambda *_: False
+        self._offsets = offsets
+        self._held: dict[TopicPartition, _Held] = {}
+        # Where partitions of `posts` were seen before their ends, and since when they stand there.
+        self._standing: dict[TopicPartition, tuple[int, float]] = {}
+
+    @property
+    def size(self) -> int:
+        """The bytes of what is held."""
+        return sum(held.size for held in self._held.values())
+
+    def clear(self) -> None:
+        """Forget what is held: it is read again, or another worker's."""
+        self._held.clear()
+        self._standing.clear()
+
+    def take(self, fetched: Fetched, positions: Mapping[TopicPartition, int]) -> Fetched:
+        """Add what was fetched; return the first records of each partition that may be counted.
+
+        `positions` say how far `posts` was handed out; without those of partitions that nothing
+        more comes from.
+        """
+        for source, records in fetched.records.items():
+            held = self._held.get(source)
+            if held is None:
+                held = self._held[source] = _Held(records)
+            else:
+                held.records.extend(records)
+                held.size += record_bytes(records.keys, records.values)
+            held.has_create_time = source in fetched.create_times
+        for source, end in fetched.ends.items():
+            self._held.setdefault(source, _Held()).end = end
+        taken = Fetched()
+        for source, held in [*self._held.items()]:
+            count = self._free(source.partition, held, positions)
+            if count and held.has_create_time:
+                taken.create_times.add(source)
+            if count < len(held.records):
+                self._keep(source, held, count, taken)
+                continue
+            if held.records:
+                taken.records[source] = held.records
+            if held.end is not None:
+                taken.ends[source] = held.end
+            del self._held[source]
+        return taken
+
+    def _keep(self, source: TopicPartition, held: _Held, count: int, taken: Fetched) -> None:
+        """Take the first records, and keep the others."""
+        if count or not held.size:
+            first, held.records = held.records.cut(count)
+            held.size = record_bytes(held.records.keys, held.records.values)
+            held.covered -= count
+            if first:
+                taken.records[source] = first
+
+    def _free(self, partition: int, held: _Held, positions: Mapping[TopicPartition, int]) -> int:
+        """Return how many of the first records may be counted; ask about the next one."""
+        posts, free = TopicPartition("posts", partition), 0
+        if held.asked is not None:
+            if not held.asked.done():
+                return 0
+            with suppress(KafkaException):  # asked again, if the broker was away
+                if self._gets_on(posts, positions.get(posts), held.asked.result()[posts]):
+                    return 0
+                free = held.covered
+            held.asked = None
+        for at, key in enumerate(held.records.keys[free:], free):
+            if self.is_new(partition, (key or b"").decode("utf-8", "replace")):
+                held.asked, held.covered = self._offsets.readable_ends([posts]), len(held.records)
+                return at
+        return len(held.records)
+
+    def _gets_on(self, posts: TopicPartition, position: int | None, end: int) -> bool:
+        """Return whether a partition of `posts` is before an end, and will come to it."""
+        if position is None or position >= end:
+            self._standing.pop(posts, None)
+            return False
+        now = time.monotonic()
+        if self._standing.get(posts, (-1, now))[0] != position:
+            self._standing[posts] = position, now
+        return now - self._standing[posts][1] < MOST_WAIT_S

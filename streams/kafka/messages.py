@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, cast
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batch_headers import BatchHeaders, PassedBatch
 from feedmill.streams.kafka.batches import FetchedRecords, Headers, TopicPartition, record_bytes
-from feedmill.streams.settings.environment import Environment
 
 # At most so many messages are asked for at once, and at first so few that a list of large ones
 # stays within the bound on bytes, nearly.

@@ -23,6 +23,7 @@ from confluent_kafka.admin import AdminClient, MemberDescription
 
 from feedmill.events.errors import UsageError
 from feedmill.events.reasons import DECODE_ERRORS
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import (
     ClientHealth,
@@ -31,7 +32,6 @@ from feedmill.streams.kafka.client import (
     new_log_consumer,
 )
 from feedmill.streams.kafka.read_progress import WAY_OUT, HeldBack
-from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from concurrent.futures import Future
 
 from confluent_kafka import KafkaException
 
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.offsets import CommitMark, Committed, decode_mark, encode_mark
-from feedmill.streams.settings.environment import Environment
 
 log = logging.getLogger(__name__)
 

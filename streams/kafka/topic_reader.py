@@ -20,6 +20,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import OffsetSpec
 
 from feedmill.events.errors import UsageError
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batch_headers import BatchHeaders
 from feedmill.streams.kafka.batches import Headers
 from feedmill.streams.kafka.client import (
@@ -29,7 +30,6 @@ from feedmill.streams.kafka.client import (
     new_log_consumer,
 )
 from feedmill.streams.kafka.messages import Most, fetch, is_out_of_range
-from feedmill.streams.settings.environment import Environment
 
 # Once it sends nothing for so long, a read to the end fails.
 STALLED_S = 60.0

@@ -15,8 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from feedmill.streams.observe.metric import Metric
-from feedmill.streams.observe.metric_list import METRICS
+from feedmill.streams.observe.metric_list import METRICS, Metric
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import logging
 import os
 import resource
 import signal
+import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -26,6 +32,8 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.hide_rate_guard import sources_of_all
 from feedmill.models.store import local_copy
 from feedmill.models.store_files import parse_store
+from feedmill.streams.kafka.batch_headers import PassedBatch
+from feedmill.streams.kafka.batches import Record
 from feedmill.streams.releases.known_answers import AnyModel, values_by_text
 from feedmill.streams.releases.loading import load_model, store_of
 
@@ -155,3 +163,192 @@ def _begin_time(limits: Limits) -> None:
 
 if __name__ == "__main__":
     main()
+
+
+log = logging.getLogger(__name__)
+
+_COMMAND = (sys.executable, "-m", "feedmill.streams.poison.judging_process")
+_START_S = 60.0
+# How much later than the kernel this process looks.
+_LATE_S = 10.0
+# So many kills from outside are borne for one answer.
+_MOST_KILLS = 30
+# Nothing that a post does sends these, and Linux sends the first where memory is short.
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+# Together they are quick, and one that ends the process has few beside it to be tried singly.
+CHUNK = 64
+
+
+class CannotTryError(Exception):
+    """The process does not start, or is ended by others again and again."""
+
+
+class Ended(NamedTuple):
+    """Which record, by its place in the request, was judged when the process ended, and why."""
+
+    place: int
+    reason: str
+
+
+class _Child(NamedTuple):
+    process: subprocess.Popen[bytes]
+    pipe: Connection
+
+
+class JudgingChild:
+    """One process, started when it is needed and again when it has ended; one thread uses it.
+
+    `task` says what to load, each time that the process is started.  `close`, which any thread may
+    call, ends the process, and every call that waits for it.
+    """
+
+    def __init__(self, task: Callable[[], JudgingTask]) -> None:
+        self._task = task
+        self._limits = Limits()
+        self._is_late = False
+        self._child: _Child | None = None
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def judge(self, records: Sequence[Record], *, singly: bool) -> Ended | None:
+        """Have posts judged together, or one by one; return what ended the process, or None.
+
+        Raises
+        ------
+        CannotTryError
+            It cannot be said.
+        """
+        # What stands for a batch that was passed has no text, and is no plain bytes.
+        values = (None if isinstance(one.value, PassedBatch) else one.value for one in records)
+        keys = (one.key for one in records)
+        request = JudgingRequest(tuple(zip(keys, values, strict=True)), singly=singly)
+        for _ in range(_MOST_KILLS):
+            kills = _kills_for_memory()
+            child = self._started()
+            begun = self._answer(child, request)
+            if begun is None:
+                return None
+            code = child.process.wait()
+            with self._lock:
+                self._child = None
+            if self._is_closed:
+                break
+            is_ours = self._is_late or -code not in _FROM_OUTSIDE
+            if is_ours or _kills_for_memory() > kills:
+                return Ended(max(0, begun - 1), self._reason(code))
+            log.warning("a trial of posts was ended by signal %d from outside: once more", -code)
+        raise CannotTryError("it was ended from outside")
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            if self._child is not None:
+                self._child.process.kill()
+                self._child.process.wait()
+
+    def _started(self) -> _Child:
+        if self._child is not None:
+            return self._child
+        task = self._task()
+        self._limits = task.limits
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        pipe, theirs = Pipe()
+        with theirs, self._lock:
+            if self._is_closed:
+                raise CannotTryError("the worker stops")
+            process = subprocess.Popen(
+                (*_COMMAND, str(theirs.fileno())),
+                stdin=subprocess.DEVNULL,
+                stdout=2,  # What a model prints goes to standard error.
+                pass_fds=(theirs.fileno(),),
+                env=environment,
+                start_new_session=True,
+            )
+            self._child = child = _Child(process, pipe)
+        _send(pipe, task)
+        if _next_answer(pipe, _START_S) != READY:
+            self._give_up(child)
+            raise CannotTryError("the process that judges posts does not start; see its log above")
+        return child
+
+    def _answer(self, child: _Child, request: JudgingRequest) -> int | None:
+        """Return how many groups were begun when it ended; None where it did not."""
+        _send(child.pipe, request)
+        begun, most_s = 0, self._limits.wall_s + _LATE_S
+        self._is_late = False
+        while (answer := _next_answer(child.pipe, most_s)) == BEGUN:
+            begun += 1
+        if answer == DONE:
+            return None
+        if answer is None:
+            # The kernel's own limits did not end it.
+            self._is_late = True
+            child.process.kill()
+        return begun
+
+    def _give_up(self, child: _Child) -> None:
+        child.process.kill()
+        child.process.wait()
+        with self._lock:
+            self._child = None
+
+    def _reason(self, code: int) -> str:
+        limits = self._limits
+        if self._is_late or -code == signal.SIGALRM:
+            return f"it takes longer than {limits.wall_s:g} s"
+        if code == EXIT_MEMORY or -code == signal.SIGKILL:
+            return f"it takes more than {limits.memory >> 20} MiB"
+        if -code == signal.SIGXCPU:
+            return f"it takes more than {limits.processor_s} s of processor"
+        if code < 0:
+            return f"it ends the process with {signal.Signals(-code).name}"
+        return f"it ends the process with exit code {code}"
+
+
+class PoisonRecord(NamedTuple):
+    """A record that ends whoever judges it, and how."""
+
+    record: Record
+    reason: str
+
+
+def find_poison(
+    records: Sequence[Record], judge: Callable[..., Ended | None]
+) -> Iterator[PoisonRecord]:
+    """Yield the records that end the process twice: once among others, once by themselves.
+
+    `judge` as `JudgingChild.judge`.
+    """
+    for first in range(0, len(records), CHUNK):
+        chunk = records[first : first + CHUNK]
+        while chunk and judge(chunk, singly=False) is not None:
+            ended = judge(chunk, singly=True)
+            if ended is None:
+                # Together they took too much, or something else ended it.
+                break
+            yield PoisonRecord(chunk[ended.place], ended.reason)
+            chunk = chunk[ended.place + 1 :]
+
+
+def _send(pipe: Connection, message: msgspec.Struct) -> None:
+    # Where it has ended, who waits for its answer finds out.
+    with suppress(ConnectionError):
+        pipe.send_bytes(msgspec.msgpack.encode(message))
+
+
+def _next_answer(pipe: Connection, most_s: float) -> bytes | None:
+    """Return the next answer; b"" where the process has ended, None if nothing came for so long."""
+    try:
+        return pipe.recv_bytes() if pipe.poll(most_s) else None
+    except (EOFError, ConnectionError):
+        return b""
+
+
+def _kills_for_memory() -> int:
+    """Return how many processes Linux has ended since it started as memory was short."""
+    try:
+        counts = Path("/proc/vmstat").read_text("ascii").split()
+    except OSError:
+        return 0
+    return int(counts[counts.index("oom_kill") + 1]) if "oom_kill" in counts else 0

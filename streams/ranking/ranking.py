@@ -10,13 +10,13 @@ from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.combiner.row_passes import lacking
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
 from feedmill.streams.ranking.combiner_logs import CombinerLogs
 from feedmill.streams.ranking.feed_freshness import LOOK_EVERY_S, FeedFreshness
 from feedmill.streams.ranking.ranking_claim import FIRST_SHARD, RankingClaim
 from feedmill.streams.ranking.ranking_letters import RankingLetters
 from feedmill.streams.ranking.redis_handover import RedisHandover
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.step import Step, StepContext, StepStatus, WorkBatch, Writer
 
 TICK_S = 1.0

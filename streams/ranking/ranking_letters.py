@@ -14,10 +14,10 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from feedmill.streams.environment import memory_shares
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batch_headers import PassedBatch
 from feedmill.streams.kafka.batches import RECORD_BYTES, FetchedRecord
-from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.ranking.ranking_claim import FIRST_SHARD
 from feedmill.streams.worker.step import StepContext, Writer

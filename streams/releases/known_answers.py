@@ -19,7 +19,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.interleaved_weights import InterleavedWeights
 from feedmill.models.text_model import Scores, TextModel
 from feedmill.rankers.engagement import ExpectedClicks
-from feedmill.streams.worker.model_step import HoldsModel
+from feedmill.streams.worker.step import HoldsModel
 
 log = logging.getLogger(__name__)
 

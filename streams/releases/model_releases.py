@@ -20,19 +20,20 @@ from feedmill.models.store_files import Store
 from feedmill.streams.filters.filters import FilterStep
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.record_sender import RecordSender
+from feedmill.streams.kafka.connection import Connection, RecordSender
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.releases.canaries import Canaries, CanaryDecision
-from feedmill.streams.releases.challengers import Challengers, load_challenger
+from feedmill.streams.releases.candidates import (
+    Canaries,
+    CanaryDecision,
+    Challengers,
+    load_challenger,
+)
 from feedmill.streams.releases.known_answers import AnyModel, KnownAnswers
-from feedmill.streams.releases.list_releases import ListReleases, load_list
 from feedmill.streams.releases.loading import MODELS, load_candidate, load_released, shipped_sha256
-from feedmill.streams.releases.newest_releases import NewestReleases
+from feedmill.streams.releases.newest_releases import ListReleases, NewestReleases, load_list
 from feedmill.streams.releases.release_log import TOPIC, Released, ReleaseLog
 from feedmill.streams.scoring.text_models import TextModelStep
-from feedmill.streams.worker.model_step import HoldsModel, ModelStep
-from feedmill.streams.worker.step import Step, WorkBatch, Writer
+from feedmill.streams.worker.step import HoldsModel, ModelStep, Step, WorkBatch, Writer
 
 log = logging.getLogger(__name__)
 
@@ -179,22 +180,23 @@ class ModelReleases:
         Those whose challengers, canaries or lists changed are among them.
         """
         now = time.monotonic()
-        found: set[str] = set()
+        found, shadowed = set[str](), set[str]()
         if now >= self._read_at:
             self._read_at = now + _READ_EVERY_S
             found = self._releases.follow()
             self._newest.want(found & self._steps.keys())
             for name in self._steps:
                 if SHADOW + name in found:
-                    self.challengers.named(name)
+                    shadowed.add(name)
+                    self.challengers.changed(name)
                 if found & {name, CANARY + name}:
                     self._take_promoted(name)
                     self.canaries.changed(name)
             self._sender.serve()
         canaries = self.canaries.follow()
         self._noted |= canaries
-        parts = self.challengers.follow(), canaries, self.lists.follow(found), self._newest.follow()
-        return set[str]().union(*parts)
+        parts = self.challengers.follow(), self.lists.follow(found), self._newest.follow()
+        return shadowed.union(canaries, *parts)
 
     def assigned(self, change: AssignmentChange) -> None:
         """Read to the end once more, and learn which versions the partitions were judged by."""

@@ -10,23 +10,77 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from feedmill.events.errors import StoreAway
-from feedmill.streams.releases.background_loads import BackgroundLoads
+from feedmill.events.errors import StoreAway, UsageError
+from feedmill.events.release import LIST, ListRelease
+from feedmill.filters.list_store import read_list
+from feedmill.filters.lists import ListSet, PostList
+from feedmill.models.store_files import Store
+from feedmill.streams.filters.filters import FilterStep
 from feedmill.streams.releases.loading import failure_reason
-from feedmill.streams.releases.release_log import Released, ReleaseFold
+from feedmill.streams.releases.release_log import ListKey, Released, ReleaseFold
 
 log = logging.getLogger(__name__)
 
-# Before the store is asked again that did not answer; a worker that starts waits for the answer.
+# The pause before the store is asked again that did not answer; a worker that starts waits for it.
 _PAUSE_S, _MOST_PAUSE_S, _MOST_AT_START_S = 5.0, 300.0, 30.0
 _NEVER = -1
+# Of all lists of one filter: 120 MB of digests.
+MOST_ENTRIES = 10_000_000
+MOST_LISTS = 32
 
 Key = TypeVar("Key")
 Content = TypeVar("Content")
+LoadList = Callable[[ListKey, Released[ListRelease]], PostList | None]
+
+
+class BackgroundLoads(Generic[Key, Content]):
+    """What is being loaded, at most once for each key; belongs to the loop's thread.
+
+    `thread_name` is that of the thread, on which all loads run one after another.
+    """
+
+    def __init__(self, thread_name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=thread_name)
+        self._loads: dict[Key, tuple[int, Future[Content]]] = {}
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._loads
+
+    def __len__(self) -> int:
+        return len(self._loads)
+
+    def keys(self) -> set[Key]:
+        """Return the keys of what is being loaded."""
+        return set(self._loads)
+
+    def begin(self, key: Key, offset: int, load: Callable[[], Content]) -> None:
+        """Have the thread load what the record at an offset is about; `load` raises nothing."""
+        self._loads[key] = offset, self._thread.submit(load)
+
+    def take_done(self) -> list[tuple[Key, int, Content]]:
+        """Take out what is loaded: key, offset and result of each, in the order of `begin`."""
+        done = []
+        for key, (offset, future) in self._loads.items():
+            if not future.done():
+                break
+            done.append((key, offset, future.result()))
+        for key, _, _ in done:
+            del self._loads[key]
+        return done
+
+    def dealt_with(self, offset: int, is_about: Callable[[Key], bool]) -> int:
+        """Return the last record up to `offset` behind which nothing of these keys is loading."""
+        first = [begun - 1 for key, (begun, _) in self._loads.items() if is_about(key)]
+        return min([offset, *first])
+
+    def close(self) -> None:
+        """Begin nothing more; do not wait for what is being loaded."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 class StoreWait(NamedTuple):
@@ -207,3 +261,93 @@ class NewestReleases(Generic[Key, Content]):
         )  # fmt: skip
         self._releases.refuse(str(key), offset, reason)
         self._refused[key] = max(self._refused.get(key, _NEVER), offset)
+
+
+class ListReleases:
+    """The lists of a worker's filters; belongs to the loop's thread.
+
+    Parameters
+    ----------
+    releases
+        Which lists are released.
+    steps
+        The filters of the worker, by name.
+    load
+        Reads a version; called on a thread of its own.
+
+    Attributes
+    ----------
+    newest
+        The versions in force, and those that the store does not give at present.
+    """
+
+    def __init__(
+        self, releases: ReleaseFold, steps: Mapping[str, FilterStep], load: LoadList
+    ) -> None:
+        self._steps = steps
+        self.newest = NewestReleases[ListKey, PostList](
+            releases, lambda key: partial(load, key), self._put, "list"
+        )
+        self._in_force: dict[ListKey, tuple[int, PostList | None]] = {}
+
+    def is_settled(self) -> bool:
+        """Return whether every released list is in force, refused, or waits for the store."""
+        return not self.newest.busy()
+
+    def dealt_with(self, filter_name: str, offset: int) -> int:
+        """Return the last record up to `offset` behind which no list of a filter waits."""
+        return self.newest.dealt_with(offset, lambda key: key.filter == filter_name)
+
+    def follow(self, found: Collection[str]) -> set[str]:
+        """Follow what records of `models` are about; return the filters whose lists changed.
+
+        Called in every cycle, after the records were read.
+        """
+        keys = (ListKey.of(one) for one in found if one.startswith(LIST))
+        self.newest.want(key for key in keys if key.filter in self._steps)
+        return {key.filter for key in self.newest.follow()}
+
+    def close(self) -> None:
+        self.newest.close()
+
+    def _put(self, key: ListKey, version: Released[ListRelease], content: PostList | None) -> str:
+        if reason := self._excess(key, content):
+            return reason
+        self._in_force[key] = version.offset, content
+        lists, last = self._lists_of(key.filter)
+        self._steps[key.filter].swap_lists(ListSet(lists), last)
+        log.info("%s: %s", key, "withdrawn" if content is None else f"{content.version} in force")
+        return ""
+
+    def _lists_of(self, filter_name: str) -> tuple[list[PostList], int]:
+        """Return the lists in force of a filter, and the last record that is in force."""
+        found = [at for key, at in self._in_force.items() if key.filter == filter_name]
+        lists = [content for _, content in found if content is not None]
+        return lists, max(offset for offset, _ in found)
+
+    def _excess(self, key: ListKey, content: PostList | None) -> str:
+        """Say what a filter would have too much of with a list; "" if nothing."""
+        if content is None:
+            return ""
+        others = [
+            one
+            for other, (_, one) in self._in_force.items()
+            if other.filter == key.filter and other != key and one is not None
+        ]
+        entries = len(content) + sum(map(len, others))
+        if len(others) + 1 > MOST_LISTS or entries > MOST_ENTRIES:
+            return (
+                f"with it `{key.filter}` would have {len(others) + 1} lists with {entries:,}"
+                f" entries, expected at most {MOST_LISTS} with {MOST_ENTRIES:,}; withdraw another"
+                " one"
+            )
+        return ""
+
+
+def load_list(store: Store | None, key: ListKey, version: Released[ListRelease]) -> PostList | None:
+    """Read a version of a list, None where it is withdrawn; waits for the store."""
+    if version.release is None:
+        return None
+    if store is None:
+        raise UsageError("this worker has no store of lists; set FEEDMILL_MODELS where it runs")
+    return read_list(store, key.filter, key.name, version.release.sha256)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from feedmill.events.decode import (
@@ -15,14 +16,24 @@ from feedmill.events.decode import (
     is_challenger,
     is_list,
 )
-from feedmill.events.errors import BadEvent
+from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.instance import RefusedRelease
-from feedmill.events.release import CANARY, LIST, SHADOW, Canary, Challenger, ModelRelease
+from feedmill.events.release import (
+    CANARY,
+    LIST,
+    SHADOW,
+    Canary,
+    Challenger,
+    ListRelease,
+    ModelRelease,
+    TriedVersion,
+)
 from feedmill.filters.registry import FILTERS
 from feedmill.streams.kafka.batch_headers import reason_of
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
+from feedmill.streams.kafka.topic_reader import TopicRecord
 
 TOPIC = "models"
 _SOURCE = TopicPartition(TOPIC, 0)
@@ -84,7 +95,7 @@ class CanaryFold:
         self._models = tuple(models)
         self._last: dict[str, StartedCanary] = {}
 
-    def take(self, record: Record) -> str:
+    def take(self, record: Record | TopicRecord) -> str:
         """Apply a record whose key is that of a canary; return the model.
 
         Raises
@@ -130,7 +141,7 @@ class CanaryFold:
 
 
 class ReleaseFold:
-    """Applies the records of `models` in order.
+    """Applies the records of `models` in order; of each key the last `kept` stay, None: all.
 
     Attributes
     ----------
@@ -144,15 +155,16 @@ class ReleaseFold:
         The canary of each model.
     """
 
-    def __init__(self, models: Sequence[str]) -> None:
+    def __init__(self, models: Sequence[str], *, kept: int | None = _KEPT_RELEASES) -> None:
         self.offset = -1
         self.refused: deque[RefusedRelease] = deque(maxlen=_KEPT_REFUSALS)
         self.refused_count = 0
         self.canaries = CanaryFold(models)
         self._models = tuple(models)
+        self._kept = kept
         self._records: dict[str, deque[Released[Any]]] = {}
 
-    def take(self, record: Record) -> str | None:
+    def take(self, record: Record | TopicRecord) -> str | None:
         """Apply the next record; return what it is about, None if it is refused.
 
         That is a model, ``shadow/<model>`` for its challenger, ``canary/<model>`` for its canary,
@@ -167,11 +179,11 @@ class ReleaseFold:
             key = (record.key or b"").decode("utf-8", "replace")[:256]
             self.refuse(key, record.offset, reason_of(record.value, error))
             return None
-        found = self._records.setdefault(key, deque(maxlen=_KEPT_RELEASES))
+        found = self._records.setdefault(key, deque(maxlen=self._kept))
         found.append(Released(record.offset, release))
         return key
 
-    def _decode(self, record: Record) -> tuple[str, Any]:
+    def _decode(self, record: Record | TopicRecord) -> tuple[str, Any]:
         if is_challenger(record.key):
             name, challenger = decode_challenger(self._models, record.key, record.value)
             return SHADOW + name, challenger
@@ -188,7 +200,7 @@ class ReleaseFold:
         self.refused_count += 1
 
     def latest(self, key: str) -> Sequence[Released[Any]]:
-        """Return the last five records about a model or a list, the newest first."""
+        """Return the last records about a model or a list, the newest first."""
         return tuple(reversed(self._records.get(key, ())))
 
     def challenger(self, model: str) -> Released[Challenger]:
@@ -212,3 +224,148 @@ class ReleaseLog(ReleaseFold):
 
     def close(self) -> None:
         self.log.close()
+
+
+# What a release of a model is called among what was done to it.
+RELEASED, FROZEN = "released", "frozen"
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """What a record of `models` did to a model, in words, by whom and why.
+
+    `version` is "" where it names none: an end, or a release of the version that ships.
+    """
+
+    offset: int
+    at_ms: int
+    what: str
+    version: str
+    by: str
+    note: str
+
+
+class ReleaseHistory(ReleaseFold):
+    """The valid records of `models` in the order of their offsets, and what they did in words."""
+
+    def __init__(self, models: Sequence[str], records: Iterable[TopicRecord]) -> None:
+        super().__init__(models, kept=None)
+        self._rows: dict[str, list[HistoryRow]] = {name: [] for name in models}
+        for record in records:
+            key = self.take(record)
+            if key is not None and not key.startswith(LIST):
+                self._rows[key.rpartition("/")[2]].append(self._row(key, record))
+
+    def _row(self, key: str, record: TopicRecord) -> HistoryRow:
+        """Return what a record did; without a version its headers say by whom and why."""
+        version: TriedVersion | None
+        reason = ""
+        if key.startswith(CANARY):
+            last = self.canaries.last(key.removeprefix(CANARY))
+            version, reason = (None, "") if last is None else (last.canary, last.reason)
+            begins = last is not None and last.is_under_way
+            what = "canary begins" if begins else "canary ends"
+        elif key.startswith(SHADOW):
+            version = self.latest(key)[0].release
+            what = "shadow ends" if version is None else "scores in shadow"
+        else:
+            version = release = self.latest(key)[0].release
+            what = FROZEN if release is not None and release.frozen else RELEASED
+        by, note = record.header("by"), record.header("note")
+        if version is not None:
+            by, note = version.by, version.note
+        text = "" if version is None else version.version
+        return HistoryRow(record.offset, record.at_ms, what, text, by, reason or note)
+
+    def rows(self, model: str) -> Sequence[HistoryRow]:
+        """Return all that was done to a model, the oldest first: canaries and shadows, too."""
+        return tuple(self._rows[model])
+
+    def entries(self, model: str) -> Sequence[Released[ModelRelease]]:
+        """Return the releases of a model, the oldest first."""
+        return tuple(self._records.get(model, ()))
+
+    def current(self, model: str) -> ModelRelease | None:
+        """Return the last release; None if there is none, or it is of the version that ships."""
+        entries = self.entries(model)
+        return entries[-1].release if entries else None
+
+    def last_challenger(self, model: str) -> Challenger | None:
+        """Return the last version that was to score in shadow, also where it was stopped since."""
+        named = (one.release for one in self.latest(SHADOW + model))
+        return next((one for one in named if one is not None), None)
+
+    def check_not_frozen(self, model: str) -> None:
+        """Refuse with `UsageError` if the model is frozen."""
+        current = self.current(model)
+        if current is not None and current.frozen:
+            by = f" by {current.by}" if current.by else ""
+            note = f" ({current.note})" if current.note else ""
+            raise UsageError(
+                f"`{model}` is frozen at {current.version}{by}{note};"
+                f" `feedmill models unfreeze {model}` allows releases again"
+            )
+
+    def rollback_target(self, model: str, to: int | None, shipped: str) -> Released[ModelRelease]:
+        """Return the release to go back to: that at offset `to`, else the last of another version.
+
+        `shipped` is the sha256 of the version that ships.  It ran before the first release, at
+        offset -1, and it is the one of a release without a version.
+
+        Raises
+        ------
+        UsageError
+            No other version ran, or `to` is not the offset of one of its releases.
+        """
+        entries = self.entries(model)
+        if to is not None:
+            for entry in entries:
+                if entry.offset == to:
+                    return entry
+            raise UsageError(
+                f"`{model}` has no release at offset {to}; `feedmill models list {model}` lists"
+                " them"
+            )
+        ran = [(shipped, Released[ModelRelease](-1, None))]
+        ran += [(one.release.sha256 if one.release else shipped, one) for one in entries]
+        for sha256, entry in reversed(ran):
+            if sha256 != ran[-1][0]:
+                return entry
+        raise UsageError(
+            f"`{model}` has run no other version than {shipped[:12]}, which ships, so there is"
+            " nothing to go back to"
+        )
+
+
+class ListHistory(ReleaseFold):
+    """The valid records of `models` about lists, in the order of their offsets."""
+
+    def __init__(self, records: Iterable[TopicRecord]) -> None:
+        super().__init__((), kept=None)
+        for record in records:
+            if is_list(record.key):
+                self.take(record)
+
+    def last(self) -> dict[ListKey, Released[ListRelease]]:
+        """Return the last valid record of each list."""
+        return {ListKey.of(key): records[-1] for key, records in self._records.items()}
+
+    def in_force(self) -> dict[ListKey, ListRelease]:
+        """Return the release of each list whose last record does not withdraw it."""
+        last = {key: one.release for key, one in self.last().items()}
+        return {key: release for key, release in last.items() if release is not None}
+
+    def rollback_target(self, key: ListKey) -> ListRelease | None:
+        """Return the release before the last record of another version; None: there was none.
+
+        Raises
+        ------
+        UsageError
+            The list was never released.
+        """
+        releases = [one.release for one in self._records.get(str(key), ())]
+        if not releases:
+            raise UsageError(f"`{key}` was never released, so there is nothing to go back from")
+        now = None if releases[-1] is None else releases[-1].sha256
+        earlier = (one for one in reversed(releases) if one is not None)
+        return next((one for one in earlier if one.sha256 != now), None)

@@ -23,8 +23,7 @@ from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.scoring.rescoring import Rescoring
 from feedmill.streams.worker.decoding import poison_of
-from feedmill.streams.worker.model_step import ModelStep
-from feedmill.streams.worker.step import StepContext, WorkBatch, Writer, WrittenSignal
+from feedmill.streams.worker.step import ModelStep, StepContext, WorkBatch, Writer, WrittenSignal
 
 log = logging.getLogger(__name__)
 

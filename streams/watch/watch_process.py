@@ -19,15 +19,15 @@ from feedmill.filters.registry import FILTERS
 from feedmill.models.store import find_card
 from feedmill.models.store_files import write_whole
 from feedmill.models.text_model import NgramModel
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import END, LogConsumer
-from feedmill.streams.observe.http import StatusServer
 from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.observe.status import StatusServer
 from feedmill.streams.releases.loading import MODELS, load_model, shipped_store
-from feedmill.streams.settings.environment import Environment
-from feedmill.streams.settings.log_time import LogTime
-from feedmill.streams.settings.settings_log import SettingsLog
+from feedmill.streams.settings.clock import LogTime
+from feedmill.streams.settings.config_log import SettingsLog
 from feedmill.streams.watch.model_watch import ModelWatch, SavedQuantity
 from feedmill.streams.worker.heap import resident_mib
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 from feedmill.events.engagement import Engagement
 from feedmill.events.instance import Instance
@@ -386,3 +386,60 @@ class Step(ABC):
 
     def close(self) -> None:  # noqa: B027 - not every step needs it
         """Let go of everything; called once, after the last commit, within a few seconds."""
+
+
+class HoldsModel(Protocol):
+    """What judges posts by `model`: a step, a candidate in a canary, a challenger in shadow."""
+
+    model: Any
+
+    def stop_model(self, reason: str) -> None:
+        """Judge no more posts by this model."""
+        ...
+
+
+class StoppedModel:
+    """Takes the place of a model that must judge no more: each call raises with the reason."""
+
+    def __init__(self, model: Any, reason: str) -> None:
+        self.name = model.name
+        self.version = model.version
+        self.reason = reason
+
+    def _fail(self, *_: object) -> NoReturn:
+        raise RuntimeError(self.reason)
+
+    # All calls that steps make of a text model or of the engagement model.
+    score_many = score_batch = prior_many = prior_batch = variance_many = _fail
+
+
+class ModelStep(Step):
+    """A step of one model, which has the step's name and can be replaced while the step runs."""
+
+    model: Any
+
+    @property
+    def is_stopped(self) -> bool:
+        """True from `stop_model` to the next `swap`: every post fails."""
+        return isinstance(self.model, StoppedModel)
+
+    @property
+    def scores_again(self) -> bool:
+        """True while the step has earlier posts to judge again."""
+        return False
+
+    @abstractmethod
+    def swap(self, model: Any) -> None:
+        """Go on with another version of the model, which is warm; called between two cycles."""
+
+    def stop_model(self, reason: str) -> None:
+        """Fail on all posts until the next `swap`; called between two cycles.
+
+        After that `swap` the posts of the last week are scored again, since the model may have
+        erred before it was stopped.  Overriding methods call this first.
+        """
+        self.model = StoppedModel(self.model, reason)
+
+    def version_at(self, partition: int) -> str:
+        """Return the version that judges the posts of a partition."""
+        return self.models[self.name]

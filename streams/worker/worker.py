@@ -14,33 +14,31 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
+from typing import NamedTuple
 
 from feedmill.events.decode import decode_instance
 from feedmill.events.errors import BadEvent
 from feedmill.events.settings import Settings
+from feedmill.streams.environment import Environment, memory_shares
 from feedmill.streams.kafka.assignment import ENGAGEMENTS, POSTS, SHARDS
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.commits import TransactionalWriter
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
-from feedmill.streams.kafka.memory import memory_shares
 from feedmill.streams.kafka.topic_ids import FOLLOWED, TopicIds
-from feedmill.streams.kafka.transaction import Transaction
-from feedmill.streams.kafka.transactions import TransactionalWriter
+from feedmill.streams.kafka.transactional_producer import TransactionalProducer
 from feedmill.streams.observe.legs import Arrivals, Legs
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.poison.poison_watch import PoisonWatch
 from feedmill.streams.releases.model_releases import ModelReleases
-from feedmill.streams.settings.environment import Environment
-from feedmill.streams.settings.log_time import LogTime
-from feedmill.streams.settings.settings_log import SettingsLog
+from feedmill.streams.settings.clock import LogTime
+from feedmill.streams.settings.config_log import SettingsLog
 from feedmill.streams.worker.decoding import decode_work
 from feedmill.streams.worker.heap import settle_memory, trim_heap
-from feedmill.streams.worker.input import SOON_S, Input, Taken
-from feedmill.streams.worker.model_step import ModelStep
-from feedmill.streams.worker.step import Step, StepContext, Trial, WorkBatch, WorkerView
+from feedmill.streams.worker.step import ModelStep, Step, StepContext, Trial, WorkBatch, WorkerView
 from feedmill.streams.worker.takeover import LEAVE_S, Takeover
 from feedmill.streams.worker.watchdog import Watchdog, ends_within
 from feedmill.streams.worker.worker_status import WorkerStatus
@@ -89,13 +87,13 @@ class Worker(WorkerView):
             self.connection, environment.models, self.steps, self.metrics.of_stage
         )
         owner, clock = uuid.uuid4().hex[:12], self.time.clock
-        transaction = Transaction(self.connection, group, stage=group, now_ms=clock.now_ms)
+        producer = TransactionalProducer(self.connection, group, stage=group, now_ms=clock.now_ms)
         ranks = any(step.ranks for step in steps)
         # Others rank by what it writes, until an assignment gives it all shards of feeds.
-        transaction.sends_soon = not ranks
-        self._transaction, self._shards = transaction, 0
+        producer.sends_soon = not ranks
+        self._producer, self._shards = producer, 0
         shares = memory_shares(environment)
-        self.writer = TransactionalWriter(transaction, owner=owner, shares=shares)
+        self.writer = TransactionalWriter(producer, owner=owner, shares=shares)
         self.poison = PoisonWatch(
             self.connection, self.metrics, clock, self.releases.in_use, self.writer
         )
@@ -327,7 +325,7 @@ class Worker(WorkerView):
     def _follow_assignment(self) -> None:
         while (taken := self.group.take_change()) is not None:
             change = self.poison.assigned(taken)
-            self._transaction.sends_soon = len(change.shards) < self._shards
+            self._producer.sends_soon = len(change.shards) < self._shards
             if change.places:
                 self.writer.assigned(change, self.group.group_metadata())
             else:
@@ -406,3 +404,79 @@ class Worker(WorkerView):
                 return True
             more = step.background(self.writer, left) or more
         return more
+
+
+# The loop waits for less where a restore or a step waits for something that is not input.
+SOON_S = 0.003
+# A client waits for one consumer's records, those of the topic that brought some last.  In between
+# the loop looks for others and for settings: often for a while after engagements came.
+LOOK_S = 0.005
+LOOK_OFTEN_S = 0.001
+OFTEN_FOR_S = 0.1
+_SERVE_GROUP_EVERY_S = 1.0
+
+
+class Taken(NamedTuple):
+    """Batches of `posts` and of `engagements`."""
+
+    posts: list[RecordBatch]
+    engagements: list[RecordBatch]
+
+
+class Input:
+    """Takes at most `batch_records` a cycle; `has_new_settings` looks for what ends a wait."""
+
+    def __init__(
+        self,
+        group: GroupConsumer,
+        writer: TransactionalWriter,
+        batch_records: int,
+        has_new_settings: Callable[[], bool],
+    ) -> None:
+        self._group, self._writer = group, writer
+        self._batch_records = batch_records
+        self._has_new_settings = has_new_settings
+        self._served_at = self._often_until = 0.0
+        self._waits_beside = False
+
+    def take(self, wait_s: float) -> Taken:
+        """Take what there is; wait for some, or for settings."""
+        start = time.monotonic()
+        is_often = start < self._often_until
+        look_s = min(wait_s, LOOK_OFTEN_S if is_often else LOOK_S)
+        beside_s = look_s if is_often and self._waits_beside else 0.0
+        while True:
+            posts = self._take_posts(look_s - beside_s)
+            engagements = self._take_engagements(posts, 0.0 if posts else beside_s)
+            now = time.monotonic()
+            if posts or engagements:
+                self._waits_beside = not posts
+            if engagements:
+                self._often_until = now + OFTEN_FOR_S
+            has_new_settings = self._has_new_settings()
+            if posts or engagements or has_new_settings or now >= start + wait_s:
+                return Taken(posts, engagements)
+
+    def _take_posts(self, wait_s: float) -> list[RecordBatch]:
+        now, is_full = time.monotonic(), self._writer.is_full
+        if is_full and now - self._served_at <= _SERVE_GROUP_EVERY_S:
+            time.sleep(SOON_S)
+            return []
+        self._served_at = now
+        # The group must be served also while Kafka takes no more.
+        return self._group.poll(1 if is_full else self._batch_records, wait_s)
+
+    def _take_engagements(self, posts: list[RecordBatch], wait_s: float) -> list[RecordBatch]:
+        if self._writer.is_full:
+            return []
+        room = engagement_room(self._batch_records, sum(len(batch.records) for batch in posts))
+        return self._group.poll_beside(room, wait_s)
+
+
+def engagement_room(batch_records: int, posts: int) -> int:
+    """Return how many engagements a cycle may take beside so many posts.
+
+    Posts come first where there is more than can be done.  A part is left to engagements, which
+    cost little beside posts, so that a flood of posts does not keep every count where it is.
+    """
+    return max(batch_records - posts, batch_records // 4, 1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import math
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from functools import partial
 from threading import Event
 from typing import Protocol
@@ -19,21 +21,21 @@ from feedmill.events.instance import (
     LegTimes,
     PartitionLag,
 )
-from feedmill.streams.flow import judged_by
+from feedmill.streams.flow import COMBINER, judged_by
+from feedmill.streams.kafka.assignment import POSTS, SHARDS
+from feedmill.streams.kafka.commits import TransactionalWriter
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
+from feedmill.streams.kafka.offsets import Offsets
 from feedmill.streams.kafka.topic_ids import TopicIds
-from feedmill.streams.kafka.transactions import TransactionalWriter
-from feedmill.streams.observe.http import StatusServer
 from feedmill.streams.observe.legs import Legs, RecentLegs
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.observe.status import Status, status_pipe, write_status
+from feedmill.streams.observe.status import Status, StatusServer, status_pipe, write_status
 from feedmill.streams.poison.poison_watch import PoisonWatch
 from feedmill.streams.releases.model_releases import ModelReleases
-from feedmill.streams.settings.log_time import LogTime
-from feedmill.streams.settings.settings_log import SettingsLog
+from feedmill.streams.settings.clock import LogTime
+from feedmill.streams.settings.config_log import SettingsLog
 from feedmill.streams.worker.heap import resident_mib
-from feedmill.streams.worker.other_groups import OtherGroups
 from feedmill.streams.worker.step import Step
 from feedmill.streams.worker.takeover import Takeover
 from feedmill.streams.worker.watchdog import Watchdog
@@ -260,3 +262,89 @@ class WorkerStatus:
 
 def _late_among(partitions: Iterable[PartitionLag]) -> set[tuple[str, int]]:
     return {(one.topic, one.partition) for one in partitions if one.late_ms}
+
+
+# While another group is there, and after a heartbeat that names one.
+_ASK_EVERY_S, _ASK_AFTER_S = 5.0, 1.0
+
+
+class OtherGroups:
+    """Knows which other consumer groups run the stages of this one, too.
+
+    It asks Kafka at its start, and when a heartbeat names another group.  Of two such groups the
+    one whose name comes first goes on as if it were alone, and the other is not ready, and claims
+    no feeds: so a process that somebody started by mistake takes none down.
+
+    Parameters
+    ----------
+    judged_by
+        Returns the stages by which workers of a group judge; none where no worker is in it.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        stages: Collection[str],
+        judged_by: Callable[[str], Collection[str]],
+        offsets: Offsets,
+    ) -> None:
+        self._group, self._stages, self._judged_by = group, stages, judged_by
+        self._offsets = offsets
+        # The stages that each of the others runs, too; None before Kafka's first answer.
+        self._others: dict[str, list[str]] | None = None
+        self._asked: Future[dict[str, set[str]]] | None = None
+        self._ask_at = 0.0
+
+    def heartbeat(self, instance: Instance, at_ms: int) -> None:
+        """Have Kafka asked soon where a heartbeat names another group of workers."""
+        if instance.stage in self._stages and self._is_other(instance.group):
+            self._ask_at = min(self._ask_at, time.monotonic() + _ASK_AFTER_S)
+
+    def follow(self) -> None:
+        """Ask Kafka, and take its answer; never waits."""
+        if self._asked is None and time.monotonic() >= self._ask_at:
+            self._asked, self._ask_at = self._offsets.topics_read(self._is_other), math.inf
+        if self._asked is None or not self._asked.done():
+            return
+        asked, self._asked, before = self._asked, None, self._others or {}
+        if asked.exception() is not None:
+            self._ask_at = time.monotonic() + _ASK_AFTER_S
+            return
+        running = {group: self._running(group, read) for group, read in asked.result().items()}
+        self._others = {group: stages for group, stages in running.items() if stages}
+        for group in self._others.keys() - before:
+            log.error("%s", self._complaint(group))
+        if self._others:
+            self._ask_at = min(self._ask_at, time.monotonic() + _ASK_EVERY_S)
+
+    def ready_reason(self) -> str:
+        """Say which group has the right of way; "" if none has."""
+        return next(map(self._complaint, self._first()), "")
+
+    def are_first(self, stage: str) -> bool | None:
+        """Return whether a group that runs a stage has the right of way; None: not known yet."""
+        others = self._others
+        return None if others is None else any(stage in others[group] for group in self._first())
+
+    def _first(self) -> Iterator[str]:
+        return (group for group in self._others or () if group < self._group)
+
+    def _is_other(self, group: str) -> bool:
+        return group != self._group and bool(self._judged_by(group))
+
+    def _running(self, group: str, topics: Collection[str]) -> list[str]:
+        """Return which stages of this group another runs, by what its members read.
+
+        Members that wait for their partitions may read anything.
+        """
+        topics = topics or (POSTS, SHARDS)
+        judged = self._judged_by(group) if POSTS in topics else ()
+        ranks = (COMBINER,) if SHARDS in topics else ()
+        return [stage for stage in (*judged, *ranks) if stage in self._stages]
+
+    def _complaint(self, group: str) -> str:
+        stages = ", ".join((self._others or {})[group])
+        return (
+            f"the group `{group}` runs {stages}, too, and both write the results: stop the workers"
+            f" of one group, `{group}` or `{self._group}`; `feedmill groups describe` lists them"
+        )

@@ -22,9 +22,10 @@ from feedmill.events.release import Canary, ModelRelease
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores, TextModel
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
-from feedmill.streams.kafka.record_sender import RecordSender
+from feedmill.streams.kafka.connection import RecordSender
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases import model_releases, release_log
 from feedmill.streams.releases.loading import LoadedText
@@ -33,7 +34,6 @@ from feedmill.streams.releases.release_log import Released
 from feedmill.streams.scoring import text_models
 from feedmill.streams.scoring.text_models import TextModelStep
 from feedmill.streams.settings.clock import LogClock
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.decoding import decode_work
 from feedmill.streams.worker.step import StepContext
 

@@ -12,8 +12,8 @@ from builders.events import heartbeat
 from builders.waiting import now_ms, until
 from feedmill.events.decode import encode
 from feedmill.events.instance import RefusedSetting
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicRecord, read_all
-from feedmill.streams.settings.environment import Environment
 
 Run = Callable[[str], Result]
 

@@ -19,11 +19,11 @@ from feedmill.streams.engagement import engagement_restore
 from feedmill.streams.engagement.burst_damping import MINUTE_MS
 from feedmill.streams.engagement.engagement import EngagementStep
 from feedmill.streams.engagement.packed_states import PostState, decode_state
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.clock import LogClock
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.decoding import decode_work
 from feedmill.streams.worker.step import StepContext
 

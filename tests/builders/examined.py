@@ -28,7 +28,7 @@ from feedmill.events.decode import encode
 from feedmill.operations.doctor.examination import Check, examine
 from feedmill.operations.doctor.finding import Finding
 from feedmill.operations.doctor.installation import Installation
-from feedmill.streams.settings.environment import read_environment
+from feedmill.streams.environment import read_environment
 
 PARTITIONS = 4
 # Every partition gets more of them than are sampled.

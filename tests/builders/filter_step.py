@@ -15,6 +15,7 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores, TextModel
+from feedmill.streams.environment import Environment
 from feedmill.streams.filters import filters
 from feedmill.streams.filters.filters import FilterStep
 from feedmill.streams.filters.post_windows import PostWindows
@@ -23,7 +24,6 @@ from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.scoring import text_models
 from feedmill.streams.settings.clock import LogClock
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.decoding import decode_work
 from feedmill.streams.worker.step import StepContext, WorkBatch
 

@@ -50,8 +50,8 @@ from feedmill.models.text_model import read_calibrator, read_ngram_model, read_t
 from feedmill.models.trees import Trees
 from feedmill.rankers.engagement import HEADS, ExpectedClicks
 from feedmill.streams.engagement.partition_state import PartitionState
+from feedmill.streams.environment import read_environment
 from feedmill.streams.kafka.offsets import CommitMark, decode_mark
-from feedmill.streams.settings.environment import read_environment
 
 Target = Callable[[bytes], bool]
 

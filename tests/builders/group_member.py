@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from builders.kafka_log import until
+from feedmill.streams.environment import Environment, memory_shares
 from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
+from feedmill.streams.kafka.commits import TransactionalWriter
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
-from feedmill.streams.kafka.memory import memory_shares
-from feedmill.streams.kafka.transaction import Transaction
-from feedmill.streams.kafka.transactions import TransactionalWriter
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.kafka.transactional_producer import TransactionalProducer
 
 
 @dataclass
@@ -31,7 +30,7 @@ class Member:
 
     def __post_init__(self) -> None:
         connection, name = Connection(self.environment), self.environment.instance
-        transaction = Transaction(connection, "worker", stage="worker", now_ms=lambda: 0)
+        transaction = TransactionalProducer(connection, "worker", stage="worker", now_ms=lambda: 0)
         self.writer = TransactionalWriter(
             transaction,
             owner=name,

@@ -12,9 +12,9 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, Message, Producer,
 from confluent_kafka.admin import AdminClient
 
 from feedmill.events.signal import SignalNames
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_table import topic_table
 from feedmill.streams.kafka.topics import _create_topics, open_admin
-from feedmill.streams.settings.environment import Environment
 
 SIGNALS = SignalNames().all
 

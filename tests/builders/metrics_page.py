@@ -8,8 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from feedmill.streams.observe.metric import Metric
-from feedmill.streams.observe.metric_list import METRICS
+from feedmill.streams.observe.metric_list import METRICS, Metric
 
 _HEAD = """\
 # Metrics

@@ -9,12 +9,12 @@ from builders.waiting import until
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner
+from feedmill.streams.environment import Environment
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.ranking.feed_freshness import FeedFreshness
 from feedmill.streams.ranking.redis_handover import RedisHandover
 from feedmill.streams.redis.commands import Keys
 from feedmill.streams.settings.clock import LogClock, now_ms
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.step import StepContext, WorkerView
 
 NAMES = SignalNames()

@@ -9,12 +9,12 @@ import pytest
 from builders.events import NOW_MS
 from builders.fake_log import FakeLog, KeptWriter
 from feedmill.events.signal import SignalNames
+from feedmill.streams.environment import Environment
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.ranking import combiner_logs, ranking_claim, redis_handover
 from feedmill.streams.ranking.ranking import RankingStep
 from feedmill.streams.redis.write_batch import FinishedBatch, WriteBatch, WriteReport
 from feedmill.streams.settings.clock import LogClock
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.step import StepContext
 
 NAMES = SignalNames()

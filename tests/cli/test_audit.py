@@ -33,10 +33,10 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.operations import hanging_transactions
 from feedmill.operations.changes import Change, MadeBy, write_change
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.offsets import CommitMark, encode_mark
 from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.settings.config_log import fold_log
-from feedmill.streams.settings.environment import Environment
 
 WHY = "--by ann --note why"
 

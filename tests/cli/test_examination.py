@@ -12,7 +12,7 @@ from builders.events import NOW_MS
 from feedmill.cli.main import main
 from feedmill.events.decode import encode
 from feedmill.events.engagement import Engagement, EngagementKind
-from feedmill.streams.settings.environment import read_environment
+from feedmill.streams.environment import read_environment
 
 PLANTED = (1.0, 0.6, 0.3)
 

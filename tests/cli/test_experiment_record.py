@@ -24,7 +24,7 @@ from feedmill.deploy.local import StackAddress
 from feedmill.experiments.kept_rows import KeyedHash
 from feedmill.experiments.parts import open_export
 from feedmill.operations.experiment_record import ExportedSettings
-from feedmill.streams.settings.environment import read_environment
+from feedmill.streams.environment import read_environment
 
 EVENTS = drawn_events(experiment_of(), 1, 400, each=10)
 KEY = b"a key of this test"

@@ -24,8 +24,8 @@ from feedmill.events.settings import Settings
 from feedmill.operations.health import reading
 from feedmill.operations.health.findings import Finding
 from feedmill.operations.health.summary import Health, RunningWorker
+from feedmill.streams.environment import read_environment
 from feedmill.streams.kafka import topic_reader
-from feedmill.streams.settings.environment import read_environment
 
 STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
 HOST = {"host": "host-1", "pid": 7}

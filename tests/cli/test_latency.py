@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 from builders.golden import Golden
 from feedmill.cli.main import main
-from feedmill.streams.observe.http import StatusServer
 from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.observe.status import StatusServer
 
 
 class FakeWorker:

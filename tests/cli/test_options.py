@@ -16,7 +16,7 @@ from feedmill.cli import options
 from feedmill.cli.options import user_name, with_environment, with_given_environment
 from feedmill.deploy.local import StackStatus
 from feedmill.events.errors import UsageError
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 
 LOCAL = StackStatus(Path("folder"), "local:9092", "redis://local:6379/0", (7,), 8)
 WITHOUT_REDIS = replace(LOCAL, redis_pid=None)

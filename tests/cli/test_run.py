@@ -8,8 +8,8 @@ from feedmill.cli.own_command import installation_flags
 from feedmill.cli.run import _print_addresses, _scaled, wait_until_ready
 from feedmill.deploy.supervisor import Supervisor, WorkerSpec, by_role, isolated
 from feedmill.events.signal import SignalNames
+from feedmill.streams.environment import Environment
 from feedmill.streams.flow import STAGES, group_of, role_of
-from feedmill.streams.settings.environment import Environment
 
 REASON = "spam: down, is restarted"
 

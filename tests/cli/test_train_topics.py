@@ -18,8 +18,8 @@ from feedmill.events.label import Label
 from feedmill.events.post import Post
 from feedmill.models.artifact import read_card
 from feedmill.rankers.spec import STORE
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicRecord
-from feedmill.streams.settings.environment import Environment
 from feedmill.training.datasets.impression_snapshots import save_impressions
 from feedmill.training.datasets.snapshots import name_of
 

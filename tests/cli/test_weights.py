@@ -12,8 +12,8 @@ from builders.kafka_log import KafkaLog
 from builders.transcript import transcript
 from feedmill.deploy.local import StackAddress
 from feedmill.events.signal import SignalNames
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka import topic_reader
-from feedmill.streams.settings.environment import Environment
 
 pytestmark = pytest.mark.stack
 

@@ -15,9 +15,9 @@ from feedmill.deploy import supervisor as supervisor_module
 from feedmill.deploy.local.process import write_atomically
 from feedmill.deploy.supervisor import Supervisor, WorkerProcess, isolated
 from feedmill.events.errors import FeedmillError
+from feedmill.streams.environment import Environment
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, encode
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.watchdog import EXIT_STALLED
 from feedmill.streams.worker_process import CANNOT_START
 

@@ -182,7 +182,7 @@ def test_the_last_value_of_a_key_is_found(log: KafkaLog) -> None:
 WRITES_FOR_EVER = """
 import sys
 from feedmill.operations.changes import *
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 environment = Environment(kafka=sys.argv[1], topic_prefix=sys.argv[2])
 made_by = MadeBy("ann", "root", "box", "config set", "")
 with open_changes(environment, made_by) as changes:

@@ -19,8 +19,12 @@ from feedmill.operations.dead_letter_replay import (
     ReplayOutcome,
     open_replayer,
 )
-from feedmill.streams.kafka.dead_letter_log import DeadLetterLog, open_dead_letters
-from feedmill.streams.kafka.dead_letters import MAX_KEY_BYTES, MAX_VALUE_BYTES
+from feedmill.streams.kafka.dead_letters import (
+    MAX_KEY_BYTES,
+    MAX_VALUE_BYTES,
+    DeadLetterLog,
+    open_dead_letters,
+)
 
 
 @pytest.fixture

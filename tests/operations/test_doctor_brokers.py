@@ -22,7 +22,7 @@ from feedmill.operations.doctor.cluster import Topic
 from feedmill.operations.doctor.examination import CHECKS, Check, examine
 from feedmill.operations.doctor.finding import Finding
 from feedmill.operations.doctor.installation import Installation
-from feedmill.streams.settings.environment import Environment, read_environment
+from feedmill.streams.environment import Environment, read_environment
 
 WRONG = {
     "transaction.max.timeout.ms": "1000",

@@ -5,7 +5,7 @@ from kafka.errors import CoordinatorLoadInProgressError
 
 from feedmill.operations import worker_groups as module
 from feedmill.operations.worker_groups import worker_groups
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 
 
 class Admin:

@@ -22,7 +22,7 @@ from feedmill.simulation.audience import RECENT
 from feedmill.simulation.demo import DEFAULT_RATE, POST_FRACTIONS, DemoPosts, open_demo
 from feedmill.simulation.schedule import EventSource
 from feedmill.simulation.words import COMMUNITIES
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 
 POSTS = 5000
 GATE = GatePolicy()

@@ -9,9 +9,8 @@ from feedmill.filters.model import Evidence
 from feedmill.filters.registry import FILTERS
 from feedmill.filters.spec import FilterSpec
 from feedmill.rankers.registry import RANKERS
-from feedmill.streams import flow
+from feedmill.streams import environment, flow
 from feedmill.streams.ranking.ranking import RankingStep
-from feedmill.streams.settings import environment
 
 
 def test_the_stages_are_the_registries_and_the_combiner() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from feedmill.events.errors import BadArtifact, StoreAway, UsageError
 from feedmill.streams import worker_process
+from feedmill.streams.environment import Environment
 from feedmill.streams.observe.status import STATUS_FD, decode
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker_process import CANNOT_START, FAILED, run_worker
 
 _CALLS = """

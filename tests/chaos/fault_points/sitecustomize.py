@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from feedmill.streams.kafka.commits import TransactionalWriter
 from feedmill.streams.kafka.group import GroupConsumer
-from feedmill.streams.kafka.transaction import Transaction
-from feedmill.streams.kafka.transactions import TransactionalWriter
+from feedmill.streams.kafka.transactional_producer import TransactionalProducer
 from feedmill.streams.ranking.redis_handover import RedisHandover
 from feedmill.streams.redis.batch_writer import BatchWriter
 from feedmill.streams.worker.worker import Worker
@@ -25,9 +25,9 @@ STEPS: dict[str, tuple[type, str]] = {
     "apply": (Worker, "_apply"),
     "assignment": (TransactionalWriter, "assigned"),
     "seal": (TransactionalWriter, "seal"),
-    "transaction": (Transaction, "run"),
-    "produce": (Transaction, "_produce"),
-    "commit": (Transaction, "_finish"),
+    "transaction": (TransactionalProducer, "run"),
+    "produce": (TransactionalProducer, "_produce"),
+    "commit": (TransactionalProducer, "_finish"),
     "hand over to Redis": (RedisHandover, "write"),
     "write to Redis": (BatchWriter, "begin"),
 }

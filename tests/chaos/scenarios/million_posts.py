@@ -13,7 +13,7 @@ from builders.waiting import until
 from chaos.peak_memory import PeakMemory, peak_memory
 from chaos.scenario import Chaos, Row, Rows
 from chaos.verdict import Verdict
-from feedmill.streams.settings.environment import read_environment
+from feedmill.streams.environment import read_environment
 
 POSTS = 1_000_000
 # A tenth of the log is superseded: each second post has an older signal, each fourth older counts.

@@ -21,8 +21,8 @@ from feedmill.events.errors import UsageError
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
 from feedmill.simulation.replay import Counts, ReplayOptions, run_replay
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka import topics
-from feedmill.streams.settings.environment import Environment
 
 pytestmark = pytest.mark.stack
 

@@ -21,7 +21,7 @@ from feedmill.rankers.impressions import Impressions, join
 from feedmill.streams.engagement.engagement_replay import EngagementReplay
 from feedmill.streams.engagement.feature_row import FeatureRow, decode_row
 from feedmill.streams.engagement.partition_state import PartitionState
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 
 START_MS = 1_700_000_000_000
 WAIT_MS = 60_000

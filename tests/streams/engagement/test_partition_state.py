@@ -20,7 +20,7 @@ from feedmill.streams.engagement.packed_states import (
     encode_state,
 )
 from feedmill.streams.engagement.partition_state import PartitionState, PostSource, Uncounted
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 
 # So short that users are forgotten within a drawn log.
 USER_WINDOW = 30

@@ -11,9 +11,9 @@ from builders.records import record
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
 from feedmill.filters.lists import ListSet
+from feedmill.streams.environment import Environment
 from feedmill.streams.filters import filter_history
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.settings.environment import Environment
 
 COPY = "Our new shop has wonderful shoes for everyone who comes today, they cost little {}"
 COPIES = [Post(f"c{i}", f"a{i}", NOW_MS, COPY.format(i)) for i in range(30)]

@@ -13,9 +13,9 @@ from feedmill.events.decode import decode_signal
 from feedmill.events.post import Post
 from feedmill.events.signal import RULE_MODEL, ModelVerdict, Signal, SignalNames
 from feedmill.filters.lists import ListKind, ListSet, PostList
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.scoring import rescoring
-from feedmill.streams.settings.environment import Environment
 
 NEW = {"r": {"verdict": "hide", "phrases": ["new"]}}
 HITS = {f"p{i}" for i in range(0, 250, 50)}

@@ -17,6 +17,7 @@ from builders.kafka_log import KafkaLog, until
 from builders.lost_brokers import NO_BROKERS
 from feedmill.deploy.local import StackAddress
 from feedmill.deploy.local.ports import HOST, free_port
+from feedmill.streams.environment import Environment, memory_shares
 from feedmill.streams.kafka import client
 from feedmill.streams.kafka.client import (
     ClientHealth,
@@ -24,8 +25,6 @@ from feedmill.streams.kafka.client import (
     new_log_consumer,
     new_producer,
 )
-from feedmill.streams.kafka.memory import memory_shares
-from feedmill.streams.settings.environment import Environment
 
 
 @pytest.mark.parametrize("of_a_group", [True, False])
@@ -120,7 +119,7 @@ import re, sys
 from pathlib import Path
 from confluent_kafka import TopicPartition
 from feedmill.streams.kafka.client import ClientHealth, new_log_consumer
-from feedmill.streams.settings.environment import Environment
+from feedmill.streams.environment import Environment
 
 def peak_mb():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024

@@ -23,12 +23,12 @@ from builders.kafka_log import KafkaLog, until
 from builders.lost_brokers import forget_brokers
 from feedmill.deploy.local import StackAddress
 from feedmill.deploy.local.ports import HOST, free_port
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka import backlog, group
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import WatchedConsumer, new_group_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
-from feedmill.streams.settings.environment import Environment
 
 FIRST = TopicPartition("posts", 0)
 
@@ -137,7 +137,7 @@ def test_a_kill_in_the_middle_of_a_transaction_loses_and_repeats_nothing(kafka: 
     # As a killed process leaves it: records and offsets sent, the transaction not ended.
     with dead.writer._committing:
         dead.writer._session = None
-        open_one: Producer = dead.writer._transaction._producer
+        open_one: Producer = dead.writer._producer._producer
         open_one.send_offsets_to_transaction(
             [
                 KafkaPartition(kafka.environment.topic(at.topic), at.partition, offset)

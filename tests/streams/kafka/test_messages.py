@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batch_headers import BatchHeader, BatchHeaders
 from feedmill.streams.kafka.batches import (
     RECORD_BYTES,
@@ -18,7 +19,6 @@ from feedmill.streams.kafka.batches import (
 )
 from feedmill.streams.kafka.client import ClientHealth
 from feedmill.streams.kafka.messages import Fetched, Most, fetch
-from feedmill.streams.settings.environment import Environment
 
 ENVIRONMENT = Environment(topic_prefix="x.")
 CREATE_TIME, APPEND_TIME = 1, 2

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka import topic_ids
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import ClientHealth
 from feedmill.streams.kafka.offsets import Committed, decode_mark
 from feedmill.streams.kafka.topic_ids import ANCHORS, TopicIds
-from feedmill.streams.settings.environment import Environment
 
 TOPICS = ("posts", "counters", "config")
 IDS = {name: f"id-of-{name}" for name in TOPICS}

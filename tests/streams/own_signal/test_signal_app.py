@@ -12,9 +12,9 @@ import pytest
 
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.post import Post
+from feedmill.streams.environment import Environment, declared_signals
 from feedmill.streams.own_signal import signal_app
 from feedmill.streams.own_signal.signal_app import Answers, ScorePost, check_partition
-from feedmill.streams.settings.environment import Environment, declared_signals
 
 PAGE = Path(__file__).parents[3] / "docs" / "own_signals.md"
 ENVIRONMENT = Environment(

@@ -14,13 +14,10 @@ from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.poison import poison_watch
-from feedmill.streams.poison.judging_child import CannotTryError, Ended
-from feedmill.streams.poison.judging_process import JudgingTask
-from feedmill.streams.poison.poison_watch import TOPIC, PoisonLog, PoisonWatch
-from feedmill.streams.poison.unclean_ends import NOTE
+from feedmill.streams.poison.judging_process import CannotTryError, Ended, JudgingTask
+from feedmill.streams.poison.poison_watch import NOTE, TOPIC, PoisonLog, PoisonWatch
 from feedmill.streams.settings.clock import LogClock
-from feedmill.streams.worker.model_step import ModelStep
-from feedmill.streams.worker.step import Step, WorkBatch, Writer
+from feedmill.streams.worker.step import ModelStep, Step, WorkBatch, Writer
 
 P0, P1 = TopicPartition("posts", 0), TopicPartition("posts", 1)
 

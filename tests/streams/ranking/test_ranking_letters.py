@@ -8,6 +8,7 @@ import pytest
 
 from builders.fake_log import KeptWriter
 from builders.records import StoredRecord
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.validation import RejectedRecord
@@ -16,7 +17,6 @@ from feedmill.streams.ranking import ranking_letters
 from feedmill.streams.ranking.ranking_claim import FIRST_SHARD
 from feedmill.streams.ranking.ranking_letters import RankingLetters
 from feedmill.streams.settings.clock import LogClock
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.step import StepContext
 
 NOTE = (FIRST_SHARD, "combiner.letters_of_overrides")

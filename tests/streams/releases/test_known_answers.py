@@ -25,8 +25,7 @@ from feedmill.streams.releases.known_answers import (
     values_by_text,
 )
 from feedmill.streams.releases.loading import MODELS, load_model
-from feedmill.streams.worker.model_step import HoldsModel, ModelStep
-from feedmill.streams.worker.step import WorkBatch, Writer
+from feedmill.streams.worker.step import HoldsModel, ModelStep, WorkBatch, Writer
 
 
 @pytest.mark.parametrize("name", MODELS)

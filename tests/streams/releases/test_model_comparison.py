@@ -23,13 +23,13 @@ from feedmill.rankers.score import score_of
 from feedmill.streams.releases import model_comparison
 from feedmill.streams.releases.model_comparison import (
     Policy,
+    ShadowPairs,
     decided_otherwise,
     moved_in_top,
     ranking_change,
     rates,
     value_correlation,
 )
-from feedmill.streams.releases.shadow_pairs import ShadowPairs
 
 NAMES = SignalNames()
 DEFAULTS = Settings(names=NAMES)

@@ -12,12 +12,12 @@ from builders.records import record
 from feedmill.events.decode import decode_signal
 from feedmill.events.post import Post
 from feedmill.events.signal import Signal, SignalNames
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.scoring import rescoring
 from feedmill.streams.scoring.rescoring import Rescoring
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.decoding import decode_work
 from feedmill.streams.worker.step import LatestEvent, Trial, WorkBatch
 

@@ -142,6 +142,4 @@ def test_a_worker_reads_the_hosts_clock_nowhere_else() -> None:
             ):
                 found.add(str(path.relative_to(STREAMS)))
     of_metrics = {"observe/legs.py", "worker/worker_status.py"}
-    # It says in the log since when a model may have erred.
-    of_logs = {"releases/model_checks.py"}
-    assert found == {"own_signal", "settings/clock.py", *of_metrics, *of_logs}
+    assert found == {"own_signal", "settings/clock.py", *of_metrics}

@@ -22,8 +22,8 @@ from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.filters.registry import load
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_table import HOUR_MS
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.watch.model_watch import ModelWatch
 from feedmill.streams.watch.watch_process import WatchProcess
 

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from builders.events import NOW_MS
 from feedmill.events.instance import Instance
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.offsets import CommitMark, PartitionOffsets
-from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker import takeover
 from feedmill.streams.worker.step import Step, WorkBatch, Writer
 from feedmill.streams.worker.takeover import LEAVE_S, Takeover

@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from builders.kafka_log import KafkaLog, until
 from feedmill.deploy.local import StackAddress
-from feedmill.streams.settings.environment import environment_variables
+from feedmill.streams.environment import environment_variables
 
 
 class WorkerProcess:

@@ -21,12 +21,11 @@ from feedmill.events.instance import MOST_REFUSALS
 from feedmill.events.settings import Settings
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.settings.environment import Environment
-from feedmill.streams.worker import model_step
-from feedmill.streams.worker.input import Taken
+from feedmill.streams.worker.step import ModelStep as WorkerModelStep
 from feedmill.streams.worker.step import Step, StepContext, StepStatus, WorkBatch, Writer
-from feedmill.streams.worker.worker import CYCLE_S, LEAST_S, LEAST_TURN_S, Worker
+from feedmill.streams.worker.worker import CYCLE_S, LEAST_S, LEAST_TURN_S, Taken, Worker
 
 pytestmark = pytest.mark.stack
 
@@ -288,7 +287,7 @@ def test_what_ranks_follows_settings_between_two_steps_and_the_others_after_the_
     assert calls[4:] == ["model 7", "combiner 7"]
 
 
-class HalfStep(CountedStep, model_step.ModelStep):
+class HalfStep(CountedStep, WorkerModelStep):
     """Says 0.5 of every post."""
 
     def swap(self, model: Any) -> None:

@@ -1,0 +1,455 @@
+"""Records and offsets in one transaction: what a worker wrote is there once, or not at all.
+
+The loop gathers records, and seals them with its positions at the end of every cycle: then they go
+into the transaction that has begun.  A thread commits it and begins the next one, for which what is
+sealed meanwhile waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+from feedmill.streams.environment import MemoryShares
+from feedmill.streams.kafka.assignment import SHARDS, AssignmentChange
+from feedmill.streams.kafka.batches import Outgoing, TopicPartition
+from feedmill.streams.kafka.dead_letters import Rejections, outgoing_bytes
+from feedmill.streams.kafka.offsets import CommitMark, encode_mark
+from feedmill.streams.kafka.transactional_producer import Outcome, TransactionalProducer
+from feedmill.streams.kafka.validation import RejectedRecord
+
+log = logging.getLogger(__name__)
+
+# Beyond this the loop must read no more: Kafka is slow or away.
+FULL_RECORDS = 200_000
+# How often a worker commits: a commit holds up what it judges and ranks meanwhile.
+INTERVAL_S = 0.5
+_REVOKED_WITHIN_S = 5.0
+_SERVE_EVERY_S = 1.0
+
+
+@dataclass
+class CommitStatistics:
+    """What was committed since the last look: for metrics."""
+
+    commit_seconds: list[float]
+    records: int = 0
+    aborts: int = 0
+    dead_letters: int = 0
+    shared: int = 0  # rejected records that share dead letters
+
+
+class TransactionalWriter:
+    """Gathers what steps write, and commits it with the positions of all that is owned.
+
+    The offset of a shard is always 0: it has the marks of its owner, and notes.  All of them are
+    committed once in an assignment; after that the first, and those with notes.
+
+    `add`, `note`, `seal`, `assigned`, `revoked` and `lost` belong to the loop's thread.
+
+    Attributes
+    ----------
+    committed_epoch
+        The last assignment of which anything was committed: then all its notes were, too.
+    interval_s
+        So many seconds after one commit began the next may begin.
+    """
+
+    def __init__(
+        self,
+        producer: TransactionalProducer,
+        *,
+        owner: str,
+        shares: MemoryShares,
+        interval_s: float = INTERVAL_S,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.trouble = ""
+        self.committed_epoch = 0
+        self._producer = producer
+        self._owner = owner
+        self.interval_s = interval_s
+        self._now = now
+        self._changed = threading.Condition()
+        # One commit at a time; held while Kafka is talked to, which `_changed` never is.
+        self._committing = threading.Lock()
+        self._full_bytes = shares.uncommitted_bytes
+        self._rejections = Rejections(shares.letter_bytes, now)
+        self._gathered: list[Outgoing] = []
+        self._sealed: list[Outgoing] = []
+        self._in_flight: list[Outgoing] = []
+        self._sealed_bytes = self._in_flight_bytes = 0
+        self._positions: Mapping[TopicPartition, int] = {}
+        self._shards: list[TopicPartition] = []
+        self._notes = CommitNotes()
+        self._extra: dict[TopicPartition, tuple[int, str]] = {}
+        self._session: object | None = None
+        self._epoch = 0
+        self._dirty = False
+        self._is_begun = False  # so what is sealed is handed over, and `_in_flight` was
+        self._number = 0
+        self._closing = False
+        self._failure: Exception | None = None
+        self._statistics = CommitStatistics([])
+        self._thread = threading.Thread(target=self._run, name="commits", daemon=True)
+
+    def start(self) -> None:
+        """Start to commit; nothing is until `assigned`."""
+        self._thread.start()
+
+    # --- the loop's side -------------------------------------------------------------------
+
+    def add(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        owner: TopicPartition,
+        partition: int | None = None,
+    ) -> None:
+        """Gather a record; see `Writer.add`."""
+        place = owner.partition if partition is None else partition
+        self._gathered.append(Outgoing(topic, place, key, value, owner))
+
+    def reject(
+        self,
+        one: RejectedRecord,
+        stage: str,
+        at_ms: int,
+        *,
+        owner: TopicPartition,
+        is_whole: bool = True,
+    ) -> bool:
+        """Gather a record's dead letter; see `Writer.reject`."""
+        letter = self._rejections.take(one, stage, at_ms, owner, is_whole=is_whole)
+        if letter is not None:
+            self._gathered.append(letter)
+        return letter is not None
+
+    def note(self, at: TopicPartition, name: str, text: str) -> None:
+        """Gather a text beside the offset of a partition; see `Writer.note`.
+
+        Raises
+        ------
+        ValueError
+            The notes of the partition would take more than the broker allows.
+        """
+        self._notes.gather(at, name, text)
+
+    def commit_once(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> None:
+        """Commit offsets of other partitions, each with a text, in the next transaction alone."""
+        with self._changed:
+            self._extra |= offsets
+            self._dirty = True
+            self._changed.notify()
+
+    def seal(self, positions: Mapping[TopicPartition, int]) -> None:
+        """End a cycle: what was gathered belongs to these positions, of every owned partition.
+
+        It keeps the mapping, which must not change any more.  Raises what ended the thread that
+        commits.
+        """
+        if self._failure is not None:
+            raise self._failure
+        gathered, self._gathered = self._gathered, []
+        is_moved = positions != self._positions
+        if not (gathered or is_moved or self._notes.are_gathered or self._rejections.is_sharing):
+            return
+        with self._changed:
+            is_sharing = self._rejections.seal()
+            if self._session is None and not gathered and not is_sharing:
+                return
+            self._sealed += gathered
+            self._sealed_bytes += outgoing_bytes(gathered)
+            if self._session is not None:
+                self._positions = positions
+                self._notes.seal()
+                self._hand_over()
+            self._have_committed()
+
+    def assigned(self, change: AssignmentChange, session: object) -> None:
+        """Go on for a new assignment; `session` is the member's `group_metadata`.
+
+        Records and notes of partitions that are not `kept` are dropped.  The first transaction
+        follows as soon as the interval allows, records or not: from then on no former owner can
+        commit.
+        """
+        owned = change.places
+        with self._changed:
+            self._epoch = change.epoch
+            self._is_begun = False
+            self._producer.discard()
+            kept = set(change.places_kept)
+            self._drop(kept)
+            self._notes.assign(kept, {at: change.notes.get(at, {}) for at in owned})
+            self._positions = dict(change.starts)
+            self._shards = [at for at in owned if at.topic == SHARDS]
+            self._session = session if owned else None
+            self._dirty = bool(owned)
+            self._changed.notify()
+
+    def revoked(self, notes: Notes) -> bool:
+        """Commit what is sealed, and these notes; return whether all of it is committed.
+
+        Nothing more is until `assigned`.
+        """
+        deadline = self._now() + _REVOKED_WITHIN_S
+        if notes:
+            with self._changed:
+                self._notes.take(notes)
+                self._have_committed()
+        done = self._commit_until(deadline)
+        with self._changed:
+            self._session = None
+        if not done:
+            log.warning("a revocation came before the last %d records", len(self._in_flight))
+        return done
+
+    def lost(self) -> None:
+        """Drop everything: the partitions are another's."""
+        with self._changed:
+            self._epoch += 1
+            self._session = None
+            self._is_begun = False
+            self._drop(set())
+        self._producer.renew()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the loop must wait: too much is not committed yet."""
+        records = len(self._sealed) + len(self._in_flight)
+        # Dead letters have a bound of their own.
+        taken = self._sealed_bytes + self._in_flight_bytes - self._rejections.waiting_bytes
+        return records > FULL_RECORDS or taken > self._full_bytes or self._rejections.is_full
+
+    def statistics(self) -> CommitStatistics:
+        """Return what happened since the last call."""
+        with self._changed:
+            found, self._statistics = self._statistics, CommitStatistics([])
+            found.shared, self._rejections.shared_count = self._rejections.shared_count, 0
+        return found
+
+    def written(self) -> Mapping[TopicPartition, int]:
+        """Return `TransactionalProducer.written`."""
+        return self._producer.written.copy()
+
+    def is_committed(self) -> bool:
+        """Whether nothing waits."""
+        with self._changed:
+            return not self._dirty and not self._in_flight
+
+    def close(self) -> None:
+        """Stop; what is not committed is made again by whoever has the partitions next."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout=2)
+        self._producer.close()
+
+    # --- the commits -----------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._commit_for_ever()
+        except Exception as error:  # noqa: BLE001 - `seal` raises it on the loop's thread
+            self._failure = error
+
+    def _commit_for_ever(self) -> None:
+        self._producer.connect()
+        due = 0.0
+        while True:
+            with self._changed:
+                while not self._closing and (wait := self._wait_s(due)) is not None:
+                    self._changed.wait(wait or _SERVE_EVERY_S)
+                    self._producer.serve()
+                if self._closing:
+                    return
+            due = self._now() + self.interval_s
+            with self._committing:
+                self._commit()
+                # It may take half a second: partitions that were gained wait for the first commit.
+                if self._producer.adapt():
+                    due = 0.0
+
+    def _have_committed(self) -> None:
+        """Have the thread commit; it is woken only where it waits for that."""
+        if not self._dirty:
+            self._dirty = True
+            self._changed.notify()
+
+    def _wait_s(self, due: float) -> float | None:
+        """How long there is nothing to do: None: now, 0: until somebody says so."""
+        if self._session is None or not self._dirty:
+            return 0.0
+        left = due - self._now()
+        return left if left > 0 else None
+
+    def _commit_until(self, deadline: float) -> bool:
+        """Commit on this thread until all is done or the time is over."""
+        if not self._committing.acquire(timeout=max(0.0, deadline - self._now())):
+            return False
+        try:
+            while self._session is not None and self._dirty:
+                if not self._commit(deadline) and self._now() >= deadline:
+                    return False
+                if self._session is None:
+                    return False
+            return not self._dirty
+        finally:
+            self._committing.release()
+
+    def _commit(self, deadline: float | None = None) -> bool:
+        """One transaction with all that is sealed; `_committing` is held."""
+        with self._changed:
+            if self._session is None:
+                return False
+            unsure = self._producer.is_unsure
+            if not unsure:
+                self._share_letters()
+                self._hand_over()
+                self._is_begun = False
+                self._take_sealed()
+                self._number += 1
+            records, epoch, session = self._in_flight, self._epoch, self._session
+            offsets, self._dirty = self._offsets(), unsure
+        start = self._now()
+        if unsure:
+            outcome = self._producer.make_sure(records, list(offsets), deadline)
+        else:
+            mark = (self._owner, self._number)
+            outcome = self._producer.run(records, offsets, session, mark, deadline)
+        with self._changed:
+            self._book(outcome, records, epoch, self._now() - start)
+            if outcome.committed and not unsure:
+                self.committed_epoch = epoch
+                self._extra = {at: one for at, one in self._extra.items() if offsets[at] != one}
+                is_owner = self._session is not None and epoch == self._epoch
+                self._is_begun = is_owner and deadline is None and self._producer.begin()
+        if outcome.pause_s:
+            time.sleep(outcome.pause_s)
+        return outcome.committed
+
+    def _hand_over(self) -> None:
+        """Put what is sealed into the transaction that has begun; `_changed` is held."""
+        if self._is_begun and self._sealed:
+            self._producer.produce(self._sealed)
+            self._take_sealed()
+
+    def _share_letters(self) -> None:
+        """Seal the range letters of what was rejected; `_changed` is held."""
+        letters = self._rejections.letters()
+        self._sealed += letters
+        self._sealed_bytes += outgoing_bytes(letters)
+        self._statistics.dead_letters += len(letters)
+
+    def _take_sealed(self) -> None:
+        self._in_flight += self._sealed
+        self._in_flight_bytes += self._sealed_bytes
+        self._sealed, self._sealed_bytes = [], 0
+
+    def _offsets(self) -> dict[TopicPartition, tuple[int, str]]:
+        # Of every owned partition, moved or not: without offsets a transaction fences nobody.
+        marks = {
+            at: encode_mark(CommitMark(self._owner, self._number, notes))
+            for at, notes in self._notes.sealed.items()
+            if notes
+        }
+        plain, shards = encode_mark(CommitMark(self._owner, self._number)), self._shards
+        if self.committed_epoch == self._epoch:
+            shards = [at for at in shards if at in marks or at == shards[0]]
+        positions = {**self._positions, **dict.fromkeys(shards, 0)}
+        return self._extra | {
+            at: (offset, marks.get(at, plain)) for at, offset in positions.items()
+        }
+
+    def _book(self, outcome: Outcome, records: list[Outgoing], epoch: int, seconds: float) -> None:
+        self.trouble = outcome.trouble
+        self._statistics.dead_letters += outcome.dead_letters
+        if outcome.committed:
+            self._statistics.commit_seconds.append(seconds)
+            self._statistics.records += len(records)
+            self._in_flight, self._in_flight_bytes = [], 0
+        else:
+            self._statistics.aborts += 1
+            # An assignment that came meanwhile dropped them already.
+            self._in_flight = outcome.records if epoch == self._epoch else self._in_flight
+            self._in_flight_bytes = outgoing_bytes(self._in_flight)
+            self._dirty = self._session is not None
+            if outcome.is_expelled and epoch == self._epoch:
+                self._session = None
+        if self._rejections.waiting_bytes:
+            self._rejections.count_waiting(chain(self._sealed, self._in_flight))
+
+    def _drop(self, kept: set[TopicPartition]) -> None:
+        """Forget records of partitions that are not kept; `_changed` is held."""
+        self._gathered = [one for one in self._gathered if one.owner in kept]
+        self._in_flight = [one for one in self._in_flight if one.owner in kept]
+        self._sealed = [one for one in self._sealed if one.owner in kept]
+        self._sealed_bytes = outgoing_bytes(self._sealed)
+        self._in_flight_bytes = outgoing_bytes(self._in_flight)
+        left = chain(self._gathered, self._sealed, self._in_flight)
+        self._rejections.keep(kept, left)
+
+
+# The broker takes 4,096 bytes of metadata; the rest is the mark's own.
+MAX_BYTES = 3_900
+
+Notes = Mapping[TopicPartition, Mapping[str, str]]
+
+
+class CommitNotes:
+    """The notes of each partition: those of the next commit, and those of a cycle that goes on.
+
+    Attributes
+    ----------
+    sealed
+        What is committed, by partition.
+    """
+
+    def __init__(self) -> None:
+        self.sealed: dict[TopicPartition, dict[str, str]] = {}
+        self._gathered: dict[TopicPartition, dict[str, str]] = {}
+
+    @property
+    def are_gathered(self) -> bool:
+        """Whether there are any that `seal` would take."""
+        return bool(self._gathered)
+
+    def gather(self, at: TopicPartition, name: str, text: str) -> None:
+        """Take a text for `seal`; an empty one removes the note.
+
+        Raises
+        ------
+        ValueError
+            The notes of the partition would take more than the broker allows.
+        """
+        gathered = {**self._gathered.get(at, {}), name: text}
+        size = len(encode_mark(CommitMark(notes=self._with(at, gathered))).encode())
+        if size > MAX_BYTES:
+            raise ValueError(f"the notes of {at.topic}[{at.partition}] take {size} bytes: too many")
+        self._gathered[at] = gathered
+
+    def seal(self) -> None:
+        """Have what was gathered committed from now on."""
+        gathered, self._gathered = self._gathered, {}
+        self.take(gathered)
+
+    def take(self, notes: Notes) -> None:
+        """Have these committed from now on, beside the others."""
+        for at, some in notes.items():
+            self.sealed[at] = self._with(at, some)
+
+    def assign(self, kept: Collection[TopicPartition], notes: Notes) -> None:
+        """Begin with what was committed; of what was gathered that of `kept` partitions stays."""
+        self.sealed = {at: dict(some) for at, some in notes.items()}
+        self._gathered = {at: some for at, some in self._gathered.items() if at in kept}
+
+    def _with(self, at: TopicPartition, some: Mapping[str, str]) -> dict[str, str]:
+        notes = {**self.sealed.get(at, {}), **some}
+        return {name: text for name, text in notes.items() if text}
