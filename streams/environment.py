@@ -28,6 +28,7 @@ CLIENT_SETTINGS = (
 )
 # An examination curve has at most so many positions.
 MOST_POSITIONS = 1_000
+_MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,7 @@ def _examination(variable: str, text: str) -> tuple[float, ...]:
         curve = tuple(float(part) for part in text.split(","))
     except ValueError:
         curve = ()
-    if not 1 <= len(curve) <= MOST_POSITIONS or not all(0.0 < one <= 10.0 for one in curve):
+    if not 1 <= len(curve) <= MOST_POSITIONS or not all(0.0 < share <= 10.0 for share in curve):
         raise UsageError(
             f"{variable}: expected 1 to {MOST_POSITIONS} numbers above 0 and at most 10, with"
             f" commas, got {text!r}"
@@ -309,12 +310,13 @@ _PARSERS: Mapping[str, Callable[[str, str], Any]] = {
 _NEVER_EMPTY = ("kafka", "redis")
 
 
-_MIB = 1024 * 1024
-
-
 @dataclass(frozen=True)
 class MemoryShares:
-    """Parts of the limit.
+    """A worker's limit of memory, FEEDMILL_MEMORY_MIB, shared out to the places where records wait.
+
+    Keys count like values, and what a record costs beside them counts too: a flood of tombstones
+    is nothing else.  librdkafka counts values alone, so its queues are bounded by what one fetch
+    brings: a consumer asks for no more while records wait to be taken.
 
     Attributes
     ----------

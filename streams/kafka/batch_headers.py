@@ -218,7 +218,7 @@ class BatchHeaders:
             )
         name, manager = self.environment.topic(source.topic), self._admin._manager
         (topic,) = self._admin.describe_topics([name])
-        leaders = {one["partition_index"]: one["leader_id"] for one in topic["partitions"]}
+        leaders = {at["partition_index"]: at["leader_id"] for at in topic["partitions"]}
         asked = FetchRequest.FetchTopic.FetchPartition(
             partition=source.partition, fetch_offset=offset, partition_max_bytes=_ANSWER_BYTES
         )

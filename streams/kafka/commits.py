@@ -30,6 +30,9 @@ FULL_RECORDS = 200_000
 INTERVAL_S = 0.5
 _REVOKED_WITHIN_S = 5.0
 _SERVE_EVERY_S = 1.0
+# The broker takes 4,096 bytes of metadata; the rest is the mark's own.
+MAX_BYTES = 3_900
+Notes = Mapping[TopicPartition, Mapping[str, str]]
 
 
 @dataclass
@@ -118,7 +121,7 @@ class TransactionalWriter:
 
     def reject(
         self,
-        one: RejectedRecord,
+        rejection: RejectedRecord,
         stage: str,
         at_ms: int,
         *,
@@ -126,7 +129,7 @@ class TransactionalWriter:
         is_whole: bool = True,
     ) -> bool:
         """Gather a record's dead letter; see `Writer.reject`."""
-        letter = self._rejections.take(one, stage, at_ms, owner, is_whole=is_whole)
+        letter = self._rejections.take(rejection, stage, at_ms, owner, is_whole=is_whole)
         if letter is not None:
             self._gathered.append(letter)
         return letter is not None
@@ -328,7 +331,8 @@ class TransactionalWriter:
             self._book(outcome, records, epoch, self._now() - start)
             if outcome.committed and not unsure:
                 self.committed_epoch = epoch
-                self._extra = {at: one for at, one in self._extra.items() if offsets[at] != one}
+                extra = self._extra.items()
+                self._extra = {at: place for at, place in extra if offsets[at] != place}
                 is_owner = self._session is not None and epoch == self._epoch
                 self._is_begun = is_owner and deadline is None and self._producer.begin()
         if outcome.pause_s:
@@ -388,19 +392,13 @@ class TransactionalWriter:
 
     def _drop(self, kept: set[TopicPartition]) -> None:
         """Forget records of partitions that are not kept; `_changed` is held."""
-        self._gathered = [one for one in self._gathered if one.owner in kept]
-        self._in_flight = [one for one in self._in_flight if one.owner in kept]
-        self._sealed = [one for one in self._sealed if one.owner in kept]
+        self._gathered = [record for record in self._gathered if record.owner in kept]
+        self._in_flight = [record for record in self._in_flight if record.owner in kept]
+        self._sealed = [record for record in self._sealed if record.owner in kept]
         self._sealed_bytes = outgoing_bytes(self._sealed)
         self._in_flight_bytes = outgoing_bytes(self._in_flight)
         left = chain(self._gathered, self._sealed, self._in_flight)
         self._rejections.keep(kept, left)
-
-
-# The broker takes 4,096 bytes of metadata; the rest is the mark's own.
-MAX_BYTES = 3_900
-
-Notes = Mapping[TopicPartition, Mapping[str, str]]
 
 
 class CommitNotes:

@@ -19,6 +19,10 @@ from feedmill.streams.kafka.client import (
 )
 from feedmill.streams.kafka.offsets import Offsets
 
+log = logging.getLogger(__name__)
+
+_QUEUE_RECORDS = 10_000
+
 
 class Connection:
     """The environment, what clients complain of, offsets, and headers of batches to pass.
@@ -47,11 +51,6 @@ class Connection:
         """Let go of the threads."""
         self.offsets.close()
         self.headers.close()
-
-
-log = logging.getLogger(__name__)
-
-_QUEUE_RECORDS = 10_000
 
 
 class RecordSender:

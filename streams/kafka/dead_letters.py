@@ -33,6 +33,15 @@ TOPIC = "dead-letters"
 MAX_VALUE_BYTES = 1024 * 1024
 MAX_KEY_BYTES = 4096
 MAX_REASON = 2000
+# The header that tells a range letter from others: how many records it stands for.
+RECORDS_HEADER = "records"
+# More make several letters: each stays well below what a record of the topic may take.
+MAX_RANGES = 10_000
+MAX_REASONS = 10
+LETTERS_PER_S = 1_000
+LETTER_BYTES_PER_S = 8 * 1024 * 1024
+# So many ranges wait for a commit at most: beyond, the loop must read no more.
+MOST_RANGES = 200_000
 
 
 def dead_letter(
@@ -62,13 +71,6 @@ def _outgoing(
 ) -> Outgoing:
     texts = [(name, str(text).encode()) for name, text in headers.items()]
     return Outgoing(TOPIC, 0, key, value, owner, texts)
-
-
-# The header that tells a range letter from others: how many records it stands for.
-RECORDS_HEADER = "records"
-# More make several letters: each stays well below what a record of the topic may take.
-MAX_RANGES = 10_000
-MAX_REASONS = 10
 
 
 class OffsetRange(NamedTuple):
@@ -177,12 +179,6 @@ def split_ranges(
         yield RangeLetter(source.topic, source.partition, count, some, told)
 
 
-LETTERS_PER_S = 1_000
-LETTER_BYTES_PER_S = 8 * 1024 * 1024
-# So many ranges wait for a commit at most: beyond, the loop must read no more.
-MOST_RANGES = 200_000
-
-
 class _Place(NamedTuple):
     """Whose letter it is, and of which partition."""
 
@@ -206,15 +202,15 @@ class _Shared:
     ranges: list[OffsetRange] = field(default_factory=list)
     reasons: dict[str, RangeReason] = field(default_factory=dict)
 
-    def add(self, one: _Rejected) -> None:
-        ranges, (first, last) = self.ranges, one.offsets
+    def add(self, rejected: _Rejected) -> None:
+        ranges, (first, last) = self.ranges, rejected.offsets
         if ranges and ranges[-1].last + 1 == first:
             ranges[-1] = OffsetRange(ranges[-1].first, last)
         else:
-            ranges.append(one.offsets)
-        if len(self.reasons) < MAX_REASONS and one.reason not in self.reasons:
-            self.reasons[one.reason] = RangeReason(first, one.reason)
-        self.at_ms = one.at_ms
+            ranges.append(rejected.offsets)
+        if len(self.reasons) < MAX_REASONS and rejected.reason not in self.reasons:
+            self.reasons[rejected.reason] = RangeReason(first, rejected.reason)
+        self.at_ms = rejected.at_ms
 
 
 class Rejections:
@@ -245,7 +241,7 @@ class Rejections:
     @property
     def is_full(self) -> bool:
         """Whether the loop must wait: too many ranges are not committed yet."""
-        return sum(len(one.ranges) for one in self._sealed.values()) > MOST_RANGES
+        return sum(len(shared.ranges) for shared in self._sealed.values()) > MOST_RANGES
 
     @property
     def is_sharing(self) -> bool:
@@ -253,28 +249,34 @@ class Rejections:
         return bool(self._gathered)
 
     def take(
-        self, one: RejectedRecord, stage: str, at_ms: int, owner: TopicPartition, *, is_whole: bool
+        self,
+        rejection: RejectedRecord,
+        stage: str,
+        at_ms: int,
+        owner: TopicPartition,
+        *,
+        is_whole: bool,
     ) -> Outgoing | None:
         """Return the dead letter of a record; None: it shares one.
 
         `is_whole` says whether key and value are there: else it shares one in any case.
         """
         if is_whole and self._allows():
-            made = letter_of(one, stage, at_ms, owner)
+            made = letter_of(rejection, stage, at_ms, owner)
             self._letters_left -= 1
             self._bytes_left -= outgoing_bytes([made])
             self.waiting_bytes += outgoing_bytes([made])
             return made
-        place = _Place(owner, stage, one.source)
-        reason = one.reason[:MAX_REASON]
-        self._gathered.append(_Rejected(place, offsets_of(one), reason, at_ms))
+        place = _Place(owner, stage, rejection.source)
+        reason = rejection.reason[:MAX_REASON]
+        self._gathered.append(_Rejected(place, offsets_of(rejection), reason, at_ms))
         return None
 
     def seal(self) -> bool:
         """End a cycle: what was taken is committed with it; return `is_sharing`."""
         gathered, self._gathered = self._gathered, []
-        for one in gathered:
-            self._sealed.setdefault(one.place, _Shared()).add(one)
+        for rejected in gathered:
+            self._sealed.setdefault(rejected.place, _Shared()).add(rejected)
         self.shared_count += len(gathered)
         return bool(gathered)
 
@@ -285,21 +287,21 @@ class Rejections:
         for place, shared in sealed.items():
             ranges, reasons = _joined(shared.ranges), (*shared.reasons.values(),)
             made += [
-                encode_range_letter(one, place.stage, shared.at_ms, place.owner)
-                for one in split_ranges(place.source, ranges, reasons)
+                encode_range_letter(letter, place.stage, shared.at_ms, place.owner)
+                for letter in split_ranges(place.source, ranges, reasons)
             ]
         self.waiting_bytes += outgoing_bytes(made)
         return made
 
     def keep(self, owners: Collection[TopicPartition], left: Iterable[Outgoing]) -> None:
         """Forget what is not of these owners; `left` is all that is not committed."""
-        self._gathered = [one for one in self._gathered if one.place.owner in owners]
-        self._sealed = {at: one for at, one in self._sealed.items() if at.owner in owners}
+        self._gathered = [rejected for rejected in self._gathered if rejected.place.owner in owners]
+        self._sealed = {at: shared for at, shared in self._sealed.items() if at.owner in owners}
         self.count_waiting(left)
 
     def count_waiting(self, left: Iterable[Outgoing]) -> None:
         """Count anew what letters take, among all that is not committed."""
-        self.waiting_bytes = outgoing_bytes([one for one in left if one.topic == TOPIC])
+        self.waiting_bytes = outgoing_bytes([record for record in left if record.topic == TOPIC])
 
     def _allows(self) -> bool:
         now = self._now()
@@ -312,7 +314,7 @@ class Rejections:
 
 def outgoing_bytes(records: Collection[Outgoing]) -> int:
     """Return what records take that are not committed."""
-    texts = sum([len(one.key or b"") + len(one.value or b"") for one in records])
+    texts = sum([len(record.key or b"") + len(record.value or b"") for record in records])
     return texts + 64 * len(records)
 
 
@@ -407,7 +409,7 @@ class DeadLetterLog:
         """Read the whole topic, committed records alone; keep what is wanted."""
         replays: dict[RejectedAt, Replay] = {}
         self._letters.seek_to_beginning()
-        letters = [one for one in read_letters(self._letters, replays) if is_wanted(one)]
+        letters = [letter for letter in read_letters(self._letters, replays) if is_wanted(letter)]
         return DeadLetterScan(letters, replays)
 
     def record(self, letter: LetterHead) -> tuple[bytes | None, bytes | None]:

@@ -51,6 +51,8 @@ WAITING, CATCHING_UP = "waiting for partitions", "catching up"
 MOST_BYTES = 8 * 1024 * 1024
 # How much longer than a rebalance may take a member waits before it joins by another client.
 MORE_THAN_REBALANCE_S = 10.0
+# A partition of `posts` that stands so long before its end is waited for no longer.
+MOST_WAIT_S = 10.0
 
 
 class GroupConsumer:
@@ -265,8 +267,8 @@ class GroupConsumer:
         if consumer is not self._consumer:
             return
         mine = {name: frozenset[int]() for name in (POSTS, SHARDS)}
-        for one in partitions:
-            mine[self._environment.named(one.topic)] |= {one.partition}
+        for granted in partitions:
+            mine[self._environment.named(granted.topic)] |= {granted.partition}
         # Nothing is read before the offsets are known and the steps have restored their state.
         consumer.assign([])
         self._membership = Membership("settling", partitions=mine[POSTS], shards=mine[SHARDS])
@@ -403,10 +405,6 @@ class GroupConsumer:
         known = self._last.ends.get(at, 0)
         is_begun = at.partition in self._reading.begun_of(at.topic)
         return last_known_end(consumer, self._environment, at, known) if is_begun else known
-
-
-# A partition of `posts` that stands so long before its end is waited for no longer.
-MOST_WAIT_S = 10.0
 
 
 @dataclass

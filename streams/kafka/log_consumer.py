@@ -232,7 +232,7 @@ class LogConsumer:
             self._positions |= new
             if new:
                 self._restoring = self._restoring or self._new_consumer()
-                self._restoring.incremental_assign([self._at(*one) for one in new.items()])
+                self._restoring.incremental_assign([self._at(*start) for start in new.items()])
 
     def _go_live(self) -> None:
         ready = [

@@ -126,8 +126,8 @@ class Offsets:
         wanted = [self._at(source, at_ms) for source, at_ms in times.items()]
         return self._ask(
             lambda: {
-                self._source(one): int(one.offset)
-                for one in self._checked(self._topics.offsets_for_times(wanted, _TIMEOUT_S))
+                self._source(place): int(place.offset)
+                for place in self._checked(self._topics.offsets_for_times(wanted, _TIMEOUT_S))
             }
         )
 
@@ -228,16 +228,16 @@ class Offsets:
     def _has_others(self, name: str) -> bool:
         mine = self._environment.instance
         return any(
-            not one.group_instance_id or one.group_instance_id != mine
-            for one in self._members([name])[name]
+            not member.group_instance_id or member.group_instance_id != mine
+            for member in self._members([name])[name]
         )
 
     def _topics_read(self, is_wanted: Callable[[str], bool]) -> dict[str, set[str]]:
         listed = self._own_admin().list_consumer_groups(request_timeout=_TIMEOUT_S).result().valid
-        names = [one.group_id for one in listed if is_wanted(one.group_id)]
+        names = [group.group_id for group in listed if is_wanted(group.group_id)]
         found = {}
         for name, members in self._members(names).items() if names else ():
-            assigned = [at.topic for one in members for at in one.assignment.topic_partitions]
+            assigned = [at.topic for member in members for at in member.assignment.topic_partitions]
             if members:
                 found[name] = {*map(self._environment.named, assigned)}
         return found
@@ -317,9 +317,9 @@ class Offsets:
         else:
             self._unstable.forget(group)
         return {
-            self._source(one): Committed(int(one.offset), _text_beside(one))
-            for one in found
-            if one.offset >= 0
+            self._source(place): Committed(int(place.offset), _text_beside(place))
+            for place in found
+            if place.offset >= 0
         }
 
     def _committed_by(
@@ -340,25 +340,25 @@ class Offsets:
 
     @staticmethod
     def _checked(found: Sequence[KafkaPartition]) -> Sequence[KafkaPartition]:
-        for one in found:
-            if one.error is not None:
-                raise KafkaException(one.error)
+        for place in found:
+            if place.error is not None:
+                raise KafkaException(place.error)
         return found
 
     def _at(self, source: TopicPartition, offset: int = 0) -> KafkaPartition:
         return KafkaPartition(self._environment.topic(source.topic), source.partition, offset)
 
-    def _source(self, one: KafkaPartition) -> TopicPartition:
-        return TopicPartition(self._environment.named(one.topic), one.partition)
+    def _source(self, place: KafkaPartition) -> TopicPartition:
+        return TopicPartition(self._environment.named(place.topic), place.partition)
 
 
-def _text_beside(one: KafkaPartition) -> str:
+def _text_beside(place: KafkaPartition) -> str:
     """Return the JSON that was committed beside an offset, or another text as it is.
 
     librdkafka 2.16 copies the text without the zero behind it, so bytes of other things may follow.
     """
     try:
-        text = str(one.metadata or "")
+        text = str(place.metadata or "")
     except UnicodeDecodeError as error:
         text = error.object.decode("utf-8", "replace")
     with suppress(ValueError):

@@ -152,6 +152,6 @@ def _text(ids: Mapping[str, str]) -> str:
 def ids_beside(committed: Mapping[TopicPartition, Committed]) -> dict[str, str]:
     """Return the ids of topics that were committed beside the offsets of `ANCHORS`."""
     known: dict[str, str] = {}
-    for one in committed.values():
-        known |= decode_mark(one.text).topics
+    for commit in committed.values():
+        known |= decode_mark(commit.text).topics
     return known

@@ -149,7 +149,7 @@ class TopicReader:
 
     def record_at(self, partition: int, offset: int) -> TopicRecord | None:
         """Return the record at an offset of a partition; None where it is gone."""
-        at = next((one for one in self._partitions if one.partition == partition), None)
+        at = next((place for place in self._partitions if place.partition == partition), None)
         if at is None or not self._offsets.firsts()[at] <= offset < self._offsets.ends()[at]:
             return None
         self._seek({at: offset})
@@ -214,7 +214,7 @@ class _Offsets:
         """Return the offsets of the first records of this time or later, below 0 where none is."""
         asked = dict.fromkeys(self.partitions, at_ms)
         found = self._admin.list_partition_offsets(asked, isolation_level="read_committed")
-        return {at: int(one.offset) for at, one in found.items()}
+        return {at: int(answer.offset) for at, answer in found.items()}
 
 
 @contextmanager
@@ -223,12 +223,12 @@ def _open_offsets(environment: Environment, topics: Sequence[str]) -> Iterator[_
     admin: Any = KafkaAdminClient(**_settings(environment))
     try:
         # Of all topics: to ask for one that is missing may create it.
-        there = {one["name"]: one["partitions"] for one in admin.describe_topics()}
+        there = {topic["name"]: topic["partitions"] for topic in admin.describe_topics()}
         partitions = []
         for name in map(environment.topic, topics):
             if not there.get(name):
                 raise _no_topic(environment, name)
-            numbers = sorted(one["partition_index"] for one in there[name])
+            numbers = sorted(partition["partition_index"] for partition in there[name])
             partitions += [TopicPartition(name, number) for number in numbers]
         yield _Offsets(admin, partitions)
     finally:

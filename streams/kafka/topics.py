@@ -273,7 +273,7 @@ def _differences(
     admin: KafkaAdminClient, table: Mapping[str, TopicSpec], names: Sequence[str]
 ) -> list[SettingDifference]:
     settings = _read_settings(admin, names)
-    return [one for name in names for one in _compare(name, table[name], settings[name])]
+    return [change for name in names for change in _compare(name, table[name], settings[name])]
 
 
 def _change_settings(admin: KafkaAdminClient, differences: Sequence[SettingDifference]) -> None:

@@ -209,55 +209,57 @@ class TransactionalProducer:
     def _produce(self, producer: Producer, records: list[Outgoing], refused: list[int]) -> int:
         """Hand everything to the client; what it refuses for its size becomes a dead letter."""
         dead_letters, produce, is_careful = 0, producer.produce, self._careful
-        names = {topic: self._environment.topic(topic) for topic in {one.topic for one in records}}
+        topics = {record.topic for record in records}
+        names = {topic: self._environment.topic(topic) for topic in topics}
         # One of each partition: the client's reports stop the loop, and come all at once.
-        last, ends = {(one.topic, one.partition): i for i, one in enumerate(records)}, self._ends
+        ends = self._ends
+        last = {(record.topic, record.partition): i for i, record in enumerate(records)}
         asked = {i: TopicPartition(*at) for at, i in last.items() if at not in ends}
         ends |= dict.fromkeys(asked.values(), 0)
-        for i, one in enumerate(records):
-            topic = names[one.topic]
+        for i, record in enumerate(records):
+            topic = names[record.topic]
             try:
-                if not (is_careful or one.headers or i in asked):
+                if not (is_careful or record.headers or i in asked):
                     try:  # As nearly always; in a backlog this call is most of a transaction.
-                        produce(topic, one.value, one.key, one.partition)
+                        produce(topic, record.value, record.key, record.partition)
                         continue
                     except BufferError:
                         pass  # `_send` waits for room.
                 report = None
                 if is_careful or i in asked:
                     # Of a refused batch the guilty one is known only where all are reported.
-                    report = _report(i, one, refused if is_careful else [], ends)
-                self._send(producer, topic, one, report)
+                    report = _report(i, record, refused if is_careful else [], ends)
+                self._send(producer, topic, record, report)
             except KafkaException as error:
                 if error.args[0].code() not in _REFUSED:
                     raise
-                records[i] = dead = self._dead_letter(one, error.args[0])
+                records[i] = dead = self._dead_letter(record, error.args[0])
                 dead_letters += 1
                 self._send(producer, self._environment.topic(TOPIC), dead, None)
         return dead_letters
 
     def _send(
-        self, producer: Producer, topic: str, one: Outgoing, callback: Callable[..., None] | None
+        self, producer: Producer, topic: str, record: Outgoing, callback: Callable[..., None] | None
     ) -> None:
         more: dict[str, Any] = {"on_delivery": callback} if callback else {}
-        if one.headers:
-            more["headers"] = list(one.headers)
+        if record.headers:
+            more["headers"] = list(record.headers)
         while True:
             try:
-                producer.produce(topic, one.value, one.key, one.partition, **more)
+                producer.produce(topic, record.value, record.key, record.partition, **more)
                 return
             except BufferError:
                 producer.poll(0.05)
 
-    def _dead_letter(self, one: Outgoing, error: KafkaError) -> Outgoing:
+    def _dead_letter(self, record: Outgoing, error: KafkaError) -> Outgoing:
         """A dead letter instead of a record that Kafka does not take."""
-        if one.topic == TOPIC:
+        if record.topic == TOPIC:
             # Cut already, and refused all the same: only its headers are left.
-            return Outgoing(TOPIC, 0, None, None, one.owner, one.headers)
-        at = TopicPartition(one.topic, one.partition)
-        record = FetchedRecord(-1, 0, one.key, one.value)
-        rejected = RejectedRecord(at, record, error.str())
-        return dead_letter(rejected, self._stage, self._now_ms(), one.owner)
+            return Outgoing(TOPIC, 0, None, None, record.owner, record.headers)
+        at = TopicPartition(record.topic, record.partition)
+        refused = FetchedRecord(-1, 0, record.key, record.value)
+        rejected = RejectedRecord(at, refused, error.str())
+        return dead_letter(rejected, self._stage, self._now_ms(), record.owner)
 
     # --- endings ---------------------------------------------------------------------------
 
@@ -352,7 +354,7 @@ class TransactionalProducer:
             found = self._offsets.committed(self._group, sources).result(wait_s)
         except (KafkaException, TimeoutError):
             return Outcome(False, records, "commit: waiting for the last one", pause_s=0.1)
-        marks = [decode_mark(one.text) for one in found.values()]
+        marks = [decode_mark(commit.text) for commit in found.values()]
         committed = any((mark.by, mark.number) == self._unsure for mark in marks)
         self._unsure = None
         return Outcome(committed, [] if committed else records)
@@ -387,13 +389,13 @@ class TransactionalProducer:
 
 
 def _report(
-    i: int, one: Outgoing, refused: list[int], ends: dict[TopicPartition, int]
+    i: int, record: Outgoing, refused: list[int], ends: dict[TopicPartition, int]
 ) -> Callable[[KafkaError | None, Message], None]:
     """Return what takes the report of the `i`-th record: it is refused, or where it came to."""
 
     def delivered(error: KafkaError | None, message: Message) -> None:
         if error is None:
-            ends[TopicPartition(one.topic, one.partition)] = (message.offset() or 0) + 1
+            ends[TopicPartition(record.topic, record.partition)] = (message.offset() or 0) + 1
         elif error.code() in _REFUSED:
             refused.append(i)
 

@@ -87,16 +87,16 @@ class PendingArrivals:
 
     def add(self, arrivals: Iterable[Arrivals]) -> None:
         """Note that they are judged; beyond `MOST_PENDING` the newest are not followed further."""
-        for one in arrivals:
-            one.judged()
+        for arrival in arrivals:
+            arrival.judged()
             if len(self._pending) < MOST_PENDING:
-                self._pending.append(one)
+                self._pending.append(arrival)
 
     def take(self) -> tuple[Arrivals, ...]:
         """Note that all are ranked, and return them."""
         taken, self._pending = tuple(self._pending), []
-        for one in taken:
-            one.ranked()
+        for arrival in taken:
+            arrival.ranked()
         return taken
 
     def drop(self) -> None:

@@ -16,6 +16,9 @@ from aiohttp import web
 from feedmill.events.errors import UsageError
 
 STATUS_FD = "FEEDMILL_STATUS_FD"
+_encode = msgspec.json.Encoder().encode
+_METRICS_TYPE = "text/plain; version=0.0.4"
+_WITHIN_S = 10.0
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -30,7 +33,6 @@ class Status(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Status).decode
 
 
@@ -71,10 +73,6 @@ def write_status(pipe: int, status: Status) -> bool:
     except OSError:
         return False
     return True
-
-
-_METRICS_TYPE = "text/plain; version=0.0.4"
-_WITHIN_S = 10.0
 
 
 class StatusServer:

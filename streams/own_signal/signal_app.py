@@ -41,6 +41,14 @@ _ERROR_CHARACTERS = 500
 _LOOK_S = 1.0
 
 ScorePost = Callable[[Post], float | Awaitable[float]]
+# Of a longer row of offsets without a record Faust does not list each.
+_LISTED_OFFSETS = 100_000
+_LOOK_EVERY_S = 0.05
+# A partition whose records wait in the client is left out of the next fetch, so that newer ones
+# wait as long as that fetch; Faust's own 1500 ms would delay a signal by as much.
+_FETCH_WAIT_MS = 50
+# Of a batch in version 2, where its length stands, from where on that counts, and its header.
+_LENGTH_AT, _BEFORE_LENGTH, _HEADER_BYTES = 8, 12, 61
 
 
 @dataclass(frozen=True)
@@ -356,16 +364,6 @@ def signal_app(
             f" characters, got {longest}; the combiner would refuse its signals: give shorter ones"
         )
     return SignalApp(name, model, version, environment, **settings)
-
-
-# Of a longer row of offsets without a record Faust does not list each.
-_LISTED_OFFSETS = 100_000
-_LOOK_EVERY_S = 0.05
-# A partition whose records wait in the client is left out of the next fetch, so that newer ones
-# wait as long as that fetch; Faust's own 1500 ms would delay a signal by as much.
-_FETCH_WAIT_MS = 50
-# Of a batch in version 2, where its length stands, from where on that counts, and its header.
-_LENGTH_AT, _BEFORE_LENGTH, _HEADER_BYTES = 8, 12, 61
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):

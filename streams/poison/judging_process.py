@@ -37,9 +37,21 @@ from feedmill.streams.kafka.batches import Record
 from feedmill.streams.releases.known_answers import AnyModel, values_by_text
 from feedmill.streams.releases.loading import load_model, store_of
 
+log = logging.getLogger(__name__)
+
 READY, BEGUN, DONE = b"r", b"b", b"d"
 EXIT_MEMORY = 77
 _SAMPLE = Post("sample", "sample", 0, "A sample of plain text, to warm the models up.")
+_COMMAND = (sys.executable, "-m", "feedmill.streams.poison.judging_process")
+_START_S = 60.0
+# How much later than the kernel this process looks.
+_LATE_S = 10.0
+# So many kills from outside are borne for one answer.
+_MOST_KILLS = 30
+# Nothing that a post does sends these, and Linux sends the first where memory is short.
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+# Together they are quick, and one that ends the process has few beside it to be tried singly.
+CHUNK = 64
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -90,7 +102,7 @@ def _serve(worker: Connection) -> None:
     worker.send_bytes(READY)
     while True:
         request = msgspec.msgpack.decode(worker.recv_bytes(), type=JudgingRequest)
-        groups = [(one,) for one in request.records] if request.singly else [request.records]
+        groups = [(record,) for record in request.records] if request.singly else [request.records]
         for group in groups:
             worker.send_bytes(BEGUN)
             _begin_time(task.limits)
@@ -161,25 +173,6 @@ def _begin_time(limits: Limits) -> None:
     signal.setitimer(signal.ITIMER_REAL, limits.wall_s)
 
 
-if __name__ == "__main__":
-    main()
-
-
-log = logging.getLogger(__name__)
-
-_COMMAND = (sys.executable, "-m", "feedmill.streams.poison.judging_process")
-_START_S = 60.0
-# How much later than the kernel this process looks.
-_LATE_S = 10.0
-# So many kills from outside are borne for one answer.
-_MOST_KILLS = 30
-# Nothing that a post does sends these, and Linux sends the first where memory is short.
-_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-
-# Together they are quick, and one that ends the process has few beside it to be tried singly.
-CHUNK = 64
-
-
 class CannotTryError(Exception):
     """The process does not start, or is ended by others again and again."""
 
@@ -220,8 +213,10 @@ class JudgingChild:
             It cannot be said.
         """
         # What stands for a batch that was passed has no text, and is no plain bytes.
-        values = (None if isinstance(one.value, PassedBatch) else one.value for one in records)
-        keys = (one.key for one in records)
+        values = (
+            None if isinstance(record.value, PassedBatch) else record.value for record in records
+        )
+        keys = (record.key for record in records)
         request = JudgingRequest(tuple(zip(keys, values, strict=True)), singly=singly)
         for _ in range(_MOST_KILLS):
             kills = _kills_for_memory()
@@ -352,3 +347,7 @@ def _kills_for_memory() -> int:
     except OSError:
         return 0
     return int(counts[counts.index("oom_kill") + 1]) if "oom_kill" in counts else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -50,6 +50,15 @@ _READ_EVERY_S = 0.1
 _KEY = re.compile(r"[^/]+/posts/(\d{1,9})/(\d{1,18})")
 # So long a worker must have gone on before the ends of those before it are forgotten.
 CALM_S = 60.0
+NOTE = "ends"
+_OPEN = " open"
+# More than a worker judges between two commits.
+MOST_POSTS = 10_000
+_READ_RECORDS = 500
+_PAUSE_S = 0.005
+# What stands behind an open transaction comes later, to the worker as well.
+_SILENT_S = 5.0
+Ranges = Mapping[TopicPartition, range]
 
 
 class Poison(msgspec.Struct, frozen=True):
@@ -295,23 +304,11 @@ class PoisonWatch:
         try:
             for batch in batches:
                 known = self.log.by_partition.get(batch.source.partition, {})
-                records = [one for one in batch.records if one.offset not in known]
+                records = [record for record in batch.records if record.offset not in known]
                 for found in find_poison(records, self._child.judge):
                     self._found.put((batch.source, found))
         except CannotTryError as error:
             log.error("posts are judged without being tried before: %s", error)
-
-
-NOTE = "ends"
-_OPEN = " open"
-# More than a worker judges between two commits.
-MOST_POSTS = 10_000
-_READ_RECORDS = 500
-_PAUSE_S = 0.005
-# What stands behind an open transaction comes later, to the worker as well.
-_SILENT_S = 5.0
-
-Ranges = Mapping[TopicPartition, range]
 
 
 class UncleanEnds:

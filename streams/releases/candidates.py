@@ -143,7 +143,7 @@ class _Candidates(ABC, Generic[Version]):
 
     def dealt_with(self, model: str, offset: int) -> int:
         """Return the last record up to `offset` behind which no candidate waits to be loaded."""
-        return self._loads.dealt_with(offset, lambda one: one == model)
+        return self._loads.dealt_with(offset, lambda name: name == model)
 
     def changed(self, model: str) -> None:
         """Follow the last record about a model's candidate, or the release that ended it."""
@@ -373,13 +373,13 @@ def alarm_in(instance: Instance, model: str, canary: StartedCanary) -> str:
     for refusal in instance.refused_releases:
         if (refusal.model, refusal.offset) == (CANARY + model, canary.offset):
             return f"{name}: {refusal.reason}"
-    for one in instance.drift:
+    for drift in instance.drift:
         if (
-            one.model == model
-            and one.state == "drift"
-            and one.version in ("", canary.canary.version)
+            drift.model == model
+            and drift.state == "drift"
+            and drift.version in ("", canary.canary.version)
         ):
-            return f"{name}: drift: {one.quantity}: {one.reason}"
+            return f"{name}: drift: {drift.quantity}: {drift.reason}"
     return ""
 
 
@@ -460,7 +460,9 @@ class Challengers(_Candidates[Challenger]):
 
     def score(self, work: WorkBatch, writer: Writer) -> None:
         """Score the posts of a cycle, after all steps; raises nothing of a challenger's."""
-        posts = [one for one in work.latest if one.row >= 0 and one.row not in work.unjudged]
+        posts = [
+            event for event in work.latest if event.row >= 0 and event.row not in work.unjudged
+        ]
         for model in tuple(self.running) if posts else ():
             # A challenger that was released meanwhile has nobody to be compared with.
             if self.running[model].model.version != self._steps[model].models[model]:
@@ -492,22 +494,22 @@ class Challengers(_Candidates[Challenger]):
         start = time.thread_time()
         try:
             chosen = _drawn(posts, most)
-            batch, rows = work.posts, [one.row for one in chosen]
+            batch, rows = work.posts, [event.row for event in chosen]
             if len(chosen) < len(posts):
                 batch, rows = PostBatch([batch.posts[row] for row in rows]), [*range(len(rows))]
             values = values_of_rows(running.model, batch, rows)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             self._refuse(model, running.offset, f"stopped: {type(error).__name__}: {error}")
             return
-        for one, value in zip(chosen, values.astype(np.float32).tolist(), strict=True):
-            version, offset = running.model.version, one.record.offset
-            post_id = work.posts.posts[one.row].post_id
+        for event, value in zip(chosen, values.astype(np.float32).tolist(), strict=True):
+            version, offset = running.model.version, event.record.offset
+            post_id = work.posts.posts[event.row].post_id
             signal = Signal(post_id, offset, value, model, version, work.now_ms)
             writer.add(
                 SHADOW_TOPIC,
-                one.record.key,
+                event.record.key,
                 encode(signal),
-                owner=TopicPartition("posts", one.partition),
+                owner=TopicPartition("posts", event.partition),
             )
         seconds = time.thread_time() - start
         cap.spend(seconds)

@@ -96,7 +96,7 @@ def values_by_text(model: AnyModel, posts: PostBatch) -> Scores:
 
 def _first_other(answers: Sequence[float], expected: Sequence[float]) -> int | None:
     pairs = enumerate(zip(answers, expected, strict=True))
-    return next((at for at, (one, known) in pairs if not abs(one - known) <= TOLERANCE), None)
+    return next((at for at, (answer, known) in pairs if not abs(answer - known) <= TOLERANCE), None)
 
 
 @cache

@@ -41,6 +41,8 @@ GONE = "posts that are gone, or were edited since"
 DECIDED = "posts that something else than the model decided"
 NO_VALUE = "posts of which the champion has no value"
 OTHER_VERSION = "posts that another version of the champion judged"
+Codes = npt.NDArray[np.uint8]
+Scores = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -214,10 +216,6 @@ def _whole(signal: Signal) -> Signal:
     return signal
 
 
-Codes = npt.NDArray[np.uint8]
-Scores = npt.NDArray[np.float64]
-
-
 class Policy(NamedTuple):
     """Weights and gates of the feed that is looked at."""
 
@@ -278,9 +276,9 @@ def ranking_change(pairs: ShadowPairs, policy: Policy, now_ms: int, size: int) -
     """Return how the best `size` posts and the order of all that both show would change."""
     scores = [_scores(pairs, values, policy, now_ms) for values in _both(pairs)]
     shown = np.isfinite(scores[0]) & np.isfinite(scores[1])
-    tops = [set(_top(pairs, one, policy, size)) for one in scores]
+    tops = [set(_top(pairs, values, policy, size)) for values in scores]
     correlation = _rank_correlation(scores[0][shown], scores[1][shown])
-    most = max(len(one) for one in tops)
+    most = max(len(top) for top in tops)
     return RankingChange(int(shown.sum()), correlation, most, len(tops[0] & tops[1]))
 
 
@@ -290,7 +288,7 @@ def decided_otherwise(
     """Return how many posts the gate decides otherwise, and some of them; see `_drawn`."""
     codes = [_codes(pairs, gate, values) for values in _both(pairs)]
     places = np.flatnonzero(codes[0] != codes[1])
-    does = [[str(DECISIONS[code]) for code in one.tolist()] for one in codes]
+    does = [[str(DECISIONS[code]) for code in decided.tolist()] for decided in codes]
     return len(places), _drawn(pairs, places, does, most, seed)
 
 
@@ -303,7 +301,7 @@ def moved_in_top(
         for values in _both(pairs)
     ]
     places = np.array(sorted(tops[0] ^ tops[1]), dtype=np.int64)
-    does = [["top" if n in one else "below" for n in range(len(pairs))] for one in tops]
+    does = [["top" if n in top else "below" for n in range(len(pairs))] for top in tops]
     return len(places), _drawn(pairs, places, does, most, seed)
 
 
@@ -327,7 +325,7 @@ def _drawn(
         )
         for n in chosen
     ]
-    return sorted(found, key=lambda one: (-abs(one.champion - one.challenger), one.post_id))
+    return sorted(found, key=lambda post: (-abs(post.champion - post.challenger), post.post_id))
 
 
 def _both(pairs: ShadowPairs) -> tuple[Floats, Floats]:
@@ -380,7 +378,7 @@ def _rank_correlation(
     if len(first) < 2:
         return None
     ranks = [_ranks(first), _ranks(second)]
-    if any(one.min() == one.max() for one in ranks):
+    if any(ranked.min() == ranked.max() for ranked in ranks):
         return None
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 

@@ -119,7 +119,7 @@ class ModelReleases:
     def waiting(self) -> tuple[RefusedRelease, ...]:
         """The releases that the store does not give at present, with the reasons."""
         away = (*self._newest.away.items(), *self.lists.newest.away.items())
-        return tuple(RefusedRelease(str(key), one.offset, one.reason) for key, one in away)
+        return tuple(RefusedRelease(str(key), wait.offset, wait.reason) for key, wait in away)
 
     @property
     def refused_count(self) -> int:
@@ -139,7 +139,9 @@ class ModelReleases:
             release = self._newest.in_force.get(name, _SHIPPED).release
             found.append((name, shipped_sha256(name) if release is None else release.sha256))
             beside = self.canaries.running.get(name), self.challengers.running.get(name)
-            found += [(name, one.record.sha256) for one in beside if one is not None]
+            found += [
+                (name, candidate.record.sha256) for candidate in beside if candidate is not None
+            ]
         return found
 
     def is_settled(self) -> bool:

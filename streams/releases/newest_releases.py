@@ -129,13 +129,13 @@ def load_newest(load: Load[Content], wanted: Sequence[Released[Any]]) -> Loaded[
     tries no older release: that would replace the version that runs for a moment.
     """
     refusals: list[tuple[Released[Any], str]] = []
-    for one in wanted:
+    for released in wanted:
         try:
-            return Loaded(one, load(one), refusals)
+            return Loaded(released, load(released), refusals)
         except StoreAway as error:
             return Loaded(None, None, refusals, failure_reason(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the old version goes on
-            refusals.append((one, failure_reason(error)))
+            refusals.append((released, failure_reason(error)))
     return Loaded(None, None, refusals)
 
 
@@ -183,7 +183,7 @@ class NewestReleases(Generic[Key, Content]):
 
     def dealt_with(self, offset: int, is_about: Callable[[Key], bool]) -> int:
         """Return the last record up to `offset` behind which nothing of these keys waits."""
-        waiting = [*self._waiting.items(), *((key, one.offset) for key, one in self.away.items())]
+        waiting = [*self._waiting.items(), *((key, wait.offset) for key, wait in self.away.items())]
         before = min([offset, *(at - 1 for key, at in waiting if is_about(key))])
         return self._loads.dealt_with(before, is_about)
 
@@ -198,7 +198,7 @@ class NewestReleases(Generic[Key, Content]):
         Called in every cycle.
         """
         now, changed = time.monotonic(), set[Key]()
-        due = {key for key, one in self.away.items() if now >= one.next_at}
+        due = {key for key, wait in self.away.items() if now >= wait.next_at}
         self.want(due - self._loads.keys())
         # In the order of the records: what one list leaves free the next one may take.
         for key, _, loaded in self._loads.take_done():
@@ -222,13 +222,15 @@ class NewestReleases(Generic[Key, Content]):
     def _begin(self, key: Key, first: int) -> None:
         """Have the thread load the newest release, or the newest that is not refused."""
         seen = max(self._running(key), self._refused.get(key, _NEVER))
-        wanted = [one for one in self._releases.latest(str(key)) if one.offset > seen]
+        wanted = [
+            released for released in self._releases.latest(str(key)) if released.offset > seen
+        ]
         if wanted:
             self._loads.begin(key, first, partial(load_newest, self._load_of(key), wanted))
 
     def _take(self, key: Key, loaded: Loaded[Content]) -> None:
-        for one, reason in loaded.refusals:
-            self._refuse(key, one.offset, reason)
+        for released, reason in loaded.refusals:
+            self._refuse(key, released.offset, reason)
         newest = self._releases.latest(str(key))[0].offset
         if loaded.away and newest > self._refused.get(key, _NEVER):
             self._wait(key, newest, loaded.away)
@@ -303,7 +305,7 @@ class ListReleases:
 
         Called in every cycle, after the records were read.
         """
-        keys = (ListKey.of(one) for one in found if one.startswith(LIST))
+        keys = (ListKey.of(about) for about in found if about.startswith(LIST))
         self.newest.want(key for key in keys if key.filter in self._steps)
         return {key.filter for key in self.newest.follow()}
 
@@ -330,9 +332,9 @@ class ListReleases:
         if content is None:
             return ""
         others = [
-            one
-            for other, (_, one) in self._in_force.items()
-            if other.filter == key.filter and other != key and one is not None
+            post_list
+            for other, (_, post_list) in self._in_force.items()
+            if other.filter == key.filter and other != key and post_list is not None
         ]
         entries = len(content) + sum(map(len, others))
         if len(others) + 1 > MOST_LISTS or entries > MOST_ENTRIES:

@@ -44,6 +44,8 @@ _KEPT_RELEASES = 5
 
 
 Version = TypeVar("Version")
+# What a release of a model is called among what was done to it.
+RELEASED, FROZEN = "released", "frozen"
 
 
 class Released(NamedTuple, Generic[Version]):
@@ -226,10 +228,6 @@ class ReleaseLog(ReleaseFold):
         self.log.close()
 
 
-# What a release of a model is called among what was done to it.
-RELEASED, FROZEN = "released", "frozen"
-
-
 @dataclass(frozen=True)
 class HistoryRow:
     """What a record of `models` did to a model, in words, by whom and why.
@@ -292,8 +290,8 @@ class ReleaseHistory(ReleaseFold):
 
     def last_challenger(self, model: str) -> Challenger | None:
         """Return the last version that was to score in shadow, also where it was stopped since."""
-        named = (one.release for one in self.latest(SHADOW + model))
-        return next((one for one in named if one is not None), None)
+        named = (released.release for released in self.latest(SHADOW + model))
+        return next((challenger for challenger in named if challenger is not None), None)
 
     def check_not_frozen(self, model: str) -> None:
         """Refuse with `UsageError` if the model is frozen."""
@@ -327,7 +325,10 @@ class ReleaseHistory(ReleaseFold):
                 " them"
             )
         ran = [(shipped, Released[ModelRelease](-1, None))]
-        ran += [(one.release.sha256 if one.release else shipped, one) for one in entries]
+        ran += [
+            (released.release.sha256 if released.release else shipped, released)
+            for released in entries
+        ]
         for sha256, entry in reversed(ran):
             if sha256 != ran[-1][0]:
                 return entry
@@ -352,7 +353,7 @@ class ListHistory(ReleaseFold):
 
     def in_force(self) -> dict[ListKey, ListRelease]:
         """Return the release of each list whose last record does not withdraw it."""
-        last = {key: one.release for key, one in self.last().items()}
+        last = {key: released.release for key, released in self.last().items()}
         return {key: release for key, release in last.items() if release is not None}
 
     def rollback_target(self, key: ListKey) -> ListRelease | None:
@@ -363,9 +364,9 @@ class ListHistory(ReleaseFold):
         UsageError
             The list was never released.
         """
-        releases = [one.release for one in self._records.get(str(key), ())]
+        releases = [released.release for released in self._records.get(str(key), ())]
         if not releases:
             raise UsageError(f"`{key}` was never released, so there is nothing to go back from")
         now = None if releases[-1] is None else releases[-1].sha256
-        earlier = (one for one in reversed(releases) if one is not None)
-        return next((one for one in earlier if one.sha256 != now), None)
+        earlier = (release for release in reversed(releases) if release is not None)
+        return next((release for release in earlier if release.sha256 != now), None)

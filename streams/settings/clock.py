@@ -13,11 +13,7 @@ from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection, RecordSender
 from feedmill.streams.kafka.log_consumer import END, LogConsumer
 
-
-def now_ms() -> int:
-    """Unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
+log = logging.getLogger(__name__)
 
 # A wrong time zone is an hour.  What is further would end overrides and windows by a mistake.
 _MAX_JUMP_MS = 2 * 3_600_000
@@ -27,6 +23,20 @@ _WINDOW_MS = 60_000
 _STEP_MS = 5_000
 _AGREE_MS = 500
 _CONFIRMED_AFTER_MS = 1_000
+HEARTBEAT_S = 5.0
+# However much changes.
+_LEAST_S = 0.1
+_GOODBYE_S = 2.0
+# A client that is not polled keeps its reports for ever.
+_SERVE_EVERY_S = 0.5
+_MOST_RECORDS = 1000
+# Heartbeats are rare; a cycle without one should cost little.
+_READ_EVERY_S = 0.02
+
+
+def now_ms() -> int:
+    """Unix milliseconds."""
+    return time.time_ns() // 1_000_000
 
 
 class LogClock:
@@ -109,19 +119,6 @@ class LogClock:
         self._latest_ms = 0
 
 
-log = logging.getLogger(__name__)
-
-HEARTBEAT_S = 5.0
-# However much changes.
-_LEAST_S = 0.1
-_GOODBYE_S = 2.0
-# A client that is not polled keeps its reports for ever.
-_SERVE_EVERY_S = 0.5
-_MOST_RECORDS = 1000
-# Heartbeats are rare; a cycle without one should cost little.
-_READ_EVERY_S = 0.02
-
-
 class Heartbeats:
     """Writes heartbeats outside of all transactions: at once, aborts or not.  Never waits."""
 
@@ -140,9 +137,9 @@ class Heartbeats:
         if now_s < max(self._next_at, self._least_at):
             return
         self._next_at, self._least_at = now_s + HEARTBEAT_S, now_s + _LEAST_S
-        for one in instances():
-            self._stages.add(one.stage)
-            self._write(one.stage, encode(one))
+        for instance in instances():
+            self._stages.add(instance.stage)
+            self._write(instance.stage, encode(instance))
 
     def hurry(self) -> None:
         """Have the next `beat` write, 0.1 s after the last at the earliest: something changed."""

@@ -26,6 +26,9 @@ from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
 from feedmill.streams.kafka.topic_reader import TopicRecord
 
 RawValue = dict[str, Any]
+_MOST_RECORDS = 1000
+_MOST_REASON = 500
+_READ_EVERY_S = 0.003
 
 
 @dataclass(frozen=True)
@@ -187,11 +190,6 @@ def encode_record(value: RawValue | None, **fields: object) -> bytes:
     """
     given = {name: field for name, field in fields.items() if field is not None}
     return msgspec.json.encode({"value": value, **given})
-
-
-_MOST_RECORDS = 1000
-_MOST_REASON = 500
-_READ_EVERY_S = 0.003
 
 
 class SettingsFold:

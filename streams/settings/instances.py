@@ -90,7 +90,7 @@ def release_answers(
 
     The rest as of `setting_answers`.
     """
-    those = {name: one for name, one in instances.items() if model in one.models}
+    those = {name: instance for name, instance in instances.items() if model in instance.models}
     yield from _answers(reader, those, partial(release_answer_in, offset=offset), timeout_s)
 
 

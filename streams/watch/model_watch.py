@@ -48,6 +48,23 @@ _REACTIONS = frozenset(("click", "like", "reply", "share"))
 _ONCE = "engagement"
 # So many hours without a value, and a quantity is forgotten: its version is gone.
 _KEEP_HOURS = 8 * 24
+Kind = Literal["score", "share"]
+State = Literal["learning", "stable", "drift"]
+# Of an hour of the day, before values are compared with it; and of an hour, for its index.
+LEAST_VALUES = 1000
+# The usual limit of "the population has changed". A thousand values each side make it no chance.
+LEAST_INDEX = 0.25
+# A value is above one of earlier days with a probability beyond 0.6 or below 0.4.
+LEAST_SHIFT = 0.1
+# A share has risen or fallen by this factor.
+LEAST_FACTOR = 1.3
+# An alarm ends when all is within half of the limits, so that it does not flicker.
+_END = 0.5
+# So many values at once are ranked, then the state is looked at.
+SLICE = 100
+_LEAST_WIDTH = 100
+# The logarithm of how unlikely chance is at one look, e^-18: a million looks raise none.
+_CERTAINTY = 18.0
 
 
 class Quantity(NamedTuple):
@@ -84,9 +101,9 @@ class ModelWatch:
         # By filter its last version, and which n-grams have no weight in it.
         self._unknown: dict[str, tuple[str, Flags | None]] = {}
         self.watches: dict[Quantity, ValueWatch] = {}
-        for one in saved:
-            quantity = Quantity(one.model, one.version, one.name)
-            self._watch(quantity, one.watch)
+        for kept in saved:
+            quantity = Quantity(kept.model, kept.version, kept.name)
+            self._watch(quantity, kept.watch)
 
     def take(self, batch: RecordBatch) -> None:
         """Take the records of a partition; what cannot be decoded is a stage's business."""
@@ -94,7 +111,7 @@ class ModelWatch:
         if topic == "posts":
             self._take_posts(list(_decoded(batch.records, decode_post, Post)), at_ms)
         elif topic == "engagements":
-            kinds = [one.kind for one in _decoded(batch.records, decode_engagement, Engagement)]
+            kinds = [event.kind for event in _decoded(batch.records, decode_engagement, Engagement)]
             reactions = [float(kind in _REACTIONS) for kind in kinds if _counts(kind)]
             self._update(Quantity("engagement", "", "reactions"), reactions, at_ms)
         elif topic.startswith("signals."):
@@ -103,7 +120,7 @@ class ModelWatch:
     def current(self) -> dict[Quantity, ValueWatch]:
         """Return what had values in this hour or the last; a replaced version has none."""
         since = self._newest_hour() - 1
-        return {quantity: one for quantity, one in self.watches.items() if one.hour >= since}
+        return {quantity: watch for quantity, watch in self.watches.items() if watch.hour >= since}
 
     def reports(self) -> Iterator[ModelDrift]:
         """Yield the state of every quantity that is current."""
@@ -136,14 +153,14 @@ class ModelWatch:
 
         signals = list(_decoded(records, decode, Signal))
         if name == _ONCE:
-            signals = [one for one in signals if one.revision == 0]
-        verdicts = [one for one in map(_of_model, signals) if one is not None]
-        failed = [float(one.value is None) for one in verdicts]
+            signals = [signal for signal in signals if signal.revision == 0]
+        verdicts = [verdict for verdict in map(_of_model, signals) if verdict is not None]
+        failed = [float(verdict.value is None) for verdict in verdicts]
         self._update(Quantity(name, "", "fallback"), failed, at_ms)
         by_version: dict[str, list[float]] = {}
-        for one in verdicts:
-            if one.value is not None:
-                by_version.setdefault(one.version, []).append(min(1.0, max(0.0, one.value)))
+        for verdict in verdicts:
+            if verdict.value is not None:
+                by_version.setdefault(verdict.version, []).append(min(1.0, max(0.0, verdict.value)))
         for version, values in by_version.items():
             self._update(Quantity(name, version, "score"), values, at_ms)
             if self._unknown.get(name, ("",))[0] != version:
@@ -210,25 +227,6 @@ except ImportError as error:
     raise UsageError(
         "`feedmill models watch` needs river; install it: pip install 'feedmill[watch]'"
     ) from error
-
-Kind = Literal["score", "share"]
-State = Literal["learning", "stable", "drift"]
-
-# Of an hour of the day, before values are compared with it; and of an hour, for its index.
-LEAST_VALUES = 1000
-# The usual limit of "the population has changed". A thousand values each side make it no chance.
-LEAST_INDEX = 0.25
-# A value is above one of earlier days with a probability beyond 0.6 or below 0.4.
-LEAST_SHIFT = 0.1
-# A share has risen or fallen by this factor.
-LEAST_FACTOR = 1.3
-# An alarm ends when all is within half of the limits, so that it does not flicker.
-_END = 0.5
-# So many values at once are ranked, then the state is looked at.
-SLICE = 100
-_LEAST_WIDTH = 100
-# The logarithm of how unlikely chance is at one look, e^-18: a million looks raise none.
-_CERTAINTY = 18.0
 
 
 class ShiftDetector:

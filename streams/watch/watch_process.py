@@ -104,21 +104,23 @@ class WatchProcess:
 
     def _report(self) -> None:
         self._reports = list(self.watch.reports())
-        for one in self._reports:
-            at = (one.model, one.version, one.quantity)
-            before, self._states[at] = self._states.get(at, "learning"), one.state
-            label = f"{one.quantity} of {one.model}" + (f"@{one.version}" if one.version else "")
-            if one.state == "drift" and before != "drift":
-                log.warning("drift: %s: %s", label, one.reason)
+        for report in self._reports:
+            at = (report.model, report.version, report.quantity)
+            before, self._states[at] = self._states.get(at, "learning"), report.state
+            label = f"{report.quantity} of {report.model}" + (
+                f"@{report.version}" if report.version else ""
+            )
+            if report.state == "drift" and before != "drift":
+                log.warning("drift: %s: %s", label, report.reason)
                 self._time.heartbeats.hurry()
-            elif before == "drift" and one.state != "drift":
+            elif before == "drift" and report.state != "drift":
                 log.info("no drift any more: %s", label)
         watches = self.watch.current()
-        drifts = {tuple(at): float(one.state == "drift") for at, one in watches.items()}
+        drifts = {tuple(at): float(report.state == "drift") for at, report in watches.items()}
         self._metrics.replace("feedmill_drift", drifts)
         self._metrics.replace(
             "feedmill_stability_index",
-            {tuple(at): one.index for at, one in watches.items() if one.index is not None},
+            {tuple(at): report.index for at, report in watches.items() if report.index is not None},
         )
         self._metrics.replace("feedmill_shift", {tuple(at): o.shift for at, o in watches.items()})
         self._metrics.set("feedmill_ready", float(not self._reason))

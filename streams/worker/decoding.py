@@ -108,7 +108,7 @@ def decode_work(  # noqa: PLR0913 - all but two are given by name
         records=records,
         unjudged=unjudged,
         latest=latest,
-        newest=[*{one.partition: one for one in latest}.values()],
+        newest=[*{event.partition: event for event in latest}.values()],
         engagements=counted,
         rejected=rejected + more,
         arrivals=arrivals,

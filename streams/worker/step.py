@@ -51,7 +51,7 @@ class Writer(Protocol):
 
     def reject(
         self,
-        one: RejectedRecord,
+        rejection: RejectedRecord,
         stage: str,
         at_ms: int,
         *,

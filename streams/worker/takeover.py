@@ -69,8 +69,8 @@ class Takeover:
         except KafkaException:
             self._ask(self._may_come)
             return
-        starts = {at: one.start for at, one in found.items()}
-        ends = {at: one.end for at, one in found.items()}
+        starts = {at: known.start for at, known in found.items()}
+        ends = {at: known.end for at, known in found.items()}
         may_come = self._may_come.difference(self._group.owned)
         likely = AssignmentChange(0, gained=tuple(sorted(may_come)), starts=starts, ends=ends)
         self.is_prepared, self._asked, self._may_come = True, None, set()

@@ -54,6 +54,14 @@ LEAST_TURN_S = 0.001
 # How long the loop waits for input when it has nothing else to do.
 IDLE_S = 0.010
 STOP_WITHIN_S = 8.0
+# The loop waits for less where a restore or a step waits for something that is not input.
+SOON_S = 0.003
+# A client waits for one consumer's records, those of the topic that brought some last.  In between
+# the loop looks for others and for settings: often for a while after engagements came.
+LOOK_S = 0.005
+LOOK_OFTEN_S = 0.001
+OFTEN_FOR_S = 0.1
+_SERVE_GROUP_EVERY_S = 1.0
 
 
 class Worker(WorkerView):
@@ -379,18 +387,21 @@ class Worker(WorkerView):
                 step.failed(work, error, self.writer)
             for ranking in ranks:
                 ranking.settings_changed(self.settings.newest())
-        for one in arrivals:
-            one.judged()
+        for arrival in arrivals:
+            arrival.judged()
         if self.releases.judged(work, self.writer):
             self.hurry()
 
     def _letter(self, work: WorkBatch) -> None:
-        for one in work.rejected:
-            self.metrics.add("feedmill_rejected_total", topic=one.source.topic)
+        for rejection in work.rejected:
+            self.metrics.add("feedmill_rejected_total", topic=rejection.source.topic)
             if self._dead_letters_of is None:
                 continue
-            stage, owner = self._dead_letters_of, TopicPartition("posts", one.source.partition)
-            if self.writer.reject(one, stage, work.now_ms, owner=owner):
+            stage, owner = (
+                self._dead_letters_of,
+                TopicPartition("posts", rejection.source.partition),
+            )
+            if self.writer.reject(rejection, stage, work.now_ms, owner=owner):
                 self.metrics.add("feedmill_letters_total")
 
     def _work_in_background(self, steps: Sequence[Step], end: float) -> bool:
@@ -404,16 +415,6 @@ class Worker(WorkerView):
                 return True
             more = step.background(self.writer, left) or more
         return more
-
-
-# The loop waits for less where a restore or a step waits for something that is not input.
-SOON_S = 0.003
-# A client waits for one consumer's records, those of the topic that brought some last.  In between
-# the loop looks for others and for settings: often for a while after engagements came.
-LOOK_S = 0.005
-LOOK_OFTEN_S = 0.001
-OFTEN_FOR_S = 0.1
-_SERVE_GROUP_EVERY_S = 1.0
 
 
 class Taken(NamedTuple):

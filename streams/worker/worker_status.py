@@ -47,6 +47,8 @@ _LOOK_EVERY_S = 0.2
 _REPORT_EVERY_S = 1.0
 _STUCK_S = 5.0
 _BUILD = importlib.metadata.version("feedmill")
+# While another group is there, and after a heartbeat that names one.
+_ASK_EVERY_S, _ASK_AFTER_S = 5.0, 1.0
 
 
 class Running(Protocol):
@@ -154,7 +156,7 @@ class WorkerStatus:
             refused=tuple(settings.refused),
             models=models,
             ready=not self._reason,
-            lag=sum(one.lag for one in self._partitions),
+            lag=sum(place.lag for place in self._partitions),
             at_ms=worker.time.clock.now_ms(),
             models_offset=releases.offset(stage),
             refused_releases=releases.refused,
@@ -234,14 +236,14 @@ class WorkerStatus:
 
     def _report_late(self) -> None:
         metrics, group = self._worker.metrics, self._worker.group.name
-        late = [one for one in self._partitions if one.late_ms]
+        late = [place for place in self._partitions if place.late_ms]
         metrics.replace(
             "feedmill_late_seconds",
-            {(group, one.topic, str(one.partition)): one.late_ms / 1000 for one in late},
+            {(group, place.topic, str(place.partition)): place.late_ms / 1000 for place in late},
         )
         metrics.replace(
             "feedmill_held_back",
-            {(group, one.topic, str(one.partition)): 1.0 for one in late if one.why},
+            {(group, place.topic, str(place.partition)): 1.0 for place in late if place.why},
         )
 
     def _metrics_text(self) -> str:
@@ -261,11 +263,7 @@ class WorkerStatus:
 
 
 def _late_among(partitions: Iterable[PartitionLag]) -> set[tuple[str, int]]:
-    return {(one.topic, one.partition) for one in partitions if one.late_ms}
-
-
-# While another group is there, and after a heartbeat that names one.
-_ASK_EVERY_S, _ASK_AFTER_S = 5.0, 1.0
+    return {(place.topic, place.partition) for place in partitions if place.late_ms}
 
 
 class OtherGroups:
