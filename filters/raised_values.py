@@ -25,7 +25,7 @@ import numpy.typing as npt
 from feedmill.events.gates import DEMOTE_AT
 from feedmill.events.post import Post
 from feedmill.features.domain_quality import lowest_scores
-from feedmill.features.history.post_history import WINDOW_MS, CopyCounts
+from feedmill.features.near_copies import WINDOW_MS, CopyCounts
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores
 

@@ -18,14 +18,13 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
 from feedmill.events.rules import Rule, RuleAction, compile_pattern
 from feedmill.features.hosts import canonical_host, domains_of_post
-from feedmill.filters.phrase_words import (
+from feedmill.filters.phrases import (
     has_symbols,
     phrase_words,
     readings,
     words,
     words_and_symbols,
 )
-from feedmill.filters.verdicts import float32_below
 
 VERDICT_RANK: Mapping[RuleAction, int] = {"allow": 0, "hide": 1, "demote": 2}
 _ALL_PATTERNS_MEMORY = 32 * 1024 * 1024
@@ -147,6 +146,14 @@ def demoting_value(gates: Iterable[GatePolicy]) -> float:
     if hide_at is None or demote_at <= float(middle) < hide_at:
         return float(middle)
     return float32_below(hide_at)
+
+
+def float32_below(threshold: float) -> float:
+    """Return the highest value of a signal, a float32, below a threshold of a gate; 0 below 0."""
+    below = np.float32(threshold)
+    if float(below) >= threshold:
+        below = np.nextafter(below, np.float32(0))
+    return float(below)
 
 
 def _table(entries: Iterable[tuple[Any, int]]) -> dict[Any, tuple[int, ...]]:

@@ -18,8 +18,7 @@ from feedmill.events.signal import SignalNames
 from feedmill.operations.preview.gate_preview import SourcedView
 from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
-from feedmill.rankers.combiner.gate_decisions import decide_rows, verdict_of
-from feedmill.rankers.combiner.gating import PASSED, DecisionName
+from feedmill.rankers.combiner.gate_decisions import PASSED, DecisionName, decide_rows, verdict_of
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.topic_reader import open_topic
 from feedmill.streams.settings.environment import Environment

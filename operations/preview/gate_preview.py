@@ -19,8 +19,8 @@ from feedmill.events.post import Post
 from feedmill.events.signal import SignalNames
 from feedmill.filters.hide_rate_guard import sources_of
 from feedmill.rankers.combiner.columns import InternTable
-from feedmill.rankers.combiner.gating import DECISIONS, HOLD, DecisionName
-from feedmill.rankers.combiner.one_feed import decide_all
+from feedmill.rankers.combiner.feed_set import decide_all
+from feedmill.rankers.combiner.gate_decisions import DECISIONS, HOLD, DecisionName
 from feedmill.rankers.combiner.view import PostView
 from feedmill.tables.mapped_column import MappedColumn
 

@@ -5,7 +5,7 @@
 `Combiner` puts these together; `streams` calls it with records and writes what it returns.
 """
 
-from feedmill.rankers.combiner.changes import FeedChange, SignalsChange, arm_list
 from feedmill.rankers.combiner.combiner import Combiner
+from feedmill.rankers.combiner.pending_writes import FeedChange, SignalsChange, arm_list
 
 __all__ = ["Combiner", "FeedChange", "SignalsChange", "arm_list"]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.tables.id_table import Sweep
 from feedmill.tables.mapped_column import MappedColumn
-from feedmill.tables.sweep import Sweep
 
 Rows = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]

@@ -10,13 +10,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.arms import Policy
+from feedmill.events.experiment import Policy
 from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.columns import Flags
-from feedmill.rankers.combiner.gate_decisions import GateDecisions
-from feedmill.rankers.combiner.gating import DEMOTE
+from feedmill.rankers.combiner.gate_decisions import DEMOTE, GateDecisions
 from feedmill.rankers.combiner.signal_columns import RowSelection
 from feedmill.rankers.score import score_of, scores_of
 from feedmill.tables.mapped_column import MappedColumn

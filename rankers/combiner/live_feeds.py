@@ -10,12 +10,11 @@ from feedmill.events.feeds import FeedSpec, pattern_of
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner.columns import Rows
-from feedmill.rankers.combiner.feed_build import FeedBuild
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import FeedScores, PolicyCache
-from feedmill.rankers.combiner.feed_set import FeedSet, arm_scores, own_policies
+from feedmill.rankers.combiner.feed_set import FeedBuild, FeedSet, arm_scores, own_policies
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,13 @@ RowSelection = npt.NDArray[np.int32] | slice
 # present version of the post was judged.
 _CURRENT = 1 << 15
 _MODEL = _CURRENT - 1
+SHORT_DIGITS = 6
+_is_long = re.compile(r"[0-9a-f]{12}").fullmatch
+
+
+def short_version(version: str) -> str:
+    """The first six digits of a version of twelve hexadecimal digits; any other one whole."""
+    return version[:SHORT_DIGITS] if _is_long(version) else version
 
 
 class StoredSignal(NamedTuple):

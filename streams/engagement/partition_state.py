@@ -17,7 +17,7 @@ from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.events.post import Post
 from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.features.counters import AccountKind, update, weight_of
-from feedmill.features.history.near_duplicates import differ_much
+from feedmill.features.minhash import differ_much
 from feedmill.streams.engagement.burst_damping import BurstDamping
 from feedmill.streams.engagement.packed_states import (
     NO_OFFSET,

@@ -15,7 +15,7 @@ from itertools import islice
 
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.source_window import (
+from feedmill.filters.hide_rate_guard import (
     WINDOW_BYTES,
     WINDOW_MS,
     WINDOW_RECORDS,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from feedmill.filters.source_window import WINDOW_RECORDS
+from feedmill.filters.hide_rate_guard import WINDOW_RECORDS
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.log_consumer import LogConsumer

@@ -9,13 +9,12 @@ from feedmill.events.instance import Instance
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner import Combiner
-from feedmill.rankers.combiner.row_passes import lacking
+from feedmill.rankers.combiner.combiner import lacking
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.ranking.combiner_logs import CombinerLogs
+from feedmill.streams.ranking.combiner_logs import CombinerLogs, RankingLetters
 from feedmill.streams.ranking.feed_freshness import LOOK_EVERY_S, FeedFreshness
-from feedmill.streams.ranking.ranking_claim import FIRST_SHARD, RankingClaim
-from feedmill.streams.ranking.ranking_letters import RankingLetters
 from feedmill.streams.ranking.redis_handover import RedisHandover
+from feedmill.streams.ranking.shard_claims import FIRST_SHARD, ShardClaims
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.worker.step import Step, StepContext, WorkBatch, Writer
 
@@ -87,7 +86,7 @@ class RankingStep(Step):
             context.connection.environment.instance,
             self.combiner.view.names.own,
         )
-        self._claim = RankingClaim(context.connection)
+        self._claim = ShardClaims(context.connection)
         self._letters = RankingLetters(self.name, context)
         self._handover = RedisHandover(self.combiner, self._freshness, context)
         self.combiner.is_restoring = True

@@ -21,8 +21,6 @@ from feedmill.streams.redis.commands import (
     Keys,
     load_commands,
 )
-from feedmill.streams.redis.feed_writes import Announcements, FeedWrites
-from feedmill.streams.redis.post_writes import PostWrites
 from feedmill.streams.redis.round_trip import (
     AWAY,
     RoundTrip,
@@ -31,6 +29,7 @@ from feedmill.streams.redis.round_trip import (
     is_out_of_memory,
 )
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
+from feedmill.streams.redis.writes import Announcements, FeedWrites, PostWrites
 
 CHECK_EVERY_S: Final = 0.4
 # A marker outlives the process that kept it by so long.

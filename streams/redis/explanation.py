@@ -14,7 +14,7 @@ from feedmill.events.feeds import FeedSpec
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
 from feedmill.events.signal import RULE_MODEL
-from feedmill.rankers.combiner.gating import (
+from feedmill.rankers.combiner.gate_decisions import (
     DECISIONS,
     Decision,
     DecisionName,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from feedmill.events.gates import GatePolicy
 from feedmill.events.weights import Weights
-from feedmill.rankers.combiner.gating import (
+from feedmill.rankers.combiner.gate_decisions import (
     DECISIONS,
     DEMOTE,
     HIDE,

@@ -15,9 +15,8 @@ from feedmill.events.decode import decode_engagement, decode_post, decode_signal
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import RULE_MODEL, RuleVerdict, Signal, SignalNames
-from feedmill.features.history.post_history import CopyCounts, PostHistory, PostRecord
+from feedmill.features.near_copies import CopyCounts, PostHistory, PostRecord
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.filter_rules import FilterRules
 from feedmill.filters.hide_rate_guard import (
     HideLimit,
     HideRates,
@@ -25,16 +24,16 @@ from feedmill.filters.hide_rate_guard import (
     hide_limit,
     sources_of_all,
 )
+from feedmill.filters.lists import FilterRules
 from feedmill.filters.raised_values import campaign_probabilities, campaign_reason
 from feedmill.filters.rules import RuleMatch
-from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.streams.engagement.packed_states import NO_OFFSET, PostState, encode_state
 from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.validation import last_of_each, validate_batch
-from feedmill.streams.scoring.text_models import score_posts
+from feedmill.streams.scoring.text_models import BatchScores, score_posts
 
 FLAGGED_CAP = 0.10
 _NEVER = 2.0
@@ -125,12 +124,12 @@ class ModelFlow:
         taken: Sequence[Taken],
         posts: Sequence[tuple[Record, Post]],
         read: PostBatch,
-        said: BatchVerdicts,
+        said: BatchScores,
     ) -> None:
         """Let others than the model have their say."""
 
     def _signal(
-        self, row: int, record: Record, post: Post, said: BatchVerdicts, at_ms: int
+        self, row: int, record: Record, post: Post, said: BatchScores, at_ms: int
     ) -> Signal:
         model, version = self._model.name, self._model.version
         return next(said.signals([(row, post.post_id, record.offset, version)], at_ms, model))
@@ -172,7 +171,7 @@ class FilterFlow(ModelFlow):
         taken: Sequence[Taken],
         posts: Sequence[tuple[Record, Post]],
         read: PostBatch,
-        said: BatchVerdicts,
+        said: BatchScores,
     ) -> None:
         pasts = self._pasts(taken, read)
         for one in taken:
@@ -187,7 +186,7 @@ class FilterFlow(ModelFlow):
                 if hit is not None:
                     said.rules[i] = self._ruling(hit)
 
-    def _cap(self, one: Taken, posts: Sequence[tuple[Record, Post]], said: BatchVerdicts) -> None:
+    def _cap(self, one: Taken, posts: Sequence[tuple[Record, Post]], said: BatchScores) -> None:
         known = [i for i in one.rows if i not in said.errors]
         records = [posts[i][0] for i in known]
         judged = ScoredPosts(

@@ -14,7 +14,7 @@ from builders.ranked_posts import HIDDEN, Posts
 from feedmill.events import partition
 from feedmill.events.override import OverrideKey
 from feedmill.events.partition import ALL_SHARDS, SHARDS, murmur2, shard_of
-from feedmill.rankers.combiner import feed_build, feed_matcher, feed_ranking, live_feeds
+from feedmill.rankers.combiner import feed_matcher, feed_ranking, feed_set, live_feeds
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.feed_set import FeedSet
@@ -183,7 +183,7 @@ def test_many_settings_of_feeds_and_groups_are_looked_at_in_parts(
     posts: Posts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_matcher, "_INDEXED_FEEDS", 4)
-    monkeypatch.setattr(feed_build, "_GROUPS_AT_ONCE", 1)
+    monkeypatch.setattr(feed_set, "_GROUPS_AT_ONCE", 1)
     for i in range(30):
         posts.set(f"feeds/f{i}", {"match": {"communities": [f"c{i % 2}"]}})
 
@@ -262,7 +262,7 @@ def test_feeds_without_a_setting_go_some_at_a_time(posts: Posts) -> None:
 def test_arms_are_ranked_and_forgotten_some_at_a_time(
     posts: Posts, monkeypatch: pytest.MonkeyPatch, feeds: list[str]
 ) -> None:
-    monkeypatch.setattr(feed_build, "_RANKED_ROWS", 24)
+    monkeypatch.setattr(feed_set, "_RANKED_ROWS", 24)
     monkeypatch.setattr(feed_ranking, "_MANY_FROM", 1)
     for name in feeds[1:]:
         posts.set(f"feeds/{name}", {"size": 5})

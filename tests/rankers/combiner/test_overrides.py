@@ -10,7 +10,7 @@ from feedmill.events.override import OverrideKey
 from feedmill.events.post import Deletion
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, gate_decisions, overrides
-from feedmill.rankers.combiner.gating import HIDE, SHOW
+from feedmill.rankers.combiner.gate_decisions import HIDE, SHOW
 from feedmill.rankers.combiner.view import PostView
 
 NAMES = SignalNames()

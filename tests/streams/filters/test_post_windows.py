@@ -14,7 +14,7 @@ from builders.records import StoredRecord, record
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.source_window import (
+from feedmill.filters.hide_rate_guard import (
     WINDOW_BYTES,
     WINDOW_MS,
     WINDOW_RECORDS,

@@ -15,7 +15,7 @@ from feedmill.events.post import Post
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.gate_decisions import decide_row
-from feedmill.rankers.combiner.signal_fields import signal_fields
+from feedmill.rankers.combiner.signal_hash import signal_fields
 from feedmill.rankers.combiner.view import PostView
 from feedmill.rankers.score import LEAST_SUM, score_of
 from feedmill.streams.redis.explanation import FeedEntry, explain, why_absent
