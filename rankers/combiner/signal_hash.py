@@ -28,7 +28,7 @@ import orjson
 from feedmill.events.gates import GatePolicy
 from feedmill.events.signal import RULE_MODEL
 from feedmill.rankers.combiner.columns import NO_POST
-from feedmill.rankers.combiner.gate_decisions import Decision, decide_row, decide_rows
+from feedmill.rankers.combiner.gate_decisions import PASSED, Decision, decide_row, decide_rows
 from feedmill.rankers.combiner.overrides import ActiveOverride
 from feedmill.rankers.combiner.pending_writes import SignalsChange
 from feedmill.rankers.combiner.signal_columns import StoredSignal, StoredSignals, short_version
@@ -221,39 +221,51 @@ def signals_changes(
     `gates` is the default policy; a post is kept for so long after its creation.
     """
     offset, created_ms = view.post.offset.item, view.post.created_ms.item
-    changed: dict[int, Fields] = {}
-    whole: list[int] = []
+    rows_by_mask: dict[int, list[int]] = {}
     for row, mask, is_unwritten in taken:
-        if offset(row) == NO_POST:
-            continue  # it was deleted, which `Combiner.follow` has not come to yet
-        # What a signal's field leaves out is the post's own: a new version is all new.
-        if is_unwritten or mask & POST_CHANGED:
-            whole.append(row)
-        else:
-            changed[row] = signal_fields(view, row, mask, gates, now_ms)
-    all_of_whole = dict(zip(whole, whole_fields(view, whole, gates, now_ms), strict=True))
+        if offset(row) != NO_POST:  # else it was deleted, which `Combiner.follow` comes to later
+            # What a signal's field leaves out is the post's own: a new version is all new.
+            changed = EVERYTHING if is_unwritten or mask & POST_CHANGED else mask
+            rows_by_mask.setdefault(changed, []).append(row)
     return [
-        SignalsChange(view.ids[row], created_ms(row) + kept_ms, is_whole, fields, offset(row))
-        for is_whole, by_row in ((False, changed), (True, all_of_whole))
-        for row, fields in by_row.items()
+        SignalsChange(
+            view.ids[row], created_ms(row) + kept_ms, mask == EVERYTHING, fields, offset(row)
+        )
+        for mask, rows in rows_by_mask.items()
+        for row, fields in zip(rows, fields_of(view, rows, mask, gates, now_ms), strict=True)
     ]
 
 
-def signal_fields(
+def fields_of(
+    view: PostView, rows: Sequence[int], mask: int, gates: Mapping[str, GatePolicy], now_ms: int
+) -> list[Fields]:
+    """The fields of posts in which the same changed, ready for Redis; "" removes a field.
+
+    `mask` says what changed (`PostView.changed`); of a post in which `EVERYTHING` did no field is
+    "".  `gates` is the default policy, under which `decision` stands.  The decision is among the
+    fields if a gate's signal, an override or a setting changed, or if the grace of an open gate
+    may have ended meanwhile; objectives do not decide.
+    """
+    if len(rows) >= _MANY_FROM:
+        return _fields_of_many(view, np.array(rows, np.int32), mask, gates, now_ms)
+    each = [_fields_of_one(view, row, mask, gates, now_ms) for row in rows]
+    if mask != EVERYTHING:
+        return each
+    return [{name: text for name, text in fields.items() if text} for fields in each]
+
+
+def _is_decided(view: PostView, mask: int, gates: Mapping[str, GatePolicy]) -> bool:
+    has_open_gate = any(g.required and g.on_failure == "open" for g in gates.values())
+    return bool(mask & view.deciding) or has_open_gate
+
+
+def _fields_of_one(
     view: PostView, row: int, mask: int, gates: Mapping[str, GatePolicy], now_ms: int
 ) -> Fields:
-    """The fields of a post that changed, ready for Redis; "" removes a field.
-
-    `mask` says what changed (`PostView.changed`; -1: everything); `gates` is the default policy,
-    under which `decision` stands.  The decision is among the fields if a gate's signal, an
-    override or a setting changed, or if the grace of an open gate may have ended meanwhile;
-    objectives do not decide.  What a signal's field leaves out is the post's own, so all signals
-    are among the fields if the post changed.
-    """
     fields: Fields = {}
     post_offset, arrived_ms = int(view.post.offset[row]), int(view.post.arrived_ms[row])
     for name, bit in view.written.items():
-        if mask & (POST_CHANGED | bit):
+        if mask & bit:
             signal = view.signals[name].get(row, post_offset)
             fields |= fields_of_signal(name, signal, post_offset, arrived_ms)
     if mask & POST_CHANGED:
@@ -262,62 +274,52 @@ def signal_fields(
         fields["author_id"] = view.author_of(row)
         overridden = view.is_overridden(row)
         fields["override"] = _override(view, row, tuple(gates), now_ms) if overridden else ""
-    if mask & view.deciding or any(g.required and g.on_failure == "open" for g in gates.values()):
+    if _is_decided(view, mask, gates):
         fields |= _decided(decide_row(view, row, gates, now_ms))
     return fields
 
 
-def whole_fields(
-    view: PostView, rows: Sequence[int], gates: Mapping[str, GatePolicy], now_ms: int
+def _fields_of_many(
+    view: PostView,
+    rows: npt.NDArray[np.int32],
+    mask: int,
+    gates: Mapping[str, GatePolicy],
+    now_ms: int,
 ) -> list[Fields]:
-    """All fields of posts, ready for Redis, without empty ones.
-
-    The parameters are those of `signal_fields`.
-    """
-    if len(rows) < _MANY_FROM:
-        each = (signal_fields(view, row, EVERYTHING, gates, now_ms) for row in rows)
-        return [{name: text for name, text in fields.items() if text} for fields in each]
-    return _fields_of_rows(view, np.array(rows, np.int32), gates, now_ms)
-
-
-def _fields_of_rows(
-    view: PostView, rows: npt.NDArray[np.int32], gates: Mapping[str, GatePolicy], now_ms: int
-) -> list[Fields]:
-    post = view.post
-    offsets, created_ms, arrived_ms = (
-        post.offset[rows],
-        post.created_ms[rows],
-        post.arrived_ms[rows],
-    )
-    signals = {name: view.signals[name].get_many(rows, offsets) for name in view.written}
-    columns: dict[str, Sequence[str]] = {
-        name: encode_signals(name, of_name, offsets, arrived_ms)
-        for name, of_name in signals.items()
-    }
-    columns[POST_FIELD] = encode_posts(offsets, created_ms, arrived_ms)
-    columns["author_id"] = view.authors.read_many(post.author[rows])
-    if len(view.overrides):
-        names = tuple(gates)
-        is_overridden = view.overridden.among(rows, post.author).tolist()
-        columns["override"] = [
-            _override(view, row, names, now_ms) if is_one else ""
-            for row, is_one in zip(rows.tolist(), is_overridden, strict=True)
-        ]
+    post, is_whole = view.post, mask == EVERYTHING
+    offsets, arrived_ms = post.offset[rows], post.arrived_ms[rows]
+    columns: dict[str, Sequence[str]] = {}
+    for name, bit in view.written.items():
+        if mask & bit:
+            found = view.signals[name].get_many(rows, offsets)
+            columns[name] = encode_signals(name, found, offsets, arrived_ms)
+            if found.errors or not is_whole:
+                columns[error_field(name)] = [found.errors.get(i, "") for i in range(len(rows))]
+    if is_whole:
+        columns[POST_FIELD] = encode_posts(offsets, post.created_ms[rows], arrived_ms)
+        columns["author_id"] = view.authors.read_many(post.author[rows])
+        if len(view.overrides):
+            names = tuple(gates)
+            is_overridden = view.overridden.among(rows, post.author).tolist()
+            columns["override"] = [
+                _override(view, row, names, now_ms) if is_one else ""
+                for row, is_one in zip(rows.tolist(), is_overridden, strict=True)
+            ]
+    is_decided = _is_decided(view, mask, gates)
+    if is_decided and not is_whole:
+        columns |= dict.fromkeys(_decided(PASSED), [""] * len(rows))
     of_posts = zip(*columns.values(), strict=True)
-    if all(map(all, columns.values())):
-        # Most posts have all signals; to ask about each field takes twice the time.
+    # Most posts have all signals; to ask about each field takes twice the time.
+    if not is_whole or all(map(all, columns.values())):
         fields = [dict(zip(columns, of_post, strict=True)) for of_post in of_posts]
     else:
         fields = [
             {name: value for name, value in zip(columns, of_post, strict=True) if value}
             for of_post in of_posts
         ]
-    for name, of_name in signals.items():
-        for place, error in of_name.errors.items():
-            if error:
-                fields[place][error_field(name)] = error
-    for place, decision in decide_rows(view, rows, gates, now_ms):
-        fields[place] |= {key: value for key, value in _decided(decision).items() if value}
+    for place, decision in decide_rows(view, rows, gates, now_ms) if is_decided else ():
+        decided = _decided(decision)
+        fields[place] |= {key: value for key, value in decided.items() if value or not is_whole}
     return fields
 
 

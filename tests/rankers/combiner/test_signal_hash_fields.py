@@ -1,4 +1,4 @@
-"""`whole_fields` writes many posts as `signal_fields` writes each."""
+"""Many posts in which the same changed are written as each alone."""
 
 import msgspec
 import pytest
@@ -11,7 +11,7 @@ from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.rankers.combiner import signal_columns
-from feedmill.rankers.combiner.signal_hash import signal_fields, whole_fields
+from feedmill.rankers.combiner.signal_hash import EVERYTHING, fields_of
 from feedmill.rankers.combiner.view import PostView
 
 NAMES = SignalNames()
@@ -79,9 +79,10 @@ def test_many_posts_are_written_as_each_alone(
             view.update_override(OverrideKey("post", f"p{i}", "*"), override)
         rows = list(range(len(posts)))
 
-        alone = [signal_fields(view, row, -1, gates, NOW_MS) for row in rows]
-        kept = [{name: value for name, value in one.items() if value} for one in alone]
-        assert whole_fields(view, rows, gates, NOW_MS) == kept
+        spam, quality = view.bits["spam"], view.bits["quality"]
+        for mask in (EVERYTHING, spam, quality, spam | quality):
+            alone = [fields_of(view, [row], mask, gates, NOW_MS) for row in rows]
+            assert fields_of(view, rows, mask, gates, NOW_MS) == [fields for (fields,) in alone]
 
 
 def test_many_posts_with_all_signals_of_one_model_are_written_as_each_alone() -> None:
@@ -92,7 +93,6 @@ def test_many_posts_with_all_signals_of_one_model_are_written_as_each_alone() ->
             value = (i + k) / 107
             view.update_signal(name, Signal(f"p{i}", i, value, name, f"v{k}", NOW_MS + i))
     rows = [*range(99, -1, -1)]
-    alone = [signal_fields(view, row, -1, gates, NOW_MS) for row in rows]
-    kept = [{name: value for name, value in one.items() if value} for one in alone]
-    assert {one["quality"].split()[1] for one in kept} == {"v3"}
-    assert whole_fields(view, rows, gates, NOW_MS) == kept
+    alone = [fields_of(view, [row], EVERYTHING, gates, NOW_MS)[0] for row in rows]
+    assert {fields["quality"].split()[1] for fields in alone} == {"v3"}
+    assert fields_of(view, rows, EVERYTHING, gates, NOW_MS) == alone
