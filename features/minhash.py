@@ -145,10 +145,6 @@ def similarity(one: Signatures, other: Signatures) -> npt.NDArray[np.float64]:
     ----------
     one, other
         (rows, `BINS`) each; `other` may have a single row, which is then compared with every row.
-
-    Returns
-    -------
-    (rows,) float64 in [0, 1]; 0 for two empty texts.
     """
     filled = np.count_nonzero(one | other, axis=1)
     equal = np.count_nonzero((one == other) & (one != EMPTY), axis=1)

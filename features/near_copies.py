@@ -71,13 +71,6 @@ class BucketHeads:
     def push(self, buckets: Indices, sequence: Sequence32) -> Sequence32:
         """Make entries the newest of their buckets, in order.
 
-        Parameters
-        ----------
-        buckets
-            (n,) the bucket of each entry.
-        sequence
-            (n,) the entries, oldest first.
-
         Returns
         -------
         (n,) what was the newest entry of the bucket just before each of them, from this batch or
@@ -109,8 +102,6 @@ class HashIndex:
         The ring has 2**bits entries, the hash table as many buckets.
     reach
         How many entries older a match may be; less than 2**bits by at least the largest batch.
-    first
-        The first sequence number.
     """
 
     def __init__(self, bits: int, reach: int, first: int) -> None:

@@ -70,15 +70,7 @@ class ListEntries(NamedTuple):
 
 @dataclass
 class WrongLines:
-    """The lines of a file that are no entries.
-
-    Attributes
-    ----------
-    count
-        How many there are.
-    first
-        What is wrong with the first ones, each with its number.
-    """
+    """The lines of a file that are no entries."""
 
     count: int = 0
     first: list[str] = field(default_factory=list)
@@ -257,8 +249,6 @@ class ListCard(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    name, filter, kind, verdict, entries, sha256
-        Of the artifact.
     source, licence, date
         Where the entries are from, what may be done with them, and of which day they are.
     """

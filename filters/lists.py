@@ -56,10 +56,6 @@ class PostList:
 
     Attributes
     ----------
-    filter, name
-        Whose list it is, and what it is called there.
-    kind, verdict
-        What its entries are, and what happens to a post that has one.
     version
         The first 12 hexadecimal digits of the artifact's sha256.
     digests

@@ -148,14 +148,8 @@ class FilterModel:
 
     Attributes
     ----------
-    ngram_models
-        One for each view of the evidence.
     weights, bias
         (columns,) float64, what each column of the evidence weighs, and what is added.
-    calibrator
-        Maps raw scores to probabilities.
-    believed_self_labels
-        As in `FilterSpec`.
     """
 
     name: str
@@ -257,8 +251,6 @@ class FilterSpec:
     ----------
     name
         The gate whose signal it writes.  Its file, its stage and its artifact have the same name.
-    evidence
-        What its model reads of a post.
     recipe
         The name of the recipe in `training/recipes.py` that its model is trained by.
     reads_near_copies

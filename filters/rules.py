@@ -92,15 +92,10 @@ class RuleSet:
         return len(self._matches)
 
     def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[RuleMatch | None]:
-        """The rule that decides for each post, None where no rule matches.
+        """Return the rule that decides for each post, None where no rule matches.
 
-        Parameters
-        ----------
-        posts
-            n posts.
-        at_ms
-            For each post the timestamp of its record, Unix milliseconds.  A rule holds before its
-            `expires_at_ms`; by the record's time a post gets the same verdict whenever it is read.
+        A rule holds for posts whose records came before its `expires_at_ms`; `at_ms` are the
+        timestamps of the records.  So a post gets the same verdict whenever it is read.
         """
         if not self._matches:
             return [None] * len(posts)
@@ -129,15 +124,11 @@ class RuleSet:
 
 
 def demoting_value(gates: Iterable[GatePolicy]) -> float:
-    """A gate's value that each of these policies demotes and none hides.
+    """Return a value of a gate, a float32, that each of these policies demotes and none hides.
 
     It is the middle between the highest `demote_at` and the lowest `hide_at`.  If no value does
-    both, it hides nowhere, and does not demote everywhere.  Policies that are off or in shadow do
-    not count.
-
-    Returns
-    -------
-    A float32 in [0, 1].
+    both, the value hides nowhere, and does not demote everywhere.  Policies that are off or in
+    shadow do not count.
     """
     required = [gate for gate in gates if gate.required]
     demote_at = max((g.demote_at for g in required if g.demote_at is not None), default=0.0)

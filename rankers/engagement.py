@@ -188,8 +188,6 @@ class ExpectedClicks:
     ----------
     name, version
         The signal's name, and the first 12 hexadecimal digits of the artifact's sha256.
-    heads
-        The models by kind of reaction.
     media
         By kind of reaction, what each of `MEDIA_KINDS` adds to the score of the text, and at the
         end 0 for an unknown kind: (kinds + 1,) float64.

@@ -24,8 +24,6 @@ class Impressions:
 
     Attributes
     ----------
-    posts
-        Every version of a post, shown or not.
     versions
         (rows,) int64: which of `posts` the user was shown.
     at_ms

@@ -28,13 +28,6 @@ class MappedColumn(Generic[Scalar]):
     Beyond the reservation, or where the system grants less address space, it moves to a larger
     one, with a copy.
 
-    Parameters
-    ----------
-    dtype, fill
-        Of the numbers, and what new rows hold.
-    reserved
-        How many rows to reserve.
-
     Attributes
     ----------
     values

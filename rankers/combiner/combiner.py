@@ -192,8 +192,6 @@ class Combiner:
         The newest ones; `followed` are those that all feeds follow.
     shards
         Of which shards there are feeds; nothing else is ranked, or taken to be written.
-    view
-        Everything that was read.
     """
 
     def __init__(

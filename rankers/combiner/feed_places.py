@@ -37,11 +37,6 @@ class FeedPlaces:
     Then the authors of each feed are counted, and those have places that `FeedAuthors.placed`
     puts first in their shard.
 
-    Parameters
-    ----------
-    limits
-        How many feeds each pattern makes at most in a shard.
-
     Attributes
     ----------
     counts

@@ -26,8 +26,6 @@ class FeedRanking:
     ----------
     name, spec, scores
         The feed, what goes into it, and the scores of all posts under its weights and gates.
-    list
-        Its best posts.
     whole
         Whether the next change must be whole, because it is not known what Redis shows.
     experiment
@@ -248,8 +246,6 @@ class ArmedFeed(FeedRanking):
 
     Parameters
     ----------
-    name, spec, scores
-        As of any feed.
     experiment
         What `:info` of the feed says of it.
     arms

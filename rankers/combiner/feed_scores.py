@@ -33,8 +33,6 @@ class FeedScores:
 
     Attributes
     ----------
-    view, weights, gates
-        The posts, the weighting, and the decisions under the policy.
     score
         By row, ``-inf`` where the post is not shown; it grows at an update.
     """

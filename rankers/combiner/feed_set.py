@@ -44,23 +44,11 @@ class FeedSet:
 
     Parameters
     ----------
-    policies
-        The scores of all posts; shared by all sets.
-    settings, matcher
-        What the feeds follow.
     concerns
         Which feeds, by name, may be in the set; the answer never changes.
 
     Attributes
     ----------
-    view
-        The posts.
-    policies, settings, matcher
-        As given.
-    feeds
-        The rankings.
-    places
-        Which feeds on demand may be there.
     is_closed
         Whether posts make no feed.
     """
@@ -144,16 +132,10 @@ class FeedSet:
         return names
 
     def update(self, rows: Rows, before: Rows, groups: Rows, now_ms: int) -> Iterator[FeedRanking]:
-        """Rank these rows in their feeds; yields every feed whose list changed.
+        """Rank these rows, whose decisions and scores are up to date; yield each feed that changed.
 
-        Parameters
-        ----------
-        rows
-            Shape (n,), up to date in all decisions and scores.
-        before, groups
-            Shape (n,): the group of each post when it was ranked last, and now; -1 for none.
-        now_ms
-            Unix milliseconds.
+        `before` and `groups` are the group of each post when it was ranked last, and now; -1 for
+        none. All have shape (n,).
         """
         if self.places.counts:
             self.count(rows.tolist(), groups.tolist(), now_ms)

@@ -115,24 +115,11 @@ def grace_ms(gate: GatePolicy) -> int:
 
 
 def gate_effect(gate: GatePolicy, value: Any, judged: Any, arrived_ms: Any, now_ms: int) -> Any:
-    """Return the `GateEffect` of a required gate, for one post or for many.
+    """Return the `GateEffect` of a gate's policy on one post, or on many; `required` is ignored.
 
-    Parameters
-    ----------
-    gate
-        The policy; `required` is not looked at.
-    value
-        The probability of violation: a float, or float32 of shape (n,); NaN where the model failed.
-    judged
-        Whether `value` is about the present version of the post: a bool, or of shape (n,).
-    arrived_ms
-        The timestamp of the post's record, from which grace counts: an int, or of shape (n,).
-    now_ms
-        Unix milliseconds.
-
-    Returns
-    -------
-    A `GateEffect` of bools, or of arrays of bools.
+    `value` is the probability of violation: a float, or float32 of shape (n,), NaN where the model
+    failed.  `judged` says whether it is about the present version of the post, and `arrived_ms` is
+    the timestamp of the post's record, from which grace counts: both as one value, or shape (n,).
     """
     # With a plain float numpy would round the threshold to the column's float32.
     exact = float if isinstance(value, float) else np.float64
@@ -154,24 +141,9 @@ def decide_many(
     arrived_ms: npt.NDArray[np.int64],
     now_ms: int,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
-    """Decide posts without overrides.
+    """Decide posts without overrides; return their codes and products of demote factors, (n,) each.
 
-    Parameters
-    ----------
-    gates
-        Effective policy by gate.
-    values
-        By gate the probability of violation, shape (n,), NaN where the model failed.
-    judged
-        By gate whether that value is about the present version of the post, shape (n,).
-    arrived_ms
-        The timestamp of the post's record, shape (n,): a gate's grace counts from it.
-    now_ms
-        Unix milliseconds.
-
-    Returns
-    -------
-    Decision codes, shape (n,), and products of demote factors, shape (n,).
+    `values` and `judged` have for each gate what `gate_effect` takes, of shape (n,).
     """
     n = len(arrived_ms)
     factor = np.ones(n)
@@ -198,18 +170,10 @@ def outcomes_of(
     arrived_ms: int,
     now_ms: int,
 ) -> Iterator[GateOutcome]:
-    """What each gate does to one post, in the order of `gates`.
+    """Yield what each gate does to one post, in the order of `gates`.
 
-    Parameters
-    ----------
-    gates
-        Effective policy by gate.
-    verdicts
-        By gate; of gates that are not required none is needed.
-    overrides
-        By gate what is in force (`OverrideTable.in_force`).
-    arrived_ms, now_ms
-        The timestamp of the post's record, and the time, Unix milliseconds.
+    `verdicts` may lack gates that are not required; `overrides` are those in force by gate
+    (`OverrideTable.in_force`).  The times are in Unix milliseconds.
     """
     for name, gate in gates.items():
         if (over := overrides.get(name)) is not None:
@@ -272,8 +236,6 @@ class GateDecisions:
 
     Attributes
     ----------
-    view, gates
-        The posts, and the policy.
     has_open_gate
         Whether some required gate lets posts pass without its verdict after a grace.
     code, factor

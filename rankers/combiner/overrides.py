@@ -111,13 +111,6 @@ class OverriddenRows:
 
     Every record of a post sets its flags, and every override those of what it is about; so a flag
     may be left of another post or author, which costs time, but none is missing.
-
-    Parameters
-    ----------
-    table
-        All overrides.
-    ids, authors
-        Post ids by row, and author ids by number.
     """
 
     def __init__(self, table: OverrideTable, ids: IdTable, authors: IdTable) -> None:

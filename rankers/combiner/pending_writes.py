@@ -112,17 +112,9 @@ class PendingWrites:
     ----------
     bits
         How many bits a mask of changes has.
-    ids
-        The post of each row.
-    shards
-        Of which shards posts and feeds are written.
 
     Attributes
     ----------
-    feeds
-        Names of feeds that changed, in order.
-    removed_feeds
-        Names of feeds that exist no more.
     are_feeds_due
         Whether there will be more of them, before which no row is taken that did not just change.
     """

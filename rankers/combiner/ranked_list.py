@@ -44,14 +44,10 @@ class RankedList:
 
     Parameters
     ----------
-    size
-        How many posts the feed shows at most.
     max_per_author
         How many of one author, None for no limit.
     ids
         Post ids by row: equal scores come in descending order of them.
-    lookup
-        Shared by all lists.
 
     Attributes
     ----------
@@ -91,16 +87,11 @@ class RankedList:
         return -np.inf if self._floor is None else self._floor.score
 
     def update(self, rows: Rows, scores: Floats, authors: Rows) -> bool:
-        """Give posts of the feed their new scores; returns whether the list changed.
+        """Give posts of the feed their new scores; return whether the list changed.
 
-        Parameters
-        ----------
-        rows
-            Shape (n,), each row once; whether the list has it does not matter.
-        scores
-            Shape (n,); ``-inf`` for a post that is not shown, or is not of the feed any more.
-        authors
-            Shape (n,), the number of each post's author.
+        `rows` has each row once, in the list or not.  A post that is not shown, or is not of the
+        feed any more, has the score ``-inf``.  `authors` has the number of each author.  All have
+        shape (n,).
         """
         if len(rows) == 1:
             return self.update_one(int(rows[0]), float(scores[0]), int(authors[0]))

@@ -53,8 +53,6 @@ class StoredSignals(NamedTuple):
         Shape (n,), NaN where there is none.
     models
         Of each the model and the version, None where the post has no signal.
-    post_offsets, at_ms
-        Shape (n,).
     errors
         By place in that order.
     """

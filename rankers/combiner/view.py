@@ -203,21 +203,13 @@ class PostView:
 
     Attributes
     ----------
-    capacity
-        How many rows the columns have.
     ids
         Post id by row; "" where the row is free.
-    post, signals
-        The columns.
     changed
         The rows that changed, each with a mask of what changed in it.
     bits, deciding
         In such a mask the bit of each signal, and those of what decides on a post: `POST_CHANGED`
         and those of the gates.
-    lookup
-        Finds rows among others, for all lists.
-    pruning
-        Forgets authors and groups that have no post.
     written
         Of `bits` those of signals that some post ever had: no other column is touched, so that it
         takes no memory.

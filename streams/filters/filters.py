@@ -55,8 +55,6 @@ class FilterStep(TextModelStep):
 
     Parameters
     ----------
-    name, load
-        As in `TextModelStep`.
     remembers
         Whether it looks for copies among what came before a post.
     windows
@@ -242,8 +240,6 @@ class FilterGuard:
 
     Parameters
     ----------
-    name
-        The filter.
     cap
         The share of a source's posts that may be flagged.
 

@@ -76,14 +76,10 @@ class CombinerLogs:
 
     Parameters
     ----------
-    connection
-        The worker's.
     view
         What is read goes there: all declared signals, too.
     made_here
         The signals that steps of this worker write.
-    partitions
-        How many partitions `posts` and `signals.*` have.
     since_ms
         Of `posts` and `signals.*` what came before that time is not read; None: all is.
 

@@ -51,8 +51,6 @@ class RankingStep(Step):
 
     Parameters
     ----------
-    environment
-        The process's settings.
     made_here
         The signals that other steps of this worker write: they come by `WorkBatch.signals`.
     """

@@ -27,15 +27,6 @@ class RedisHandover:
     It never waits: what does not fit stays pending in the combiner, one change of each feed and
     post however often it changes.
 
-    Parameters
-    ----------
-    combiner
-        Where changes come from, and where those that failed go back to.
-    freshness
-        Says which feeds count as fresh.
-    context
-        For the log's time, metrics, and the process's settings.
-
     Attributes
     ----------
     shown_offset

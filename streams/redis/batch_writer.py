@@ -106,8 +106,6 @@ class FeedIndex:
     ----------
     own
         By feed the token of those that this writer has put there.
-    shards
-        Those of this writer.
     is_short
         Whether Redis has fewer than these: somebody else removed the index, or a part of it.
     is_long

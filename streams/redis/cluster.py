@@ -80,13 +80,7 @@ def _parsed(url: str) -> dict[str, Any]:
 
 
 def open_pipeline(url: str) -> Pipeline:
-    """Return the writer's way to a server or a cluster; nothing is sent yet.
-
-    Raises
-    ------
-    FeedmillError
-        The address of a server is none.
-    """
+    """Return the writer's way to a server or a cluster; nothing is sent yet."""
     if is_cluster(url):
         return ClusterPipeline(url)
     return CommandPipeline(open_client(url, **WRITER_OPTIONS))

@@ -33,10 +33,6 @@ class RoundTrip:
 
     Attributes
     ----------
-    commands
-        In the order in which Redis executes them.
-    report, now_s
-        Where the handlers say what happened, and when it is made, in seconds of a clock.
     unwritten
         How many changes Redis does not show afterwards.
     waves

@@ -41,8 +41,6 @@ class WriterThread:
     ----------
     pipeline
         See `open_pipeline`.  Nobody else uses it, until `stop` has returned.
-    prefix
-        What all keys begin with.
     """
 
     def __init__(self, pipeline: Pipeline, prefix: str) -> None:

@@ -72,8 +72,6 @@ class NotedVersion:
     ----------
     note
         The name under which that is committed beside the offset of a partition.
-    in_force
-        The version in force.
     of
         By partition the version under which all of its posts are.
     """
@@ -296,16 +294,12 @@ class Rescoring:
 
     Parameters
     ----------
-    name
-        The model.
     judge, rule
         Make signals: `judge` by the model, what rules and campaigns decided stays; `rule` by rules
         and lists alone, only those that change.  Without `rule` nothing else than the model decides
         its signal, so that none need be read.
     context
         Its environment says how many posts a second the model judges again at most; 0: none ever.
-    open_log
-        Makes the reader of `posts` and signals.
 
     Attributes
     ----------

@@ -49,7 +49,8 @@ def test_a_filter_of_ones_own_decides(
     tree = grow_tree(tmp_path / "tree", {"filters/pills.py": FILE}, LINE)
     train(tree)
     monkeypatch.setenv("PYTHONPATH", str(tree))
-    engine: Engine = start_engine("pills+combiner")
+    # The builders of this test know `pills` by its declaration; in the tree it is built in.
+    engine: Engine = start_engine("pills+combiner", signals="pills:gate", FEEDMILL_SIGNALS="")
     offsets = {
         "selling": engine.post("selling", sentences(1, 98, SELLING)[0]),
         "calm": engine.post("calm", sentences(1, 99)[0]),
