@@ -120,7 +120,7 @@ class SourceWindow:
             leaving += 1
         return leaving
 
-    def take_first(self) -> tuple[float, tuple[int, ...]]:
+    def pop_first(self) -> tuple[float, tuple[int, ...]]:
         """Take the oldest post out: its value, and the hashes of its sources."""
         place = self._first
         found = self._values[place], self._sources_at(place)
@@ -370,7 +370,7 @@ class HideRates:
         """Fold a post in; return which of its sources was over the limit, if one was."""
         window, posts, flagged = self._window, self._posts, self._flagged
         for _ in range(window.leaving(offset, at_ms, size, 1)):
-            earlier, sources = window.take_first()
+            earlier, sources = window.pop_first()
             if earlier >= self._flagged_at:
                 self._subtract(sources)
             if posts:

@@ -194,7 +194,7 @@ class FilterRules:
         self.in_force = RulesAndLists(RuleSet({}), ListSet([]))
         self._demoting = demoting_value([])
 
-    def follow(self, settings: Settings) -> bool:
+    def set_settings(self, settings: Settings) -> bool:
         """Take over new settings, between batches; return whether the rules are others now."""
         feeds = ("", *settings.gates)
         gates = [settings.gates_of(feed).get(self._name) for feed in feeds]
@@ -206,7 +206,7 @@ class FilterRules:
         self.in_force = replace(self.in_force, rules=RuleSet(rules))
         return True
 
-    def follow_lists(self, lists: ListSet) -> None:
+    def set_lists(self, lists: ListSet) -> None:
         """Take over the lists that are in force now, between batches."""
         self.in_force = replace(self.in_force, lists=lists)
 

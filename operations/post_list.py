@@ -51,8 +51,10 @@ class TextView(SourcedView):
         super().__init__(names)
         self.texts: dict[int, str] = {}
 
-    def _take_post(self, row: int, author: int, post: Post, offset: int, timestamp_ms: int) -> None:
-        super()._take_post(row, author, post, offset, timestamp_ms)
+    def _store_post(
+        self, row: int, author: int, post: Post, offset: int, timestamp_ms: int
+    ) -> None:
+        super()._store_post(row, author, post, offset, timestamp_ms)
         if self.post.offset[row] == offset:
             self.texts[row] = post.text[:FIRST_CHARACTERS]
 

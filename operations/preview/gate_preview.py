@@ -78,8 +78,10 @@ class SourcedView(PostView):
         self._domains_of.grow(self.capacity)
         return self._domains_of.values
 
-    def _take_post(self, row: int, author: int, post: Post, offset: int, timestamp_ms: int) -> None:
-        super()._take_post(row, author, post, offset, timestamp_ms)
+    def _store_post(
+        self, row: int, author: int, post: Post, offset: int, timestamp_ms: int
+    ) -> None:
+        super()._store_post(row, author, post, offset, timestamp_ms)
         if self.post.offset[row] == offset:
             domains = tuple(source for source in sources_of(post) if source.startswith("host:"))
             self.domains[row] = self._domains.number(domains)

@@ -137,7 +137,7 @@ class ChangedRows:
         """How many of them go before the others."""
         return len(self._first)
 
-    def note(self, rows: Iterable[int], mask: int) -> None:
+    def mark(self, rows: Iterable[int], mask: int) -> None:
         """Add the same to what changed in each of these rows."""
         first, others, is_deciding = self._first, self._others, mask & self._deciding
         for row in rows:

@@ -90,9 +90,9 @@ class RowPasses:
         if next(self._passes[0], self) is self:
             self._passes.popleft()
 
-    def note_groups(self, column: MappedColumn[np.int32]) -> None:
+    def record_groups(self, column: MappedColumn[np.int32]) -> None:
         """Have a column say of which group each post is, -1 where there is none."""
-        self._passes.append(self._note_groups(column))
+        self._passes.append(self._record_groups(column))
 
     def touch_all(self) -> None:
         """Have all posts decided and scored again."""
@@ -141,7 +141,7 @@ class RowPasses:
         is_live: Flags = self._view.post.offset[part] != NO_POST
         return is_live
 
-    def _note_groups(self, column: MappedColumn[np.int32]) -> Iterator[None]:
+    def _record_groups(self, column: MappedColumn[np.int32]) -> Iterator[None]:
         for part in self._parts(_PASSED_ROWS):
             column.grow(self._view.capacity)
             column.values[part] = np.where(self._is_live(part), self._view.post.group[part], -1)
@@ -169,7 +169,7 @@ class RowPasses:
         ended = self._view.overrides.take_expired(now_ms)
         while keys := list(islice(ended, _ENDED_OVERRIDES)):
             for key in keys:
-                self._view.touch(self._view.overridden.follow(key))
+                self._view.touch(self._view.overridden.flag_override(key))
             yield
 
 
@@ -181,7 +181,7 @@ def always() -> bool:
 class Combiner:
     """Turns posts, signals, overrides and settings into feeds.
 
-    One caller, on one thread: it calls `view.update_…` and `apply` as records come, `follow`
+    One caller, on one thread: it calls `view.update_…` and `apply` as records come, `rank_changes`
     after them, `work` while there is time, `tick` about once a second, and writes what `take`
     returns.  What could not be written it gives back by `rewrite`.  Each call stops soon after
     `has_time` says so; memory is bounded by the posts of the longest window.
@@ -189,7 +189,7 @@ class Combiner:
     Attributes
     ----------
     settings
-        The newest ones; `followed` are those that all feeds follow.
+        The newest ones; `settings_in_force` are those that all feeds follow.
     shards
         Of which shards there are feeds; nothing else is ranked, or taken to be written.
     """
@@ -223,7 +223,7 @@ class Combiner:
         return tuple(self._live.feeds)
 
     @property
-    def followed(self) -> Settings:
+    def settings_in_force(self) -> Settings:
         """The newest settings that every feed follows."""
         return self._live.settings
 
@@ -240,7 +240,7 @@ class Combiner:
     @property
     def has_feed_changes(self) -> bool:
         """Whether some feed is not taken yet, or not made yet, under the newest settings."""
-        is_followed = self.followed is self.settings and not self._live.is_switching
+        is_followed = self.settings_in_force is self.settings and not self._live.is_switching
         return self._pending.has_feeds or not (self.is_complete and is_followed)
 
     @property
@@ -268,7 +268,7 @@ class Combiner:
     def is_restoring(self) -> bool:
         """Whether many posts come that are ranked only when all are there, together.
 
-        It ends when `follow` has left nothing.
+        It ends when `rank_changes` has left nothing.
         """
         return self._is_restoring
 
@@ -276,7 +276,7 @@ class Combiner:
     def is_restoring(self, is_restoring: bool) -> None:
         if self._is_restoring and not is_restoring:
             self._live.make_all()
-            self._passes.note_groups(self._ranked_group)
+            self._passes.record_groups(self._ranked_group)
         self._is_restoring = is_restoring
         self.view.deleted_unseen = {} if is_restoring else None
 
@@ -299,30 +299,30 @@ class Combiner:
         self.settings = settings
         self._live.apply(settings)
 
-    def follow(self, now_ms: int, has_time: HasTime = always) -> bool:
+    def rank_changes(self, now_ms: int, has_time: HasTime = always) -> bool:
         """Rank what changed in the view; returns whether there is more of it."""
         while self.view.has_changes:
             if not self.view.find_overridden(_FOLLOWED_ROWS):
-                self._follow_some(now_ms)
+                self._rank_some(now_ms)
             if not has_time():
                 break
         return self.view.has_changes
 
-    def follow_first(self, now_ms: int, has_time: HasTime = always) -> None:
+    def rank_deciding(self, now_ms: int, has_time: HasTime = always) -> None:
         """Rank what may hide, show or delete, and nothing else."""
         while (first := self.view.changed.first_count) or self.view.overridden.is_searching:
             if not self.view.find_overridden(_FOLLOWED_ROWS):
-                self._follow_some(now_ms, first)
+                self._rank_some(now_ms, first)
             if not has_time():
                 break
 
     def work(self, now_ms: int, has_time: HasTime = always) -> bool:
         """Do all that is not done yet, new settings too; returns whether there is more.
 
-        Not in a restore, in which `follow` alone is called.
+        Not in a restore, in which `rank_changes` alone is called.
         """
         while True:
-            if self.follow(now_ms, has_time):
+            if self.rank_changes(now_ms, has_time):
                 return True
             if self._passes:
                 self._passes.go_on()
@@ -330,7 +330,7 @@ class Combiner:
                     return True
                 continue
             more = self._live.work(now_ms, has_time)
-            self._follow_settings()
+            self._mark_other_decisions()
             if more:
                 return True
             if self._passes:
@@ -362,7 +362,7 @@ class Combiner:
         self._pending.tick(now_ms)
         self._last_tick_ms = now_ms
 
-    def _follow_some(self, now_ms: int, most: int = _RESTORED_ROWS) -> None:
+    def _rank_some(self, now_ms: int, most: int = _RESTORED_ROWS) -> None:
         """Bring decisions, scores, rankings and what is to be written up to date with the view."""
         view = self.view
         if view.deleted_unseen:
@@ -408,7 +408,7 @@ class Combiner:
         self.view.post.count_late(rows, self._live.longest_window_ms)
         self.view.free(rows)
 
-    def _follow_settings(self) -> None:
+    def _mark_other_decisions(self) -> None:
         """Have those posts written again of which the followed settings say something else."""
         before, now = self._default, self._live.default
         if now is not before:
@@ -494,7 +494,7 @@ class Combiner:
 
     def renewals(self, feeds: Iterable[str]) -> list[FeedChange]:
         """A change without entries for each feed: it renews the feed, if Redis still has it."""
-        offset, live = self.followed.offset, self._live.feeds
+        offset, live = self.settings_in_force.offset, self._live.feeds
         renewals = (live[feed].renewal(offset) for feed in feeds)
         return [renewal for renewal in renewals if renewal is not None]
 
@@ -509,9 +509,9 @@ class Combiner:
             if only_whole and not feed.whole:
                 continue
             del self._pending.feeds[name]
-            change = feed.change(self.followed.offset)
+            change = feed.change(self.settings_in_force.offset)
             if change is not None:
-                ended = self.followed.ended.get(name) if change.whole else None
+                ended = self.settings_in_force.ended.get(name) if change.whole else None
                 changes.append(replace(change, ended=ended) if ended else change)
             if not has_time():
                 break

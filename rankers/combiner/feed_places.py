@@ -107,7 +107,7 @@ class FeedPlaces:
                 self._refused += authors.refused
                 del self.counts[pattern], self._placed[pattern]
 
-    def follow(self, before: FeedPlaces) -> None:
+    def add_refused_of(self, before: FeedPlaces) -> None:
         """Go on where the places under other settings end."""
         self._refused += before.refused
 

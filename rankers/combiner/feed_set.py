@@ -103,7 +103,7 @@ class FeedSet:
         self._beside = Counter({k: n for k, n in self._beside.items() if k[1] not in shards})
         return [self.feeds.pop(name) for name in gone & self.feeds.keys()]
 
-    def follow(self, settings: Settings, matcher: FeedMatcher) -> None:
+    def change_settings(self, settings: Settings, matcher: FeedMatcher) -> None:
         """From here on these settings count, whose feeds are there already."""
         self.settings, self.matcher = settings, matcher
         self._beside = Counter(map(_kind, self.on_demand()))

@@ -239,7 +239,7 @@ class LiveFeeds:
             or _on_demand_policies(settings) != _on_demand_policies(live.settings)
         )
         if not (names or discovers or self._policies.has_unfinished):
-            self._follow(settings, matcher)
+            self._change_settings(settings, matcher)
             yield from self._free_unused()
             return None
         unchanged = frozenset(there) - names
@@ -308,11 +308,11 @@ class LiveFeeds:
                     self._remove(name)
                     yield
             self._retire_outdated(made)
-            self._follow(made.settings, made.matcher)
+            self._change_settings(made.settings, made.matcher)
             self.is_switching = True
         if not made.is_closed:
             made.is_closed = True
-            made.places.follow(self._set.places)
+            made.places.add_refused_of(self._set.places)
             self._set.places = made.places
             self._drop_displaced()
         while made.feeds:
@@ -350,9 +350,9 @@ class LiveFeeds:
         self._set.put(feed)
         self._changed(feed)
 
-    def _follow(self, settings: Settings, matcher: FeedMatcher) -> None:
+    def _change_settings(self, settings: Settings, matcher: FeedMatcher) -> None:
         """From here on these settings count."""
-        self._set.follow(settings, matcher)
+        self._set.change_settings(settings, matcher)
         self.default = self._default_decisions()
 
     def _scores_in_use(self) -> list[FeedScores]:

@@ -143,14 +143,14 @@ class OverriddenRows:
         flags: Flags = self._is_post.values[rows] | self._is_author.values[of_rows]
         return flags
 
-    def note(self, row: int, post: Post, author: int) -> None:
+    def flag_post(self, row: int, post: Post, author: int) -> None:
         """The post in this row is new, or of a new version."""
         self._have_authors()
         if len(self._table):
             self._is_post.cells[row] = self._table.has("post", post.post_id)
             self._is_author.cells[author] = self._table.has("author", post.author_id)
 
-    def follow(self, key: OverrideKey) -> Rows:
+    def flag_override(self, key: OverrideKey) -> Rows:
         """An override changed, or ran out; returns the post that it is about.
 
         The posts of an author are found by `find_some`.

@@ -164,7 +164,7 @@ class RankedList:
         move, self._move, self._has_changed = self._move, None, False
         return move
 
-    def _note(self, move: Move | None = None) -> None:
+    def _record_move(self, move: Move | None = None) -> None:
         self._move = None if self._has_changed else move
         self._has_changed = True
 
@@ -198,7 +198,7 @@ class RankedList:
         )
         if not isinstance(self._within, slice):
             self._within = None
-        self._note_removal()
+        self._record_removal()
 
     def _remove_one(self, at: int) -> None:
         author, left = self.authors.item(at), self._place_within(at)
@@ -206,11 +206,11 @@ class RankedList:
         self.authors = without(self.authors, at)
         if isinstance(self._within, np.ndarray):
             self._within = without(self._within, at)
-        self._note_removal(self._move_of(author, left, -1))
+        self._record_removal(self._move_of(author, left, -1))
 
-    def _note_removal(self, move: Move | None = None) -> None:
+    def _record_removal(self, move: Move | None = None) -> None:
         self._may_be_short = self._floor is not None or bool(self._author_floors)
-        self._note(move)
+        self._record_move(move)
 
     def _enter(self, enters: Flags, rows: Rows, scores: Floats, authors: Rows) -> bool:
         """Insert what is above the floors; of very many the best first, which raises the floor."""
@@ -262,7 +262,7 @@ class RankedList:
         if tied is not None:
             self.rows, self.authors = self.rows[tied], self.authors[tied]
         self._forget_within()
-        self._note()
+        self._record_move()
         if len(self.rows) > self._trim_above:
             self._trim()
 
@@ -276,7 +276,7 @@ class RankedList:
         elif self._within is not None and self._count_of(author) > (self._most or len(self)):
             self._within = np.ones(len(self.rows), bool)
             self._within[at] = False
-        self._note(self._move_of(author, -1, at))
+        self._record_move(self._move_of(author, -1, at))
         if len(self.rows) > self._trim_above:
             self._trim()
 
@@ -293,7 +293,7 @@ class RankedList:
         if isinstance(self._within, np.ndarray):
             shift(self._within, from_at, at)
             self._within[at] = False
-        self._note(self._move_of(self.authors.item(at), left, at))
+        self._record_move(self._move_of(self.authors.item(at), left, at))
 
     def _place_within(self, at: int) -> int:
         """Which of the posts within the cap a post is, -1 if it is over."""
@@ -368,7 +368,7 @@ class RankedList:
             self.authors[kept].copy(),
         )
         self._forget_within()
-        self._note()
+        self._record_move()
 
     def _forget_within(self) -> None:
         self._within = slice(None) if self._most is None else None

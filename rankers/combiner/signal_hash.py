@@ -223,7 +223,9 @@ def signals_changes(
     offset, created_ms = view.post.offset.item, view.post.created_ms.item
     rows_by_mask: dict[int, list[int]] = {}
     for row, mask, is_unwritten in taken:
-        if offset(row) != NO_POST:  # else it was deleted, which `Combiner.follow` comes to later
+        if (
+            offset(row) != NO_POST
+        ):  # else it was deleted, which `Combiner.rank_changes` comes to later
             # What a signal's field leaves out is the post's own: a new version is all new.
             changed = EVERYTHING if is_unwritten or mask & POST_CHANGED else mask
             rows_by_mask.setdefault(changed, []).append(row)

@@ -277,9 +277,11 @@ class PostView:
             row, author = next(numbers)
             if row in self._freed:  # since it was looked up
                 row = self._row(post.post_id)
-            self._take_post(row, author, post, offset, timestamp_ms)
+            self._store_post(row, author, post, offset, timestamp_ms)
 
-    def _take_post(self, row: int, author: int, post: Post, offset: int, timestamp_ms: int) -> None:
+    def _store_post(
+        self, row: int, author: int, post: Post, offset: int, timestamp_ms: int
+    ) -> None:
         columns = self.post
         before = columns.offset.item(row)
         if before >= offset:
@@ -288,10 +290,10 @@ class PostView:
         columns.created_ms[row] = min(post.created_at_ms, timestamp_ms)
         columns.arrived_ms[row] = timestamp_ms
         columns.author[row] = author
-        self.overridden.note(row, post, author)
+        self.overridden.flag_post(row, post, author)
         columns.group[row] = self.groups.number(PostGroup.of(post))
-        self.changed.note((row,), POST_CHANGED)
-        self._follow_version(row, before, offset)
+        self.changed.mark((row,), POST_CHANGED)
+        self._end_version(row, before, offset)
 
     def update_signal(self, name: str, signal: Signal, timestamp_ms: int = 0) -> None:
         """Take a signal; an older one than the last is ignored, one of a coming version waits."""
@@ -351,7 +353,7 @@ class PostView:
                 if self.signals[name].update(row, signal, signal.post_offset):
                     changed[name].append(row)
         for name, some in changed.items():
-            self.changed.note(some, self.bits[name])
+            self.changed.mark(some, self.bits[name])
 
     def clear_signal(self, name: str, post_id: str) -> None:
         """Remove a signal that its stage withdrew."""
@@ -364,7 +366,7 @@ class PostView:
             return
         if name in self.written:
             self.signals[name].clear(np.array([row], np.int32))
-            self.changed.note((row,), self.bits[name])
+            self.changed.mark((row,), self.bits[name])
 
     def _delete(self, post_id: str, offset: int, timestamp_ms: int) -> None:
         row = self.ids.find(post_id)
@@ -380,7 +382,7 @@ class PostView:
                 if signal.post_offset > offset:
                     self.update_signal(name, signal, timestamp_ms)
 
-    def _follow_version(self, row: int, before: int, offset: int) -> None:
+    def _end_version(self, row: int, before: int, offset: int) -> None:
         """Let signals follow a post from one version to the next."""
         if before != NO_POST:
             for name in self.written:
@@ -396,7 +398,7 @@ class PostView:
         if name not in self.written:
             self._begin_to_write(name)
         if self.signals[name].update(row, signal, self.post.offset.item(row)):
-            self.changed.note((row,), self.bits[name])
+            self.changed.mark((row,), self.bits[name])
 
     def _begin_to_write(self, name: str) -> None:
         names = {name, *self.written}
@@ -438,7 +440,7 @@ class PostView:
     def update_override(self, key: OverrideKey, override: Override | None) -> None:
         """Set or withdraw an override; of an author, `find_overridden` finds the posts."""
         self.overrides.update(key, override)
-        self.touch(self.overridden.follow(key))
+        self.touch(self.overridden.flag_override(key))
 
     def find_overridden(self, most: int) -> bool:
         """Mark some posts of authors whose overrides changed, unless so many rows are marked."""
@@ -452,7 +454,7 @@ class PostView:
 
     def touch(self, rows: Rows | Sequence[int]) -> None:
         """Mark these rows, each once, as changed: they are decided, scored and written again."""
-        self.changed.note(np.asarray(rows, np.int32).tolist(), POST_CHANGED)
+        self.changed.mark(np.asarray(rows, np.int32).tolist(), POST_CHANGED)
 
     @property
     def has_changes(self) -> bool:
@@ -466,7 +468,7 @@ class PostView:
             self.ids.forget(row)
             self.early.take(row)
             self._freed.add(row)
-        self.changed.note(rows.tolist(), POST_CHANGED)
+        self.changed.mark(rows.tolist(), POST_CHANGED)
         self.post.clear(rows)
         for name in self.written:
             self.signals[name].clear(rows)

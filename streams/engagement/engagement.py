@@ -115,11 +115,11 @@ class FurtherSignals:
         """Under what the values of all posts are: the model, and the signals that are weighed."""
         return " ".join((self._version, *self.names))
 
-    def take_model(self, version: str) -> None:
+    def set_model(self, version: str) -> None:
         """Go on with a version of the model, which stands in the signals."""
         self._version = version
 
-    def follow(self, settings: Settings) -> None:
+    def set_settings(self, settings: Settings) -> None:
         """Find which signals are weighed."""
         self.names = tuple(
             name
@@ -182,7 +182,7 @@ class EngagementStep(ModelStep):
         super().start(context)
         self._environment = context.connection.environment
         open_log = partial(LogConsumer, context.connection)
-        self._rescoring = Rescoring(self.name, self._take_priors, context, open_log)
+        self._rescoring = Rescoring(self.name, self._replace_priors, context, open_log)
         self.swap(self._load())
         self._sample_limit = sample_limit(self._environment.feature_share)
         if self._sample_limit:
@@ -193,8 +193,8 @@ class EngagementStep(ModelStep):
     def swap(self, model: ExpectedClicks) -> None:
         self.model = self.loaded = model
         self.models = {self.name: model.version}
-        self._further.take_model(model.version)
-        self._rescoring.follow(self._further.version)
+        self._further.set_model(model.version)
+        self._rescoring.set_versions(self._further.version)
         self._rescoring.hold(())
 
     def stop_model(self, stopped: ExpectedClicks) -> None:
@@ -204,8 +204,8 @@ class EngagementStep(ModelStep):
     def settings_changed(self, settings: Settings) -> None:
         hours = max((spec.window_hours for spec in settings.feeds.values()), default=0)
         self._window_ms = max(WINDOW_MS, int(hours * HOUR_MS) + DAY_MS)
-        self._further.follow(settings)
-        self._rescoring.follow(self._further.version)
+        self._further.set_settings(settings)
+        self._rescoring.set_versions(self._further.version)
 
     def on_assigned(self, change: AssignmentChange) -> None:
         for partition in change.lost:
@@ -248,8 +248,8 @@ class EngagementStep(ModelStep):
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
         self._rescoring.note_held(writer)
-        deleted = self._take_posts(work)
-        self._take_engagements(work)
+        deleted = self._store_posts(work)
+        self._count_engagements(work)
         for partition, post_id in deleted:
             key, owner = post_id.encode(), TopicPartition("posts", partition)
             writer.add(SIGNAL, key, None, owner=owner)
@@ -301,17 +301,17 @@ class EngagementStep(ModelStep):
         """Whether values are to be written that no record of the next cycle brings."""
         return any(state.changed for state in self._states.values())
 
-    def _take_priors(
+    def _replace_priors(
         self, records: Sequence[Record], posts: Sequence[Post], _: Sequence[Signal | None]
     ) -> list[Signal]:
         """Give earlier posts the prior of the present model; the next cycle writes their values."""
         priors = self._priors(PostBatch(posts)).tolist()
         for record, post, prior in zip(records, posts, priors, strict=True):
             partition = partition_of(post.post_id.encode(), self.context.partitions)
-            self._states[partition].take_prior(post.post_id, record.offset, prior)
+            self._states[partition].put_prior(post.post_id, record.offset, prior)
         return []
 
-    def _take_posts(self, work: WorkBatch) -> list[tuple[int, str]]:
+    def _store_posts(self, work: WorkBatch) -> list[tuple[int, str]]:
         """Take new and changed posts over; return partition and id of those that are deleted."""
         if not work.latest:
             return []
@@ -326,11 +326,11 @@ class EngagementStep(ModelStep):
             else:
                 source = PostSource.of(event, of_texts[row])
                 at_ms = record.timestamp
-                state.take_post(event.post_id, record.offset, priors[row], at_ms, source)
+                state.put_post(event.post_id, record.offset, priors[row], at_ms, source)
                 self._brigades.learn(event, source)
         return deleted
 
-    def _take_engagements(self, work: WorkBatch) -> None:
+    def _count_engagements(self, work: WorkBatch) -> None:
         for part in work.engagements:
             partition, (first, _) = part.source.partition, part.events[0]
             if first.offset >= self._ends.get(partition, 0):

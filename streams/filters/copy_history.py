@@ -153,9 +153,9 @@ class CopyHistory:
                 self._until[partition] = start
         for partition in {*lost, *self._until}:
             if partition in self._next:
-                self._follow(partition)
+                self._read_log(partition)
 
-    def _follow(self, partition: int) -> None:
+    def _read_log(self, partition: int) -> None:
         """Read a partition's log on from what was taken last."""
         source = TopicPartition(TOPIC, partition)
         self._paused.discard(partition)
@@ -196,14 +196,14 @@ class CopyHistory:
             return False
         for batch in self._read():
             if self._is_begun:
-                self._take(batch)
+                self._queue(batch)
             elif self._stamps is not None and batch.source.partition in self._stamps:
                 self._stamps[batch.source.partition] = batch.records[0].timestamp
                 self._log.drop([batch.source])
         if not self._is_begun:
             self._try_to_begin()
             return True
-        self._follow_positions()
+        self._update_positions()
         if not self._is_rebuilt:
             self._rebuild()
         elif self._waits_in_vain():
@@ -235,7 +235,7 @@ class CopyHistory:
         self._is_begun, self._stamps = True, None
         log.info("the post history begins %d s ago", (self._clock.now_ms() - since_ms) // 1000)
 
-    def _take(self, batch: RecordBatch) -> None:
+    def _queue(self, batch: RecordBatch) -> None:
         partition = batch.source.partition
         if self._comes_by_work(partition):
             return
@@ -267,7 +267,7 @@ class CopyHistory:
     def _comes_by_work(self, partition: int) -> bool:
         return partition in self._owned and partition not in {*self._until, *self._ahead}
 
-    def _follow_positions(self) -> None:
+    def _update_positions(self) -> None:
         """Let go of partitions that come by work from here on, and of those that are far ahead."""
         for source, position in self._log.positions().items():
             partition = source.partition
@@ -284,7 +284,7 @@ class CopyHistory:
                 self._log.drop([source])
         for partition in tuple(self._paused):
             if not self._is_far_ahead(partition, MOST_WAITING // 2):
-                self._follow(partition)
+                self._read_log(partition)
 
     def _is_far_ahead(self, partition: int, most: int) -> bool:
         # What has the partition's latest time cannot be folded before a later record was read.
@@ -345,7 +345,7 @@ class CopyHistory:
         self._worked_at = time.monotonic()
         # Posts of others may have come with the cycle's own, or while the loop waited for them.
         for batch in self._read():
-            self._take(batch)
+            self._queue(batch)
         own: list[_Pending] = []
         until_ms = 0
         for part in work.partitions:

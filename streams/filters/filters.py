@@ -78,22 +78,22 @@ class FilterStep(TextModelStep):
         self._guard = FilterGuard(self.name, cap, context.metrics)
         waiting = memory_shares(connection.environment).waiting_posts
         open_windows = partial(LogConsumer, connection, waiting=waiting)
-        self._windows.follow(self._fold, context, open_windows)
+        self._windows.hand_to(self._fold, context, open_windows)
         if self._remembers:
             self._history = CopyHistory(context, partial(LogConsumer, connection))
 
     def settings_changed(self, settings: Settings) -> None:
-        self._rules.follow(settings)
+        self._rules.set_settings(settings)
         self._changed_at = settings.change_offsets.get(f"rules/{self.name}", _NEVER)
         self.revision = self._changed_at + 1
         self._guard.settings_changed(settings)
-        self.rescoring.follow(self.model.version, self.rules_version())
+        self.rescoring.set_versions(self.model.version, self.rules_version())
 
     def swap_lists(self, lists: ListSet, version: int) -> None:
         """Go on with other lists; `version` grows with every change.  Called between cycles."""
-        self._rules.follow_lists(lists)
+        self._rules.set_lists(lists)
         self._lists_at = version
-        self.rescoring.follow(self.model.version, self.rules_version())
+        self.rescoring.set_versions(self.model.version, self.rules_version())
 
     def rules_version(self) -> str:
         """Return the last changes of the rules, in `config`, and of the lists, in `models`."""

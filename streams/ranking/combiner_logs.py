@@ -204,7 +204,7 @@ class CombinerLogs:
             read += self._read(self._worker_log, most, _SLICE_RECORDS, has_time, rejected)
         if read >= _BULK_RECORDS:
             self._bulk_until = time.monotonic() + _BULK_FOR_S
-        self._follow_posts()
+        self._begin_signals()
         self._leave()
         self._look_whether_restored()
         return count + read, rejected
@@ -257,7 +257,7 @@ class CombinerLogs:
             taken = 0
             for batch in log_consumer.read(wanted):
                 taken += len(batch.records)
-                rejected += self._take(batch)
+                rejected += self._decode(batch)
                 if self.is_restored and log_consumer is self._worker_log:
                     self.signals_read.append(batch)
             count += taken
@@ -283,7 +283,7 @@ class CombinerLogs:
         self._begin(self._worker_log, of_workers)
         self._begin(self._log, {at: n for at, n in starts.items() if at not in of_workers})
 
-    def _follow_posts(self) -> None:
+    def _begin_signals(self) -> None:
         """Begin with signals when the posts have been read to their ends."""
         are_read = (at in self._left or self._log.restored(at) for at in self._posts)
         if self._after_posts and all(are_read):
@@ -308,7 +308,7 @@ class CombinerLogs:
             self._log.drop(done)
             self._worker_log.drop(done)
 
-    def _take(self, batch: RecordBatch) -> list[RejectedRecord]:
+    def _decode(self, batch: RecordBatch) -> list[RejectedRecord]:
         topic = batch.source.topic
         decode_many = self._decoders_of_many.get(topic)
         if decode_many is not None:

@@ -90,7 +90,7 @@ class RankingStep(Step):
         self.combiner.is_restoring = True
 
     def settings_changed(self, settings: Settings) -> None:
-        self._follow(settings)
+        self._rank_by(settings)
 
     def applied_offset(self) -> int | None:
         # Each says it of its shards; one without any has nothing to show.
@@ -160,13 +160,13 @@ class RankingStep(Step):
         # With its tokens it has claimed, and whether all is known matters no more.
         may_claim = not self._claim.is_whole and self._logs.is_restored and is_second is False
         may_claim = may_claim and self.context.settings_complete()
-        if self._claim.follow(writer, is_restored=may_claim) and self._claim.is_whole:
+        if self._claim.claim(writer, is_restored=may_claim) and self._claim.is_whole:
             self._handover.set_tokens(self._claim.tokens)
             self._feeds_first_until = time.monotonic() + FEEDS_FIRST_S
             if FIRST_SHARD.partition in self._claim.tokens:
                 self._letters.claimed(writer)
             self._is_settled = False
-        if self._handover.follow() or count:
+        if self._handover.read_report() or count:
             self._is_settled = False
         if self._claim.outdone(self._handover.newer_owners):
             self._handover.set_tokens(self._claim.tokens)
@@ -232,7 +232,7 @@ class RankingStep(Step):
         if not count or self.combiner.is_restoring:
             return
         self._is_settled = False
-        self.combiner.follow_first(self.context.clock.now_ms(), _for(WORK_S))
+        self.combiner.rank_deciding(self.context.clock.now_ms(), _for(WORK_S))
         self._handover.wait_for_room(_LEAVE_S)
         self._hand_over(_CHANGES_S, caught_up=False)
         self._handover.wait_written(_LEAVE_S)
@@ -245,7 +245,7 @@ class RankingStep(Step):
         end = time.thread_time() + budget_s
         more = self._rank(budget_s)
         newest = None if more else self.context.newest_settings()
-        if newest is not None and self._follow(newest):
+        if newest is not None and self._rank_by(newest):
             more = self._has_more
         left_s = min(max(end - time.thread_time(), _LEAST_CHANGES_S), _CHANGES_S)
         if not self.combiner.is_rewriting:
@@ -253,7 +253,7 @@ class RankingStep(Step):
         self._hand_over(left_s, caught_up=not more)
         return more
 
-    def _follow(self, settings: Settings) -> bool:
+    def _rank_by(self, settings: Settings) -> bool:
         """Rank by new settings, and have that written before all else; whether they are new."""
         if settings is self.combiner.settings:
             return False
@@ -277,7 +277,7 @@ class RankingStep(Step):
         if combiner.is_restoring and is_restored and not combiner.view.has_changes:
             combiner.is_restoring = False
         if combiner.is_restoring:
-            return combiner.follow(now_ms, has_time) or is_restored
+            return combiner.rank_changes(now_ms, has_time) or is_restored
         return combiner.work(now_ms, has_time)
 
     def _hand_over(self, budget_s: float, *, caught_up: bool, only_whole: bool = False) -> None:

@@ -152,10 +152,10 @@ class RedisHandover:
             fresh_lists,
             arrivals,
             feeds_first=combiner.is_rewriting,
-            ended=combiner.followed.ended,
+            ended=combiner.settings_in_force.ended,
         )
         self._writer.submit(batch)
-        self._submitted.append(self._followed_offset)
+        self._submitted.append(self._ranked_offset)
         self._context.metrics.observe("feedmill_cycle_seconds", time.perf_counter() - start)
 
     def begin_writing(self) -> None:
@@ -193,7 +193,7 @@ class RedisHandover:
         """Have every feed be renewed soon: more of them may count as fresh now."""
         self._renewals.hurry()
 
-    def follow(self) -> bool:
+    def read_report(self) -> bool:
         """Take up what the writer reports; whether more than that all of it is written."""
         report = self._writer.poll()
         if report is None:
@@ -222,10 +222,10 @@ class RedisHandover:
         return bool(self._tokens) and self._has_caught_up and self._writer.has_room
 
     @property
-    def _followed_offset(self) -> int:
+    def _ranked_offset(self) -> int:
         """The last record of `config` that all feeds taken so far follow; -1: some do not yet."""
         combiner = self._combiner
-        return -1 if combiner.has_feed_changes else combiner.followed.offset
+        return -1 if combiner.has_feed_changes else combiner.settings_in_force.offset
 
     def _own(self, names: Iterable[str]) -> set[str]:
         """Those of these feeds, or posts, that this worker writes; others have the rest."""
@@ -247,9 +247,9 @@ class RedisHandover:
         if caught_up:
             self.arrivals.take()
         if self._submitted:
-            self._submitted[-1] = self._followed_offset
+            self._submitted[-1] = self._ranked_offset
         else:
-            self._show(self._followed_offset)
+            self._show(self._ranked_offset)
 
     def _show(self, offset: int) -> None:
         before, self.shown_offset = self.shown_offset, max(self.shown_offset, offset)

@@ -111,7 +111,7 @@ class ShardClaims:
         given, self.tokens = frozenset(self.tokens), {}
         self._add(given)
 
-    def follow(self, writer: Writer, *, is_restored: bool) -> bool:
+    def claim(self, writer: Writer, *, is_restored: bool) -> bool:
         """Claim once everything is read; return whether tokens are new.  Never waits."""
         now_s = time.monotonic()
         if self.is_whole and now_s < self._poll_at:

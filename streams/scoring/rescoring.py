@@ -336,7 +336,7 @@ class Rescoring:
         # All are under what is in force, and that is noted: nothing to look for.
         self._is_settled = False
 
-    def follow(self, version: str, rules: str = "") -> None:
+    def set_versions(self, version: str, rules: str = "") -> None:
         """Take the version that judges from now on, and the last changes of rules and lists."""
         if (version, rules) != (self._model.in_force, self._rules.in_force):
             self._model.in_force, self._rules.in_force = version, rules

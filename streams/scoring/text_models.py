@@ -183,7 +183,7 @@ class TextModelStep(ModelStep):
     def swap(self, model: TextModel) -> None:
         self.model = self.loaded = model
         self.models = {self.name: model.version}
-        self.rescoring.follow(model.version, self.rules_version())
+        self.rescoring.set_versions(model.version, self.rules_version())
         self._hold()
 
     def stop_model(self, stopped: TextModel) -> None:

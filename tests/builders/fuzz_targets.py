@@ -125,7 +125,7 @@ def config(content: bytes) -> bool:
             assert settings.feed_of(feed) is not None
         for name in NAMES.filters:
             rules = FilterRules(name)
-            rules.follow(settings)
+            rules.set_settings(settings)
             rules.in_force.verdicts([_POST], [1])
 
     return accepted(fold, BadSetting)

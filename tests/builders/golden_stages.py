@@ -148,7 +148,7 @@ class FilterFlow(ModelFlow):
         self._judged: dict[str, tuple[int, Post, bytes]] = {}
 
     def follow(self, settings: Settings, now_ms: int) -> list[Written]:
-        changed = self._rules.follow(settings)
+        changed = self._rules.set_settings(settings)
         self._ceiling = hide_limit(settings, self.name)
         for shares in self._shares.values():
             shares.set_flagged_at(_NEVER if self._ceiling is None else self._ceiling.hide_at)
@@ -286,7 +286,7 @@ class EngagementFlow:
                 fresh[event.post_id] = (record, event)
         priors = self._model.prior_many([post for _, post in fresh.values()])
         for (record, post), prior in zip(fresh.values(), priors.tolist(), strict=True):
-            state.take_post(post.post_id, record.offset, prior, record.timestamp)
+            state.put_post(post.post_id, record.offset, prior, record.timestamp)
             touched[post.post_id] = state.changed[post.post_id]
             deleted.pop(post.post_id, None)
 

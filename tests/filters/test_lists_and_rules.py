@@ -10,38 +10,38 @@ from feedmill.filters.rules import RuleMatch
 
 def test_rules_follow_the_settings_of_their_filter() -> None:
     spam = FilterRules("spam")
-    assert not spam.follow(
+    assert not spam.set_settings(
         settings_of(("rules/nsfw", {"r": {"authors": ["ann"], "verdict": "hide"}}))
     )
     assert spam.in_force.verdicts([post()], [0]) == [None]
     one = ("rules/spam", {"r": {"authors": ["ann"], "verdict": "demote"}})
-    assert spam.follow(settings_of(one))
-    assert not spam.follow(settings_of(one, ("weights", {"quality": 1, "engagement": 1})))
+    assert spam.set_settings(settings_of(one))
+    assert not spam.set_settings(settings_of(one, ("weights", {"quality": 1, "engagement": 1})))
     (hit,) = spam.in_force.verdicts([post()], [0])
     assert hit == RuleMatch("demote", "r")
     assert [spam.value_of(RuleMatch(v, "r")) for v in ("hide", "allow")] == [1.0, 0.0]
     assert spam.value_of(hit) == 0.75
-    spam.follow(settings_of(one, ("gates/strict", {"spam": {"hide_at": 0.7}})))
+    spam.set_settings(settings_of(one, ("gates/strict", {"spam": {"hide_at": 0.7}})))
     assert spam.value_of(hit) == float(np.float32(0.65))
-    assert spam.follow(settings_of())
+    assert spam.set_settings(settings_of())
     assert len(spam.in_force) == 0
 
 
 def test_a_rule_beats_every_list_and_the_other_posts_are_left_to_the_lists() -> None:
     spam = FilterRules("spam")
     hiding = post_list("authors", ["ann", "bob"])
-    spam.follow_lists(ListSet([hiding, post_list("authors", ["bob"], "friends", "allow")]))
+    spam.set_lists(ListSet([hiding, post_list("authors", ["bob"], "friends", "allow")]))
     posts = [post(author_id=author) for author in ("ann", "bob", "cem")]
     by_list = [RuleMatch("hide", hiding.label), RuleMatch("allow", "list/friends@000000000000")]
     assert spam.in_force.verdicts(posts, [0, 0, 0]) == [*by_list, None]
     assert len(spam.in_force) == 2
 
     demote = {"r": {"authors": ["bob", "cem"], "verdict": "demote"}}
-    assert spam.follow(settings_of(("rules/spam", demote)))
+    assert spam.set_settings(settings_of(("rules/spam", demote)))
     by_rule = RuleMatch("demote", "r")
     assert spam.in_force.verdicts(posts, [0, 0, 0]) == [by_list[0], by_rule, by_rule]
     assert len(spam.in_force) == 3
     before = spam.in_force
-    spam.follow_lists(ListSet([]))
+    spam.set_lists(ListSet([]))
     assert spam.in_force.verdicts(posts, [0, 0, 0]) == [None, by_rule, by_rule]
     assert before.verdicts(posts[:1], [0]) == [by_list[0]]

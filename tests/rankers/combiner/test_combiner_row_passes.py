@@ -55,7 +55,7 @@ class World:
         self.posts.combiner.is_restoring = True
         for i in range(POSTS, 2 * POSTS):
             self.posts.add(f"p{i}", quality=i / POSTS / 2)
-        self.posts.combiner.follow(NOW_MS)
+        self.posts.combiner.rank_changes(NOW_MS)
         self.posts.combiner.is_restoring = False
 
     def gates(self) -> None:
@@ -134,7 +134,7 @@ def test_a_grace_that_ends_while_others_are_searched_for_ends_with_the_next_sear
     combiner_ = world.posts.combiner
     # In the part where the first search has been.
     world.add_held("late", NOW_MS + 1500)
-    combiner_.follow(world.now_ms)
+    combiner_.rank_changes(world.now_ms)
     combiner_.tick(world.now_ms + 1000)
     combiner_.work(world.now_ms + 1000)
     assert combiner_.decisions()["hold"] == 1
@@ -150,7 +150,7 @@ def test_a_post_that_changes_while_all_are_marked_is_written_whole(
     world = World("flush")
     combiner_ = world.posts.combiner
     world.posts.signal("quality", "p3", 0.9)
-    combiner_.follow(NOW_MS)
+    combiner_.rank_changes(NOW_MS)
     assert [one.whole for one in combiner_.take(NOW_MS).signals if one.post_id == "p3"] == [True]
     combiner_.work(NOW_MS)
     world.take()

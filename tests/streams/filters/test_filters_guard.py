@@ -61,7 +61,7 @@ def made(
     guard = FilterGuard("spam", 0.10, metrics)
     guard.settings_changed(Settings())
     context: Any = SimpleNamespace(partitions=1, poisoned={})
-    windows.follow(
+    windows.hand_to(
         lambda at, records, posts: guard.fold(at, records, posts, score(posts)),
         context,
         FakeLog({HERE: log}).open,

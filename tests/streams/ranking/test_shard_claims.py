@@ -40,7 +40,7 @@ class Ranker:
         self.shards = shards
 
     def turn(self, *, is_restored: bool = True) -> bool:
-        return self.claim.follow(self.writer, is_restored=is_restored)
+        return self.claim.claim(self.writer, is_restored=is_restored)
 
     def commit(self, at_ms: int) -> list[int]:
         """Have what it wrote be in the topic; the shards of it."""

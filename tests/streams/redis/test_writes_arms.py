@@ -41,7 +41,10 @@ class Engine(Posts):
     def write(self) -> WriteReport:
         """Rank what changed, and write it."""
         changes = self.combiner.cycle(NOW_MS)
-        more: Any = {"removed_feeds": changes.removed_feeds, "ended": self.combiner.followed.ended}
+        more: Any = {
+            "removed_feeds": changes.removed_feeds,
+            "ended": self.combiner.settings_in_force.ended,
+        }
         return self.writer.write(*changes.signals, *changes.feeds, token=self._token, **more)
 
     def start(self) -> None:
