@@ -46,6 +46,7 @@ from feedmill.events.release import (
 from feedmill.events.signal import MAX_FLOAT32, Signal, SignalNames, check_signal, has_unit_range
 
 T = TypeVar("T")
+AboutModel = TypeVar("AboutModel", ModelRelease, Challenger, Canary)
 
 _post = msgspec.json.Decoder(Post)
 _deletion = msgspec.json.Decoder(Deletion)
@@ -232,13 +233,7 @@ def decode_release(
 
     The release is None where the value is empty: the version that the store's card names.
     """
-    name = _key_text(key)
-    _check_model(models, name, name)
-    if not value:
-        return name, None
-    release = _decode(_release.decode, value)
-    _check_sha256(release.sha256)
-    return name, release
+    return _decode_about_model("", _release.decode, models, key, value)
 
 
 def is_challenger(key: bytes | None) -> bool:
@@ -253,14 +248,7 @@ def decode_challenger(
 
     The challenger is None where the value is empty: no version scores in shadow.
     """
-    text = _key_text(key)
-    name = text.removeprefix(SHADOW)
-    _check_model(models, name, text)
-    if not value:
-        return name, None
-    challenger = _decode(_challenger.decode, value)
-    _check_sha256(challenger.sha256)
-    return name, challenger
+    return _decode_about_model(SHADOW, _challenger.decode, models, key, value)
 
 
 def is_canary(key: bytes | None) -> bool:
@@ -275,14 +263,7 @@ def decode_canary(
 
     That is None where the value is empty: the canary ends, whichever it is.
     """
-    text = _key_text(key)
-    name = text.removeprefix(CANARY)
-    _check_model(models, name, text)
-    if not value:
-        return name, None
-    canary = _decode(_canary.decode, value)
-    _check_sha256(canary.sha256)
-    return name, canary
+    return _decode_about_model(CANARY, _canary.decode, models, key, value)
 
 
 def is_list(key: bytes | None) -> bool:
@@ -311,11 +292,24 @@ def decode_list_release(
     return filter_name, name, release
 
 
-def _check_model(models: Collection[str], name: str, key: str) -> None:
+def _decode_about_model(
+    prefix: str,
+    decode: Callable[[bytes], AboutModel],
+    models: Collection[str],
+    key: bytes | None,
+    value: bytes | None,
+) -> tuple[str, AboutModel | None]:
+    text = _key_text(key)
+    name = text.removeprefix(prefix)
     if name not in models:
         raise BadEvent(
-            f"Expected a model, one of {', '.join(models)}, got {key[:80]!r} - in the key"
+            f"Expected a model, one of {', '.join(models)}, got {text[:80]!r} - in the key"
         )
+    if not value:
+        return name, None
+    record = _decode(decode, value)
+    _check_sha256(record.sha256)
+    return name, record
 
 
 def _check_sha256(sha256: str) -> None:

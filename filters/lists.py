@@ -8,7 +8,7 @@ them.  No I/O and no clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
 from typing import Literal, get_args
@@ -157,41 +157,16 @@ _ENTRIES: Mapping[ListKind, Callable[[Post], Collection[str]]] = {
 }
 
 
-@dataclass(frozen=True)
-class RulesAndLists:
-    """The rules and the lists of one filter; a rule beats every list."""
-
-    rules: RuleSet
-    lists: ListSet
-
-    def __len__(self) -> int:
-        return len(self.rules) + self.lists.count
-
-    def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[RuleMatch | None]:
-        """The rule, else the list, that decides for each post; as `RuleSet.verdicts`."""
-        decided = self.rules.verdicts(posts, at_ms)
-        if self.lists.count:
-            # A list looks at many posts at once, and only at those that no rule has decided.
-            open_rows = [row for row, match in enumerate(decided) if match is None]
-            matches = self.lists.verdicts([posts[row] for row in open_rows])
-            for row, match in zip(open_rows, matches, strict=True):
-                decided[row] = match
-        return decided
-
-
 class FilterRules:
-    """The rules of one filter under the settings in force, and its released lists.
+    """What operators say of a filter's posts: its rules under the settings in force, and its lists.
 
-    Attributes
-    ----------
-    in_force
-        The rules and lists in force; replaced as a whole.
+    A rule beats every list.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._read: Mapping[str, Rule] = {}
-        self.in_force = RulesAndLists(RuleSet({}), ListSet([]))
+        self._rules, self._lists = RuleSet({}), ListSet([])
         self._demoting = demoting_value([])
 
     def set_settings(self, settings: Settings) -> bool:
@@ -202,14 +177,24 @@ class FilterRules:
         rules = settings.rules.get(self._name, {})
         if rules is self._read or rules == self._read:
             return False
-        self._read = rules
-        self.in_force = replace(self.in_force, rules=RuleSet(rules))
+        self._read, self._rules = rules, RuleSet(rules)
         return True
 
     def set_lists(self, lists: ListSet) -> None:
         """Take over the lists that are in force now, between batches."""
-        self.in_force = replace(self.in_force, lists=lists)
+        self._lists = lists
+
+    def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[RuleMatch | None]:
+        """Return the rule, else the list, that decides for each post; as `RuleSet.verdicts`."""
+        decided = self._rules.verdicts(posts, at_ms)
+        if self._lists.count:
+            # A list looks at many posts at once, and only at those that no rule has decided.
+            open_rows = [row for row, match in enumerate(decided) if match is None]
+            matches = self._lists.verdicts([posts[row] for row in open_rows])
+            for row, match in zip(open_rows, matches, strict=True):
+                decided[row] = match
+        return decided
 
     def value_of(self, match: RuleMatch) -> float:
-        """The gate's value, a float32, that has the verdict's effect under the gates in force."""
+        """Return the gate's value, a float32, that has the verdict's effect under its policies."""
         return {"hide": 1.0, "demote": self._demoting, "allow": 0.0}[match.verdict]

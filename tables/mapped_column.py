@@ -54,11 +54,6 @@ class MappedColumn(Generic[Scalar]):
     def __len__(self) -> int:
         return len(self.values)
 
-    @property
-    def used_bytes(self) -> int:
-        """The bytes of all rows; the rest of the reservation takes no memory."""
-        return self.values.nbytes
-
     def grow(self, capacity: int, *, is_filled: bool = True) -> None:
         """Have at least `capacity` rows; new ones hold the fill value, or 0 unless `is_filled`.
 

@@ -35,7 +35,7 @@ _PASSED_ROWS = 1 << 19
 _TOUCHED_ROWS = 512
 _ENDED_OVERRIDES = 256
 # Each may have to be ranked in several feeds of thousands, by itself.
-_FOLLOWED_ROWS = 256
+_RANKED_ROWS = 256
 # Where feeds are few each ranks many posts at once: rows times feeds, and rows, of a slice.
 _ROWS_BY_FEEDS, _MOST_ROWS = 1 << 17, 2048
 # Where each is counted in sixteen feeds, for places are short, or ranked twice, for feeds are made.
@@ -208,7 +208,7 @@ class Combiner:
         self._live = LiveFeeds(self._policies, self._pending, self.settings, shards)
         self._policies.finish()  # there are no posts
         self._default = self._live.default
-        self._window_ms = self._live.longest_window_ms
+        self._window_ms = self._live.current.matcher.longest_window_ms
         self._kept_ms = self._window_ms  # the longest that any key written so far is kept
         # By row the group under which the post was ranked last, -1 for none.
         self._ranked_group: MappedColumn[np.int32] = MappedColumn(np.int32, fill=-1)
@@ -220,17 +220,17 @@ class Combiner:
     @property
     def feeds(self) -> tuple[str, ...]:
         """The names of all feeds that exist."""
-        return tuple(self._live.feeds)
+        return tuple(self._live.current.feeds)
 
     @property
     def settings_in_force(self) -> Settings:
         """The newest settings that every feed follows."""
-        return self._live.settings
+        return self._live.current.settings
 
     @property
     def places(self) -> FeedPlaces:
         """The places of the feeds on demand, as of the last `tick`."""
-        return self._live.places
+        return self._live.current.places
 
     @property
     def has_changes(self) -> bool:
@@ -260,7 +260,7 @@ class Combiner:
 
     def ranking(self, feed: str) -> FeedRanking:
         """The ranking of a feed that exists."""
-        return self._live.feeds[feed]
+        return self._live.current.feeds[feed]
 
     # --- a restore ------------------------------------------------------------------------
 
@@ -302,7 +302,7 @@ class Combiner:
     def rank_changes(self, now_ms: int, has_time: HasTime = always) -> bool:
         """Rank what changed in the view; returns whether there is more of it."""
         while self.view.has_changes:
-            if not self.view.find_overridden(_FOLLOWED_ROWS):
+            if not self.view.find_overridden(_RANKED_ROWS):
                 self._rank_some(now_ms)
             if not has_time():
                 break
@@ -311,7 +311,7 @@ class Combiner:
     def rank_deciding(self, now_ms: int, has_time: HasTime = always) -> None:
         """Rank what may hide, show or delete, and nothing else."""
         while (first := self.view.changed.first_count) or self.view.overridden.is_searching:
-            if not self.view.find_overridden(_FOLLOWED_ROWS):
+            if not self.view.find_overridden(_RANKED_ROWS):
                 self._rank_some(now_ms, first)
             if not has_time():
                 break
@@ -392,8 +392,8 @@ class Combiner:
 
     def _rows_at_once(self) -> int:
         """How many rows take some milliseconds to rank."""
-        by_feeds = _ROWS_BY_FEEDS // max(1, len(self._live.feeds))
-        return max(_FOLLOWED_ROWS, min(_MOST_ROWS, by_feeds))
+        by_feeds = _ROWS_BY_FEEDS // max(1, len(self._live.current.feeds))
+        return max(_RANKED_ROWS, min(_MOST_ROWS, by_feeds))
 
     def _remove(self, rows: Rows, now_ms: int) -> None:
         """Have freed posts removed, and let their rows be used again."""
@@ -404,8 +404,10 @@ class Combiner:
 
     def _expire(self, now_ms: int) -> None:
         """Free posts that are out of every window, some at a time."""
-        rows = self.view.expired(now_ms - self._live.longest_window_ms, _FOLLOWED_ROWS)
-        self.view.post.count_late(rows, self._live.longest_window_ms)
+        rows = self.view.expired(
+            now_ms - self._live.current.matcher.longest_window_ms, _RANKED_ROWS
+        )
+        self.view.post.count_late(rows, self._live.current.matcher.longest_window_ms)
         self.view.free(rows)
 
     def _mark_other_decisions(self) -> None:
@@ -417,8 +419,8 @@ class Combiner:
             now.grow()
             codes = before.code.values, now.code.values
             self._passes.mark_later(POST_CHANGED, lambda part: is_other(*codes, part))
-        if self._live.longest_window_ms != self._window_ms:
-            self._window_ms = self._live.longest_window_ms
+        if self._live.current.matcher.longest_window_ms != self._window_ms:
+            self._window_ms = self._live.current.matcher.longest_window_ms
             self._kept_ms = max(self._kept_ms, self._window_ms)
             self._passes.mark_later(POST_CHANGED)
 
@@ -460,7 +462,7 @@ class Combiner:
         taken = [
             one
             for feed in feeds
-            for one in self._pending.take_among(self._live.feeds[feed.feed].written_rows)
+            for one in self._pending.take_among(self._live.current.feeds[feed.feed].written_rows)
         ]
         return self._signals_changes(taken, now_ms)
 
@@ -472,7 +474,7 @@ class Combiner:
     def rewrite(self, feeds: Iterable[str], post_ids: Iterable[str] = ()) -> None:
         """Forget what was written of these feeds and posts: they are taken again, whole."""
         for name in feeds:
-            ranking = self._live.feeds.get(name)
+            ranking = self._live.current.feeds.get(name)
             if ranking is not None:
                 ranking.whole = True
                 self._pending.mark_feed(name)
@@ -488,13 +490,13 @@ class Combiner:
         `work` marks the posts.
         """
         self._pending.remove_again()
-        self.rewrite(self._live.feeds)
+        self.rewrite(self._live.current.feeds)
         self._pending.drop_queue()
         self._passes.mark_later()
 
     def renewals(self, feeds: Iterable[str]) -> list[FeedChange]:
         """A change without entries for each feed: it renews the feed, if Redis still has it."""
-        offset, live = self.settings_in_force.offset, self._live.feeds
+        offset, live = self.settings_in_force.offset, self._live.current.feeds
         renewals = (live[feed].renewal(offset) for feed in feeds)
         return [renewal for renewal in renewals if renewal is not None]
 
@@ -505,7 +507,7 @@ class Combiner:
     def _take_feeds(self, has_time: HasTime, *, only_whole: bool) -> list[FeedChange]:
         changes = []
         for name in tuple(self._pending.feeds):
-            feed = self._live.feeds[name]
+            feed = self._live.current.feeds[name]
             if only_whole and not feed.whole:
                 continue
             del self._pending.feeds[name]
@@ -524,5 +526,5 @@ class Combiner:
     def _signals_changes(
         self, taken: Iterable[tuple[int, int, bool]], now_ms: int
     ) -> list[SignalsChange]:
-        gates, kept_ms = self._live.default.gates, self._live.longest_window_ms
+        gates, kept_ms = self._live.default.gates, self._live.current.matcher.longest_window_ms
         return signals_changes(self.view, taken, gates, kept_ms, now_ms)

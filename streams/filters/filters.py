@@ -177,7 +177,7 @@ class FilterStep(TextModelStep):
     ) -> Sequence[Signal]:
         # What guard and campaign said at the time of a post stands in its signal.
         now_ms = self.context.clock.now_ms()
-        hits = self._rules.in_force.verdicts(posts, [record.timestamp for record in records])
+        hits = self._rules.verdicts(posts, [record.timestamp for record in records])
         rows = [row for row, hit in enumerate(hits) if hit is not None and standing[row] is None]
         before = dict(enumerate(standing))
         if rows:
@@ -210,7 +210,7 @@ class FilterStep(TextModelStep):
     def _rule(self, records: Sequence[Record], posts: PostBatch, scores: BatchScores) -> None:
         """Rules, then lists, beat the model, its failure, the guard and the campaign."""
         at_ms = [record.timestamp for record in records]
-        for row, hit in enumerate(self._rules.in_force.verdicts(posts.posts, at_ms)):
+        for row, hit in enumerate(self._rules.verdicts(posts.posts, at_ms)):
             if hit is not None:
                 scores.rules[row] = self._verdict_of(hit)
 

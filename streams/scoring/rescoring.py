@@ -212,11 +212,6 @@ class BackwardReader:
         rest = [max(0, self._below[at] - first) for at, first in self._firsts.items()]
         return sum(rest) / max(1, sum(max(0, span) for span in spans))
 
-    @property
-    def stopped(self) -> bool:
-        """Whether records were removed that were to be read: begin anew."""
-        return bool(self._log.stopped)
-
     def read(self) -> RecordBatch | None:
         """Return a slice, in the order of its offsets; None: it is still to come, or none is left.
 
@@ -239,10 +234,6 @@ class BackwardReader:
         self._below[now.source] = now.low
         self._turns.append(now.source)
         return RecordBatch(now.source, now.records) if now.records else None
-
-    def close(self) -> None:
-        """Read no more."""
-        self._log.drop(self._ends)
 
     def _find_firsts(self, batches: list[RecordBatch]) -> None:
         for batch in batches:

@@ -126,7 +126,7 @@ def config(content: bytes) -> bool:
         for name in NAMES.filters:
             rules = FilterRules(name)
             rules.set_settings(settings)
-            rules.in_force.verdicts([_POST], [1])
+            rules.verdicts([_POST], [1])
 
     return accepted(fold, BadSetting)
 

@@ -182,7 +182,7 @@ class FilterFlow(ModelFlow):
                 said.raise_to(one.rows, campaign_probabilities(own), reasons.__getitem__)
             judged = [posts[i] for i in one.rows]
             texts, times = [post for _, post in judged], [r.timestamp for r, _ in judged]
-            for i, hit in zip(one.rows, self._rules.in_force.verdicts(texts, times), strict=True):
+            for i, hit in zip(one.rows, self._rules.verdicts(texts, times), strict=True):
                 if hit is not None:
                     said.rules[i] = self._ruling(hit)
 
@@ -231,7 +231,7 @@ class FilterFlow(ModelFlow):
         for post_id, (at_ms, post, value) in self._judged.items():
             key = post_id.encode()
             before = decode_signal(self.name, self._names, key, value)
-            [hit] = self._rules.in_force.verdicts([post], [at_ms])
+            [hit] = self._rules.verdicts([post], [at_ms])
             if hit is None and before.model != RULE_MODEL:
                 continue
             if hit is None:

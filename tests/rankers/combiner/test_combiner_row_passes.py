@@ -109,7 +109,7 @@ def test_in_parts_between_which_is_written_it_comes_to_the_same(
     monkeypatch.setattr(combiner, "_TOUCHED_ROWS", 1024)
     monkeypatch.setattr(view, "_SEARCHED_AT_ONCE", 1024)
     monkeypatch.setattr(combiner, "_ENDED_OVERRIDES", 4)
-    monkeypatch.setattr(combiner, "_FOLLOWED_ROWS", 8)
+    monkeypatch.setattr(combiner, "_RANKED_ROWS", 8)
     whole, parted = World(event), World(event)
     whole.posts.combiner.work(whole.now_ms)
     whole.take()
