@@ -46,7 +46,7 @@ _TAKEN_ROWS = 96
 
 
 def is_other(before: npt.NDArray[np.uint8], now: npt.NDArray[np.uint8], part: slice) -> Flags:
-    """Of which posts the written decision may be another: those that are or were not shown."""
+    """Return which posts may have another written decision: those not shown before, or not now."""
     flags: Flags = (before[part] != SHOW) | (now[part] != SHOW)
     return flags
 
@@ -54,7 +54,7 @@ def is_other(before: npt.NDArray[np.uint8], now: npt.NDArray[np.uint8], part: sl
 def lacking(
     view: PostView, names: Collection[str], before_ms: int
 ) -> Generator[None, None, Collection[str]]:
-    """Return those signals that a post lacks whose record came before that time.
+    """Return the signals that some post lacks whose record came before that time.
 
     It looks among some rows, a millisecond or two, each time that it is asked to go on.
     """
@@ -69,10 +69,10 @@ def lacking(
 
 
 class RowPasses:
-    """Passes over all rows, one after the other; true while one has parts left.
+    """Passes over all rows, one after the other; true while a pass has parts left.
 
-    A pass is about the rows that there are when it is added: those that come later count as
-    changed anyway.
+    A pass is about the rows that exist when it is added: rows that come later count as changed
+    anyway.
     """
 
     def __init__(self, view: PostView, pending: PendingWrites) -> None:
@@ -91,7 +91,7 @@ class RowPasses:
             self._passes.popleft()
 
     def record_groups(self, column: MappedColumn[np.int32]) -> None:
-        """Have a column say of which group each post is, -1 where there is none."""
+        """Have a column say of which group each post is, -1 where there is no post."""
         self._passes.append(self._record_groups(column))
 
     def touch_all(self) -> None:
@@ -107,7 +107,7 @@ class RowPasses:
     def end_grace(self, decisions: Iterable[GateDecisions], now_ms: int) -> None:
         """Have posts decided again that an open gate held until now, the first of them at once.
 
-        While they are searched for, no further search begins: the next one is for all that end
+        While a search for such posts goes on no other begins: the next search is for all that end
         meanwhile.
         """
         if self._is_ending_grace:
@@ -120,9 +120,9 @@ class RowPasses:
     def mark_later(
         self, mask: int | None = None, among: Callable[[slice], Flags] | None = None
     ) -> None:
-        """Have posts written again, all of them or those `among` is true of; see `PendingWrites`.
+        """Have all posts, or those of which `among` is true, written again; see `PendingWrites`.
 
-        `among` is given slices of rows, and returns an array of their shape.
+        `among` takes a slice of rows and returns an array of flags of its shape.
         """
         self._pending.grow(self._view.capacity)
         marked = (
@@ -181,17 +181,17 @@ def always() -> bool:
 class Combiner:
     """Turns posts, signals, overrides and settings into feeds.
 
-    One caller, on one thread: it calls `view.update_…` and `apply` as records come, `rank_changes`
-    after them, `work` while there is time, `tick` about once a second, and writes what `take`
-    returns.  What could not be written it gives back by `rewrite`.  Each call stops soon after
-    `has_time` says so; memory is bounded by the posts of the longest window.
+    One thread calls it: `view.update_…` and `apply` as records come, `rank_changes` after them,
+    `work` while there is time, `tick` about once a second.  The caller writes what `take` returns,
+    and gives back by `rewrite` what could not be written.  Each call stops soon after `has_time`
+    says so; memory is bounded by the posts of the longest window.
 
     Attributes
     ----------
     settings
-        The newest ones; `settings_in_force` are those that all feeds follow.
+        The newest settings; all feeds follow `settings_in_force`.
     shards
-        Of which shards there are feeds; nothing else is ranked, or taken to be written.
+        The shards that have feeds here; nothing else is ranked, or taken to be written.
     """
 
     def __init__(
@@ -239,7 +239,7 @@ class Combiner:
 
     @property
     def has_feed_changes(self) -> bool:
-        """Whether some feed is not taken yet, or not made yet, under the newest settings."""
+        """Whether some feed is still to be taken, or to be made under the newest settings."""
         is_followed = self.settings_in_force is self.settings and not self._live.is_switching
         return self._pending.has_feeds or not (self.is_complete and is_followed)
 
@@ -255,7 +255,7 @@ class Combiner:
 
     @property
     def is_pruning(self) -> bool:
-        """Whether `work` has names to forget that no post uses; nobody waits for that."""
+        """Whether `work` has authors and groups to forget that no post has; nobody waits for it."""
         return self._is_prune_due
 
     def ranking(self, feed: str) -> FeedRanking:
@@ -266,17 +266,18 @@ class Combiner:
 
     @property
     def is_restoring(self) -> bool:
-        """Whether many posts come that are ranked only when all are there, together.
+        """Whether many posts come that are ranked together, once all are there.
 
-        It ends when `rank_changes` has left nothing.
+        It may be set to False when `rank_changes` has left nothing.
         """
         return self._is_restoring
 
     @is_restoring.setter
     def is_restoring(self, is_restoring: bool) -> None:
-        if self._is_restoring and not is_restoring:
-            self._live.make_all()
-            self._passes.record_groups(self._ranked_group)
+        """Whether many posts come that are ranked together, once all are there.
+
+        It may be set to False when `rank_changes` has left nothing.
+        """
         self._is_restoring = is_restoring
         self.view.deleted_unseen = {} if is_restoring else None
 
@@ -285,8 +286,8 @@ class Combiner:
     def own(self, shards: AbstractSet[int]) -> None:
         """Rank and write the feeds of these shards alone, and what is true of their posts.
 
-        Of a shard that goes all that was written is forgotten, and nothing is removed.  Of one that
-        is new `work` makes the feeds, and all is taken whole: the feeds first.
+        Of a shard that goes, all that was written is forgotten, and nothing is removed from Redis.
+        Of a new shard, `work` makes the feeds, and all is written whole, the feeds first.
         """
         gained, self.shards = shards - self.shards, shards
         self._live.own(shards)
@@ -300,7 +301,7 @@ class Combiner:
         self._live.apply(settings)
 
     def rank_changes(self, now_ms: int, has_time: HasTime = always) -> bool:
-        """Rank what changed in the view; returns whether there is more of it."""
+        """Rank what changed in the view; return whether more of it is left."""
         while self.view.has_changes:
             if not self.view.find_overridden(_RANKED_ROWS):
                 self._rank_some(now_ms)
@@ -309,7 +310,7 @@ class Combiner:
         return self.view.has_changes
 
     def rank_deciding(self, now_ms: int, has_time: HasTime = always) -> None:
-        """Rank what may hide, show or delete, and nothing else."""
+        """Rank only the rows whose changes may hide, show or delete a post."""
         while (first := self.view.changed.first_count) or self.view.overridden.is_searching:
             if not self.view.find_overridden(_RANKED_ROWS):
                 self._rank_some(now_ms, first)
@@ -317,9 +318,9 @@ class Combiner:
                 break
 
     def work(self, now_ms: int, has_time: HasTime = always) -> bool:
-        """Do all that is not done yet, new settings too; returns whether there is more.
+        """Do all that is left to do, new settings too; return whether there is more.
 
-        Not in a restore, in which `rank_changes` alone is called.
+        Not to be called in a restore, in which `rank_changes` alone is called.
         """
         while True:
             if self.rank_changes(now_ms, has_time):
@@ -346,9 +347,9 @@ class Combiner:
         return False
 
     def tick(self, now_ms: int) -> None:
-        """Follow the clock: windows, expiring overrides, the grace of open gates.
+        """Apply the time: windows, overrides that run out, the grace of open gates.
 
-        Called about once a second; `work` does what follows from it.
+        Called about once a second; `work` does what follows.
         """
         if now_ms < self._last_tick_ms:
             # The broker's clock was set back: what had expired is in force again.
@@ -411,7 +412,7 @@ class Combiner:
         self.view.free(rows)
 
     def _mark_other_decisions(self) -> None:
-        """Have those posts written again of which the followed settings say something else."""
+        """Have posts written again whose default decision, or time to live, is another one now."""
         before, now = self._default, self._live.default
         if now is not before:
             self._default = now
@@ -429,8 +430,8 @@ class Combiner:
     def take(self, now_ms: int, has_time: HasTime = always, *, only_whole: bool = False) -> Changes:
         """Return what Redis does not show yet, feeds first; from here on it counts as written.
 
-        With `only_whole`, of the feeds that are there only those that are replaced as a whole, and
-        of the posts only those that these feeds show.
+        `only_whole` leaves out the feeds that are not replaced as a whole, and the posts that no
+        feed of the others shows.
         """
         self._pending.are_feeds_due = not self._live.is_complete
         feeds = self._take_feeds(has_time, only_whole=only_whole)
@@ -448,14 +449,14 @@ class Combiner:
         return Changes(signals, feeds, removed_feeds)
 
     def hold_back(self, holds_back: bool) -> bool:
-        """Have new posts taken when they have their verdicts, or half a minute later, or at once.
+        """Have new posts taken once they have their verdicts, or half a minute later; or at once.
 
         Returns whether there is more to take by that.
         """
         return self._pending.hold_back(holds_back)
 
     def _shown_signals(self, feeds: Iterable[FeedChange], now_ms: int) -> list[SignalsChange]:
-        """What to write of posts that these feeds show, unless posts go after all feeds."""
+        """What to write of the posts of these feeds, unless all feeds go before posts."""
         if self._pending.is_sweeping:
             return []
         self._pending.grow(self.view.capacity)
@@ -485,7 +486,7 @@ class Combiner:
         self._pending.mark_whole(rows)
 
     def rewrite_all(self) -> None:
-        """Forget all that was written, and what was removed: Redis may hold anything.
+        """Forget all that was written or removed: Redis may hold anything.
 
         `work` marks the posts.
         """

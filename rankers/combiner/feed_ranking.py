@@ -20,7 +20,7 @@ _MANY_FROM = 8
 
 
 class FeedRanking:
-    """One feed under one spec and one weighting; another one replaces it when these change.
+    """One feed under one spec and one weighting; when these change another ranking replaces it.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class FeedRanking:
         self.whole = True
         self._window_ms = int(spec.window_hours * HOUR_MS)
         self._view = view
-        # None of the thousands of feeds brings a set or list that the collector would look through.
+        # An empty set in each of thousands of feeds would cost the garbage collector time.
         self._authors = frozenset(spec.match.authors) if spec.match.authors else None
         self._oldest_ms: float = np.inf  # no post of the list was created before this
         self._written_rows: Rows = np.empty(0, np.int32)
@@ -52,18 +52,18 @@ class FeedRanking:
 
     @property
     def all_scores(self) -> Sequence[FeedScores]:
-        """The scores by which its lists are ranked: its own first, then those of arms."""
+        """The scores by which its lists are ranked: first its own, then those of arms."""
         return (self.scores,)
 
     @property
     def is_short(self) -> bool:
-        """Whether a list of it must be made anew from all posts."""
+        """Whether some list of the feed must be made anew from all posts."""
         return self.list.is_short
 
     # --- posts come, change and leave -----------------------------------------------------
 
     def update(self, rows: Rows, now_ms: int) -> bool:
-        """Rank these posts, of groups that the feed takes; whether its list changed."""
+        """Rank these posts, of groups that the feed takes; return whether its list changed."""
         if len(rows) < _MANY_FROM:
             have_moved = [self._update_one(row, now_ms) for row in rows.tolist()]
             return any(have_moved)
@@ -81,7 +81,7 @@ class FeedRanking:
         return self.list.update(rows, scores, view.post.author[rows])
 
     def _update_one(self, row: int, now_ms: int) -> bool:
-        """What `update` does, for one post."""
+        """Do what `update` does, for one post."""
         post = self._view.post
         created_ms = post.created_ms.item(row)
         is_others = self._authors and self._view.author_of(row) not in self._authors
@@ -92,7 +92,7 @@ class FeedRanking:
         return self.list.update_one(row, score, post.author.item(row))
 
     def leave(self, rows: Rows) -> bool:
-        """These posts are not of the feed any more; whether its list changed.
+        """Take out posts that are not of the feed any more; return whether its list changed.
 
         From now on their rows may stand for other posts.
         """
@@ -104,7 +104,7 @@ class FeedRanking:
         return self.list.update(rows, none, np.full(len(rows), -1, np.int32))
 
     def drop_old(self, now_ms: int) -> bool:
-        """Take out the posts that left the window; whether there were any."""
+        """Take out the posts that left the window; return whether there were any."""
         cutoff_ms = self._cutoff_ms(now_ms)
         if self._oldest_ms >= cutoff_ms:
             return False
@@ -116,7 +116,7 @@ class FeedRanking:
         return bool(old.any())
 
     def replace(self, before: FeedRanking) -> None:
-        """Go on where this feed's ranking under other settings ends."""
+        """Go on from what Redis shows of this feed's ranking under other settings."""
         is_same = self.spec == before.spec and self.all_scores == before.all_scores
         is_same = is_same and self.experiment == before.experiment
         self.whole = before.whole or not is_same
@@ -125,11 +125,11 @@ class FeedRanking:
         self._written_gone = before._written_gone
 
     def in_window(self, rows: Rows, now_ms: int) -> npt.NDArray[np.bool_]:
-        """Which of these posts are not too old for the feed."""
+        """For each of these posts whether it is young enough for the feed."""
         return self._view.post.created_ms[rows] >= self._cutoff_ms(now_ms)
 
     def candidates(self, rows: Rows, now_ms: int) -> Rows:
-        """Which of these posts, of groups that the feed takes, it would show if it had the room."""
+        """The posts, of groups that the feed takes, that it would show if it had the room."""
         is_candidate = (self.scores.score.values[rows] > -np.inf) & self.in_window(rows, now_ms)
         if self._authors:
             is_candidate &= self._is_of_its(self._authors, rows)
@@ -151,18 +151,18 @@ class FeedRanking:
 
     @property
     def written(self) -> dict[str, float]:
-        """The stored feed as last handed out: score by post id, best first."""
+        """The feed as it was last handed out: score by post id, best first."""
         rows, scores = self._written_rows.tolist(), self._written_scores.tolist()
         ids = self._view.ids
         return {ids[row]: score for row, score in zip(rows, scores, strict=True) if row >= 0}
 
     @property
     def written_rows(self) -> Rows:
-        """The rows of these posts, -1 for one that is no more."""
+        """The rows of the posts of `written`, -1 for a post that is gone."""
         return self._written_rows
 
     def change(self, config_offset: int) -> FeedChange | None:
-        """What changed since the last call, or None if nothing did."""
+        """Return what changed since the last call, or None if nothing did."""
         move = self.list.take_move()
         rows, scores = self.list.best()
         before, before_scores, gone = self._written_rows, self._written_scores, self._written_gone
@@ -190,7 +190,7 @@ class FeedRanking:
         return self._feed_change(config_offset, entries, removed)
 
     def _one_moved(self, config_offset: int, move: Move, before: Rows) -> FeedChange | None:
-        """The change where one post moved, as in most of them, and nothing else."""
+        """Return the change where one post moved and nothing else, as in most changes."""
         size, at = len(self._written_rows), move.to_at
         was_shown, is_shown = 0 <= move.from_at < len(before), 0 <= at < size
         left = before.item(move.from_at) if was_shown else None
@@ -208,11 +208,11 @@ class FeedRanking:
         return self._feed_change(config_offset, entries, [] if left is None else [ids[left]])
 
     def renewal(self, config_offset: int) -> FeedChange | None:
-        """A change without entries, to renew the feed; None while a whole one is due."""
+        """Return a change without entries, to renew the feed; None while a whole one is due."""
         return None if self.whole else self.no_change(config_offset)
 
     def no_change(self, config_offset: int) -> FeedChange:
-        """A change that leaves its list as it is."""
+        """Return a change that leaves the list as it is."""
         return self._feed_change(config_offset, [])
 
     def _entries(self, rows: Rows, scores: npt.NDArray[np.float64]) -> list[tuple[str, float]]:
@@ -239,7 +239,7 @@ class FeedRanking:
 
 
 class ArmedFeed(FeedRanking):
-    """A `FeedRanking`, the control, with the rankings of the other arms.
+    """A `FeedRanking`, the control, with the rankings of the other arms of an experiment.
 
     An arm that is ranked by the very scores of the control, as a copy of it is, has the control's
     list.
@@ -286,7 +286,7 @@ class ArmedFeed(FeedRanking):
         return self._in_arms(super().drop_old(now_ms), lambda arm: arm.drop_old(now_ms))
 
     def _in_arms(self, has_changed: bool, change: Callable[[FeedRanking], bool]) -> bool:
-        """Change the other arms, too; whether any list changed."""
+        """Change the other arms, too; return whether any list changed."""
         for arm in self._others:
             has_changed |= change(arm)
         return has_changed
@@ -321,6 +321,6 @@ class ArmedFeed(FeedRanking):
         return self._together(own, {arm.name: arm.no_change(config_offset) for arm in self._others})
 
     def _together(self, own: FeedChange, others: Mapping[str, FeedChange]) -> FeedChange:
-        """The change of the feed, with those of its arms in their order."""
+        """Return the change of the feed, with those of its arms in their order."""
         arms = [others.get(arm) or msgspec.structs.replace(own, feed=arm) for arm in self._arms]
         return msgspec.structs.replace(own, experiment=self.experiment, arms=arms)

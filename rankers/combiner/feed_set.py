@@ -40,7 +40,7 @@ _FEW_FEEDS = 8
 
 
 class FeedSet:
-    """Feeds by name, each with its ranking.
+    """Feeds by name, each with its ranking, under one state of the settings.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class FeedSet:
         self._beside: Counter[tuple[str | None, int]] = Counter()
 
     def new(self, name: str) -> FeedRanking:
-        """A ranking without posts."""
+        """Return a ranking without posts."""
         scores = self.policies.scores(self.settings, name)
         spec, running = self.matcher.spec_of(name), self.settings.running.get(name)
         if running is None:
@@ -82,13 +82,13 @@ class FeedSet:
         return ArmedFeed(name, spec, scores, running.info(), arms)
 
     def put(self, feed: FeedRanking) -> None:
-        """Have a feed in the set, in the place of one of its name."""
+        """Put a feed into the set, in the place of the feed of its name."""
         if feed.name not in self.feeds and self.matcher.is_on_demand(feed.name):
             self._beside[_kind(feed.name)] += 1
         self.feeds[feed.name] = feed
 
     def remove(self, name: str) -> bool:
-        """Have a feed in the set no more; whether it was there."""
+        """Remove a feed from the set; return whether it was there."""
         if self.feeds.pop(name, None) is None:
             return False
         if self.matcher.is_on_demand(name):
@@ -96,7 +96,7 @@ class FeedSet:
         return True
 
     def lose(self, shards: AbstractSet[int]) -> list[FeedRanking]:
-        """Have no feeds of these shards any more; return those that were there."""
+        """Remove the feeds of these shards; return those that were there."""
         named, on_demand = self.matcher.named.keys(), self.on_demand()
         self.matcher.lose(shards)
         gone = {*(named - self.matcher.named.keys()), *of_shards(on_demand, shards)}
@@ -104,7 +104,7 @@ class FeedSet:
         return [self.feeds.pop(name) for name in gone & self.feeds.keys()]
 
     def change_settings(self, settings: Settings, matcher: FeedMatcher) -> None:
-        """From here on these settings count, whose feeds are there already."""
+        """Go on under other settings, whose feeds are there already."""
         self.settings, self.matcher = settings, matcher
         self._beside = Counter(map(_kind, self.on_demand()))
 
@@ -113,7 +113,7 @@ class FeedSet:
         return self.feeds.keys() - self.matcher.named.keys()
 
     def has_room(self, name: str) -> bool:
-        """Whether a feed on demand gets a place by its first post, which makes places short."""
+        """Whether a feed on demand gets a place by its first post; if not, places are short."""
         return self.places.has_room(name, self._beside[_kind(name)])
 
     def takes(self, name: str) -> bool:
@@ -153,12 +153,12 @@ class FeedSet:
                 yield feed
 
     def rank(self, name: str, rows: Rows, now_ms: int) -> FeedRanking | None:
-        """Rank posts in a feed whose group takes them; the feed if its list changed."""
+        """Rank posts of a group that a feed takes; return the feed if its list changed."""
         feed = self.feeds.get(name) or self._on_demand(name, rows, now_ms)
         return feed if feed is not None and feed.update(rows, now_ms) else None
 
     def _left(self, before: Rows, groups: Rows) -> dict[str, list[int]]:
-        """By feed the positions of posts that belonged to it and do not any more."""
+        """By feed the positions of posts that were in the feed and are not any more."""
         left: dict[str, list[int]] = {}
         for at in np.flatnonzero((before != groups) & (before >= 0)).tolist():
             now = self.feeds_of(int(groups[at])) if groups[at] >= 0 else ()
@@ -168,7 +168,7 @@ class FeedSet:
         return left
 
     def _on_demand(self, name: str, rows: Rows, now_ms: int) -> FeedRanking | None:
-        """The feed, made if a post is shown in it for the first time and there is a place."""
+        """Return the feed, made if a post is shown in it and there is a place; else None."""
         if self.is_closed or not self.matcher.is_on_demand(name) or self.places.are_short(name):
             return None
         shown = rows[self.policies.scores(self.settings, name).score.values[rows] > -np.inf]
@@ -184,15 +184,12 @@ class FeedSet:
     # --- where places are short ---------------------------------------------------------------
 
     def begin_count(self, pattern: str) -> None:
-        """Count the authors of a pattern's feeds from here on; all rows are to be counted."""
+        """Count the authors of a pattern's feeds from here on; the caller counts all rows."""
         feeds_of, values = self.matcher.on_demand_of, self.view.groups.values
         self.places.counts[pattern] = FeedAuthors(lambda group: feeds_of(pattern, values[group]))
 
     def shown_rows(self, part: slice) -> Rows:
-        """The rows of a part of all rows whose posts are shown in feeds on demand, if they belong.
-
-        All posts must be up to date in scores.
-        """
+        """The rows of a part, up to date in scores, whose posts some feed on demand may show."""
         rows = np.flatnonzero(self.view.post.group[part] >= 0) + part.start
         names = own_policies(self.settings, self.matcher)
         shown = [self.policies.scores(self.settings, n).score.values[rows] > -np.inf for n in names]
@@ -212,7 +209,7 @@ class FeedSet:
                 authors.count(row, group, author(row), shown)
 
     def _shown(self, row: int, names: Sequence[str]) -> int:
-        """In which of these feeds a post is shown, a bit each."""
+        """In which of these feeds a post is shown, as a bit for each feed."""
         shown, gates = 0, self.settings.gates
         for place, name in enumerate(names):
             # Weights show and hide no post.
@@ -235,9 +232,9 @@ def arm_scores(policies: PolicyCache, running: FeedExperiment) -> dict[str, Feed
 
 
 def own_policies(settings: Settings, matcher: FeedMatcher) -> list[str]:
-    """The feeds on demand with weights or gates of their own, and "" for the others.
+    """The feeds on demand with weights or gates of their own, and "" for all other feeds.
 
-    Those with gates are of all shards: authors are counted in them.
+    Feeds with gates of their own are of all shards, because their authors are counted.
     """
     own = {*settings.weights, *settings.gates}
     gated = settings.gates.keys() - settings.feeds.keys()
@@ -246,26 +243,20 @@ def own_policies(settings: Settings, matcher: FeedMatcher) -> list[str]:
 
 
 def _kind(feed: str) -> tuple[str | None, int]:
-    """The pattern and the shard of a feed: those of a kind share places."""
+    """The pattern and the shard of a feed: feeds that have both in common share places."""
     return pattern_of(feed), shard_of(feed)
 
 
 class FeedBuild:
     """Goes over all posts once, and fills new decisions, scores and rankings.
 
-    Posts that change meanwhile are given to `next`, whether they were passed or not.
+    Posts that change meanwhile are given to `next`, whether they were passed or not.  Posts make
+    feeds on demand in `next` unless it is closed; the feeds of `names` are made without posts, too.
 
     Attributes
     ----------
     next
         The new rankings, complete once `work` returned False.
-
-    Parameters
-    ----------
-    feeds
-        The set that takes the new rankings; unless it is closed, posts may make feeds on demand.
-    names
-        The feeds that are made whether they have posts or not.
     """
 
     def __init__(self, feeds: FeedSet, names: Iterable[str]) -> None:
@@ -275,13 +266,13 @@ class FeedBuild:
         self._parts = self._run(tuple(names))
 
     def work(self, now_ms: int) -> bool:
-        """Do a part that takes about a millisecond; whether there is more."""
+        """Do a part that takes about a millisecond; return whether there is more."""
         self._now_ms = now_ms
         return next(self._parts, self) is not self
 
     @property
     def is_begun(self) -> bool:
-        """Whether posts that change must be given to `next`: before, it has none."""
+        """Whether posts that change must be given to `next`, which has no feed before."""
         return self.next.matcher.is_prepared
 
     def _run(self, names: Sequence[str]) -> Iterator[None]:
@@ -321,7 +312,7 @@ class FeedBuild:
             yield
 
     def _give_places(self) -> Iterator[None]:
-        """Count the authors of the feeds on demand where these could be more than places."""
+        """Count the authors of the feeds on demand where there could be more feeds than places."""
         made = self.next
         found: dict[str, set[str]] = {}
         yield from self._find(found)
@@ -382,7 +373,7 @@ class FeedBuild:
         return _RANKED_ROWS // len(feed.all_scores) // (1 if has_floor else 4)
 
     def _groups_taken(self, names: Sequence[str]) -> Generator[None, None, dict[str, Flags]]:
-        """For each of a few feeds which groups it takes, by number; the last one is that of -1."""
+        """For each of a few feeds, by group number, whether it takes the group; -1 is the last."""
         made, groups = self.next, self._view.groups.values
         taken: dict[str, Flags] = {}
         for name in names:

@@ -1,4 +1,10 @@
-"""The gates' decisions about the rows of the view, with overrides, and who decided one."""
+"""May a post be shown?  The gates' decisions, for many posts and for one, and who decided.
+
+`gate_effect` compares a gate's value with its policy; `passes` says where that does nothing.
+`decide_many` applies it to whole columns; `outcomes_of` and `decide_one` apply it to one post, know
+overrides, and say who decided.  The combiner, `feedmill explain` and previews call these.
+`GateDecisions` keeps the decisions about all rows of a view.
+"""
 
 from __future__ import annotations
 
@@ -96,10 +102,10 @@ PASSED = Decision(SHOW, "", 1.0)
 
 
 def passes(gate: GatePolicy, value: Any) -> Any:
-    """Whether a required gate's value does nothing to a post, and nobody is named for that.
+    """Whether a required gate's value does nothing to a post, and no gate is named for that.
 
-    It is for most posts, where `outcomes_of` is too slow.  `value` is a float, or float32 of shape
-    (n,), NaN where there is no verdict.  A rule that allows says 0: it may have to be named.
+    It serves most posts, for which `outcomes_of` is too slow.  `value` is a float, or float32 of
+    shape (n,), NaN where there is no verdict.  A rule that allows says 0, and may have to be named.
     """
     hide_at, demote_at = gate.hide_at, gate.demote_at
     return (
@@ -226,7 +232,7 @@ def decide_one(gates: Mapping[str, GatePolicy], outcomes: Iterable[GateOutcome])
 
 
 def smallest_factor(gates: Mapping[str, GatePolicy]) -> float:
-    """What an override that demotes by `*` applies, once: the smallest factor of the gates."""
+    """Return what an override that demotes by `*` applies, once: the smallest factor."""
     required = [gate.demote_factor for gate in gates.values() if gate.required]
     return min(required or [gate.demote_factor for gate in gates.values()])
 
@@ -239,8 +245,8 @@ class GateDecisions:
     has_open_gate
         Whether some required gate lets posts pass without its verdict after a grace.
     code, factor
-        By row a decision of `gating`, `ABSENT` where there is no post, and the product of the
-        demote factors.
+        By row a code of `DECISIONS`, `ABSENT` where there is no post, and the product of the demote
+        factors.
     """
 
     def __init__(self, view: PostView, gates: Mapping[str, GatePolicy]) -> None:
@@ -294,7 +300,7 @@ class GateDecisions:
         return is_held
 
     def grace_ended(self, part: slice, since_ms: int, now_ms: int) -> npt.NDArray[np.int32]:
-        """Held rows of a part for which some open gate's grace ended in (since_ms, now_ms]."""
+        """Return held rows of a part for which some grace ended in (since_ms, now_ms]."""
         held: npt.NDArray[np.intp] = np.flatnonzero(self.code.values[part] == HOLD) + part.start
         arrived_ms = self.view.post.arrived_ms[held]
         ended = np.zeros(len(held), bool)

@@ -28,10 +28,10 @@ _PLANNED_FEEDS = 256
 
 
 class LiveFeeds:
-    """The feeds of the newest settings that all of them follow.
+    """The feeds in force, and the work that brings them to the newest settings.
 
-    When settings change, the feeds concerned are made anew beside the old ones, in slices of
-    `work`, and replace them all at once.  Until then the old ones go on under the old settings.
+    When settings change, `work` makes the feeds concerned anew beside the old ones, in slices, and
+    then replaces all of them at once.  Until then the old feeds go on under the old settings.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class LiveFeeds:
     default
         The decisions under the general gates.
     is_switching
-        Whether some feeds still are as under the settings before those of `current`.
+        Whether some feeds still follow the settings before those of `current`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class LiveFeeds:
 
     @property
     def is_costly(self) -> bool:
-        """Whether each post that changes is ranked in old and new feeds, or its author counted."""
+        """Whether a changed post is ranked in old and new feeds, or its author is counted."""
         return self._build is not None or bool(self.current.places.counts)
 
     def own(self, shards: AbstractSet[int]) -> None:
@@ -103,7 +103,7 @@ class LiveFeeds:
         self._target = settings
 
     def make_all(self) -> None:
-        """Have `work` make every feed anew: posts came that were not given to `update`."""
+        """Have `work` make every feed anew: `update` was not called for posts that came."""
         self._is_all_due = True
 
     def update(self, rows: Rows, before: Rows, groups: Rows, now_ms: int) -> None:
@@ -115,19 +115,19 @@ class LiveFeeds:
                 pass
 
     def tick(self, now_ms: int) -> None:
-        """Have `work` take posts out that left the window of their feed, and give places anew."""
+        """Have `work` take out posts that left the window of their feed, and give places anew."""
         self._dropping = chain(self._drop_old(now_ms), self._free_lost())
         self.current.drop_old(now_ms)
         self._are_places_due = True
 
     def forget(self, groups: Iterable[int]) -> None:
-        """These group numbers will stand for other groups; not while feeds are being made."""
+        """Drop what is known of groups whose numbers will stand for others; not in `work`."""
         groups = tuple(groups)
         self.current.matcher.forget(groups)
         self.current.places.forget(groups)
 
     def work(self, now_ms: int, has_time: HasTime) -> bool:
-        """Bring the feeds to the newest settings; returns whether there is more to do."""
+        """Bring the feeds to the newest settings; return whether there is more to do."""
         while next(self._dropping, self) is not self:
             if not has_time():
                 return True
@@ -148,7 +148,7 @@ class LiveFeeds:
         feeds = tuple(self.current.feeds.values())
         for start in range(0, len(feeds), _TICKED_FEEDS):
             for feed in feeds[start : start + _TICKED_FEEDS]:
-                # Another one may have come in its place, which had none.
+                # A new ranking may have replaced it, and has no old posts.
                 if self.current.feeds.get(feed.name) is feed and feed.drop_old(now_ms):
                     self._changed(feed)
             yield
@@ -186,7 +186,7 @@ class LiveFeeds:
             yield from self._free_unused()
 
     def _plan(self) -> Generator[None, None, FeedBuild | None]:
-        """What must be made anew, if anything; settings that need nothing are followed at once."""
+        """Return what makes the outdated feeds anew; None after a change that outdates no feed."""
         settings, live, is_all = self._target, self.current, self._is_all_due
         is_followed = settings is self.current.settings and self.is_complete
         is_due = is_all or bool(live.places.uncounted or self._got_place or self._short)
@@ -196,7 +196,7 @@ class LiveFeeds:
         if settings.feeds != live.settings.feeds or not self.is_complete:
             matcher = FeedMatcher(settings, self._shards)
         outdated = set[str]()
-        # Feeds that are made meanwhile follow the settings before; they are made here, too.
+        # Feeds that posts make meanwhile follow the old settings: they are made anew, too.
         there = tuple(self.current.feeds)
         if is_all or not is_followed:
             for start in range(0, len(there), _PLANNED_FEEDS):
@@ -226,7 +226,7 @@ class LiveFeeds:
         unchanged = frozenset(there) - names
         concerns = (lambda name: name not in unchanged) if discovers else names.__contains__
         feeds = FeedSet(self._policies, settings, matcher, concerns)
-        # Feeds are made with places of their own, unless all that is made has one.
+        # Where posts may make feeds on demand, the set has places of its own to give.
         feeds.is_closed = not discovers
         self._short -= names
         return FeedBuild(feeds, names)
@@ -234,9 +234,9 @@ class LiveFeeds:
     def _outdated(
         self, names: Iterable[str], settings: Settings, matcher: FeedMatcher
     ) -> Iterator[str]:
-        """Which of these feeds, that will still exist, must be made anew under these settings."""
+        """Yield which of these feeds must be made anew under these settings."""
         general = self._policies.scores(settings, "")
-        # Nearly all settings say nothing of feeds; else most feeds have the very spec they had.
+        # Nearly no change of settings is about specs; after one, most specs are the same objects.
         says_feeds, running = matcher is not self.current.matcher, settings.running
         spec_of = matcher.named.get
         for name in names:
@@ -260,7 +260,7 @@ class LiveFeeds:
         return feed.all_scores != (self._policies.scores(settings, feed.name), *arms)
 
     def _differs(self, feed: FeedRanking, matcher: FeedMatcher) -> bool:
-        """Whether other posts are in a feed, or it is on demand no more, or now."""
+        """Whether a feed takes other posts than before, or begins or ends to be on demand."""
         name = feed.name
         return _content(feed.spec) != _content(
             matcher.spec_of(name)
@@ -321,7 +321,7 @@ class LiveFeeds:
         return places.keeps(name) and (is_there or self.current.has_room(name))
 
     def _retire_outdated(self, made: FeedSet) -> None:
-        """Retire feeds that were made meanwhile, and show no post under the new settings."""
+        """Remove feeds made meanwhile that show no post under the new settings."""
         for name in self.current.feeds.keys() - made.matcher.named.keys() - made.feeds.keys():
             if made.takes(name):
                 self._remove(name)

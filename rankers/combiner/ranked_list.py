@@ -1,4 +1,7 @@
-"""The best posts of one feed, kept up to date as single posts come, change and leave."""
+"""The best posts of one feed, kept up to date as single posts come, change and leave.
+
+Posts are ordered by score; posts of equal scores in descending order of ids, few of which are read.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,10 @@ Positions = npt.NDArray[np.intp]
 
 
 class Move(NamedTuple):
-    """Of the posts within the author cap one left `from_at`, and then one came to `to_at`.
+    """A change of one place: a post within the author cap left `from_at`, then one came to `to_at`.
 
-    -1 for none.  It is the same post, unless the cap let another one of its author in or out.
+    -1 stands for none.  Both are the same post, unless the cap let another post of its author in or
+    out.
     """
 
     from_at: int
@@ -39,13 +43,13 @@ class RankedList:
     """All posts of a feed that are ranked above a floor, more of them than the feed shows.
 
     `best` is exactly what sorting every post of the feed would give, as long as the list is not
-    `is_short`: it then lost so many posts that some below the floor belong into the feed, and
+    `is_short`.  A short list lost so many posts that some below the floor belong into the feed: it
     must be made anew from all of them.  A new list has no floor.
 
     Parameters
     ----------
     max_per_author
-        How many of one author, None for no limit.
+        How many posts of one author the feed shows, None for no limit.
     ids
         Post ids by row: equal scores come in descending order of them.
 
@@ -53,7 +57,7 @@ class RankedList:
     ----------
     rows, scores, authors
         The posts of the list, best first; equally long arrays.  Any change may change `rows` and
-        `authors` in place; `scores` is replaced, and whoever has it may keep it.
+        `authors` in place; `scores` is replaced, so that whoever has it may keep it.
     """
 
     def __init__(
@@ -106,13 +110,13 @@ class RankedList:
         return bool(enters.any() and self._enter(enters, rows, scores, authors)) or has_left
 
     def _listed(self, rows: Rows) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """At which positions of the list rows stand, and at which positions of `rows`."""
+        """Return the positions in the list of rows that it has, and their positions in `rows`."""
         found = self._lookup.find(self.rows, rows)
         listed = (found >= 0).nonzero()[0]
         return listed, found[listed].astype(np.intp)
 
     def update_one(self, row: int, score: float, author: int) -> bool:
-        """What `update` does for one post: most changes are one."""
+        """Do what `update` does for one post: most changes are one post."""
         listed = (self.rows == row).nonzero()[0]
         if len(listed):
             from_at = int(listed[0])
@@ -157,9 +161,9 @@ class RankedList:
         return self._within
 
     def take_move(self) -> Move | None:
-        """The move that is all that changed since the last call, if one is.
+        """Return the move that is all that changed since the last call.
 
-        None where nothing or anything else changed, or what the cap let in was not known.
+        None where nothing or anything else changed, or where it was not known whom the cap lets in.
         """
         move, self._move, self._has_changed = self._move, None, False
         return move
@@ -236,7 +240,7 @@ class RankedList:
         return len(entering) > 0
 
     def _drop_below_floors(self, enters: Flags, rows: Rows, scores: Floats, authors: Rows) -> None:
-        """Clear `enters` for what is not above the floors; most of it by score alone already."""
+        """Clear `enters` for posts below the floors; most are by score alone already."""
         floor = self._floor
         if floor is not None:
             for at in np.flatnonzero(enters & (scores == floor.score)).tolist():
@@ -281,7 +285,7 @@ class RankedList:
             self._trim()
 
     def _move_one(self, from_at: int, score: float) -> None:
-        """Give a post of the list another score: only what it passes moves in the arrays."""
+        """Give a post of the list another score: only posts that it passes move in the arrays."""
         at = place_of(self._ids, self.rows.item(from_at), score, self.rows, self.scores)
         at -= at > from_at
         left = self._place_within(from_at)
@@ -296,15 +300,15 @@ class RankedList:
         self._record_move(self._move_of(self.authors.item(at), left, at))
 
     def _place_within(self, at: int) -> int:
-        """Which of the posts within the cap a post is, -1 if it is over."""
+        """Return which of the posts within the cap a post is, -1 if it is over the cap."""
         if not isinstance(self._within, np.ndarray):
             return at
         return int(np.count_nonzero(self._within[:at])) if self._within.item(at) else -1
 
     def _move_of(self, author: int, left: int, at: int) -> Move | None:
-        """The move after one post left, `_place_within`, or came to a position, not let in yet.
+        """Return the move after a post left `_place_within`, or came to a position, not let in yet.
 
-        Lets in the best of its author, as many as the cap says.
+        Lets in the best posts of its author, as many as the cap says.
         """
         within, most = self._within, self._most
         if most is None or not isinstance(within, np.ndarray):
@@ -336,7 +340,7 @@ class RankedList:
         return bool((ordered[most:] == ordered[:-most]).any())
 
     def _trim(self) -> None:
-        """Raise the floor to what leaves `size` and the reserve within the author cap."""
+        """Raise the floor so that `size` and the reserve are left within the author cap."""
         within = self._within_cap()
         wanted = self._size + self._reserve
         if len(within) > wanted:
@@ -353,7 +357,7 @@ class RankedList:
         self._trim_above = max(len(self.rows), wanted) + self._reserve
 
     def _trim_authors(self, most: int) -> None:
-        """Keep only so many posts of one author."""
+        """Keep only so many posts of each author."""
         rank = rank_within(self.authors)
         beyond = np.unique(self.authors[rank >= most]).tolist()
         last = np.flatnonzero(rank == most - 1)
@@ -384,19 +388,18 @@ class PostIds(Protocol):
 
 
 class RowLookup:
-    """A table over all rows that is never cleared; every entry is verified when it is read.
+    """A table over all rows that is never cleared: every entry is verified when it is read.
 
-    One of them serves any number of lists.
+    One table serves any number of lists.
     """
 
     def __init__(self) -> None:
         self._position: Rows = np.zeros(0, np.int32)
 
     def find(self, rows: Rows, among: Rows) -> Rows:
-        """The position in `among` of each of `rows`, -1 where it is not there.
+        """Return the position in `among` of each of `rows`, -1 where it is not there.
 
-        -1 is found nowhere.  No row is in `among` twice, or any of its positions
-        is returned.
+        -1 is found nowhere.  No row is in `among` twice, or any of its positions is returned.
         """
         if not len(among) or not len(rows):
             return np.full(len(rows), -1, np.int32)
@@ -439,7 +442,7 @@ def runs(ordered: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[n
 
 
 def inserted(values: npt.NDArray[Any], at: int, value: float) -> npt.NDArray[Any]:
-    """A copy with one more value; `np.insert` takes ten times as long."""
+    """Return a copy with one more value; `np.insert` takes ten times as long."""
     longer = np.empty(len(values) + 1, values.dtype)
     longer[:at], longer[at], longer[at + 1 :] = values[:at], value, values[at:]
     return longer
@@ -456,7 +459,7 @@ def shift(values: npt.NDArray[Any], from_at: int, to_at: int) -> None:
 
 
 def without(values: npt.NDArray[Any], at: int) -> npt.NDArray[Any]:
-    """A copy without one value; `np.delete` takes several times as long."""
+    """Return a copy without one value; `np.delete` takes several times as long."""
     shorter = np.empty(len(values) - 1, values.dtype)
     shorter[:at], shorter[at:] = values[:at], values[at + 1 :]
     return shorter
@@ -466,7 +469,7 @@ def without(values: npt.NDArray[Any], at: int) -> npt.NDArray[Any]:
 
 
 def place_of(ids: PostIds, row: int, score: float, rows: Rows, scores: Floats) -> int:
-    """Where a post that is not among these, best first, goes: it takes the logarithm of ties."""
+    """Return where a post that is not among these goes, best first, in time logarithmic in ties."""
     end = len(scores) - int(scores[::-1].searchsorted(score))
     if not end or scores.item(end - 1) != score:
         return end
@@ -477,7 +480,7 @@ def place_of(ids: PostIds, row: int, score: float, rows: Rows, scores: Floats) -
 
 
 def order_of_ties(ids: PostIds, rows: Rows, scores: Floats, is_new: Flags) -> Positions | None:
-    """The positions of posts in their order, if `scores` has ties among which some post is new.
+    """Return the order of posts if `scores` has ties among which some post is new, else None.
 
     Of equal scores the posts that are not new are sorted already, and come before the new ones.
     """
@@ -494,7 +497,7 @@ def order_of_ties(ids: PostIds, rows: Rows, scores: Floats, is_new: Flags) -> Po
 
 
 def _merged(ids: PostIds, rows: Rows, old: Positions, new: Positions) -> Positions:
-    """Sorted positions, with new ones in their places among them."""
+    """Return sorted positions, with new positions in their places among them."""
 
     @cache
     def id_at(position: int) -> str:

@@ -45,16 +45,16 @@ POST_CHANGED = 1
 
 
 class EarlySignals:
-    """By row and name the signals of versions yet to come.
+    """By row and name the signals about versions of posts that are still to come.
 
-    Each version keeps the last signal, and beside a failure the last good one.  No more than `most`
-    are to wait: of workers the caller takes no more while it `is_full`; of `own`, the signals of
-    other programs, those of the row that has waited longest are dropped.
+    Each version keeps the last signal, and beside a failure the last good signal.  No more than
+    `most` should wait.  The caller takes no more signals of workers while it `is_full`; of `own`,
+    the signals of other programs, those of the row that has waited longest are dropped.
 
     Attributes
     ----------
     rows
-        Those in which signals wait.
+        The rows in which signals wait.
     dropped
         How many signals were dropped so far.  Their posts lack them until their stage writes again.
     """
@@ -75,11 +75,11 @@ class EarlySignals:
 
     @property
     def is_full(self) -> bool:
-        """Whether more signals of workers wait than should."""
+        """Whether too many signals of workers wait."""
         return self._count - self._own_count > self._most
 
     def next_rows(self, most: int) -> list[int]:
-        """Rows in which signals wait, in turns: other ones at the next call."""
+        """Return rows in which signals wait, in turns: other rows at the next call."""
         rows = [*islice(self._by_row, most)]
         for row in rows:
             self._by_row[row] = self._by_row.pop(row)
@@ -94,7 +94,7 @@ class EarlySignals:
         return (signal.post_offset, signal.revision) < (last.post_offset, last.revision)
 
     def add(self, row: int, name: str, signal: Signal) -> None:
-        """Let a signal wait; it is about no earlier version than the last one."""
+        """Let a signal wait; it is about no earlier version than the last one that waits."""
         of_row = self._by_row.setdefault(row, {})
         waiting = before = of_row.get(name, ())
         while waiting and waiting[-1].post_offset == signal.post_offset:
@@ -105,7 +105,7 @@ class EarlySignals:
         self._counted(row, name, len(of_row[name]) - len(before))
 
     def take(self, row: int) -> Mapping[str, tuple[Signal, ...]]:
-        """The signals that wait in this row, by name; they wait no more."""
+        """Remove and return the signals that wait in this row, by name."""
         signals = self._by_row.pop(row, {})
         for name, waiting in signals.items():
             self._counted(row, name, -len(waiting))
@@ -117,7 +117,7 @@ class EarlySignals:
         return self._keep(row, name, ())
 
     def drop_before(self, row: int, offset: int) -> None:
-        """Drop the signals about versions before this one: they will not come any more."""
+        """Drop the signals about versions before this one, which will not come any more."""
         for name, waiting in [*self._by_row.get(row, {}).items()]:
             self._keep(row, name, tuple(one for one in waiting if one.post_offset >= offset))
 
@@ -135,7 +135,7 @@ class EarlySignals:
         return row
 
     def _keep(self, row: int, name: str, left: tuple[Signal, ...]) -> int:
-        """Have only these signals of a name wait; return how many went."""
+        """Keep only these signals of a name waiting; return how many are gone."""
         signals = self._by_row.get(row, {})
         gone = len(signals.get(name, ())) - len(left)
         self._counted(row, name, -gone)
@@ -172,10 +172,10 @@ class Pruning:
         return self._authors.sweeping.is_running or self._groups.sweeping.is_running
 
     def go_on(self) -> list[int]:
-        """Begin if it is time, and forget some.
+        """Begin if it is time, and forget some authors and groups.
 
-        No row may be changed and not taken when it is called.  Returns the numbers of the groups
-        that are forgotten, for others to use: the caller drops what refers to them.
+        When it is called no row may have changed that was not taken.  Returns the numbers of the
+        groups that are forgotten and will stand for others: the caller drops what refers to them.
         """
         authors, groups = self._authors, self._groups
         if not self.is_running:
@@ -208,11 +208,10 @@ class PostView:
     changed
         The rows that changed, each with a mask of what changed in it.
     bits, deciding
-        In such a mask the bit of each signal, and those of what decides on a post: `POST_CHANGED`
-        and those of the gates.
+        In such a mask the bit of each signal, and the bits of what decides on a post:
+        `POST_CHANGED` and those of the gates.
     written
-        Of `bits` those of signals that some post ever had: no other column is touched, so that it
-        takes no memory.
+        The part of `bits` whose signals some post ever had: no other column takes memory.
     """
 
     def __init__(self, names: SignalNames, most_early: int = MOST_EARLY) -> None:
@@ -296,7 +295,7 @@ class PostView:
         self._end_version(row, before, offset)
 
     def update_signal(self, name: str, signal: Signal, timestamp_ms: int = 0) -> None:
-        """Take a signal; an older one than the last is ignored, one of a coming version waits."""
+        """Store a signal, unless a later one is there; of a version still to come it waits."""
         row = self._row(signal.post_id)
         if not self._wait(row, name, signal, timestamp_ms):
             self._store(row, name, signal)
@@ -307,16 +306,16 @@ class PostView:
         signals: Sequence[Signal | str],
         timestamps_ms: Iterable[int] = repeat(0),
     ) -> None:
-        """Take signals of one name in their order; a post's id alone withdraws its signal.
+        """Store signals of one name in their order; a post's id alone withdraws its signal.
 
-        The timestamps are the records' own: one that waits does so from then on, or from its
+        The timestamps are the records' own: a signal that waits does so from then on, or from its
         `at_ms` if that is later.
         """
         ids = [one if isinstance(one, str) else one.post_id for one in signals]
         self._update_signals(repeat(name), signals, self.ids.find_many(ids), timestamps_ms)
 
     def update_written(self, written: Sequence[tuple[str, str, Signal | None]]) -> None:
-        """Take signals of all names, each with its name and post; None in its place withdraws it.
+        """Store signals of all names, each with name and post; None in their place withdraws them.
 
         Each post is looked up once for all its names.
         """
@@ -336,7 +335,7 @@ class PostView:
         rows: Sequence[int],
         timestamps_ms: Iterable[int],
     ) -> None:
-        """Take signals about posts in these rows, -1 where none was known."""
+        """Store signals about posts in these rows, -1 where the post was not known."""
         changed: dict[str, list[int]] = {}
         waiting, post = self.early.rows, self.post
         for name, signal, row, at_ms in zip(names, signals, rows, timestamps_ms, strict=False):
@@ -405,7 +404,7 @@ class PostView:
         self.written = {one: bit for one, bit in self.bits.items() if one in names}
 
     def _wait(self, row: int, name: str, signal: Signal, timestamp_ms: int = 0) -> bool:
-        """Let a signal of a coming version wait; whether it, or a later one that waits, does."""
+        """Let a signal of a coming version wait; return whether it, or a later one, waits."""
         if len(self.early) and self.early.has_later(row, name, signal):
             return True
         post_offset = self.post.offset.item(row)
@@ -423,8 +422,8 @@ class PostView:
     def drop_passed(self, ends: Sequence[int], most: int) -> None:
         """Drop signals that wait for versions of posts that will not come any more.
 
-        `ends` has for each partition up to which offset all of its posts were taken.  So many rows
-        are looked at, other ones at the next call.
+        `ends` has for each partition up to which offset all of its posts were stored.  At most
+        `most` rows are looked at, other rows at the next call.
         """
         rows = self.early.next_rows(most)
         partitions = partitions_of([self.ids[row].encode() for row in rows], len(ends))
@@ -433,17 +432,17 @@ class PostView:
             self._free_empty(row)
 
     def _free_empty(self, row: int) -> None:
-        """Free a row in which no post is and nothing waits."""
+        """Free a row that holds no post and in which no signal waits."""
         if row not in self.early.rows and self.post.offset[row] == NO_POST:
             self.free([row])
 
     def update_override(self, key: OverrideKey, override: Override | None) -> None:
-        """Set or withdraw an override; of an author, `find_overridden` finds the posts."""
+        """Set or withdraw an override; `find_overridden` finds the posts of an author."""
         self.overrides.update(key, override)
         self.touch(self.overridden.flag_override(key))
 
     def find_overridden(self, most: int) -> bool:
-        """Mark some posts of authors whose overrides changed, unless so many rows are marked."""
+        """Mark some posts of authors whose overrides changed; not while so many are marked."""
         if is_searched := self.overridden.is_searching and self.changed.first_count < most:
             self.touch(self.overridden.find_some(self.post.author, most))
         return is_searched
@@ -453,7 +452,7 @@ class PostView:
         return np.flatnonzero(self.post.offset != NO_POST).astype(np.int32)
 
     def touch(self, rows: Rows | Sequence[int]) -> None:
-        """Mark these rows, each once, as changed: they are decided, scored and written again."""
+        """Have these rows decided, scored and written again."""
         self.changed.mark(np.asarray(rows, np.int32).tolist(), POST_CHANGED)
 
     @property
@@ -474,7 +473,7 @@ class PostView:
             self.signals[name].clear(rows)
 
     def recycle(self, rows: Rows | Sequence[int]) -> None:
-        """Rows that were freed and that nothing refers to any more may hold other posts."""
+        """Let freed rows, to which nothing refers any more, hold other posts."""
         rows = np.asarray(rows, np.int32)
         for row in rows.tolist():
             self.ids.recycle(row)
@@ -483,7 +482,7 @@ class PostView:
         self.ids.tidy()
 
     def freed_among(self, rows: Rows) -> npt.NDArray[np.bool_]:
-        """For each row whether its post was forgotten and it is not yet recycled."""
+        """For each row whether its post was forgotten and it is not recycled yet."""
         if not self._freed:
             return np.zeros(len(rows), bool)
         return np.fromiter(map(self._freed.__contains__, rows.tolist()), bool, len(rows))
@@ -491,8 +490,8 @@ class PostView:
     def expired(self, cutoff_ms: int, most: int | None = None) -> Rows:
         """Rows, at most `most`, whose post, or waiting signals, are older than the cutoff.
 
-        A call looks among some rows, or returns more of what was found, until `has_expired` says
-        that all were looked at; the next one begins anew.
+        Each call looks among some rows, or returns more of what was found, as long as `has_expired`
+        says so; the next call begins anew.
         """
         created_ms = self.post.created_ms
         if not len(self._old):
@@ -535,7 +534,7 @@ class PostView:
         return row
 
     def _have_room(self) -> None:
-        """Let the columns have all rows that the ids have."""
+        """Give the columns as many rows as there are ids."""
         if self.ids.bound > self.capacity:
             self.capacity = in_chunks(self.ids.bound)
             self.post.grow(self.capacity)

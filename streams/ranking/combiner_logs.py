@@ -204,9 +204,10 @@ class CombinerLogs:
             read += self._read(self._worker_log, most, _SLICE_RECORDS, has_time, rejected)
         if read >= _BULK_RECORDS:
             self._bulk_until = time.monotonic() + _BULK_FOR_S
-        self._begin_signals()
-        self._leave()
-        self._look_whether_restored()
+        if not self.is_restored or self._leaving:
+            self._begin_signals()
+            self._leave()
+            self._look_whether_restored()
         return count + read, rejected
 
     def read_overrides(

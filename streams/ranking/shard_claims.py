@@ -56,12 +56,12 @@ def token_of(record: Record) -> int:
 class ShardClaims:
     """Claims the shards of an assignment, and knows their tokens while it holds them.
 
-    The log of a shard is read from when it is gained until the claim on it was read.
+    The log of a shard is read from when the shard is gained until the claim on it was read.
 
     Attributes
     ----------
     tokens
-        By shard that of the claim; this worker must not write the others.  Not to be changed.
+        By shard the token of the claim; this worker writes no other shards.  Not to be changed.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -81,7 +81,7 @@ class ShardClaims:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it has a token of each shard that it is to rank."""
+        """Whether this worker has a token of each shard that it is to rank."""
         return len(self.tokens) == len(self._wanted)
 
     def assigned(self, change: AssignmentChange) -> None:
@@ -94,7 +94,10 @@ class ShardClaims:
         self._add(change.shards_gained)
 
     def outdone(self, tokens: Mapping[int, int]) -> bool:
-        """Give up what Redis has under higher tokens, to claim it again; whether there is such."""
+        """Give up shards that Redis has under higher tokens, to claim them again.
+
+        Returns whether there are such shards.
+        """
         now_s = time.monotonic()
         if not tokens or now_s < self._outdone_at + _AGAIN_AFTER_S:
             return False
@@ -112,7 +115,7 @@ class ShardClaims:
         self._add(given)
 
     def claim(self, writer: Writer, *, is_restored: bool) -> bool:
-        """Claim once everything is read; return whether tokens are new.  Never waits."""
+        """Claim missing shards once all is read; return whether tokens are new.  Never waits."""
         now_s = time.monotonic()
         if self.is_whole and now_s < self._poll_at:
             return False

@@ -51,8 +51,8 @@ _encode = msgspec.json.Encoder().encode
 class PostWrites:
     """The posts' part of a round trip.
 
-    A post that failed gets no partial change until it was written whole; removals are always
-    tried, and repeated from here, since the loop has forgotten the post.
+    A post that failed gets no partial change until it was written whole.  Removals are always
+    tried, and repeated from here, because the loop has forgotten the post.
     """
 
     def __init__(self, keys: Keys) -> None:
@@ -76,7 +76,7 @@ class PostWrites:
         trip.add_many(commands, partial(self._all_answered, trip, changes, tokens))
 
     def retry(self, trip: RoundTrip) -> None:
-        """Repeat the removals that are due; report what else is to be written again."""
+        """Repeat the removals that are due; report which posts are to be written again."""
         for post_id in self.retries.take_due(trip.now_s):
             token = self._removals.get(post_id)
             if token is None:
@@ -87,7 +87,7 @@ class PostWrites:
                 trip.add(command, partial(self._answered, trip, removal, token))
 
     def forget_all(self) -> None:
-        """Redis was flushed: there is nothing to remove, and all is written again anyhow."""
+        """Redis was flushed: there is nothing to remove, and all is written again."""
         self.retries.clear()
         self._removals.clear()
 
@@ -127,7 +127,7 @@ class PostWrites:
 
 
 def signals_command(keys: Keys, change: SignalsChange, token: int) -> Command:
-    """The script call that writes, or removes, what is true of a post."""
+    """Return the script call that writes, or removes, what is true of a post."""
     key_names = [keys.signals(change.post_id), keys.post_tombstone(change.post_id)]
     if not change.fields:
         return WRITE_SIGNALS.call(key_names, [token, "remove", TOMBSTONE_MS])
@@ -138,7 +138,7 @@ def signals_command(keys: Keys, change: SignalsChange, token: int) -> Command:
 
 
 def _as_message_pack(fields: Mapping[str, str]) -> bytes:
-    """Field, value, ... one after the other: one argument takes less time than many."""
+    """Return fields and values in one argument, which takes less time than many."""
     return _encode_fields(fields)[1 if len(fields) < _LONG_MAP_FROM else 3 :]
 
 
@@ -159,19 +159,19 @@ class Announcements:
         self._turn_s: dict[str, float] = {}  # when a feed may be published again
 
     def add(self, feed: str, version: FeedVersion, now_s: float) -> None:
-        """Publish this change when it is the feed's turn, unless a newer one comes before."""
+        """Publish this change when it is the feed's turn, unless a newer change comes before."""
         _, since_s = self._waiting.get(feed, (version, now_s))
         self._waiting[feed] = version, since_s
 
     def take_due(self, now_s: float) -> list[Command]:
-        """The commands that publish what is due, for a round trip that is made anyhow."""
+        """Return the commands that publish what is due, for a round trip that is made anyhow."""
         if len(self._turn_s) > _MOST_TURNS:
             self._turn_s = {feed: at_s for feed, at_s in self._turn_s.items() if at_s > now_s}
         due = [feed for feed in self._waiting if self._turn_s.get(feed, 0.0) <= now_s]
         return [self._publish(feed, now_s) for feed in due]
 
     def next_s(self) -> float:
-        """When `take_due` is worth a round trip of its own; infinity where nothing waits."""
+        """Return when `take_due` is worth a round trip of its own; infinity if nothing waits."""
         return min(map(self._alone_s, self._waiting), default=float("inf"))
 
     def _alone_s(self, feed: str) -> float:
@@ -202,15 +202,15 @@ class _Removal(NamedTuple):
 class FeedWrites:
     """The feeds' part of a round trip.
 
-    It knows which version and sizes of each feed Redis holds.  A change that is not whole is
-    refused unless Redis holds those very ones: another writer, a flush, or a write whose outcome is
-    unknown came between.  Of a change of a feed that failed, only removals are written until the
-    feed was written whole: what is hidden or deleted leaves at once all the same.
+    It knows which version and sizes of each feed Redis holds.  Redis refuses a change that is not
+    whole unless it holds those very sizes and version: another writer, a flush, or a write of
+    unknown outcome came between.  Of a feed that failed only removals are written until it was
+    written whole, so that what is hidden or deleted leaves at once all the same.
 
     Attributes
     ----------
     removed
-        By feed the token of each that was removed and is not off the index yet.
+        By feed the token of each feed that was removed and is not off the index yet.
     """
 
     def __init__(self, keys: Keys, announcements: Announcements) -> None:
@@ -244,7 +244,7 @@ class FeedWrites:
             self._add_removal(trip, removal)
 
     def retry(self, trip: RoundTrip) -> None:
-        """Repeat the removals that are due; report what else is to be written again."""
+        """Repeat the removals that are due; report which feeds are to be written again."""
         for feed in self.retries.take_due(trip.now_s):
             removal = self._removals.get(feed)
             if removal is None:
@@ -253,14 +253,14 @@ class FeedWrites:
                 self._add_removal(trip, removal)
 
     def failed(self, trip: RoundTrip, feed: str, error: redis.RedisError) -> None:
-        """A feed could not be written."""
+        """Count a feed that could not be written, and try it again later."""
         trip.count_error(error)
         trip.unwritten += 1
         self._known.pop(feed, None)
         self.retries.failed(feed, trip.now_s, at_once=is_of_the_server(error))
 
     def forget_all(self) -> None:
-        """Redis was flushed: there is nothing to remove, and all is written again anyhow."""
+        """Redis was flushed: there is nothing to remove, and all is written again."""
         self.retries.clear()
         self.removed.clear()
         self._removals.clear()
@@ -283,7 +283,7 @@ class FeedWrites:
         return self._call(change, arguments)
 
     def _remove_members(self, change: FeedChange, token: int, now_ms: int) -> Command:
-        """Only take the removed members of a change out, whatever version Redis holds."""
+        """Return the call that only removes members, whatever version Redis holds."""
         arguments = self._arguments("shrink", change, token, now_ms)
         for one, held in zip(change.lists, self._held(change), strict=True):
             arguments += _members(one, held)
@@ -298,7 +298,7 @@ class FeedWrites:
         return [token, mode, version, now_ms, last, change.experiment, len(ended), *ended]
 
     def _held(self, change: FeedChange) -> Sequence[int]:
-        """The sizes that Redis must hold for a change that is not whole."""
+        """Return the sizes that Redis must hold for a change that is not whole."""
         known, count = self._known.get(change.feed), len(change.arms) + 1
         return known.sizes if known is not None and len(known.sizes) == count else [-1] * count
 
