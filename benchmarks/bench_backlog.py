@@ -19,7 +19,7 @@ from load import Load
 from machine import Stolen, describe
 from subjects import SUBJECTS, SubjectName, own_servers, start
 
-from feedmill.events.signal import FURTHER_SIGNALS
+from feedmill.events.built_in import FURTHER_SIGNALS
 from feedmill.streams.environment import Environment
 
 SAMPLED = 500

@@ -32,7 +32,7 @@ from own_redis import own_redis
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
-from feedmill.events.signal import FURTHER_SIGNALS, Signal
+from feedmill.events.signal import Signal, stage_of
 from feedmill.features.counters import Counters
 from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.combiner.feed_scores import FeedScores
@@ -51,8 +51,6 @@ TOKENS = dict.fromkeys(ALL_SHARDS, TOKEN)
 DAY_MS = 86_400_000
 VERSION = "56e6e21cd4ce"  # as long as those of shipped models
 COMMUNITIES = 50
-# Those whose revision is the last offset counted.
-COUNTED = {"engagement", *FURTHER_SIGNALS}
 _SLICE = 1000
 
 
@@ -87,7 +85,8 @@ def batch_of(
                 name,
                 VERSION,
                 at_ms,
-                revision=i if name in COUNTED else 0,
+                # Of what counts engagements it is the last offset counted.
+                revision=i if stage_of(name) == "engagement" else 0,
             )
             for i, post_id in enumerate(ids, start)
         ]
@@ -153,7 +152,7 @@ def check(view: PostView, posts: int, at_ms: int) -> None:
         assert row is not None
         assert (view.post.offset[row], view.author_of(row)) == (i, f"user-{i // 3:015d}")
         for name in WRITTEN:
-            revision = i if name in COUNTED else 0
+            revision = i if stage_of(name) == "engagement" else 0
             value = float(np.float32(value_of(i)))
             assert view.signal(row, name) == (value, name, VERSION, i, at_ms, None, revision)
 

@@ -29,8 +29,7 @@ from large_view import NAMES, NOW_MS, WRITTEN, filled, post_id, records_of, sett
 from machine import describe
 from own_redis import own_redis
 
-from feedmill.events.decode import encode
-from feedmill.events.decode_many import decode_posts, decode_signals
+from feedmill.events.decode import decode_posts, decode_signals, encode
 from feedmill.events.partition import ALL_SHARDS, SHARDS, shard_of
 from feedmill.events.signal import Signal
 from feedmill.rankers.combiner import Combiner

@@ -135,8 +135,8 @@ def restore(engine: Engine) -> Calls:
     for number in range(engine.count):
         engine.post(number)
         if number % (RECORDS // 6) == 0:
-            calls.run(lambda: combiner.follow(NOW_MS, within(WORK_S)))
-    while combiner.follow(NOW_MS, within(WORK_S)):
+            calls.run(lambda: combiner.rank_changes(NOW_MS, within(WORK_S)))
+    while combiner.rank_changes(NOW_MS, within(WORK_S)):
         pass
     combiner.is_restoring = False
     return calls

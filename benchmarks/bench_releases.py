@@ -40,8 +40,8 @@ from subjects import Subject, own_servers, running
 
 from feedmill.events.decode import decode_instance, encode
 from feedmill.events.release import ModelRelease
+from feedmill.filters.model import STORE as FILTERS
 from feedmill.filters.spam import FILTER
-from feedmill.filters.spec import STORE as FILTERS
 from feedmill.models.artifact import (
     pack_artifact,
     read_artifact,

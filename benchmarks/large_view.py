@@ -8,10 +8,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.built_in import FURTHER_SIGNALS
 from feedmill.events.decode import encode
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings, SettingsDraft
-from feedmill.events.signal import FURTHER_SIGNALS, Signal, SignalNames
+from feedmill.events.signal import Signal, SignalNames
 from feedmill.rankers.combiner import Combiner
 from feedmill.rankers.combiner.feed_matcher import PostGroup
 from feedmill.rankers.combiner.signal_columns import _CURRENT

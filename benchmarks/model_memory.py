@@ -12,7 +12,7 @@ import resource
 from pathlib import Path
 
 from feedmill.events.post import Post
-from feedmill.features.history.post_history import PostHistory, PostRecord
+from feedmill.features.near_copies import PostHistory, PostRecord
 from feedmill.filters.registry import FILTERS, load
 
 BATCH = 2048

@@ -21,8 +21,7 @@ from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.cli.progress import long_work
 from feedmill.events.limits import NAME_PATTERN
 from feedmill.events.rules import RuleAction
-from feedmill.filters.list_file import WrongLines, read_entries
-from feedmill.filters.list_store import ListCard, list_cards, pack_list, save_list
+from feedmill.filters import list_store
 from feedmill.filters.lists import KINDS, ListKind
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import sha256_of
@@ -91,14 +90,15 @@ def build(
     and has up to 200 characters and 32 words.
     """
     store = store_of_lists(environment) if out is None else out
-    skipped = WrongLines() if skip_bad else None
+    skipped = list_store.WrongLines() if skip_bad else None
     with long_work(f"building list {filter_name}/{name}", "the store is as it was") as work:
-        entries = read_entries(file, kind, skipped, partial(work.tell, f"bytes of {file}"))
+        tell = partial(work.tell, f"bytes of {file}")
+        entries = list_store.read_entries(file, kind, skipped, tell)
         work.tell(f"packing {len(entries.digests):,} entries")
-        content = pack_list(filter_name, name, kind, verdict, entries)
+        content = list_store.pack_list(filter_name, name, kind, verdict, entries)
     if skipped is not None and skipped.count:
         click.echo(f"left out: {skipped.text()}", err=True)
-    card = ListCard(
+    card = list_store.ListCard(
         name=name,
         filter=filter_name,
         kind=kind,
@@ -109,7 +109,7 @@ def build(
         licence=licence,
         date=day.date().isoformat(),
     )
-    save_list(store, card, content)
+    list_store.save_list(store, card, content)
     if as_json:
         print_json({**msgspec.to_builtins(card), "version": card.version})
         return
@@ -123,7 +123,7 @@ def build(
 def list_command(environment: Environment, as_json: bool) -> None:
     """List the versions in the store with source, licence and date, and which are in force."""
     history = ListHistory(read_all(environment, TOPIC))
-    rows = list(_rows(list_cards(store_of_lists(environment)), history))
+    rows = list(_rows(list_store.list_cards(store_of_lists(environment)), history))
     if as_json:
         print_json(rows)
         return
@@ -132,7 +132,7 @@ def list_command(environment: Environment, as_json: bool) -> None:
     print_table(columns, [tuple(str(row[c.rstrip(">")]) for c in columns) for row in rows])
 
 
-def _rows(cards: list[ListCard], history: ListHistory) -> Iterator[dict[str, Any]]:
+def _rows(cards: list[list_store.ListCard], history: ListHistory) -> Iterator[dict[str, Any]]:
     in_force = history.in_force()
     for card in cards:
         key = ListKey(card.filter, card.name)

@@ -10,8 +10,8 @@ from feedmill.cli.model_versions import chosen_card, model_argument
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, plain_table, print_json
 from feedmill.cli.train_summary import metrics_table
+from feedmill.filters.model import STORE
 from feedmill.filters.registry import FILTERS
-from feedmill.filters.spec import STORE
 from feedmill.models.artifact import ModelCard
 from feedmill.streams.environment import Environment
 from feedmill.training.evaluation.side_by_side import kept_data, measured_beside

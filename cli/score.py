@@ -16,7 +16,7 @@ from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.post import Post
 from feedmill.features.counters import Counters, update, weight_of
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.explanation import Explanation, explain_post
+from feedmill.filters.model import Explanation, explain_post
 from feedmill.filters.registry import FILTERS
 from feedmill.models.store import find_card
 from feedmill.models.store_files import Store

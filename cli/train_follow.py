@@ -24,7 +24,7 @@ from feedmill.cli.follow_rounds import (
     store_of_workers,
 )
 from feedmill.events.errors import UsageError
-from feedmill.filters.spec import FilterSpec
+from feedmill.filters.model import FilterSpec
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store_files import Store
 from feedmill.streams.environment import Environment

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from feedmill.cli.output import plain_table
 from feedmill.cli.own_command import proposed
+from feedmill.filters.model import STORE
 from feedmill.filters.registry import FILTERS
-from feedmill.filters.spec import STORE
 from feedmill.models.artifact import ModelCard, read_card
 from feedmill.models.store_files import Store
 from feedmill.rankers.impressions import Impressions

@@ -8,11 +8,13 @@ bytes are.  Pure and quick enough for the event loop: a few microseconds a recor
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from itertools import chain
+from typing import Any, TypeVar, cast
 
 import msgspec
+import numpy as np
 
 from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadEvent, BadSetting
@@ -20,7 +22,15 @@ from feedmill.events.exposure import Exposure
 from feedmill.events.feeds import check_feed_name
 from feedmill.events.instance import Instance
 from feedmill.events.label import LABEL_TARGETS, Label
-from feedmill.events.limits import MAX_ID_BYTES, NAME_PATTERN, check_id, check_name, check_names
+from feedmill.events.limits import (
+    MAX_ID_BYTES,
+    NAME_PATTERN,
+    check_id,
+    check_name,
+    check_names,
+    is_id,
+    is_name,
+)
 from feedmill.events.override import Override, OverrideKey, Withdrawal, parse_subject
 from feedmill.events.post import Deletion, Post
 from feedmill.events.reasons import DECODE_ERRORS, reason_of
@@ -33,9 +43,10 @@ from feedmill.events.release import (
     ListRelease,
     ModelRelease,
 )
-from feedmill.events.signal import Signal, SignalNames, check_signal, has_unit_range
+from feedmill.events.signal import MAX_FLOAT32, Signal, SignalNames, check_signal, has_unit_range
 
 T = TypeVar("T")
+AboutModel = TypeVar("AboutModel", ModelRelease, Challenger, Canary)
 
 _post = msgspec.json.Decoder(Post)
 _deletion = msgspec.json.Decoder(Deletion)
@@ -53,6 +64,14 @@ _list_release = msgspec.json.Decoder(ListRelease)
 _list_name = re.compile(NAME_PATTERN)
 
 encode = msgspec.json.Encoder().encode
+
+# Keys or values; `join` raises TypeError where one is None.
+Texts = Sequence[bytes | None]
+
+_signals = msgspec.json.Decoder(list[Signal])
+_BEGIN, _END = b"{}"
+# What an id cannot have of ASCII, but the line break, which stands between ids.
+_NOT_IN_IDS = bytes(c for c in range(128) if not is_id(chr(c))).replace(b"\n", b"")
 
 
 def decode_post(key: bytes | None, value: bytes | None) -> Post | Deletion:
@@ -214,13 +233,7 @@ def decode_release(
 
     The release is None where the value is empty: the version that the store's card names.
     """
-    name = _key_text(key)
-    _check_model(models, name, name)
-    if not value:
-        return name, None
-    release = _decode(_release.decode, value)
-    _check_sha256(release.sha256)
-    return name, release
+    return _decode_about_model("", _release.decode, models, key, value)
 
 
 def is_challenger(key: bytes | None) -> bool:
@@ -235,14 +248,7 @@ def decode_challenger(
 
     The challenger is None where the value is empty: no version scores in shadow.
     """
-    text = _key_text(key)
-    name = text.removeprefix(SHADOW)
-    _check_model(models, name, text)
-    if not value:
-        return name, None
-    challenger = _decode(_challenger.decode, value)
-    _check_sha256(challenger.sha256)
-    return name, challenger
+    return _decode_about_model(SHADOW, _challenger.decode, models, key, value)
 
 
 def is_canary(key: bytes | None) -> bool:
@@ -257,14 +263,7 @@ def decode_canary(
 
     That is None where the value is empty: the canary ends, whichever it is.
     """
-    text = _key_text(key)
-    name = text.removeprefix(CANARY)
-    _check_model(models, name, text)
-    if not value:
-        return name, None
-    canary = _decode(_canary.decode, value)
-    _check_sha256(canary.sha256)
-    return name, canary
+    return _decode_about_model(CANARY, _canary.decode, models, key, value)
 
 
 def is_list(key: bytes | None) -> bool:
@@ -293,11 +292,24 @@ def decode_list_release(
     return filter_name, name, release
 
 
-def _check_model(models: Collection[str], name: str, key: str) -> None:
+def _decode_about_model(
+    prefix: str,
+    decode: Callable[[bytes], AboutModel],
+    models: Collection[str],
+    key: bytes | None,
+    value: bytes | None,
+) -> tuple[str, AboutModel | None]:
+    text = _key_text(key)
+    name = text.removeprefix(prefix)
     if name not in models:
         raise BadEvent(
-            f"Expected a model, one of {', '.join(models)}, got {key[:80]!r} - in the key"
+            f"Expected a model, one of {', '.join(models)}, got {text[:80]!r} - in the key"
         )
+    if not value:
+        return name, None
+    record = _decode(decode, value)
+    _check_sha256(record.sha256)
+    return name, record
 
 
 def _check_sha256(sha256: str) -> None:
@@ -358,3 +370,86 @@ def _check_key(key: bytes | None, event_id: str, path: str = "$.post_id") -> Non
 
 def _shown(key: bytes | None) -> str:
     return "none" if key is None else repr(key[:80])[1:]
+
+
+def decode_posts(keys: Texts, values: Texts) -> list[Post] | None:
+    """Decode records of `posts` as `decode_post` does one after the other.
+
+    Unusual are a deletion, and an id beyond ASCII.
+    """
+    try:
+        posts = [*map(_post.decode, cast("Sequence[bytes]", values))]
+    except (TypeError, *DECODE_ERRORS):
+        return None
+    if not _have_keys([post.post_id for post in posts], keys):
+        return None
+    ids = [post.author_id for post in posts]
+    ids += [post.in_reply_to for post in posts if post.in_reply_to is not None]
+    names: set[str | None] = {post.lang for post in posts}
+    names.update({post.tenant for post in posts})
+    names.update(chain.from_iterable({post.communities or () for post in posts}))
+    names.discard(None)
+    are_names = all(map(is_name, cast("set[str]", names)))
+    are_kept = True not in [post.deleted for post in posts]
+    return posts if are_kept and are_names and _lines_of_ids(ids) is not None else None
+
+
+def decode_signals(
+    name: str, names: SignalNames, keys: Texts, values: Texts
+) -> list[Signal] | None:
+    """Decode records of `signals.<name>` as `decode_signal` does one after the other.
+
+    Unusual are a withdrawn signal, an error, an overruled verdict, and an id beyond ASCII.
+    """
+    try:
+        joined = _joined(cast("Sequence[bytes]", values))
+        signals = _signals.decode(b"[" + joined + b"]") if joined else []
+    except (TypeError, *DECODE_ERRORS):
+        return None
+    if len(signals) != len(values) or not _have_keys([s.post_id for s in signals], keys):
+        return None
+    found = [signal.value for signal in signals]
+    try:
+        numbers = np.fromiter(cast("list[float]", found), np.float64, len(found))
+    except TypeError:  # one is None
+        return None
+    least, most = (0.0, 1.0) if has_unit_range(name, names) else (-MAX_FLOAT32, MAX_FLOAT32)
+    return signals if least <= numbers.min() and numbers.max() <= most else None
+
+
+def _have_keys(post_ids: Sequence[str], keys: Texts) -> bool:
+    """Whether these are ids, and the keys are theirs."""
+    lines = _lines_of_ids(post_ids)
+    try:
+        return lines is not None and lines == b"\n".join(cast("Sequence[bytes]", keys))
+    except TypeError:
+        return False
+
+
+def _joined(values: Sequence[bytes]) -> bytes:
+    """Join values with commas; nothing unless each ends with ``}`` and begins with its only ``{``.
+
+    Together they could be JSON where one alone is none: a text or list might begin in one and end
+    in the next.  Here it cannot: as many objects as values need every ``{``, so that each value
+    begins outside a text; and an object that ended before its value did would leave a ``}`` behind
+    that is no JSON.
+    """
+    joined = b",".join(values)
+    sizes = np.fromiter(map(len, values), np.int64, len(values))
+    if not sizes.all():
+        return b""
+    text, ends = np.frombuffer(joined, np.uint8), np.cumsum(sizes + 1) - 2
+    are_whole = (text[ends - sizes + 1] == _BEGIN).all() and (text[ends] == _END).all()
+    return joined if are_whole and np.count_nonzero(text == _BEGIN) == len(values) else b""
+
+
+def _lines_of_ids(values: Sequence[str]) -> bytes | None:
+    """Return ids joined by line breaks; None unless they are ASCII and `check_id` accepts each.
+
+    None is no answer: an id beyond ASCII may be good.  Types limit their lengths already.
+    """
+    joined = "\n".join(values)
+    if not joined.isascii() or joined.count("\n") >= max(1, len(values)) or not all(values):
+        return None
+    text = joined.encode()
+    return text if len(text.translate(None, _NOT_IN_IDS)) == len(text) else None

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from feedmill.events.built_in import BUILT_IN_GATES
 from feedmill.events.limits import Id, ShortText, TimeMs
-from feedmill.events.signal import BUILT_IN_GATES
 
 # The built-in signals that learn from labels; a filter of one's own adds its name.
 LABEL_TARGETS = (*BUILT_IN_GATES, "quality")

@@ -15,15 +15,15 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct
 
-from feedmill.events.arms import (
+from feedmill.events.errors import BadEvent, BadSetting
+from feedmill.events.experiment import (
+    Experiment,
     FeedExperiment,
     Policy,
     check_removal,
     experiment_in,
     next_experiment,
 )
-from feedmill.events.errors import BadEvent, BadSetting
-from feedmill.events.experiment import Experiment
 from feedmill.events.feeds import BUILT_IN_FEEDS, FeedMatch, FeedSpec, check_feed_name, pattern_of
 from feedmill.events.gates import GatePolicy, GatePolicyPatch, gates_struct
 from feedmill.events.limits import MAX_SETTING_BYTES, NAME_MEANING, NAME_PATTERN, check_id

@@ -12,17 +12,18 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from feedmill.events.built_in import (
+    BUILT_IN_COSTS,
+    BUILT_IN_GATES,
+    BUILT_IN_OBJECTIVES,
+    FURTHER_SIGNALS,
+)
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.gates import GatePolicy
 from feedmill.events.limits import EventId, Offset, Revision, ShortName, ShortText, TimeMs
 
 Role = Literal["gate", "objective", "cost"]
 
-BUILT_IN_GATES = ("spam", "nsfw", "misinformation")
-BUILT_IN_OBJECTIVES = ("quality", "engagement", "reply", "share", "dwell")
-BUILT_IN_COSTS = ("hide", "report")
-# The stage of engagement writes these beside its own, while some feed weighs them.
-FURTHER_SIGNALS = (*BUILT_IN_OBJECTIVES[2:], *BUILT_IN_COSTS)
 # The `model` of a signal that a rule decided; its `version` is the name of the rule.
 RULE_MODEL = "rule"
 # Names of other fields of `signals:<post_id>` and of settings, which no signal may have.
@@ -41,7 +42,6 @@ RESERVED_NAMES = frozenset(
         "explore",
         "alpha",
         "beta",
-        "costs",
     ]
 )
 # The combiner keeps a bit for each signal of a post, and one for the post, in 63.

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.post import Post
-from feedmill.features.history.near_duplicates import SignatureBatch, minhash, sketches_of
 from feedmill.features.links import linked_hosts, path_words
+from feedmill.features.minhash import SignatureBatch, minhash, sketches_of
 from feedmill.features.text.interleaved_weights import InterleavedWeights
 from feedmill.features.text.ngrams import TextBatch
 

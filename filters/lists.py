@@ -17,10 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.post import Post
-from feedmill.events.rules import RuleAction
+from feedmill.events.rules import Rule, RuleAction
+from feedmill.events.settings import Settings
 from feedmill.features.hosts import domains_of_post
-from feedmill.filters.phrase_keys import PhraseKeys, RunFinder, encode
-from feedmill.filters.rules import VERDICT_RANK, RuleMatch, authors_of, hashes_of
+from feedmill.filters.phrases import PhraseKeys, RunFinder, encode
+from feedmill.filters.rules import (
+    VERDICT_RANK,
+    RuleMatch,
+    RuleSet,
+    authors_of,
+    demoting_value,
+    hashes_of,
+)
 
 ListKind = Literal["domains", "phrases", "media", "authors"]
 KINDS: tuple[ListKind, ...] = get_args(ListKind)
@@ -48,10 +56,6 @@ class PostList:
 
     Attributes
     ----------
-    filter, name
-        Whose list it is, and what it is called there.
-    kind, verdict
-        What its entries are, and what happens to a post that has one.
     version
         The first 12 hexadecimal digits of the artifact's sha256.
     digests
@@ -151,3 +155,46 @@ _ENTRIES: Mapping[ListKind, Callable[[Post], Collection[str]]] = {
     "media": hashes_of,
     "authors": authors_of,
 }
+
+
+class FilterRules:
+    """What operators say of a filter's posts: its rules under the settings in force, and its lists.
+
+    A rule beats every list.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._read: Mapping[str, Rule] = {}
+        self._rules, self._lists = RuleSet({}), ListSet([])
+        self._demoting = demoting_value([])
+
+    def set_settings(self, settings: Settings) -> bool:
+        """Take over new settings, between batches; return whether the rules are others now."""
+        feeds = ("", *settings.gates)
+        gates = [settings.gates_of(feed).get(self._name) for feed in feeds]
+        self._demoting = demoting_value([gate for gate in gates if gate is not None])
+        rules = settings.rules.get(self._name, {})
+        if rules is self._read or rules == self._read:
+            return False
+        self._read, self._rules = rules, RuleSet(rules)
+        return True
+
+    def set_lists(self, lists: ListSet) -> None:
+        """Take over the lists that are in force now, between batches."""
+        self._lists = lists
+
+    def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[RuleMatch | None]:
+        """Return the rule, else the list, that decides for each post; as `RuleSet.verdicts`."""
+        decided = self._rules.verdicts(posts, at_ms)
+        if self._lists.count:
+            # A list looks at many posts at once, and only at those that no rule has decided.
+            open_rows = [row for row, match in enumerate(decided) if match is None]
+            matches = self._lists.verdicts([posts[row] for row in open_rows])
+            for row, match in zip(open_rows, matches, strict=True):
+                decided[row] = match
+        return decided
+
+    def value_of(self, match: RuleMatch) -> float:
+        """Return the gate's value, a float32, that has the verdict's effect under its policies."""
+        return {"hide": 1.0, "demote": self._demoting, "allow": 0.0}[match.verdict]

@@ -1,7 +1,6 @@
 """Misinformation: claims written the way false ones were; a hint that demotes."""
 
-from feedmill.filters.model import Evidence
-from feedmill.filters.spec import FilterSpec
+from feedmill.filters.model import Evidence, FilterSpec
 
 FILTER = FilterSpec(
     name="misinformation",

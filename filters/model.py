@@ -6,20 +6,24 @@ Raw scores become probabilities by a threshold for each length of text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import inf, log
+from dataclasses import dataclass, field
+from math import fsum, inf, log
+from pathlib import Path
 from typing import NamedTuple, cast
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact
-from feedmill.events.gates import DEMOTE_AT
+from feedmill.events.gates import DEMOTE_AT, GatePolicy
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.filters.raised_values import raise_by_domains, raise_self_labelled
-from feedmill.models.artifact import Arrays, Artifact
+from feedmill.models.artifact import Arrays, Artifact, read_artifact
+from feedmill.models.store import store_with
+from feedmill.models.store_files import Store
 from feedmill.models.text_model import (
     NgramModel,
     Scores,
@@ -27,6 +31,13 @@ from feedmill.models.text_model import (
     read_array,
     read_ngram_model,
 )
+from feedmill.models.word_parts import word_parts
+
+STORE = Path(__file__).parent / "artifacts"
+
+Parts = list[tuple[str, float]]
+# A text may have thousands of words; no word is written like this.
+OTHERS, _MAX_WORDS = "(others)", 30
 
 
 def log_odds(probability: float) -> float:
@@ -137,14 +148,8 @@ class FilterModel:
 
     Attributes
     ----------
-    ngram_models
-        One for each view of the evidence.
     weights, bias
         (columns,) float64, what each column of the evidence weighs, and what is added.
-    calibrator
-        Maps raw scores to probabilities.
-    believed_self_labels
-        As in `FilterSpec`.
     """
 
     name: str
@@ -236,3 +241,101 @@ class FilterModel:
             "demote_at": calibrator.demote_at,
             "calibration": np.array([self.bias, calibrator.slope, calibrator.ceiling]),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class FilterSpec:
+    """One filter: all that serving and training know of it.
+
+    Attributes
+    ----------
+    name
+        The gate whose signal it writes.  Its file, its stage and its artifact have the same name.
+    recipe
+        The name of the recipe in `training/recipes.py` that its model is trained by.
+    reads_near_copies
+        Whether earlier near copies of a post raise its value (`raised_values.py`).  Each instance
+        then reads all of `posts` and keeps about 41 MB.
+    believed_self_labels
+        An author who gives a post one of these labels is believed; case-folded.
+    gate
+        The policy of its gate where no setting says otherwise.
+    """
+
+    name: str
+    evidence: Evidence
+    recipe: str
+    reads_near_copies: bool = False
+    believed_self_labels: frozenset[str] = frozenset()
+    gate: GatePolicy = field(default_factory=GatePolicy)
+
+    def load(self, store: Store | None = None, sha256: str | None = None) -> FilterModel:
+        """Load the model that the card names, or a version of it; from `store`, else as it ships.
+
+        Called once at start and once per release; reads one file of well under a megabyte.
+
+        Raises
+        ------
+        BadArtifact
+            There is no card or artifact, it was altered, or it was trained on other evidence.
+        """
+        where = store_with(store, self.name, STORE, sha256)
+        artifact = read_artifact(where, self.name, self.evidence.names, sha256)
+        return FilterModel.of(artifact, self.evidence, self.believed_self_labels)
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """A value and the parts of its log-odds, which add up to `log_odds`.
+
+    Attributes
+    ----------
+    words
+        By view of the post (`Evidence.views`), what each word adds, the strongest first.
+    evidence
+        What each column of evidence adds that is not 0, the strongest first.
+    constant
+        What every post of this length has: the bias less the threshold.
+    limit
+        What the ceiling of the values takes away, or what a label of the author's own or a linked
+        domain adds.
+    """
+
+    value: float
+    log_odds: float
+    words: dict[str, Parts]
+    evidence: Parts
+    constant: float
+    limit: float
+
+
+def explain_post(model: FilterModel, post: Post) -> Explanation:
+    """Explain the value of one post; raises what the model raises on it."""
+    batch = PostBatch([post])
+    calibrator = model.calibrator
+    weights = (model.weights * calibrator.slope).tolist()
+    views = model.evidence.views
+    columns = model.evidence_rows(batch)[0] * weights
+    words: dict[str, Parts] = {}
+    for index, (view, ngrams) in enumerate(zip(views, model.ngram_models, strict=True)):
+        if not batch.has_content(view)[0]:
+            continue
+        parts = word_parts(ngrams, batch.view(view).texts[0])
+        words[view] = _strongest({word: part * weights[index] for word, part in parts.items()})
+    named = dict(zip(model.evidence.names[len(views) :], columns[len(views) :], strict=True))
+    evidence = _strongest({name: float(part) for name, part in named.items() if part})
+    value = float(model.score_batch(batch)[0])
+    scored = model.raw_scores(batch), batch.characters
+    odds = float(calibrator.log_odds(*scored)[0])
+    if value > float(calibrator.value(*scored)[0]):
+        odds = log_odds(value)
+    moved = fsum(part for some in (*words.values(), evidence) for _, part in some)
+    unlimited = float(calibrator.unlimited(*scored)[0])
+    return Explanation(value, odds, words, evidence, unlimited - moved, odds - unlimited)
+
+
+def _strongest(parts: dict[str, float]) -> Parts:
+    """Return the parts, the strongest first; those beyond `_MAX_WORDS` are one."""
+    ordered = sorted(parts.items(), key=lambda part: (-abs(part[1]), part[0]))
+    others = ordered[_MAX_WORDS:]
+    rest = [(OTHERS, fsum(part for _, part in others))] if others else []
+    return ordered[:_MAX_WORDS] + rest

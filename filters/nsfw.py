@@ -1,7 +1,6 @@
 """NSFW: sexual or gory content, by its words, its links' hosts and the author's own labels."""
 
-from feedmill.filters.model import Evidence
-from feedmill.filters.spec import FilterSpec
+from feedmill.filters.model import Evidence, FilterSpec
 
 FILTER = FilterSpec(
     name="nsfw",

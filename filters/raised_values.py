@@ -25,7 +25,7 @@ import numpy.typing as npt
 from feedmill.events.gates import DEMOTE_AT
 from feedmill.events.post import Post
 from feedmill.features.domain_quality import lowest_scores
-from feedmill.features.history.post_history import WINDOW_MS, CopyCounts
+from feedmill.features.near_copies import WINDOW_MS, CopyCounts
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores
 
@@ -70,20 +70,9 @@ SELF_LABELLED_VALUE = 0.95
 
 
 def raise_self_labelled(believed: Set[str], posts: Sequence[Post], values: Scores) -> Scores:
-    """Raise the values of posts whose author gives one of the believed labels.
+    """Return (posts,) values, raised to `SELF_LABELLED_VALUE` where a post has a believed label.
 
-    Parameters
-    ----------
-    believed
-        Labels, case-folded; with none of them the values come back as they are.
-    posts
-        n posts.
-    values
-        (n,) float64 in [0, 1]; not changed in place.
-
-    Returns
-    -------
-    (n,) float64: at least `SELF_LABELLED_VALUE` where the author gives a believed label.
+    The labels are those that the author gives; the believed ones are case-folded.
     """
     if not believed:
         return values

@@ -1,29 +1,18 @@
-"""The filters of this installation, a line each: the file `filters/<name>.py` has its `FILTER`."""
+"""The filters by name: the file `filters/<name>.py` of each built-in gate has its `FILTER`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
 
+from feedmill.events.built_in import BUILT_IN_GATES
 from feedmill.events.errors import BadArtifact
-from feedmill.filters.model import FilterModel
-from feedmill.filters.spec import FilterSpec
+from feedmill.filters.model import FilterModel, FilterSpec
 from feedmill.models.store_files import Store
 
-_FILES = (
-    "spam",
-    "nsfw",
-    "misinformation",
-)
-
-
-def _read_files() -> dict[str, FilterSpec]:
-    """Return the specs by name, in the order of the files."""
-    specs: list[FilterSpec] = [import_module(f"{__package__}.{file}").FILTER for file in _FILES]
-    return {spec.name: spec for spec in specs}
-
-
-FILTERS: Mapping[str, FilterSpec] = _read_files()
+FILTERS: Mapping[str, FilterSpec] = {
+    name: import_module(f"{__package__}.{name}").FILTER for name in BUILT_IN_GATES
+}
 
 
 def load(name: str, store: Store | None = None, sha256: str | None = None) -> FilterModel:

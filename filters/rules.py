@@ -18,14 +18,13 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
 from feedmill.events.rules import Rule, RuleAction, compile_pattern
 from feedmill.features.hosts import canonical_host, domains_of_post
-from feedmill.filters.phrase_words import (
+from feedmill.filters.phrases import (
     has_symbols,
     phrase_words,
     readings,
     words,
     words_and_symbols,
 )
-from feedmill.filters.verdicts import float32_below
 
 VERDICT_RANK: Mapping[RuleAction, int] = {"allow": 0, "hide": 1, "demote": 2}
 _ALL_PATTERNS_MEMORY = 32 * 1024 * 1024
@@ -93,15 +92,10 @@ class RuleSet:
         return len(self._matches)
 
     def verdicts(self, posts: Sequence[Post], at_ms: Sequence[int]) -> list[RuleMatch | None]:
-        """The rule that decides for each post, None where no rule matches.
+        """Return the rule that decides for each post, None where no rule matches.
 
-        Parameters
-        ----------
-        posts
-            n posts.
-        at_ms
-            For each post the timestamp of its record, Unix milliseconds.  A rule holds before its
-            `expires_at_ms`; by the record's time a post gets the same verdict whenever it is read.
+        A rule holds for posts whose records came before its `expires_at_ms`; `at_ms` are the
+        timestamps of the records.  So a post gets the same verdict whenever it is read.
         """
         if not self._matches:
             return [None] * len(posts)
@@ -130,15 +124,11 @@ class RuleSet:
 
 
 def demoting_value(gates: Iterable[GatePolicy]) -> float:
-    """A gate's value that each of these policies demotes and none hides.
+    """Return a value of a gate, a float32, that each of these policies demotes and none hides.
 
     It is the middle between the highest `demote_at` and the lowest `hide_at`.  If no value does
-    both, it hides nowhere, and does not demote everywhere.  Policies that are off or in shadow do
-    not count.
-
-    Returns
-    -------
-    A float32 in [0, 1].
+    both, the value hides nowhere, and does not demote everywhere.  Policies that are off or in
+    shadow do not count.
     """
     required = [gate for gate in gates if gate.required]
     demote_at = max((g.demote_at for g in required if g.demote_at is not None), default=0.0)
@@ -147,6 +137,14 @@ def demoting_value(gates: Iterable[GatePolicy]) -> float:
     if hide_at is None or demote_at <= float(middle) < hide_at:
         return float(middle)
     return float32_below(hide_at)
+
+
+def float32_below(threshold: float) -> float:
+    """Return the highest value of a signal, a float32, below a threshold of a gate; 0 below 0."""
+    below = np.float32(threshold)
+    if float(below) >= threshold:
+        below = np.nextafter(below, np.float32(0))
+    return float(below)
 
 
 def _table(entries: Iterable[tuple[Any, int]]) -> dict[Any, tuple[int, ...]]:

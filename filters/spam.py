@@ -1,7 +1,6 @@
 """Spam: unwanted advertising and fraud, whether one post or a campaign of copies."""
 
-from feedmill.filters.model import Evidence
-from feedmill.filters.spec import FilterSpec
+from feedmill.filters.model import Evidence, FilterSpec
 
 FILTER = FilterSpec(
     name="spam",

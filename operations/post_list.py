@@ -18,8 +18,7 @@ from feedmill.events.signal import SignalNames
 from feedmill.operations.preview.gate_preview import SourcedView
 from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
-from feedmill.rankers.combiner.gate_decisions import decide_rows, verdict_of
-from feedmill.rankers.combiner.gating import PASSED, DecisionName
+from feedmill.rankers.combiner.gate_decisions import PASSED, DecisionName, decide_rows, verdict_of
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import open_topic
@@ -52,8 +51,10 @@ class TextView(SourcedView):
         super().__init__(names)
         self.texts: dict[int, str] = {}
 
-    def _take_post(self, row: int, author: int, post: Post, offset: int, timestamp_ms: int) -> None:
-        super()._take_post(row, author, post, offset, timestamp_ms)
+    def _store_post(
+        self, row: int, author: int, post: Post, offset: int, timestamp_ms: int
+    ) -> None:
+        super()._store_post(row, author, post, offset, timestamp_ms)
         if self.post.offset[row] == offset:
             self.texts[row] = post.text[:FIRST_CHARACTERS]
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from feedmill.events.errors import BadArtifact
 from feedmill.events.post import Post
+from feedmill.features.authorship import DAY_HOURS, AuthorKeys, Hours, author_keys, hours_of_day
 from feedmill.features.counters import KIND_INDEX, Counters, decayed_counts
 from feedmill.features.media import MEDIA_KINDS, media_kinds
 from feedmill.features.post_batch import PostBatch
@@ -35,8 +36,11 @@ from feedmill.models.text_model import (
     weighted_sum,
 )
 from feedmill.models.trees import Trees
-from feedmill.rankers.post_effects import PostEffects, read_effects
 from feedmill.rankers.spec import RankerSpec
+
+_HOURS, _KEYS, _AUTHORS = "effects_hours", "effects_author_keys", "effects_authors"
+_LARGEST_EFFECT = 1e6
+_MOST_AUTHORS = 1_000_000
 
 Scores = npt.NDArray[np.float64]
 
@@ -48,6 +52,74 @@ _LEAST, _MOST = 1e-6, 1 - 1e-6
 LARGEST_LIFT = 1.2
 _LARGEST_HEAD_WEIGHT = 1e3
 _LARGEST_MEDIA_EFFECT = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class PostEffects:
+    """The effects of hours and authors; what a model does not know adds 0.
+
+    Attributes
+    ----------
+    hours
+        (25,) float64: by hour of the day, UTC, and at the end 0 for an unknown hour.
+    keys
+        (authors,) int64: the known authors by `author_key`, rising.
+    authors
+        (authors + 1,) float64: what each adds, and at the end 0 for an unknown author.
+    """
+
+    hours: npt.NDArray[np.float64]
+    keys: AuthorKeys
+    authors: npt.NDArray[np.float64]
+
+    def lift_posts(self, posts: Sequence[Post]) -> npt.NDArray[np.float64]:
+        """Return what hour and author add to each post: (posts,) in log."""
+        return self.lift(hours_of_day(posts), author_keys(posts))
+
+    def lift(self, hours: Hours, authors: AuthorKeys) -> npt.NDArray[np.float64]:
+        """Return the same of (posts,) hours and authors."""
+        added: npt.NDArray[np.float64] = self.hours[hours]
+        if not len(self.keys):
+            return added
+        places = np.minimum(np.searchsorted(self.keys, authors), len(self.keys) - 1)
+        is_known = self.keys[places] == authors
+        return added + np.where(is_known, self.authors[places], self.authors[-1])
+
+
+def effect_arrays(effects: PostEffects | None) -> Arrays:
+    """Return the arrays of an artifact with these effects; none without any."""
+    if effects is None:
+        return {}
+    return {
+        _HOURS: effects.hours[:-1],
+        _KEYS: effects.keys,
+        _AUTHORS: effects.authors[:-1],
+    }
+
+
+def read_effects(artifact: Artifact) -> PostEffects | None:
+    """Read the effects of an artifact, None if it has none; raises `BadArtifact`."""
+    if _HOURS not in artifact.arrays:
+        return None
+    hours, keys, authors = (read_array(artifact, key) for key in (_HOURS, _KEYS, _AUTHORS))
+    is_usable = (
+        hours.shape == (DAY_HOURS,)
+        and keys.dtype == np.int64
+        and keys.ndim == 1
+        and keys.shape == authors.shape
+        and len(keys) <= _MOST_AUTHORS
+        and bool((np.diff(keys) > 0).all())
+        and np.abs(np.concatenate([hours, authors])).max() <= _LARGEST_EFFECT
+    )
+    if not is_usable:
+        raise BadArtifact(
+            f"{artifact.label}: expected {DAY_HOURS} effects of hours, and rising keys of authors"
+            f" with an effect each, up to {_LARGEST_EFFECT:g}, found the shapes {hours.shape},"
+            f" {keys.shape} and {authors.shape}, or others in them; retrain"
+        )
+    return PostEffects(
+        np.append(hours.astype(np.float64), 0.0), keys, np.append(authors.astype(np.float64), 0.0)
+    )
 
 
 def clicks_and_impressions(counters: Sequence[Counters]) -> tuple[Scores, Scores]:
@@ -116,8 +188,6 @@ class ExpectedClicks:
     ----------
     name, version
         The signal's name, and the first 12 hexadecimal digits of the artifact's sha256.
-    heads
-        The models by kind of reaction.
     media
         By kind of reaction, what each of `MEDIA_KINDS` adds to the score of the text, and at the
         end 0 for an unknown kind: (kinds + 1,) float64.

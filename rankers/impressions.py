@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,6 @@ class Impressions:
 
     Attributes
     ----------
-    posts
-        Every version of a post, shown or not.
     versions
         (rows,) int64: which of `posts` the user was shown.
     at_ms
@@ -63,35 +61,23 @@ class Impressions:
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Impressions:
         """Return the rows where the (rows,) `mask` is true; all posts stay."""
-        return Impressions(
-            self.posts,
-            self.versions[mask],
-            self.at_ms[mask],
-            self.weights[mask],
-            self.clicks[mask],
-            self.impressions[mask],
-            self.reactions[mask],
-            self.authors,
-            users=None if self.users is None else self.users[mask],
-        )
+        kept = {name: getattr(self, name)[mask] for name in _COLUMNS}
+        return replace(self, **kept, users=None if self.users is None else self.users[mask])
+
+
+# The fields with a row for each impression, but `users`, which may be missing.
+_COLUMNS = ("versions", "at_ms", "weights", "clicks", "impressions", "reactions")
 
 
 def join(parts: Sequence[Impressions]) -> Impressions:
     """Put the impressions of several partitions one after the other; there is at least one."""
-    starts = np.cumsum([0, *(len(part.posts) for part in parts)])
-    return Impressions(
-        [post for part in parts for post in part.posts],
-        np.concatenate([part.versions + start for part, start in zip(parts, starts, strict=False)]),
-        np.concatenate([part.at_ms for part in parts]),
-        np.concatenate([part.weights for part in parts]),
-        np.concatenate([part.clicks for part in parts]),
-        np.concatenate([part.impressions for part in parts]),
-        np.concatenate([part.reactions for part in parts]),
-        np.concatenate([part.authors for part in parts]),
-        users=_join_users(parts),
-    )
-
-
-def _join_users(parts: Sequence[Impressions]) -> npt.NDArray[np.int64] | None:
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
+    before = np.cumsum([0, *(len(part.posts) for part in parts[:-1])])
+    columns["versions"] += before.repeat([len(part) for part in parts])
     known = [part.users for part in parts if part.users is not None]
-    return np.concatenate(known) if len(known) == len(parts) else None
+    return Impressions(
+        posts=[post for part in parts for post in part.posts],
+        authors=np.concatenate([part.authors for part in parts]),
+        users=np.concatenate(known) if len(known) == len(parts) else None,
+        **columns,
+    )

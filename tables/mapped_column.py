@@ -28,13 +28,6 @@ class MappedColumn(Generic[Scalar]):
     Beyond the reservation, or where the system grants less address space, it moves to a larger
     one, with a copy.
 
-    Parameters
-    ----------
-    dtype, fill
-        Of the numbers, and what new rows hold.
-    reserved
-        How many rows to reserve.
-
     Attributes
     ----------
     values
@@ -60,11 +53,6 @@ class MappedColumn(Generic[Scalar]):
 
     def __len__(self) -> int:
         return len(self.values)
-
-    @property
-    def used_bytes(self) -> int:
-        """The bytes of all rows; the rest of the reservation takes no memory."""
-        return self.values.nbytes
 
     def grow(self, capacity: int, *, is_filled: bool = True) -> None:
         """Have at least `capacity` rows; new ones hold the fill value, or 0 unless `is_filled`.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from feedmill.events.errors import UsageError
-from feedmill.filters.spec import FilterSpec
+from feedmill.filters.model import FilterSpec
 from feedmill.models.artifact import DataUse, ModelCard, Snapshot, sha256_of_file
 from feedmill.models.store_files import Store
 from feedmill.training.datasets.known import KNOWN, ORDINARY, OVER18, SEMEVAL, KnownDataset

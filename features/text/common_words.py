@@ -83,11 +83,6 @@ def is_word(word: str) -> bool:
     return zlib.crc32(word.lower().encode()) in _table().cost_of
 
 
-def word_cost(word: str) -> int:
-    """Return the cost of a common English word; raises `KeyError` for another."""
-    return _table().cost_of[zlib.crc32(word.lower().encode())]
-
-
 def word_costs(letters: Bytes, starts: Indices) -> Costs:
     """Return the cost of each word of 1 to `LONGEST_WORD` letters that begins at a place.
 

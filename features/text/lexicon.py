@@ -35,10 +35,6 @@ class HashedTerms:
 
     Attributes
     ----------
-    kind_of
-        The number of each term, by its hash.
-    kinds
-        How many numbers there are.
     spans
         1 where terms are single words, 3 where some are two words, or two with any between them.
     has_prefix

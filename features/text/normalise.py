@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from string import ascii_letters
 
 import numpy as np
@@ -20,11 +21,18 @@ import numpy.typing as npt
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
 from feedmill.features.text.byte_rows import ByteRows, Indices, byte_set
 from feedmill.features.text.code_points import code_points, text_of
-from feedmill.features.text.leet import LEET, undo_leet
-from feedmill.features.text.remembered import remembered
-from feedmill.features.text.spaced_letters import SPACED_LETTERS, join_spaced_letters
-from feedmill.features.text.torn_words import MIN_LONE_LETTERS, is_torn, mend_torn_words
+from feedmill.features.text.disguised_words import (
+    LEET,
+    MIN_LONE_LETTERS,
+    SPACED_LETTERS,
+    is_torn,
+    join_spaced_letters,
+    mend_torn_words,
+    undo_leet,
+)
 
+# Of texts and what was made of them: more than a cycle has.
+MOST_CHARACTERS = 1 << 21
 HIDDEN = (
     "\u00ad\u034f\u061c\u115f\u1160\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     "\ufe00-\ufe0f\ufeff"
@@ -77,6 +85,31 @@ for _bit, _characters in (
 ):
     for _first, _last in re.findall("(.)(?:-(.))?", _characters):
         _KINDS[ord(_first) : ord(_last or _first) + 1] |= _bit
+
+
+def remembered(compute: Callable[[str], str]) -> Callable[[str], str]:
+    """Return a pure function of texts that looks among what it returned last.
+
+    It forgets all at once, so that a text costs a look-up, and no more memory than
+    `MOST_CHARACTERS` is held.
+    """
+    known: dict[str, str] = {}
+    characters = 0
+
+    @wraps(compute)
+    def recalled(text: str) -> str:
+        nonlocal characters
+        found = known.get(text)
+        if found is None:
+            found = compute(text)
+            characters += len(text) + len(found)
+            if characters > MOST_CHARACTERS:
+                known.clear()
+                characters = len(text) + len(found)
+            known[text] = found
+        return found
+
+    return recalled
 
 
 def normalise_characters(text: str) -> str:

@@ -13,8 +13,8 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
-from feedmill.rankers.combiner.gating import DECISIONS, DecisionName
-from feedmill.rankers.combiner.one_feed import rank_feed
+from feedmill.rankers.combiner.feed_set import rank_feed
+from feedmill.rankers.combiner.gate_decisions import DECISIONS, DecisionName
 from feedmill.rankers.combiner.view import PostView
 
 Rows = npt.NDArray[np.int32]

@@ -19,8 +19,8 @@ from feedmill.events.post import Post
 from feedmill.events.signal import SignalNames
 from feedmill.filters.hide_rate_guard import sources_of
 from feedmill.rankers.combiner.columns import InternTable
-from feedmill.rankers.combiner.gating import DECISIONS, HOLD, DecisionName
-from feedmill.rankers.combiner.one_feed import decide_all
+from feedmill.rankers.combiner.feed_set import decide_all
+from feedmill.rankers.combiner.gate_decisions import DECISIONS, HOLD, DecisionName
 from feedmill.rankers.combiner.view import PostView
 from feedmill.tables.mapped_column import MappedColumn
 
@@ -78,8 +78,10 @@ class SourcedView(PostView):
         self._domains_of.grow(self.capacity)
         return self._domains_of.values
 
-    def _take_post(self, row: int, author: int, post: Post, offset: int, timestamp_ms: int) -> None:
-        super()._take_post(row, author, post, offset, timestamp_ms)
+    def _store_post(
+        self, row: int, author: int, post: Post, offset: int, timestamp_ms: int
+    ) -> None:
+        super()._store_post(row, author, post, offset, timestamp_ms)
         if self.post.offset[row] == offset:
             domains = tuple(source for source in sources_of(post) if source.startswith("host:"))
             self.domains[row] = self._domains.number(domains)

@@ -17,7 +17,7 @@ from feedmill.operations.preview.scales import (
     disagreements,
     fairest_scale,
 )
-from feedmill.rankers.combiner.one_feed import candidates
+from feedmill.rankers.combiner.feed_set import candidates
 from feedmill.rankers.combiner.view import PostView
 
 # With fewer pairs of a kind its share would be known to some seven points.

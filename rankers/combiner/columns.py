@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.tables.id_table import Sweep
 from feedmill.tables.mapped_column import MappedColumn
-from feedmill.tables.sweep import Sweep
 
 Rows = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
@@ -45,7 +45,7 @@ class PostColumns:
         self.grow(0)
 
     def grow(self, capacity: int) -> None:
-        """Make room for `capacity` rows; all arrays are others afterwards."""
+        """Make room for `capacity` rows; arrays that were read before are out of date."""
         columns = (self._offset, self._created_ms, self._arrived_ms, self._author, self._group)
         for column in columns:
             column.grow(capacity)
@@ -56,13 +56,13 @@ class PostColumns:
         self.group = self._group.values
 
     def clear(self, rows: Any) -> None:
-        """Forget the posts of these rows; when they were created is still known."""
+        """Forget the posts of these rows, but for when they were created."""
         self.offset[rows] = NO_POST
         self.author[rows] = -1
         self.group[rows] = -1
 
     def count_late(self, rows: Rows, window_ms: int) -> None:
-        """Count those of these posts that were older than the window when their records came."""
+        """Count the posts that were older than the window when their records came."""
         is_late = self.arrived_ms[rows] - self.created_ms[rows] > window_ms
         self.late += int(np.count_nonzero(is_late & (self.offset[rows] != NO_POST)))
 
@@ -105,9 +105,9 @@ class InternTable:
         return self._numbers.get(value)
 
     def sweep(self, most: int) -> list[int]:
-        """Forget at most `most` values that `sweeping` finds unused; returns their numbers.
+        """Forget at most `most` values that `sweeping` finds unused; return their numbers.
 
-        They will stand for other values, so the caller drops at once all that refers to them.
+        The numbers will stand for other values: the caller drops at once all that refers to them.
         """
         unused = [n for n in self.sweeping.next_unused(most) if self.values[n] is not None]
         for number in unused:
@@ -120,8 +120,8 @@ class InternTable:
 class ChangedRows:
     """Rows and what changed in each, taken in the order of their first changes.
 
-    First those with a change of `deciding` bits: in a storm of engagements a post that is hidden
-    must not wait for thousands of values.
+    Rows with a change of `deciding` bits come first: in a storm of engagements a post that is
+    hidden must not wait for thousands of values.
     """
 
     def __init__(self, deciding: int) -> None:
@@ -134,11 +134,11 @@ class ChangedRows:
 
     @property
     def first_count(self) -> int:
-        """How many of them go before the others."""
+        """How many rows have a change of `deciding` bits."""
         return len(self._first)
 
-    def note(self, rows: Iterable[int], mask: int) -> None:
-        """Add the same to what changed in each of these rows."""
+    def mark(self, rows: Iterable[int], mask: int) -> None:
+        """Add these bits to what changed in each of these rows."""
         first, others, is_deciding = self._first, self._others, mask & self._deciding
         for row in rows:
             if row in first:

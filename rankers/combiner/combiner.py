@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import islice
 
 import numpy as np
+import numpy.typing as npt
 from msgspec.structs import replace
 
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
-from feedmill.rankers.combiner.changes import Changes, FeedChange, SignalsChange
-from feedmill.rankers.combiner.columns import NO_POST, Rows
+from feedmill.rankers.combiner.columns import NO_POST, Flags, Rows
 from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import PolicyCache
+from feedmill.rankers.combiner.gate_decisions import SHOW, GateDecisions
 from feedmill.rankers.combiner.live_feeds import HasTime, LiveFeeds
-from feedmill.rankers.combiner.pending_writes import PendingWrites
-from feedmill.rankers.combiner.row_passes import RowPasses, is_other
-from feedmill.rankers.combiner.signal_fields import signals_changes
+from feedmill.rankers.combiner.pending_writes import (
+    Changes,
+    FeedChange,
+    PendingWrites,
+    SignalsChange,
+)
+from feedmill.rankers.combiner.signal_hash import signals_changes
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView
 from feedmill.tables.mapped_column import MappedColumn
 
+# Of columns: a millisecond or two.
+_PASSED_ROWS = 1 << 19
+_TOUCHED_ROWS = 512
+_ENDED_OVERRIDES = 256
 # Each may have to be ranked in several feeds of thousands, by itself.
-_FOLLOWED_ROWS = 256
+_RANKED_ROWS = 256
 # Where feeds are few each ranks many posts at once: rows times feeds, and rows, of a slice.
 _ROWS_BY_FEEDS, _MOST_ROWS = 1 << 17, 2048
 # Where each is counted in sixteen feeds, for places are short, or ranked twice, for feeds are made.
@@ -32,6 +43,134 @@ _COSTLY_ROWS = 96
 # In a restore rows are only decided and scored, which takes less time.
 _RESTORED_ROWS = 4096
 _TAKEN_ROWS = 96
+
+
+def is_other(before: npt.NDArray[np.uint8], now: npt.NDArray[np.uint8], part: slice) -> Flags:
+    """Return which posts may have another written decision: those not shown before, or not now."""
+    flags: Flags = (before[part] != SHOW) | (now[part] != SHOW)
+    return flags
+
+
+def lacking(
+    view: PostView, names: Collection[str], before_ms: int
+) -> Generator[None, None, Collection[str]]:
+    """Return the signals that some post lacks whose record came before that time.
+
+    It looks among some rows, a millisecond or two, each time that it is asked to go on.
+    """
+    found, post = set[str](), view.post
+    for first in range(0, view.capacity if names else 0, _PASSED_ROWS):
+        if first:
+            yield
+        part = slice(first, first + _PASSED_ROWS)
+        posts = (post.offset[part] != NO_POST) & (post.arrived_ms[part] < before_ms)
+        found |= {n for n in names if (posts & ~view.signals[n].is_current(part)).any()}
+    return found
+
+
+class RowPasses:
+    """Passes over all rows, one after the other; true while a pass has parts left.
+
+    A pass is about the rows that exist when it is added: rows that come later count as changed
+    anyway.
+    """
+
+    def __init__(self, view: PostView, pending: PendingWrites) -> None:
+        self._view = view
+        self._pending = pending
+        self._passes: deque[Iterator[None]] = deque()
+        self._grace_ms = 0  # up to then ends of grace were searched for
+        self._is_ending_grace = False
+
+    def __bool__(self) -> bool:
+        return bool(self._passes)
+
+    def go_on(self) -> None:
+        """Do the next part, a millisecond or two."""
+        if next(self._passes[0], self) is self:
+            self._passes.popleft()
+
+    def record_groups(self, column: MappedColumn[np.int32]) -> None:
+        """Have a column say of which group each post is, -1 where there is no post."""
+        self._passes.append(self._record_groups(column))
+
+    def touch_all(self) -> None:
+        """Have all posts decided and scored again."""
+        self._passes.append(self._touch_all())
+
+    def end_overrides(self, now_ms: int) -> None:
+        """Have posts decided again whose overrides ran out, the first of them at once."""
+        ended = self._end_overrides(now_ms)
+        if next(ended, self) is not self:
+            self._passes.append(ended)
+
+    def end_grace(self, decisions: Iterable[GateDecisions], now_ms: int) -> None:
+        """Have posts decided again that an open gate held until now, the first of them at once.
+
+        While a search for such posts goes on no other begins: the next search is for all that end
+        meanwhile.
+        """
+        if self._is_ending_grace:
+            return
+        since_ms, self._grace_ms = self._grace_ms, now_ms
+        ended = self._end_grace([d for d in decisions if d.has_open_gate], since_ms, now_ms)
+        if next(ended, self) is not self:
+            self._passes.append(ended)
+
+    def mark_later(
+        self, mask: int | None = None, among: Callable[[slice], Flags] | None = None
+    ) -> None:
+        """Have all posts, or those of which `among` is true, written again; see `PendingWrites`.
+
+        `among` takes a slice of rows and returns an array of flags of its shape.
+        """
+        self._pending.grow(self._view.capacity)
+        marked = (
+            (part, self._is_live(part) if among is None else self._is_live(part) & among(part))
+            for part in self._parts(_PASSED_ROWS)
+        )
+        self._passes.append(self._pending.mark_later(marked, mask))
+
+    def _parts(self, rows_at_once: int) -> Iterator[slice]:
+        capacity = self._view.capacity
+        starts = range(0, capacity, rows_at_once)
+        return (slice(start, min(start + rows_at_once, capacity)) for start in starts)
+
+    def _is_live(self, part: slice) -> Flags:
+        """For each of these rows whether it holds a post."""
+        is_live: Flags = self._view.post.offset[part] != NO_POST
+        return is_live
+
+    def _record_groups(self, column: MappedColumn[np.int32]) -> Iterator[None]:
+        for part in self._parts(_PASSED_ROWS):
+            column.grow(self._view.capacity)
+            column.values[part] = np.where(self._is_live(part), self._view.post.group[part], -1)
+            yield
+
+    def _touch_all(self) -> Iterator[None]:
+        for part in self._parts(_TOUCHED_ROWS):
+            self._view.touch(np.flatnonzero(self._is_live(part)) + part.start)
+            yield
+
+    def _end_grace(
+        self, of_gates: Sequence[GateDecisions], since_ms: int, now_ms: int
+    ) -> Iterator[None]:
+        self._is_ending_grace = True
+        for decisions in of_gates:
+            for part in self._parts(_PASSED_ROWS):
+                rows = decisions.grace_ended(part, since_ms, now_ms)
+                for first in range(0, len(rows), _TOUCHED_ROWS):
+                    self._view.touch(rows[first : first + _TOUCHED_ROWS])
+                    yield
+                yield
+        self._is_ending_grace = False
+
+    def _end_overrides(self, now_ms: int) -> Iterator[None]:
+        ended = self._view.overrides.take_expired(now_ms)
+        while keys := list(islice(ended, _ENDED_OVERRIDES)):
+            for key in keys:
+                self._view.touch(self._view.overridden.flag_override(key))
+            yield
 
 
 def always() -> bool:
@@ -42,19 +181,17 @@ def always() -> bool:
 class Combiner:
     """Turns posts, signals, overrides and settings into feeds.
 
-    One caller, on one thread: it calls `view.update_…` and `apply` as records come, `follow`
-    after them, `work` while there is time, `tick` about once a second, and writes what `take`
-    returns.  What could not be written it gives back by `rewrite`.  Each call stops soon after
-    `has_time` says so; memory is bounded by the posts of the longest window.
+    One thread calls it: `view.update_…` and `apply` as records come, `rank_changes` after them,
+    `work` while there is time, `tick` about once a second.  The caller writes what `take` returns,
+    and gives back by `rewrite` what could not be written.  Each call stops soon after `has_time`
+    says so; memory is bounded by the posts of the longest window.
 
     Attributes
     ----------
     settings
-        The newest ones; `followed` are those that all feeds follow.
+        The newest settings; all feeds follow `settings_in_force`.
     shards
-        Of which shards there are feeds; nothing else is ranked, or taken to be written.
-    view
-        Everything that was read.
+        The shards that have feeds here; nothing else is ranked, or taken to be written.
     """
 
     def __init__(
@@ -71,7 +208,7 @@ class Combiner:
         self._live = LiveFeeds(self._policies, self._pending, self.settings, shards)
         self._policies.finish()  # there are no posts
         self._default = self._live.default
-        self._window_ms = self._live.longest_window_ms
+        self._window_ms = self._live.current.matcher.longest_window_ms
         self._kept_ms = self._window_ms  # the longest that any key written so far is kept
         # By row the group under which the post was ranked last, -1 for none.
         self._ranked_group: MappedColumn[np.int32] = MappedColumn(np.int32, fill=-1)
@@ -83,17 +220,17 @@ class Combiner:
     @property
     def feeds(self) -> tuple[str, ...]:
         """The names of all feeds that exist."""
-        return tuple(self._live.feeds)
+        return tuple(self._live.current.feeds)
 
     @property
-    def followed(self) -> Settings:
+    def settings_in_force(self) -> Settings:
         """The newest settings that every feed follows."""
-        return self._live.settings
+        return self._live.current.settings
 
     @property
     def places(self) -> FeedPlaces:
         """The places of the feeds on demand, as of the last `tick`."""
-        return self._live.places
+        return self._live.current.places
 
     @property
     def has_changes(self) -> bool:
@@ -102,8 +239,8 @@ class Combiner:
 
     @property
     def has_feed_changes(self) -> bool:
-        """Whether some feed is not taken yet, or not made yet, under the newest settings."""
-        is_followed = self.followed is self.settings and not self._live.is_switching
+        """Whether some feed is still to be taken, or to be made under the newest settings."""
+        is_followed = self.settings_in_force is self.settings and not self._live.is_switching
         return self._pending.has_feeds or not (self.is_complete and is_followed)
 
     @property
@@ -118,28 +255,29 @@ class Combiner:
 
     @property
     def is_pruning(self) -> bool:
-        """Whether `work` has names to forget that no post uses; nobody waits for that."""
+        """Whether `work` has authors and groups to forget that no post has; nobody waits for it."""
         return self._is_prune_due
 
     def ranking(self, feed: str) -> FeedRanking:
         """The ranking of a feed that exists."""
-        return self._live.feeds[feed]
+        return self._live.current.feeds[feed]
 
     # --- a restore ------------------------------------------------------------------------
 
     @property
     def is_restoring(self) -> bool:
-        """Whether many posts come that are ranked only when all are there, together.
+        """Whether many posts come that are ranked together, once all are there.
 
-        It ends when `follow` has left nothing.
+        It may be set to False when `rank_changes` has left nothing.
         """
         return self._is_restoring
 
     @is_restoring.setter
     def is_restoring(self, is_restoring: bool) -> None:
-        if self._is_restoring and not is_restoring:
-            self._live.make_all()
-            self._passes.note_groups(self._ranked_group)
+        """Whether many posts come that are ranked together, once all are there.
+
+        It may be set to False when `rank_changes` has left nothing.
+        """
         self._is_restoring = is_restoring
         self.view.deleted_unseen = {} if is_restoring else None
 
@@ -148,8 +286,8 @@ class Combiner:
     def own(self, shards: AbstractSet[int]) -> None:
         """Rank and write the feeds of these shards alone, and what is true of their posts.
 
-        Of a shard that goes all that was written is forgotten, and nothing is removed.  Of one that
-        is new `work` makes the feeds, and all is taken whole: the feeds first.
+        Of a shard that goes, all that was written is forgotten, and nothing is removed from Redis.
+        Of a new shard, `work` makes the feeds, and all is written whole, the feeds first.
         """
         gained, self.shards = shards - self.shards, shards
         self._live.own(shards)
@@ -162,30 +300,30 @@ class Combiner:
         self.settings = settings
         self._live.apply(settings)
 
-    def follow(self, now_ms: int, has_time: HasTime = always) -> bool:
-        """Rank what changed in the view; returns whether there is more of it."""
+    def rank_changes(self, now_ms: int, has_time: HasTime = always) -> bool:
+        """Rank what changed in the view; return whether more of it is left."""
         while self.view.has_changes:
-            if not self.view.find_overridden(_FOLLOWED_ROWS):
-                self._follow_some(now_ms)
+            if not self.view.find_overridden(_RANKED_ROWS):
+                self._rank_some(now_ms)
             if not has_time():
                 break
         return self.view.has_changes
 
-    def follow_first(self, now_ms: int, has_time: HasTime = always) -> None:
-        """Rank what may hide, show or delete, and nothing else."""
+    def rank_deciding(self, now_ms: int, has_time: HasTime = always) -> None:
+        """Rank only the rows whose changes may hide, show or delete a post."""
         while (first := self.view.changed.first_count) or self.view.overridden.is_searching:
-            if not self.view.find_overridden(_FOLLOWED_ROWS):
-                self._follow_some(now_ms, first)
+            if not self.view.find_overridden(_RANKED_ROWS):
+                self._rank_some(now_ms, first)
             if not has_time():
                 break
 
     def work(self, now_ms: int, has_time: HasTime = always) -> bool:
-        """Do all that is not done yet, new settings too; returns whether there is more.
+        """Do all that is left to do, new settings too; return whether there is more.
 
-        Not in a restore, in which `follow` alone is called.
+        Not to be called in a restore, in which `rank_changes` alone is called.
         """
         while True:
-            if self.follow(now_ms, has_time):
+            if self.rank_changes(now_ms, has_time):
                 return True
             if self._passes:
                 self._passes.go_on()
@@ -193,7 +331,7 @@ class Combiner:
                     return True
                 continue
             more = self._live.work(now_ms, has_time)
-            self._follow_settings()
+            self._mark_other_decisions()
             if more:
                 return True
             if self._passes:
@@ -209,9 +347,9 @@ class Combiner:
         return False
 
     def tick(self, now_ms: int) -> None:
-        """Follow the clock: windows, expiring overrides, the grace of open gates.
+        """Apply the time: windows, overrides that run out, the grace of open gates.
 
-        Called about once a second; `work` does what follows from it.
+        Called about once a second; `work` does what follows.
         """
         if now_ms < self._last_tick_ms:
             # The broker's clock was set back: what had expired is in force again.
@@ -225,7 +363,7 @@ class Combiner:
         self._pending.tick(now_ms)
         self._last_tick_ms = now_ms
 
-    def _follow_some(self, now_ms: int, most: int = _RESTORED_ROWS) -> None:
+    def _rank_some(self, now_ms: int, most: int = _RESTORED_ROWS) -> None:
         """Bring decisions, scores, rankings and what is to be written up to date with the view."""
         view = self.view
         if view.deleted_unseen:
@@ -255,8 +393,8 @@ class Combiner:
 
     def _rows_at_once(self) -> int:
         """How many rows take some milliseconds to rank."""
-        by_feeds = _ROWS_BY_FEEDS // max(1, len(self._live.feeds))
-        return max(_FOLLOWED_ROWS, min(_MOST_ROWS, by_feeds))
+        by_feeds = _ROWS_BY_FEEDS // max(1, len(self._live.current.feeds))
+        return max(_RANKED_ROWS, min(_MOST_ROWS, by_feeds))
 
     def _remove(self, rows: Rows, now_ms: int) -> None:
         """Have freed posts removed, and let their rows be used again."""
@@ -267,12 +405,14 @@ class Combiner:
 
     def _expire(self, now_ms: int) -> None:
         """Free posts that are out of every window, some at a time."""
-        rows = self.view.expired(now_ms - self._live.longest_window_ms, _FOLLOWED_ROWS)
-        self.view.post.count_late(rows, self._live.longest_window_ms)
+        rows = self.view.expired(
+            now_ms - self._live.current.matcher.longest_window_ms, _RANKED_ROWS
+        )
+        self.view.post.count_late(rows, self._live.current.matcher.longest_window_ms)
         self.view.free(rows)
 
-    def _follow_settings(self) -> None:
-        """Have those posts written again of which the followed settings say something else."""
+    def _mark_other_decisions(self) -> None:
+        """Have posts written again whose default decision, or time to live, is another one now."""
         before, now = self._default, self._live.default
         if now is not before:
             self._default = now
@@ -280,8 +420,8 @@ class Combiner:
             now.grow()
             codes = before.code.values, now.code.values
             self._passes.mark_later(POST_CHANGED, lambda part: is_other(*codes, part))
-        if self._live.longest_window_ms != self._window_ms:
-            self._window_ms = self._live.longest_window_ms
+        if self._live.current.matcher.longest_window_ms != self._window_ms:
+            self._window_ms = self._live.current.matcher.longest_window_ms
             self._kept_ms = max(self._kept_ms, self._window_ms)
             self._passes.mark_later(POST_CHANGED)
 
@@ -290,8 +430,8 @@ class Combiner:
     def take(self, now_ms: int, has_time: HasTime = always, *, only_whole: bool = False) -> Changes:
         """Return what Redis does not show yet, feeds first; from here on it counts as written.
 
-        With `only_whole`, of the feeds that are there only those that are replaced as a whole, and
-        of the posts only those that these feeds show.
+        `only_whole` leaves out the feeds that are not replaced as a whole, and the posts that no
+        feed of the others shows.
         """
         self._pending.are_feeds_due = not self._live.is_complete
         feeds = self._take_feeds(has_time, only_whole=only_whole)
@@ -309,21 +449,21 @@ class Combiner:
         return Changes(signals, feeds, removed_feeds)
 
     def hold_back(self, holds_back: bool) -> bool:
-        """Have new posts taken when they have their verdicts, or half a minute later, or at once.
+        """Have new posts taken once they have their verdicts, or half a minute later; or at once.
 
         Returns whether there is more to take by that.
         """
         return self._pending.hold_back(holds_back)
 
     def _shown_signals(self, feeds: Iterable[FeedChange], now_ms: int) -> list[SignalsChange]:
-        """What to write of posts that these feeds show, unless posts go after all feeds."""
+        """What to write of the posts of these feeds, unless all feeds go before posts."""
         if self._pending.is_sweeping:
             return []
         self._pending.grow(self.view.capacity)
         taken = [
             one
             for feed in feeds
-            for one in self._pending.take_among(self._live.feeds[feed.feed].written_rows)
+            for one in self._pending.take_among(self._live.current.feeds[feed.feed].written_rows)
         ]
         return self._signals_changes(taken, now_ms)
 
@@ -335,7 +475,7 @@ class Combiner:
     def rewrite(self, feeds: Iterable[str], post_ids: Iterable[str] = ()) -> None:
         """Forget what was written of these feeds and posts: they are taken again, whole."""
         for name in feeds:
-            ranking = self._live.feeds.get(name)
+            ranking = self._live.current.feeds.get(name)
             if ranking is not None:
                 ranking.whole = True
                 self._pending.mark_feed(name)
@@ -346,18 +486,18 @@ class Combiner:
         self._pending.mark_whole(rows)
 
     def rewrite_all(self) -> None:
-        """Forget all that was written, and what was removed: Redis may hold anything.
+        """Forget all that was written or removed: Redis may hold anything.
 
         `work` marks the posts.
         """
         self._pending.remove_again()
-        self.rewrite(self._live.feeds)
+        self.rewrite(self._live.current.feeds)
         self._pending.drop_queue()
         self._passes.mark_later()
 
     def renewals(self, feeds: Iterable[str]) -> list[FeedChange]:
         """A change without entries for each feed: it renews the feed, if Redis still has it."""
-        offset, live = self.followed.offset, self._live.feeds
+        offset, live = self.settings_in_force.offset, self._live.current.feeds
         renewals = (live[feed].renewal(offset) for feed in feeds)
         return [renewal for renewal in renewals if renewal is not None]
 
@@ -368,13 +508,13 @@ class Combiner:
     def _take_feeds(self, has_time: HasTime, *, only_whole: bool) -> list[FeedChange]:
         changes = []
         for name in tuple(self._pending.feeds):
-            feed = self._live.feeds[name]
+            feed = self._live.current.feeds[name]
             if only_whole and not feed.whole:
                 continue
             del self._pending.feeds[name]
-            change = feed.change(self.followed.offset)
+            change = feed.change(self.settings_in_force.offset)
             if change is not None:
-                ended = self.followed.ended.get(name) if change.whole else None
+                ended = self.settings_in_force.ended.get(name) if change.whole else None
                 changes.append(replace(change, ended=ended) if ended else change)
             if not has_time():
                 break
@@ -387,5 +527,5 @@ class Combiner:
     def _signals_changes(
         self, taken: Iterable[tuple[int, int, bool]], now_ms: int
     ) -> list[SignalsChange]:
-        gates, kept_ms = self._live.default.gates, self._live.longest_window_ms
+        gates, kept_ms = self._live.default.gates, self._live.current.matcher.longest_window_ms
         return signals_changes(self.view, taken, gates, kept_ms, now_ms)

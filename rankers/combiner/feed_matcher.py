@@ -20,7 +20,7 @@ _INDEXED_FEEDS = 256
 
 
 class PostGroup(Struct, frozen=True, gc=False):
-    """What decides which feeds a post may be in, but its author; posts share few of these."""
+    """What decides, beside the author, which feeds a post may be in; many posts share one group."""
 
     communities: tuple[str, ...]
     lang: str | None
@@ -41,7 +41,7 @@ class FeedMatcher:
     Attributes
     ----------
     shards
-        Of which shards; there are no feeds of others.
+        There are no feeds of other shards.
     named
         By name the feeds that exist whether they have posts or not.
     longest_window_ms
@@ -66,15 +66,15 @@ class FeedMatcher:
         return self._index.is_complete
 
     def prepare(self) -> bool:
-        """Prepare `feeds_of` for some of the feeds, which takes a millisecond; whether more is."""
+        """Prepare `feeds_of` for some feeds, a millisecond; return whether more are left."""
         self._index.add_some()
         return not self._index.is_complete
 
     def feeds_of(self, number: int, groups: Any) -> tuple[str, ...]:
-        """The names of all feeds that take posts of this group, whoever their authors are.
+        """Return the names of all feeds that take posts of this group, whoever the authors are.
 
-        `groups` gives the group by its number.  A feed on demand is among them whether it exists
-        or not.
+        `groups` gives the group by its number.  A feed on demand is among them whether it exists or
+        not.
         """
         feeds = self._by_group.get(number)
         if feeds is None:
@@ -87,7 +87,7 @@ class FeedMatcher:
         return self._patterns[pattern_of(feed) or ""] if spec is None else spec
 
     def lose(self, shards: AbstractSet[int]) -> None:
-        """There are no feeds of these shards any more."""
+        """Have no feeds of these shards any more."""
         self.shards = self.shards - shards
         self.named = _of(self.shards, self.named)
         self._by_group.clear()
@@ -99,7 +99,7 @@ class FeedMatcher:
         return pattern_of(feed) is not None and shard_of(feed) in self.shards
 
     def forget(self, numbers: Iterable[int]) -> None:
-        """These numbers will stand for other groups."""
+        """Drop what is known of groups whose numbers will stand for others."""
         for number in numbers:
             self._by_group.pop(number, None)
 
@@ -138,14 +138,14 @@ class FeedMatcher:
 
 
 def _of(shards: AbstractSet[int], specs: Mapping[str, FeedSpec]) -> Mapping[str, FeedSpec]:
-    """Those of these feeds that are of some shards."""
+    """Return those of these feeds that are of some shards."""
     if len(shards) == SHARDS:
         return specs
     return {name: specs[name] for name in of_shards(specs, shards)}
 
 
 class _FeedIndex:
-    """Finds named feeds by what they ask for: of many feeds few are about the posts of a group."""
+    """Finds named feeds by what they ask for: few of many feeds are about the posts of a group."""
 
     def __init__(self, named: Mapping[str, FeedSpec]) -> None:
         self.is_complete = False

@@ -34,18 +34,13 @@ _HIGHEST_LEVEL = 63
 class FeedPlaces:
     """The places of each pattern, so many in each shard: all feeds have one until they are short.
 
-    Then the authors of each feed are counted, and those have places that `FeedAuthors.placed`
+    Then the authors of each feed are counted, and those feeds have places that `FeedAuthors.placed`
     puts first in their shard.
-
-    Parameters
-    ----------
-    limits
-        How many feeds each pattern makes at most in a shard.
 
     Attributes
     ----------
     counts
-        The authors, by the pattern whose places are short.
+        By pattern whose places are short, the authors of its feeds.
     uncounted
         Patterns whose places became short: their authors are to be counted.
     """
@@ -74,12 +69,12 @@ class FeedPlaces:
         return max(by_shard.values(), default=0) > self._limits[pattern]
 
     def are_short(self, feed: str) -> bool:
-        """Whether a feed does not get a place by its first post alone."""
+        """Whether a feed gets no place by its first post alone."""
         pattern = pattern_of(feed)
         return pattern in self.counts or pattern in self.uncounted
 
     def has_room(self, feed: str, beside: int) -> bool:
-        """Whether a feed gets a place beside so many of its kind, until places are short."""
+        """Whether a feed gets a place beside so many of its kind; if not, places are short."""
         pattern = pattern_of(feed) or ""
         if beside < self._limits[pattern]:
             return True
@@ -92,7 +87,7 @@ class FeedPlaces:
         return placed is None or feed in placed
 
     def give(self, shards: AbstractSet[int]) -> Generator[None, None, set[str]]:
-        """Give places anew where authors came or went; all feeds of shards that have one by that.
+        """Give places anew where authors came or went; return all feeds that have one by that.
 
         Yields every few milliseconds.  Meanwhile nothing is forgotten.
         """
@@ -104,7 +99,7 @@ class FeedPlaces:
         return given
 
     def end_counts(self, feeds: Collection[str]) -> None:
-        """Count no more where there are plenty of places, and these feeds are all there are."""
+        """Stop to count where there are plenty of places and these feeds are all that have one."""
         for pattern in tuple(self.counts):
             placed, authors = self._placed[pattern], self.counts[pattern]
             is_plenty = not authors.waiting and authors.fullest < _PLENTY * self._limits[pattern]
@@ -112,12 +107,12 @@ class FeedPlaces:
                 self._refused += authors.refused
                 del self.counts[pattern], self._placed[pattern]
 
-    def follow(self, before: FeedPlaces) -> None:
-        """Go on where the places under other settings end."""
+    def add_refused_of(self, before: FeedPlaces) -> None:
+        """Count also what was refused under other settings before."""
         self._refused += before.refused
 
     def forget(self, groups: Iterable[int]) -> None:
-        """These group numbers will stand for other groups."""
+        """Drop what is known of groups whose numbers will stand for others."""
         for authors in self.counts.values():
             authors.forget(groups)
 
@@ -196,7 +191,7 @@ class FeedAuthors:
         return rows
 
     def forget(self, groups: Iterable[int]) -> None:
-        """These group numbers, of which no row has any, will stand for other groups."""
+        """Drop what is known of groups that no row has: their numbers will stand for others."""
         for group in groups:
             for feed in self._feeds_of_group.pop(group, ()):
                 self._groups.cells[feed] -= 1
@@ -327,5 +322,5 @@ class FeedAuthors:
 
 
 def claim_order(name: str) -> int:
-    """What feeds of equal levels are ordered by, lower first: the hash of the name, 58 bits."""
+    """Return what orders feeds of equal levels, lower first: the hash of the name, 58 bits."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") >> 6

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.feeds import FeedSpec
-from feedmill.rankers.combiner.changes import FeedChange
 from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.feed_scores import FeedScores
+from feedmill.rankers.combiner.pending_writes import FeedChange
 from feedmill.rankers.combiner.ranked_list import Move, RankedList
 from feedmill.rankers.score import HOUR_MS
 
@@ -19,14 +20,12 @@ _MANY_FROM = 8
 
 
 class FeedRanking:
-    """One feed under one spec and one weighting; another one replaces it when these change.
+    """One feed under one spec and one weighting; when these change another ranking replaces it.
 
     Attributes
     ----------
     name, spec, scores
         The feed, what goes into it, and the scores of all posts under its weights and gates.
-    list
-        Its best posts.
     whole
         Whether the next change must be whole, because it is not known what Redis shows.
     experiment
@@ -44,7 +43,7 @@ class FeedRanking:
         self.whole = True
         self._window_ms = int(spec.window_hours * HOUR_MS)
         self._view = view
-        # None of the thousands of feeds brings a set or list that the collector would look through.
+        # An empty set in each of thousands of feeds would cost the garbage collector time.
         self._authors = frozenset(spec.match.authors) if spec.match.authors else None
         self._oldest_ms: float = np.inf  # no post of the list was created before this
         self._written_rows: Rows = np.empty(0, np.int32)
@@ -53,18 +52,18 @@ class FeedRanking:
 
     @property
     def all_scores(self) -> Sequence[FeedScores]:
-        """The scores by which its lists are ranked: its own first, then those of arms."""
+        """The scores by which its lists are ranked: first its own, then those of arms."""
         return (self.scores,)
 
     @property
     def is_short(self) -> bool:
-        """Whether a list of it must be made anew from all posts."""
+        """Whether some list of the feed must be made anew from all posts."""
         return self.list.is_short
 
     # --- posts come, change and leave -----------------------------------------------------
 
     def update(self, rows: Rows, now_ms: int) -> bool:
-        """Rank these posts, of groups that the feed takes; whether its list changed."""
+        """Rank these posts, of groups that the feed takes; return whether its list changed."""
         if len(rows) < _MANY_FROM:
             have_moved = [self._update_one(row, now_ms) for row in rows.tolist()]
             return any(have_moved)
@@ -82,7 +81,7 @@ class FeedRanking:
         return self.list.update(rows, scores, view.post.author[rows])
 
     def _update_one(self, row: int, now_ms: int) -> bool:
-        """What `update` does, for one post."""
+        """Do what `update` does, for one post."""
         post = self._view.post
         created_ms = post.created_ms.item(row)
         is_others = self._authors and self._view.author_of(row) not in self._authors
@@ -93,7 +92,7 @@ class FeedRanking:
         return self.list.update_one(row, score, post.author.item(row))
 
     def leave(self, rows: Rows) -> bool:
-        """These posts are not of the feed any more; whether its list changed.
+        """Take out posts that are not of the feed any more; return whether its list changed.
 
         From now on their rows may stand for other posts.
         """
@@ -105,7 +104,7 @@ class FeedRanking:
         return self.list.update(rows, none, np.full(len(rows), -1, np.int32))
 
     def drop_old(self, now_ms: int) -> bool:
-        """Take out the posts that left the window; whether there were any."""
+        """Take out the posts that left the window; return whether there were any."""
         cutoff_ms = self._cutoff_ms(now_ms)
         if self._oldest_ms >= cutoff_ms:
             return False
@@ -117,7 +116,7 @@ class FeedRanking:
         return bool(old.any())
 
     def replace(self, before: FeedRanking) -> None:
-        """Go on where this feed's ranking under other settings ends."""
+        """Go on from what Redis shows of this feed's ranking under other settings."""
         is_same = self.spec == before.spec and self.all_scores == before.all_scores
         is_same = is_same and self.experiment == before.experiment
         self.whole = before.whole or not is_same
@@ -126,11 +125,11 @@ class FeedRanking:
         self._written_gone = before._written_gone
 
     def in_window(self, rows: Rows, now_ms: int) -> npt.NDArray[np.bool_]:
-        """Which of these posts are not too old for the feed."""
+        """For each of these posts whether it is young enough for the feed."""
         return self._view.post.created_ms[rows] >= self._cutoff_ms(now_ms)
 
     def candidates(self, rows: Rows, now_ms: int) -> Rows:
-        """Which of these posts, of groups that the feed takes, it would show if it had the room."""
+        """The posts, of groups that the feed takes, that it would show if it had the room."""
         is_candidate = (self.scores.score.values[rows] > -np.inf) & self.in_window(rows, now_ms)
         if self._authors:
             is_candidate &= self._is_of_its(self._authors, rows)
@@ -152,18 +151,18 @@ class FeedRanking:
 
     @property
     def written(self) -> dict[str, float]:
-        """The stored feed as last handed out: score by post id, best first."""
+        """The feed as it was last handed out: score by post id, best first."""
         rows, scores = self._written_rows.tolist(), self._written_scores.tolist()
         ids = self._view.ids
         return {ids[row]: score for row, score in zip(rows, scores, strict=True) if row >= 0}
 
     @property
     def written_rows(self) -> Rows:
-        """The rows of these posts, -1 for one that is no more."""
+        """The rows of the posts of `written`, -1 for a post that is gone."""
         return self._written_rows
 
     def change(self, config_offset: int) -> FeedChange | None:
-        """What changed since the last call, or None if nothing did."""
+        """Return what changed since the last call, or None if nothing did."""
         move = self.list.take_move()
         rows, scores = self.list.best()
         before, before_scores, gone = self._written_rows, self._written_scores, self._written_gone
@@ -191,7 +190,7 @@ class FeedRanking:
         return self._feed_change(config_offset, entries, removed)
 
     def _one_moved(self, config_offset: int, move: Move, before: Rows) -> FeedChange | None:
-        """The change where one post moved, as in most of them, and nothing else."""
+        """Return the change where one post moved and nothing else, as in most changes."""
         size, at = len(self._written_rows), move.to_at
         was_shown, is_shown = 0 <= move.from_at < len(before), 0 <= at < size
         left = before.item(move.from_at) if was_shown else None
@@ -209,11 +208,11 @@ class FeedRanking:
         return self._feed_change(config_offset, entries, [] if left is None else [ids[left]])
 
     def renewal(self, config_offset: int) -> FeedChange | None:
-        """A change without entries, to renew the feed; None while a whole one is due."""
+        """Return a change without entries, to renew the feed; None while a whole one is due."""
         return None if self.whole else self.no_change(config_offset)
 
     def no_change(self, config_offset: int) -> FeedChange:
-        """A change that leaves its list as it is."""
+        """Return a change that leaves the list as it is."""
         return self._feed_change(config_offset, [])
 
     def _entries(self, rows: Rows, scores: npt.NDArray[np.float64]) -> list[tuple[str, float]]:
@@ -237,3 +236,91 @@ class FeedRanking:
             gates=self.scores.gates.gates,
             config_offset=config_offset,
         )
+
+
+class ArmedFeed(FeedRanking):
+    """A `FeedRanking`, the control, with the rankings of the other arms of an experiment.
+
+    An arm that is ranked by the very scores of the control, as a copy of it is, has the control's
+    list.
+
+    Parameters
+    ----------
+    experiment
+        What `:info` of the feed says of it.
+    arms
+        The scores of all arms but the control.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        spec: FeedSpec,
+        scores: FeedScores,
+        experiment: str,
+        arms: Mapping[str, FeedScores],
+    ) -> None:
+        super().__init__(name, spec, scores)
+        self.experiment = experiment
+        self._arms = {
+            arm: None if own is scores else FeedRanking(arm, spec, own) for arm, own in arms.items()
+        }
+        self._others = tuple(arm for arm in self._arms.values() if arm is not None)
+
+    @property
+    def all_scores(self) -> Sequence[FeedScores]:
+        arms = self._arms.values()
+        return (self.scores, *(self.scores if arm is None else arm.scores for arm in arms))
+
+    @property
+    def is_short(self) -> bool:
+        return super().is_short or any(arm.is_short for arm in self._others)
+
+    def update(self, rows: Rows, now_ms: int) -> bool:
+        return self._in_arms(super().update(rows, now_ms), lambda arm: arm.update(rows, now_ms))
+
+    def leave(self, rows: Rows) -> bool:
+        return self._in_arms(super().leave(rows), lambda arm: arm.leave(rows))
+
+    def drop_old(self, now_ms: int) -> bool:
+        return self._in_arms(super().drop_old(now_ms), lambda arm: arm.drop_old(now_ms))
+
+    def _in_arms(self, has_changed: bool, change: Callable[[FeedRanking], bool]) -> bool:
+        """Change the other arms, too; return whether any list changed."""
+        for arm in self._others:
+            has_changed |= change(arm)
+        return has_changed
+
+    def replace(self, before: FeedRanking) -> None:
+        super().replace(before)
+        if not self.whole and isinstance(before, ArmedFeed):
+            for arm, earlier in zip(self._others, before._others, strict=True):
+                arm.replace(earlier)
+
+    @property
+    def written_rows(self) -> Rows:
+        rows = [super().written_rows, *(arm.written_rows for arm in self._others)]
+        return np.unique(np.concatenate(rows))
+
+    def change(self, config_offset: int) -> FeedChange | None:
+        for arm in self._others:
+            arm.whole |= self.whole
+        own = super().change(config_offset)
+        changed = {arm.name: arm.change(config_offset) for arm in self._others}
+        if own is None and not any(changed.values()):
+            return None
+        lists = {
+            arm.name: changed[arm.name] or arm.no_change(config_offset) for arm in self._others
+        }
+        return self._together(own or self.no_change(config_offset), lists)
+
+    def renewal(self, config_offset: int) -> FeedChange | None:
+        own = super().renewal(config_offset)
+        if own is None:
+            return None
+        return self._together(own, {arm.name: arm.no_change(config_offset) for arm in self._others})
+
+    def _together(self, own: FeedChange, others: Mapping[str, FeedChange]) -> FeedChange:
+        """Return the change of the feed, with those of its arms in their order."""
+        arms = [others.get(arm) or msgspec.structs.replace(own, feed=arm) for arm in self._arms]
+        return msgspec.structs.replace(own, experiment=self.experiment, arms=arms)

@@ -10,13 +10,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.arms import Policy
+from feedmill.events.experiment import Policy
 from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.columns import Flags
-from feedmill.rankers.combiner.gate_decisions import GateDecisions
-from feedmill.rankers.combiner.gating import DEMOTE
+from feedmill.rankers.combiner.gate_decisions import DEMOTE, GateDecisions
 from feedmill.rankers.combiner.signal_columns import RowSelection
 from feedmill.rankers.score import score_of, scores_of
 from feedmill.tables.mapped_column import MappedColumn
@@ -34,8 +33,6 @@ class FeedScores:
 
     Attributes
     ----------
-    view, weights, gates
-        The posts, the weighting, and the decisions under the policy.
     score
         By row, ``-inf`` where the post is not shown; it grows at an update.
     """
@@ -48,7 +45,7 @@ class FeedScores:
         self.score.grow(view.capacity, is_filled=False)  # `update` fills all rows in parts
 
     def update(self, rows: RowSelection) -> Flags:
-        """Score these rows anew, decided before; whether each is shown now, or was."""
+        """Score these rows, decided before; return whether each is shown now, or was."""
         view = self.view
         self.grow()
         values = {name: view.signals[name].value.values[rows] for name in self.weights.signals}
@@ -60,9 +57,9 @@ class FeedScores:
         return is_shown
 
     def update_one(self, row: int, created_ms: int, values: dict[str, float]) -> bool:
-        """What `update` does for one row, to the last bit; there must be room for it.
+        """Do what `update` does for one row, to the last bit; there must be room for the row.
 
-        `values` are those of its signals that were read so far; it gets what else is needed.
+        `values` are those of its signals that were read so far; the others are added to it.
         """
         before, total = self.score.cells[row], -math.inf
         if self.gates.code.cells[row] <= DEMOTE:
@@ -83,8 +80,8 @@ class FeedScores:
 class PolicyCache:
     """`GateDecisions` by gate policy, and `FeedScores` by weights and policy, over one view.
 
-    What is new has no posts yet: it is `unfinished` until its maker has gone over all rows with
-    `fill` and called `finish`.  Rows that change meanwhile are kept up to date everywhere.
+    New scores and decisions are unfinished until their maker has gone over all rows with `fill` and
+    called `finish`.  Rows that change meanwhile are kept up to date everywhere.
     """
 
     def __init__(self, view: PostView) -> None:
@@ -132,10 +129,11 @@ class PolicyCache:
     def update(
         self, rows: npt.NDArray[np.int32], judged: npt.NDArray[np.int32], now_ms: int
     ) -> Flags:
-        """Score these rows anew under every policy in use, and decide them where needed.
+        """Score these rows under every policy in use, and decide them where needed.
 
-        `judged` are those of which more changed than signals of objectives: only they are decided,
-        unless a grace may have ended.  Returns whether each is shown, or was, under some policy.
+        `judged` are the rows in which more changed than signals of objectives: only they are
+        decided, unless a grace may have ended.  Returns whether each is shown, or was, under some
+        policy.
         """
         for decisions in self._decisions.values():
             due = rows if decisions.has_open_gate else judged
@@ -157,22 +155,22 @@ class PolicyCache:
         return are_shown
 
     def fill(self, rows: RowSelection, now_ms: int) -> None:
-        """Decide and score these rows where it is unfinished."""
+        """Decide and score these rows where decisions and scores are unfinished."""
         for decisions in self._new_decisions:
             decisions.update(rows, now_ms)
         for scores in self._new_scores:
             scores.update(rows)
 
     def finish(self) -> None:
-        """All rows were filled."""
+        """Count all as finished: all rows were filled."""
         self._new_decisions.clear()
         self._new_scores.clear()
 
     def keep(self, in_use: Iterable[FeedScores], default: GateDecisions) -> list[object]:
         """Forget all scores but these, and all decisions that neither they nor the default use.
 
-        The default decisions stay: they stand in `signals:<post_id>`.  Returns what is forgotten,
-        for the caller to free: each has columns of all posts.
+        The default decisions stay, because `signals:<post_id>` has them.  Returns what is
+        forgotten, for the caller to free: each has columns of all posts.
         """
         kept = {id(scores) for scores in in_use}
         unused: list[object] = [one for one in self._scores.values() if id(one) not in kept]

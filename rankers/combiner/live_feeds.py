@@ -10,12 +10,10 @@ from feedmill.events.feeds import FeedSpec, pattern_of
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner.columns import Rows
-from feedmill.rankers.combiner.feed_build import FeedBuild
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
-from feedmill.rankers.combiner.feed_places import FeedPlaces
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import FeedScores, PolicyCache
-from feedmill.rankers.combiner.feed_set import FeedSet, arm_scores, own_policies
+from feedmill.rankers.combiner.feed_set import FeedBuild, FeedSet, arm_scores, own_policies
 from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.pending_writes import PendingWrites
 
@@ -30,17 +28,19 @@ _PLANNED_FEEDS = 256
 
 
 class LiveFeeds:
-    """The feeds of the newest settings that all of them follow.
+    """The feeds in force, and the work that brings them to the newest settings.
 
-    When settings change, the feeds concerned are made anew beside the old ones, in slices of
-    `work`, and replace them all at once.  Until then the old ones go on under the old settings.
+    When settings change, `work` makes the feeds concerned anew beside the old ones, in slices, and
+    then replaces all of them at once.  Until then the old feeds go on under the old settings.
 
     Attributes
     ----------
+    current
+        The feeds in force, and the settings that all of them follow.
     default
         The decisions under the general gates.
     is_switching
-        Whether some feeds still are as under the settings before `settings`.
+        Whether some feeds still follow the settings before those of `current`.
     """
 
     def __init__(
@@ -63,46 +63,26 @@ class LiveFeeds:
         self._now_ms = 0
         self._lost: list[FeedRanking] = []
         matcher = FeedMatcher(settings, shards)
-        self._set = FeedSet(policies, settings, matcher)
+        self.current = FeedSet(policies, settings, matcher)
         self._policies.scores(settings, "")
         self.default = self._default_decisions()
-        for name in self._set.matcher.named:
-            self._set.put(self._set.new(name))
+        for name in self.current.matcher.named:
+            self.current.put(self.current.new(name))
             self._pending.mark_feed(name)
-
-    @property
-    def settings(self) -> Settings:
-        """The settings that every feed follows."""
-        return self._set.settings
-
-    @property
-    def feeds(self) -> dict[str, FeedRanking]:
-        """By name; not to be changed."""
-        return self._set.feeds
-
-    @property
-    def longest_window_ms(self) -> int:
-        """The longest window of any feed, or feed that may yet be made."""
-        return self._set.matcher.longest_window_ms
-
-    @property
-    def places(self) -> FeedPlaces:
-        """The places of the feeds on demand."""
-        return self._set.places
 
     @property
     def is_complete(self) -> bool:
         """Whether there are lists of all shards that were asked for."""
-        return self._set.matcher.shards == self._shards
+        return self.current.matcher.shards == self._shards
 
     @property
     def is_costly(self) -> bool:
-        """Whether each post that changes is ranked in old and new feeds, or its author counted."""
-        return self._build is not None or bool(self.places.counts)
+        """Whether a changed post is ranked in old and new feeds, or its author is counted."""
+        return self._build is not None or bool(self.current.places.counts)
 
     def own(self, shards: AbstractSet[int]) -> None:
         """Forget the feeds of all other shards, and have `work` make those that are not there."""
-        self._shards, live = shards, self._set
+        self._shards, live = shards, self.current
         if self._build is not None:
             # What it made was for other shards.
             made = self._build.next.feeds
@@ -113,7 +93,7 @@ class LiveFeeds:
         self._got_place.clear()
         if lost := live.matcher.shards - shards:
             self._lost += live.lose(lost)
-            self._short &= self.feeds.keys()
+            self._short &= self.current.feeds.keys()
             for authors in live.places.counts.values():
                 authors.has_moved = True  # has places given to feeds of these shards alone
         self._dropping = chain(self._dropping, self._free_lost())
@@ -123,31 +103,31 @@ class LiveFeeds:
         self._target = settings
 
     def make_all(self) -> None:
-        """Have `work` make every feed anew: posts came that were not given to `update`."""
+        """Have `work` make every feed anew: `update` was not called for posts that came."""
         self._is_all_due = True
 
     def update(self, rows: Rows, before: Rows, groups: Rows, now_ms: int) -> None:
         """Rank rows that changed; see `FeedSet.update`."""
-        for feed in self._set.update(rows, before, groups, now_ms):
+        for feed in self.current.update(rows, before, groups, now_ms):
             self._changed(feed)
         if self._build is not None and self._build.is_begun:
             for _ in self._build.next.update(rows, before, groups, now_ms):
                 pass
 
     def tick(self, now_ms: int) -> None:
-        """Have `work` take posts out that left the window of their feed, and give places anew."""
+        """Have `work` take out posts that left the window of their feed, and give places anew."""
         self._dropping = chain(self._drop_old(now_ms), self._free_lost())
-        self._set.drop_old(now_ms)
+        self.current.drop_old(now_ms)
         self._are_places_due = True
 
     def forget(self, groups: Iterable[int]) -> None:
-        """These group numbers will stand for other groups; not while feeds are being made."""
+        """Drop what is known of groups whose numbers will stand for others; not in `work`."""
         groups = tuple(groups)
-        self._set.matcher.forget(groups)
-        self._set.places.forget(groups)
+        self.current.matcher.forget(groups)
+        self.current.places.forget(groups)
 
     def work(self, now_ms: int, has_time: HasTime) -> bool:
-        """Bring the feeds to the newest settings; returns whether there is more to do."""
+        """Bring the feeds to the newest settings; return whether there is more to do."""
         while next(self._dropping, self) is not self:
             if not has_time():
                 return True
@@ -165,11 +145,11 @@ class LiveFeeds:
         return False
 
     def _drop_old(self, now_ms: int) -> Iterator[None]:
-        feeds = tuple(self.feeds.values())
+        feeds = tuple(self.current.feeds.values())
         for start in range(0, len(feeds), _TICKED_FEEDS):
             for feed in feeds[start : start + _TICKED_FEEDS]:
-                # Another one may have come in its place, which had none.
-                if self.feeds.get(feed.name) is feed and feed.drop_old(now_ms):
+                # A new ranking may have replaced it, and has no old posts.
+                if self.current.feeds.get(feed.name) is feed and feed.drop_old(now_ms):
                     self._changed(feed)
             yield
 
@@ -183,13 +163,13 @@ class LiveFeeds:
     def _changed(self, feed: FeedRanking) -> None:
         if feed.is_short:
             self._short.add(feed.name)
-        elif not len(feed.list) and self._set.matcher.is_on_demand(feed.name):
+        elif not len(feed.list) and self.current.matcher.is_on_demand(feed.name):
             self._remove(feed.name)
             return
         self._pending.mark_feed(feed.name)
 
     def _remove(self, name: str) -> None:
-        if self._set.remove(name):
+        if self.current.remove(name):
             self._pending.remove_feed(name)
         self._short.discard(name)
 
@@ -206,9 +186,9 @@ class LiveFeeds:
             yield from self._free_unused()
 
     def _plan(self) -> Generator[None, None, FeedBuild | None]:
-        """What must be made anew, if anything; settings that need nothing are followed at once."""
-        settings, live, is_all = self._target, self._set, self._is_all_due
-        is_followed = settings is self.settings and self.is_complete
+        """Return what makes the outdated feeds anew; None after a change that outdates no feed."""
+        settings, live, is_all = self._target, self.current, self._is_all_due
+        is_followed = settings is self.current.settings and self.is_complete
         is_due = is_all or bool(live.places.uncounted or self._got_place or self._short)
         if is_followed and not is_due:
             return None
@@ -216,8 +196,8 @@ class LiveFeeds:
         if settings.feeds != live.settings.feeds or not self.is_complete:
             matcher = FeedMatcher(settings, self._shards)
         outdated = set[str]()
-        # Feeds that are made meanwhile follow the settings before; they are made here, too.
-        there = tuple(self.feeds)
+        # Feeds that posts make meanwhile follow the old settings: they are made anew, too.
+        there = tuple(self.current.feeds)
         if is_all or not is_followed:
             for start in range(0, len(there), _PLANNED_FEEDS):
                 some = [n for n in there[start : start + _PLANNED_FEEDS] if matcher.may_have(n)]
@@ -231,8 +211,8 @@ class LiveFeeds:
                 yield
         self._is_all_due = self._is_all_due and not is_all
         got_place, self._got_place = self._got_place, set[str]()
-        names = outdated | (self._short & self.feeds.keys()) | got_place
-        names |= matcher.named.keys() - self.feeds.keys()
+        names = outdated | (self._short & self.current.feeds.keys()) | got_place
+        names |= matcher.named.keys() - self.current.feeds.keys()
         discovers = bool(self._shards) and (
             is_all
             or bool(live.places.uncounted)
@@ -240,13 +220,13 @@ class LiveFeeds:
             or _on_demand_policies(settings) != _on_demand_policies(live.settings)
         )
         if not (names or discovers or self._policies.has_unfinished):
-            self._follow(settings, matcher)
+            self._change_settings(settings, matcher)
             yield from self._free_unused()
             return None
         unchanged = frozenset(there) - names
         concerns = (lambda name: name not in unchanged) if discovers else names.__contains__
         feeds = FeedSet(self._policies, settings, matcher, concerns)
-        # Feeds are made with places of their own, unless all that is made has one.
+        # Where posts may make feeds on demand, the set has places of its own to give.
         feeds.is_closed = not discovers
         self._short -= names
         return FeedBuild(feeds, names)
@@ -254,13 +234,13 @@ class LiveFeeds:
     def _outdated(
         self, names: Iterable[str], settings: Settings, matcher: FeedMatcher
     ) -> Iterator[str]:
-        """Which of these feeds, that will still exist, must be made anew under these settings."""
+        """Yield which of these feeds must be made anew under these settings."""
         general = self._policies.scores(settings, "")
-        # Nearly all settings say nothing of feeds; else most feeds have the very spec they had.
-        says_feeds, running = matcher is not self._set.matcher, settings.running
+        # Nearly no change of settings is about specs; after one, most specs are the same objects.
+        says_feeds, running = matcher is not self.current.matcher, settings.running
         spec_of = matcher.named.get
         for name in names:
-            feed = self.feeds.get(name)
+            feed = self.current.feeds.get(name)
             if feed is None:
                 continue  # it went meanwhile
             has_own = name in settings.weights or name in settings.gates
@@ -280,41 +260,43 @@ class LiveFeeds:
         return feed.all_scores != (self._policies.scores(settings, feed.name), *arms)
 
     def _differs(self, feed: FeedRanking, matcher: FeedMatcher) -> bool:
-        """Whether other posts are in a feed, or it is on demand no more, or now."""
+        """Whether a feed takes other posts than before, or begins or ends to be on demand."""
         name = feed.name
         return _content(feed.spec) != _content(
             matcher.spec_of(name)
-        ) or self._set.matcher.is_on_demand(name) != matcher.is_on_demand(name)
+        ) or self.current.matcher.is_on_demand(name) != matcher.is_on_demand(name)
 
     def _give_places(self) -> Iterator[None]:
         """Drop feeds that lost their places, and have those made that got one."""
-        places = self._set.places
-        given = yield from places.give(self._set.matcher.shards)
+        places = self.current.places
+        given = yield from places.give(self.current.matcher.shards)
         self._drop_displaced()
-        places.end_counts(self.feeds)
-        self._got_place = set(filter(self._set.matcher.may_have, given - self.feeds.keys()))
+        places.end_counts(self.current.feeds)
+        self._got_place = set(
+            filter(self.current.matcher.may_have, given - self.current.feeds.keys())
+        )
 
     def _drop_displaced(self) -> None:
         """Remove feeds on demand that have no place."""
-        for name in self._set.on_demand():
-            if not self._set.places.keeps(name):
+        for name in self.current.on_demand():
+            if not self.current.places.keeps(name):
                 self._remove(name)
 
     def _finish(self, made: FeedSet) -> Iterator[None]:
         """Put the new rankings in the place of the old ones."""
-        if made.settings is not self.settings or made.matcher is not self._set.matcher:
+        if made.settings is not self.current.settings or made.matcher is not self.current.matcher:
             # Named feeds that exist no more; posts make none again.
-            for name in self._set.matcher.named.keys() - made.matcher.named.keys():
+            for name in self.current.matcher.named.keys() - made.matcher.named.keys():
                 if not made.matcher.may_have(name):
                     self._remove(name)
                     yield
             self._retire_outdated(made)
-            self._follow(made.settings, made.matcher)
+            self._change_settings(made.settings, made.matcher)
             self.is_switching = True
         if not made.is_closed:
             made.is_closed = True
-            made.places.follow(self._set.places)
-            self._set.places = made.places
+            made.places.add_refused_of(self.current.places)
+            self.current.places = made.places
             self._drop_displaced()
         while made.feeds:
             name, feed = made.feeds.popitem()
@@ -334,37 +316,42 @@ class LiveFeeds:
             yield
 
     def _has_place(self, name: str) -> bool:
-        places = self._set.places
-        is_there = name in self.feeds or places.are_short(name)
-        return places.keeps(name) and (is_there or self._set.has_room(name))
+        places = self.current.places
+        is_there = name in self.current.feeds or places.are_short(name)
+        return places.keeps(name) and (is_there or self.current.has_room(name))
 
     def _retire_outdated(self, made: FeedSet) -> None:
-        """Retire feeds that were made meanwhile, and show no post under the new settings."""
-        for name in self.feeds.keys() - made.matcher.named.keys() - made.feeds.keys():
+        """Remove feeds made meanwhile that show no post under the new settings."""
+        for name in self.current.feeds.keys() - made.matcher.named.keys() - made.feeds.keys():
             if made.takes(name):
                 self._remove(name)
 
     def _put(self, feed: FeedRanking) -> None:
-        before = self.feeds.get(feed.name)
+        before = self.current.feeds.get(feed.name)
         if before is not None:
             feed.replace(before)
-        self._set.put(feed)
+        self.current.put(feed)
         self._changed(feed)
 
-    def _follow(self, settings: Settings, matcher: FeedMatcher) -> None:
+    def _change_settings(self, settings: Settings, matcher: FeedMatcher) -> None:
         """From here on these settings count."""
-        self._set.follow(settings, matcher)
+        self.current.change_settings(settings, matcher)
         self.default = self._default_decisions()
 
     def _scores_in_use(self) -> list[FeedScores]:
         # A list: there may be thousands of feeds, and each generator on the way takes its time.
-        in_use = [feed.scores for feed in self.feeds.values()]
-        in_use += [s for feed in self.feeds.values() if feed.experiment for s in feed.all_scores]
-        settings, own = self.settings, own_policies(self.settings, self._set.matcher)
+        in_use = [feed.scores for feed in self.current.feeds.values()]
+        in_use += [
+            s for feed in self.current.feeds.values() if feed.experiment for s in feed.all_scores
+        ]
+        settings, own = (
+            self.current.settings,
+            own_policies(self.current.settings, self.current.matcher),
+        )
         return in_use + [self._policies.scores(settings, name) for name in own]
 
     def _default_decisions(self) -> GateDecisions:
-        return self._policies.decisions(self.settings.gates_of(""))
+        return self._policies.decisions(self.current.settings.gates_of(""))
 
 
 def _content(spec: FeedSpec) -> tuple[object, ...]:

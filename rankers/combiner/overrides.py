@@ -39,7 +39,7 @@ class OverrideTable:
         self._ends: list[tuple[int, OverrideKey]] = []
 
     def __len__(self) -> int:
-        """How many posts and authors have one."""
+        """Return how many posts and authors have an override."""
         return len(self._by_subject)
 
     def update(self, key: OverrideKey, override: Override | None) -> None:
@@ -67,7 +67,7 @@ class OverrideTable:
     def in_force(
         self, post_id: str, author_id: str, post_offset: int, gates: Sequence[str], now_ms: int
     ) -> dict[str, ActiveOverride]:
-        """By gate what decides it now: post beats author, a named gate beats `*`."""
+        """Return by gate what decides it now: post beats author, a named gate beats `*`."""
         in_force: dict[str, ActiveOverride] = {}
         for subject in (f"author:{author_id}", f"post:{post_id}"):
             by_gate = self._by_subject.get(subject)
@@ -80,7 +80,7 @@ class OverrideTable:
         return in_force
 
     def take_expired(self, now_ms: int) -> Iterator[OverrideKey]:
-        """Keys of the overrides that ran out by now, each once; the next is all that is looked at.
+        """Yield the keys of overrides that ran out by now, each once; no others are looked at.
 
         Some may have been replaced or withdrawn meanwhile.
         """
@@ -88,7 +88,7 @@ class OverrideTable:
             yield heapq.heappop(self._ends)[1]
 
     def collect_ends(self) -> None:
-        """Note anew when overrides run out, of those that are there."""
+        """List anew when the overrides that are there run out."""
         self._ends = [
             (end_ms, active.key)
             for gates in self._by_subject.values()
@@ -109,15 +109,8 @@ def _is_in_force(override: Override, post_offset: int, now_ms: int) -> bool:
 class OverriddenRows:
     """Flags of posts and authors that overrides are about, in force or not.
 
-    Every record of a post sets its flags, and every override those of what it is about; so a flag
-    may be left of another post or author, which costs time, but none is missing.
-
-    Parameters
-    ----------
-    table
-        All overrides.
-    ids, authors
-        Post ids by row, and author ids by number.
+    Every record of a post sets its flags, and every override the flags of what it is about.  So a
+    flag may be left of another post or author, which costs time, but no flag is missing.
     """
 
     def __init__(self, table: OverrideTable, ids: IdTable, authors: IdTable) -> None:
@@ -142,7 +135,7 @@ class OverriddenRows:
     def among(self, rows: RowSelection, authors: Rows) -> Flags:
         """For each row whether an override is about its post or author; `authors` is of all rows.
 
-        What it says of a row without a post means nothing.
+        The flag of a row without a post means nothing.
         """
         of_rows = authors[rows]
         if not len(self._table):
@@ -150,17 +143,17 @@ class OverriddenRows:
         flags: Flags = self._is_post.values[rows] | self._is_author.values[of_rows]
         return flags
 
-    def note(self, row: int, post: Post, author: int) -> None:
-        """The post in this row is new, or of a new version."""
+    def flag_post(self, row: int, post: Post, author: int) -> None:
+        """Set the flags of the post in this row, which is new, or of a new version."""
         self._have_authors()
         if len(self._table):
             self._is_post.cells[row] = self._table.has("post", post.post_id)
             self._is_author.cells[author] = self._table.has("author", post.author_id)
 
-    def follow(self, key: OverrideKey) -> Rows:
-        """An override changed, or ran out; returns the post that it is about.
+    def flag_override(self, key: OverrideKey) -> Rows:
+        """Set the flag of what an override is about that changed or ran out; return the post.
 
-        The posts of an author are found by `find_some`.
+        `find_some` finds the posts of an author.
         """
         has = self._table.has(key.kind, key.id)
         if key.kind == "post":
@@ -181,10 +174,11 @@ class OverriddenRows:
         return bool(self._due) or len(self._wanted) > 0
 
     def find_some(self, authors: Rows, most: int) -> Rows:
-        """The posts of authors whose overrides changed, at most so many, of the next slice of rows.
+        """Return the posts, at most so many, of authors whose overrides changed, in the next slice.
 
         A search is for all authors that are due when it begins: it takes some 3 ms at a million
-        rows, in slices of a tenth.  Asked for few at a time, new posts do not wait behind all.
+        rows, in slices of a tenth.  Asked for few posts at a time, new posts do not wait behind all
+        of them.
         """
         if not len(self._wanted):
             self._wanted = np.zeros(self._authors.bound + 1, bool)  # -1 marks the last

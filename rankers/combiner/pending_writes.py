@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct, field
 
+from feedmill.events.gates import GatePolicy
 from feedmill.events.partition import ALL_SHARDS, SHARDS, of_shards, shards_of
+from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.columns import Flags, Rows
 from feedmill.tables.id_table import IdTable
 from feedmill.tables.mapped_column import MappedColumn
@@ -28,29 +31,92 @@ MAX_TOMBSTONES: Final = 100_000
 _UNKNOWN: Final = SHARDS
 
 
-class PendingWrites:
-    """The one place that knows what is still to be written, of some shards alone.
+class SignalsChange(Struct, frozen=True):
+    """What to write to `signals:<post_id>`.
 
-    Rows that change are taken in the order of their changes; where all rows are to be written,
-    they come last, in the order of their numbers.
+    Without fields the key is removed.  With `whole` the fields, none of them empty, replace all
+    others; else they are added, and an empty field is removed.
+
+    A new version of a post is written whole.  `post_offset` is the version that a change which
+    is not whole is about: it is not written where Redis holds another one.  -1 stands for any.
+    """
+
+    post_id: str
+    expires_at_ms: int
+    whole: bool
+    fields: Mapping[str, str] = field(default_factory=dict)
+    post_offset: int = -1
+
+
+class FeedChange(Struct, frozen=True):
+    """What to write to one feed, in one step.
+
+    With `whole`, `entries` are all members, best first.  Else they are those that are new or
+    have another score, and `removed` leave.  `size` is the number of members afterwards.
+
+    `experiment` is what `:info` says of the experiment that runs in the feed, "" for none, and
+    `arms` are the changes of its arms' lists, each `feed` of these being `<experiment>.<arm>`: they
+    are of the same step, and whole if this is.  A whole one removes the lists of arms that `ended`.
+    """
+
+    feed: str
+    whole: bool
+    entries: Sequence[tuple[str, float]]
+    removed: Sequence[str]
+    size: int
+    weights: Weights
+    gates: Mapping[str, GatePolicy]
+    config_offset: int
+    experiment: str = ""
+    arms: Sequence[FeedChange] = ()
+    ended: Sequence[str] = ()
+
+    @property
+    def is_renewal(self) -> bool:
+        """Whether only the freshness changes."""
+        return not (self.whole or self.entries or self.removed) and all(
+            arm.is_renewal for arm in self.arms
+        )
+
+    @property
+    def lists(self) -> Sequence[FeedChange]:
+        """The changes of the feed and of its arms."""
+        return (self, *self.arms)
+
+    @property
+    def removes(self) -> bool:
+        """Whether posts leave some list."""
+        return bool(self.removed) or any(arm.removed for arm in self.arms)
+
+
+def arm_list(feed: str, arm: str) -> str:
+    """Return what the list of an arm, `<experiment>.<arm>`, is called; no feed has such a name."""
+    return f"{feed}:arm:{arm}"
+
+
+class Changes(NamedTuple):
+    """What to write, at most one change for each post and feed; nothing of `removed_feeds`."""
+
+    signals: list[SignalsChange]
+    feeds: list[FeedChange]
+    removed_feeds: list[str]
+
+
+class PendingWrites:
+    """The single place that knows what is still to be written, of some shards alone.
+
+    Rows that change are taken in the order of their changes; where all rows are to be written, they
+    come last, in the order of their numbers.
 
     Parameters
     ----------
     bits
         How many bits a mask of changes has.
-    ids
-        The post of each row.
-    shards
-        Of which shards posts and feeds are written.
 
     Attributes
     ----------
-    feeds
-        Names of feeds that changed, in order.
-    removed_feeds
-        Names of feeds that exist no more.
     are_feeds_due
-        Whether there will be more of them, before which no row is taken that did not just change.
+        Whether more feeds will come; before them no row is taken that did not just change.
     """
 
     def __init__(self, bits: int, ids: IdTable, shards: AbstractSet[int] = ALL_SHARDS) -> None:
@@ -66,14 +132,14 @@ class PendingWrites:
         self._masks: MappedColumn[Any] = MappedColumn(dtype)
         self._queue: deque[int] = deque()
         self._holds_back, self._ticks = False, 0
-        # Those held back of late, and for longer; some were taken since.
+        # Rows held back of late, and for longer; some of them were taken since.
         self._held: list[int] = []
         self._held_longer: list[int] = []
         self._is_held: MappedColumn[np.bool_] = MappedColumn(np.bool_)
         self._swept: deque[int] = deque()
         self._next_sweep = 0
         self._is_sweeping = False
-        # Of the calls of `mark_later` whose steps are not done how many, and their masks.
+        # How many calls of `mark_later` have steps left, and the masks of these calls.
         self._unmarked = self._coming = 0
         self._removed: dict[str, int] = {}  # by post its shard
         # By shard the posts that Redis may still have, and when it drops them.
@@ -106,10 +172,10 @@ class PendingWrites:
     # --- shards ---------------------------------------------------------------------------
 
     def own(self, shards: AbstractSet[int]) -> None:
-        """From here on write what is of these shards alone.
+        """Write from here on what is of these shards alone.
 
-        Posts and feeds of shards that are not among them are forgotten; those of new ones are
-        marked by the caller.  Posts of new shards that were removed meanwhile are removed again.
+        Posts and feeds of other shards are forgotten; those of new shards are marked by the
+        caller.  Posts of new shards that were removed meanwhile are removed again.
         """
         gained, self._shards, self._is_owned = shards - self._shards, shards, _is_among(shards)
         self.feeds = dict.fromkeys(of_shards(self.feeds, shards))
@@ -118,7 +184,7 @@ class PendingWrites:
         self._removed_again &= shards
 
     def is_among(self, shards: AbstractSet[int]) -> Callable[[slice], Flags]:
-        """What says of rows which of them hold posts of some shards, up to their last change."""
+        """Return what says which rows hold posts of some shards, up to their last change."""
         flags = _is_among(shards)
         return lambda part: flags[self._shard.values[part]]
 
@@ -134,7 +200,7 @@ class PendingWrites:
     # --- posts ----------------------------------------------------------------------------
 
     def mark(self, rows: Rows, masks: npt.NDArray[Any], whole: Flags, waits: Flags) -> None:
-        """These rows changed; `whole`: Redis has nothing of the post, `waits`: for a verdict."""
+        """Mark changed rows; `whole`: Redis has nothing of the post, `waits`: for a verdict."""
         is_owned = self._is_owned[self._shards_of(rows)]
         if not is_owned.all():
             rows, masks = rows[is_owned], masks[is_owned]
@@ -159,10 +225,10 @@ class PendingWrites:
             self._sweep()
 
     def hold_back(self, holds_back: bool) -> bool:
-        """From here on, or no more, hold back posts that wait for verdicts and are not in Redis.
+        """Begin, or end, to hold back posts that wait for verdicts and are not in Redis.
 
-        While many come most are soon decided, and to write them once is enough.  Of those that
-        are not, each is taken within half a minute.  Returns whether some are to be taken now.
+        While many come, most are soon decided, and to write them once is enough.  A post that is
+        not decided is taken within half a minute.  Returns whether some are to be taken now.
         """
         self._holds_back = holds_back
         released = [] if holds_back else self._held_longer + self._held
@@ -172,7 +238,7 @@ class PendingWrites:
         return bool(released)
 
     def tick(self, now_ms: int) -> None:
-        """Called about once a second: what was held back for long is taken."""
+        """Have what was held back for long taken; called about once a second."""
         self._ticks += 1
         if self._ticks % HELD_TICKS == 0:
             self._queue.extend(self._held_longer)
@@ -180,7 +246,7 @@ class PendingWrites:
         self._drop_old_tombstones(now_ms)
 
     def mark_whole(self, rows: Rows) -> None:
-        """Redis may hold nothing of these rows, or anything."""
+        """Mark rows of which Redis may hold nothing, or anything."""
         changed, whole = np.zeros(len(rows), np.int64), np.ones(len(rows), bool)
         self.mark(rows, changed, whole, ~whole)
 
@@ -189,8 +255,8 @@ class PendingWrites:
     ) -> Iterator[None]:
         """Have many rows written again after all that just changed; without a mask, whole.
 
-        `is_marked` has parts of all rows.  It is done in as many steps, by whoever asks for them;
-        from here on it `is_sweeping`.
+        `is_marked` has parts of all rows.  The caller takes the steps that are returned, one for
+        each part; from here on the writes are `is_sweeping`.
         """
         given = self._whole if mask is None else mask
         self._unmarked += 1
@@ -208,15 +274,15 @@ class PendingWrites:
         self._sweep()
 
     def drop_queue(self) -> None:
-        """All rows are to be written again, none of them before the feeds."""
+        """Have all rows written again, none of them before the feeds."""
         self._queue.clear()
         self._held, self._held_longer = [], []
 
     def take_rows(self, most: int) -> list[tuple[int, int, bool]]:
-        """At most so many rows with their masks, and whether they are to be written whole.
+        """Return at most so many rows with their masks, and whether each is to be written whole.
 
         While feeds are still to be taken, only rows that just changed.  Of many rows whose shards
-        were lost it passes some; `has_posts` tells whether there are more.
+        were lost a call passes some; `has_posts` tells whether there are more.
         """
         taken: list[tuple[int, int, bool]] = []
         masks, shard, shards = self._masks.cells, self._shard.cells, self._shards
@@ -230,7 +296,7 @@ class PendingWrites:
         return taken
 
     def take_among(self, rows: Rows) -> list[tuple[int, int, bool]]:
-        """Those of these rows that are to be written, as `take_rows` gives them; -1 is no row."""
+        """Return those of these rows that are to be written, as `take_rows`; -1 is no row."""
         masks = self._masks.values
         found = rows[(rows >= 0) & (masks[rows] != 0) & self._is_owned[self._shard.values[rows]]]
         taken = [
@@ -243,7 +309,7 @@ class PendingWrites:
         return taken
 
     def remove(self, rows: Rows, ends_ms: Mapping[str, int], now_ms: int) -> None:
-        """Have posts removed; by id, when Redis drops what it has of each by itself."""
+        """Have posts removed; `ends_ms` says when Redis drops each by itself."""
         self._masks.values[rows] = 0
         self._shard.values[rows] = _UNKNOWN
         for (post_id, end_ms), shard in zip(ends_ms.items(), shards_of(ends_ms), strict=True):
@@ -259,14 +325,14 @@ class PendingWrites:
                 self._removed.pop(oldest, None)
 
     def take_removed(self) -> list[str]:
-        """Posts that are to be removed, some of them if they are very many."""
+        """Return posts that are to be removed, some of them if they are very many."""
         while self._removed_again and len(self._removed) < _MOST_REMOVED:
             shard = self._removed_again.pop()
             self._removed.update(dict.fromkeys(self._tombstones[shard], shard))
-        taken = [(one, self._removed[one]) for one in islice(self._removed, _MOST_REMOVED)]
+        taken = list(islice(self._removed.items(), _MOST_REMOVED))
         for post_id, _ in taken:
             del self._removed[post_id]
-        # Others may have been lost meanwhile.
+        # The shards of the others were lost meanwhile.
         return [post_id for post_id, shard in taken if shard in self._shards]
 
     def remove_again(self) -> None:
@@ -275,7 +341,7 @@ class PendingWrites:
         self._removed_again = {shard for shard in self._shards if self._tombstones[shard]}
 
     def _drop_old_tombstones(self, now_ms: int) -> None:
-        """Forget removed posts that Redis has dropped by itself; of another shard at each call."""
+        """Forget removed posts that Redis dropped by itself; of another shard at each call."""
         self._cleaned_shard = (self._cleaned_shard + 1) % SHARDS
         ends_ms = self._tombstones[self._cleaned_shard]
         kept = {post_id: end_ms for post_id, end_ms in ends_ms.items() if end_ms > now_ms}
@@ -317,5 +383,5 @@ class PendingWrites:
 
 
 def _is_among(shards: AbstractSet[int]) -> Flags:
-    """By shard whether it is one of these; the last stands for an unknown one."""
+    """By shard whether it is among these; the last flag stands for an unknown shard."""
     return np.array([shard in shards for shard in range(SHARDS + 1)])

@@ -1,34 +1,31 @@
-"""The best posts of one feed, kept up to date as single posts come, change and leave."""
+"""The best posts of one feed, kept up to date as single posts come, change and leave.
+
+Posts are ordered by score; posts of equal scores in descending order of ids, few of which are read.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from bisect import bisect_left
+from functools import cache
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.rankers.combiner.columns import Flags, Rows
-from feedmill.rankers.combiner.positions import (
-    Floats,
-    PostIds,
-    RowLookup,
-    inserted,
-    order_of_ties,
-    place_of,
-    rank_within,
-    shift,
-    without,
-)
 
 _LEAST_RESERVE = 64
 # Of an author with more posts than the cap lets in, so many more are kept to follow.
 _AUTHOR_RESERVE = 16
+Floats = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.intp]
 
 
 class Move(NamedTuple):
-    """Of the posts within the author cap one left `from_at`, and then one came to `to_at`.
+    """A change of one place: a post within the author cap left `from_at`, then one came to `to_at`.
 
-    -1 for none.  It is the same post, unless the cap let another one of its author in or out.
+    -1 stands for none.  Both are the same post, unless the cap let another post of its author in or
+    out.
     """
 
     from_at: int
@@ -46,25 +43,21 @@ class RankedList:
     """All posts of a feed that are ranked above a floor, more of them than the feed shows.
 
     `best` is exactly what sorting every post of the feed would give, as long as the list is not
-    `is_short`: it then lost so many posts that some below the floor belong into the feed, and
+    `is_short`.  A short list lost so many posts that some below the floor belong into the feed: it
     must be made anew from all of them.  A new list has no floor.
 
     Parameters
     ----------
-    size
-        How many posts the feed shows at most.
     max_per_author
-        How many of one author, None for no limit.
+        How many posts of one author the feed shows, None for no limit.
     ids
         Post ids by row: equal scores come in descending order of them.
-    lookup
-        Shared by all lists.
 
     Attributes
     ----------
     rows, scores, authors
         The posts of the list, best first; equally long arrays.  Any change may change `rows` and
-        `authors` in place; `scores` is replaced, and whoever has it may keep it.
+        `authors` in place; `scores` is replaced, so that whoever has it may keep it.
     """
 
     def __init__(
@@ -98,16 +91,11 @@ class RankedList:
         return -np.inf if self._floor is None else self._floor.score
 
     def update(self, rows: Rows, scores: Floats, authors: Rows) -> bool:
-        """Give posts of the feed their new scores; returns whether the list changed.
+        """Give posts of the feed their new scores; return whether the list changed.
 
-        Parameters
-        ----------
-        rows
-            Shape (n,), each row once; whether the list has it does not matter.
-        scores
-            Shape (n,); ``-inf`` for a post that is not shown, or is not of the feed any more.
-        authors
-            Shape (n,), the number of each post's author.
+        `rows` has each row once, in the list or not.  A post that is not shown, or is not of the
+        feed any more, has the score ``-inf``.  `authors` has the number of each author.  All have
+        shape (n,).
         """
         if len(rows) == 1:
             return self.update_one(int(rows[0]), float(scores[0]), int(authors[0]))
@@ -122,13 +110,13 @@ class RankedList:
         return bool(enters.any() and self._enter(enters, rows, scores, authors)) or has_left
 
     def _listed(self, rows: Rows) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """At which positions of the list rows stand, and at which positions of `rows`."""
+        """Return the positions in the list of rows that it has, and their positions in `rows`."""
         found = self._lookup.find(self.rows, rows)
         listed = (found >= 0).nonzero()[0]
         return listed, found[listed].astype(np.intp)
 
     def update_one(self, row: int, score: float, author: int) -> bool:
-        """What `update` does for one post: most changes are one."""
+        """Do what `update` does for one post: most changes are one post."""
         listed = (self.rows == row).nonzero()[0]
         if len(listed):
             from_at = int(listed[0])
@@ -173,14 +161,14 @@ class RankedList:
         return self._within
 
     def take_move(self) -> Move | None:
-        """The move that is all that changed since the last call, if one is.
+        """Return the move that is all that changed since the last call.
 
-        None where nothing or anything else changed, or what the cap let in was not known.
+        None where nothing or anything else changed, or where it was not known whom the cap lets in.
         """
         move, self._move, self._has_changed = self._move, None, False
         return move
 
-    def _note(self, move: Move | None = None) -> None:
+    def _record_move(self, move: Move | None = None) -> None:
         self._move = None if self._has_changed else move
         self._has_changed = True
 
@@ -214,7 +202,7 @@ class RankedList:
         )
         if not isinstance(self._within, slice):
             self._within = None
-        self._note_removal()
+        self._record_removal()
 
     def _remove_one(self, at: int) -> None:
         author, left = self.authors.item(at), self._place_within(at)
@@ -222,11 +210,11 @@ class RankedList:
         self.authors = without(self.authors, at)
         if isinstance(self._within, np.ndarray):
             self._within = without(self._within, at)
-        self._note_removal(self._move_of(author, left, -1))
+        self._record_removal(self._move_of(author, left, -1))
 
-    def _note_removal(self, move: Move | None = None) -> None:
+    def _record_removal(self, move: Move | None = None) -> None:
         self._may_be_short = self._floor is not None or bool(self._author_floors)
-        self._note(move)
+        self._record_move(move)
 
     def _enter(self, enters: Flags, rows: Rows, scores: Floats, authors: Rows) -> bool:
         """Insert what is above the floors; of very many the best first, which raises the floor."""
@@ -252,7 +240,7 @@ class RankedList:
         return len(entering) > 0
 
     def _drop_below_floors(self, enters: Flags, rows: Rows, scores: Floats, authors: Rows) -> None:
-        """Clear `enters` for what is not above the floors; most of it by score alone already."""
+        """Clear `enters` for posts below the floors; most are by score alone already."""
         floor = self._floor
         if floor is not None:
             for at in np.flatnonzero(enters & (scores == floor.score)).tolist():
@@ -278,7 +266,7 @@ class RankedList:
         if tied is not None:
             self.rows, self.authors = self.rows[tied], self.authors[tied]
         self._forget_within()
-        self._note()
+        self._record_move()
         if len(self.rows) > self._trim_above:
             self._trim()
 
@@ -292,12 +280,12 @@ class RankedList:
         elif self._within is not None and self._count_of(author) > (self._most or len(self)):
             self._within = np.ones(len(self.rows), bool)
             self._within[at] = False
-        self._note(self._move_of(author, -1, at))
+        self._record_move(self._move_of(author, -1, at))
         if len(self.rows) > self._trim_above:
             self._trim()
 
     def _move_one(self, from_at: int, score: float) -> None:
-        """Give a post of the list another score: only what it passes moves in the arrays."""
+        """Give a post of the list another score: only posts that it passes move in the arrays."""
         at = place_of(self._ids, self.rows.item(from_at), score, self.rows, self.scores)
         at -= at > from_at
         left = self._place_within(from_at)
@@ -309,18 +297,18 @@ class RankedList:
         if isinstance(self._within, np.ndarray):
             shift(self._within, from_at, at)
             self._within[at] = False
-        self._note(self._move_of(self.authors.item(at), left, at))
+        self._record_move(self._move_of(self.authors.item(at), left, at))
 
     def _place_within(self, at: int) -> int:
-        """Which of the posts within the cap a post is, -1 if it is over."""
+        """Return which of the posts within the cap a post is, -1 if it is over the cap."""
         if not isinstance(self._within, np.ndarray):
             return at
         return int(np.count_nonzero(self._within[:at])) if self._within.item(at) else -1
 
     def _move_of(self, author: int, left: int, at: int) -> Move | None:
-        """The move after one post left, `_place_within`, or came to a position, not let in yet.
+        """Return the move after a post left `_place_within`, or came to a position, not let in yet.
 
-        Lets in the best of its author, as many as the cap says.
+        Lets in the best posts of its author, as many as the cap says.
         """
         within, most = self._within, self._most
         if most is None or not isinstance(within, np.ndarray):
@@ -352,7 +340,7 @@ class RankedList:
         return bool((ordered[most:] == ordered[:-most]).any())
 
     def _trim(self) -> None:
-        """Raise the floor to what leaves `size` and the reserve within the author cap."""
+        """Raise the floor so that `size` and the reserve are left within the author cap."""
         within = self._within_cap()
         wanted = self._size + self._reserve
         if len(within) > wanted:
@@ -369,7 +357,7 @@ class RankedList:
         self._trim_above = max(len(self.rows), wanted) + self._reserve
 
     def _trim_authors(self, most: int) -> None:
-        """Keep only so many posts of one author."""
+        """Keep only so many posts of each author."""
         rank = rank_within(self.authors)
         beyond = np.unique(self.authors[rank >= most]).tolist()
         last = np.flatnonzero(rank == most - 1)
@@ -384,10 +372,141 @@ class RankedList:
             self.authors[kept].copy(),
         )
         self._forget_within()
-        self._note()
+        self._record_move()
 
     def _forget_within(self) -> None:
         self._within = slice(None) if self._most is None else None
 
     def _key(self, position: int) -> _Key:
         return _Key(float(self.scores[position]), self._ids[int(self.rows[position])])
+
+
+class PostIds(Protocol):
+    """Post ids by row."""
+
+    def __getitem__(self, row: int, /) -> str: ...
+
+
+class RowLookup:
+    """A table over all rows that is never cleared: every entry is verified when it is read.
+
+    One table serves any number of lists.
+    """
+
+    def __init__(self) -> None:
+        self._position: Rows = np.zeros(0, np.int32)
+
+    def find(self, rows: Rows, among: Rows) -> Rows:
+        """Return the position in `among` of each of `rows`, -1 where it is not there.
+
+        -1 is found nowhere.  No row is in `among` twice, or any of its positions is returned.
+        """
+        if not len(among) or not len(rows):
+            return np.full(len(rows), -1, np.int32)
+        # The last entry is that of -1.
+        self._grow(max(int(rows.max()), int(among.max())) + 2)
+        self._position[among] = np.arange(len(among), dtype=np.int32)
+        position = self._position[rows]
+        position[position >= len(among)] = 0
+        position[(among[position] != rows) | (rows < 0)] = -1
+        return position
+
+    def _grow(self, capacity: int) -> None:
+        if len(self._position) < capacity:
+            # Zeroed pages that nothing is written to take no memory.
+            self._position = np.zeros(max(capacity, 2 * len(self._position), 8192), np.int32)
+
+
+def rank_within(authors: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
+    """For each position, how many of the same author come before it."""
+    by_author = np.argsort(authors, kind="stable")
+    starts, ends = runs(authors[by_author])
+    ranks = np.empty(len(authors), np.intp)
+    ranks[by_author] = np.arange(len(authors)) - np.repeat(starts, ends - starts)
+    return ranks
+
+
+def runs(ordered: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Where each run of equal values begins and ends."""
+    is_start = np.empty(len(ordered), bool)
+    is_start[:1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=is_start[1:])
+    starts = is_start.nonzero()[0]
+    ends = np.empty_like(starts)
+    ends[:-1] = starts[1:]
+    ends[-1:] = len(ordered)
+    return starts, ends
+
+
+# --- one value of an array ------------------------------------------------------------------
+
+
+def inserted(values: npt.NDArray[Any], at: int, value: float) -> npt.NDArray[Any]:
+    """Return a copy with one more value; `np.insert` takes ten times as long."""
+    longer = np.empty(len(values) + 1, values.dtype)
+    longer[:at], longer[at], longer[at + 1 :] = values[:at], value, values[at:]
+    return longer
+
+
+def shift(values: npt.NDArray[Any], from_at: int, to_at: int) -> None:
+    """Move one value to another position, and those between by one, in place."""
+    value = values[from_at]
+    if to_at > from_at:
+        values[from_at:to_at] = values[from_at + 1 : to_at + 1]
+    else:
+        values[to_at + 1 : from_at + 1] = values[to_at:from_at]
+    values[to_at] = value
+
+
+def without(values: npt.NDArray[Any], at: int) -> npt.NDArray[Any]:
+    """Return a copy without one value; `np.delete` takes several times as long."""
+    shorter = np.empty(len(values) - 1, values.dtype)
+    shorter[:at], shorter[at:] = values[:at], values[at + 1 :]
+    return shorter
+
+
+# --- equal scores: in descending order of ids, few of which are read -------------------------
+
+
+def place_of(ids: PostIds, row: int, score: float, rows: Rows, scores: Floats) -> int:
+    """Return where a post that is not among these goes, best first, in time logarithmic in ties."""
+    end = len(scores) - int(scores[::-1].searchsorted(score))
+    if not end or scores.item(end - 1) != score:
+        return end
+    start = len(scores) - int(scores[::-1].searchsorted(score, "right"))
+    post_id = ids[row]
+    at = bisect_left(range(start, end), True, key=lambda at: ids[rows.item(at)] < post_id)
+    return start + at
+
+
+def order_of_ties(ids: PostIds, rows: Rows, scores: Floats, is_new: Flags) -> Positions | None:
+    """Return the order of posts if `scores` has ties among which some post is new, else None.
+
+    Of equal scores the posts that are not new are sorted already, and come before the new ones.
+    """
+    if not (scores[1:] == scores[:-1]).any():
+        return None
+    starts, ends = runs(scores)
+    order = np.arange(len(scores))
+    has_new = np.logical_or.reduceat(is_new, starts)
+    for run in np.flatnonzero(has_new & (ends - starts > 1)).tolist():
+        part = slice(starts[run], ends[run])
+        tied, new = order[part], is_new[part]
+        order[part] = _merged(ids, rows, tied[~new], tied[new])
+    return order
+
+
+def _merged(ids: PostIds, rows: Rows, old: Positions, new: Positions) -> Positions:
+    """Return sorted positions, with new positions in their places among them."""
+
+    @cache
+    def id_at(position: int) -> str:
+        return ids[rows.item(position)]
+
+    ordered = sorted(new.tolist(), key=id_at, reverse=True)
+    positions = old.tolist()
+    places = [
+        bisect_left(positions, True, key=lambda at: id_at(at) < id_at(position))
+        for position in ordered
+    ]
+    return np.insert(old, places, ordered)

@@ -1,8 +1,9 @@
-"""One signal of every post, some fourteen bytes each."""
+"""A signal of every post, in columns of some fourteen bytes a post."""
 
 from __future__ import annotations
 
 import math
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -19,12 +20,19 @@ RowSelection = npt.NDArray[np.int32] | slice
 # present version of the post was judged.
 _CURRENT = 1 << 15
 _MODEL = _CURRENT - 1
+SHORT_DIGITS = 6
+_is_long = re.compile(r"[0-9a-f]{12}").fullmatch
+
+
+def short_version(version: str) -> str:
+    """The first six digits of a version of twelve hexadecimal digits; any other one whole."""
+    return version[:SHORT_DIGITS] if _is_long(version) else version
 
 
 class StoredSignal(NamedTuple):
     """What is kept of a signal, or read from Redis; fields as in `Signal`.
 
-    Redis has `value` as the same float32, `version` perhaps cut, and no `revision`.
+    Redis has the value as the same float32, the version perhaps cut, and no revision.
     """
 
     value: float | None
@@ -45,8 +53,6 @@ class StoredSignals(NamedTuple):
         Shape (n,), NaN where there is none.
     models
         Of each the model and the version, None where the post has no signal.
-    post_offsets, at_ms
-        Shape (n,).
     errors
         By place in that order.
     """
@@ -61,16 +67,15 @@ class StoredSignals(NamedTuple):
 class SignalColumns:
     """One signal of every post.
 
-    Nearly every signal is about the present version of its post; which other version one is about
-    stands in a dict, and so do errors.
+    Nearly every signal is about the present version of its post; a dict has the version of the
+    others, and another dict the errors.
 
     Parameters
     ----------
     models
         The table of ``(model, version)``, which all signals share.
     is_gate
-        A gate without a value has NaN.  A failure of an objective or a cost leaves its last good
-        value in force.
+        Whether a failure leaves NaN; that of an objective or a cost leaves the last good value.
     base
         What an objective or a cost is without a value.
 
@@ -151,16 +156,16 @@ class SignalColumns:
         return np.where(self.is_current(rows), self.value.values[rows], np.float32(np.nan))
 
     def verdict(self, row: int) -> tuple[float | None, str, str] | None:
-        """Value, model and version where the present version of the post was judged."""
+        """Return value, model and version where the present version of the post was judged."""
         state = self._state.cells[row]
         if state < _CURRENT:
             return None
         return self._value_of(row), *self._model_of(row, state)
 
     def update(self, row: int, signal: Signal, post_offset: int) -> bool:
-        """Take a signal about the present or an earlier version of the post in this row.
+        """Store a signal about the present or an earlier version of the post in this row.
 
-        Returns whether it was taken: not if it is older than the one that is there.
+        Returns whether it was stored: not if it is older than the signal that is there.
         """
         state = self._state.cells[row]
         if state:
@@ -188,7 +193,7 @@ class SignalColumns:
         return True
 
     def supersede(self, row: int, offset: int) -> None:
-        """Note that the post in this row has a new version; `offset` is the one before."""
+        """Say that the post in this row has a new version; `offset` is the one before."""
         state = self._state.cells[row]
         if state >= _CURRENT:
             self._state.cells[row] = state & _MODEL
@@ -208,7 +213,7 @@ class SignalColumns:
         return None if math.isnan(value) else value
 
     def _set_rare(self, row: int, far_model: tuple[str, str] | None, error: str | None) -> None:
-        """Note what few signals have, and forget what the one before had."""
+        """Keep what few signals have, and forget what the signal before had of it."""
         if far_model is not None:
             self._far_models[row] = far_model
         elif self._far_models:

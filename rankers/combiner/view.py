@@ -6,8 +6,9 @@ different topics may come in any order: the view is the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import repeat
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice, repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -24,20 +25,177 @@ from feedmill.rankers.combiner.columns import (
     PostColumns,
     Rows,
 )
-from feedmill.rankers.combiner.early_signals import MOST_EARLY, EarlySignals
 from feedmill.rankers.combiner.feed_matcher import PostGroup
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverriddenRows, OverrideTable
-from feedmill.rankers.combiner.positions import RowLookup
-from feedmill.rankers.combiner.pruning import Pruning
+from feedmill.rankers.combiner.ranked_list import RowLookup
 from feedmill.rankers.combiner.signal_columns import SignalColumns, StoredSignal
 from feedmill.rankers.reaction_rates import BASES
 from feedmill.tables.id_table import IdTable
 from feedmill.tables.mapped_column import in_chunks
 
+# Some 600 bytes each.
+MOST_EARLY = 100_000
+_PRUNED_AT_ONCE = 512
+# Rows whose authors and groups are noted at once: some milliseconds.
+_MARKED_AT_ONCE = 1 << 19
 # Rows among which `expired` looks for old ones: a millisecond.
 _SEARCHED_AT_ONCE = 1 << 19
 # In a mask of changes: the post itself, its overrides, or whether it is there at all.
 POST_CHANGED = 1
+
+
+class EarlySignals:
+    """By row and name the signals about versions of posts that are still to come.
+
+    Each version keeps the last signal, and beside a failure the last good signal.  No more than
+    `most` should wait.  The caller takes no more signals of workers while it `is_full`; of `own`,
+    the signals of other programs, those of the row that has waited longest are dropped.
+
+    Attributes
+    ----------
+    rows
+        The rows in which signals wait.
+    dropped
+        How many signals were dropped so far.  Their posts lack them until their stage writes again.
+    """
+
+    def __init__(self, most: int, own: Collection[str] = ()) -> None:
+        self.dropped = 0
+        self._most = most
+        self._own = frozenset(own)
+        self._count = self._own_count = 0
+        # Tuples: the collector looks at one once, at a list each time.
+        self._by_row: dict[int, dict[str, tuple[Signal, ...]]] = {}
+        self.rows = self._by_row.keys()
+        self._own_rows: OrderedDict[int, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many signals wait."""
+        return self._count
+
+    @property
+    def is_full(self) -> bool:
+        """Whether too many signals of workers wait."""
+        return self._count - self._own_count > self._most
+
+    def next_rows(self, most: int) -> list[int]:
+        """Return rows in which signals wait, in turns: other rows at the next call."""
+        rows = [*islice(self._by_row, most)]
+        for row in rows:
+            self._by_row[row] = self._by_row.pop(row)
+        return rows
+
+    def has_later(self, row: int, name: str, signal: Signal) -> bool:
+        """Whether a signal that waits is later than this one, which is to be ignored then."""
+        waiting = self._by_row.get(row, {}).get(name)
+        if not waiting:
+            return False
+        last = waiting[-1]
+        return (signal.post_offset, signal.revision) < (last.post_offset, last.revision)
+
+    def add(self, row: int, name: str, signal: Signal) -> None:
+        """Let a signal wait; it is about no earlier version than the last one that waits."""
+        of_row = self._by_row.setdefault(row, {})
+        waiting = before = of_row.get(name, ())
+        while waiting and waiting[-1].post_offset == signal.post_offset:
+            if waiting[-1].value is not None and signal.value is None:
+                break
+            waiting = waiting[:-1]
+        of_row[name] = *waiting, signal
+        self._counted(row, name, len(of_row[name]) - len(before))
+
+    def take(self, row: int) -> Mapping[str, tuple[Signal, ...]]:
+        """Remove and return the signals that wait in this row, by name."""
+        signals = self._by_row.pop(row, {})
+        for name, waiting in signals.items():
+            self._counted(row, name, -len(waiting))
+        self._own_rows.pop(row, None)
+        return signals
+
+    def discard(self, row: int, name: str) -> int:
+        """Drop the signals of this name, which its stage withdrew; return how many."""
+        return self._keep(row, name, ())
+
+    def drop_before(self, row: int, offset: int) -> None:
+        """Drop the signals about versions before this one, which will not come any more."""
+        for name, waiting in [*self._by_row.get(row, {}).items()]:
+            self._keep(row, name, tuple(one for one in waiting if one.post_offset >= offset))
+
+    def drop_longest(self) -> int | None:
+        """Drop the `own` signals of the row that has waited longest, if there are too many.
+
+        Returns the row, else None.
+        """
+        if self._own_count <= self._most:
+            return None
+        row = next(iter(self._own_rows))
+        names = self._own.intersection(self._by_row[row])
+        self.dropped += sum(self.discard(row, name) for name in names)
+        self._own_rows.pop(row, None)
+        return row
+
+    def _keep(self, row: int, name: str, left: tuple[Signal, ...]) -> int:
+        """Keep only these signals of a name waiting; return how many are gone."""
+        signals = self._by_row.get(row, {})
+        gone = len(signals.get(name, ())) - len(left)
+        self._counted(row, name, -gone)
+        if left:
+            signals[name] = left
+        else:
+            signals.pop(name, None)
+        if not signals:
+            self._by_row.pop(row, None)
+            self._own_rows.pop(row, None)
+        return gone
+
+    def _counted(self, row: int, name: str, more: int) -> None:
+        self._count += more
+        if name in self._own:
+            self._own_count += more
+            if more > 0:
+                self._own_rows.setdefault(row)
+
+
+class Pruning:
+    """Forgets authors and groups that have no post, once they are many, some at each call."""
+
+    def __init__(self, post: PostColumns, authors: IdTable, groups: InternTable) -> None:
+        self._post = post
+        self._authors = authors
+        self._groups = groups
+        self._kept = 0  # authors and groups, when they were pruned last
+        self._unmarked = 0  # rows to be looked at before any is forgotten
+
+    @property
+    def is_running(self) -> bool:
+        """Whether `go_on` has more to do."""
+        return self._authors.sweeping.is_running or self._groups.sweeping.is_running
+
+    def go_on(self) -> list[int]:
+        """Begin if it is time, and forget some authors and groups.
+
+        When it is called no row may have changed that was not taken.  Returns the numbers of the
+        groups that are forgotten and will stand for others: the caller drops what refers to them.
+        """
+        authors, groups = self._authors, self._groups
+        if not self.is_running:
+            if len(authors) + len(groups) <= 2 * self._kept + 1024:
+                return []
+            authors.sweeping.begin(authors.bound)
+            groups.sweeping.begin(len(groups.values))
+            self._unmarked = len(self._post.author)
+        if self._unmarked:
+            part = slice(max(0, self._unmarked - _MARKED_AT_ONCE), self._unmarked)
+            authors.sweeping.mark_all(self._post.author[part])
+            groups.sweeping.mark_all(self._post.group[part])
+            self._unmarked = part.start
+            if self._unmarked:
+                return []
+        room = _PRUNED_AT_ONCE - authors.sweep(_PRUNED_AT_ONCE)
+        forgotten = groups.sweep(room)
+        if not self.is_running:
+            self._kept = len(authors) + len(groups)
+        return forgotten
 
 
 class PostView:
@@ -45,24 +203,15 @@ class PostView:
 
     Attributes
     ----------
-    capacity
-        How many rows the columns have.
     ids
         Post id by row; "" where the row is free.
-    post, signals
-        The columns.
     changed
         The rows that changed, each with a mask of what changed in it.
     bits, deciding
-        In such a mask the bit of each signal, and those of what decides on a post: `POST_CHANGED`
-        and those of the gates.
-    lookup
-        Finds rows among others, for all lists.
-    pruning
-        Forgets authors and groups that have no post.
+        In such a mask the bit of each signal, and the bits of what decides on a post:
+        `POST_CHANGED` and those of the gates.
     written
-        Of `bits` those of signals that some post ever had: no other column is touched, so that it
-        takes no memory.
+        The part of `bits` whose signals some post ever had: no other column takes memory.
     """
 
     def __init__(self, names: SignalNames, most_early: int = MOST_EARLY) -> None:
@@ -127,9 +276,11 @@ class PostView:
             row, author = next(numbers)
             if row in self._freed:  # since it was looked up
                 row = self._row(post.post_id)
-            self._take_post(row, author, post, offset, timestamp_ms)
+            self._store_post(row, author, post, offset, timestamp_ms)
 
-    def _take_post(self, row: int, author: int, post: Post, offset: int, timestamp_ms: int) -> None:
+    def _store_post(
+        self, row: int, author: int, post: Post, offset: int, timestamp_ms: int
+    ) -> None:
         columns = self.post
         before = columns.offset.item(row)
         if before >= offset:
@@ -138,13 +289,13 @@ class PostView:
         columns.created_ms[row] = min(post.created_at_ms, timestamp_ms)
         columns.arrived_ms[row] = timestamp_ms
         columns.author[row] = author
-        self.overridden.note(row, post, author)
+        self.overridden.flag_post(row, post, author)
         columns.group[row] = self.groups.number(PostGroup.of(post))
-        self.changed.note((row,), POST_CHANGED)
-        self._follow_version(row, before, offset)
+        self.changed.mark((row,), POST_CHANGED)
+        self._end_version(row, before, offset)
 
     def update_signal(self, name: str, signal: Signal, timestamp_ms: int = 0) -> None:
-        """Take a signal; an older one than the last is ignored, one of a coming version waits."""
+        """Store a signal, unless a later one is there; of a version still to come it waits."""
         row = self._row(signal.post_id)
         if not self._wait(row, name, signal, timestamp_ms):
             self._store(row, name, signal)
@@ -155,16 +306,16 @@ class PostView:
         signals: Sequence[Signal | str],
         timestamps_ms: Iterable[int] = repeat(0),
     ) -> None:
-        """Take signals of one name in their order; a post's id alone withdraws its signal.
+        """Store signals of one name in their order; a post's id alone withdraws its signal.
 
-        The timestamps are the records' own: one that waits does so from then on, or from its
+        The timestamps are the records' own: a signal that waits does so from then on, or from its
         `at_ms` if that is later.
         """
         ids = [one if isinstance(one, str) else one.post_id for one in signals]
         self._update_signals(repeat(name), signals, self.ids.find_many(ids), timestamps_ms)
 
     def update_written(self, written: Sequence[tuple[str, str, Signal | None]]) -> None:
-        """Take signals of all names, each with its name and post; None in its place withdraws it.
+        """Store signals of all names, each with name and post; None in their place withdraws them.
 
         Each post is looked up once for all its names.
         """
@@ -184,7 +335,7 @@ class PostView:
         rows: Sequence[int],
         timestamps_ms: Iterable[int],
     ) -> None:
-        """Take signals about posts in these rows, -1 where none was known."""
+        """Store signals about posts in these rows, -1 where the post was not known."""
         changed: dict[str, list[int]] = {}
         waiting, post = self.early.rows, self.post
         for name, signal, row, at_ms in zip(names, signals, rows, timestamps_ms, strict=False):
@@ -201,7 +352,7 @@ class PostView:
                 if self.signals[name].update(row, signal, signal.post_offset):
                     changed[name].append(row)
         for name, some in changed.items():
-            self.changed.note(some, self.bits[name])
+            self.changed.mark(some, self.bits[name])
 
     def clear_signal(self, name: str, post_id: str) -> None:
         """Remove a signal that its stage withdrew."""
@@ -214,7 +365,7 @@ class PostView:
             return
         if name in self.written:
             self.signals[name].clear(np.array([row], np.int32))
-            self.changed.note((row,), self.bits[name])
+            self.changed.mark((row,), self.bits[name])
 
     def _delete(self, post_id: str, offset: int, timestamp_ms: int) -> None:
         row = self.ids.find(post_id)
@@ -230,7 +381,7 @@ class PostView:
                 if signal.post_offset > offset:
                     self.update_signal(name, signal, timestamp_ms)
 
-    def _follow_version(self, row: int, before: int, offset: int) -> None:
+    def _end_version(self, row: int, before: int, offset: int) -> None:
         """Let signals follow a post from one version to the next."""
         if before != NO_POST:
             for name in self.written:
@@ -246,14 +397,14 @@ class PostView:
         if name not in self.written:
             self._begin_to_write(name)
         if self.signals[name].update(row, signal, self.post.offset.item(row)):
-            self.changed.note((row,), self.bits[name])
+            self.changed.mark((row,), self.bits[name])
 
     def _begin_to_write(self, name: str) -> None:
         names = {name, *self.written}
         self.written = {one: bit for one, bit in self.bits.items() if one in names}
 
     def _wait(self, row: int, name: str, signal: Signal, timestamp_ms: int = 0) -> bool:
-        """Let a signal of a coming version wait; whether it, or a later one that waits, does."""
+        """Let a signal of a coming version wait; return whether it, or a later one, waits."""
         if len(self.early) and self.early.has_later(row, name, signal):
             return True
         post_offset = self.post.offset.item(row)
@@ -271,8 +422,8 @@ class PostView:
     def drop_passed(self, ends: Sequence[int], most: int) -> None:
         """Drop signals that wait for versions of posts that will not come any more.
 
-        `ends` has for each partition up to which offset all of its posts were taken.  So many rows
-        are looked at, other ones at the next call.
+        `ends` has for each partition up to which offset all of its posts were stored.  At most
+        `most` rows are looked at, other rows at the next call.
         """
         rows = self.early.next_rows(most)
         partitions = partitions_of([self.ids[row].encode() for row in rows], len(ends))
@@ -281,17 +432,17 @@ class PostView:
             self._free_empty(row)
 
     def _free_empty(self, row: int) -> None:
-        """Free a row in which no post is and nothing waits."""
+        """Free a row that holds no post and in which no signal waits."""
         if row not in self.early.rows and self.post.offset[row] == NO_POST:
             self.free([row])
 
     def update_override(self, key: OverrideKey, override: Override | None) -> None:
-        """Set or withdraw an override; of an author, `find_overridden` finds the posts."""
+        """Set or withdraw an override; `find_overridden` finds the posts of an author."""
         self.overrides.update(key, override)
-        self.touch(self.overridden.follow(key))
+        self.touch(self.overridden.flag_override(key))
 
     def find_overridden(self, most: int) -> bool:
-        """Mark some posts of authors whose overrides changed, unless so many rows are marked."""
+        """Mark some posts of authors whose overrides changed; not while so many are marked."""
         if is_searched := self.overridden.is_searching and self.changed.first_count < most:
             self.touch(self.overridden.find_some(self.post.author, most))
         return is_searched
@@ -301,8 +452,8 @@ class PostView:
         return np.flatnonzero(self.post.offset != NO_POST).astype(np.int32)
 
     def touch(self, rows: Rows | Sequence[int]) -> None:
-        """Mark these rows, each once, as changed: they are decided, scored and written again."""
-        self.changed.note(np.asarray(rows, np.int32).tolist(), POST_CHANGED)
+        """Have these rows decided, scored and written again."""
+        self.changed.mark(np.asarray(rows, np.int32).tolist(), POST_CHANGED)
 
     @property
     def has_changes(self) -> bool:
@@ -316,13 +467,13 @@ class PostView:
             self.ids.forget(row)
             self.early.take(row)
             self._freed.add(row)
-        self.changed.note(rows.tolist(), POST_CHANGED)
+        self.changed.mark(rows.tolist(), POST_CHANGED)
         self.post.clear(rows)
         for name in self.written:
             self.signals[name].clear(rows)
 
     def recycle(self, rows: Rows | Sequence[int]) -> None:
-        """Rows that were freed and that nothing refers to any more may hold other posts."""
+        """Let freed rows, to which nothing refers any more, hold other posts."""
         rows = np.asarray(rows, np.int32)
         for row in rows.tolist():
             self.ids.recycle(row)
@@ -331,7 +482,7 @@ class PostView:
         self.ids.tidy()
 
     def freed_among(self, rows: Rows) -> npt.NDArray[np.bool_]:
-        """For each row whether its post was forgotten and it is not yet recycled."""
+        """For each row whether its post was forgotten and it is not recycled yet."""
         if not self._freed:
             return np.zeros(len(rows), bool)
         return np.fromiter(map(self._freed.__contains__, rows.tolist()), bool, len(rows))
@@ -339,8 +490,8 @@ class PostView:
     def expired(self, cutoff_ms: int, most: int | None = None) -> Rows:
         """Rows, at most `most`, whose post, or waiting signals, are older than the cutoff.
 
-        A call looks among some rows, or returns more of what was found, until `has_expired` says
-        that all were looked at; the next one begins anew.
+        Each call looks among some rows, or returns more of what was found, as long as `has_expired`
+        says so; the next call begins anew.
         """
         created_ms = self.post.created_ms
         if not len(self._old):
@@ -383,7 +534,7 @@ class PostView:
         return row
 
     def _have_room(self) -> None:
-        """Let the columns have all rows that the ids have."""
+        """Give the columns as many rows as there are ids."""
         if self.ids.bound > self.capacity:
             self.capacity = in_chunks(self.ids.bound)
             self.post.grow(self.capacity)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
+from feedmill.events.built_in import FURTHER_SIGNALS
 from feedmill.events.decode import encode
 from feedmill.events.engagement import EngagementKind
 from feedmill.events.partition import partition_of
@@ -22,11 +24,10 @@ from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores
 from feedmill.rankers.engagement import ExpectedClicks
-from feedmill.streams.engagement.brigades import Brigades
+from feedmill.rankers.reaction_rates import rate_steps, rate_value
 from feedmill.streams.engagement.engagement_restore import EngagementRestore
 from feedmill.streams.engagement.feature_row import TOPIC as FEATURES
 from feedmill.streams.engagement.feature_row import encode_row, feature_rows, sample_limit, sampled
-from feedmill.streams.engagement.further_signals import FurtherSignals
 from feedmill.streams.engagement.packed_states import NO_OFFSET, PostState, encode_state
 from feedmill.streams.engagement.partition_state import PartitionState, PostSource, Uncounted
 from feedmill.streams.engagement.repeated_engagements import COMPLAINTS
@@ -44,6 +45,16 @@ from feedmill.streams.worker.step import (
     WrittenSignal,
 )
 
+_MINUTE_MS = 60_000
+_MINUTES = 10
+# A source with so many of them in ten minutes is brigaded.
+_MANY = 50
+_SUM_EVERY_MS = 1_000
+# Of so many sources a minute counts, and so many names are kept.
+_MOST_SOURCES = 10_000
+
+MODEL = "engagement"
+
 log = logging.getLogger(__name__)
 
 COUNTERS = "counters"
@@ -52,6 +63,110 @@ _ERROR_CHARACTERS = 500
 # Posts that are too old are looked for once a minute, so many rows at a time.
 _EXPIRE_EVERY_MS = 60_000
 _EXPIRE_ROWS = 1_000
+
+
+class Brigades:
+    """The sources of the last ten minutes, by the clock; for an alarm alone, so not restored."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, int], str] = {}
+        self._minutes: dict[int, Counter[tuple[str, int]]] = {}
+        self._brigaded: list[str] = []
+        self._summed_ms = 0
+
+    def learn(self, post: Post, source: PostSource) -> None:
+        """Learn what the sources of a post are called."""
+        for kind, key, name in (
+            ("community", source.community, (post.communities or ("",))[0]),
+            ("author", source.author, post.author_id),
+        ):
+            self._names.pop((kind, key), None)
+            self._names[kind, key] = name
+        while len(self._names) > _MOST_SOURCES:
+            del self._names[next(iter(self._names))]
+
+    def doubt(self, state: PostState, now_ms: int) -> None:
+        """Note a hide or report of a post that counts little or not at all."""
+        found = self._minutes.setdefault(now_ms // _MINUTE_MS, Counter())
+        for source in (("community", state.community), ("author", state.author)):
+            if source[1] and (source in found or len(found) < _MOST_SOURCES):
+                found[source] += 1
+                # Of a post from before a restart nothing but the post is known.
+                self._names.setdefault(source, f"of post {state.post_id}")
+
+    def sources(self, now_ms: int) -> list[str]:
+        """Return the brigaded sources, as `community:<name>` and `author:<id>`.
+
+        They are summed up at most once a second.
+        """
+        if 0 <= now_ms - self._summed_ms < _SUM_EVERY_MS:
+            return self._brigaded
+        self._summed_ms = now_ms
+        since = now_ms // _MINUTE_MS - _MINUTES
+        self._minutes = {minute: n for minute, n in self._minutes.items() if minute > since}
+        total = sum(self._minutes.values(), Counter[tuple[str, int]]())
+        self._brigaded = sorted(
+            f"{kind}:{self._names.get((kind, key), '')}"
+            for (kind, key), count in total.items()
+            if count >= _MANY
+        )
+        return self._brigaded
+
+
+class FurtherSignals:
+    """Which further signals are weighed, and what they say of posts.
+
+    Attributes
+    ----------
+    names
+        Those that are weighed, in the order of `FURTHER_SIGNALS`.
+    """
+
+    def __init__(self) -> None:
+        self.names: tuple[str, ...] = ()
+        self._version = ""
+
+    @property
+    def version(self) -> str:
+        """Under what the values of all posts are: the model, and the signals that are weighed."""
+        return " ".join((self._version, *self.names))
+
+    def set_model(self, version: str) -> None:
+        """Go on with a version of the model, which stands in the signals."""
+        self._version = version
+
+    def set_settings(self, settings: Settings) -> None:
+        """Find which signals are weighed."""
+        self.names = tuple(
+            name
+            for name in FURTHER_SIGNALS
+            if name in settings.weighed and name in settings.names.all
+        )
+
+    def changed(
+        self, state: PostState, before: PostState | None, at_ms: int
+    ) -> Iterator[tuple[str, Signal]]:
+        """Yield each signal of a post whose value is another one than before; None: all of them.
+
+        None of a post that never had counts: without a record it has `BASES`.
+        """
+        if not any(state.counters.counts):
+            return
+        for name in self.names:
+            steps = rate_steps(name, state.kept_counters)
+            if before is None or steps != rate_steps(name, before.kept_counters):
+                yield (
+                    name,
+                    Signal(
+                        state.post_id,
+                        state.post_offset,
+                        rate_value(steps),
+                        MODEL,
+                        self._version,
+                        at_ms,
+                        revision=max(state.through, 0),
+                    ),
+                )
 
 
 class EngagementStep(ModelStep):
@@ -83,7 +198,7 @@ class EngagementStep(ModelStep):
         super().start(context)
         self._environment = context.connection.environment
         open_log = partial(LogConsumer, context.connection)
-        self._rescoring = Rescoring(self.name, self._take_priors, context, open_log)
+        self._rescoring = Rescoring(self.name, self._replace_priors, context, open_log)
         self.swap(self._load())
         self._sample_limit = sample_limit(self._environment.feature_share)
         if self._sample_limit:
@@ -94,8 +209,8 @@ class EngagementStep(ModelStep):
     def swap(self, model: ExpectedClicks) -> None:
         self.model = model
         self.models = {self.name: model.version}
-        self._further.take_model(model.version)
-        self._rescoring.follow(self._further.version)
+        self._further.set_model(model.version)
+        self._rescoring.set_versions(self._further.version)
         self._rescoring.hold(())
 
     def stop_model(self, reason: str) -> None:
@@ -105,8 +220,8 @@ class EngagementStep(ModelStep):
     def settings_changed(self, settings: Settings) -> None:
         hours = max((spec.window_hours for spec in settings.feeds.values()), default=0)
         self._window_ms = max(WINDOW_MS, int(hours * HOUR_MS) + DAY_MS)
-        self._further.follow(settings)
-        self._rescoring.follow(self._further.version)
+        self._further.set_settings(settings)
+        self._rescoring.set_versions(self._further.version)
 
     def on_assigned(self, change: AssignmentChange) -> None:
         for partition in change.lost:
@@ -151,8 +266,8 @@ class EngagementStep(ModelStep):
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
         self._rescoring.note_held(writer)
-        deleted = self._take_posts(work)
-        self._take_engagements(work)
+        deleted = self._store_posts(work)
+        self._count_engagements(work)
         for partition, post_id in deleted:
             key, owner = post_id.encode(), TopicPartition("posts", partition)
             writer.add(SIGNAL, key, None, owner=owner)
@@ -199,17 +314,17 @@ class EngagementStep(ModelStep):
         """Whether values are to be written that no record of the next cycle brings."""
         return any(state.changed for state in self._states.values())
 
-    def _take_priors(
+    def _replace_priors(
         self, records: Sequence[Record], posts: Sequence[Post], _: Sequence[Signal | None]
     ) -> list[Signal]:
         """Give earlier posts the prior of the present model; the next cycle writes their values."""
         priors = self._priors(PostBatch(posts)).tolist()
         for record, post, prior in zip(records, posts, priors, strict=True):
             partition = partition_of(post.post_id.encode(), self.context.partitions)
-            self._states[partition].take_prior(post.post_id, record.offset, prior)
+            self._states[partition].put_prior(post.post_id, record.offset, prior)
         return []
 
-    def _take_posts(self, work: WorkBatch) -> list[tuple[int, str]]:
+    def _store_posts(self, work: WorkBatch) -> list[tuple[int, str]]:
         """Take new and changed posts over; return partition and id of those that are deleted."""
         if not work.latest:
             return []
@@ -224,11 +339,11 @@ class EngagementStep(ModelStep):
             else:
                 source = PostSource.of(event, of_texts[row])
                 at_ms = record.timestamp
-                state.take_post(event.post_id, record.offset, priors[row], at_ms, source)
+                state.put_post(event.post_id, record.offset, priors[row], at_ms, source)
                 self._brigades.learn(event, source)
         return deleted
 
-    def _take_engagements(self, work: WorkBatch) -> None:
+    def _count_engagements(self, work: WorkBatch) -> None:
         for part in work.engagements:
             partition, (first, _) = part.source.partition, part.events[0]
             if first.offset >= self._ends.get(partition, 0):

@@ -142,7 +142,7 @@ class EngagementReplay:
                 self._version_of.pop(event.post_id, None)
                 continue
             source = PostSource.of(event, sketch)
-            self._state.take_post(event.post_id, record.offset, 0.0, record.timestamp, source)
+            self._state.put_post(event.post_id, record.offset, 0.0, record.timestamp, source)
             self._version_of[event.post_id] = len(self._versions)
             self._versions.append(event)
             self._created_ms.append(min(event.created_at_ms, record.timestamp))

@@ -212,16 +212,16 @@ class EngagementRestore:
             one.phase = "events"
         else:
             one.phase = "events"
-            self._note(batch, one)
+            self._restore_events(batch, one)
 
     def _read_since(self, source: TopicPartition, since_ms: int) -> None:
         self._events.drop([source])
         self._events.add_since({source: since_ms})
 
-    def _note(self, batch: RecordBatch, one: _Restoring) -> None:
+    def _restore_events(self, batch: RecordBatch, one: _Restoring) -> None:
         records = [record for record in batch.records if record.offset < one.start]
         if records:
             found = validate_batch(
                 RecordBatch(batch.source, records), self._count, decode_engagement
             )
-            one.state.note(found.events)
+            one.state.restore_events(found.events)

@@ -17,7 +17,7 @@ from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.events.post import Post
 from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.features.counters import AccountKind, update, weight_of
-from feedmill.features.history.near_duplicates import differ_much
+from feedmill.features.minhash import differ_much
 from feedmill.streams.engagement.burst_damping import BurstDamping
 from feedmill.streams.engagement.packed_states import (
     NO_OFFSET,
@@ -147,7 +147,7 @@ class PartitionState:
         row = _NO_ROW if post_id in self.retold else self._row_of(post_id)
         return None if row < 0 else self._states.load(row, post_id)
 
-    def take_post(
+    def put_post(
         self,
         post_id: str,
         post_offset: int,
@@ -172,7 +172,7 @@ class PartitionState:
         state.sketch = source.sketch or state.sketch
         state.at_ms = max(state.at_ms, at_ms)
 
-    def take_prior(self, post_id: str, post_offset: int, prior: float) -> None:
+    def put_prior(self, post_id: str, post_offset: int, prior: float) -> None:
         """Give the version of a post at an offset another prior, if no later version is there."""
         state = self.find(post_id)
         if state is not None and state.post_offset == post_offset:
@@ -188,9 +188,9 @@ class PartitionState:
         """Return from which offset on the log says which users repeat from an offset on."""
         return self._repeated.users_since(offset)
 
-    def note(self, events: Sequence[tuple[Record, Engagement]]) -> None:
+    def restore_events(self, events: Sequence[tuple[Record, Engagement]]) -> None:
         """Take in what came before a restart: `counters` has its counts, later events repeat it."""
-        found, _ = self._repeated.note(events, self._communities(events))
+        found, _ = self._repeated.add(events, self._communities(events))
         for (record, event), repetition in zip(events, found, strict=True):
             if not repetition:
                 self._bursts.weight(event.post_id, event.kind, record.timestamp)
@@ -200,7 +200,7 @@ class PartitionState:
 
         One that was counted before a restart repeats itself.
         """
-        found, regular = self._repeated.note(events, self._communities(events))
+        found, regular = self._repeated.add(events, self._communities(events))
         uncounted: list[Uncounted] = [*found]
         burst_weight, examination = self._bursts.weight, self._examination
         for i, (record, event) in enumerate(events):

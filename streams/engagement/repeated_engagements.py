@@ -54,7 +54,7 @@ class RepeatedEngagements:
         """Return from which offset on the log says which users are known at an offset."""
         return max(0, offset // self._window - 1) * self._window
 
-    def note(
+    def add(
         self,
         events: Sequence[tuple[Record, Engagement]],
         communities: Sequence[Sequence[int]] = (),
@@ -67,9 +67,9 @@ class RepeatedEngagements:
         found, regular = [], [False] * len(events)
         for i, (record, event) in enumerate(events):
             self._users.turn_to(record.offset // self._window)
-            found.append(self._note_user(record, event))
+            found.append(self._add_user(record, event))
             if event.kind in ACCOUNTS_COUNT and communities and communities[i]:
-                regular[i] = self._note_account(communities[i], record, event)
+                regular[i] = self._add_account(communities[i], record, event)
         named = [i for i, (_, event) in enumerate(events) if event.event_id is not None]
         ids = self._ids.repeats(
             [hash((events[i][1].post_id, events[i][1].event_id)) & _KEY for i in named],
@@ -80,7 +80,7 @@ class RepeatedEngagements:
                 found[i] = "repeated event"
         return found, regular
 
-    def _note_account(self, communities: Sequence[int], record: Record, event: Engagement) -> bool:
+    def _add_account(self, communities: Sequence[int], record: Record, event: Engagement) -> bool:
         """Note an impression or complaint of a post; say whether a regular of it made that.
 
         A regular had an impression of another post before, on that day or the day before, whose
@@ -109,7 +109,7 @@ class RepeatedEngagements:
             users.add(_key_of((*complaint, day)))
         return is_regular
 
-    def _note_user(self, record: Record, event: Engagement) -> Repetition:
+    def _add_user(self, record: Record, event: Engagement) -> Repetition:
         users, kind, day = self._users, event.kind, record.timestamp // DAY_MS
         # A client may tell of the first seconds, and again of more.
         is_long = kind == "dwell" and (event.dwell_ms or 0.0) >= LONG_DWELL_MS

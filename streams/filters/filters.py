@@ -5,7 +5,8 @@ text model -> hide-rate guard lowers -> campaign raises -> rules and lists decid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -15,22 +16,35 @@ from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import RuleVerdict, Signal
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.filter_rules import FilterRules
-from feedmill.filters.hide_rate_guard import CAPPED
-from feedmill.filters.lists import ListSet
+from feedmill.filters.hide_rate_guard import (
+    CAPPED,
+    HideLimit,
+    HideRates,
+    OverLimit,
+    ScoredPosts,
+    hide_limit,
+    sources_of_all,
+)
+from feedmill.filters.lists import FilterRules, ListSet
 from feedmill.filters.raised_values import campaign_probabilities, campaign_reason
 from feedmill.filters.rules import RuleMatch
-from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
 from feedmill.streams.environment import memory_shares
-from feedmill.streams.filters.filter_guard import FilterGuard
-from feedmill.streams.filters.filter_history import FilterHistory
+from feedmill.streams.filters.copy_history import CopyHistory
 from feedmill.streams.filters.post_windows import PostWindows
 from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
-from feedmill.streams.kafka.batches import Record
+from feedmill.streams.kafka.batches import FetchedRecord, Record
 from feedmill.streams.kafka.log_consumer import LogConsumer
-from feedmill.streams.scoring.text_models import TextModelStep, score_posts
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.scoring.text_models import BatchScores, TextModelStep, score_posts
 from feedmill.streams.worker.step import StepContext, StepStatus, WorkBatch, Writer
+
+log = logging.getLogger(__name__)
+
+# An alarm ends below this part of the cap, so that it does not come and go with every post.
+_OVER_BELOW = 0.8
+_ABOVE_ALL = 2.0
+_NO_LIMIT = HideLimit(_ABOVE_ALL, _ABOVE_ALL)
 
 # As the offset of a change of rules or lists: before any.
 _NEVER = -1
@@ -41,8 +55,6 @@ class FilterStep(TextModelStep):
 
     Parameters
     ----------
-    name, load
-        As in `TextModelStep`.
     remembers
         Whether it looks for copies among what came before a post.
     windows
@@ -57,7 +69,7 @@ class FilterStep(TextModelStep):
         self._remembers = remembers
         self._rules = FilterRules(name)
         self._changed_at = self._lists_at = _NEVER
-        self._history: FilterHistory | None = None
+        self._history: CopyHistory | None = None
 
     def start(self, context: StepContext) -> None:
         super().start(context)
@@ -66,22 +78,22 @@ class FilterStep(TextModelStep):
         self._guard = FilterGuard(self.name, cap, context.metrics)
         waiting = memory_shares(connection.environment).waiting_posts
         open_windows = partial(LogConsumer, connection, waiting=waiting)
-        self._windows.follow(self._fold, context, open_windows)
+        self._windows.hand_to(self._fold, context, open_windows)
         if self._remembers:
-            self._history = FilterHistory(context, partial(LogConsumer, connection))
+            self._history = CopyHistory(context, partial(LogConsumer, connection))
 
     def settings_changed(self, settings: Settings) -> None:
-        self._rules.follow(settings)
+        self._rules.set_settings(settings)
         self._changed_at = settings.change_offsets.get(f"rules/{self.name}", _NEVER)
         self.revision = self._changed_at + 1
         self._guard.settings_changed(settings)
-        self.rescoring.follow(self.model.version, self.rules_version())
+        self.rescoring.set_versions(self.model.version, self.rules_version())
 
     def swap_lists(self, lists: ListSet, version: int) -> None:
         """Go on with other lists; `version` grows with every change.  Called between cycles."""
-        self._rules.follow_lists(lists)
+        self._rules.set_lists(lists)
         self._lists_at = version
-        self.rescoring.follow(self.model.version, self.rules_version())
+        self.rescoring.set_versions(self.model.version, self.rules_version())
 
     def rules_version(self) -> str:
         """Return the last changes of the rules, in `config`, and of the lists, in `models`."""
@@ -130,28 +142,34 @@ class FilterStep(TextModelStep):
             return more
         return super().background(writer, budget_s) or more
 
-    def decide(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
-        self._guard.lower(work, verdicts)
+    def apply(self, work: WorkBatch, writer: Writer) -> None:
+        scores = self.score(work, writer)
+        if scores is None:
+            return
+        self._guard.lower(work, scores)
         if self._history is not None:
             pasts = self._history.pasts(work)
             if any(past.copies for past in pasts):
                 values = campaign_probabilities(pasts)
                 rows = range(len(work.posts))
-                verdicts.raise_to(rows, values, lambda i: campaign_reason(pasts[i]))
-        self._rule(work.records, work.posts, verdicts)
+                scores.raise_to(rows, values, lambda i: campaign_reason(pasts[i]))
+        self._rule(work.records, work.posts, scores)
+        self.emit(work, scores, writer)
 
-    def decide_again(
+    def judge_again(
         self,
         records: Sequence[Record],
-        posts: PostBatch,
+        posts: Sequence[Post],
         standing: Sequence[Signal | None],
-        verdicts: BatchVerdicts,
-    ) -> None:
-        self._guard.lower_again(self.model.version, posts, verdicts)
+    ) -> list[Signal]:
+        batch = PostBatch(posts)
+        scores = self.score_again(records, batch)
+        self._guard.lower_again(self.model.version, batch, scores)
         for row, signal in enumerate(standing):
             if signal is not None:
-                _keep_campaign(verdicts, row, signal)
-        self._rule(records, posts, verdicts)
+                _keep_campaign(scores, row, signal)
+        self._rule(records, batch, scores)
+        return self.signals_again(records, posts, scores)
 
     def rule_again(
         self,
@@ -161,12 +179,13 @@ class FilterStep(TextModelStep):
     ) -> Sequence[Signal]:
         # What guard and campaign said at the time of a post stands in its signal.
         now_ms = self.context.clock.now_ms()
-        hits = self._rules.in_force.verdicts(posts, [record.timestamp for record in records])
+        hits = self._rules.verdicts(posts, [record.timestamp for record in records])
         rows = [row for row, hit in enumerate(hits) if hit is not None and standing[row] is None]
         before = dict(enumerate(standing))
         if rows:
             of_model = [records[row] for row in rows], [posts[row] for row in rows]
-            before |= zip(rows, self.judge_again(*of_model, None), strict=True)
+            scores = self.score_again(of_model[0], PostBatch(of_model[1]))
+            before |= zip(rows, self.signals_again(*of_model, scores), strict=True)
         changed = []
         for row, hit in enumerate(hits):
             old = before[row]
@@ -186,12 +205,12 @@ class FilterStep(TextModelStep):
         if self._history is not None:
             self._history.close()
 
-    def _rule(self, records: Sequence[Record], posts: PostBatch, verdicts: BatchVerdicts) -> None:
+    def _rule(self, records: Sequence[Record], posts: PostBatch, scores: BatchScores) -> None:
         """Rules, then lists, beat the model, its failure, the guard and the campaign."""
         at_ms = [record.timestamp for record in records]
-        for row, hit in enumerate(self._rules.in_force.verdicts(posts.posts, at_ms)):
+        for row, hit in enumerate(self._rules.verdicts(posts.posts, at_ms)):
             if hit is not None:
-                verdicts.rules[row] = self._verdict_of(hit)
+                scores.rules[row] = self._verdict_of(hit)
 
     def _verdict_of(self, hit: RuleMatch) -> RuleVerdict:
         self.context.metrics.add("feedmill_rule_hits_total", verdict=hit.verdict)
@@ -199,14 +218,151 @@ class FilterStep(TextModelStep):
 
     def _fold(self, partition: int, records: Sequence[Record], posts: PostBatch) -> None:
         """Take posts of the window before those that come."""
-        verdicts = score_posts(self.model_at(partition), posts)
-        self._guard.fold(partition, records, posts, verdicts)
+        scores = score_posts(self.model_at(partition), posts)
+        self._guard.fold(partition, records, posts, scores)
 
 
-def _keep_campaign(verdicts: BatchVerdicts, row: int, signal: Signal) -> None:
+def _keep_campaign(scores: BatchScores, row: int, signal: Signal) -> None:
     """Raise a value to that of the campaign which the signal of the post tells of."""
     stands = signal.overruled or signal
     if stands.value is None or stands.reason is None or stands.reason.startswith(CAPPED):
         return
     values, reason = np.array([stands.value]), stands.reason
-    verdicts.raise_to(range(row, row + 1), values, lambda _: reason)
+    scores.raise_to(range(row, row + 1), values, lambda _: reason)
+
+
+class FilterGuard:
+    """Lowers values that would hide too much of a community, a language or a host.
+
+    `assigned` at a rebalance, `fold` for the posts before, `lower` for every batch.
+
+    Parameters
+    ----------
+    cap
+        The share of a source's posts that may be flagged.
+
+    Attributes
+    ----------
+    sources
+        Those of which too much is flagged.
+    """
+
+    def __init__(self, name: str, cap: float, metrics: Metrics) -> None:
+        self._name = name
+        self._cap = cap
+        self._metrics = metrics
+        self.sources: set[str] = set()
+        self._limit: HideLimit | None = None
+        self._rates: dict[int, HideRates] = {}
+        self._again, self._again_by, self._again_count = HideRates(_ABOVE_ALL, cap), "", 0
+
+    def settings_changed(self, settings: Settings) -> None:
+        """Follow the thresholds that are in force."""
+        self._limit = hide_limit(settings, self._name)
+        for rates in self._rates.values():
+            rates.set_flagged_at(self._flagged_at)
+
+    @property
+    def _flagged_at(self) -> float:
+        return _ABOVE_ALL if self._limit is None else self._limit.hide_at
+
+    def prepare(self, partitions: Collection[int]) -> None:
+        """Begin with partitions that may come."""
+        for partition in partitions:
+            if partition not in self._rates:
+                self._rates[partition] = HideRates(self._flagged_at, self._cap)
+
+    def assigned(self, change: AssignmentChange, kept: Collection[int] = ()) -> None:
+        """Drop what was lost, begin with what was gained, but for those that `prepare` began."""
+        gone = {*change.lost, *self._rates.keys() - {*change.owned}, *change.gained} - {*kept}
+        for partition in gone:
+            self._rates.pop(partition, None)
+        self.prepare(change.gained)
+        self._report({})
+
+    def fold(
+        self, partition: int, records: Sequence[Record], posts: PostBatch, scores: BatchScores
+    ) -> None:
+        """Fold posts in that came before, as their model judges them; in the order of offsets."""
+        rows = [row for row in range(len(posts)) if row not in scores.errors]
+        scored = _scored([records[row] for row in rows], rows, posts, scores)
+        self._rates[partition].fold(scored)
+
+    def lower(self, work: WorkBatch, scores: BatchScores) -> None:
+        """Fold a cycle's posts, in the order of offsets; lower what must not hide."""
+        over: dict[str, float] = {}
+        lowered: dict[int, tuple[float, str]] = {}
+        limit = self._limit or _NO_LIMIT
+        for part in work.partitions:
+            rates = self._rates.get(part.source.partition)
+            if rates is None:
+                continue
+            rows = [*part.rows]
+            if scores.errors:
+                rows = [row for row in rows if row not in scores.errors]
+            records = [work.records[row] for row in rows]
+            for one in rates.fold(_scored(records, rows, work.posts, scores)):
+                if scores.values[rows[one.row]] >= limit.hide_at:
+                    over[one.source] = one.rate
+                    if one.is_spared:
+                        lowered[rows[one.row]] = _lowered(limit, one)
+        if lowered:
+            scores.lower(lowered)
+            self._metrics.add("feedmill_capped_total", len(lowered))
+        if over or self.sources:
+            self._report(over)
+
+    def lower_again(self, version: str, posts: PostBatch, scores: BatchScores) -> None:
+        """Lower what must not hide of n earlier posts that a version of the model scores again.
+
+        They have rates of their own, in the order in which they come.
+        """
+        if self._again_by != version:
+            self._again_by = version
+            self._again, self._again_count = HideRates(self._flagged_at, self._cap), 0
+        self._again.set_flagged_at(self._flagged_at)
+        rows = [row for row in range(len(posts)) if row not in scores.errors]
+        records = [FetchedRecord(self._again_count + row, 0, None, None) for row in rows]
+        self._again_count += len(posts)
+        limit = self._limit or _NO_LIMIT
+        found = self._again.fold(_scored(records, rows, posts, scores))
+        scores.lower(
+            {
+                rows[one.row]: _lowered(limit, one)
+                for one in found
+                if one.is_spared and scores.values[rows[one.row]] >= limit.hide_at
+            }
+        )
+
+    def _report(self, over: Mapping[str, float]) -> None:
+        """Log which sources began and ended to be over the cap; their names, never a text."""
+        for source in over.keys() - self.sources:
+            self.sources.add(source)
+            log.warning(
+                "%s flags %.0f %% of %s, more than %.0f %%: it demotes there instead of hiding,"
+                " but for an author", self._name, 100 * over[source], source, 100 * self._cap,
+            )  # fmt: skip
+        for source in tuple(self.sources):
+            if not any(rates.is_over(source, _OVER_BELOW) for rates in self._rates.values()):
+                self.sources.discard(source)
+                log.warning("%s no longer flags too much of %s", self._name, source)
+        self._metrics.set("feedmill_capped_sources", len(self.sources))
+
+
+def _scored(
+    records: Sequence[Record], rows: Sequence[int], posts: PostBatch, scores: BatchScores
+) -> ScoredPosts:
+    """Return the posts at these rows, which have these records, as their model judges them."""
+    value = scores.values.item
+    return ScoredPosts(
+        [record.offset for record in records],
+        [record.timestamp for record in records],
+        [len(record.value or b"") for record in records],
+        [value(row) for row in rows],
+        posts.computed(sources_of_all),
+        rows,
+    )
+
+
+def _lowered(limit: HideLimit, over: OverLimit) -> tuple[float, str]:
+    return limit.lowered, f"{CAPPED}{over.source} has {over.rate:.0%} flagged"

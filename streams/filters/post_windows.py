@@ -15,7 +15,7 @@ from itertools import islice
 
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.source_window import (
+from feedmill.filters.hide_rate_guard import (
     WINDOW_BYTES,
     WINDOW_MS,
     WINDOW_RECORDS,
@@ -73,7 +73,7 @@ class _Window:
 class PostWindows:
     """Reads the windows of gained partitions for the filters of a worker, which share it.
 
-    Each of them calls `follow` once, `prepare` and `assigned` at a rebalance and `work` in every
+    Each of them calls `hand_to` once, `prepare` and `assigned` at a rebalance and `work` in every
     cycle, all in one thread; the first to call is enough.
 
     Attributes
@@ -94,7 +94,7 @@ class PostWindows:
         self._ahead: dict[int, int] = {}
         self.kept: frozenset[int] = frozenset()
 
-    def follow(
+    def hand_to(
         self, taker: Taker, context: StepContext, open_log: Callable[[str], LogConsumer]
     ) -> None:
         """Hand the posts of all windows to `taker`, too, in the order of each one's offsets.

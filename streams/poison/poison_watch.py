@@ -22,7 +22,7 @@ from queue import SimpleQueue
 import msgspec
 
 from feedmill.events.reasons import DECODE_ERRORS, MAX_REASON_CHARACTERS
-from feedmill.filters.source_window import WINDOW_RECORDS
+from feedmill.filters.hide_rate_guard import WINDOW_RECORDS
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.commits import TransactionalWriter

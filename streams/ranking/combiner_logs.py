@@ -10,17 +10,27 @@ one client's queue they would wait behind all signals that were fetched before t
 from __future__ import annotations
 
 import logging
+import re
 import time
+from array import array
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from feedmill.events.decode import decoder_of
-from feedmill.events.decode_many import decode_posts, decode_signals
+from feedmill.events.decode import decode_posts, decode_signals, decoder_of
 from feedmill.rankers.combiner.combiner import always
 from feedmill.rankers.combiner.view import PostView
+from feedmill.streams.environment import memory_shares
 from feedmill.streams.kafka.assignment import AssignmentChange
-from feedmill.streams.kafka.batches import RecordBatch, TopicPartition, columns_of
+from feedmill.streams.kafka.batch_headers import PassedBatch
+from feedmill.streams.kafka.batches import (
+    RECORD_BYTES,
+    FetchedRecord,
+    RecordBatch,
+    TopicPartition,
+    columns_of,
+)
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, WAITING, LogConsumer
 from feedmill.streams.kafka.validation import (
@@ -29,6 +39,8 @@ from feedmill.streams.kafka.validation import (
     decode_together,
     validate_batch,
 )
+from feedmill.streams.ranking.shard_claims import FIRST_SHARD
+from feedmill.streams.worker.step import StepContext, Writer
 
 log = logging.getLogger(__name__)
 
@@ -53,19 +65,21 @@ _SEARCH_EVERY_S = 0.05
 _DROP_ROWS, _DROP_EVERY_S = 2_000, 0.05
 
 
+# Of what waits beyond the bound on bytes its place is kept alone, and of so many records.
+MOST_PLACES = 20_000
+_MOST_REASON = 200
+_NEVER = -1
+
+
 class CombinerLogs:
     """Brings a view up to date with `posts`, `signals.*` and `overrides`; never waits.
 
     Parameters
     ----------
-    connection
-        The worker's.
     view
         What is read goes there: all declared signals, too.
     made_here
         The signals that steps of this worker write.
-    partitions
-        How many partitions `posts` and `signals.*` have.
     since_ms
         Of `posts` and `signals.*` what came before that time is not read; None: all is.
 
@@ -190,9 +204,10 @@ class CombinerLogs:
             read += self._read(self._worker_log, most, _SLICE_RECORDS, has_time, rejected)
         if read >= _BULK_RECORDS:
             self._bulk_until = time.monotonic() + _BULK_FOR_S
-        self._follow_posts()
-        self._leave()
-        self._look_whether_restored()
+        if not self.is_restored or self._leaving:
+            self._begin_signals()
+            self._leave()
+            self._look_whether_restored()
         return count + read, rejected
 
     def read_overrides(
@@ -243,7 +258,7 @@ class CombinerLogs:
             taken = 0
             for batch in log_consumer.read(wanted):
                 taken += len(batch.records)
-                rejected += self._take(batch)
+                rejected += self._decode(batch)
                 if self.is_restored and log_consumer is self._worker_log:
                     self.signals_read.append(batch)
             count += taken
@@ -269,7 +284,7 @@ class CombinerLogs:
         self._begin(self._worker_log, of_workers)
         self._begin(self._log, {at: n for at, n in starts.items() if at not in of_workers})
 
-    def _follow_posts(self) -> None:
+    def _begin_signals(self) -> None:
         """Begin with signals when the posts have been read to their ends."""
         are_read = (at in self._left or self._log.restored(at) for at in self._posts)
         if self._after_posts and all(are_read):
@@ -294,7 +309,7 @@ class CombinerLogs:
             self._log.drop(done)
             self._worker_log.drop(done)
 
-    def _take(self, batch: RecordBatch) -> list[RejectedRecord]:
+    def _decode(self, batch: RecordBatch) -> list[RejectedRecord]:
         topic = batch.source.topic
         decode_many = self._decoders_of_many.get(topic)
         if decode_many is not None:
@@ -325,3 +340,123 @@ class CombinerLogs:
                 view.update_override(key, override)
         else:
             view.update_signals(topic.removeprefix(SIGNALS), events, timestamps)
+
+
+class RankingLetters:
+    """Writes a dead letter for each rejected record, once this worker ranks.
+
+    Beside the offset of `feed-shards[0]` the worker commits the notes ``<stage>.letters`` and
+    ``<stage>.letters_of_overrides``: the timestamp of the newest record of signals, and of
+    overrides, that has a dead letter.
+    """
+
+    def __init__(self, stage: str, context: StepContext) -> None:
+        self._stage = stage
+        self._note = f"{stage}.letters"
+        self._note_of_overrides = f"{stage}.letters_of_overrides"
+        self._context = context
+        self._ranks = False
+        # By note.
+        self._until_ms: dict[str, int] = {}
+        # Kept while nobody ranks, or it is not known yet whether they have dead letters: the newest
+        # whole, those before them without key and value.
+        self._waiting: deque[_Waiting] = deque()
+        self._places: deque[_Waiting] = deque()
+        self._bytes = 0
+        # The times of those that were not even kept so.
+        self._lost: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
+        self._most_bytes = memory_shares(context.connection.environment).letter_bytes
+
+    def assigned(self, change: AssignmentChange) -> None:
+        """Learn which records have dead letters, where the ranking comes to this worker."""
+        if FIRST_SHARD.partition in change.shards_kept:
+            return
+        self._ranks = False
+        if FIRST_SHARD.partition in change.shards_gained:
+            found = change.notes.get(FIRST_SHARD, {})
+            self._until_ms = {
+                note: int(found[note])
+                for note in (self._note, self._note_of_overrides)
+                if re.fullmatch(r"\d+", found.get(note, ""))
+            }
+
+    def claimed(self, writer: Writer) -> None:
+        """Write what came while nobody ranked: from here on this worker does."""
+        self._ranks = True
+        done_ms, waiting = self._until_ms.copy(), (*self._places, *self._waiting)
+        self._waiting, self._places, self._bytes = deque(), deque(), 0
+        for note, one in waiting:
+            if one.record.timestamp > done_ms.get(note, _NEVER):
+                self._write(note, one, writer)
+        self._note_since(done_ms, writer)
+        lost, self._lost = self._lost, defaultdict(self._lost.default_factory)
+        for note, times in lost.items():
+            topic = "overrides" if note == self._note_of_overrides else "signals.*"
+            self._count_lost(topic, sum(at_ms > done_ms.get(note, _NEVER) for at_ms in times))
+
+    def reject(self, rejected: Iterable[RejectedRecord], writer: Writer) -> None:
+        """Take records that break the contract; those of `posts` are another stage's."""
+        before_ms = self._until_ms.copy()
+        for one in rejected:
+            self._context.metrics.add("feedmill_rejected_total", topic=one.source.topic)
+            if one.source.topic == "posts":
+                continue
+            is_override = one.source.topic == "overrides"
+            note = self._note_of_overrides if is_override else self._note
+            if self._ranks:
+                self._write(note, one, writer)
+            elif one.record.timestamp > self._until_ms.get(note, _NEVER):
+                self._keep(_Waiting(note, one))
+        self._note_since(before_ms, writer)
+
+    def _write(self, note: str, one: RejectedRecord, writer: Writer) -> None:
+        self._until_ms[note] = max(self._until_ms.get(note, _NEVER), one.record.timestamp)
+        now_ms, is_whole = self._context.clock.now_ms(), not isinstance(one.record, _Place)
+        if writer.reject(one, self._stage, now_ms, owner=FIRST_SHARD, is_whole=is_whole):
+            self._context.metrics.add("feedmill_letters_total")
+
+    def _note_since(self, before_ms: Mapping[str, int], writer: Writer) -> None:
+        """Note what was written, which is committed with it."""
+        for note, at_ms in self._until_ms.items():
+            if at_ms != before_ms.get(note, _NEVER):
+                writer.note(FIRST_SHARD, note, str(at_ms))
+
+    def _count_lost(self, topic: str, count: int) -> None:
+        if count:
+            self._context.metrics.add("feedmill_lost_letters_total", count)
+            log.warning("%d bad records of %s came while nobody ranked: no letters", count, topic)
+
+    def _keep(self, one: _Waiting) -> None:
+        self._waiting.append(one)
+        self._bytes += one.size
+        while self._bytes > self._most_bytes:
+            first = self._waiting.popleft()
+            self._bytes -= first.size
+            self._places.append(first.without_content())
+        if len(self._places) > MOST_PLACES:
+            lost = self._places.popleft()
+            self._lost[lost.note].append(lost.rejected.record.timestamp)
+
+
+class _Place(FetchedRecord, frozen=True, gc=False):
+    """A record whose key and value were not kept."""
+
+
+class _Waiting(NamedTuple):
+    """A rejected record, and the note that tells whether its dead letter was written."""
+
+    note: str
+    rejected: RejectedRecord
+
+    @property
+    def size(self) -> int:
+        record = self.rejected.record
+        texts = len(record.key or b"") + len(record.value or b"") + len(self.rejected.reason)
+        return texts + RECORD_BYTES
+
+    def without_content(self) -> _Waiting:
+        source, record, reason = self.rejected.source, self.rejected.record, self.rejected.reason
+        # That of a batch is short, and says which offsets it has.
+        value = record.value if isinstance(record.value, PassedBatch) else None
+        place = _Place(record.offset, record.timestamp, None, value)
+        return _Waiting(self.note, RejectedRecord(source, place, reason[:_MOST_REASON]))

@@ -32,8 +32,6 @@ class FeedFreshness:
 
     Parameters
     ----------
-    partitions
-        How many partitions `posts` and `engagements` have.
     instance
         The name of the worker that ranks, which must be ready itself.
     own

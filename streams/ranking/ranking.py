@@ -9,53 +9,49 @@ from feedmill.events.instance import Instance
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.settings import Settings
 from feedmill.rankers.combiner import Combiner
-from feedmill.rankers.combiner.row_passes import lacking
+from feedmill.rankers.combiner.combiner import lacking
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
-from feedmill.streams.ranking.combiner_logs import CombinerLogs
+from feedmill.streams.ranking.combiner_logs import CombinerLogs, RankingLetters
 from feedmill.streams.ranking.feed_freshness import LOOK_EVERY_S, FeedFreshness
-from feedmill.streams.ranking.ranking_claim import FIRST_SHARD, RankingClaim
-from feedmill.streams.ranking.ranking_letters import RankingLetters
 from feedmill.streams.ranking.redis_handover import RedisHandover
+from feedmill.streams.ranking.shard_claims import FIRST_SHARD, ShardClaims
 from feedmill.streams.worker.step import Step, StepContext, StepStatus, WorkBatch, Writer
 
 TICK_S = 1.0
 # How long a program that is no worker may take for the signal of a post.
 _LACKING_MS = 5_000
-# At a start others wait at most so long for the feeds: Redis may be slow.
+# At a start the other steps wait at most so long for the feeds: Redis may be slow.
 FEEDS_FIRST_S = 10.0
 RESTORE_RECORDS = 4_000
 LIVE_RECORDS = 2_000
-# How much processor time one piece of work may take: reading logs, ranking, and making changes of
-# what was ranked.  By the clock it would do little at a time where others have the processor.
+# Budgets of the thread's processor time: reading logs, ranking, making changes of what was ranked.
+# By the clock each would do little at a time where other processes have the processor.
 _READ_S = 0.007
 _FAR_BEYOND = 1.5
 WORK_S = 0.008
 _CHANGES_S = 0.005
 # What is left for changes where ranking took all of a budget.
 _LEAST_CHANGES_S = 0.002
-# So long, at most, the loop leaves the interpreter to the Redis writer when settings changed, or
-# when it ranked so many posts: otherwise each waits for the other.
+# After a change of settings, or after ranking this many posts, the loop sleeps up to `_LEAVE_S` so
+# that the writer's thread can run; without the sleep both contend for the interpreter lock.
 _LEAVE_S = 0.010
 _LEAVE_FROM_POSTS = 5
-# A large batch may take longer by so much a post: what is not ranked at once piles up.
+# What a post of a large batch adds to the budget of ranking: posts that are not ranked pile up.
 _POST_S = 25e-6
-# And the changes of fields and feeds so much for each post that changed, unless all are rewritten.
+# What a post that changed adds to the budget of changes, unless all posts are rewritten.
 _POST_CHANGES_S = 100e-6
 
 
 class RankingStep(Step):
     """Ranks what changed in each cycle; Redis gets it from a thread that never holds the loop.
 
-    Every worker with this step keeps the whole view; it ranks and writes the shards that are its.
-    What concerns many posts (a start, new settings, a flush of Redis) is done in slices.
+    Every worker with this step keeps the whole view, and ranks and writes its own shards.  What
+    concerns many posts (a start, new settings, a flush of Redis) is done in slices.  `made_here`
+    are the signals that other steps of this worker write: they come by `WorkBatch.signals`.
 
-    Parameters
-    ----------
-    environment
-        The process's settings.
-    made_here
-        The signals that other steps of this worker write: they come by `WorkBatch.signals`.
+    `apply` and `background` rank and submit changes to the writer's thread; the thread begins to
+    write them in the next `poll`, when the loop is about to wait for input, or in `wait_written`.
     """
 
     name = "combiner"
@@ -87,13 +83,13 @@ class RankingStep(Step):
             context.connection.environment.instance,
             self.combiner.view.names.own,
         )
-        self._claim = RankingClaim(context.connection)
+        self._claim = ShardClaims(context.connection)
         self._letters = RankingLetters(self.name, context)
         self._handover = RedisHandover(self.combiner, self._freshness, context)
         self.combiner.is_restoring = True
 
     def settings_changed(self, settings: Settings) -> None:
-        self._follow(settings)
+        self._rank_by(settings)
 
     def on_assigned(self, change: AssignmentChange) -> None:
         self._logs.assigned(change, self.context.worker.written())
@@ -137,7 +133,7 @@ class RankingStep(Step):
 
     def poll(self, writer: Writer) -> bool:
         restoring = not self._logs.was_restored
-        # Now that the loop is about to wait; before, it would share the interpreter.
+        # The loop is about to wait for input; before, loop and thread would share the interpreter.
         self._handover.begin_writing()
         if self._logs.is_restored:
             self._read_overrides(writer)
@@ -150,19 +146,18 @@ class RankingStep(Step):
             self._letters.reject(rejected, writer)
         is_second = self.context.worker.is_second(self.name)
         if is_second and self._claim.tokens:
-            # It had not heard of the first yet.
+            # When this worker claimed shards, it had not heard of the first worker yet.
             self._claim.give_up()
             self._handover.set_tokens(self._claim.tokens)
-        # With its tokens it has claimed, and whether all is known matters no more.
         may_claim = not self._claim.is_whole and self._logs.is_restored and is_second is False
         may_claim = may_claim and self.context.worker.has_read_settings()
-        if self._claim.follow(writer, is_restored=may_claim) and self._claim.is_whole:
+        if self._claim.claim(writer, is_restored=may_claim) and self._claim.is_whole:
             self._handover.set_tokens(self._claim.tokens)
             self._feeds_first_until = time.monotonic() + FEEDS_FIRST_S
             if FIRST_SHARD.partition in self._claim.tokens:
                 self._letters.claimed(writer)
             self._is_settled = False
-        if self._handover.follow() or count:
+        if self._handover.read_report() or count:
             self._is_settled = False
         if self._claim.outdone(self._handover.newer_owners):
             self._handover.set_tokens(self._claim.tokens)
@@ -171,10 +166,10 @@ class RankingStep(Step):
     def apply(self, work: WorkBatch, writer: Writer) -> None:
         view = self.combiner.view
         self._is_starting = self._is_starting and not (work.partitions or work.engagements)
-        # What came while the models worked need not wait for the next cycle.
+        # Overrides that came while the models worked need not wait for the next cycle.
         self._read_overrides(writer)
         self._handover.arrivals.add(work.arrivals)
-        # All partitions at once: none has a post of another one.
+        # All partitions together: a post is in one partition alone.
         events = [one for part in work.partitions for one in part.events]
         view.update_posts(
             [event for _, event in events],
@@ -184,7 +179,7 @@ class RankingStep(Step):
         for part in work.partitions:
             self._logs.judged(part.source.partition, part.events[-1][0].offset + 1)
         view.update_written(work.signals)
-        # Of others, too: what came by log is ranked as what this worker judged.
+        # Posts that came by the log are ranked like those that this worker judged.
         counts = view.changed.first_count, len(view.changed)
         deciding, changed = (min(count, LIVE_RECORDS) for count in counts)
         self._has_more = self._work(WORK_S + deciding * _POST_S, changed)
@@ -217,27 +212,27 @@ class RankingStep(Step):
         self._claim.close()
 
     def _read_overrides(self, writer: Writer) -> None:
-        """Rank what moderators said and have it written, before what else there is to rank."""
+        """Rank overrides and have them written, before anything else is ranked."""
         count, rejected = self._logs.read_overrides(LIVE_RECORDS, _for_slices(_READ_S))
         if rejected:
             self._letters.reject(rejected, writer)
         if not count or self.combiner.is_restoring:
             return
         self._is_settled = False
-        self.combiner.follow_first(self.context.clock.now_ms(), _for(WORK_S))
+        self.combiner.rank_deciding(self.context.clock.now_ms(), _for(WORK_S))
         self._handover.wait_for_room(_LEAVE_S)
         self._hand_over(_CHANGES_S, caught_up=False)
         self._handover.wait_written(_LEAVE_S)
 
     def _work(self, budget_s: float, changed: int = 0) -> bool:
-        """Rank, and hand over what there is; whether there is more to rank.
+        """Rank, and hand over what there is; return whether there is more to rank.
 
-        So many posts may have changed in this cycle.
+        `changed` is how many posts may have changed in this cycle.
         """
         end = time.thread_time() + budget_s
         more = self._rank(budget_s)
         newest = None if more else self.context.worker.newest_settings()
-        if newest is not None and self._follow(newest):
+        if newest is not None and self._rank_by(newest):
             more = self._has_more
         left_s = min(max(end - time.thread_time(), _LEAST_CHANGES_S), _CHANGES_S)
         if not self.combiner.is_rewriting:
@@ -245,8 +240,8 @@ class RankingStep(Step):
         self._hand_over(left_s, caught_up=not more)
         return more
 
-    def _follow(self, settings: Settings) -> bool:
-        """Rank by new settings, and have that written before all else; whether they are new."""
+    def _rank_by(self, settings: Settings) -> bool:
+        """Rank by settings and have that written before all else; return whether they are new."""
         if settings is self.combiner.settings:
             return False
         is_change = not settings.says_as(self.combiner.settings)
@@ -262,18 +257,18 @@ class RankingStep(Step):
         return True
 
     def _rank(self, budget_s: float) -> bool:
-        """Rank what there is time for; whether there is more."""
+        """Rank for this budget; return whether there is more to rank."""
         now_ms, has_time = self.context.clock.now_ms(), _for(budget_s)
         combiner, is_restored = self.combiner, self._logs.is_restored
         # What was read last belongs to the restore, too.
         if combiner.is_restoring and is_restored and not combiner.view.has_changes:
             combiner.is_restoring = False
         if combiner.is_restoring:
-            return combiner.follow(now_ms, has_time) or is_restored
+            return combiner.rank_changes(now_ms, has_time) or is_restored
         return combiner.work(now_ms, has_time)
 
     def _hand_over(self, budget_s: float, *, caught_up: bool, only_whole: bool = False) -> None:
-        """Hand over what Redis does not show; `caught_up` if all that was read is ranked."""
+        """Hand over what Redis does not show; `caught_up` says that all that was read is ranked."""
         combiner = self.combiner
         caught_up = caught_up and self._logs.is_restored
         if caught_up and not self._has_ranked:
@@ -284,7 +279,7 @@ class RankingStep(Step):
         self._is_settled = caught_up and not is_busy
 
     def _look_whether_fresh(self) -> None:
-        """Look at some more posts, and having seen all, which stages are up to date."""
+        """Look at some more posts for missing signals; after the last, renew what is fresh."""
         if self._lacking is None:
             return
         try:
@@ -316,16 +311,17 @@ class RankingStep(Step):
 
 
 def _for(seconds: float) -> Callable[[], bool]:
-    """Whether this thread has not used so much processor time yet.
+    """Return what says whether this thread used less processor time than that since the call.
 
-    That is at most the time that went by, and to ask for it takes twenty times as long.
+    The clock is asked first: it takes a twentieth of the time, and no thread used more than it
+    says.
     """
     end, clock_end = time.thread_time() + seconds, time.monotonic() + seconds
     return lambda: time.monotonic() < clock_end or time.thread_time() < end
 
 
 def _for_slices(seconds: float) -> Callable[[], bool]:
-    """Like `_for`, asked after each slice: not where one more as long as the last is far beyond."""
+    """Like `_for`, asked after each slice; False where one more slice would end too late."""
     start = last = time.thread_time()
 
     def has_time() -> bool:

@@ -24,17 +24,8 @@ _STOP_WITHIN_S = 3.0
 class RedisHandover:
     """Submits batches while there is room, of each shard under the token of this worker's claim.
 
-    It never waits: what does not fit stays pending in the combiner, one change of each feed and
-    post however often it changes.
-
-    Parameters
-    ----------
-    combiner
-        Where changes come from, and where those that failed go back to.
-    freshness
-        Says which feeds count as fresh.
-    context
-        For the log's time, metrics, and the process's settings.
+    It never waits.  What does not fit stays pending in the combiner: one change of each feed and
+    post, however often it changes.
 
     Attributes
     ----------
@@ -125,10 +116,9 @@ class RedisHandover:
     ) -> None:
         """Submit what Redis does not show yet, feeds first, as much as there is time for.
 
-        The writer's thread begins with it by `begin_writing` or `wait_written`.
-
-        A new owner begins once it has `caught_up`: it ranked all that it read.  `only_whole`
-        leaves feeds to the next call that are not replaced as a whole, and posts that are in none.
+        `begin_writing` or `wait_written` has the writer's thread begin.  A new owner writes nothing
+        before it has `caught_up`: all that it read is ranked.  `only_whole` leaves for the next
+        call the feeds that are not replaced as a whole, and the posts that no such feed shows.
         """
         self._has_caught_up |= caught_up
         combiner = self._combiner
@@ -161,10 +151,10 @@ class RedisHandover:
             fresh_lists,
             arrivals,
             feeds_first=combiner.is_rewriting,
-            ended=combiner.followed.ended,
+            ended=combiner.settings_in_force.ended,
         )
         self._writer.submit(batch)
-        self._submitted.append(self._followed_offset)
+        self._submitted.append(self._ranked_offset)
         self._context.metrics.observe("feedmill_cycle_seconds", time.perf_counter() - start)
 
     def begin_writing(self) -> None:
@@ -172,17 +162,17 @@ class RedisHandover:
         self._writer.begin()
 
     def wait_for_room(self, timeout_s: float) -> None:
-        """Wait until `write` can submit something, or for so long."""
+        """Wait until `write` can submit a batch, or until the timeout."""
         if not self._writer.has_room:
             self.wait_written(timeout_s)
 
     def wait_written(self, timeout_s: float) -> None:
-        """Leave the interpreter to the writer until it wrote what was submitted, or for so long."""
+        """Sleep until the writer wrote what was submitted, or until the timeout."""
         if self._tokens and not self._writer.trouble:
             self._writer.wait_idle(timeout_s)
 
     def renew(self) -> bool:
-        """Renew feeds that were not written for some seconds; whether to look again at once."""
+        """Renew feeds not written for some seconds; return whether to look again at once."""
         now_ms, now_s = self._context.clock.now_ms(), time.monotonic()
         if not self._tokens:
             return False
@@ -202,8 +192,8 @@ class RedisHandover:
         """Have every feed be renewed soon: more of them may count as fresh now."""
         self._renewals.hurry()
 
-    def follow(self) -> bool:
-        """Take up what the writer reports; whether more than that all of it is written."""
+    def read_report(self) -> bool:
+        """Read what the writer reports; return whether it is more than that all is written."""
         report = self._writer.poll()
         if report is None:
             return False
@@ -231,17 +221,17 @@ class RedisHandover:
         return bool(self._tokens) and self._has_caught_up and self._writer.has_room
 
     @property
-    def _followed_offset(self) -> int:
-        """The last record of `config` that all feeds taken so far follow; -1: some do not yet."""
+    def _ranked_offset(self) -> int:
+        """The last `config` record by which all submitted feeds are ranked; -1: some not yet."""
         combiner = self._combiner
-        return -1 if combiner.has_feed_changes else combiner.followed.offset
+        return -1 if combiner.has_feed_changes else combiner.settings_in_force.offset
 
     def _own(self, names: Iterable[str]) -> set[str]:
-        """Those of these feeds, or posts, that this worker writes; others have the rest."""
+        """Return those of these feeds, or posts, that this worker writes."""
         return set(of_shards(names, self._tokens))
 
     def _take_left(self) -> set[str]:
-        """The feeds that Redis has, and should not have."""
+        """Return the feeds that Redis has and should not have."""
         combiner, left = self._combiner, self._own(self._left_feeds)
         if combiner.is_complete:
             gone, self._left_feeds = left.difference(combiner.feeds), set()
@@ -252,13 +242,13 @@ class RedisHandover:
         return gone
 
     def _nothing_to_write(self, *, caught_up: bool) -> None:
-        """What is on its way, if anything, is all that Redis does not show."""
+        """Count the batches on their way, if any, as all that Redis does not show."""
         if caught_up:
             self.arrivals.take()
         if self._submitted:
-            self._submitted[-1] = self._followed_offset
+            self._submitted[-1] = self._ranked_offset
         else:
-            self._show(self._followed_offset)
+            self._show(self._ranked_offset)
 
     def _show(self, offset: int) -> None:
         before, self.shown_offset = self.shown_offset, max(self.shown_offset, offset)

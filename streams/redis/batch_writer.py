@@ -21,8 +21,6 @@ from feedmill.streams.redis.commands import (
     Keys,
     load_commands,
 )
-from feedmill.streams.redis.feed_writes import Announcements, FeedWrites
-from feedmill.streams.redis.post_writes import PostWrites
 from feedmill.streams.redis.round_trip import (
     AWAY,
     RoundTrip,
@@ -31,6 +29,7 @@ from feedmill.streams.redis.round_trip import (
     is_out_of_memory,
 )
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
+from feedmill.streams.redis.writes import Announcements, FeedWrites, PostWrites
 
 CHECK_EVERY_S: Final = 0.4
 # A marker outlives the process that kept it by so long.
@@ -42,9 +41,9 @@ TOKEN_BITS: Final = 47
 class FlushMarker:
     """A key of one run of a writer, whose value counts the writer's round trips.
 
-    A missing key means a flush; a value below the last that was acknowledged, that another
-    server went on without the last writes.  Each round trip bears one such check of each server
-    that has keys.
+    A missing key means a flush.  A value below the last that was acknowledged means that another
+    server went on without the last writes.  Each round trip has one such check of each server with
+    keys.
     """
 
     def __init__(self, key: str) -> None:
@@ -53,7 +52,7 @@ class FlushMarker:
         self._acknowledged = -1  # not there yet
 
     def command(self) -> Command:
-        """The check; it never makes the key after the first time, or a flush would go unseen."""
+        """Return the check; only the first one makes the key, or a flush would go unseen."""
         self._sent += 1
         expiry = ("EX", MARKER_KEPT_S)
         if self._acknowledged < 0:
@@ -61,7 +60,7 @@ class FlushMarker:
         return ["SET", self.key, self._sent, "XX", "GET", *expiry]
 
     def shows_flush(self, answer: Any) -> bool:
-        """Read the answer to the last `command`: whether what was written may be gone."""
+        """Return whether the answer to the last `command` says that writes may be gone."""
         if isinstance(answer, redis.RedisError):
             return False
         before, self._acknowledged = self._acknowledged, self._sent
@@ -97,20 +96,19 @@ class FlushMarkers:
 
 
 class FeedIndex:
-    """What one writer has put on the index, by feed the token that it bears there.
+    """What one writer has put on the index, by feed the token that the feed has there.
 
-    A feed is put on it before it is written, and taken off after it was removed, so that the
-    index is a superset at any moment: its slot is not that of the feeds, one script cannot do it.
-    It is in the order of shards, so that a writer counts and lists its own without the others'.
+    A feed is put on the index before it is written, and taken off after it was removed, so that the
+    index has every feed at any moment; one script cannot do both, because the index has another
+    slot than the feeds.  The index is in the order of shards, so that a writer counts and lists its
+    own.
 
     Attributes
     ----------
     own
-        By feed the token of those that this writer has put there.
-    shards
-        Those of this writer.
+        By feed the token of the feeds that this writer has put there.
     is_short
-        Whether Redis has fewer than these: somebody else removed the index, or a part of it.
+        Whether Redis has fewer than these: somebody removed the index, or a part of it.
     is_long
         Whether Redis has more than these: a former owner that was paused put a feed there.
     """
@@ -122,7 +120,7 @@ class FeedIndex:
         self._key = keys.feed_index
 
     def missing(self, tokens: Mapping[str, int]) -> dict[str, int]:
-        """Which of these feeds must be put on the index before they are written."""
+        """Return which of these feeds must be put on the index before they are written."""
         return {feed: token for feed, token in tokens.items() if self.own.get(feed) != token}
 
     def add_command(self, tokens: Mapping[str, int]) -> Command:
@@ -130,7 +128,7 @@ class FeedIndex:
         return ["ZADD", self._key, "GT", *_pairs(tokens)]
 
     def added(self, tokens: Mapping[str, int]) -> None:
-        """These feeds are on it now."""
+        """Count these feeds as put on the index."""
         self.own.update(tokens)
         self.is_short = False
 
@@ -139,7 +137,7 @@ class FeedIndex:
         return FORGET_FEEDS.call([self._key], _pairs(tokens))
 
     def removed(self, feeds: Iterable[str]) -> None:
-        """These feeds are not on it any more."""
+        """Count these feeds as taken off the index."""
         for feed in feeds:
             self.own.pop(feed, None)
 
@@ -153,21 +151,21 @@ class FeedIndex:
         self.own.clear()
 
     def list_commands(self) -> list[Command]:
-        """All names of this writer's shards on it, in parts."""
+        """Return the commands that list this writer's feeds on the index, in parts."""
         return [["ZRANGEBYSCORE", self._key, *part] for part in self._parts()]
 
     def size_commands(self) -> list[Command]:
-        """How many names there are of these, in parts, for `counted`."""
+        """Return the commands that count this writer's feeds, in parts, for `counted`."""
         return [["ZCOUNT", self._key, *part] for part in self._parts()]
 
     def counted(self, answers: Sequence[Any]) -> None:
-        """Redis has so many."""
+        """Compare what Redis counted with what this writer has put there."""
         own, is_known = len(self.own), all(isinstance(answer, int) for answer in answers)
         count = sum(answers) if is_known else own
         self.is_short, self.is_long = count < own, count > own > 0
 
     def _parts(self) -> Iterator[tuple[int, Argument]]:
-        """The scores of this writer's shards: from where, up to below where."""
+        """Yield the scores of this writer's shards: from where, and up to below where."""
         for shard in sorted(self.shards):
             if shard - 1 not in self.shards:
                 last = next(at for at in range(shard, SHARDS) if at + 1 not in self.shards)
@@ -175,7 +173,7 @@ class FeedIndex:
 
 
 def _place(shard: int, token: int) -> int:
-    """Where a feed of a shard stands on the index; a number that Redis keeps exactly."""
+    """Return where a feed of a shard stands on the index, a number that Redis keeps exactly."""
     return shard << TOKEN_BITS | token
 
 
@@ -196,7 +194,7 @@ class BatchWriter:
     trouble
         Why Redis takes no write at all; "" while it does.
     shortage
-        Why Redis takes only what needs no memory, such as removals; "" while it has some.
+        Why Redis takes only what needs no memory, such as removals; "" while there is memory.
     """
 
     def __init__(
@@ -252,7 +250,7 @@ class BatchWriter:
         self._restore_index(report)
 
     def probe(self, report: WriteReport) -> bool:
-        """Whether Redis takes writes again; if not, it is an error, and `trouble` says why."""
+        """Return whether Redis takes writes again; if not, count an error and set `trouble`."""
         self._exchange([], report)
         if self.trouble:
             report.errors[AWAY] += 1
@@ -268,7 +266,7 @@ class BatchWriter:
         self._is_index_unread, self._checked_s = bool(shards), -CHECK_EVERY_S
 
     def next_s(self) -> float:
-        """When to call `tend` again, in seconds of the clock."""
+        """Return when to call `tend` again, in seconds of the clock."""
         return min(
             self._announcements.next_s(),
             self._checked_s + CHECK_EVERY_S,
@@ -290,7 +288,7 @@ class BatchWriter:
     def _exchange(
         self, commands: Sequence[Command], report: WriteReport, waves: Sequence[int] = ()
     ) -> list[Any]:
-        """The answers to these commands; notices trouble, lost scripts and flushes.
+        """Return the answers to these commands; see to trouble, lost scripts and flushes.
 
         `waves` are where commands begin that are executed after all before them.
         """
@@ -345,7 +343,7 @@ class BatchWriter:
         return [change for change in batch.feeds if change.feed not in missing]
 
     def _read_index(self, report: WriteReport) -> None:
-        """Report which feeds exist; where Redis does not answer, the next time."""
+        """Report which feeds exist; where Redis does not answer, at the next call."""
         trip = RoundTrip(report, self._clock_s())
 
         def listed(answers: Sequence[Any]) -> None:
@@ -360,7 +358,7 @@ class BatchWriter:
         self._make(trip)
 
     def _take_off_index(self, report: WriteReport) -> None:
-        """Take feeds that were removed off the index; after an error, the next time."""
+        """Take removed feeds off the index; after an error, at the next call."""
         removed = self._feeds.removed
         if removed:
             (answer,) = self._exchange([self._index.remove_command(removed)], report)
@@ -369,7 +367,7 @@ class BatchWriter:
                 removed.clear()
 
     def _restore_index(self, report: WriteReport) -> None:
-        """Make the index again where somebody removed it, as Redis does when it evicts."""
+        """Make the index again where it is gone, as after an eviction by Redis."""
         if self._index.is_short:
             own = self._index.own
             (answer,) = self._exchange([self._index.add_command(own)], report)
@@ -378,5 +376,5 @@ class BatchWriter:
 
 
 def _whole_feeds(batch: WriteBatch) -> dict[str, int]:
-    """By name the tokens of the feeds of a batch that are written whole."""
+    """Return by name the tokens of the feeds of a batch that are written whole."""
     return {change.feed: batch.token_of(change.feed) for change in batch.feeds if change.whole}

@@ -14,7 +14,7 @@ from feedmill.events.feeds import FeedSpec
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
 from feedmill.events.signal import RULE_MODEL
-from feedmill.rankers.combiner.gating import (
+from feedmill.rankers.combiner.gate_decisions import (
     DECISIONS,
     Decision,
     DecisionName,
@@ -149,18 +149,11 @@ def explain(
     now_ms: int,
     reasons: Mapping[str, str] = MappingProxyType({}),
 ) -> Explanation:
-    """Recompute decision and score of a post under the policy of a feed.
+    """Recompute decision and score of a post under the policy of a feed, as of a time.
 
-    Parameters
-    ----------
-    post, feed, in_redis
-        As Redis shows them, the score None where the post is not in the feed.
-    absent
-        Why a post that may be shown is not in the feed (`why_absent`).
-    now_ms
-        Unix milliseconds, for overrides that run out and the grace of open gates.
-    reasons
-        By gate what its signal states as its `reason`, such as a near copy.
+    `in_redis` is the score that Redis shows, None where the post is not in the feed, and `absent`
+    why a post that may be shown is not there (`why_absent`).  `reasons` has by gate what its signal
+    states as its `reason`, such as a near copy.
     """
     weights, policies = feed.weights, feed.gates
     outcomes = _outcomes(post, policies, post.overrides(tuple(policies), now_ms), now_ms)

@@ -33,15 +33,10 @@ class RoundTrip:
 
     Attributes
     ----------
-    commands
-        In the order in which Redis executes them.
-    report, now_s
-        Where the handlers say what happened, and when it is made, in seconds of a clock.
     unwritten
         How many changes Redis does not show afterwards.
     waves
-        Where commands begin that are executed after all before them, whichever server has their
-        keys.
+        Where commands begin that run after all before them, whichever server has their keys.
     """
 
     def __init__(self, report: WriteReport, now_s: float) -> None:
@@ -64,7 +59,7 @@ class RoundTrip:
             self._handlers.append((len(commands), handler))
 
     def begin_wave(self) -> None:
-        """Have what is added from here on be executed after all that was added before."""
+        """Have what is added from here on executed after all that was added before."""
         if self.commands:
             self.waves.append(len(self.commands))
 
@@ -85,7 +80,7 @@ class RoundTrip:
 
 
 def is_of_the_server(answer: object) -> bool:
-    """Whether this answer says that Redis takes no write at all, whatever key it is about."""
+    """Whether this answer says that Redis takes no write at all, whatever the key."""
     if is_broken(answer):
         return True
     return isinstance(answer, redis.RedisError) and error_code(answer) in _OF_THE_SERVER
@@ -130,7 +125,7 @@ class _Retry:
 class RetrySchedule:
     """The names that failed, each with its own back-off.  Times are seconds of one clock.
 
-    A name stays from its first failure until `succeeded`, whether or not it was handed out.
+    A name stays from its first failure until `succeeded`, handed out or not.
     """
 
     def __init__(self) -> None:
@@ -157,7 +152,7 @@ class RetrySchedule:
         self._retries.pop(name, None)
 
     def take_due(self, now_s: float) -> list[str]:
-        """The names to write again now; each failure is handed out once."""
+        """Return the names to write again now; each failure is handed out once."""
         due = []
         while self._events and self._events[0][0] <= now_s:
             at_s, name = heapq.heappop(self._events)
@@ -173,7 +168,7 @@ class RetrySchedule:
         return due
 
     def next_s(self) -> float:
-        """When to call `take_due` again at the latest; infinity where nothing failed."""
+        """Return when to call `take_due` again at the latest; infinity if nothing failed."""
         return self._events[0][0] if self._events else float("inf")
 
     def clear(self) -> None:

@@ -36,8 +36,6 @@ class WriteBatch:
     fresh_feeds
         Those of `feeds`, and by `arm_list` those of their arms, that count as fresh for another
         while.
-    arrivals
-        The records behind the changes, for metrics.
     feeds_first
         Write feeds before signals: what is to be done after a flush, or when Redis was away.
     """
@@ -86,10 +84,6 @@ class WriteReport:
 
     Attributes
     ----------
-    finished
-        Batches, in the order in which they were submitted.
-    written_feeds, written_posts
-        The new version of each feed that was written, and how many posts were.
     flushed
         Redis lost what was written: everything is to be written whole, feeds first.
     rewrite_feeds, rewrite_posts

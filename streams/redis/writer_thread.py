@@ -41,8 +41,6 @@ class WriterThread:
     ----------
     pipeline
         See `open_pipeline`.  Nobody else uses it, until `stop` has returned.
-    prefix
-        What all keys begin with.
     """
 
     def __init__(self, pipeline: Pipeline, prefix: str) -> None:
@@ -80,8 +78,8 @@ class WriterThread:
     def begin(self) -> None:
         """Have the thread write what was submitted.
 
-        For a loop that is about to wait for input: before, the thread would only take the
-        interpreter from it.
+        Called when the loop is about to wait for input: before, the thread would only take the
+        interpreter from the loop.
         """
         if self._queue:
             with self._changed:
@@ -99,8 +97,8 @@ class WriterThread:
     def own(self, shards: AbstractSet[int], given_up: AbstractSet[int]) -> None:
         """Write what is queued, then look after the index of the feeds of these shards.
 
-        One of the next reports says which of their feeds exist in Redis.  `given_up` are those that
-        another owner may have had since the last call.
+        A later report says which of their feeds exist in Redis.  `given_up` are shards that another
+        owner may have had since the last call.
         """
         with self._changed:
             self._shards = shards
@@ -114,7 +112,7 @@ class WriterThread:
 
     @property
     def is_idle(self) -> bool:
-        """Whether all that was submitted was dealt with; what failed may still have to wait."""
+        """Whether all that was submitted was dealt with; failed changes may have to wait."""
         with self._changed:
             return not (self._queue or self._is_busy)
 
@@ -153,14 +151,14 @@ class WriterThread:
                 self._failure = error
 
     def _go_on(self) -> bool:
-        """Do one thing; whether there may be another."""
+        """Do one piece of work; return whether there may be another."""
         report, before = WriteReport(), self._writer.trouble
         is_going_on = self._probe(report) if before else self._work(report)
         self._hand_over(report, before)
         return is_going_on
 
     def _probe(self, report: WriteReport) -> bool:
-        """Wait a moment, look whether Redis takes writes; not when the loop wants to stop."""
+        """Wait a moment, then look whether Redis takes writes; return False at a stop."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_stopping, self._probe_s)
             if self._is_stopping:

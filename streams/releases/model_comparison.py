@@ -21,7 +21,7 @@ from feedmill.events.newest_signals import NewestSignals
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import RULE_MODEL, ModelVerdict, Signal, SignalNames
 from feedmill.events.weights import Weights
-from feedmill.rankers.combiner.gating import (
+from feedmill.rankers.combiner.gate_decisions import (
     DECISIONS,
     DEMOTE,
     HIDE,

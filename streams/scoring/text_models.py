@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -14,9 +14,8 @@ import numpy.typing as npt
 from feedmill.events.decode import encode
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
-from feedmill.events.signal import Signal
+from feedmill.events.signal import RuleVerdict, Signal
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import Scores, TextModel
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition
@@ -31,6 +30,76 @@ _SAMPLE = Post("sample", "sample", 0, "A sample of plain text, to warm the model
 _ERROR_CHARACTERS = 500
 # A model that always fails does so in every cycle.
 _COMPLAIN_EVERY_S = 10.0
+
+
+@dataclass(slots=True)
+class BatchScores:
+    """What a model says of the n posts of one batch, and what decides instead, by their rows.
+
+    Attributes
+    ----------
+    values
+        (n,) float64 in [0, 1]; meaningless where there is an error.
+    errors
+        By row why the model failed; such a post has no value, and its gate's policy decides.
+    reasons
+        By row what decided instead of the model, in a few words for `Signal.reason`.
+    rules
+        By row the operator's rule that decides, whatever else was found.
+    """
+
+    values: Scores
+    errors: Mapping[int, str]
+    reasons: dict[int, str] = field(default_factory=dict)
+    rules: dict[int, RuleVerdict] = field(default_factory=dict)
+
+    def lower(self, rows: Mapping[int, tuple[float, str]]) -> None:
+        """Set values and reasons, by row."""
+        for row, (value, reason) in rows.items():
+            self.values[row], self.reasons[row] = value, reason
+
+    def raise_to(self, rows: range, values: Scores, reason: Callable[[int], str]) -> None:
+        """Raise the values of these rows to (len(rows),) values where those are larger.
+
+        `reason` returns the reason for the i-th of the rows.
+        """
+        for i in np.flatnonzero(values > self.values[rows.start : rows.stop]).tolist():
+            self.values[rows[i]], self.reasons[rows[i]] = values[i], reason(i)
+
+    def signals(
+        self, posts: Iterable[tuple[int, str, int, str]], at_ms: int, model: str, revision: int = 0
+    ) -> Iterator[Signal]:
+        """Return the signal of each post; its rule's, if a rule decides.
+
+        Of a post `posts` has the row, the id, the offset of its record, and the version of the
+        model that judged it.
+        """
+        values = self.values.astype(np.float32).tolist()
+        if self.errors or self.reasons or self.rules:
+            return self._with_reasons(values, posts, at_ms, model, revision)
+        signals = [
+            Signal(post_id, offset, values[row], model, version, at_ms, None, None, None, revision)
+            for row, post_id, offset, version in posts
+        ]
+        return iter(signals)
+
+    def _with_reasons(
+        self,
+        values: Sequence[float],
+        posts: Iterable[tuple[int, str, int, str]],
+        at_ms: int,
+        model: str,
+        revision: int,
+    ) -> Iterator[Signal]:
+        for row, post_id, offset, version in posts:
+            error = self.errors.get(row)
+            value, reason = None, None
+            if error is None:
+                value, reason = values[row], self.reasons.get(row)
+            signal = Signal(
+                post_id, offset, value, model, version, at_ms, error, reason, None, revision
+            )
+            yield signal.with_rule(self.rules[row], at_ms) if row in self.rules else signal
 
 
 @dataclass
@@ -58,33 +127,32 @@ class CanaryScoring:
         """Let the candidate judge no more."""
         self.failure = reason
 
-    def score(self, work: WorkBatch, verdicts: BatchVerdicts) -> BatchVerdicts:
-        """Return the verdicts with the candidate's on its partitions; raises nothing of its own.
+    def score(self, work: WorkBatch, scores: BatchScores) -> BatchScores:
+        """Return the scores with the candidate's on its partitions; raises nothing of its own.
 
-        `verdicts` are those of the model in force on all posts of the cycle.
+        `scores` are those of the model in force on all posts of the cycle.
         """
         parts = [part.rows for part in work.partitions if self.judges(part.source.partition)]
         rows = [row for part in parts for row in part]
         if not rows:
-            return verdicts
+            return scores
         try:
             values = values_of_rows(self.model, work.posts, rows)
         except Exception as error:  # noqa: BLE001 - a model may raise anything
             self.failure = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
-            return verdicts
-        merged, judged = verdicts.values.copy(), set(rows)
+            return scores
+        merged, judged = scores.values.copy(), set(rows)
         merged[rows] = values
-        errors = {row: text for row, text in verdicts.errors.items() if row not in judged}
-        return BatchVerdicts(merged, errors)
+        errors = {row: text for row, text in scores.errors.items() if row not in judged}
+        return BatchScores(merged, errors)
 
 
 class TextModelStep(ModelStep):
     """Scores every post once; an edit is scored again, a deletion empties the signal.
 
     When another version of the model takes over, earlier posts are scored again, too.  In a canary
-    a candidate judges new posts of some partitions.
-    Subclasses override `decide` and `decide_again` to lower, raise or overrule what the model
-    says, `rules_version`, `rule_again`.
+    a candidate judges new posts of some partitions.  A `FilterStep` changes what the model says
+    between `score` and `emit`.
 
     Attributes
     ----------
@@ -114,7 +182,7 @@ class TextModelStep(ModelStep):
     def swap(self, model: TextModel) -> None:
         self.model = model
         self.models = {self.name: model.version}
-        self.rescoring.follow(model.version, self.rules_version())
+        self.rescoring.set_versions(model.version, self.rules_version())
         self._hold()
 
     def stop_model(self, reason: str) -> None:
@@ -168,31 +236,36 @@ class TextModelStep(ModelStep):
         self.rescoring.close()
 
     def apply(self, work: WorkBatch, writer: Writer) -> None:
+        scores = self.score(work, writer)
+        if scores is not None:
+            self.emit(work, scores, writer)
+
+    def score(self, work: WorkBatch, writer: Writer) -> BatchScores | None:
+        """Return what the model says of a cycle's posts, a row each; None where none came."""
         # Ahead of the cycle's own signals, which are newer.
         work.signals.extend(self.rescoring.written)
         self.rescoring.written = []
         if not work.latest:
-            return
+            return None
         self.rescoring.note_held(writer)
-        verdicts = score_posts(self.model, work.posts)
+        scores = score_posts(self.model, work.posts)
         if self.canary is not None:
-            verdicts = self._score_canary(self.canary, work, verdicts)
+            scores = self._score_canary(self.canary, work, scores)
         if work.unjudged:
-            verdicts.errors = {**verdicts.errors, **work.unjudged}
-        if verdicts.errors:
-            self.context.metrics.add("feedmill_model_errors_total", len(verdicts.errors))
-            self._complain(verdicts.errors)
-        self.decide(work, verdicts, writer)
-        self.emit(work, verdicts, writer)
+            scores.errors = {**scores.errors, **work.unjudged}
+        if scores.errors:
+            self.context.metrics.add("feedmill_model_errors_total", len(scores.errors))
+            self._complain(scores.errors)
+        return scores
 
     def _score_canary(
-        self, canary: CanaryScoring, work: WorkBatch, verdicts: BatchVerdicts
-    ) -> BatchVerdicts:
-        verdicts = canary.score(work, verdicts)
+        self, canary: CanaryScoring, work: WorkBatch, scores: BatchScores
+    ) -> BatchScores:
+        scores = canary.score(work, scores)
         judged = sum(len(p.rows) for p in work.partitions if canary.judges(p.source.partition))
         if judged:
             self.context.metrics.add("feedmill_canary_posts_total", judged)
-        return verdicts
+        return scores
 
     def failed(self, work: WorkBatch, error: Exception, writer: Writer) -> None:
         """Write a signal with the error for every post of the cycle: no other model notices."""
@@ -200,7 +273,7 @@ class TextModelStep(ModelStep):
         self.context.metrics.add("feedmill_model_errors_total", len(work.posts))
         text = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
         size = len(work.posts)
-        self.emit(work, BatchVerdicts(np.zeros(size), dict.fromkeys(range(size), text)), writer)
+        self.emit(work, BatchScores(np.zeros(size), dict.fromkeys(range(size), text)), writer)
 
     def _complain(self, errors: Mapping[int, str]) -> None:
         now = time.monotonic()
@@ -209,35 +282,20 @@ class TextModelStep(ModelStep):
             text = next(iter(errors.values()))
             log.warning("model %s failed on %d posts: %s", self.name, len(errors), text)
 
-    def decide(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
-        """Change what the model found; `verdicts` has a row for each of `work.posts`."""
-
-    def decide_again(
-        self,
-        records: Sequence[Record],
-        posts: PostBatch,
-        standing: Sequence[Signal | None],
-        verdicts: BatchVerdicts,
-    ) -> None:
-        """Change what the model found of n earlier posts, given their records.
-
-        `standing` has for each its present signal, where something else than the model decided it.
-        """
-
     def rule_again(
         self,
         records: Sequence[Record],
         posts: Sequence[Post],
         standing: Sequence[Signal | None],
     ) -> Sequence[Signal]:
-        """Return the signals of earlier posts that rules and lists change; as `decide_again`."""
+        """Return the signals of earlier posts that rules and lists change; as `judge_again`."""
         return ()
 
     def rules_version(self) -> str:
         """Return what changes with all that is in force beside the model."""
         return ""
 
-    def emit(self, work: WorkBatch, verdicts: BatchVerdicts, writer: Writer) -> None:
+    def emit(self, work: WorkBatch, scores: BatchScores, writer: Writer) -> None:
         """Write what holds of each post at the end of the cycle; superseded versions are silent."""
         own, is_canary = self.model.version, self.canary is not None
         judged = [
@@ -245,7 +303,7 @@ class TextModelStep(ModelStep):
             for partition, record, post, row in work.latest
             if row >= 0
         ]
-        signals = verdicts.signals(judged, work.now_ms, self.model.name, self.revision)
+        signals = scores.signals(judged, work.now_ms, self.model.name, self.revision)
         name, topic, add, written = self.name, self.topic, writer.add, work.signals.append
         for partition, record, event, row in work.latest:
             signal = next(signals) if row >= 0 else None
@@ -258,51 +316,62 @@ class TextModelStep(ModelStep):
         self,
         records: Sequence[Record],
         posts: Sequence[Post],
-        standing: Sequence[Signal | None] | None,
+        standing: Sequence[Signal | None],
     ) -> list[Signal]:
-        """Return the signals of earlier posts by the present model, with its errors.
+        """Return the signals of earlier posts, given their records, by the present model.
 
-        All are of one partition.  `standing` as of `decide_again`, which is not asked for None.
+        All are of one partition.  `standing` has for each post its present signal, where something
+        else than the model decided it.
         """
-        batch = PostBatch(posts)
-        partition = partition_of(posts[0].post_id.encode(), self.context.partitions)
-        model = self.model_at(partition)
-        verdicts = score_posts(model, batch)
+        return self.signals_again(records, posts, self.score_again(records, PostBatch(posts)))
+
+    def score_again(self, records: Sequence[Record], posts: PostBatch) -> BatchScores:
+        """Return what the model says of earlier posts of one partition, with its errors."""
+        partition = self._partition_of(posts.posts)
+        scores = score_posts(self.model_at(partition), posts)
         if poisoned := self.context.poisoned.get(partition):
-            verdicts.errors = {**verdicts.errors, **poison_of(records, poisoned)}
-        if standing is not None:
-            self.decide_again(records, batch, standing, verdicts)
+            scores.errors = {**scores.errors, **poison_of(records, poisoned)}
+        return scores
+
+    def signals_again(
+        self, records: Sequence[Record], posts: Sequence[Post], scores: BatchScores
+    ) -> list[Signal]:
+        """Return the signals of earlier posts of one partition that have these scores."""
+        model = self.model_at(self._partition_of(posts))
         judged = [
             (row, post.post_id, record.offset, model.version)
             for row, (record, post) in enumerate(zip(records, posts, strict=True))
         ]
         now_ms = self.context.clock.now_ms()
-        return list(verdicts.signals(judged, now_ms, model.name, self.revision))
+        return list(scores.signals(judged, now_ms, model.name, self.revision))
+
+    def _partition_of(self, posts: Sequence[Post]) -> int:
+        return partition_of(posts[0].post_id.encode(), self.context.partitions)
 
 
-def score_posts(model: TextModel, posts: PostBatch) -> BatchVerdicts:
+def score_posts(model: TextModel, posts: PostBatch) -> BatchScores:
     """What the model says of each post, or why it failed on one.
 
     A batch on which the model raises is scored post by post, so that one post that breaks
     it takes no other along.
     """
     if not len(posts):
-        return BatchVerdicts(np.zeros(0), {})
+        return BatchScores(np.zeros(0), {})
     try:
         values = model.score_batch(posts)
     except Exception:  # noqa: BLE001 - a model may raise anything; found out post by post
         return _one_by_one(model, posts.posts)
-    return BatchVerdicts(values, wrong_values(values))
+    return BatchScores(values, wrong_values(values))
 
 
-def _one_by_one(model: TextModel, posts: Sequence[Post]) -> BatchVerdicts:
+def _one_by_one(model: TextModel, posts: Sequence[Post]) -> BatchScores:
     values, errors = np.zeros(len(posts)), {}
     for i, post in enumerate(posts):
         try:
             values[i] = model.score_many([post])[0]
         except Exception as error:  # noqa: BLE001 - goes into the signal
             errors[i] = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
-    return BatchVerdicts(values, {**wrong_values(values), **errors})
+    return BatchScores(values, {**wrong_values(values), **errors})
 
 
 def wrong_values(values: npt.NDArray[np.float64]) -> dict[int, str]:

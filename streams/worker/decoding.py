@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from feedmill.events.decode import decode_engagement, decode_post
-from feedmill.events.decode_many import decode_posts
+from feedmill.events.decode import decode_engagement, decode_post, decode_posts
 from feedmill.events.post import Deletion, Post
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.kafka.batches import Record, RecordBatch

@@ -282,7 +282,7 @@ class World:
         for _ in range(random.randrange(1, 10)):
             random.choice((self.post, self.post, self.signal, self.delete, self.override))(random)
             for ranker in self.rankers:
-                ranker.follow(self.now_ms)
+                ranker.rank_changes(self.now_ms)
         for ranker in self.rankers:
             ranker.is_restoring = False
 

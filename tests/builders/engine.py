@@ -24,10 +24,10 @@ from kafka.errors import KafkaTimeoutError
 from builders.engine_feeds import EngineFeeds
 from builders.engine_topics import PARTITIONS, EngineTopics
 from builders.waiting import until
-from feedmill.events.signal import BUILT_IN_OBJECTIVES
+from feedmill.events.built_in import BUILT_IN_OBJECTIVES
 from feedmill.streams.environment import read_environment
 from feedmill.streams.kafka import topics
-from feedmill.streams.redis.addresses import open_client
+from feedmill.streams.redis.cluster import open_client
 
 STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
 GATES = ("spam", "nsfw", "misinformation")

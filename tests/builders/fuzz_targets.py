@@ -34,10 +34,8 @@ from feedmill.experiments.table import read_table
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import BUCKETS, TextBatch
 from feedmill.features.text.shape import SHAPE_COLUMNS
-from feedmill.filters.filter_rules import FilterRules
-from feedmill.filters.list_file import read_entries
-from feedmill.filters.list_store import pack_list, read_list
-from feedmill.filters.lists import KINDS, ListSet
+from feedmill.filters.list_store import pack_list, read_entries, read_list
+from feedmill.filters.lists import KINDS, FilterRules, ListSet
 from feedmill.models.artifact import (
     ModelCard,
     pack_artifact,
@@ -127,8 +125,8 @@ def config(content: bytes) -> bool:
             assert settings.feed_of(feed) is not None
         for name in NAMES.filters:
             rules = FilterRules(name)
-            rules.follow(settings)
-            rules.in_force.verdicts([_POST], [1])
+            rules.set_settings(settings)
+            rules.verdicts([_POST], [1])
 
     return accepted(fold, BadSetting)
 

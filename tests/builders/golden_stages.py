@@ -15,9 +15,8 @@ from feedmill.events.decode import decode_engagement, decode_post, decode_signal
 from feedmill.events.post import Deletion, Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import RULE_MODEL, RuleVerdict, Signal, SignalNames
-from feedmill.features.history.post_history import CopyCounts, PostHistory, PostRecord
+from feedmill.features.near_copies import CopyCounts, PostHistory, PostRecord
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.filter_rules import FilterRules
 from feedmill.filters.hide_rate_guard import (
     HideLimit,
     HideRates,
@@ -25,16 +24,16 @@ from feedmill.filters.hide_rate_guard import (
     hide_limit,
     sources_of_all,
 )
+from feedmill.filters.lists import FilterRules
 from feedmill.filters.raised_values import campaign_probabilities, campaign_reason
 from feedmill.filters.rules import RuleMatch
-from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.models.text_model import TextModel
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.streams.engagement.packed_states import NO_OFFSET, PostState, encode_state
 from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.validation import last_of_each, validate_batch
-from feedmill.streams.scoring.text_models import score_posts
+from feedmill.streams.scoring.text_models import BatchScores, score_posts
 
 FLAGGED_CAP = 0.10
 _NEVER = 2.0
@@ -125,12 +124,12 @@ class ModelFlow:
         taken: Sequence[Taken],
         posts: Sequence[tuple[Record, Post]],
         read: PostBatch,
-        said: BatchVerdicts,
+        said: BatchScores,
     ) -> None:
         """Let others than the model have their say."""
 
     def _signal(
-        self, row: int, record: Record, post: Post, said: BatchVerdicts, at_ms: int
+        self, row: int, record: Record, post: Post, said: BatchScores, at_ms: int
     ) -> Signal:
         model, version = self._model.name, self._model.version
         return next(said.signals([(row, post.post_id, record.offset, version)], at_ms, model))
@@ -149,7 +148,7 @@ class FilterFlow(ModelFlow):
         self._judged: dict[str, tuple[int, Post, bytes]] = {}
 
     def follow(self, settings: Settings, now_ms: int) -> list[Written]:
-        changed = self._rules.follow(settings)
+        changed = self._rules.set_settings(settings)
         self._ceiling = hide_limit(settings, self.name)
         for shares in self._shares.values():
             shares.set_flagged_at(_NEVER if self._ceiling is None else self._ceiling.hide_at)
@@ -172,7 +171,7 @@ class FilterFlow(ModelFlow):
         taken: Sequence[Taken],
         posts: Sequence[tuple[Record, Post]],
         read: PostBatch,
-        said: BatchVerdicts,
+        said: BatchScores,
     ) -> None:
         pasts = self._pasts(taken, read)
         for one in taken:
@@ -183,11 +182,11 @@ class FilterFlow(ModelFlow):
                 said.raise_to(one.rows, campaign_probabilities(own), reasons.__getitem__)
             judged = [posts[i] for i in one.rows]
             texts, times = [post for _, post in judged], [r.timestamp for r, _ in judged]
-            for i, hit in zip(one.rows, self._rules.in_force.verdicts(texts, times), strict=True):
+            for i, hit in zip(one.rows, self._rules.verdicts(texts, times), strict=True):
                 if hit is not None:
                     said.rules[i] = self._ruling(hit)
 
-    def _cap(self, one: Taken, posts: Sequence[tuple[Record, Post]], said: BatchVerdicts) -> None:
+    def _cap(self, one: Taken, posts: Sequence[tuple[Record, Post]], said: BatchScores) -> None:
         known = [i for i in one.rows if i not in said.errors]
         records = [posts[i][0] for i in known]
         judged = ScoredPosts(
@@ -232,7 +231,7 @@ class FilterFlow(ModelFlow):
         for post_id, (at_ms, post, value) in self._judged.items():
             key = post_id.encode()
             before = decode_signal(self.name, self._names, key, value)
-            [hit] = self._rules.in_force.verdicts([post], [at_ms])
+            [hit] = self._rules.verdicts([post], [at_ms])
             if hit is None and before.model != RULE_MODEL:
                 continue
             if hit is None:
@@ -287,7 +286,7 @@ class EngagementFlow:
                 fresh[event.post_id] = (record, event)
         priors = self._model.prior_many([post for _, post in fresh.values()])
         for (record, post), prior in zip(fresh.values(), priors.tolist(), strict=True):
-            state.take_post(post.post_id, record.offset, prior, record.timestamp)
+            state.put_post(post.post_id, record.offset, prior, record.timestamp)
             touched[post.post_id] = state.changed[post.post_id]
             deleted.pop(post.post_id, None)
 

@@ -5,11 +5,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from feedmill.events.rules import RuleAction
-from feedmill.filters.list_file import ListEntries
-from feedmill.filters.list_store import ListCard, pack_list, save_list
+from feedmill.filters.list_store import ListCard, ListEntries, pack_list, save_list
 from feedmill.filters.lists import DIGESTS, Digests, ListKind, PostList, digest_of, digest_of_bytes
-from feedmill.filters.phrase_keys import PhraseKeys, joined, keys_of
-from feedmill.filters.phrase_words import phrase_words
+from feedmill.filters.phrases import PhraseKeys, joined, keys_of, phrase_words
 from feedmill.models.artifact import sha256_of
 from feedmill.models.store_files import Store
 

@@ -11,7 +11,7 @@ def mapped_bytes(*of: Any) -> int:
     while waiting:
         one = waiting.pop()
         if isinstance(one, MappedColumn):
-            found += one.used_bytes
+            found += one.values.nbytes
         elif isinstance(one, dict | list | tuple):
             waiting += one.values() if isinstance(one, dict) else one
         elif hasattr(one, "__dict__") and id(one) not in seen:

@@ -13,7 +13,7 @@ from unittest import mock
 
 import msgspec
 
-from feedmill.filters.spec import STORE
+from feedmill.filters.model import STORE
 from feedmill.models.artifact import (
     card_file,
     pack_artifact,

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from feedmill.filters.spec import STORE as FILTERS
+from feedmill.filters.model import STORE as FILTERS
 from feedmill.models.artifact import (
     Arrays,
     ModelCard,

@@ -60,7 +60,7 @@ class Owner(WorkerView):
 
     def cycle(self, has_time: Callable[[], bool] = always, *, caught_up: bool = True) -> None:
         self.handover.begin_writing()
-        self.handover.follow()
+        self.handover.read_report()
         self.combiner.work(NOW_MS)
         self.handover.write(has_time, caught_up=caught_up)
 

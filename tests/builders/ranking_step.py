@@ -11,7 +11,7 @@ from builders.fake_log import FakeLog, KeptWriter
 from feedmill.events.signal import SignalNames
 from feedmill.streams.environment import Environment
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.ranking import combiner_logs, ranking_claim, redis_handover
+from feedmill.streams.ranking import combiner_logs, redis_handover, shard_claims
 from feedmill.streams.ranking.ranking import RankingStep
 from feedmill.streams.redis.write_batch import FinishedBatch, WriteBatch, WriteReport
 from feedmill.streams.settings.clock import LogClock
@@ -56,7 +56,7 @@ class FakeWriterThread:
 def started(monkeypatch: pytest.MonkeyPatch) -> RankingStep:
     """A step whose logs are empty, before its first turn."""
     monkeypatch.setattr(combiner_logs, "LogConsumer", lambda *_, **__: FakeLog({}))
-    monkeypatch.setattr(ranking_claim, "LogConsumer", lambda *_, **__: FakeLog({}))
+    monkeypatch.setattr(shard_claims, "LogConsumer", lambda *_, **__: FakeLog({}))
     monkeypatch.setattr(redis_handover, "WriterThread", FakeWriterThread)
     clock = LogClock(lambda: 0.0)
     clock.stamp(NOW_MS)

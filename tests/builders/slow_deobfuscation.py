@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import groupby
 
+import numpy as np
+
 from feedmill.features.text.common_words import (
     LETTERS_BEFORE,
     LONGEST_WORD,
@@ -14,7 +16,7 @@ from feedmill.features.text.common_words import (
     WINDOW_LETTERS,
     is_word,
     unknown_cost,
-    word_cost,
+    word_costs,
 )
 from feedmill.features.text.normalise import without_tags
 
@@ -32,6 +34,12 @@ _SHORT_WORDS = frozenset(
         *("it", "me", "my", "no", "of", "oh", "ok", "on", "or", "so", "to", "up", "us", "we"),
     )
 )
+
+
+def word_cost(word: str) -> int:
+    """The cost of a common English word."""
+    letters = np.frombuffer(word.lower().encode(), dtype=np.uint8)
+    return int(word_costs(letters, np.zeros(1, dtype=np.int64))[len(word) - 1, 0])
 
 
 def slowly_deobfuscated(text: str) -> str:

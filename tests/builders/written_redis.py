@@ -13,16 +13,16 @@ import redis
 from builders.changes import write_batch
 from builders.events import post, settings_of, signal
 from builders.waiting import now_ms
-from feedmill.events.arms import Policy
 from feedmill.events.decode import decode_override
+from feedmill.events.experiment import Policy
 from feedmill.events.override import Override
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, FeedChange, SignalsChange
 from feedmill.streams.redis.batch_writer import BatchWriter
 from feedmill.streams.redis.cluster import open_pipeline
-from feedmill.streams.redis.feed_writes import FRESH_MS
 from feedmill.streams.redis.write_batch import WriteReport
+from feedmill.streams.redis.writes import FRESH_MS
 
 # Redis forgets a post that is older than every window.
 CREATED_MS = now_ms() - 3_600_000

@@ -18,7 +18,7 @@ from builders.waiting import now_ms
 from builders.written_redis import WrittenRedis
 from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
-from feedmill.filters.spec import STORE
+from feedmill.filters.model import STORE
 from feedmill.streams.kafka import topics
 
 WITHOUT_SERVERS = tuple(name for name in THEMES if name != "servers")

@@ -14,7 +14,7 @@ from builders.transcript import transcript
 from feedmill.events.decode import decode_canary, decode_challenger
 from feedmill.events.instance import RefusedRelease
 from feedmill.events.release import Canary, Challenger, ListRelease, ModelRelease
-from feedmill.filters.spec import STORE
+from feedmill.filters.model import STORE
 from feedmill.models.artifact import read_card
 from feedmill.streams.releases.loading import shipped_sha256
 

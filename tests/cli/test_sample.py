@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from feedmill.cli.main import main
-from feedmill.filters.spec import STORE
+from feedmill.filters.model import STORE
 from feedmill.models.artifact import read_card
 
 TRAIN = (

@@ -23,7 +23,7 @@ from builders.label_simulation import judged, ordinary_text
 from feedmill.cli import train_follow
 from feedmill.cli.main import main
 from feedmill.events.errors import UsageError
-from feedmill.filters.spec import STORE
+from feedmill.filters.model import STORE
 from feedmill.training.continual import learner
 from feedmill.training.continual.challenger import Verdict
 from feedmill.training.continual.label_contest import LabelContest

@@ -15,8 +15,7 @@ SELLING = "BUY pills NOW!!!"
 FILE = '''"""Pills: posts that sell them."""
 
 from feedmill.events.gates import GatePolicy
-from feedmill.filters.model import Evidence
-from feedmill.filters.spec import FilterSpec
+from feedmill.filters.model import Evidence, FilterSpec
 
 FILTER = FilterSpec(
     name="pills",
@@ -26,7 +25,7 @@ FILTER = FilterSpec(
     gate=GatePolicy(hide_at=0.97),
 )
 '''
-LINE = {"filters/registry.py": ('    "misinformation",\n', '    "pills",\n')}
+LINE = {"events/built_in.py": ('    "misinformation",\n', '    "pills",\n')}
 
 
 def train(tree: Path) -> None:
@@ -50,7 +49,8 @@ def test_a_filter_of_ones_own_decides(
     tree = grow_tree(tmp_path / "tree", {"filters/pills.py": FILE}, LINE)
     train(tree)
     monkeypatch.setenv("PYTHONPATH", str(tree))
-    engine: Engine = start_engine("pills+combiner", signals="pills:gate")
+    # The builders of this test know `pills` by its declaration; in the tree it is built in.
+    engine: Engine = start_engine("pills+combiner", signals="pills:gate", FEEDMILL_SIGNALS="")
     offsets = {
         "selling": engine.post("selling", sentences(1, 98, SELLING)[0]),
         "calm": engine.post("calm", sentences(1, 99)[0]),

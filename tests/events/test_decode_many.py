@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedmill.events.decode import decode_post, decode_signal, encode
-from feedmill.events.decode_many import decode_posts, decode_signals
+from feedmill.events.decode import decode_post, decode_posts, decode_signal, decode_signals, encode
 from feedmill.events.errors import BadEvent
 from feedmill.events.post import Post
 from feedmill.events.signal import ModelVerdict, Signal, SignalNames

@@ -8,8 +8,8 @@ import pytest
 from builders.events import settings_of
 from builders.golden import Golden
 from builders.refusals import Refusals
-from feedmill.events import arms as feed_arms
 from feedmill.events import experiment
+from feedmill.events import experiment as feed_arms
 from feedmill.events.errors import BadSetting
 from feedmill.events.experiment import decode_experiment
 from feedmill.events.gates import GatePolicy

@@ -12,8 +12,8 @@ from feedmill.features.hosts import (
     hosts_in,
     hosts_of,
     registered_domain,
+    to_ascii,
 )
-from feedmill.features.international_hosts import to_ascii
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_international_hosts_are_written_as_pythons_codec_does(hosts: list[str])
             return None
 
     # Python's codec writes few; here all are written at once.
-    with patch("feedmill.features.international_hosts._FEW_LETTERS", 0):
+    with patch("feedmill.features.hosts._FEW_LETTERS", 0):
         found = [host if host is None else host.lower() for host in to_ascii(hosts)]
     assert found == [*map(by_codec, hosts)]
 

@@ -13,13 +13,16 @@ from feedmill.events.settings import Settings
 from feedmill.filters.hide_rate_guard import (
     LEAST_AUTHORS,
     LEAST_POSTS,
+    WINDOW_BYTES,
+    WINDOW_MS,
+    WINDOW_RECORDS,
     HideRates,
     OverLimit,
     ScoredPosts,
+    SourceBatch,
     hide_limit,
     sources_of,
 )
-from feedmill.filters.source_window import WINDOW_BYTES, WINDOW_MS, WINDOW_RECORDS, SourceBatch
 
 HOME, AWAY = "community:home", "community:away"
 

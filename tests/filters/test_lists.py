@@ -16,8 +16,7 @@ from builders.lists import digests_of, post_list
 from feedmill.events.post import Media, Post
 from feedmill.events.rules import Rule, RuleAction
 from feedmill.filters.lists import DIGEST_BYTES, DIGESTS, KINDS, ListKind, ListSet, digest_of
-from feedmill.filters.phrase_keys import MAX_PHRASE_WORDS
-from feedmill.filters.phrase_words import phrase_words
+from feedmill.filters.phrases import MAX_PHRASE_WORDS, phrase_words
 from feedmill.filters.rules import RuleMatch, RuleSet
 
 HOSTS = ("evil.example", "shop.evil.example", "www.evil.example", "a.co", "b.a.co", "xn--p1ai.test")

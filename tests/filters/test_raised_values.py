@@ -5,7 +5,7 @@ from builders.events import post
 from feedmill.events.gates import GatePolicy
 from feedmill.features import domain_quality
 from feedmill.features.domain_quality import domain_key
-from feedmill.features.history.post_history import CopyCounts
+from feedmill.features.near_copies import CopyCounts
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.raised_values import campaign_probabilities, campaign_reason, raise_by_domains
 from feedmill.filters.registry import load

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from builders.events import post, posts_of
+from feedmill.events.built_in import BUILT_IN_GATES
 from feedmill.events.post import Post
-from feedmill.events.signal import BUILT_IN_GATES
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.features.text.ngrams import BUCKETS
+from feedmill.filters.model import STORE
 from feedmill.filters.registry import FILTERS, load
-from feedmill.filters.spec import STORE
 from feedmill.models.artifact import read_card
 from feedmill.models.text_model import NgramModel
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from feedmill.filters.model import STORE as FILTER_STORE
 from feedmill.filters.registry import FILTERS
-from feedmill.filters.spec import STORE as FILTER_STORE
 from feedmill.models.artifact import (
     DataUse,
     ModelCard,

@@ -6,7 +6,7 @@ import pytest
 
 from builders.model_store import add_version, shipped_store
 from feedmill.events.errors import BadArtifact, UsageError
-from feedmill.filters.spec import STORE as FILTER_STORE
+from feedmill.filters.model import STORE as FILTER_STORE
 from feedmill.models.artifact import read_card, read_content, save_artifact
 from feedmill.models.remote_store import RemoteStore
 from feedmill.models.store import (

@@ -13,7 +13,7 @@ from builders.simulated import REACTIONS, decoded
 from feedmill.events.engagement import Engagement
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
-from feedmill.features.history.post_history import PostHistory, PostRecord
+from feedmill.features.near_copies import PostHistory, PostRecord
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.hide_rate_guard import HideRates, ScoredPosts, sources_of_all
 from feedmill.filters.raised_values import campaign_probabilities

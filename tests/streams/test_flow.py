@@ -2,12 +2,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from feedmill.events.built_in import BUILT_IN_GATES, FURTHER_SIGNALS
 from feedmill.events.errors import UsageError
 from feedmill.events.gates import GatePolicy
-from feedmill.events.signal import BUILT_IN_GATES, FURTHER_SIGNALS, SignalNames
-from feedmill.filters.model import Evidence
+from feedmill.events.signal import SignalNames
+from feedmill.filters.model import Evidence, FilterSpec
 from feedmill.filters.registry import FILTERS
-from feedmill.filters.spec import FilterSpec
 from feedmill.rankers.registry import RANKERS
 from feedmill.streams import environment, flow
 from feedmill.streams.ranking.ranking import RankingStep

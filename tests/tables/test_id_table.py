@@ -161,7 +161,7 @@ def test_a_block_whose_ids_are_all_gone_is_used_again() -> None:
         gone, waiting = waiting[:-3072], waiting[-3072:]
         for old in gone:
             arena.drop(old)
-    assert arena._bytes.used_bytes <= 6 * BLOCK_BYTES
+    assert arena._bytes.values.nbytes <= 6 * BLOCK_BYTES
 
 
 def test_tidying_keeps_at_most_half_of_the_bytes_for_ids_that_are_gone() -> None:

@@ -18,7 +18,7 @@ def test_new_rows_hold_the_fill_value_and_old_ones_what_they_held() -> None:
     assert column.values.tolist() == [-1, 7, -1]
     column.grow(5)
     assert column.values.tolist() == [-1, 7, -1, -1, -1]
-    assert (len(column), column.used_bytes) == (5, 20)
+    assert (len(column), column.values.nbytes) == (5, 20)
 
 
 def test_growth_within_the_reservation_copies_nothing() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from feedmill.events.label import Label
 from feedmill.events.post import Post
-from feedmill.features.history.near_duplicates import (
+from feedmill.features.minhash import (
     MIN_COPY_SIMILARITY,
     SignatureBatch,
     is_long_enough,

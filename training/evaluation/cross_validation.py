@@ -16,8 +16,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from feedmill.events.errors import UsageError
-from feedmill.filters.model import FilterModel
-from feedmill.filters.spec import FilterSpec
+from feedmill.filters.model import FilterModel, FilterSpec
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
 from feedmill.training.evaluation.filter_metrics import (
     DatasetReport,

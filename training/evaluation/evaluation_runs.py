@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from feedmill.filters.model import STORE, FilterSpec
 from feedmill.filters.registry import FILTERS
-from feedmill.filters.spec import STORE, FilterSpec
 from feedmill.models.artifact import ModelCard, read_card
 from feedmill.models.store import store_with
 from feedmill.models.store_files import Store

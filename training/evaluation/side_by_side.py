@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 
 from feedmill.events.errors import UsageError
 from feedmill.events.gates import DEMOTE_AT, HIDE_AT
-from feedmill.filters.spec import FilterSpec
+from feedmill.filters.model import FilterSpec
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel

@@ -13,8 +13,7 @@ import numpy.typing as npt
 from feedmill.features.media import media_kinds
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.models.text_model import LinearText, weighted_sum
-from feedmill.rankers.engagement import posterior, prior_of, sum_media, tree_columns
-from feedmill.rankers.post_effects import PostEffects
+from feedmill.rankers.engagement import PostEffects, posterior, prior_of, sum_media, tree_columns
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.headline_tests import Arms, SeenArms, after_impressions
 from feedmill.training.datasets.labelled_posts import LabelledPosts

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.authorship import DAY_HOURS, UNKNOWN_AUTHOR, AuthorKeys, Hours
-from feedmill.rankers.post_effects import PostEffects
+from feedmill.rankers.engagement import PostEffects
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.fitting.ngram_models import folds_of
 

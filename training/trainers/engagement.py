@@ -22,9 +22,8 @@ from feedmill.models.artifact import (
 )
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import FEATURES, linear_text_arrays, tree_arrays
-from feedmill.rankers.engagement import media_arrays, sum_media
+from feedmill.rankers.engagement import effect_arrays, media_arrays, sum_media
 from feedmill.rankers.impressions import Impressions
-from feedmill.rankers.post_effects import effect_arrays
 from feedmill.training.card_texts import MODEL_LICENCE, OWN_DATA
 from feedmill.training.datasets.headline_tests import (
     FILE,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from feedmill.events.errors import UsageError
-from feedmill.filters.spec import STORE, FilterSpec
+from feedmill.filters.model import STORE, FilterSpec
 from feedmill.models.artifact import ModelCard, read_card, save_artifact, sha256_of
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel

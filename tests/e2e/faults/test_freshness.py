@@ -20,7 +20,7 @@ LONG_SESSION = {"FEEDMILL_SESSION_TIMEOUT_MS": "120000"}
 # Heartbeats come more often, and they and what was written hold for less than half as long.
 HASTY = (
     "from feedmill.streams.ranking import feed_freshness",
-    "from feedmill.streams.redis import feed_writes",
+    "from feedmill.streams.redis import writes",
     "from feedmill.streams.settings import log_time",
     "log_time.HEARTBEAT_S = feed_freshness.RENEW_S = 2.0",
     "feed_freshness.SEEN_WITHIN_MS = 5_000",

@@ -17,17 +17,18 @@ from builders.hostile_texts import hostile_texts, ordinary_text
 from builders.slow_deobfuscation import slowly_deobfuscated, slowly_undone_leet
 from feedmill.features.hosts import hosts_of
 from feedmill.features.text.common_words import WINDOW_LETTERS, is_word
-from feedmill.features.text.leet import undo_leet
+from feedmill.features.text.disguised_words import undo_leet
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.normalise import (
+    MOST_CHARACTERS,
     PHRASE_SIGNS,
     compatible,
     deobfuscate,
     normalise,
     normalise_characters,
+    remembered,
 )
-from feedmill.features.text.remembered import MOST_CHARACTERS, remembered
-from feedmill.filters.phrase_words import readings, words_and_symbols
+from feedmill.filters.phrases import readings, words_and_symbols
 
 KINDS = [*hostile_texts(1)]
 
@@ -76,7 +77,7 @@ def test_disguises_are_undone_as_letter_by_letter(text: str) -> None:
     text = normalise_characters(text)
     assert deobfuscate(text) == slowly_deobfuscated(text)
     # Tokens that are so few that they are read one by one are read so all at the same time, too.
-    with patch("feedmill.features.text.leet._FEW_CHARACTERS", 0):
+    with patch("feedmill.features.text.disguised_words._FEW_CHARACTERS", 0):
         assert undo_leet(text) == slowly_undone_leet(text)
 
 

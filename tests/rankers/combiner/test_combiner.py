@@ -261,7 +261,7 @@ def test_a_start_removes_posts_of_which_kafka_kept_the_deletion_alone() -> None:
     combiner.view.update_post(Deletion("again", deleted=True), 50, NOW_MS - HOUR_MS)
     combiner.view.update_post(post("again"), 51, NOW_MS)
     combiner.view.update_post(Deletion("old", deleted=True), 52, NOW_MS - 169 * HOUR_MS)
-    assert not combiner.follow(NOW_MS)
+    assert not combiner.rank_changes(NOW_MS)
     combiner.is_restoring = False
     # Of its shards alone, once it has some.
     combiner.own(ALL_SHARDS - {shard_of("gone3")})

@@ -150,7 +150,7 @@ def test_rows_authors_and_groups_of_posts_past_their_window_are_used_again() -> 
     most = 2 * 600 + 1024 + 600  # twice what was kept, and what came since
     assert len(view.authors) + len(view.groups) <= most
     assert view.authors.bound + len(view.groups.values) <= most
-    assert len(combiner._live._set.matcher._by_group) <= most
+    assert len(combiner._live.current.matcher._by_group) <= most
     check_invariants(combiner, now_ms - HOUR_MS - 1)
     # A feed made anew asks no group that is gone.
     assert None in view.groups.values

@@ -14,7 +14,7 @@ from builders.ranked_posts import HIDDEN, Posts
 from feedmill.events import partition
 from feedmill.events.override import OverrideKey
 from feedmill.events.partition import ALL_SHARDS, SHARDS, murmur2, shard_of
-from feedmill.rankers.combiner import feed_build, feed_matcher, feed_ranking, live_feeds
+from feedmill.rankers.combiner import feed_matcher, feed_ranking, feed_set, live_feeds
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.feed_set import FeedSet
@@ -90,7 +90,7 @@ def test_settings_count_as_shown_once_all_feeds_were_replaced(
     def between(_: int) -> None:
         if (
             loses_shards
-            and combiner.followed is combiner.settings
+            and combiner.settings_in_force is combiner.settings
             and combiner.shards == ALL_SHARDS
         ):
             combiner.own(ALL_SHARDS - {shard_of("community:c0")})
@@ -117,7 +117,7 @@ def test_fewer_posts_are_ranked_at_once_while_each_is_ranked_in_old_and_new_feed
 
     def ranked_at_once() -> int:
         view.touch(view.live_rows())
-        posts.combiner.follow(NOW_MS, lambda: False)
+        posts.combiner.rank_changes(NOW_MS, lambda: False)
         return len(view) - len(view.changed)
 
     at_rest = ranked_at_once()
@@ -138,7 +138,7 @@ def test_settings_that_change_again_meanwhile_are_followed_afterwards(posts: Pos
 
     posts.work_in_parts(between)
     assert posts.settle()["community:c1"]["p3"] == pytest.approx(-2.0)
-    assert posts.combiner.followed is posts.combiner.settings
+    assert posts.combiner.settings_in_force is posts.combiner.settings
 
 
 def test_a_setting_of_one_feed_leaves_the_others_alone(posts: Posts) -> None:
@@ -183,7 +183,7 @@ def test_many_settings_of_feeds_and_groups_are_looked_at_in_parts(
     posts: Posts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_matcher, "_INDEXED_FEEDS", 4)
-    monkeypatch.setattr(feed_build, "_GROUPS_AT_ONCE", 1)
+    monkeypatch.setattr(feed_set, "_GROUPS_AT_ONCE", 1)
     for i in range(30):
         posts.set(f"feeds/f{i}", {"match": {"communities": [f"c{i % 2}"]}})
 
@@ -237,7 +237,7 @@ def test_what_was_restored_is_ranked_though_shards_go_meanwhile(
     posts = Posts()
     posts.combiner.is_restoring = True
     posts.add("p1")
-    posts.combiner.follow(NOW_MS)
+    posts.combiner.rank_changes(NOW_MS)
     posts.combiner.is_restoring = False
     for _ in range(3):
         assert posts.combiner.work(NOW_MS, lambda: False)
@@ -262,7 +262,7 @@ def test_feeds_without_a_setting_go_some_at_a_time(posts: Posts) -> None:
 def test_arms_are_ranked_and_forgotten_some_at_a_time(
     posts: Posts, monkeypatch: pytest.MonkeyPatch, feeds: list[str]
 ) -> None:
-    monkeypatch.setattr(feed_build, "_RANKED_ROWS", 24)
+    monkeypatch.setattr(feed_set, "_RANKED_ROWS", 24)
     monkeypatch.setattr(feed_ranking, "_MANY_FROM", 1)
     for name in feeds[1:]:
         posts.set(f"feeds/{name}", {"size": 5})

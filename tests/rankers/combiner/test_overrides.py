@@ -10,7 +10,7 @@ from feedmill.events.override import OverrideKey
 from feedmill.events.post import Deletion
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, gate_decisions, overrides
-from feedmill.rankers.combiner.gating import HIDE, SHOW
+from feedmill.rankers.combiner.gate_decisions import HIDE, SHOW
 from feedmill.rankers.combiner.view import PostView
 
 NAMES = SignalNames()
@@ -98,12 +98,12 @@ def test_a_search_stops_when_there_is_no_time_and_misses_no_post(
     monkeypatch.setattr(overrides, "_SLICE_ROWS", 100)
     view = combiner.view
     hide(view, 3)
-    assert combiner.follow(NOW_MS, lambda: False)
+    assert combiner.rank_changes(NOW_MS, lambda: False)
     # Both come while the search is on: they belong to the next one.
     view.update_post(post("late", author_id="u3"), 1, NOW_MS)
     view.update_post(post("new", author_id="unknown"), 1, NOW_MS)
     hide(view, 50)
-    while combiner.follow(NOW_MS, lambda: False):
+    while combiner.rank_changes(NOW_MS, lambda: False):
         pass
     assert hidden(combiner) == of_authors(3, 50) | {"late"}
 
@@ -112,10 +112,10 @@ def test_a_new_post_does_not_wait_for_all_posts_of_overridden_authors() -> None:
     combiner = filled()
     for author in range(1000):
         hide(combiner.view, author)
-    combiner.follow(NOW_MS, lambda: False)
+    combiner.rank_changes(NOW_MS, lambda: False)
     add(combiner.view, "new", "newcomer")
     for _ in range(4):
-        assert combiner.follow(NOW_MS, lambda: False)
+        assert combiner.rank_changes(NOW_MS, lambda: False)
     row = combiner.view.row_of("new")
     assert row is not None
     assert combiner._default.code.values[row] == SHOW

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from builders.contract_score import truth_of
 from feedmill.events.signal import RULE_MODEL
-from feedmill.rankers.combiner.signal_columns import StoredSignal
+from feedmill.rankers.combiner.signal_columns import StoredSignal, short_version
 from feedmill.rankers.combiner.signal_hash import (
     PostVersion,
     decode_post,
@@ -18,7 +18,6 @@ from feedmill.rankers.combiner.signal_hash import (
     encode_post,
     encode_signal,
     fields_of_signal,
-    short_version,
 )
 
 ARRIVED_MS = 1_700_000_000_000

@@ -13,7 +13,7 @@ from feedmill.events.override import Override, OverrideKey
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion
 from feedmill.events.signal import SignalNames
-from feedmill.rankers.combiner import pruning, signal_columns
+from feedmill.rankers.combiner import signal_columns
 from feedmill.rankers.combiner import view as view_module
 from feedmill.rankers.combiner.signal_columns import StoredSignal
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView
@@ -204,7 +204,7 @@ def test_a_row_freed_waits_for_its_recycling() -> None:
 
 
 def test_pruning_goes_in_slices_while_posts_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pruning, "_PRUNED_AT_ONCE", 100)
+    monkeypatch.setattr(view_module, "_PRUNED_AT_ONCE", 100)
     view = PostView(NAMES)
     for i in range(3000):
         one = post(f"p{i}", author_id=f"u{i}", created_at_ms=NOW_MS + i, lang=f"l{i % 40}")

@@ -20,7 +20,7 @@ class Community:
     def __init__(self, readers: int = 300) -> None:
         self.state, self.offset, self.at_ms = PartitionState(), 0, START_MS
         for i in range(20):
-            self.state.take_post(f"p{i}", i, 0.0, START_MS, PostSource(1, i + 1))
+            self.state.put_post(f"p{i}", i, 0.0, START_MS, PostSource(1, i + 1))
             self.do("impression", f"p{i}", [f"r{n}" for n in range(readers)], HOUR_MS // 20)
 
     def do(self, kind: EngagementKind, post_id: str, users: list[str], within_ms: int) -> None:
@@ -78,7 +78,7 @@ def test_accounts_that_never_read_the_community_sink_no_post(within_ms: int, rea
 def test_thirty_honest_reports_of_three_hundred_readers_count(reading: str) -> None:
     """Also where no reader is known: the partition is new, or has few posts of the community."""
     community = Community(300 if reading == "before" else 0)
-    community.state.take_post("new", 99, 0.0, community.at_ms, PostSource(1, 99))
+    community.state.put_post("new", 99, 0.0, community.at_ms, PostSource(1, 99))
     readers = [f"r{n}" for n in range(300)]
     community.do("impression", "new", readers, HOUR_MS)
     community.do("report", "new", readers[:30], 10 * MINUTE_MS)
@@ -87,7 +87,7 @@ def test_thirty_honest_reports_of_three_hundred_readers_count(reading: str) -> N
 
 def test_two_reports_in_the_first_hundred_impressions_take_a_tenth_at_most() -> None:
     community = Community()
-    community.state.take_post("new", 99, 0.0, community.at_ms, PostSource(1, 99))
+    community.state.put_post("new", 99, 0.0, community.at_ms, PostSource(1, 99))
     before = community.report("new")
     community.do("impression", "new", [f"r{n}" for n in range(100)], HOUR_MS)
     community.do("report", "new", ["r3", "r9"], MINUTE_MS)

@@ -45,7 +45,7 @@ def undisturbed(log: list[Event]) -> tuple[dict[str, bytes], dict[int, Uncounted
 def take_posts(state: PartitionState) -> None:
     """Four of the drawn posts are there, of two communities; the record of one never comes."""
     for i in range(4):
-        state.take_post(f"p{i}", i, 0.5, START_MS, PostSource(1 + i % 2, 7))
+        state.put_post(f"p{i}", i, 0.5, START_MS, PostSource(1 + i % 2, 7))
 
 
 def _through_of(state: PartitionState, post_id: str) -> int:
@@ -95,7 +95,7 @@ class Partition:
         """Take the partition over, go on from the committed offset, crash somewhere."""
         state = PartitionState(Environment(user_window=USER_WINDOW))
         assert state.restore(self.compacted()) == 0
-        state.note(needed_before(self.log, self.committed, state))
+        state.restore_events(needed_before(self.log, self.committed, state))
         todo = [one for one in self.log if one[0].offset >= self.committed]
         while todo:
             size = self.random.randint(1, 12)
@@ -206,13 +206,13 @@ def like(state: PartitionState, post_id: str, offset: int, at_ms: int = START_MS
 def test_of_posts_without_a_record_the_oldest_are_forgotten_beyond_the_bound() -> None:
     state = PartitionState(most_unknown=2)
     like(state, "known", 0)
-    state.take_post("known", 5, 0.0, START_MS)
+    state.put_post("known", 5, 0.0, START_MS)
     for offset, post_id in enumerate(("a", "b", "a"), start=1):
         like(state, post_id, offset)
     assert state.pack() == []
     like(state, "c", 4)
     assert state.pack() == ["a"]
-    state.take_post("b", 6, 0.0, START_MS)
+    state.put_post("b", 6, 0.0, START_MS)
     like(state, "d", 5)
     assert state.pack() == []
     assert [through_of(state, p) for p in ("known", "a", "b", "c", "d")] == [0, None, 2, 4, 5]
@@ -246,7 +246,7 @@ def test_posts_that_nobody_touches_are_forgotten_some_rows_at_a_time() -> None:
 def test_a_later_version_of_a_post_holds_and_keeps_its_counts() -> None:
     state = PartitionState(Environment(user_window=USER_WINDOW))
     for counted, (post_offset, prior) in enumerate(((7, 0.25), (9, 0.5), (8, 0.75))):
-        state.take_post("p", post_offset, prior, START_MS + post_offset)
+        state.put_post("p", post_offset, prior, START_MS + post_offset)
         like(state, "p", counted)
         state.pack()
     one = state.find("p")
@@ -287,7 +287,7 @@ def test_an_event_costs_the_same_work_whatever_the_number_of_posts() -> None:
 def test_a_post_takes_little_memory(posts: int) -> None:
     state = PartitionState()
     for i in range(posts):
-        state.take_post(f"post-{i:015d}", i, 0.0, START_MS, PostSource(i % 50 + 1, 7))
+        state.put_post(f"post-{i:015d}", i, 0.0, START_MS, PostSource(i % 50 + 1, 7))
         for offset, kind in enumerate(ENGAGEMENT_KINDS[:2]):
             event = Engagement(f"post-{i:015d}", "u", kind, START_MS)
             state.count([(Record(2 * i + offset, START_MS, b""), event)])
@@ -304,7 +304,7 @@ def test_a_post_takes_little_memory(posts: int) -> None:
 def edited(read_first: str, at_ms: int) -> PostState:
     """A post of ten impressions and four clicks, rewritten before one and four more."""
     state = PartitionState()
-    state.take_post("p", 0, 0.0, START_MS, PostSource(0, 7, sketch=1))
+    state.put_post("p", 0, 0.0, START_MS, PostSource(0, 7, sketch=1))
     shown: EngagementKind = "impression"
     clicked: EngagementKind = "click"
     kinds = [*[shown] * 10, *[clicked] * 4]
@@ -316,7 +316,7 @@ def edited(read_first: str, at_ms: int) -> PostState:
     before, after = events[: len(kinds)], events[len(kinds) :]
     if read_first == "engagements":
         state.count(before)
-    state.take_post("p", 1, 0.0, at_ms, PostSource(0, 7, sketch=-1))
+    state.put_post("p", 1, 0.0, at_ms, PostSource(0, 7, sketch=-1))
     state.pack()
     if read_first == "the edit":
         state.count(before)
@@ -341,17 +341,17 @@ def test_a_rewrite_keeps_a_quarter_of_what_came_before_it_in_whatever_order_they
 
 def test_a_rewrite_keeps_all_complaints_and_a_correction_everything() -> None:
     state = PartitionState()
-    state.take_post("p", 0, 0.0, START_MS, PostSource(0, 7, sketch=1))
+    state.put_post("p", 0, 0.0, START_MS, PostSource(0, 7, sketch=1))
     kinds: list[EngagementKind] = ["impression", "report", "click"]
     log = [
         (Record(i, START_MS, b"p"), Engagement("p", "u", kind, START_MS))
         for i, kind in enumerate(kinds)
     ]
     state.count(log)
-    state.take_post("p", 1, 0.0, START_MS, PostSource(0, 7, sketch=3))
+    state.put_post("p", 1, 0.0, START_MS, PostSource(0, 7, sketch=3))
     one = state.changed["p"]
     assert one.edits == 0
-    state.take_post("p", 2, 0.0, START_MS, PostSource(0, 7, sketch=-1))
+    state.put_post("p", 2, 0.0, START_MS, PostSource(0, 7, sketch=-1))
     kept = one.kept_counters
     assert [kept.sums[KIND_INDEX[k]] for k in (*kinds, "stranger report")] == [
         KEPT_BY_EDIT,

@@ -55,14 +55,14 @@ def by_definition(log: list[Event]) -> list[Repetition]:
 def test_what_repeats_follows_from_the_log_also_after_a_restart(seed: int, start: int) -> None:
     log = draw_log(Random(seed), 150)
     expected = by_definition(log)
-    assert RepeatedEngagements(WINDOW).note(log)[0] == expected
+    assert RepeatedEngagements(WINDOW).add(log)[0] == expected
     restored = RepeatedEngagements(WINDOW)
     since_ms = restored.ids_since(log[start][0].timestamp)
     offset = restored.users_since(log[start][0].offset)
-    restored.note(
+    restored.add(
         [one for one in log[:start] if one[0].timestamp >= since_ms or one[0].offset >= offset]
     )
-    assert restored.note(log[start:])[0] == expected[start:]
+    assert restored.add(log[start:])[0] == expected[start:]
 
 
 # --- keys in generations --------------------------------------------------------------------

@@ -20,7 +20,7 @@ class Partition:
 
     def post(self, post_id: str, first: int, *further: int) -> None:
         source = PostSource(first, 7, further=further)
-        self.state.take_post(post_id, 100 + self.offset, 0.0, START_MS, source)
+        self.state.put_post(post_id, 100 + self.offset, 0.0, START_MS, source)
         self.state.pack()
 
     def do(self, kind: EngagementKind, *post_ids: str) -> None:

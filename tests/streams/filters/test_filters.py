@@ -12,7 +12,7 @@ from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
 from feedmill.filters.lists import ListSet
 from feedmill.streams.environment import Environment
-from feedmill.streams.filters import filter_history
+from feedmill.streams.filters import copy_history
 from feedmill.streams.kafka.batches import TopicPartition
 
 COPY = "Our new shop has wonderful shoes for everyone who comes today, they cost little {}"
@@ -71,7 +71,7 @@ def test_posts_of_others_wait_for_own_ones_that_are_older(monkeypatch: pytest.Mo
     assert first is not None
     assert first.reason is None
     monkeypatch.setattr(made.step.context.worker, "is_live", lambda: True)
-    monkeypatch.setattr(filter_history, "_IDLE_S", -1.0)
+    monkeypatch.setattr(copy_history, "_IDLE_S", -1.0)
     made.step.background(KeptWriter(), 1.0)
     later = made.judge((own[1].post_id, own[1]), since=1)[own[1].post_id]
     assert later is not None

@@ -162,7 +162,7 @@ def test_signals_that_never_appear_are_given_up(
     made: Filter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made.write("late", "the new thing", is_committed=False)
-    monkeypatch.setattr("feedmill.streams.scoring.last_week._UNSEEN_WITHIN_S", -1.0)
+    monkeypatch.setattr("feedmill.streams.scoring.rescoring._UNSEEN_WITHIN_S", -1.0)
     made.change_rules(NEW, 7)
     made.work()
     assert made.note == "7"

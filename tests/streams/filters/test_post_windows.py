@@ -14,7 +14,7 @@ from builders.records import StoredRecord, record
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.source_window import (
+from feedmill.filters.hide_rate_guard import (
     WINDOW_BYTES,
     WINDOW_MS,
     WINDOW_RECORDS,
@@ -60,7 +60,7 @@ def made(
     windows, taken = PostWindows(), [Taken() for _ in range(takers)]
     context: Any = SimpleNamespace(partitions=PARTITIONS, poisoned=poisoned)
     for taker in taken:
-        windows.follow(taker, context, log.open)
+        windows.hand_to(taker, context, log.open)
     return windows, log, taken
 
 
@@ -132,7 +132,7 @@ def in_window(records: Sequence[StoredRecord]) -> list[float]:
         window.drop_first(window.leaving(one.offset, one.timestamp, 1, 1))
         window.append(one.offset, one.timestamp, 1, float(one.offset), ())
     count = sum(1 for _ in window.from_value(-1.0))
-    return [window.take_first()[0] for _ in range(count)]
+    return [window.pop_first()[0] for _ in range(count)]
 
 
 def test_all_takers_get_each_window_by_one_reading_whichever_of_them_asks() -> None:

@@ -13,8 +13,8 @@ from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_SETTING_BYTES
 from feedmill.events.signal import SignalNames
-from feedmill.features.history.post_history import REBUILD_MS
-from feedmill.filters import source_window
+from feedmill.features.near_copies import REBUILD_MS
+from feedmill.filters import hide_rate_guard
 from feedmill.streams.kafka.topic_table import DAY_MS, HOUR_MS, topic_table
 from feedmill.streams.kafka.topics import TopicState, create, describe
 
@@ -31,7 +31,7 @@ def test_what_is_kept_outlives_those_who_need_it() -> None:
         assert (settings["retention.ms"], settings["retention.bytes"]) == ("-1", "-1")
     # An empty value is a withdrawal, which a ranker that was paused still has to read.
     assert int(TABLE["overrides"].settings["delete.retention.ms"]) == 31 * DAY_MS
-    remembered = {"counters": 0, "posts": max(REBUILD_MS, source_window.WINDOW_MS)}
+    remembered = {"counters": 0, "posts": max(REBUILD_MS, hide_rate_guard.WINDOW_MS)}
     for name, least in remembered.items():
         lag_ms = int(TABLE[name].settings["min.compaction.lag.ms"])
         assert lag_ms >= least + HOUR_MS

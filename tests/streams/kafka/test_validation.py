@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from builders.records import StoredRecord, record_batch
-from feedmill.events.decode import decode_engagement, decode_post, encode
-from feedmill.events.decode_many import decode_posts
+from feedmill.events.decode import decode_engagement, decode_post, decode_posts, encode
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
 from feedmill.streams.kafka.batches import TopicPartition

@@ -7,7 +7,7 @@ import pytest
 
 from builders.fake_log import FakeLog, KeptWriter
 from builders.records import StoredRecord
-from feedmill.filters.source_window import WINDOW_RECORDS
+from feedmill.filters.hide_rate_guard import WINDOW_RECORDS
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.poison import poison_watch

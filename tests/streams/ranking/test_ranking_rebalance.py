@@ -87,7 +87,7 @@ def is_whole(view: PostView, count: int) -> bool:
 def test_who_comes_and_goes_makes_nobody_read_again_what_the_view_has(
     kafka: KafkaLog, stack: StackAddress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, take = Counter[tuple[int, str]](), CombinerLogs._take
+    read, take = Counter[tuple[int, str]](), CombinerLogs._decode
 
     def taken(logs: CombinerLogs, batch: RecordBatch) -> list[RejectedRecord]:
         read[id(logs._view), batch.source.topic] += len(batch.records)

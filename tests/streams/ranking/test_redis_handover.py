@@ -292,7 +292,7 @@ def test_of_a_shard_that_comes_what_must_go_goes_first_and_feeds_stay_until_they
     next_one.handover.set_tokens(tokens(20))
 
     def follow() -> set[str]:
-        next_one.handover.follow()
+        next_one.handover.read_report()
         return next_one.handover._left_feeds
 
     # Its lists of the new shards are not made yet: it does not rank meanwhile.

@@ -76,7 +76,7 @@ class Duel:
         self._follow(owner, self._random.randrange(9))
         for _ in range(self._random.randrange(5)):
             owner.combiner.work(NOW_MS, lambda: False)
-        owner.handover.follow()
+        owner.handover.read_report()
         owner.handover.write(lambda: False, caught_up=self._random.random() < 0.7)
         if self._random.random() < 0.7:
             owner.handover.begin_writing()

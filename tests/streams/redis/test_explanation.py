@@ -15,7 +15,7 @@ from feedmill.events.post import Post
 from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.gate_decisions import decide_row
-from feedmill.rankers.combiner.signal_fields import signal_fields
+from feedmill.rankers.combiner.signal_hash import EVERYTHING, fields_of
 from feedmill.rankers.combiner.view import PostView
 from feedmill.rankers.score import LEAST_SUM, score_of
 from feedmill.streams.redis.explanation import FeedEntry, explain, why_absent
@@ -23,7 +23,6 @@ from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
 
 NAMES = SignalNames.parse("grumble:cost")
 NOW_MS = 1_700_000_100_000
-EVERYTHING = -1
 ARRIVED_MS = NOW_MS - 1000
 HOUR_MS = 3_600_000
 TEN = tuple((f"p{rank}", 100.0 - rank) for rank in range(10))
@@ -108,7 +107,7 @@ def test_decision_factor_and_score_are_those_of_the_combiner(
     row = view.row_of("p")
     assert row is not None
 
-    fields = signal_fields(view, row, EVERYTHING, gates, NOW_MS)
+    (fields,) = fields_of(view, [row], EVERYTHING, gates, NOW_MS)
     texts = {n: v.decode() if isinstance(v, bytes) else v for n, v in fields.items() if v}
     shown = PostSnapshot("p", texts)
     explanation = explain(shown, feed_of(gates, weights), None, "", NOW_MS)

@@ -13,7 +13,7 @@ from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.events.weights import Weights
-from feedmill.rankers.combiner.gating import (
+from feedmill.rankers.combiner.gate_decisions import (
     SHOW,
     GateVerdict,
     decide_one,

@@ -11,7 +11,7 @@ from builders.s3_server import set_keys
 from feedmill.events.errors import BadArtifact
 from feedmill.events.reasons import MAX_REASON_CHARACTERS
 from feedmill.events.release import ModelRelease
-from feedmill.filters.spec import STORE
+from feedmill.filters.model import STORE
 from feedmill.models.artifact import read_card, save_artifact
 from feedmill.models.remote_store import RemoteStore
 from feedmill.models.store import find_card

@@ -49,7 +49,7 @@ class Model:
         )
         open_log = FakeLog(self.topics).open
         self.rescoring = Rescoring("spam", self.judge, context, open_log, lambda *_: ())
-        self.rescoring.follow(self.version)
+        self.rescoring.set_versions(self.version)
 
     def try_posts(self, source: TopicPartition, records: Sequence[Record]) -> Trial | None:
         assert source == POSTS
@@ -78,7 +78,7 @@ class Model:
 
     def release(self, version: str) -> None:
         self.version = version
-        self.rescoring.follow(version)
+        self.rescoring.set_versions(version)
 
     def say(self, post_id: str, text: str | None = "text", reason: str | None = None) -> None:
         """Handle a record of `posts` as the step does."""
@@ -244,7 +244,7 @@ def test_another_release_or_other_rules_begin_anew() -> None:
     made.release("3")
     made.writer.added.clear()
     made.work(5)
-    made.rescoring.follow("3", "17")
+    made.rescoring.set_versions("3", "17")
     made.writer.added.clear()
     made.work()
     assert made.writer.notes[POSTS, "spam.rules"] == "17"

@@ -8,9 +8,8 @@ import pytest
 from builders.events import post
 from builders.filter_step import model
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.verdicts import BatchVerdicts
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.scoring.text_models import CanaryScoring, score_posts
+from feedmill.streams.scoring.text_models import BatchScores, CanaryScoring, score_posts
 from feedmill.streams.worker.step import PostPartition, WorkBatch
 
 
@@ -58,7 +57,7 @@ def judged(*partitions: list[str]) -> tuple[CanaryScoring, list[float], set[int]
         first = rows.stop
     posts = batch(*(text for part in partitions for text in part))
     candidate: Any = model(number_of, "2")
-    score, champion = candidate.score_batch, BatchVerdicts(np.full(first, 0.5), {})
+    score, champion = candidate.score_batch, BatchScores(np.full(first, 0.5), {})
     champion.errors = dict.fromkeys(range(first), "broken")
 
     def noted(some: PostBatch) -> Any:
