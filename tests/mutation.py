@@ -4,7 +4,6 @@
 
 mutmut wants the package as folders under `src/`, so the code is copied below `.mutation/` and
 changed there.  Exits with 1 when fewer than `LEAST_KILLED` of the mutants fail a test.
-docs/mutation.md says which mutants survive, and why.
 """
 
 import os

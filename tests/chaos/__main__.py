@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import chaos.scenarios
-from chaos.results import HEADER, line_of, write_rows
+from chaos.results import HEADER, line_of
 from chaos.scenario import Chaos, Row, SharedStack
 
 FOLDER = Path(".feedmill/chaos").absolute()
@@ -36,7 +36,7 @@ def main() -> None:
     """Run the scenarios: one after another in the long form, which measures times."""
     names = sorted(module.name for module in pkgutil.iter_modules(chaos.scenarios.__path__))
     parser = argparse.ArgumentParser(prog="chaos")
-    parser.add_argument("--long", action="store_true", help="many rounds, written to docs/chaos.md")
+    parser.add_argument("--long", action="store_true", help="many rounds")
     parser.add_argument("--only", action="append", choices=names, help="run this scenario")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="draw the same again")
     given = parser.parse_args()
@@ -67,8 +67,6 @@ def _passes(surroundings: Chaos) -> bool:
             rows.append(row)
             notes = [*row.notes, *row.problems[:10]]
             print("\n    ".join([line_of(row), *notes]), flush=True)
-    if surroundings.is_long:
-        write_rows(surroundings.name, rows, surroundings.seed)
     return not any(row.problems or (surroundings.is_long and row.is_slow) for row in rows)
 
 
