@@ -72,22 +72,10 @@ def create(  # noqa: PLR0913 - the last three have defaults
 ) -> CreateReport:
     """Create the missing topics, and wait until the leaders of all partitions serve them.
 
-    Parameters
-    ----------
-    bootstrap
-        Kafka's address, ``host:port[,host:port…]``.
-    prefix
-        Comes before the name of every topic.
-    partitions
-        How many partitions the topics have that have "P" of them.
-    signals
-        The names of all signals.
-    replicas
-        The replication factor; -1 is the broker's default.
-    apply_settings
-        Whether to change the settings of existing topics to those of the table.
-    client
-        Further settings for Kafka's client, such as `security_protocol`.
+    `prefix` comes before the name of every topic, `partitions` is the number for topics that have
+    "P" of them, and `signals` are the names of all signals.  `replicas` -1 is the broker's default.
+    With `apply_settings` existing topics get the settings of the table.  `client` are further
+    settings of Kafka's client, such as `security_protocol`.
 
     Raises
     ------
@@ -132,7 +120,7 @@ def describe(
 
 @contextmanager
 def open_admin(bootstrap: str, client: Mapping[str, Any]) -> Iterator[KafkaAdminClient]:
-    """Give an admin client; what Kafka refuses within the block becomes a `UsageError`."""
+    """Give an admin client; within the block an error of Kafka becomes a `UsageError`."""
     try:
         settings = {"bootstrap_timeout_ms": _CONNECT_MS, **client}
         admin = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), **settings)
@@ -152,7 +140,7 @@ def open_admin(bootstrap: str, client: Mapping[str, Any]) -> Iterator[KafkaAdmin
 
 @contextmanager
 def keep_stamps(bootstrap: str, client: Mapping[str, Any], names: Sequence[str]) -> Iterator[None]:
-    """Have topics take the stamps of who writes them within the block, and the broker's after it.
+    """Let topics keep producers' timestamps within the block, and broker's timestamps after it.
 
     Raises what `create` raises.
     """
@@ -242,7 +230,7 @@ def _wait_until_served(admin: KafkaAdminClient, partitions: Sequence[TopicPartit
             admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
             return
         except kafka.errors.UnknownTopicOrPartitionError:
-            # Another broker than the one that was asked before has not heard of them yet.
+            # The broker that is asked now has not heard of the topics yet.
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.1)
@@ -291,7 +279,7 @@ def _change_settings(admin: KafkaAdminClient, differences: Sequence[SettingDiffe
 def _wait_until_set(
     admin: KafkaAdminClient, table: Mapping[str, TopicSpec], names: Sequence[str]
 ) -> None:
-    """Wait until the brokers have the new settings: the controller answers before they do."""
+    """Wait until the brokers have the new settings; the controller answers before that."""
     deadline = time.monotonic() + _SETTINGS_TIMEOUT_S
     while pending := _differences(admin, table, names):
         if time.monotonic() > deadline:

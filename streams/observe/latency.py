@@ -1,4 +1,4 @@
-"""From the metrics of workers at two moments: how long things took in between."""
+"""Computes, from the metrics of workers at two moments, how long things took in between."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from feedmill.streams.observe.metrics import Distribution
 
-# The legs in the order of the way, as rows of a table; see docs/metrics.md.
+# The legs in their order, as rows of a table; see docs/metrics.md.
 LEGS = (
     *("append_to_fetch", "create_to_fetch", "fetch_to_judged", "judged_to_ranked"),
     *("ranked_to_redis", "append_to_redis", "create_to_redis"),
@@ -29,15 +29,15 @@ _LAG = "feedmill_partition_lag"
 _TIMESTAMP = "feedmill_metrics_timestamp_seconds"
 # The legs name their rows themselves.
 _ROW_OF = {"feedmill_leg_seconds": "", **{metric: row for row, metric in OF_THE_WORKER.items()}}
-# The row and the topic of a histogram; "" where it is of no topic.
+# The row and the topic of a histogram; "" if it has no topic.
 RowKey = tuple[str, str]
-# By upper bound how many observations are not above it.
+# By upper bound the number of observations up to it.
 Buckets = Mapping[float, float]
 
 
 @dataclass(frozen=True)
 class PartitionLag:
-    """The lag of one consumer group on one topic: in all, and in the partition that is worst."""
+    """The lag of a consumer group on a topic: in all, and in the worst partition."""
 
     group: str
     topic: str
@@ -47,17 +47,11 @@ class PartitionLag:
 
 
 class Scrape:
-    """The metrics of some workers at one moment, by worker and labels.
-
-    Parameters
-    ----------
-    texts
-        What `/metrics` of each address answered.
-    """
+    """The metrics of workers at one moment; `texts` has the answer of `/metrics` by address."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         self.is_of_feedmill = False
-        # By row, then by worker, so that a restart of one is noticed.
+        # By row, then by worker, so that the restart of a worker is noticed.
         self._series: dict[RowKey, dict[tuple[str, ...], dict[float, float]]] = {}
         self._lag: dict[tuple[str, str], dict[int, float]] = {}
         self._at_s: dict[tuple[str, str], float] = {}
@@ -84,7 +78,7 @@ class Scrape:
     def since(self, earlier: Scrape) -> dict[RowKey, Distribution]:
         """Return what was observed after an earlier moment, of all workers together.
 
-        Of a worker that started in between, all of it.
+        Of a worker that started in between, all observations count.
         """
         found = {}
         for key in self._series:
@@ -99,7 +93,7 @@ class Scrape:
         return found
 
     def _seconds_since(self, earlier: Scrape, worker: tuple[str, ...]) -> float:
-        """How much time lies between what two looks show of a worker; 0 if it is new."""
+        """Return the seconds between the two moments of a worker; 0 for a new worker."""
         address, _, instance = worker
         at_s = self._at_s.get((address, instance), 0.0)
         return at_s - earlier._at_s.get((address, instance), at_s)
@@ -122,7 +116,7 @@ class Scrape:
 
 
 def _difference(later: Buckets, earlier: Buckets) -> Buckets:
-    """Counts between two moments; counts that fell began anew in between."""
+    """Return the counts between two moments; where they fell, the worker had restarted."""
     restarted = any(later[bound] < earlier.get(bound, 0.0) for bound in later)
     return later if restarted else {b: n - earlier.get(b, 0.0) for b, n in later.items()}
 

@@ -2,10 +2,8 @@
 
     timestamp ─► fetched ─► judged ─► ranked ─► Redis
 
-Of what another worker judged, its signals are measured: they come judged.
-
-A cycle is measured as one, with as many observations as it had records; only the first leg looks
-at each record's timestamp.
+Signals of other workers come judged, so they have no second leg.  The records of a cycle are
+measured together, as so many observations; only the first leg uses each record's timestamp.
 """
 
 from __future__ import annotations
@@ -18,11 +16,11 @@ from feedmill.events.instance import LegTimes
 from feedmill.streams.kafka.batches import RecordBatch, columns_of
 from feedmill.streams.observe.metrics import Distribution, Histogram, Metrics
 
-# What all topics of signals are called together.
+# The name of all topics of signals together.
 SIGNALS = "signals"
-# What Redis holds up while it is away is measured up to this.
+# So many arrivals are measured at most while Redis is away.
 MOST_PENDING = 1_000
-# Heartbeats tell of the last minute, or of the time since the start if that is shorter.
+# Heartbeats have the times of the last minute.
 _LOOKS, _LOOK_EVERY_S = 12, 5.0
 
 
@@ -41,15 +39,15 @@ class Arrivals:
         monotonic_s: float,
         signals: str = "",
     ) -> None:
-        """Observe what was fetched just now: of one topic, or `signals` of whichever."""
+        """Observe what was fetched just now: batches of one topic, or of topics of `signals`."""
         first = batches[0]
         self._legs, self._topic = legs, signals or first.source.topic
         self._start = "append" if first.is_append_time else "create"
         self._fetched_s = self._reached_s = monotonic_s
         self._is_judged = bool(signals)
-        # Of columns no record is made that only its timestamp would be asked of.
+        # Read from the columns, so that no record is made for its timestamp alone.
         times_ms = [at_ms for batch in batches for at_ms in columns_of(batch.records).timestamps]
-        # 0 where the host's clock is behind the broker's.
+        # 0 if the host's clock is behind the broker's.
         delays_s = [max(wall_s - at_ms / 1000, 0.0) for at_ms in times_ms]
         self._records = len(delays_s)
         self._delay_s = sum(delays_s) / self._records
@@ -86,21 +84,21 @@ class PendingArrivals:
         self._pending: list[Arrivals] = []
 
     def add(self, arrivals: Iterable[Arrivals]) -> None:
-        """Note that they are judged; beyond `MOST_PENDING` the newest are not followed further."""
+        """Note that arrivals are judged; beyond `MOST_PENDING` they are not measured further."""
         for arrival in arrivals:
             arrival.judged()
             if len(self._pending) < MOST_PENDING:
                 self._pending.append(arrival)
 
     def take(self) -> tuple[Arrivals, ...]:
-        """Note that all are ranked, and return them."""
+        """Note that all pending arrivals are ranked, and return them."""
         taken, self._pending = tuple(self._pending), []
         for arrival in taken:
             arrival.ranked()
         return taken
 
     def drop(self) -> None:
-        """Follow none of them further: another worker writes Redis."""
+        """Measure the pending arrivals no further: another worker writes Redis."""
         self._pending = []
 
 
@@ -109,7 +107,7 @@ class Legs:
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
-        # A look by labels takes microseconds.
+        # To find a histogram by its labels takes microseconds.
         self._histograms: dict[tuple[str, str], Histogram] = {}
 
     def fetched(self, *topics: Sequence[RecordBatch]) -> tuple[Arrivals, ...]:

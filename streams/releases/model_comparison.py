@@ -93,12 +93,7 @@ class _Version(NamedTuple):
 class PairsFold:
     """Takes the records of `shadow`, then of `posts`, then of the signals.
 
-    Parameters
-    ----------
-    model, challenger
-        The model, and the version that scored in shadow.
-    names
-        The signals of the installation.
+    `challenger` is the version of the model that scored in shadow; `names` are all signals.
     """
 
     def __init__(self, model: str, challenger: str, names: SignalNames) -> None:

@@ -1,4 +1,4 @@
-"""Follows `models`: which version of each model and list is released, and what was before."""
+"""Folds the topic `models`: what is released and was before, for workers and for operators."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ TOPIC = "models"
 _SOURCE = TopicPartition(TOPIC, 0)
 _MOST_RECORDS = 1000
 _KEPT_REFUSALS = 50
-# A worker that starts goes back so many releases to find one that it can run.
+# So many releases a worker that starts may go back to find one that it can run.
 _KEPT_RELEASES = 5
 
 
 Version = TypeVar("Version")
-# What a release of a model is called among what was done to it.
+# How `HistoryRow.what` names a release of a model.
 RELEASED, FROZEN = "released", "frozen"
 
 
 class Released(NamedTuple, Generic[Version]):
     """What a record of `models` releases, and its offset.
 
-    None takes the ones before back: the version that ships runs, no version scores in shadow, a
-    list is withdrawn.
+    `release` None takes earlier releases back: the shipped version runs, no challenger scores, or
+    the list is withdrawn.
     """
 
     offset: int
@@ -90,7 +90,7 @@ class StartedCanary(NamedTuple):
 class CanaryFold:
     """Applies records about canaries, and releases, which end them.
 
-    Several processes may say how a canary ends; what counts is the first record that does.
+    Several processes may write how a canary ends; the first such record counts.
     """
 
     def __init__(self, models: Sequence[str]) -> None:
@@ -143,16 +143,16 @@ class CanaryFold:
 
 
 class ReleaseFold:
-    """Applies the records of `models` in order; of each key the last `kept` stay, None: all.
+    """Applies the records of `models` in order; keeps the last `kept` of each key, None: all.
 
     Attributes
     ----------
     offset
         The last record; -1 before the first.
     refused
-        The last 50 records that were refused, here or by who tried to load them.
+        The last 50 records that were refused, by this fold or by a load.
     refused_count
-        The number of all.
+        How many were refused in all.
     canaries
         The canary of each model.
     """
@@ -167,10 +167,10 @@ class ReleaseFold:
         self._records: dict[str, deque[Released[Any]]] = {}
 
     def take(self, record: Record | TopicRecord) -> str | None:
-        """Apply the next record; return what it is about, None if it is refused.
+        """Apply the next record; return its key, None if the record is refused.
 
-        That is a model, ``shadow/<model>`` for its challenger, ``canary/<model>`` for its canary,
-        or the key of a list.
+        The key is a model, ``shadow/<model>`` of a challenger, ``canary/<model>`` of a canary, or
+        that of a list.
         """
         self.offset = record.offset
         try:
@@ -219,7 +219,7 @@ class ReleaseLog(ReleaseFold):
         self.log.add({_SOURCE: BEGINNING})
 
     def follow(self) -> set[str]:
-        """Apply what came; return what it is about, as `take`."""
+        """Apply the records that came; return their keys, as `take`."""
         batches = self.log.read(_MOST_RECORDS)
         names = (self.take(record) for batch in batches for record in batch.records)
         return {name for name in names if name is not None}
@@ -232,7 +232,7 @@ class ReleaseLog(ReleaseFold):
 class HistoryRow:
     """What a record of `models` did to a model, in words, by whom and why.
 
-    `version` is "" where it names none: an end, or a release of the version that ships.
+    `version` is "" for an end, and for a release of the shipped version.
     """
 
     offset: int
@@ -284,12 +284,12 @@ class ReleaseHistory(ReleaseFold):
         return tuple(self._records.get(model, ()))
 
     def current(self, model: str) -> ModelRelease | None:
-        """Return the last release; None if there is none, or it is of the version that ships."""
+        """Return the last release; None if there is none, or if it is of the shipped version."""
         entries = self.entries(model)
         return entries[-1].release if entries else None
 
     def last_challenger(self, model: str) -> Challenger | None:
-        """Return the last version that was to score in shadow, also where it was stopped since."""
+        """Return the last version that was named a challenger, stopped since or not."""
         named = (released.release for released in self.latest(SHADOW + model))
         return next((challenger for challenger in named if challenger is not None), None)
 
@@ -307,8 +307,8 @@ class ReleaseHistory(ReleaseFold):
     def rollback_target(self, model: str, to: int | None, shipped: str) -> Released[ModelRelease]:
         """Return the release to go back to: that at offset `to`, else the last of another version.
 
-        `shipped` is the sha256 of the version that ships.  It ran before the first release, at
-        offset -1, and it is the one of a release without a version.
+        `shipped` is the sha256 of the shipped version, which ran before the first release, at
+        offset -1, and runs after a release without a version.
 
         Raises
         ------
@@ -357,7 +357,7 @@ class ListHistory(ReleaseFold):
         return {key: release for key, release in last.items() if release is not None}
 
     def rollback_target(self, key: ListKey) -> ListRelease | None:
-        """Return the release before the last record of another version; None: there was none.
+        """Return the last release of another version than the present one; None if there was none.
 
         Raises
         ------

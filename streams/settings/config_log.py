@@ -1,6 +1,6 @@
-"""The topic `config` as an operator sees it: each record, and whether it was applied.
+"""Folds the topic `config`: the settings in force for workers, each record for operators.
 
-Nothing here reads Kafka. `SettingsDraft.fold` decides about each record, as it does in every stage.
+`SettingsDraft.fold` decides for both whether a record is applied.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class ConfigLog:
     entries: tuple[ConfigEntry, ...]
 
     def history(self, key: str | None = None) -> list[ConfigEntry]:
-        """The records of a key, of all keys without one; oldest first."""
+        """Return the records of a key, or of all keys, the oldest first."""
         return [entry for entry in self.entries if key is None or entry.key == key]
 
     def current(self, key: str) -> ConfigEntry | None:
@@ -205,7 +205,7 @@ class SettingsFold:
         self.refused_count = 0
 
     def take(self, records: Iterable[Record]) -> None:
-        """Apply the next records; of one that is refused the old value stays."""
+        """Apply the next records; a refused record leaves the old value."""
         draft = SettingsDraft(self.settings)
         for record in records:
             try:
@@ -235,13 +235,13 @@ class SettingsLog(SettingsFold):
             self.take(record for batch in batches for record in batch.records)
 
     def newest(self) -> Settings:
-        """Return the settings, for whoever asks often: it reads on every 3 ms."""
+        """Return the settings; reads on at most every 3 ms, so that it may be called often."""
         if time.monotonic() >= self._read_at + _READ_EVERY_S:
             self.follow()
         return self.settings
 
     def ready_reason(self) -> str:
-        """Say what is read still, or cannot be; "" if nothing is."""
+        """Say what is still to be read, or cannot be read; "" if all is read."""
         return self.log.ready_reason() or self.log.late_reason()
 
     def close(self) -> None:
