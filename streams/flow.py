@@ -48,10 +48,7 @@ def chosen_stages(
 ) -> tuple[str, ...]:
     """Return the named stages, or all if none is named, without some; in the order of the flow.
 
-    Raises
-    ------
-    UsageError
-        A stage is unknown or has no declared signal, or none is left.
+    Raises `UsageError`: a stage is unknown or has no declared signal, or none is left.
     """
     stages = stages_of(signals)
     for name in (*named, *without):

@@ -65,10 +65,7 @@ def new_worker(stages: Sequence[str], environment: Environment) -> Worker:
     A worker of the combiner alone gets no posts.  The group with the stage `engagement` reads
     `engagements`, and writes the dead letters of `posts` and `engagements`.
 
-    Raises
-    ------
-    UsageError
-        A stage is unknown or has no declared signal.
+    Raises `UsageError`: a stage is unknown or has no declared signal.
     """
     stages = chosen_stages(environment.signals, stages)
     counts = ENGAGEMENT in stages

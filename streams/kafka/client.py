@@ -283,10 +283,7 @@ def bounded(call: Callable[[], None], seconds: float) -> None:
     After an outage of the broker librdkafka may never return from a transactional call.  The thread
     keeps the producer alive; the caller must not use it any more.
 
-    Raises
-    ------
-    CallIsStuck
-        It took longer than so many seconds.
+    Raises `CallIsStuck`: it took longer than so many seconds.
     """
     failures: list[BaseException] = []
 

@@ -129,7 +129,7 @@ class TransactionalWriter:
         is_whole: bool = True,
     ) -> bool:
         """Gather a record's dead letter; see `Writer.reject`."""
-        letter = self._rejections.take(rejection, stage, at_ms, owner, is_whole=is_whole)
+        letter = self._rejections.reject(rejection, stage, at_ms, owner, is_whole=is_whole)
         if letter is not None:
             self._gathered.append(letter)
         return letter is not None
@@ -137,10 +137,7 @@ class TransactionalWriter:
     def note(self, at: TopicPartition, name: str, text: str) -> None:
         """Gather a text beside the offset of a partition; see `Writer.note`.
 
-        Raises
-        ------
-        ValueError
-            The notes of the partition would take more than the broker allows.
+        Raises `ValueError`: the notes of the partition would take more than the broker allows.
         """
         self._notes.gather(at, name, text)
 
@@ -203,7 +200,7 @@ class TransactionalWriter:
         deadline = self._now() + _REVOKED_WITHIN_S
         if notes:
             with self._changed:
-                self._notes.take(notes)
+                self._notes.add(notes)
                 self._have_committed()
         done = self._commit_until(deadline)
         with self._changed:
@@ -418,10 +415,7 @@ class CommitNotes:
     def gather(self, at: TopicPartition, name: str, text: str) -> None:
         """Gather a note; an empty text removes it.
 
-        Raises
-        ------
-        ValueError
-            The notes of the partition would take more than the broker allows.
+        Raises `ValueError`: the notes of the partition would take more than the broker allows.
         """
         gathered = {**self._gathered.get(at, {}), name: text}
         size = len(encode_mark(CommitMark(notes=self._with(at, gathered))).encode())
@@ -432,9 +426,9 @@ class CommitNotes:
     def seal(self) -> None:
         """Let the next commits write the gathered notes."""
         gathered, self._gathered = self._gathered, {}
-        self.take(gathered)
+        self.add(gathered)
 
-    def take(self, notes: Notes) -> None:
+    def add(self, notes: Notes) -> None:
         """Let the next commits write these notes, too."""
         for at, some in notes.items():
             self.sealed[at] = self._with(at, some)

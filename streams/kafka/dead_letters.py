@@ -1,6 +1,6 @@
 """Dead letters: rejected records, with the reason and where they came from.
 
-    take ─► a letter, while the rate allows it ─────────────────────────────► the transaction
+    reject ─► a letter, while the rate allows it ────────────────────────────► the transaction
       └───► offsets ─► seal: of a finished cycle ─► letters: of a transaction ─────┘
 
 A key or value larger than any event is cut; headers have its size and sha256.  Beyond the rate all
@@ -157,10 +157,7 @@ def offsets_of(rejection: RejectedRecord) -> OffsetRange:
 def decode_range_letter(value: bytes | None) -> RangeLetter:
     """Read the value of a range letter.
 
-    Raises
-    ------
-    ValueError
-        The value is none of a range letter.
+    Raises `ValueError`: the value is none of a range letter.
     """
     letter = _DECODER.decode(value or b"")
     if not letter.ranges or not letter.reasons:
@@ -216,7 +213,7 @@ class _Shared:
 class Rejections:
     """Makes letters of rejected records, at a limited rate.
 
-    The loop's thread calls `take`; `seal` and the methods after it hold the writer's lock.  While
+    The loop's thread calls `reject`; `seal` and the methods after it hold the writer's lock.  While
     uncommitted letters take more than `most_bytes` (now `waiting_bytes`), rejected records share
     range letters; `shared_count` says how many did.
     """
@@ -240,7 +237,7 @@ class Rejections:
         """True if a record since the last `seal` shares a letter."""
         return bool(self._gathered)
 
-    def take(
+    def reject(
         self,
         rejection: RejectedRecord,
         stage: str,
@@ -412,10 +409,7 @@ class DeadLetterLog:
     def record(self, letter: LetterHead) -> tuple[bytes | None, bytes | None]:
         """Return key and value of a letter.
 
-        Raises
-        ------
-        UsageError
-            The letter is not on the topic any more.
+        Raises `UsageError`: the letter is not on the topic any more.
         """
         found = self._letters.record_at(0, letter.id)
         if found is None:
@@ -426,10 +420,7 @@ class DeadLetterLog:
     def shared(self, letter: LetterHead) -> Iterator[SharedRecord]:
         """Read the records of a range letter from their topic, in their order.
 
-        Raises
-        ------
-        UsageError
-            Its value is not that of a range letter.
+        Raises `UsageError`: its value is not that of a range letter.
         """
         _, value = self.record(letter)
         try:

@@ -111,10 +111,7 @@ class GroupConsumer:
         Records that wait when partitions are begun come in the order of their times.  The call
         also serves the group, so it must come every few seconds whatever happens.
 
-        Raises
-        ------
-        UsageError
-            Another process joined the group under this instance's name.
+        Raises `UsageError`: another process joined the group under this instance's name.
         """
         if self._consumer.brokers.are_lost or self._waits_too_long():
             self._join_again()
@@ -143,7 +140,7 @@ class GroupConsumer:
         positions, stopped = self._reading.positions, self._reading.stopped
         if stopped:
             positions = {at: n for at, n in positions.items() if at not in stopped}
-        return self._accept(self.posts_first.take(fetched, positions))
+        return self._accept(self.posts_first.let_through(fetched, positions))
 
     def begin(self, partitions: Iterable[int], beside: Iterable[int] = ()) -> None:
         """Start to read these owned partitions, from their positions; those begun before go on.
@@ -449,7 +446,7 @@ class PostsFirst:
         self._held.clear()
         self._standing.clear()
 
-    def take(self, fetched: Fetched, positions: Mapping[TopicPartition, int]) -> Fetched:
+    def let_through(self, fetched: Fetched, positions: Mapping[TopicPartition, int]) -> Fetched:
         """Add what was fetched; return the first records of each partition that may be counted.
 
         `positions` say how far `posts` was handed out, without stopped partitions.

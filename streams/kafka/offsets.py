@@ -169,10 +169,7 @@ class Offsets:
     def partition_count(self, topic: str, stopping: threading.Event) -> int:
         """Wait for a topic and return how many partitions it has; 0 when stopped.
 
-        Raises
-        ------
-        UsageError
-            Kafka answers, but has had no such topic for half a minute.
+        Raises `UsageError`: Kafka answers, but has had no such topic for half a minute.
         """
         name = self._environment.topic(topic)
         missing_since: float | None = None

@@ -67,7 +67,7 @@ class TopicIds:
         """Say which topic is missing or was made anew, and the way out; "" while all is well."""
         return self._trouble
 
-    def follow(self) -> None:
+    def look(self) -> None:
         """Look every few seconds; never waits."""
         if self._ids is None:
             if time.monotonic() < self._look_at:

@@ -161,10 +161,7 @@ class TopicReader:
 
         After each fetch `tell` gets how many offsets were read, and how many there are.
 
-        Raises
-        ------
-        UsageError
-            Kafka sent nothing for `STALLED_S`.
+        Raises `UsageError`: Kafka sent nothing for `STALLED_S`.
         """
         found = self._offsets.ends()
         ends = {at.partition: end for at, end in found.items()}

@@ -77,11 +77,8 @@ def create(  # noqa: PLR0913 - the last three have defaults
     With `apply_settings` existing topics get the settings of the table.  `client` are further
     settings of Kafka's client, such as `security_protocol`.
 
-    Raises
-    ------
-    UsageError
-        A topic has another number of partitions (then nothing is created), or Kafka cannot be
-        reached, or it refuses.
+    Raises `UsageError`: a topic has another number of partitions (then nothing is created), or
+    Kafka cannot be reached, or it refuses.
     """
     if not 1 <= partitions <= MAX_PARTITIONS:
         raise UsageError(f"partitions: expected 1 to {MAX_PARTITIONS}, got {partitions}")

@@ -266,10 +266,7 @@ class TransactionalProducer:
     def _finish(self, end: Callable[[float], None], deadline: float | None) -> None:
         """Call `end` until it neither times out nor asks to be called again.
 
-        Raises
-        ------
-        CallIsStuck
-            Without a deadline, if no call was answered for `_PATIENCE_S`.
+        Raises `CallIsStuck`: without a deadline, if no call was answered for `_PATIENCE_S`.
         """
         patient_until = time.monotonic() + _PATIENCE_S
         while True:

@@ -105,10 +105,7 @@ def decode_together(
 def check_time(event: object, record_ms: int) -> None:
     """Check the time of a post by that of its record; a deletion has none.
 
-    Raises
-    ------
-    BadEvent
-        It is more than a day ahead.
+    Raises `BadEvent`: it is more than a day ahead.
     """
     at_ms = getattr(event, "created_at_ms", 0)
     if at_ms > record_ms + _MOST_AHEAD_MS:

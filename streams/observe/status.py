@@ -50,10 +50,7 @@ def encode(status: Status) -> bytes:
 def decode(line: bytes) -> Status:
     """Return the status of a line.
 
-    Raises
-    ------
-    msgspec.DecodeError
-        The line is not whole.
+    Raises `msgspec.DecodeError`: the line is not whole.
     """
     try:
         return _decode(zlib.decompress(b64decode(line)))
@@ -96,10 +93,7 @@ class StatusServer:
     def start(self, host: str, port: int) -> None:
         """Listen; port 0 takes any free one, which `port` then has.
 
-        Raises
-        ------
-        UsageError
-            The port is taken, or the host is no address of this machine.
+        Raises `UsageError`: the port is taken, or the host is no address of this machine.
         """
         self._thread.start()
         listening = asyncio.run_coroutine_threadsafe(self._listen(host, port), self._loop)

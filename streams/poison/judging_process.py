@@ -202,10 +202,7 @@ class JudgingChild:
     def judge(self, records: Sequence[Record], *, singly: bool) -> Ended | None:
         """Let the process judge posts together, or singly; return how they ended it, None if not.
 
-        Raises
-        ------
-        CannotTryError
-            The process cannot judge: it does not start, or others end it.
+        Raises `CannotTryError`: the process cannot judge: it does not start, or others end it.
         """
         # A `PassedBatch` has no text to judge.
         values = (

@@ -148,7 +148,7 @@ class _Candidates(ABC, Generic[Version]):
         if not is_there and wanted.offset > self._refused.get(model, -1):
             self._loads.begin(model, wanted.offset, partial(self._load, model, wanted.record))
 
-    def follow(self) -> set[str]:
+    def begin_loaded(self) -> set[str]:
         """Take what is loaded; return the models whose candidates began, ended or were refused.
 
         Called in every cycle.

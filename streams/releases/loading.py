@@ -92,10 +92,7 @@ def store_of(name: str, store: Store | None, sha256: str | None = None) -> Store
 def load_model(name: str, store: Store | None, sha256: str | None = None) -> AnyModel:
     """Load a model of a store by its sha256, or the one that the store's card names.
 
-    Raises
-    ------
-    BadArtifact
-        It is missing or altered, is another model, or does not fit this build.
+    Raises `BadArtifact`: it is missing or altered, is another model, or does not fit this build.
     """
     load = filters.load if name in filters.FILTERS else rankers.load
     return load(name, store, sha256)
@@ -146,10 +143,8 @@ def failure_reason(error: Exception) -> str:
 def try_model(trial: Trial, most_s: float = MOST_S) -> TrialResult:
     """Try a model in a process of its own, under limits of time and memory; waits for it.
 
-    Raises
-    ------
-    BadArtifact
-        The model fails the trial; the worker's own process has not touched the file.
+    Raises `BadArtifact`: the model fails the trial; the worker's own process has not touched the
+    file.
     """
     label = f"model `{trial.model}@{trial.sha256[:12]}`"
     command = [sys.executable, "-c", TRIAL_PROGRAM]

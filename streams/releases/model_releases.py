@@ -185,9 +185,13 @@ class ModelReleases:
                     self._take_promoted(name)
                     self.canaries.changed(name)
             self._sender.serve()
-        canaries = self.canaries.follow()
+        canaries = self.canaries.begin_loaded()
         self._noted |= canaries
-        parts = self.challengers.follow(), self.lists.follow(found), self._newest.follow()
+        parts = (
+            self.challengers.begin_loaded(),
+            self.lists.swap_loaded(found),
+            self._newest.swap_loaded(),
+        )
         return shadowed.union(canaries, *parts)
 
     def assigned(self, change: AssignmentChange) -> None:

@@ -177,7 +177,7 @@ class NewestReleases(Generic[Key, Content]):
         for key in keys:
             self._waiting.setdefault(key, self._releases.latest(str(key))[0].offset)
 
-    def follow(self) -> set[Key]:
+    def swap_loaded(self) -> set[Key]:
         """Put in force what is loaded, begin to load what is wanted; return the keys that changed.
 
         Called in every cycle.
@@ -274,14 +274,14 @@ class ListReleases:
         """Return `offset`, or the last record before that of a list of the filter that waits."""
         return self.newest.dealt_with(offset, lambda key: key.filter == filter_name)
 
-    def follow(self, found: Collection[str]) -> set[str]:
+    def swap_loaded(self, found: Collection[str]) -> set[str]:
         """Take the keys of new records of `models`; return the filters whose lists changed.
 
         Called in every cycle, after the records were read.
         """
         keys = (ListKey.of(about) for about in found if about.startswith(LIST))
         self.newest.want(key for key in keys if key.filter in self._steps)
-        return {key.filter for key in self.newest.follow()}
+        return {key.filter for key in self.newest.swap_loaded()}
 
     def close(self) -> None:
         self.newest.close()

@@ -97,13 +97,10 @@ class CanaryFold:
         self._models = tuple(models)
         self._last: dict[str, StartedCanary] = {}
 
-    def take(self, record: Record | TopicRecord) -> str:
+    def apply(self, record: Record | TopicRecord) -> str:
         """Apply a record whose key is that of a canary; return the model.
 
-        Raises
-        ------
-        BadEvent
-            It breaks the contract, or ends a canary that is not under way.
+        Raises `BadEvent`: it breaks the contract, or ends a canary that is not under way.
         """
         name, canary = decode_canary(self._models, record.key, record.value)
         if canary is None:
@@ -115,13 +112,10 @@ class CanaryFold:
             self._last[name] = StartedCanary(canary.ends, canary, canary.reason)
         return name
 
-    def take_release(self, model: str, release: ModelRelease | None) -> None:
+    def apply_release(self, model: str, release: ModelRelease | None) -> None:
         """Apply a release, None of the shipped version: it ends a canary of the model.
 
-        Raises
-        ------
-        BadEvent
-            It promotes a canary that is not under way.
+        Raises `BadEvent`: it promotes a canary that is not under way.
         """
         if release is not None and release.canary is not None:
             self._check_under_way(model, release.canary)
@@ -166,7 +160,7 @@ class ReleaseFold:
         self._kept = kept
         self._records: dict[str, deque[Released[Any]]] = {}
 
-    def take(self, record: Record | TopicRecord) -> str | None:
+    def apply(self, record: Record | TopicRecord) -> str | None:
         """Apply the next record; return its key, None if the record is refused.
 
         The key is a model, ``shadow/<model>`` of a challenger, ``canary/<model>`` of a canary, or
@@ -175,7 +169,7 @@ class ReleaseFold:
         self.offset = record.offset
         try:
             if is_canary(record.key):
-                return CANARY + self.canaries.take(record)
+                return CANARY + self.canaries.apply(record)
             key, release = self._decode(record)
         except BadEvent as error:
             key = (record.key or b"").decode("utf-8", "replace")[:256]
@@ -193,7 +187,7 @@ class ReleaseFold:
             filter_name, name, content = decode_list_release(FILTERS, record.key, record.value)
             return str(ListKey(filter_name, name)), content
         name, release = decode_release(self._models, record.key, record.value)
-        self.canaries.take_release(name, release)
+        self.canaries.apply_release(name, release)
         return name, release
 
     def refuse(self, key: str, offset: int, reason: str) -> None:
@@ -219,9 +213,9 @@ class ReleaseLog(ReleaseFold):
         self.log.add({_SOURCE: BEGINNING})
 
     def follow(self) -> set[str]:
-        """Apply the records that came; return their keys, as `take`."""
+        """Apply the records that came; return their keys, as `apply`."""
         batches = self.log.read(_MOST_RECORDS)
-        names = (self.take(record) for batch in batches for record in batch.records)
+        names = (self.apply(record) for batch in batches for record in batch.records)
         return {name for name in names if name is not None}
 
     def close(self) -> None:
@@ -250,7 +244,7 @@ class ReleaseHistory(ReleaseFold):
         super().__init__(models, kept=None)
         self._rows: dict[str, list[HistoryRow]] = {name: [] for name in models}
         for record in records:
-            key = self.take(record)
+            key = self.apply(record)
             if key is not None and not key.startswith(LIST):
                 self._rows[key.rpartition("/")[2]].append(self._row(key, record))
 
@@ -310,10 +304,7 @@ class ReleaseHistory(ReleaseFold):
         `shipped` is the sha256 of the shipped version, which ran before the first release, at
         offset -1, and runs after a release without a version.
 
-        Raises
-        ------
-        UsageError
-            No other version ran, or `to` is not the offset of one of its releases.
+        Raises `UsageError`: no other version ran, or `to` is not the offset of one of its releases.
         """
         entries = self.entries(model)
         if to is not None:
@@ -345,7 +336,7 @@ class ListHistory(ReleaseFold):
         super().__init__((), kept=None)
         for record in records:
             if is_list(record.key):
-                self.take(record)
+                self.apply(record)
 
     def last(self) -> dict[ListKey, Released[ListRelease]]:
         """Return the last valid record of each list."""
@@ -359,10 +350,7 @@ class ListHistory(ReleaseFold):
     def rollback_target(self, key: ListKey) -> ListRelease | None:
         """Return the last release of another version than the present one; None if there was none.
 
-        Raises
-        ------
-        UsageError
-            The list was never released.
+        Raises `UsageError`: the list was never released.
         """
         releases = [released.release for released in self._records.get(str(key), ())]
         if not releases:

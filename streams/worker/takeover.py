@@ -60,7 +60,7 @@ class Takeover:
         if not self.is_prepared and not self._may_come:
             self._ask(range(self.partitions))
 
-    def follow(self) -> None:
+    def read_ahead(self) -> None:
         """Let the steps read ahead, once Kafka has said where the other workers are."""
         if self._asked is None or not self._asked.done():
             return

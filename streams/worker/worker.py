@@ -133,10 +133,8 @@ class Worker(WorkerView):
     def run(self) -> None:
         """Start, run cycles until SIGTERM, SIGINT or `stopping`, stop; called on the main thread.
 
-        Raises
-        ------
-        FeedmillError
-            A topic is missing, a model is refused, or another worker has this instance's name.
+        Raises `FeedmillError`: a topic is missing, a model is refused, or another worker has this
+        instance's name.
         """
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -248,7 +246,7 @@ class Worker(WorkerView):
         start, cpu_start = time.perf_counter(), time.thread_time()
         self.status.watchdog.turn()
         self._follow_logs()
-        self.takeover.follow()
+        self.takeover.read_ahead()
         self._join()
         self._follow_assignment()
         moved = False
@@ -277,7 +275,7 @@ class Worker(WorkerView):
         # Settings of the last cycle come first: the heartbeat says that all steps follow them.
         self._follow_settings()
         self.time.follow(self.status.instances)
-        self.topics.follow()
+        self.topics.look()
         if self.releases.follow():
             self.hurry()
         self.poison.follow(self._knows_what_to_run, self._has_caught_up)

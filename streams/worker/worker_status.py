@@ -109,7 +109,7 @@ class WorkerStatus:
         if now < self._look_at:
             return
         self._look_at = now + _LOOK_EVERY_S
-        self.others.follow()
+        self.others.ask()
         reason = self._current_reason()
         if reason != self._reason:
             if not reason or not self._reason or self._reason == "starting":
@@ -294,7 +294,7 @@ class OtherGroups:
         if instance.stage in self._stages and self._is_other(instance.group):
             self._ask_at = min(self._ask_at, time.monotonic() + _ASK_AFTER_S)
 
-    def follow(self) -> None:
+    def ask(self) -> None:
         """Ask Kafka when a question is due, and take its answer; never waits."""
         if self._asked is None and time.monotonic() >= self._ask_at:
             self._asked, self._ask_at = self._offsets.topics_read(self._is_other), math.inf
