@@ -17,7 +17,7 @@ from feedmill.cli.latency_table import LatencyTable, live_latency_table, plain_l
 from feedmill.cli.output import on_terminal, print_json
 from feedmill.events.errors import UsageError
 from feedmill.streams.environment import Environment, read_environment
-from feedmill.streams.observe.latency import Scrape
+from feedmill.streams.observe.legs import Scrape
 
 _TIMEOUT_S = 5.0
 

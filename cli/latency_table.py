@@ -11,7 +11,7 @@ import msgspec
 from rich.console import Group
 
 from feedmill.cli.output import plain_table, rich_table
-from feedmill.streams.observe.latency import (
+from feedmill.streams.observe.legs import (
     LEGS,
     OF_THE_WORKER,
     TOPICS,

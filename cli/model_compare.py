@@ -13,6 +13,7 @@ from feedmill.cli.duration import Duration
 from feedmill.cli.model_versions import read_history
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, plain_table, print_json
+from feedmill.events.arms import Policy
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
 from feedmill.events.settings import Settings
@@ -23,7 +24,6 @@ from feedmill.streams.releases.candidates import SHADOW_TOPIC
 from feedmill.streams.releases.loading import BY_TEXT
 from feedmill.streams.releases.model_comparison import (
     PairsFold,
-    Policy,
     ShadowPairs,
     decided_otherwise,
     moved_in_top,

@@ -27,7 +27,7 @@ def watch(environment: Environment, state: Path | None) -> None:
     the log and the metrics. Needs feedmill[watch]; runs until Ctrl-C.
     """
     # river is optional, and takes more than a second.
-    from feedmill.streams.watch.watch_process import WatchProcess  # noqa: PLC0415 - see above
+    from feedmill.streams.watch.model_watch import WatchProcess  # noqa: PLC0415 - see above
 
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True

@@ -322,7 +322,7 @@ class _Settings:
     def _take(self, topic: str, record: Record) -> None:
         key, value = (record.key or b"").decode("utf-8", "replace"), None
         if topic == "config":
-            self._fold.take([record])
+            self._fold.apply([record])
             if self.settings.change_offsets.get(key) != record.offset:
                 return
             value = (record.value or b"").decode("utf-8", "replace")

@@ -37,8 +37,8 @@ class ExposureLetters:
         UsageError
             Kafka did not take one within half a minute, or this user may not write it.
         """
-        at_ms, take = now_ms(), self._rejections.take
-        made = [take(one, STAGE, at_ms, _owner(one), is_whole=True) for one in rejected]
+        at_ms, reject = now_ms(), self._rejections.reject
+        made = [reject(one, STAGE, at_ms, _owner(one), is_whole=True) for one in rejected]
         self._rejections.seal()
         letters = [*filter(None, made), *self._rejections.letters()]
         self._rejections.count_waiting(())

@@ -123,10 +123,8 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
 
     A variable that is not set, or empty, leaves the default; the addresses may not be empty.
 
-    Raises
-    ------
-    UsageError
-        A value is wrong; the text has the variable, what is expected, and the value.
+    Raises `UsageError`: a value is wrong; the text has the variable, what is expected, and the
+    value.
     """
     variables = os.environ if variables is None else variables
     given: dict[str, Any] = {}

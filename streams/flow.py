@@ -8,7 +8,7 @@
     engagement       posts, engagements           signals.engagement…  open: last good value
     combiner         posts, signals.*, overrides  Redis                feeds stay, marked stale
 
-A gate's `on_failure` can open a closed one.  The filters and rankers are those of the registries.
+A gate's `on_failure` can open a closed gate.  Filters and rankers come from their registries.
 A worker runs all of these stages, or some: its steps in this order, in one process.
 """
 
@@ -31,7 +31,7 @@ from feedmill.streams.worker.step import Step
 ENGAGEMENT = ENGAGEMENT_RANKER.name
 COMBINER = "combiner"
 WHOLE = "worker"
-# What a worker is called that does not rank, and one that only does.
+# The role of a worker that does not rank, and of a worker that only ranks.
 JUDGE, RANKER = "judge", "ranker"
 # The stages that write signals, each called like its signal.
 _MODELS = (*FILTERS, *TEXT_RANKERS, ENGAGEMENT)
@@ -46,12 +46,9 @@ def stages_of(signals: SignalNames) -> tuple[str, ...]:
 def chosen_stages(
     signals: SignalNames, named: Sequence[str] = (), without: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Return the stages that are named, all if none is, without some; in the order of the flow.
+    """Return the named stages, or all if none is named, without some; in the order of the flow.
 
-    Raises
-    ------
-    UsageError
-        A stage is unknown or has no declared signal, or none is left.
+    Raises `UsageError`: a stage is unknown or has no declared signal, or none is left.
     """
     stages = stages_of(signals)
     for name in (*named, *without):
@@ -89,8 +86,8 @@ def _model_step(name: str, windows: PostWindows) -> Step:
 def group_of(stages: Sequence[str], signals: SignalNames) -> str:
     """Return the consumer group of a worker: `worker` where it judges by every stage, or by none.
 
-    A judge by a part has the names of its stages too: judges of one part share the partitions.
-    Whether it also ranks makes no other group, so the combiner moves without the offsets.
+    The group of a worker that judges by some stages has their names: workers with the same stages
+    share the partitions.  Ranking changes no group, so the combiner moves without the offsets.
     """
     judging = [stage for stage in stages_of(signals) if stage != COMBINER]
     part = [stage for stage in judging if stage in stages]

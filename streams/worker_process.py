@@ -1,4 +1,4 @@
-"""A worker as this process: `python -m feedmill.streams.worker_process quality`."""
+"""Runs a worker as this process: `python -m feedmill.streams.worker_process quality`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-# `np.unique` imports it when it is first called: 17 ms of a cycle.
+# `np.unique` imports this module in its first call, which would take 17 ms of a cycle.
 import numpy.ma  # noqa: F401 - see above
 
 from feedmill.events.errors import BadArtifact, FeedmillError
@@ -19,20 +19,20 @@ from feedmill.streams.observe.status import Status, status_pipe, write_status
 from feedmill.streams.worker.heap import keep_heap_small
 from feedmill.streams.worker.worker import Worker
 
-# What a supervisor restarts, and what it does not: the next start would end alike.
-# Not that of the watchdog, after which a supervisor starts the worker again.
+# A supervisor restarts a worker after `FAILED`, as after the watchdog's exit code; not after
+# `CANNOT_START`, since the next start would fail in the same way.
 FAILED, CANNOT_START = 1, os.EX_CONFIG
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def run_worker(stages: Sequence[str], environment: Environment) -> int:
-    """Run a worker until a signal stops it; the exit code: 0 stopped, or as `_failed`."""
+    """Run a worker until a signal stops it; return the exit code: 0, or that of `_failed`."""
     logging.basicConfig(
         level=os.environ.get("FEEDMILL_LOG_LEVEL", "INFO").upper(), format=_FORMAT, force=True
     )
     keep_heap_small()
-    # `kill -USR1` has every thread say where it is.
+    # `kill -USR1` prints where every thread is.
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     log = logging.getLogger("feedmill.worker")
     try:
@@ -49,8 +49,8 @@ def run_worker(stages: Sequence[str], environment: Environment) -> int:
 def _failed(error: Exception) -> int:
     """Tell the supervisor, if there is one, why this process ends; return its exit code.
 
-    A model that does not fit stays as it is until somebody puts it right.  What a service refuses,
-    or has not got yet, may be there at the next start.
+    A model that does not fit this build fails again at the next start; a service that refuses
+    something, or lacks a topic, may have recovered by then.
     """
     text = str(error) if isinstance(error, FeedmillError) else f"{type(error).__name__}: {error}"
     pipe = status_pipe(os.environ)
@@ -62,14 +62,10 @@ def _failed(error: Exception) -> int:
 def new_worker(stages: Sequence[str], environment: Environment) -> Worker:
     """Make the worker of some stages, all if none is named.
 
-    The combiner alone ranks and gets no posts, any other stage judges.  One group reads
-    `engagements`, and writes the dead letters of `posts` and `engagements`: that with the stage
-    `engagement`.
+    A worker of the combiner alone gets no posts.  The group with the stage `engagement` reads
+    `engagements`, and writes the dead letters of `posts` and `engagements`.
 
-    Raises
-    ------
-    UsageError
-        A stage is unknown or has no declared signal.
+    Raises `UsageError`: a stage is unknown or has no declared signal.
     """
     stages = chosen_stages(environment.signals, stages)
     counts = ENGAGEMENT in stages
@@ -95,7 +91,7 @@ def main() -> None:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Threads that wait for an absent broker must not keep a stopped process alive.
+    # Threads that wait for an absent broker must not keep the stopped process alive.
     os._exit(code)
 
 

@@ -11,7 +11,7 @@ from feedmill.events.instance import Instance, LegTimes
 from feedmill.operations.health.findings import Finding, findings
 from feedmill.operations.health.seen import Beat, Seen
 from feedmill.streams.flow import COMBINER, role_of
-from feedmill.streams.observe.latency import LEGS, TOPICS
+from feedmill.streams.observe.legs import LEGS, TOPICS
 
 _MIB = 1024 * 1024
 

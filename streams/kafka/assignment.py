@@ -1,4 +1,4 @@
-"""What a rebalance changed, as one event that the group consumer hands down."""
+"""What a rebalance changed: one `AssignmentChange`, which the group consumer hands out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from feedmill.streams.kafka.offsets import PartitionOffsets
 from feedmill.streams.kafka.read_progress import ReadProgress
 from feedmill.streams.kafka.topic_ids import command_of
 
-# What the group shares out.
+# The topics whose partitions move with a rebalance.
 POSTS, ENGAGEMENTS, SHARDS = "posts", "engagements", "feed-shards"
 
 
@@ -62,7 +62,7 @@ class AssignmentChange:
 
     @property
     def owned(self) -> tuple[int, ...]:
-        """All partitions of this worker now, in order."""
+        """All partitions that this worker has now, in order."""
         return tuple(sorted((*self.gained, *self.kept)))
 
     @property
@@ -71,17 +71,17 @@ class AssignmentChange:
         return tuple(sorted((*self.shards_gained, *self.shards_kept)))
 
     def all_lost(self) -> AssignmentChange:
-        """Return the change that takes all of it away."""
+        """Return the change by which this worker loses everything."""
         return AssignmentChange(self.epoch + 1, lost=self.owned, shards_lost=self.shards)
 
     @property
     def places(self) -> list[TopicPartition]:
-        """What is this worker's now, each as what `Outgoing.owner` names."""
+        """What this worker has now, as `Outgoing.owner` names it."""
         return [*_places(self.owned, self.shards)]
 
     @property
     def places_kept(self) -> list[TopicPartition]:
-        """Those of `places` that nobody else had."""
+        """The part of `places` that no other worker had in between."""
         return [*_places(self.kept, self.shards_kept)]
 
 
@@ -92,7 +92,7 @@ def _places(partitions: Iterable[int], shards: Iterable[int]) -> Iterator[TopicP
 
 @dataclass
 class Membership:
-    """How far it is with the partitions that the group gives: asked for, and answered."""
+    """The state of a membership: from joining until the offsets of its partitions are known."""
 
     phase: Literal["outside", "waiting", "settling", "settled"] = "waiting"
     since: float = field(default_factory=time.monotonic)
@@ -103,7 +103,7 @@ class Membership:
 
 @dataclass
 class Reading:
-    """What is read of an assignment, until its partitions go.
+    """What is being read of an assignment.
 
     `begun` and `beside` are partitions of `posts` and of the topics beside it.
     """
@@ -132,9 +132,9 @@ def assignment_change(
     offsets: Mapping[TopicPartition, PartitionOffsets],
     topics: Sequence[str],
 ) -> AssignmentChange:
-    """Return what an assignment changes; partition p is one of each of `topics`.
+    """Return what an assignment changes; each of `topics` has a partition p.
 
-    `untouched` says whether nobody else had these since this worker committed them last.
+    `untouched` says of places whether no other worker had them since this worker's last commit.
     """
     mine, shards = membership.partitions, membership.shards
     kept = {
@@ -161,7 +161,7 @@ def assignment_change(
 
 
 def another_joined(instance: str) -> UsageError:
-    """What ends a worker when another one has its name."""
+    """Return the error that ends a worker whose name another process has."""
     return UsageError(
         f"another process joined as instance `{instance}`: give each worker a FEEDMILL_INSTANCE of"
         " its own"

@@ -1,10 +1,10 @@
-"""Hands the posts that wait for a worker out in the order of their times, over all partitions.
+"""Hands waiting posts out in the order of their times, over all partitions of a worker.
 
     fetch: 600 records of partition 0, 600 of partition 1, ...
       └─► one queue a partition ─► up to the time that every partition was read to ─► the worker
 
-A worker that comes back finds partitions that are minutes long, and one fetch brings a part of one
-of them.  What it says of a post may depend on the posts before it in other partitions.
+A worker that comes back finds minutes of posts in each partition, and a fetch brings a part of one
+partition.  A filter's value of a post may depend on earlier posts in other partitions.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from feedmill.streams.environment import Environment, memory_shares
 from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition, record_bytes
 from feedmill.streams.kafka.messages import Fetched
 
-# A partition that brings nothing for so long is waited for no longer.
+# How long a partition that brings nothing is waited for.
 MOST_WAIT_S = 1.0
-# Gained partitions begin together, but wait no longer than this for one that is not restored.
+# How long gained partitions wait for each other, so that they begin together.
 TOGETHER_S = 5.0
-# A queue is taken from by parts: each costs what it has, not what the queue has.
+# Records leave a queue in parts, so that each part costs only its own size.
 _PART_RECORDS = 1_000
 
 
@@ -37,7 +37,7 @@ class Together:
         self._held_since = 0.0
 
     def among(self, gained: set[int], ready: set[int]) -> set[int]:
-        """Return the ready partitions, without gained ones while others of them are not ready."""
+        """Return the ready partitions; of the gained ones none while some are not ready."""
         if gained <= ready or not gained & ready:
             return ready
         now = time.monotonic()
@@ -46,17 +46,17 @@ class Together:
 
 
 def backlog_of(sources: Collection[TopicPartition], environment: Environment) -> Backlog | None:
-    """Return the backlog of what waits in these partitions; None: one has its order by itself."""
+    """Return the backlog of these partitions; None for one partition, which is in order itself."""
     if len(sources) <= 1:
         return None
     return Backlog(sources, memory_shares(environment).backlog_bytes)
 
 
 class Backlog:
-    """Queues of the partitions that were not read to their end since a worker began with them.
+    """Queues of the partitions that a worker began to read and has not read to their end.
 
-    Records of other partitions go through at once.  Beyond `most_bytes` the first records go on,
-    though a partition has brought nothing to compare.  One thread uses it; nothing waits.
+    Records of other partitions pass at once.  Beyond `most_bytes` the oldest records pass although
+    a partition has brought nothing to compare.  One thread uses it; nothing waits.
     """
 
     def __init__(self, sources: Iterable[TopicPartition], most_bytes: int) -> None:
@@ -69,28 +69,28 @@ class Backlog:
 
     @property
     def unfinished(self) -> Set[TopicPartition]:
-        """The partitions that were not read to their end yet, or not handed out to it."""
+        """The partitions that are not yet read to their end, or not yet handed out up to there."""
         return self._behind.union(source for source, queue in self._queues.items() if queue.parts)
 
     @property
     def is_over(self) -> bool:
-        """Whether every partition was read to its end, and all of it handed out."""
+        """True once every partition was read to its end, and all records were handed out."""
         return not self.unfinished
 
     def leave(self, source: TopicPartition) -> None:
-        """Wait no longer for a partition from which nothing comes."""
+        """Stop to wait for a partition that brings nothing."""
         self._behind.discard(source)
 
     def ready_count(self) -> int:
-        """Return how many records `take` has to hand out without more."""
+        """Return how many records `take` could hand out without another fetch."""
         until_ms = self._until_ms()
         return sum(queue.count_before(until_ms) for queue in self._queues.values())
 
     def take(self, fetched: Fetched, most: int, most_bytes: float = math.inf) -> Fetched:
         """Add what was fetched; return the first records, by (time, partition, offset).
 
-        At most `most`, of about `most_bytes`, and those of partitions that are not waited for
-        beside them.
+        These are at most `most` records of about `most_bytes`; records of partitions without a
+        queue come in addition.
         """
         taken = Fetched(create_times=fetched.create_times | self._create_times)
         for source, records in fetched.records.items():
@@ -111,7 +111,7 @@ class Backlog:
         return taken
 
     def _first(self, most: int, most_bytes: float) -> Mapping[TopicPartition, int]:
-        """Return by partition how many of the first records are its own."""
+        """Return how many of the first records each partition has."""
         if time.monotonic() - self._moved_at > MOST_WAIT_S:
             self._behind &= {source for source, queue in self._queues.items() if queue.parts}
         until_ms = self._until_ms()
@@ -133,7 +133,7 @@ class Backlog:
         return counts
 
     def _until_ms(self) -> float:
-        """Return the time that every partition was read to."""
+        """Return the time up to which every partition was read."""
         if sum(queue.size for queue in self._queues.values()) > self._most_bytes:
             return math.inf
         return min((self._queues[source].latest_ms for source in self._behind), default=math.inf)
@@ -145,7 +145,7 @@ class _Queue:
     __slots__ = ("latest_ms", "parts", "size")
 
     def __init__(self) -> None:
-        # Never empty ones.
+        # No part is empty.
         self.parts: deque[tuple[FetchedRecords, list[int]]] = deque()
         self.latest_ms = self.size = 0
 

@@ -1,10 +1,10 @@
-"""Gets clients past compressed batches that librdkafka does not inflate.
+"""Passes compressed batches that librdkafka refuses to inflate.
 
     _BAD_COMPRESSION at an offset ─► the batch's header, by kafka-python ─► on behind the batch
 
-librdkafka would ask for such a batch for ever.  It inflates zstd up to what it takes as one answer
-of a broker, and topics have `compression.type` zstd: a batch is under that bound, or is passed.
-Whether it is under it is found without inflating it any further.
+librdkafka would ask for such a batch for ever.  It inflates zstd up to the size that it takes as an
+answer of a broker, and topics have `compression.type` zstd.  A batch beyond that bound is passed;
+whether a batch is beyond it is found without inflating it further.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import MAX_INFLATED_BYTES, ClientHealth
 
-# The numbers that headers of batches have for codecs; 0 is none.
+# The numbers of codecs in headers of batches; 0 is no compression.
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 _ZLIB_GZIP = 31
-# What Java's clients write before blocks of snappy, each with its length.
+# Java's clients write this before blocks of snappy; each block begins with its length.
 _BLOCKS, _BLOCKS_AT = b"\x82SNAPPY\0", 16
-# Written and never read, so any thread may use it.
+# A sink that nobody reads, so all threads share it.
 _ROOM = bytearray(MAX_INFLATED_BYTES)
 
 
 def is_bounded(codec: int, payload: memoryview) -> bool:
-    """Whether the records of a batch, compressed by a codec of Kafka, take at most 8 MiB.
+    """Return whether a batch, compressed by a codec of Kafka, inflates to at most 8 MiB.
 
-    What cannot be inflated does not.
+    For a batch that cannot be inflated the answer is False.
     """
     try:
         if codec == GZIP:
@@ -84,7 +84,7 @@ _CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 # less the first, first and last timestamp, producer's id, epoch and sequence, number of records.
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _BEFORE_LENGTH = 12
-# One answer has some of those that follow, too: whoever sends one may send many.
+# An answer also has batches that follow: whoever sends one such batch may send many.
 _ANSWER_BYTES = _MIB // 4
 _ANSWER_MS = 5_000
 # The newest class of request that kafka-python has, with names of topics.
@@ -93,7 +93,7 @@ _MOST_KNOWN = 1_000
 
 
 class BatchHeader(NamedTuple):
-    """What stands before a batch: its offsets, both included, and what it holds, compressed."""
+    """The header of a batch: its first and last offset, its number of records and its size."""
 
     first: int
     last: int
@@ -104,7 +104,7 @@ class BatchHeader(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """Why its records are not read, for dead letters, refusals and logs."""
+        """Why the batch's records are not read, for dead letters, refusals and logs."""
         return (
             f"Expected a batch that inflates to at most {MAX_INFLATED_BYTES // _MIB} MiB, got"
             f" {self.records:,} records of {self.codec}, {self.compressed_bytes:,} bytes, at"
@@ -114,9 +114,9 @@ class BatchHeader(NamedTuple):
 
 
 class PassedBatch(bytes):
-    """The value of the record that stands for a batch without a reader, at its last offset.
+    """The value of the record that stands for a passed batch, at the batch's last offset.
 
-    No event has its text, so whoever decodes it rejects one record: that of the batch.
+    No decoder takes it, so every reader rejects it as one bad record.
     """
 
     header: BatchHeader
@@ -128,22 +128,19 @@ class PassedBatch(bytes):
 
 
 def reason_of(value: bytes | None, error: Exception) -> str:
-    """Say why a record is rejected, by its value and what its decoder said."""
+    """Return why a record is rejected: why its batch was passed, or else its decoder's error."""
     return value.header.reason if isinstance(value, PassedBatch) else str(error)
 
 
 class BatchHeaders:
-    """Asks brokers for the headers of batches, on a thread of its own; nothing here waits.
-
-    `environment` says where the brokers are, and the prefix of topics.
-    """
+    """Asks brokers for the headers of batches, on a thread of its own; no call waits."""
 
     def __init__(self, environment: Environment, health: ClientHealth) -> None:
         self.environment = environment
         self._health = health
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="batch headers")
         self._lock = threading.Lock()
-        # The batch at an offset, and those behind it that inflate beyond the bound, too.
+        # By offset the header of the batch there, and of refused batches that follow.
         self._known: dict[tuple[TopicPartition, int], Sequence[BatchHeader]] = {}
         self._asked: set[tuple[TopicPartition, int]] = set()
         self._passed: Counter[str] = Counter()
@@ -152,10 +149,10 @@ class BatchHeaders:
     def pass_batches(
         self, consumer: Consumer, source: TopicPartition, message: Message
     ) -> Sequence[BatchHeader]:
-        """Have a consumer go on behind the batch that it complains of, and others like it.
+        """Move a consumer behind the batch that it refuses, and behind refused batches that follow.
 
-        Returns their headers.  None: the header is not known yet.  The consumer complains again, as
-        soon as its complaints were taken.
+        Return their headers; none while they are not known yet: then the consumer reports the batch
+        again with its next errors.
         """
         headers = self._find(source, message.offset())
         if headers:
@@ -163,7 +160,7 @@ class BatchHeaders:
             try:
                 consumer.seek(behind)
             except KafkaException:
-                # It does not read this partition any more.
+                # The consumer does not read this partition any more.
                 return ()
             self._passed[source.topic] += len(headers)
         return headers
@@ -199,16 +196,16 @@ class BatchHeaders:
         with self._lock:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            # The client complains of the first batch at the offset that it asked for.
+            # The client reports the first batch at the offset that it asked for.
             for at, row in zip([offset, *(row[0].first for row in found[1:])], found, strict=False):
                 self._known[source, at] = row
             self._asked.discard((source, offset))
 
     def _fetch(self, source: TopicPartition, offset: int) -> bytes:
-        """Return batches as they are, the first of them with this offset, the last one cut."""
+        """Return raw batches from the one with this offset on; the last batch may be cut."""
         if self._admin is None:
             environment = self.environment
-            # Of each connection it says six lines.
+            # kafka-python logs six lines for each connection.
             logging.getLogger("kafka").setLevel(logging.WARNING)
             self._admin = KafkaAdminClient(
                 bootstrap_servers=environment.kafka.split(","),
@@ -226,7 +223,7 @@ class BatchHeaders:
             min_bytes=1,
             max_wait_ms=0,
             max_bytes=_ANSWER_BYTES,
-            # A batch of a transaction that has not ended is in the way, too.
+            # Uncommitted, since a batch of an open transaction is refused, too.
             isolation_level=0,
             session_id=0,
             session_epoch=-1,
@@ -249,8 +246,8 @@ class BatchHeaders:
 def refused_rows(batches: bytes) -> list[list[BatchHeader]]:
     """Return the headers of the first batch and of those that librdkafka refuses, too.
 
-    Those that follow each other are one row.  The last one may be cut; whether it is refused is not
-    known then.
+    Adjacent batches are one row.  The last batch may be cut; then it is unknown whether librdkafka
+    refuses it.
     """
     found: list[list[BatchHeader]] = []
     at, follows = 0, False

@@ -1,4 +1,4 @@
-"""The unit of work: the records that one fetch brought of one partition."""
+"""Records of one partition as one fetch brought them, and records on their way to Kafka."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import NamedTuple, Protocol, overload
 
 import msgspec
 
-# What is done to the texts of posts at once, in bytes of their records: a fraction of a second.
+# How many bytes of posts a cycle takes at most, so that their texts take a fraction of a second.
 TEXT_BYTES = 1024 * 1024
-# What a record costs beside its key and value, as columns of a batch.
+# What a record of a batch takes in memory beside its key and value.
 RECORD_BYTES = 200
 
 
@@ -49,12 +49,12 @@ class RecordBatch(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The offset to commit once all of it is dealt with."""
+        """The offset to commit once all records are dealt with."""
         return self.records[-1].offset + 1
 
 
 class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
-    """A record that this process copied out of the client: the `Record` of the worker."""
+    """A record that was copied out of the client."""
 
     offset: int
     timestamp: int
@@ -63,7 +63,7 @@ class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class FetchedRecords(Sequence[FetchedRecord]):
-    """Records as columns, in the order of their offsets: each is made when it is asked for.
+    """Records as columns, in the order of their offsets; a record is made when it is asked for.
 
     Attributes
     ----------
@@ -99,12 +99,12 @@ class FetchedRecords(Sequence[FetchedRecord]):
         return columns_of([record for record in self if record.offset >= offset])
 
     def extend(self, records: FetchedRecords) -> None:
-        """Add the records that follow."""
+        """Append records that follow these."""
         for column in self.__slots__:
             getattr(self, column).extend(getattr(records, column))
 
     def cut(self, count: int) -> tuple[FetchedRecords, FetchedRecords]:
-        """Return the first `count` records, and the others."""
+        """Return the first `count` records, and the rest."""
         first, others = FetchedRecords(), FetchedRecords()
         for column in self.__slots__:
             values = getattr(self, column)
@@ -132,7 +132,7 @@ def record_bytes(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
-    """A record on its way; `owner` is the partition of `posts` or the shard whose owner writes."""
+    """A record to write, on behalf of the partition of `posts` or the shard `owner`."""
 
     topic: str
     partition: int

@@ -1,4 +1,4 @@
-"""Clients of librdkafka, all made here: addresses, security, memory and timeouts in one place."""
+"""Makes all clients of librdkafka: addresses, security, memory and timeouts in one place."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from feedmill.streams.environment import Environment, memory_shares
 log = logging.getLogger(__name__)
 
 Setting = str | int | float | bool
-# What an answer of a broker may take, and librdkafka's bound for a batch of zstd, inflated.  It
-# tries three times as much each time, so that a third of it is always enough.
+# The largest answer of a broker, and librdkafka's bound for an inflated batch of zstd.  It tries
+# buffers of three times the size each time, so that a third of the bound is always enough.
 MAX_INFLATED_BYTES = 8 * 1024 * 1024
-# How often a consumer looks whether what it fetched was taken.
+# How often a consumer checks whether its fetched records were taken.
 GATHER_MS = 2
-# How long a broker holds a fetch for which it has nothing; of a command, which waits to hear that
-# this is all: a partition that ends with the marker of a transaction is at its end only then.
+# How long a broker holds a fetch for which it has no records.  Commands hold it shorter: only then
+# does a partition that ends with the marker of a transaction count as read to its end.
 FETCH_WAIT_MS = 200
 COMMAND_FETCH_WAIT_MS = 20
-# A dead letter is the largest record: a refused record, cut, with its headers.
+# The largest record is a dead letter: a cut record with its headers.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-# Below what a topic takes, since a broker judges the size of whole batches.
+# Below the limit of a topic, since a broker applies the limit to whole batches.
 MAX_BATCH_BYTES = 512 * 1024
 TRANSACTION_TIMEOUT_MS = 5_000
 MAX_POLL_INTERVAL_MS = 30_000
-# An error that is not repeated within this time is over.
+# An error that is not repeated within this time counts as over.
 _ERROR_HOLDS_S = 5.0
 _SAY_EVERY_S = 10.0
-# How often a client says which brokers it knows; after so many times none, it finds none again.
+# How often a client reports which brokers it knows; after so many reports of none it is lost.
 _STATISTICS_MS = 5_000
 _MOST_WITHOUT = 2
-# How statistics name a broker that has an address; a coordinator alone is none.
+# How statistics mark a broker with an address; a coordinator without one does not count.
 _SOURCES = '"source":"learned"', '"source":"configured"'
 _NO_CONNECTION = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
 
@@ -53,7 +53,7 @@ _SECURITY = {
 
 
 class ClientHealth:
-    """What clients of this process last complained of; any thread may report, any may ask."""
+    """The last error of the clients of this process; any thread may report or ask."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -93,12 +93,11 @@ def kafka_errors(environment: Environment) -> Iterator[None]:
 
 
 class KnownBrokers:
-    """Whether a client knows any broker, by the statistics that it is polled for.
+    """Notices, by a client's statistics, that the client knows no broker any more.
 
-    A cluster whose brokers are all fenced names none in its metadata: a single broker that stood
-    still for longer than its session does so for a moment.  librdkafka 2.10 to 2.16 then forgets
-    those it knew, and may never ask for others (its issue 5301).  A broker that is away is still
-    known.
+    A cluster whose brokers are all fenced names none in its metadata, as for a moment after the
+    only broker stood still for longer than its session.  librdkafka 2.10 to 2.16 then forgets all
+    brokers and may never find one again (its issue 5301).  A broker that is away is still known.
     """
 
     def __init__(self) -> None:
@@ -106,8 +105,8 @@ class KnownBrokers:
         self._without = 0
 
     def note(self, statistics: str) -> None:
-        """Take what the client said of itself; its callback."""
-        # To parse them would take more than anything else: they tell of each partition.
+        """Take the statistics of the client; its callback."""
+        # To parse the JSON would take long: it has an entry for each partition.
         is_known = any(source in statistics for source in _SOURCES)
         self._without = 0 if is_known else self._without + 1
         self.are_lost = self._without >= _MOST_WITHOUT
@@ -131,7 +130,7 @@ class WatchedProducer(_Watched, Producer):  # type: ignore[misc]  # The package 
 
 
 def discard(consumer: Consumer) -> None:
-    """Close a consumer on a thread of its own: one that knows no broker may take for ever."""
+    """Close a consumer on a thread of its own: without a broker that may take for ever."""
     threading.Thread(target=consumer.close, name="closing a consumer", daemon=True).start()
 
 
@@ -142,7 +141,7 @@ def client_settings(environment: Environment, health: ClientHealth) -> dict[str,
         "bootstrap.servers": environment.kafka,
         "client.id": environment.instance or "feedmill",
         "error_cb": health.report,
-        # Critical alone: in an outage it writes hundreds of lines a second, and `health` says it.
+        # Critical only: in an outage it logs hundreds of lines a second; `health` reports it.
         "log_level": 2,
         # Back to a broker within a second of its return, without a storm of connections.
         "reconnect.backoff.ms": 50,
@@ -154,10 +153,10 @@ def client_settings(environment: Environment, health: ClientHealth) -> dict[str,
 
 
 def _consumer_settings(waiting: int, fetch_bytes: int) -> dict[str, Setting]:
-    """What a consumer fetches, and while how many records wait to be taken it fetches no more.
+    """Settings of a consumer that fetches no more while `waiting` records wait to be taken.
 
-    librdkafka bounds its queue by the number of records and the bytes of their values, not of keys
-    and headers, and looks before a fetch alone.
+    librdkafka bounds its queue by records and the bytes of their values, not of keys and headers,
+    and only before a fetch.
     """
     return {
         "enable.auto.commit": False,
@@ -168,13 +167,13 @@ def _consumer_settings(waiting: int, fetch_bytes: int) -> dict[str, Setting]:
         "queued.min.messages": waiting,
         "fetch.max.bytes": fetch_bytes,
         "fetch.message.max.bytes": fetch_bytes,
-        # librdkafka wants it below what is fetched; it says nothing about what is read.
+        # librdkafka requires it to be no larger than a fetch; it limits nothing that is read.
         "message.max.bytes": fetch_bytes,
         "receive.message.max.bytes": MAX_INFLATED_BYTES,
-        # The default of a second would hold a full queue's partition back for that long.
+        # The default would hold the partition of a full queue back for a second.
         "fetch.queue.backoff.ms": GATHER_MS,
-        # Else, behind each batch that is refused, a fetch of the other partitions goes first, and
-        # lasts `fetch.wait.max.ms` where they have nothing.
+        # With a pause, a fetch of the other partitions would go first behind a refused batch, and
+        # last `fetch.wait.max.ms` if they have nothing.
         "fetch.error.backoff.ms": 0,
         "fetch.wait.max.ms": FETCH_WAIT_MS,
     }
@@ -200,7 +199,7 @@ def new_group_consumer(
             "partition.assignment.strategy": "range",
             "isolation.level": "read_committed",
             "session.timeout.ms": environment.session_timeout_ms,
-            # By the next one members learn that partitions move, whose posts wait meanwhile.
+            # Members learn of a rebalance by their next heartbeat; the posts wait until then.
             "heartbeat.interval.ms": 300,
             "max.poll.interval.ms": int(1000 * rebalance_s(environment)),
             **static,
@@ -219,9 +218,9 @@ def new_log_consumer(
 ) -> WatchedConsumer:
     """Return a consumer to be assigned by hand; it never joins a group and commits nothing.
 
-    `group` is only needed by who asks for that group's offsets.  While `waiting` records wait to be
-    taken, no more are fetched.  A fetch that finds nothing lasts `fetch_wait_ms`, and only then the
-    consumer says that a partition that ends with a marker is at its end.
+    `group` matters only to a caller that asks for that group's offsets.  While `waiting` records
+    wait to be taken, no more are fetched.  A fetch that finds nothing lasts `fetch_wait_ms`; only
+    then does a partition that ends with a transaction's marker count as read to its end.
     """
     shares = memory_shares(environment)
     return WatchedConsumer(
@@ -268,26 +267,23 @@ def new_producer(
         settings |= {
             "linger.ms": 0,
             "message.timeout.ms": delivery_ms,
-            # A second request that a new leader takes before the first loses the first.
+            # A new leader that takes a second request before the first would lose the first.
             "max.in.flight.requests.per.connection": 1,
         }
     return WatchedProducer(settings)
 
 
 class CallIsStuck(Exception):
-    """A call of the client did not return, its own timeout notwithstanding."""
+    """A call of the client did not return although its timeout is over."""
 
 
 def bounded(call: Callable[[], None], seconds: float) -> None:
     """Run a call of the client on a thread of its own, and leave it there if it hangs.
 
-    After an outage of the broker librdkafka may never answer a transactional call.  The thread
-    keeps the producer alive, which must not be used any more.
+    After an outage of the broker librdkafka may never return from a transactional call.  The thread
+    keeps the producer alive; the caller must not use it any more.
 
-    Raises
-    ------
-    CallIsStuck
-        It took longer than so many seconds.
+    Raises `CallIsStuck`: it took longer than so many seconds.
     """
     failures: list[BaseException] = []
 

@@ -1,8 +1,8 @@
-"""Records and offsets in one transaction: what a worker wrote is there once, or not at all.
+"""Commits what a worker writes with its offsets, so that each record is there exactly once.
 
-The loop gathers records, and seals them with its positions at the end of every cycle: then they go
-into the transaction that has begun.  A thread commits it and begins the next one, for which what is
-sealed meanwhile waits.
+The loop gathers records, and seals them with its positions at the end of every cycle.  Sealed
+records go into the transaction that has begun.  A thread commits it and begins the next one;
+records that are sealed during the commit wait for the next transaction.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ from feedmill.streams.kafka.validation import RejectedRecord
 
 log = logging.getLogger(__name__)
 
-# Beyond this the loop must read no more: Kafka is slow or away.
+# With more uncommitted records the loop reads no more: Kafka is slow or away.
 FULL_RECORDS = 200_000
-# How often a worker commits: a commit holds up what it judges and ranks meanwhile.
+# How often a worker commits; other workers see its signals only after the commit.
 INTERVAL_S = 0.5
 _REVOKED_WITHIN_S = 5.0
 _SERVE_EVERY_S = 1.0
-# The broker takes 4,096 bytes of metadata; the rest is the mark's own.
+# The broker takes 4,096 bytes beside an offset; the mark needs the rest.
 MAX_BYTES = 3_900
 Notes = Mapping[TopicPartition, Mapping[str, str]]
 
 
 @dataclass
 class CommitStatistics:
-    """What was committed since the last look: for metrics."""
+    """What was committed since the last call of `statistics`, for metrics."""
 
     commit_seconds: list[float]
     records: int = 0
     aborts: int = 0
     dead_letters: int = 0
-    shared: int = 0  # rejected records that share dead letters
+    shared: int = 0  # rejected records that share letters
 
 
 class TransactionalWriter:
     """Gathers what steps write, and commits it with the positions of all that is owned.
 
-    The offset of a shard is always 0: it has the marks of its owner, and notes.  All of them are
-    committed once in an assignment; after that the first, and those with notes.
+    The offset of a shard is always 0; beside it stand its owner's mark and notes.  The first commit
+    of an assignment has all shards, later commits have the first shard and those with notes.
 
     `add`, `note`, `seal`, `assigned`, `revoked` and `lost` belong to the loop's thread.
 
     Attributes
     ----------
     committed_epoch
-        The last assignment of which anything was committed: then all its notes were, too.
+        The last assignment with a commit; its first commit has all its notes.
     interval_s
-        So many seconds after one commit began the next may begin.
+        The least time between the beginnings of two commits.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class TransactionalWriter:
         self.interval_s = interval_s
         self._now = now
         self._changed = threading.Condition()
-        # One commit at a time; held while Kafka is talked to, which `_changed` never is.
+        # Held during a commit, also while Kafka answers; `_changed` is never held so long.
         self._committing = threading.Lock()
         self._full_bytes = shares.uncommitted_bytes
         self._rejections = Rejections(shares.letter_bytes, now)
@@ -93,7 +93,7 @@ class TransactionalWriter:
         self._session: object | None = None
         self._epoch = 0
         self._dirty = False
-        self._is_begun = False  # so what is sealed is handed over, and `_in_flight` was
+        self._is_begun = False  # then sealed records go to Kafka at once
         self._number = 0
         self._closing = False
         self._failure: Exception | None = None
@@ -101,7 +101,7 @@ class TransactionalWriter:
         self._thread = threading.Thread(target=self._run, name="commits", daemon=True)
 
     def start(self) -> None:
-        """Start to commit; nothing is until `assigned`."""
+        """Start the thread; it commits nothing before `assigned`."""
         self._thread.start()
 
     # --- the loop's side -------------------------------------------------------------------
@@ -129,7 +129,7 @@ class TransactionalWriter:
         is_whole: bool = True,
     ) -> bool:
         """Gather a record's dead letter; see `Writer.reject`."""
-        letter = self._rejections.take(rejection, stage, at_ms, owner, is_whole=is_whole)
+        letter = self._rejections.reject(rejection, stage, at_ms, owner, is_whole=is_whole)
         if letter is not None:
             self._gathered.append(letter)
         return letter is not None
@@ -137,10 +137,7 @@ class TransactionalWriter:
     def note(self, at: TopicPartition, name: str, text: str) -> None:
         """Gather a text beside the offset of a partition; see `Writer.note`.
 
-        Raises
-        ------
-        ValueError
-            The notes of the partition would take more than the broker allows.
+        Raises `ValueError`: the notes of the partition would take more than the broker allows.
         """
         self._notes.gather(at, name, text)
 
@@ -154,8 +151,7 @@ class TransactionalWriter:
     def seal(self, positions: Mapping[TopicPartition, int]) -> None:
         """End a cycle: what was gathered belongs to these positions, of every owned partition.
 
-        It keeps the mapping, which must not change any more.  Raises what ended the thread that
-        commits.
+        The caller must not change the mapping any more.  Raises what ended the committing thread.
         """
         if self._failure is not None:
             raise self._failure
@@ -199,12 +195,12 @@ class TransactionalWriter:
     def revoked(self, notes: Notes) -> bool:
         """Commit what is sealed, and these notes; return whether all of it is committed.
 
-        Nothing more is until `assigned`.
+        After that nothing is committed before `assigned`.
         """
         deadline = self._now() + _REVOKED_WITHIN_S
         if notes:
             with self._changed:
-                self._notes.take(notes)
+                self._notes.add(notes)
                 self._have_committed()
         done = self._commit_until(deadline)
         with self._changed:
@@ -214,7 +210,7 @@ class TransactionalWriter:
         return done
 
     def lost(self) -> None:
-        """Drop everything: the partitions are another's."""
+        """Drop everything: the partitions have other owners."""
         with self._changed:
             self._epoch += 1
             self._session = None
@@ -224,14 +220,14 @@ class TransactionalWriter:
 
     @property
     def is_full(self) -> bool:
-        """Whether the loop must wait: too much is not committed yet."""
+        """True while too much is uncommitted, so that the loop must wait."""
         records = len(self._sealed) + len(self._in_flight)
-        # Dead letters have a bound of their own.
+        # Dead letters have their own bound.
         taken = self._sealed_bytes + self._in_flight_bytes - self._rejections.waiting_bytes
         return records > FULL_RECORDS or taken > self._full_bytes or self._rejections.is_full
 
     def statistics(self) -> CommitStatistics:
-        """Return what happened since the last call."""
+        """Return the statistics since the last call."""
         with self._changed:
             found, self._statistics = self._statistics, CommitStatistics([])
             found.shared, self._rejections.shared_count = self._rejections.shared_count, 0
@@ -242,12 +238,12 @@ class TransactionalWriter:
         return self._producer.written.copy()
 
     def is_committed(self) -> bool:
-        """Whether nothing waits."""
+        """Return whether everything is committed."""
         with self._changed:
             return not self._dirty and not self._in_flight
 
     def close(self) -> None:
-        """Stop; what is not committed is made again by whoever has the partitions next."""
+        """Stop; the next owner makes again what is not committed."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -276,25 +272,25 @@ class TransactionalWriter:
             due = self._now() + self.interval_s
             with self._committing:
                 self._commit()
-                # It may take half a second: partitions that were gained wait for the first commit.
+                # A new producer takes half a second; gained partitions wait for the first commit.
                 if self._producer.adapt():
                     due = 0.0
 
     def _have_committed(self) -> None:
-        """Have the thread commit; it is woken only where it waits for that."""
+        """Let the thread commit; it is woken only if nothing was to be committed before."""
         if not self._dirty:
             self._dirty = True
             self._changed.notify()
 
     def _wait_s(self, due: float) -> float | None:
-        """How long there is nothing to do: None: now, 0: until somebody says so."""
+        """Return how long to wait for the next commit; None: it is due, 0: until a notification."""
         if self._session is None or not self._dirty:
             return 0.0
         left = due - self._now()
         return left if left > 0 else None
 
     def _commit_until(self, deadline: float) -> bool:
-        """Commit on this thread until all is done or the time is over."""
+        """Commit on the calling thread until all is committed or the time is over."""
         if not self._committing.acquire(timeout=max(0.0, deadline - self._now())):
             return False
         try:
@@ -308,7 +304,7 @@ class TransactionalWriter:
             self._committing.release()
 
     def _commit(self, deadline: float | None = None) -> bool:
-        """One transaction with all that is sealed; `_committing` is held."""
+        """Run one transaction with all that is sealed; the caller holds `_committing`."""
         with self._changed:
             if self._session is None:
                 return False
@@ -340,13 +336,13 @@ class TransactionalWriter:
         return outcome.committed
 
     def _hand_over(self) -> None:
-        """Put what is sealed into the transaction that has begun; `_changed` is held."""
+        """Put sealed records into the transaction that has begun; the caller holds `_changed`."""
         if self._is_begun and self._sealed:
             self._producer.produce(self._sealed)
             self._take_sealed()
 
     def _share_letters(self) -> None:
-        """Seal the range letters of what was rejected; `_changed` is held."""
+        """Seal the range letters of rejected records; the caller holds `_changed`."""
         letters = self._rejections.letters()
         self._sealed += letters
         self._sealed_bytes += outgoing_bytes(letters)
@@ -358,7 +354,7 @@ class TransactionalWriter:
         self._sealed, self._sealed_bytes = [], 0
 
     def _offsets(self) -> dict[TopicPartition, tuple[int, str]]:
-        # Of every owned partition, moved or not: without offsets a transaction fences nobody.
+        # Every owned partition, moved or not: a transaction without offsets fences no former owner.
         marks = {
             at: encode_mark(CommitMark(self._owner, self._number, notes))
             for at, notes in self._notes.sealed.items()
@@ -381,7 +377,7 @@ class TransactionalWriter:
             self._in_flight, self._in_flight_bytes = [], 0
         else:
             self._statistics.aborts += 1
-            # An assignment that came meanwhile dropped them already.
+            # If an assignment came meanwhile, it has dropped the records already.
             self._in_flight = outcome.records if epoch == self._epoch else self._in_flight
             self._in_flight_bytes = outgoing_bytes(self._in_flight)
             self._dirty = self._session is not None
@@ -391,7 +387,7 @@ class TransactionalWriter:
             self._rejections.count_waiting(chain(self._sealed, self._in_flight))
 
     def _drop(self, kept: set[TopicPartition]) -> None:
-        """Forget records of partitions that are not kept; `_changed` is held."""
+        """Forget records of partitions that are not kept; the caller holds `_changed`."""
         self._gathered = [record for record in self._gathered if record.owner in kept]
         self._in_flight = [record for record in self._in_flight if record.owner in kept]
         self._sealed = [record for record in self._sealed if record.owner in kept]
@@ -402,12 +398,9 @@ class TransactionalWriter:
 
 
 class CommitNotes:
-    """The notes of each partition: those of the next commit, and those of a cycle that goes on.
+    """Notes: short texts that stand beside the offset of a partition.
 
-    Attributes
-    ----------
-    sealed
-        What is committed, by partition.
+    `sealed` has by partition what the next commit writes; gathered notes wait for `seal`.
     """
 
     def __init__(self) -> None:
@@ -416,16 +409,13 @@ class CommitNotes:
 
     @property
     def are_gathered(self) -> bool:
-        """Whether there are any that `seal` would take."""
+        """True while gathered notes wait for `seal`."""
         return bool(self._gathered)
 
     def gather(self, at: TopicPartition, name: str, text: str) -> None:
-        """Take a text for `seal`; an empty one removes the note.
+        """Gather a note; an empty text removes it.
 
-        Raises
-        ------
-        ValueError
-            The notes of the partition would take more than the broker allows.
+        Raises `ValueError`: the notes of the partition would take more than the broker allows.
         """
         gathered = {**self._gathered.get(at, {}), name: text}
         size = len(encode_mark(CommitMark(notes=self._with(at, gathered))).encode())
@@ -434,17 +424,17 @@ class CommitNotes:
         self._gathered[at] = gathered
 
     def seal(self) -> None:
-        """Have what was gathered committed from now on."""
+        """Let the next commits write the gathered notes."""
         gathered, self._gathered = self._gathered, {}
-        self.take(gathered)
+        self.add(gathered)
 
-    def take(self, notes: Notes) -> None:
-        """Have these committed from now on, beside the others."""
+    def add(self, notes: Notes) -> None:
+        """Let the next commits write these notes, too."""
         for at, some in notes.items():
             self.sealed[at] = self._with(at, some)
 
     def assign(self, kept: Collection[TopicPartition], notes: Notes) -> None:
-        """Begin with what was committed; of what was gathered that of `kept` partitions stays."""
+        """Begin with committed notes; gathered notes stay where their partition is `kept`."""
         self.sealed = {at: dict(some) for at, some in notes.items()}
         self._gathered = {at: some for at, some in self._gathered.items() if at in kept}
 

@@ -1,4 +1,4 @@
-"""What all clients of one process share."""
+"""What all clients of a process share, and a producer for rare records."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _QUEUE_RECORDS = 10_000
 
 
 class Connection:
-    """The environment, what clients complain of, offsets, and headers of batches to pass.
+    """The environment, the clients' last error, offsets, and headers of batches to pass.
 
-    `fetch_wait_ms` is for the consumers that it makes, see `client.new_log_consumer`.
+    `fetch_wait_ms` is that of `client.new_log_consumer`.
     """
 
     def __init__(self, environment: Environment, fetch_wait_ms: int = FETCH_WAIT_MS) -> None:
@@ -54,10 +54,10 @@ class Connection:
 
 
 class RecordSender:
-    """Never waits; a record that does not arrive within ten seconds is given up.
+    """Writes rare records to a topic outside of transactions; never waits.
 
-    `failed` is told of it, by default the log.  Without the right to write the topic nothing but
-    that record is missing.  The client is made for the first record, or by `connect`.
+    A record that does not arrive within ten seconds is given up; `failed` is told, by default the
+    log.  The producer is made for the first record, or by `connect`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class RecordSender:
         self._producer: WatchedProducer | None = None
 
     def connect(self) -> WatchedProducer:
-        """Return the client, another one where the one before found no broker."""
+        """Return the producer, a new one after the former producer found no broker."""
         if self._producer is None:
             environment, health = self._connection.environment, self._connection.health
             self._producer = new_producer(environment, health, queue_records=_QUEUE_RECORDS)
@@ -86,7 +86,7 @@ class RecordSender:
             self._failed(repr(error))
 
     def serve(self) -> None:
-        """Tell of what did not arrive; called now and then."""
+        """Report records that did not arrive; called now and then."""
         if self._producer is not None:
             self._producer.poll(0)
             if self._producer.brokers.are_lost:

@@ -1,13 +1,13 @@
 """Dead letters: rejected records, with the reason and where they came from.
 
-    take ─► a letter, while the rate allows it ─────────────────────────────► the transaction
+    reject ─► a letter, while the rate allows it ────────────────────────────► the transaction
       └───► offsets ─► seal: of a finished cycle ─► letters: of a transaction ─────┘
 
-A key or value that is larger than any event may be is cut; headers have its size and sha256.  Bad
-records beyond the rate share a range letter for each partition and transaction: their offsets
-without their keys and values.  So a flood of them costs next to nothing, takes no room from what
-posts lead to, and loses no record.  All records of a compressed batch that no client can read share
-one, too.  `dead-letters replay` reads them where they stand.
+A key or value larger than any event is cut; headers have its size and sha256.  Beyond the rate all
+bad records of a partition in a transaction share a range letter, which has their offsets without
+keys and values.  So a flood of bad records costs little and loses no record.  The records of a
+compressed batch that no client can read share a range letter, too.  `dead-letters replay` reads the
+records of a range letter where they stand.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from feedmill.streams.kafka.topic_reader import TopicReader, TopicRecord, open_t
 from feedmill.streams.kafka.validation import RejectedRecord
 
 TOPIC = "dead-letters"
-# The size of the largest event (`EVENT_BYTES`): a larger value was rejected for that, or inflated.
+# The size of the largest event (`EVENT_BYTES`); a larger value was rejected for its size.
 MAX_VALUE_BYTES = 1024 * 1024
 MAX_KEY_BYTES = 4096
 MAX_REASON = 2000
-# The header that tells a range letter from others: how many records it stands for.
+# The header of range letters alone: how many records the letter stands for.
 RECORDS_HEADER = "records"
-# More make several letters: each stays well below what a record of the topic may take.
+# More ranges make several letters, each well below the limit of the topic.
 MAX_RANGES = 10_000
 MAX_REASONS = 10
 LETTERS_PER_S = 1_000
 LETTER_BYTES_PER_S = 8 * 1024 * 1024
-# So many ranges wait for a commit at most: beyond, the loop must read no more.
+# With more uncommitted ranges the loop reads no more.
 MOST_RANGES = 200_000
 
 
@@ -74,7 +74,7 @@ def _outgoing(
 
 
 class OffsetRange(NamedTuple):
-    """Bad records that follow each other: all offsets from `first` to `last`, both included."""
+    """Adjacent bad records: all offsets from `first` to `last`, both included."""
 
     first: int
     last: int
@@ -88,14 +88,14 @@ class RangeReason(msgspec.Struct, frozen=True):
 
 
 class RangeLetter(msgspec.Struct, frozen=True):
-    """What a range letter says; its value is this as JSON.
+    """The value of a range letter, as JSON.
 
     Attributes
     ----------
     topic, partition
         Where the records stand; `topic` is without the prefix.
     records
-        How many they are: of a batch by its header, else every offset of the ranges is one.
+        How many records: by the header of a batch, else the number of offsets.
     ranges
         Their offsets, rising, at most `MAX_RANGES`.
     reasons
@@ -117,7 +117,7 @@ def encode_range_letter(
 ) -> Outgoing:
     """Make the record of a range letter that `stage` writes.
 
-    Its headers are those of any dead letter, of the first record and reason, and `records`.
+    It has the headers of a dead letter about the first record and reason, and `records`.
     """
     headers: dict[str, object] = {
         "topic": letter.topic,
@@ -132,7 +132,7 @@ def encode_range_letter(
 
 
 def letter_of(rejection: RejectedRecord, stage: str, at_ms: int, owner: TopicPartition) -> Outgoing:
-    """Make the dead letter of what `stage` rejected: of a record, or of a batch that was passed."""
+    """Make the dead letter of a record, or of a passed batch, that `stage` rejected."""
     batch = rejection.record.value
     if not isinstance(batch, PassedBatch):
         return dead_letter(rejection, stage, at_ms, owner)
@@ -147,7 +147,7 @@ def letter_of(rejection: RejectedRecord, stage: str, at_ms: int, owner: TopicPar
 
 
 def offsets_of(rejection: RejectedRecord) -> OffsetRange:
-    """Return the offset of what was rejected: of a record, or of a whole batch."""
+    """Return the offset of a rejected record, or the offsets of a passed batch."""
     batch = rejection.record.value
     if isinstance(batch, PassedBatch):
         return OffsetRange(batch.header.first, batch.header.last)
@@ -157,10 +157,7 @@ def offsets_of(rejection: RejectedRecord) -> OffsetRange:
 def decode_range_letter(value: bytes | None) -> RangeLetter:
     """Read the value of a range letter.
 
-    Raises
-    ------
-    ValueError
-        It is none.
+    Raises `ValueError`: the value is none of a range letter.
     """
     letter = _DECODER.decode(value or b"")
     if not letter.ranges or not letter.reasons:
@@ -171,7 +168,7 @@ def decode_range_letter(value: bytes | None) -> RangeLetter:
 def split_ranges(
     source: TopicPartition, ranges: Sequence[OffsetRange], reasons: Sequence[RangeReason]
 ) -> Iterator[RangeLetter]:
-    """Make the range letters of a partition's bad records, every offset of the ranges one."""
+    """Make the range letters of bad records, one record at each offset of the ranges."""
     told = tuple(reasons[:MAX_REASONS])
     for begin in range(0, len(ranges), MAX_RANGES):
         some = tuple(ranges[begin : begin + MAX_RANGES])
@@ -180,7 +177,7 @@ def split_ranges(
 
 
 class _Place(NamedTuple):
-    """Whose letter it is, and of which partition."""
+    """On whose behalf a letter is written, and about which partition."""
 
     owner: TopicPartition
     stage: str
@@ -196,7 +193,7 @@ class _Rejected(NamedTuple):
 
 @dataclass
 class _Shared:
-    """What shares the next range letter of a place."""
+    """The content of the next range letter of a place."""
 
     at_ms: int = 0
     ranges: list[OffsetRange] = field(default_factory=list)
@@ -214,19 +211,11 @@ class _Shared:
 
 
 class Rejections:
-    """Takes rejected records on the loop's thread; `seal` and all after it under the writer's lock.
+    """Makes letters of rejected records, at a limited rate.
 
-    Parameters
-    ----------
-    most_bytes
-        Of letters that are not committed; beyond, the records that follow share range letters.
-
-    Attributes
-    ----------
-    waiting_bytes
-        What letters take that are not committed.
-    shared_count
-        How many records went into range letters.
+    The loop's thread calls `reject`; `seal` and the methods after it hold the writer's lock.  While
+    uncommitted letters take more than `most_bytes` (now `waiting_bytes`), rejected records share
+    range letters; `shared_count` says how many did.
     """
 
     def __init__(self, most_bytes: int, now: Callable[[], float] = time.monotonic) -> None:
@@ -240,15 +229,15 @@ class Rejections:
 
     @property
     def is_full(self) -> bool:
-        """Whether the loop must wait: too many ranges are not committed yet."""
+        """True while too many ranges are uncommitted, so that the loop must wait."""
         return sum(len(shared.ranges) for shared in self._sealed.values()) > MOST_RANGES
 
     @property
     def is_sharing(self) -> bool:
-        """Whether something was taken since `seal` that shares a letter."""
+        """True if a record since the last `seal` shares a letter."""
         return bool(self._gathered)
 
-    def take(
+    def reject(
         self,
         rejection: RejectedRecord,
         stage: str,
@@ -257,9 +246,9 @@ class Rejections:
         *,
         is_whole: bool,
     ) -> Outgoing | None:
-        """Return the dead letter of a record; None: it shares one.
+        """Return the dead letter of a record; None if the record shares a range letter.
 
-        `is_whole` says whether key and value are there: else it shares one in any case.
+        A record without key and value (`is_whole` False) always shares one.
         """
         if is_whole and self._allows():
             made = letter_of(rejection, stage, at_ms, owner)
@@ -273,7 +262,7 @@ class Rejections:
         return None
 
     def seal(self) -> bool:
-        """End a cycle: what was taken is committed with it; return `is_sharing`."""
+        """End a cycle, with which the taken records are committed; return `is_sharing`."""
         gathered, self._gathered = self._gathered, []
         for rejected in gathered:
             self._sealed.setdefault(rejected.place, _Shared()).add(rejected)
@@ -281,7 +270,7 @@ class Rejections:
         return bool(gathered)
 
     def letters(self) -> list[Outgoing]:
-        """Return the range letters of what was sealed; they are for the next transaction."""
+        """Return the range letters of sealed records, for the next transaction."""
         sealed, self._sealed = self._sealed, {}
         made: list[Outgoing] = []
         for place, shared in sealed.items():
@@ -294,13 +283,13 @@ class Rejections:
         return made
 
     def keep(self, owners: Collection[TopicPartition], left: Iterable[Outgoing]) -> None:
-        """Forget what is not of these owners; `left` is all that is not committed."""
+        """Forget what other owners rejected; `left` are all uncommitted records."""
         self._gathered = [rejected for rejected in self._gathered if rejected.place.owner in owners]
         self._sealed = {at: shared for at, shared in self._sealed.items() if at.owner in owners}
         self.count_waiting(left)
 
     def count_waiting(self, left: Iterable[Outgoing]) -> None:
-        """Count anew what letters take, among all that is not committed."""
+        """Count `waiting_bytes` again, among all uncommitted records."""
         self.waiting_bytes = outgoing_bytes([record for record in left if record.topic == TOPIC])
 
     def _allows(self) -> bool:
@@ -313,13 +302,13 @@ class Rejections:
 
 
 def outgoing_bytes(records: Collection[Outgoing]) -> int:
-    """Return what records take that are not committed."""
+    """Return what uncommitted records take."""
     texts = sum([len(record.key or b"") + len(record.value or b"") for record in records])
     return texts + 64 * len(records)
 
 
 def _joined(ranges: list[OffsetRange]) -> list[OffsetRange]:
-    """Ranges in their order, without gaps between neighbours; nothing stands in two of them."""
+    """Return ranges in order, adjacent or overlapping ones joined."""
     joined: list[OffsetRange] = []
     for first, last in sorted(ranges):
         if joined and first <= joined[-1].last + 1:
@@ -330,7 +319,7 @@ def _joined(ranges: list[OffsetRange]) -> list[OffsetRange]:
 
 
 class RejectedAt(NamedTuple):
-    """Where a rejected record stands: it identifies the record, however often it was lettered."""
+    """The place of a rejected record, which identifies the record in all its letters."""
 
     topic: str
     partition: int
@@ -339,7 +328,7 @@ class RejectedAt(NamedTuple):
 
 @dataclass(frozen=True)
 class Replay:
-    """That a rejected record was sent again: to which partition and offset of its topic."""
+    """When and by whom a rejected record was sent again, and its new place in its topic."""
 
     at_ms: int
     by: str
@@ -363,9 +352,9 @@ class LetterHead:
     stage, error
         Who rejected it, and why.
     records
-        How many a range letter stands for; 0 for the letter of one record.
+        How many records a range letter stands for; 0 for the letter of one record.
     key_is_cut, value_is_cut
-        Whether the record's key and value are there in part only.
+        True if the letter has only a part of the key or value.
     """
 
     id: int
@@ -380,7 +369,7 @@ class LetterHead:
 
 @dataclass(frozen=True)
 class DeadLetterScan:
-    """The letters that were asked for, oldest first, and every replay by what was replayed."""
+    """The wanted letters, oldest first, and all replays by the replayed record."""
 
     letters: list[LetterHead]
     replays: dict[RejectedAt, Replay]
@@ -399,14 +388,19 @@ class SharedRecord(NamedTuple):
 
 
 class DeadLetterLog:
-    """Reads the topic; made by `open_dead_letters`.  Its calls wait, some seconds at most."""
+    """Reads `dead-letters` for operators; its calls wait some seconds at most.
+
+    A replay leaves a note on the same topic: a record without a value, whose headers name the
+    rejected record by `topic`, `partition` and `offset`, and say where, when and by whom it was
+    sent again.
+    """
 
     def __init__(self, environment: Environment, letters: TopicReader) -> None:
         self._environment = environment
         self._letters = letters
 
     def scan(self, is_wanted: Callable[[LetterHead], bool]) -> DeadLetterScan:
-        """Read the whole topic, committed records alone; keep what is wanted."""
+        """Read the whole topic, read committed; return the wanted letters."""
         replays: dict[RejectedAt, Replay] = {}
         self._letters.seek_to_beginning()
         letters = [letter for letter in read_letters(self._letters, replays) if is_wanted(letter)]
@@ -415,10 +409,7 @@ class DeadLetterLog:
     def record(self, letter: LetterHead) -> tuple[bytes | None, bytes | None]:
         """Return key and value of a letter.
 
-        Raises
-        ------
-        UsageError
-            The letter is not on the topic any more.
+        Raises `UsageError`: the letter is not on the topic any more.
         """
         found = self._letters.record_at(0, letter.id)
         if found is None:
@@ -429,10 +420,7 @@ class DeadLetterLog:
     def shared(self, letter: LetterHead) -> Iterator[SharedRecord]:
         """Read the records of a range letter from their topic, in their order.
 
-        Raises
-        ------
-        UsageError
-            Its value is not that of a range letter.
+        Raises `UsageError`: its value is not that of a range letter.
         """
         _, value = self.record(letter)
         try:
@@ -456,7 +444,7 @@ class DeadLetterLog:
 def _between(
     reader: TopicReader, letter: LetterHead, found: RangeLetter, first: int, last: int
 ) -> Iterator[SharedRecord]:
-    """Read the records of a range, where `reader` stands; those that are gone are missing."""
+    """Read the records of a range from the reader's position; report those that are gone."""
     due, gone = first, f"it is gone from `{found.topic}`"
     for record in reader.read_to_end():
         passed = record.value.header if isinstance(record.value, PassedBatch) else None
@@ -477,7 +465,7 @@ def _between(
 def read_letters(
     reader: TopicReader, replays: dict[RejectedAt, Replay] | None = None
 ) -> Iterator[LetterHead]:
-    """Read on to the end; yield the letters, and add to `replays` what was replayed."""
+    """Read on to the end; yield the letters, and add the replays to `replays`."""
     for record in reader.read_to_end():
         if (rejected := _rejected_at(record)) is None:
             continue
@@ -495,7 +483,7 @@ def open_dead_letters(environment: Environment) -> Iterator[DeadLetterLog]:
 
 
 def _rejected_at(record: TopicRecord) -> RejectedAt | None:
-    """Return what the headers name; None where the record is not one of ours."""
+    """Return the place that the headers name; None if the record is no dead letter."""
     try:
         offsets = int(record.header("partition")), int(record.header("offset"))
     except ValueError:

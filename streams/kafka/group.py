@@ -2,8 +2,11 @@
 
     outside --start--> waiting --on_assign--> settling --offsets known--> settled --lost--> waiting
 
-The client decides when; what the rest of the worker sees is one `AssignmentChange`, between two
-batches, with the committed offsets in it.
+The client decides when a rebalance happens.  The rest of the worker sees one `AssignmentChange`
+between two batches, with the committed offsets in it.
+
+Engagements are held back (`PostsFirst`) until the posts that came before them are read: posts and
+engagements are read by a consumer each, and what an engagement counts for depends on its post.
 """
 
 from __future__ import annotations
@@ -49,22 +52,21 @@ log = logging.getLogger(__name__)
 WAITING, CATCHING_UP = "waiting for partitions", "catching up"
 
 MOST_BYTES = 8 * 1024 * 1024
-# How much longer than a rebalance may take a member waits before it joins by another client.
+# How much longer than a rebalance a member waits for partitions before it joins by another client.
 MORE_THAN_REBALANCE_S = 10.0
-# A partition of `posts` that stands so long before its end is waited for no longer.
+# How long engagements wait for a partition of `posts` that is not read on.
 MOST_WAIT_S = 10.0
 
 
 class GroupConsumer:
     """Member of a consumer group on `posts`, on `feed-shards`, or both: what it `shares`.
 
-    `beside` are topics with the partition numbers of `posts` (`engagements`): a consumer of their
-    own reads them, assigned by hand to the owned partitions, so that `posts` never wait behind
-    them; but see `posts_first`.  Their offsets belong to the same group.  The records of
-    `feed-shards` are not read here.
+    `beside` are topics with the partition numbers of `posts` (`engagements`).  A second consumer
+    reads them, assigned by hand to the owned partitions, so that `posts` never wait behind them;
+    their offsets belong to the same group.  `feed-shards` has no records to read.
 
-    `name` is the group's in Kafka.  One thread uses it.  `on_revoked` is called before partitions
-    go: it commits what is done and returns whether all of it is committed.
+    `name` is the group's name in Kafka.  One thread uses it.  `on_revoked` is called before
+    partitions go: it commits what is done and returns whether all of it is committed.
     """
 
     def __init__(
@@ -104,15 +106,12 @@ class GroupConsumer:
         )
 
     def poll(self, most: int, wait_s: float) -> list[RecordBatch]:
-        """Take what there is of `posts`; wait at most `wait_s` where there is nothing.
+        """Take records of `posts`; wait at most `wait_s` if there are none.
 
-        What waits there when partitions are begun comes in the order of its times.
-        Serves the group too, so it must be called every few seconds whatever happens.
+        Records that wait when partitions are begun come in the order of their times.  The call
+        also serves the group, so it must come every few seconds whatever happens.
 
-        Raises
-        ------
-        UsageError
-            Another process joined the group under this instance's name.
+        Raises `UsageError`: another process joined the group under this instance's name.
         """
         if self._consumer.brokers.are_lost or self._waits_too_long():
             self._join_again()
@@ -129,7 +128,7 @@ class GroupConsumer:
         return self._accept(fetched)
 
     def poll_beside(self, most: int, wait_s: float = 0.0) -> list[RecordBatch]:
-        """Take what there is of the topics beside `posts`; wait where there is nothing."""
+        """Take records of the topics beside `posts`; wait at most `wait_s` if there are none."""
         if self._beside is None:
             return []
         if self._beside.brokers.are_lost:
@@ -141,13 +140,13 @@ class GroupConsumer:
         positions, stopped = self._reading.positions, self._reading.stopped
         if stopped:
             positions = {at: n for at, n in positions.items() if at not in stopped}
-        return self._accept(self.posts_first.take(fetched, positions))
+        return self._accept(self.posts_first.let_through(fetched, positions))
 
     def begin(self, partitions: Iterable[int], beside: Iterable[int] = ()) -> None:
-        """Start to read these owned partitions, from their positions; others go on.
+        """Start to read these owned partitions, from their positions; those begun before go on.
 
-        Of the topics beside `posts` only those in `beside`, too.  Gained ones wait some seconds for
-        each other.  Nothing happens while an assignment is not settled: no position is known then.
+        Of the topics beside `posts` only the partitions `beside` are read.  Gained partitions wait
+        some seconds for each other.  While an assignment is not settled, the call does nothing.
         """
         if self._membership.phase != "settled":
             return
@@ -180,7 +179,7 @@ class GroupConsumer:
 
     @property
     def owned(self) -> tuple[int, ...]:
-        """The partitions of this worker, in order, begun or not."""
+        """The partitions of this worker, in order, whether begun or not."""
         return self._last.owned
 
     @property
@@ -190,17 +189,17 @@ class GroupConsumer:
 
     @property
     def progress(self) -> ReadProgress:
-        """Up to when its partitions are read, by `look`."""
+        """Up to when the partitions are read, as of the last `look`."""
         return self._reading.progress
 
     @property
     def is_whole(self) -> bool:
-        """Whether all that is owned was begun."""
+        """True once all owned partitions were begun."""
         begun, beside = self._reading.begun, self._reading.beside
         return len(begun if self._beside is None else begun & beside) == len(self._last.owned)
 
     def take_change(self) -> AssignmentChange | None:
-        """Return the next change of the assignment that was not taken yet, if there is one."""
+        """Return the next change of the assignment, if there is one, and forget it."""
         return self._changes.pop(0) if self._changes else None
 
     def positions(self) -> dict[TopicPartition, int]:
@@ -212,7 +211,7 @@ class GroupConsumer:
         return self._consumer.consumer_group_metadata()
 
     def caught_up(self) -> bool:
-        """Whether everything was handed out that was there when the assignment was settled."""
+        """Return whether all records were handed out that waited when the group settled."""
         positions, ends = self._reading.positions, self._last.ends
         return self._membership.phase == "settled" and all(
             positions.get(at, 0) >= end for at, end in ends.items()
@@ -220,15 +219,15 @@ class GroupConsumer:
 
     @property
     def is_live(self) -> bool:
-        """Whether all that is owned is read, and what had waited for it was handed out."""
+        """True while all owned partitions are read, and the records that waited were handed out."""
         return self.is_whole and self._reading.backlog is None and self.caught_up()
 
     def look(self) -> None:
-        """Have `progress` compare what is read with what there is."""
+        """Compare, for `progress`, the positions with the ends of the partitions."""
         self.progress.look(self._reading.positions, self._known_end)
 
     def ready_reason(self) -> str:
-        """Say why not all is well; "" when it is."""
+        """Say why the worker cannot be ready yet; "" if it can."""
         if self._reading.stopped:
             return next(iter(self._reading.stopped.values()))
         if self._membership.phase != "settled":
@@ -249,13 +248,13 @@ class GroupConsumer:
                 self._beside.close()
 
     def _waits_too_long(self) -> bool:
-        """Whether it has had no partitions for longer than any rebalance takes."""
+        """Return whether the member has had no partitions for longer than any rebalance takes."""
         waited_s = time.monotonic() - self._membership.since
         is_waiting = self._membership.phase == "waiting"
         return is_waiting and waited_s > MORE_THAN_REBALANCE_S + rebalance_s(self._environment)
 
     def _join_again(self) -> None:
-        """Join by another client: of what this one owned, others are the owners by now."""
+        """Join by another client; the partitions of the former one have other owners by now."""
         found = "broker" if self._consumer.brokers.are_lost else "partitions"
         log.warning("joining the group by another client: the one before found no %s", found)
         gone, self._consumer = self._consumer, self._new_consumer()
@@ -303,7 +302,7 @@ class GroupConsumer:
         self._membership, self._reading = Membership(), Reading()
 
     def _settle(self) -> None:
-        """Ask for the offsets of what was granted; once they are there, hand the change down."""
+        """Ask for the offsets of granted partitions; once they are known, hand the change out."""
         membership = self._membership
         if membership.asked is None:
             mine = sorted(membership.partitions)
@@ -315,7 +314,7 @@ class GroupConsumer:
         try:
             offsets = membership.asked.result()
         except KafkaException as error:
-            # Often the transaction of a former owner, which ends within seconds by itself.
+            # Often a transaction of the former owner is open, which ends by itself within seconds.
             self._connection.health.report(error.args[0])
             membership.asked = None
             return
@@ -353,7 +352,7 @@ class GroupConsumer:
         return fetched
 
     def _accept(self, fetched: Fetched) -> list[RecordBatch]:
-        """Move the positions; records of partitions that are not read any more are left out."""
+        """Move the positions; leave out records of partitions that are not read any more."""
         batches, reading = [], self._reading
         for source, records in fetched.records.items():
             position = reading.positions.get(source)
@@ -384,7 +383,7 @@ class GroupConsumer:
             self._connection.health.report(error)
 
     def _stop(self, source: TopicPartition, found: str, *, is_beyond: bool = False) -> None:
-        """Read nothing more of a partition, and say so until an operator has decided."""
+        """Read nothing more of a partition until an operator decides; be not ready meanwhile."""
         reading = self._reading
         where = source, reading.positions.get(source), found
         reason = out_of_range(self._environment, self._group, *where, is_beyond=is_beyond)
@@ -409,7 +408,7 @@ class GroupConsumer:
 
 @dataclass
 class _Held:
-    """Records of a partition; `covered` of them had come when it was asked where `posts` ends."""
+    """Held records of a partition; `covered` of them came before the question for `posts`' end."""
 
     records: FetchedRecords = field(default_factory=FetchedRecords)
     size: int = 0
@@ -420,33 +419,37 @@ class _Held:
 
 
 class PostsFirst:
-    """Lets engagements through that may be counted; one thread uses it, and nothing waits.
+    """Holds engagements back until the posts that came before them are read.
 
-    `is_new` says of a partition and a post whether nothing is known of it; the worker sets it.
+        fetch: engagements ─► of posts that are known ─► the worker
+                           └► of others, and all behind ─► read `posts` to its end ─► the worker
+
+    Of a post that is not known only Kafka can say whether it came before.  While a partition of
+    `posts` is not read on, its engagements are not held back.  One thread uses it; no call waits.
+    `is_new`, which the worker sets, says of a partition and a post id whether the post is unknown.
     """
 
     def __init__(self, offsets: Offsets) -> None:
         self.is_new: Callable[[int, str], bool] = lambda *_: False
         self._offsets = offsets
         self._held: dict[TopicPartition, _Held] = {}
-        # Where partitions of `posts` were seen before their ends, and since when they stand there.
+        # By partition of `posts` its position before the end, and since when it stands there.
         self._standing: dict[TopicPartition, tuple[int, float]] = {}
 
     @property
     def size(self) -> int:
-        """The bytes of what is held."""
+        """The bytes of the held records."""
         return sum(held.size for held in self._held.values())
 
     def clear(self) -> None:
-        """Forget what is held: it is read again, or another worker's."""
+        """Forget held records: they are read again, or belong to another worker."""
         self._held.clear()
         self._standing.clear()
 
-    def take(self, fetched: Fetched, positions: Mapping[TopicPartition, int]) -> Fetched:
+    def let_through(self, fetched: Fetched, positions: Mapping[TopicPartition, int]) -> Fetched:
         """Add what was fetched; return the first records of each partition that may be counted.
 
-        `positions` say how far `posts` was handed out; without those of partitions that nothing
-        more comes from.
+        `positions` say how far `posts` was handed out, without stopped partitions.
         """
         for source, records in fetched.records.items():
             held = self._held.get(source)
@@ -474,7 +477,7 @@ class PostsFirst:
         return taken
 
     def _keep(self, source: TopicPartition, held: _Held, count: int, taken: Fetched) -> None:
-        """Take the first records, and keep the others."""
+        """Let the first records through, and hold the rest."""
         if count or not held.size:
             first, held.records = held.records.cut(count)
             held.size = record_bytes(held.records.keys, held.records.values)
@@ -488,7 +491,7 @@ class PostsFirst:
         if held.asked is not None:
             if not held.asked.done():
                 return 0
-            with suppress(KafkaException):  # asked again, if the broker was away
+            with suppress(KafkaException):  # if the broker was away, the next call asks again
                 if self._gets_on(posts, positions.get(posts), held.asked.result()[posts]):
                     return 0
                 free = held.covered
@@ -500,7 +503,7 @@ class PostsFirst:
         return len(held.records)
 
     def _gets_on(self, posts: TopicPartition, position: int | None, end: int) -> bool:
-        """Return whether a partition of `posts` is before an end, and will come to it."""
+        """Return whether a partition of `posts` is before an end and is still read on."""
         if position is None or position >= end:
             self._standing.pop(posts, None)
             return False

@@ -1,14 +1,13 @@
-"""Reads partitions of the reader's choice, without a group: restores, settings, history.
+"""Reads chosen partitions without a group: for restores, settings and history.
 
     add --ends and starts known--> restoring --read to the end seen at `add`--> restored
 
-It reads committed.  With `live` set a restored partition goes on uncommitted, from where the
-restore ended: such a reader sees records at once, and must bear ones that are aborted later, so
-only what workers write is read so.  Until its first fetch was answered it is not live: that may
-take a second.
+Partitions are read committed.  With `live` set a restored partition is read on uncommitted: the
+reader sees records at once, and must bear records that are aborted later, so it is set only for
+records of workers.  A partition is not live before its first fetch was answered, within a second.
 
-A transaction that does not end holds a restore back for some twenty seconds.  Of the topics
-`past_hanging` what stands behind it is read uncommitted then; of others the restore ends before it.
+A transaction that does not end holds a restore back for some twenty seconds.  Then records behind
+it are read uncommitted in topics of `past_hanging`; in other topics the restore ends before it.
 """
 
 from __future__ import annotations
@@ -41,21 +40,20 @@ log = logging.getLogger(__name__)
 BEGINNING = OFFSET_BEGINNING
 END = OFFSET_END
 MOST_BYTES = 4 * 1024 * 1024
-# So many records of those that workers write may wait: none is large.
+# So many records of workers, which are small, may wait to be read.
 WAITING = 500
-# A client that is not polled keeps its reports for ever; one without partitions has few of them.
+# How often an unused client is polled, which would else keep its reports for ever.
 _UNUSED_EVERY_S = 0.5
-# How often it is asked whether a transaction still holds a restore back.
+# How often the broker is asked whether a transaction still holds a restore back.
 _ASK_AGAIN_S = 5.0
 
 
 class LogConsumer:
     """Partitions that are added and dropped at will; one thread uses it, and no call waits.
 
-    `read` is to be called until `restored` says so of a partition, and after that for ever.
-    `name` stands in logs and reasons.  `past_hanging` are topics whose records do no harm if they
-    are aborted after they were read.  While `waiting` records wait to be read, no more are fetched:
-    more than one only where none is large.
+    `read` must be called for as long as partitions are followed.  `name` stands in logs and
+    reasons.  `past_hanging` are topics whose records do no harm if they are aborted after they
+    were read.  While `waiting` records wait to be read, no more are fetched.
     """
 
     def __init__(
@@ -71,19 +69,19 @@ class LogConsumer:
         self.stopped: dict[TopicPartition, str] = {}
         self._connection, self._environment = connection, connection.environment
         self._new_consumer = partial(connection.new_log_consumer, waiting=waiting)
-        # Made when there is something to read: one that has nothing yet sleeps for up to a second.
+        # Made for the first partition: a consumer without partitions sleeps for up to a second.
         self._restoring: WatchedConsumer | None = None
         self._follows, self._past_hanging = live, frozenset(past_hanging)
         self._live: WatchedConsumer | None = None
         self._unused_at = 0.0
         self._at_live: set[TopicPartition] = set()
-        # Of these, the ones that the other consumer brought nothing of yet, not even their end.
+        # Live partitions of which the live consumer has brought nothing yet, not even their end.
         self._unheard: set[TopicPartition] = set()
         self._positions: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._held = HeldBack[TopicPartition]()
         self._progress, self._look_at = ReadProgress(), 0.0
-        # What a transaction holds back that never ends.
+        # Partitions that a transaction which never ends holds back.
         self._hanging: set[TopicPartition] = set()
         self._asking: list[_Adding] = []
 
@@ -101,7 +99,7 @@ class LogConsumer:
             self._asking.append(_Adding(self._connection.offsets, {}, dict(times)))
 
     def restore_again(self) -> None:
-        """Hold `all_restored` back until all was read that is there now; reading goes on."""
+        """Let `all_restored` be False until all present records are read; reading goes on."""
         self._asking = [adding.again(self._connection.offsets) for adding in self._asking]
         self._ends = {}
         self.add(self.positions())
@@ -119,7 +117,7 @@ class LogConsumer:
             if consumer is not None and old:
                 consumer.incremental_unassign(old)
                 if known == self._positions.keys():
-                    # It keeps what it fetched until it is asked for more.
+                    # The client keeps fetched records until it is asked for more.
                     consumer.consume(1, 0)
         for source in known:
             self._held.forget(source)
@@ -133,9 +131,9 @@ class LogConsumer:
     def read(
         self, most: int, wait_s: float = 0.0, *, most_bytes: int = MOST_BYTES
     ) -> list[RecordBatch]:
-        """Return what is there, at most `most` records, after at most `wait_s` seconds.
+        """Return at most `most` records; wait at most `wait_s` seconds for the first.
 
-        Of about `most_bytes`, from each of its two clients.
+        Each of the two clients brings about `most_bytes` at most.
         """
         self._begin()
         restoring = len(self._at_live) < len(self._positions)
@@ -161,36 +159,35 @@ class LogConsumer:
         return batches
 
     def restored(self, source: TopicPartition) -> bool:
-        """Whether all was read that had been written when the partition was added.
+        """Return whether all was read that a partition had when it was added.
 
-        What counts is the offset after everything, markers of transactions and aborted records
-        included; an open transaction of others holds it back until that ends.
+        That is up to its high watermark; an open transaction holds this back until it ends.
         """
         end = self._ends.get(source)
         return end is not None and self._positions[source] >= end
 
     def all_restored(self) -> bool:
-        """Whether `restored` holds of every partition that was added."""
+        """Return whether every added partition is restored."""
         return not self._asking and all(map(self.restored, self._positions))
 
     def all_live(self) -> bool:
-        """Whether all is restored, and records that are written now come as soon as they can."""
+        """Return whether all is restored, and all partitions are live if they are to be."""
         if not self._follows:
             return self.all_restored()
         is_there = len(self._at_live) == len(self._positions) and not self._unheard
         return is_there and self.all_restored()
 
     def progress(self) -> tuple[int, int]:
-        """Return how many offsets were read of how many there were at `add`."""
+        """Return how many offsets were read, and how many there were at `add`."""
         known = [(self._positions[at], end) for at, end in self._ends.items()]
         return sum(min(at, end) for at, end in known), sum(end for _, end in known)
 
     def positions(self) -> dict[TopicPartition, int]:
-        """Return the offset that is read next of every partition."""
+        """Return the next offset of every partition."""
         return dict(self._positions)
 
     def lag(self) -> dict[TopicPartition, int]:
-        """Return how many offsets lie ahead in every partition, as last heard of."""
+        """Return how many offsets lie ahead in every partition, by its last known end."""
         return {at: max(0, self._known_end(at) - p) for at, p in self._positions.items()}
 
     def ready_reason(self) -> str:
@@ -203,7 +200,7 @@ class LogConsumer:
         return f"reading {self.name}, {done} of {of}"
 
     def late_reason(self) -> str:
-        """Say what has not been read for seconds though it is there; "" if nothing."""
+        """Say which partition has had unread records for seconds; "" if none has."""
         for source in self._progress.lag:
             late_ms, why = self._progress.lateness(source)
             if why:
@@ -252,14 +249,14 @@ class LogConsumer:
         self._unheard.update(ready)
 
     def _ask_again(self) -> None:
-        """Have the broker say once more how far what is held back can be read."""
+        """Ask the broker again how far held partitions can be read."""
         for source in self._held.unasked(_ASK_AGAIN_S):
             if self._restoring is not None:
                 self._restoring.incremental_unassign([self._at(source)])
                 self._restoring.incremental_assign([self._at(source, self._positions[source])])
 
     def _replace_lost(self) -> None:
-        """Go on by other consumers where one finds no broker any more."""
+        """Replace a consumer that finds no broker any more."""
         if self._restoring is not None and self._restoring.brokers.are_lost:
             discard(self._restoring)
             self._restoring = self._new_consumer()
@@ -299,7 +296,7 @@ class LogConsumer:
         batches = []
         for source, records in fetched.records.items():
             position = self._positions.get(source)
-            # What was dropped meanwhile, and what a former place of the partition left behind.
+            # The partition was dropped, or the records are from before its present position.
             if position is None or records[-1].offset < position:
                 continue
             if records[0].offset < position:
@@ -317,8 +314,8 @@ class LogConsumer:
         return batches
 
     def _note_end(self, source: TopicPartition) -> None:
-        """What can be read committed ends here: find out what holds the rest back, if any."""
-        # A live one is read uncommitted: nothing holds it back, whatever is known of its end.
+        """Find out whether a transaction holds back what is behind the end of a read."""
+        # A live partition is read uncommitted, so no transaction holds it back.
         if source in self._at_live or self.restored(source) or source in self._hanging:
             self._held.forget(source)
         elif self._held.note(source):
@@ -357,7 +354,7 @@ class LogConsumer:
 
 
 class _Adding:
-    """Partitions to add, while it is asked where they begin and end."""
+    """Partitions to add, while Kafka is asked where they begin and end."""
 
     def __init__(
         self,
@@ -376,7 +373,7 @@ class _Adding:
         return self._bounds.done() and (self._since is None or self._since.done())
 
     def result(self) -> dict[TopicPartition, tuple[int, int]]:
-        """Return of each partition where to start, and the end to restore to."""
+        """Return the start of each partition, and the end up to which it is restored."""
         bounds = self._bounds.result()
         found = {}
         for source, start in self._starts.items():

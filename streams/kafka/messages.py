@@ -1,4 +1,4 @@
-"""From the client's messages to record batches and events of a partition."""
+"""Makes record batches and events of partitions out of the client's messages."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batch_headers import BatchHeaders, PassedBatch
 from feedmill.streams.kafka.batches import FetchedRecords, Headers, TopicPartition, record_bytes
 
-# At most so many messages are asked for at once, and at first so few that a list of large ones
-# stays within the bound on bytes, nearly.
+# The most messages that one call asks for; the first call asks for few, so that large messages
+# hardly exceed the bound on bytes.
 _SLICE, _FIRST_SLICE = 64, 16
-# A fetch brings few records, and each cycle costs: who catches up waits so long for more.
+# How long a reader that catches up waits for more: a fetch has few records, and a cycle costs.
 _GATHER_S = 0.02
-# A batch that is passed ends a fetch.  There may be hundreds, with records between: who met one,
-# and puts no backlog in order, goes on for so long while the next fetch comes within so much.
+# A passed batch ends a fetch, and there may be hundreds, with records between.  A reader without a
+# backlog goes on for so long behind one, while the next fetch comes within so much.
 _PASSING_S, _NEXT_S = 0.08, 0.01
 
 
@@ -60,7 +60,7 @@ NOTHING = Fetched()
 
 
 class Most(NamedTuple):
-    """What one read takes at most: records, and about so many bytes."""
+    """The limits of one read: records, and about so many bytes."""
 
     records: int
     size: int
@@ -75,9 +75,9 @@ def fetch(
     gathers: bool = False,
     keeps_headers: bool = False,
 ) -> Fetched:
-    """Take what a consumer has; wait for the first message where there is nothing.
+    """Take a consumer's messages; wait for the first if there are none.
 
-    One that `gathers` waits a moment for more, too.  Calls the consumer's rebalance callbacks.  A
+    With `gathers` it waits a moment for more, too.  Calls the consumer's rebalance callbacks.  A
     batch that the client cannot inflate is passed by its header: one record stands for it, a
     `PassedBatch`.
     """
@@ -164,7 +164,7 @@ def _runs(messages: Sequence[Message]) -> Iterable[tuple[tuple[Any, ...], Sequen
     are_records = [error is None for error in map(Message.error, messages)]
     columns = topics, partitions, are_records
     if all(column.count(column[0]) == len(messages) for column in columns):
-        # As nearly always where there are many.
+        # Nearly always so in a long list.
         return [((topics[0], partitions[0], are_records[0]), messages)]
     runs = groupby(zip(*columns, messages, strict=True), itemgetter(0, 1, 2))
     return ((place, [message for *_, message in run]) for place, run in runs)
@@ -173,11 +173,11 @@ def _runs(messages: Sequence[Message]) -> Iterable[tuple[tuple[Any, ...], Sequen
 def _pass_batch(
     consumer: Consumer, headers: BatchHeaders, message: Message, fetched: Fetched
 ) -> None:
-    """Go on behind a batch that cannot be inflated, if it is known where it ends."""
+    """Go on behind a batch that cannot be inflated, once its end is known."""
     name = headers.environment.named(cast(str, message.topic()))
     source = TopicPartition(name, cast(int, message.partition()))
     if source in fetched.records and message.offset() <= fetched.records[source].offsets[-1]:
-        return  # a complaint of before the client went on
+        return  # reported before the client went on
     for header in headers.pass_batches(consumer, source, message):
         fetched.has_passed = True
         into = fetched.records.setdefault(source, FetchedRecords())
@@ -213,5 +213,5 @@ def last_known_end(
 
 
 def is_out_of_range(error: KafkaError) -> bool:
-    """Whether the offset that was asked for is not in the log: never reset, always loud."""
+    """Return whether an offset is not in the log; the client never resets it by itself."""
     return bool(error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE))

@@ -1,7 +1,7 @@
-"""Offsets of topics and groups, asked for on threads of their own: the loop never waits for them.
+"""Asks for offsets of topics and groups on threads of its own: the loop never waits for them.
 
-Offsets by consumers, not by the admin client: after an outage of the broker that one answers with
-a stale leader for ever, or ends the process (docs/decisions/loop.md).
+Consumers ask, not the admin client: after an outage of the broker the admin client keeps a stale
+leader for ever, or ends the process (docs/decisions/loop.md).
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ _json = JSONDecoder()
 
 _TIMEOUT_S = 5.0
 _TOPIC_WAIT_S = 30.0
-# Who asks again after an error does so at once.
+# The pause after an error, since the caller asks again at once.
 _AFTER_ERROR_S = 0.2
 
 
 class Bounds(NamedTuple):
     """The first offset of a partition, and its high watermark.
 
-    Open transactions do not hold the high watermark back: whoever read up to it has seen all
-    that could have been committed when it was asked for.
+    Open transactions do not hold the high watermark back: a reader that came to it has seen all
+    that could have been committed at the time of the question.
     """
 
     first: int
@@ -64,7 +64,7 @@ class Committed(NamedTuple):
 
 
 class CommitMark(msgspec.Struct, frozen=True):
-    """What a transaction writes beside an offset: who committed, the how-manieth time, notes.
+    """What a transaction writes beside an offset: who committed, its count of commits, notes.
 
     `topics` has the ids of topics by their names, see `TopicIds`.
     """
@@ -84,7 +84,7 @@ def encode_mark(mark: CommitMark) -> str:
 
 
 def decode_mark(text: str) -> CommitMark:
-    """Read what stands beside an offset; an empty mark where it is not one of ours."""
+    """Read the text beside an offset; return an empty mark if the text is none of ours."""
     try:
         return _decode(text)
     except DECODE_ERRORS:
@@ -92,7 +92,7 @@ def decode_mark(text: str) -> CommitMark:
 
 
 class PartitionOffsets(NamedTuple):
-    """Of one partition: its log from `first` to `end`, where to start, and the last commit."""
+    """The log of a partition, from `first` to `end`; the offset to start at; the last mark."""
 
     first: int
     end: int
@@ -101,7 +101,7 @@ class PartitionOffsets(NamedTuple):
 
 
 class Offsets:
-    """Answers as futures; each raises `KafkaException` where the broker is away or refuses."""
+    """Answers with futures, which raise `KafkaException` if the broker is away or refuses."""
 
     def __init__(self, environment: Environment, health: ClientHealth) -> None:
         self._environment = environment
@@ -117,7 +117,7 @@ class Offsets:
         return self._ask(lambda: {at: self._bounds(at, self._topics) for at in sources})
 
     def readable_ends(self, sources: Sequence[TopicPartition]) -> Future[dict[TopicPartition, int]]:
-        """Ask up to where partitions can be read: to their first open transaction, or their end."""
+        """Ask up to where partitions can be read: their first open transaction, or their end."""
         stable = partial(self._client, "unused", stable=True)
         return self._ask(lambda: {at: self._bounds(at, stable()).end for at in sources})
 
@@ -136,9 +136,9 @@ class Offsets:
     ) -> Future[dict[TopicPartition, Committed]]:
         """Ask what a group committed; partitions without an offset are left out.
 
-        While a transaction that moves one of them is open it raises after five seconds.  A broker
-        that was killed may leave one that never ends: after twenty seconds the answer is what
-        was committed before it.
+        While a transaction that moves one of them is open, the future raises after five seconds.
+        A killed broker may leave a transaction that never ends: after twenty seconds the answer is
+        what was committed before it.
         """
         return self._ask(lambda: self._committed(group, sources))
 
@@ -147,32 +147,29 @@ class Offsets:
     ) -> Future[dict[TopicPartition, PartitionOffsets]]:
         """Ask what a group committed, as `committed`, and where the partitions begin and end.
 
-        Not of those that are `unread`: their offsets only carry marks.
+        The bounds of `unread` partitions are not asked for: their offsets only carry marks.
         """
         return self._ask(lambda: self._standing(group, sources, unread))
 
     def topic_ids(self, topics: Sequence[str]) -> Future[dict[str, str]]:
         """Ask for the id of each topic; those that do not exist are left out.
 
-        By an admin client, another one after every error.
+        An admin client asks, a new one after every error.
         """
         return self._ask(lambda: self._topic_ids(topics))
 
     def has_others(self, group: str) -> Future[bool]:
-        """Ask whether a group has members but the one by this instance's name."""
+        """Ask whether a group has members other than this instance."""
         return self._ask(lambda: self._has_others(self._environment.group(group)))
 
     def topics_read(self, is_wanted: Callable[[str], bool]) -> Future[dict[str, set[str]]]:
-        """Ask which topics members have partitions of, by the full names of groups with members."""
+        """Ask for the topics of members' partitions, by the full names of groups with members."""
         return self._ask(lambda: self._topics_read(is_wanted))
 
     def partition_count(self, topic: str, stopping: threading.Event) -> int:
         """Wait for a topic and return how many partitions it has; 0 when stopped.
 
-        Raises
-        ------
-        UsageError
-            Kafka is there, and the topic has not been for half a minute.
+        Raises `UsageError`: Kafka answers, but has had no such topic for half a minute.
         """
         name = self._environment.topic(topic)
         missing_since: float | None = None
@@ -195,7 +192,7 @@ class Offsets:
         return 0
 
     def close(self) -> None:
-        """Let go of the threads; what is asked for is not answered any more."""
+        """Let go of the threads; open questions get no answer."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, question: Callable[[], T]) -> Future[T]:
@@ -206,7 +203,7 @@ class Offsets:
                 time.sleep(_AFTER_ERROR_S)
                 raise
             finally:
-                # Without it the client's reports would pile up.
+                # A client that is not polled keeps its reports for ever.
                 for consumer in (self._topics, *self._groups.values()):
                     consumer.poll(0)
                 self._replace_lost()
@@ -214,10 +211,10 @@ class Offsets:
         return self._threads.submit(answer)
 
     def _replace_lost(self) -> None:
-        """Ask others where one finds no broker any more; a call that still runs keeps the old."""
+        """Replace consumers that find no broker any more; a running call keeps the old one."""
         if self._topics.brokers.are_lost:
             self._topics = new_log_consumer(self._environment, self._health, committed=False)
-        # A copy: the other thread may add one meanwhile.  None is taken out, which it may ask next.
+        # A copy, since the other thread may add a consumer; none is removed, since it may use any.
         for (group, stable), consumer in [*self._groups.items()]:
             if consumer.brokers.are_lost:
                 self._groups[group, stable] = self._new_group(group, stable=stable)
@@ -253,7 +250,7 @@ class Offsets:
     def _own_admin(self) -> AdminClient:
         if self._admin is None:
             settings = client_settings(self._environment, self._health)
-            # It is polled too seldom to tell of errors in time; who asks reports what fails.
+            # It is polled too seldom to report errors in time; its callers report them.
             del settings["error_cb"]
             self._admin = AdminClient(settings)
         return self._admin
@@ -267,7 +264,7 @@ class Offsets:
                 found[self._environment.named(name)] = str(answer.result().topic_id)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    # For minutes it would wait for the broker that was the controller.
+                    # The client would wait for minutes for the former controller.
                     self._admin = None
                     raise
         return found
@@ -278,7 +275,7 @@ class Offsets:
             return Bounds(*client.get_watermark_offsets(at, timeout=_TIMEOUT_S))
         except KafkaException as error:
             if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
-                # The client would remember for minutes that there is no such topic.
+                # Otherwise the client would remember for minutes that there is no such topic.
                 client.list_topics(topic=at.topic, timeout=_TIMEOUT_S)
             raise
 
@@ -303,7 +300,7 @@ class Offsets:
             try:
                 found = self._committed_by(group, sources, stable=False)
             except KafkaException:
-                # The broker is away, and nothing is known of transactions.
+                # The broker is away, so no transaction is to blame.
                 self._unstable.forget(group)
                 raise
             if not self._unstable.note(group):
@@ -325,9 +322,9 @@ class Offsets:
     def _committed_by(
         self, group: str, sources: Sequence[TopicPartition], *, stable: bool
     ) -> Sequence[KafkaPartition]:
-        """Ask by a consumer that reads committed, for stable offsets, or one that does not.
+        """Ask for stable offsets, by a consumer that reads committed, or for the present ones.
 
-        They never join the group.
+        The consumers never join the group.
         """
         wanted = [self._at(source) for source in sources]
         return self._checked(self._client(group, stable=stable).committed(wanted, _TIMEOUT_S))
@@ -355,7 +352,7 @@ class Offsets:
 def _text_beside(place: KafkaPartition) -> str:
     """Return the JSON that was committed beside an offset, or another text as it is.
 
-    librdkafka 2.16 copies the text without the zero behind it, so bytes of other things may follow.
+    librdkafka 2.16 copies the text without its final zero, so foreign bytes may follow.
     """
     try:
         text = str(place.metadata or "")

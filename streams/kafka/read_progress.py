@@ -1,7 +1,7 @@
-"""Up to when the partitions of a reader are read, and which of them a transaction holds back.
+"""Up to when a reader's partitions are read, and which partitions a transaction holds back.
 
-Transactions that never end are told from open ones.  A broker that was killed may leave one: Kafka
-4.3 loses markers of a transaction that it ends before it listens again.
+It tells transactions that never end from open ones.  A killed broker may leave such a transaction:
+Kafka 4.3 loses markers of transactions that it ends before it listens again.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from feedmill.streams.kafka.batches import TopicPartition
 
 T = TypeVar("T", bound=Hashable)
 
-# Kafka aborts a dead worker's transaction after five seconds, and looks for them every ten.
+# Kafka aborts a transaction of a dead worker after five seconds, and checks every ten seconds.
 HANGS_AFTER_S = 20.0
-# An answer that is older says nothing about the present one: the broker may have been away.
+# An older answer says nothing about the present: the broker may have been away.
 ASKED_AGAIN_WITHIN_S = 15.0
 
-# What to do about one.
+# What an operator can do about such a transaction.
 WAY_OUT = (
     "its writer ends it, a worker by its next commit, or Kafka after the writer's"
     " transaction.timeout.ms; one that Kafka forgot is ended by `feedmill topics abort-hanging`"
@@ -27,14 +27,14 @@ WAY_OUT = (
 
 
 class HeldBack(Generic[T]):
-    """For how long transactions have held something back, by what the broker answered."""
+    """Measures how long a transaction has held something back, by the broker's answers."""
 
     def __init__(self) -> None:
         # When the first and the last of the answers in a row came.
         self._since: dict[T, tuple[float, float]] = {}
 
     def note(self, what: T) -> bool:
-        """Note that the broker answered so; return whether that transaction never ends."""
+        """Note such an answer of the broker; return whether the transaction never ends."""
         now = time.monotonic()
         first, last = self._since.get(what, (now, now))
         first = first if now - last < ASKED_AGAIN_WITHIN_S else now
@@ -42,16 +42,16 @@ class HeldBack(Generic[T]):
         return now - first >= HANGS_AFTER_S
 
     def forget(self, what: T) -> None:
-        """It is held back no more, or nothing is known of it."""
+        """Forget something that is not held back any more, or about which nothing is known."""
         self._since.pop(what, None)
 
     def unasked(self, seconds: float) -> list[T]:
-        """Return what the broker said so of, and nothing since so many seconds."""
+        """Return what is held back, and about which no answer came for so many seconds."""
         before = time.monotonic() - seconds
         return [what for what, (_, last) in self._since.items() if last <= before]
 
 
-# A reader of which so much is true may count as fresh: it has read all that was there so long ago.
+# A reader counts as fresh if it has read all that was there so many seconds ago.
 LATE_AFTER_S = 5.0
 # How often to look.
 LOOK_EVERY_S = 1.0
@@ -59,7 +59,7 @@ HELD_BACK = "held back by a transaction that does not end"
 
 
 class ReadProgress:
-    """Remembers ends that were heard of, and when the reader came to them; one thread uses it.
+    """Remembers known ends, and when the reader came to them; one thread uses it.
 
     Attributes
     ----------
@@ -72,17 +72,17 @@ class ReadProgress:
     def __init__(self) -> None:
         self.lag: dict[TopicPartition, int] = {}
         self.create_times: set[TopicPartition] = set()
-        # When everything was there that is read, and the end to come to next, with its time.
+        # By partition the time up to which all is read, and the next end to reach, with its time.
         self._read_at: dict[TopicPartition, float] = {}
         self._marks: dict[TopicPartition, tuple[int, float]] = {}
-        # Where the broker said last that no more can be read, and who stands there before more.
+        # By partition the end that the broker gave last, and what is held back behind such an end.
         self._said_ends: dict[TopicPartition, int] = {}
         self._held_back: set[TopicPartition] = set()
 
     def said_end(self, source: TopicPartition, end: int) -> None:
-        """Note that the broker has nothing to read from `end` on; it may have uncommitted records.
+        """Note that the broker has nothing to read from `end` on, but for uncommitted records.
 
-        Of a reader that reads committed.
+        For a reader that reads committed.
         """
         self._said_ends[source] = end
 
@@ -93,9 +93,9 @@ class ReadProgress:
     def look(
         self, positions: Mapping[TopicPartition, int], known_end: Callable[[TopicPartition], int]
     ) -> None:
-        """Compare what is read with what there is; every second.
+        """Compare the positions with the ends of partitions; called every second.
 
-        `known_end` says where a partition ends, as last heard of, open transactions included.
+        `known_end` returns the last known end of a partition, open transactions included.
         """
         now = time.monotonic()
         self.lag, read_at, marks, held_back = {}, {}, {}, set()
@@ -114,9 +114,9 @@ class ReadProgress:
         self._read_at, self._marks, self._held_back = read_at, marks, held_back
 
     def lateness(self, source: TopicPartition) -> tuple[int, str]:
-        """Return for how many ms something has been there that is not read, and why, if known.
+        """Return for how many ms a partition has had unread records, and why, if known.
 
-        0 while it is less than `LATE_AFTER_S`.
+        The number is 0 while it is less than `LATE_AFTER_S`.
         """
         if source not in self.lag:
             return 0, ""

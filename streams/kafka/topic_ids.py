@@ -21,9 +21,9 @@ from feedmill.streams.kafka.offsets import CommitMark, Committed, decode_mark, e
 
 log = logging.getLogger(__name__)
 
-# Every stage reads both whole, so their offsets in a group mean nothing else.
+# Every stage reads both topics whole, so their offsets in a group have no other meaning.
 ANCHORS = (TopicPartition("config", 0), TopicPartition("overrides", 0))
-# Beside the signals.
+# The topics whose ids are compared, beside `signals.*`.
 FOLLOWED = ("posts", "engagements", "counters", "overrides", "config")
 INPUTS = ("posts", "engagements")
 # The broker takes 4,096 bytes beside an offset: the ids of some 50 topics.
@@ -32,18 +32,10 @@ _LOOK_EVERY_S = 5.0
 
 
 class TopicIds:
-    """The ids of an installation's topics, compared with those that the group knew before.
+    """Compares the ids of `topics` with those that the consumer group knew before.
 
-    Parameters
-    ----------
-    connection
-        The worker's.
-    group
-        The consumer group, without the prefix.
-    topics
-        The topics to follow, without the prefix.
-    commit
-        Called with what to commit beside the offsets of `ANCHORS`, once, when an id is new.
+    Group and topics are named without the prefix.  `commit` is called once for each new id, with
+    what to commit beside the offsets of `ANCHORS`.
     """
 
     def __init__(
@@ -68,14 +60,14 @@ class TopicIds:
 
     @property
     def allow_reading(self) -> bool:
-        """Whether it is known that every topic is the one that the group read before."""
+        """True once every topic is known to be the topic that the group read before."""
         return self._known is not None and not self._recreated
 
     def ready_reason(self) -> str:
-        """Say which topic is missing or another one, and what to do; "" while all is well."""
+        """Say which topic is missing or was made anew, and the way out; "" while all is well."""
         return self._trouble
 
-    def follow(self) -> None:
+    def look(self) -> None:
         """Look every few seconds; never waits."""
         if self._ids is None:
             if time.monotonic() < self._look_at:
@@ -142,7 +134,7 @@ def command_of(environment: Environment, words: str) -> str:
 
 
 def _text(ids: Mapping[str, str]) -> str:
-    """The text that is committed: of more topics than have room, the first ones."""
+    """Return the text to commit: the ids of as many topics as have room, the first ones first."""
     kept = dict(ids)
     while len(text := encode_mark(CommitMark(topics=kept))) > _MAX_TEXT_BYTES:
         kept.popitem()

@@ -1,9 +1,9 @@
-"""For commands: read a topic up to its end, and write single records.
+"""Reads topics up to their ends, and writes single records, for commands.
 
-There is no consumer group and nothing is committed, so a command leaves no trace but its records.
-kafka-python says which offsets there are, and writes; librdkafka reads, as the worker does: it has
-all codecs, and a bound for what a batch inflates to.  Offsets are asked of kafka-python's admin
-client: its consumer waits 100 ms before it asks for metadata a second time.
+No consumer group is used and nothing is committed, so a command leaves no trace but its records.
+kafka-python gives offsets and writes; librdkafka reads, as the worker does, since it has all codecs
+and a bound for inflated batches.  kafka-python's admin client gives the offsets: its consumer would
+wait 100 ms before it asks for metadata a second time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from feedmill.streams.kafka.client import (
 )
 from feedmill.streams.kafka.messages import Most, fetch, is_out_of_range
 
-# Once it sends nothing for so long, a read to the end fails.
+# A read to the end fails once Kafka has sent nothing for so long.
 STALLED_S = 60.0
 _CONNECT_MS = 5_000
 _SEND_S = 30.0
@@ -63,7 +63,7 @@ class TopicRecord(NamedTuple):
 class TopicReader:
     """Reads all partitions of a topic from a position on, read committed; made by `open_topic`.
 
-    A batch that librdkafka does not inflate is one record, which no decoder takes: `PassedBatch`.
+    A batch that librdkafka does not inflate comes as one record, a `PassedBatch`.
     """
 
     def __init__(self, environment: Environment, offsets: _Offsets) -> None:
@@ -73,10 +73,10 @@ class TopicReader:
         self._new_consumer = partial(
             new_log_consumer, environment, health, fetch_wait_ms=COMMAND_FETCH_WAIT_MS
         )
-        # Made when there is something to read: one that has nothing yet sleeps for up to a second.
+        # Made for the first read, since a consumer without partitions sleeps for up to a second.
         self._consumer: WatchedConsumer | None = None
         self._headers = BatchHeaders(environment, health)
-        # What is read next.
+        # The next offset of each partition.
         self._positions: dict[int, int] = {}
 
     @property
@@ -137,7 +137,7 @@ class TopicReader:
         return found
 
     def _go_on_from_what_is_there(self) -> None:
-        """Leave out what was removed since it was asked where the topic begins."""
+        """Leave out records that were removed since Kafka said where the topic begins."""
         firsts = self._offsets.firsts()
         self._seek({at: max(n, self._positions[at.partition]) for at, n in firsts.items()})
 
@@ -159,12 +159,9 @@ class TopicReader:
     def read_to_end(self, tell: Callable[[int, int], None] | None = None) -> Iterator[TopicRecord]:
         """All records up to the ends that the partitions have at the time of the call.
 
-        `tell` is told after each fetch how many offsets lie behind it, and how many there are.
+        After each fetch `tell` gets how many offsets were read, and how many there are.
 
-        Raises
-        ------
-        UsageError
-            Kafka sent nothing for `STALLED_S`.
+        Raises `UsageError`: Kafka sent nothing for `STALLED_S`.
         """
         found = self._offsets.ends()
         ends = {at.partition: end for at, end in found.items()}
@@ -222,7 +219,7 @@ def _open_offsets(environment: Environment, topics: Sequence[str]) -> Iterator[_
     """Raises what `open_topic` raises."""
     admin: Any = KafkaAdminClient(**_settings(environment))
     try:
-        # Of all topics: to ask for one that is missing may create it.
+        # All topics, since to ask for a missing topic by name may create it.
         there = {topic["name"]: topic["partitions"] for topic in admin.describe_topics()}
         partitions = []
         for name in map(environment.topic, topics):
@@ -259,7 +256,7 @@ def open_topic(
 
 
 def count_partitions(environment: Environment, topics: Sequence[str]) -> dict[str, int]:
-    """Return of topics, named without the prefix, how many partitions each has.
+    """Return how many partitions each topic has; topics are named without the prefix.
 
     Raises what `open_topic` raises.
     """

@@ -21,7 +21,7 @@ WINDOW_MS = 8 * DAY_MS
 EVENT_BYTES = MIB
 # A dead letter holds up to 1 MiB of a rejected record, a key and headers.
 DEAD_LETTER_BYTES = 4 * MIB
-# A record of the audit has a setting twice: as it was, and as it is.
+# A record of `audit` has a setting as it was and as it is.
 AUDIT_BYTES = 2 * MIB
 
 Partitions = Literal["P"] | int
@@ -65,16 +65,16 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
         *(TopicSpec(f"signals.{name}", "P", _view(WINDOW_MS)) for name in signals),
         # A new owner has an hour to read what a paused former owner still writes.
         TopicSpec("counters", "P", _view(WINDOW_MS, min_lag_ms=HOUR_MS)),
-        # What it is compared with is kept as long.
+        # Kept as long as the engagements that it is compared with.
         TopicSpec("features", "P", _log(WINDOW_MS, segment_ms=6 * HOUR_MS)),
-        # A ranker that is paused for as long misses no withdrawal.
+        # A ranker that was paused for less misses no withdrawal.
         TopicSpec("overrides", 1, _compacted() | {"delete.retention.ms": str(31 * DAY_MS)}),
         TopicSpec("labels", "P", _log(365 * DAY_MS, segment_ms=7 * DAY_MS)),
         # Stages apply all records from the first one on, so none may ever be removed.
         TopicSpec("config", 1, _log(-1, segment_ms=7 * DAY_MS)),
         # Releases are few, and a rollback needs the earlier ones.
         TopicSpec("models", 1, _log(-1, segment_ms=7 * DAY_MS)),
-        # Who changed what is asked for years later.  A record has what was in force before, too.
+        # Audits look back for years.  A record also has the value that was in force before.
         TopicSpec("audit", 1, _log(-1, segment_ms=7 * DAY_MS, max_bytes=AUDIT_BYTES)),
         # Several challengers speak of one post, so the key alone may not replace a record.
         TopicSpec("shadow", "P", _log(WINDOW_MS, segment_ms=6 * HOUR_MS)),
@@ -83,18 +83,18 @@ def topic_table(signals: Sequence[str]) -> tuple[TopicSpec, ...]:
         # Always empty: the assignment of its partitions decides who writes which feeds.
         TopicSpec("feed-shards", 64, _log(DAY_MS, segment_ms=DAY_MS)),
         TopicSpec("dead-letters", 1, _log(14 * DAY_MS, DAY_MS, max_bytes=DEAD_LETTER_BYTES)),
-        # Each is written after the post that it is about, so it is there for as long.
+        # A record comes after its post, so it is kept as long as the post.
         TopicSpec("poison", 1, _view(WINDOW_MS, segment_mib=1)),
         TopicSpec("follows", "P", _compacted()),
     )
 
 
 _ALL_HAVE = {
-    # The broker's: no producer can set a wrong time, and nothing depends on the clocks of hosts.
+    # The broker's time: no producer can set a wrong time, and no host's clock matters.
     "message.timestamp.type": "LogAppendTime",
     # Age alone removes records, whatever the broker's default is.
     "retention.bytes": "-1",
-    # The one codec that librdkafka inflates up to a bound only: see batch_headers.py.
+    # The only codec that librdkafka inflates up to a bound; see batch_headers.py.
     "compression.type": "zstd",
 }
 

@@ -72,28 +72,13 @@ def create(  # noqa: PLR0913 - the last three have defaults
 ) -> CreateReport:
     """Create the missing topics, and wait until the leaders of all partitions serve them.
 
-    Parameters
-    ----------
-    bootstrap
-        Kafka's address, ``host:port[,host:port…]``.
-    prefix
-        Comes before the name of every topic.
-    partitions
-        How many partitions the topics have that have "P" of them.
-    signals
-        The names of all signals.
-    replicas
-        The replication factor; -1 is the broker's default.
-    apply_settings
-        Whether to change the settings of existing topics to those of the table.
-    client
-        Further settings for Kafka's client, such as `security_protocol`.
+    `prefix` comes before the name of every topic, `partitions` is the number for topics that have
+    "P" of them, and `signals` are the names of all signals.  `replicas` -1 is the broker's default.
+    With `apply_settings` existing topics get the settings of the table.  `client` are further
+    settings of Kafka's client, such as `security_protocol`.
 
-    Raises
-    ------
-    UsageError
-        A topic has another number of partitions (then nothing is created), or Kafka cannot be
-        reached, or it refuses.
+    Raises `UsageError`: a topic has another number of partitions (then nothing is created), or
+    Kafka cannot be reached, or it refuses.
     """
     if not 1 <= partitions <= MAX_PARTITIONS:
         raise UsageError(f"partitions: expected 1 to {MAX_PARTITIONS}, got {partitions}")
@@ -132,7 +117,7 @@ def describe(
 
 @contextmanager
 def open_admin(bootstrap: str, client: Mapping[str, Any]) -> Iterator[KafkaAdminClient]:
-    """Give an admin client; what Kafka refuses within the block becomes a `UsageError`."""
+    """Give an admin client; within the block an error of Kafka becomes a `UsageError`."""
     try:
         settings = {"bootstrap_timeout_ms": _CONNECT_MS, **client}
         admin = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), **settings)
@@ -152,7 +137,7 @@ def open_admin(bootstrap: str, client: Mapping[str, Any]) -> Iterator[KafkaAdmin
 
 @contextmanager
 def keep_stamps(bootstrap: str, client: Mapping[str, Any], names: Sequence[str]) -> Iterator[None]:
-    """Have topics take the stamps of who writes them within the block, and the broker's after it.
+    """Let topics keep producers' timestamps within the block, and broker's timestamps after it.
 
     Raises what `create` raises.
     """
@@ -242,7 +227,7 @@ def _wait_until_served(admin: KafkaAdminClient, partitions: Sequence[TopicPartit
             admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
             return
         except kafka.errors.UnknownTopicOrPartitionError:
-            # Another broker than the one that was asked before has not heard of them yet.
+            # The broker that is asked now has not heard of the topics yet.
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.1)
@@ -291,7 +276,7 @@ def _change_settings(admin: KafkaAdminClient, differences: Sequence[SettingDiffe
 def _wait_until_set(
     admin: KafkaAdminClient, table: Mapping[str, TopicSpec], names: Sequence[str]
 ) -> None:
-    """Wait until the brokers have the new settings: the controller answers before they do."""
+    """Wait until the brokers have the new settings; the controller answers before that."""
     deadline = time.monotonic() + _SETTINGS_TIMEOUT_S
     while pending := _differences(admin, table, names):
         if time.monotonic() > deadline:

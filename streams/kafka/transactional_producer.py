@@ -1,4 +1,4 @@
-"""One transaction of librdkafka after the other, with every way it may end."""
+"""Runs one transaction of librdkafka after the other, with every way it may end."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from feedmill.streams.kafka.validation import RejectedRecord
 
 log = logging.getLogger(__name__)
 
-# Longer than between two commits; or short, where somebody ranks by what it sends.
+# Longer than between two commits; or short, if other workers rank by its records.
 _COMMIT_LINGER_MS, _SOON_LINGER_MS = 1_000, 2
 _CALL_S = 5.0
 _INIT_S = 10.0
-# Then another producer takes its place, which may find the coordinator that this one does not.
+# After so long another producer takes over, which may find the coordinator.
 _PATIENCE_S = 15.0
 # How much longer than its timeout a call may take.
 _STUCK_S = 2.0
-# The member is not in the group any more, or in a newer generation of it.
+# Errors of a member that the group expelled, or that has missed a rebalance.
 _EXPELLED = (
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,
@@ -68,7 +68,7 @@ class TransactionalProducer:
     written
         By partition the offset behind one of its records in the last transaction that committed.
     sends_soon
-        Whether records shall leave within milliseconds, or with the commit alone; see `adapt`.
+        Whether records leave within milliseconds, or only with the commit; see `adapt`.
     """
 
     def __init__(
@@ -83,10 +83,10 @@ class TransactionalProducer:
         self._stage = stage
         self._id = f"{group}/{connection.environment.instance}"
         self._producer: Producer | None = None
-        self._begun: Producer | None = None  # the one whose transaction `begin` began
-        self._failure: KafkaError | None = None  # of a `produce` since then
-        self._dead_letters = 0  # made since then
-        self._ends: dict[TopicPartition, int] = {}  # of what was sent since then; 0: not known yet
+        self._begun: Producer | None = None  # the producer with a transaction from `begin`
+        self._failure: KafkaError | None = None  # of a `produce` in that transaction
+        self._dead_letters = 0  # made in that transaction
+        self._ends: dict[TopicPartition, int] = {}  # of its records; 0: not known yet
         self._discarded = False
         self._is_soon = False  # whether the producer sends soon
         self._careful = False
@@ -119,7 +119,7 @@ class TransactionalProducer:
     def begin(self) -> bool:
         """Begin the next transaction before `run`, so that `produce` may fill it meanwhile.
 
-        False if it cannot begin now: `run` will, or say why not.
+        False if that is impossible now: then `run` begins it, or says why not.
         """
         producer = self._producer
         is_other = self._renew.is_set() or self._is_soon != self.sends_soon
@@ -133,9 +133,9 @@ class TransactionalProducer:
         return True
 
     def produce(self, records: list[Outgoing]) -> None:
-        """Hand records to the transaction that has begun; it raises nothing, `run` tells.
+        """Hand records to the transaction that has begun; errors are reported by `run`.
 
-        What the client refuses for its size is replaced in `records` by a dead letter.
+        A record that the client refuses for its size is replaced in `records` by a dead letter.
         """
         if self._begun is None or self._failure is not None:
             return
@@ -145,7 +145,7 @@ class TransactionalProducer:
             self._failure = error.args[0]
 
     def discard(self) -> None:
-        """Have `run` abort what has begun, and begin anew: its records changed."""
+        """Let `run` abort the transaction that has begun: its records changed."""
         self._discarded = True
 
     def run(
@@ -158,7 +158,7 @@ class TransactionalProducer:
     ) -> Outcome:
         """Send records and offsets in one transaction; return how it ended, never raise.
 
-        Where one has begun, all of `records` were handed to `produce`.
+        If a transaction has begun, all of `records` were handed to `produce`.
         """
         if self._renew.is_set():
             self._renew.clear()
@@ -211,7 +211,7 @@ class TransactionalProducer:
         dead_letters, produce, is_careful = 0, producer.produce, self._careful
         topics = {record.topic for record in records}
         names = {topic: self._environment.topic(topic) for topic in topics}
-        # One of each partition: the client's reports stop the loop, and come all at once.
+        # One report a partition: reports come all at once and hold up the loop.
         ends = self._ends
         last = {(record.topic, record.partition): i for i, record in enumerate(records)}
         asked = {i: TopicPartition(*at) for at, i in last.items() if at not in ends}
@@ -220,14 +220,14 @@ class TransactionalProducer:
             topic = names[record.topic]
             try:
                 if not (is_careful or record.headers or i in asked):
-                    try:  # As nearly always; in a backlog this call is most of a transaction.
+                    try:  # The usual way; in a backlog this call is most of a transaction.
                         produce(topic, record.value, record.key, record.partition)
                         continue
                     except BufferError:
                         pass  # `_send` waits for room.
                 report = None
                 if is_careful or i in asked:
-                    # Of a refused batch the guilty one is known only where all are reported.
+                    # The guilty record of a refused batch is known only if all are reported.
                     report = _report(i, record, refused if is_careful else [], ends)
                 self._send(producer, topic, record, report)
             except KafkaException as error:
@@ -254,7 +254,7 @@ class TransactionalProducer:
     def _dead_letter(self, record: Outgoing, error: KafkaError) -> Outgoing:
         """A dead letter instead of a record that Kafka does not take."""
         if record.topic == TOPIC:
-            # Cut already, and refused all the same: only its headers are left.
+            # A letter that was cut and is still refused keeps only its headers.
             return Outgoing(TOPIC, 0, None, None, record.owner, record.headers)
         at = TopicPartition(record.topic, record.partition)
         refused = FetchedRecord(-1, 0, record.key, record.value)
@@ -266,10 +266,7 @@ class TransactionalProducer:
     def _finish(self, end: Callable[[float], None], deadline: float | None) -> None:
         """Call `end` until it neither times out nor asks to be called again.
 
-        Raises
-        ------
-        CallIsStuck
-            Without a deadline, if no call was answered for `_PATIENCE_S`.
+        Raises `CallIsStuck`: without a deadline, if no call was answered for `_PATIENCE_S`.
         """
         patient_until = time.monotonic() + _PATIENCE_S
         while True:
@@ -309,10 +306,10 @@ class TransactionalProducer:
             return outcome
         except CallIsStuck:
             return self._stuck(records)
-        # An aborted transaction is certain.
+        # An aborted transaction was not committed.
         self._unsure = None
         if error.code() == KafkaError._TIMED_OUT:
-            # It may wait for a coordinator that is not there any more.
+            # The producer may wait for a coordinator that is gone.
             self._producer = None
         if error.code() in _REFUSED:
             outcome.dead_letters = self._replace(records, refused, error)
@@ -321,11 +318,11 @@ class TransactionalProducer:
         return outcome
 
     def _replace(self, records: list[Outgoing], refused: list[int], error: KafkaError) -> int:
-        """Put dead letters in the place of what the broker refused; the first time, find out."""
+        """Replace refused records by dead letters; the first time only find out which these are."""
         if not refused:
             self._careful = True
             return 0
-        # A broker refuses whole batches: the large ones among them are to blame.
+        # A broker refuses whole batches, in which the large records are to blame.
         sizes = {i: len(records[i].value or b"") + len(records[i].key or b"") for i in refused}
         guilty = [i for i, size in sizes.items() if 2 * size >= max(sizes.values())]
         for i in guilty:
@@ -334,7 +331,7 @@ class TransactionalProducer:
 
     @property
     def is_unsure(self) -> bool:
-        """Whether it is not known how the last transaction ended: call `make_sure` first."""
+        """True if it is unknown how the last transaction ended; then call `make_sure` first."""
         return self._unsure is not None
 
     def make_sure(
@@ -347,7 +344,7 @@ class TransactionalProducer:
         if self._producer is None:
             if deadline is not None:
                 return Outcome(False, records, "commit: no connection", pause_s=0.1)
-            # A new producer by the same id ends what the old one left open.
+            # A new producer with the same id ends the open transaction of the old one.
             self.connect()
         try:
             wait_s = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -366,7 +363,7 @@ class TransactionalProducer:
         return Outcome(False, records, f"commit: {trouble}")
 
     def adapt(self) -> bool:
-        """Get the producer that `sends_soon` asks for, between transactions; whether it is new."""
+        """Get a producer as `sends_soon` says, between transactions; return whether it is new."""
         if self._is_soon == self.sends_soon or self._begun is not None or self.is_unsure:
             return False
         self._producer = None
@@ -374,7 +371,7 @@ class TransactionalProducer:
         return True
 
     def renew(self) -> None:
-        """Have another producer for the next transaction: the group expelled this member."""
+        """Use another producer for the next transaction: the group expelled this member."""
         self._renew.set()
 
     def serve(self) -> None:
@@ -383,7 +380,7 @@ class TransactionalProducer:
             if self._producer is not None:
                 self._producer.poll(0)
         except KafkaException as error:
-            # It was fenced while this process stood still: `run` takes another one.
+            # The producer was fenced while this process stood still.
             self._health.report(error.args[0])
             self.renew()
 
@@ -391,7 +388,7 @@ class TransactionalProducer:
 def _report(
     i: int, record: Outgoing, refused: list[int], ends: dict[TopicPartition, int]
 ) -> Callable[[KafkaError | None, Message], None]:
-    """Return what takes the report of the `i`-th record: it is refused, or where it came to."""
+    """Return a callback that notes whether the `i`-th record was refused, or its offset."""
 
     def delivered(error: KafkaError | None, message: Message) -> None:
         if error is None:

@@ -17,17 +17,17 @@ T = TypeVar("T")
 _POSTS = "posts"
 _created_at_ms = attrgetter("created_at_ms")
 
-# So much a post may be ahead of the broker's clock, which stamps its record.  An engagement, which
-# a reader's device may have timed, counts as its record's time instead.
+# How far a post's time may be ahead of its record's.  An engagement, which a reader's device may
+# have timed, counts at its record's time instead.
 _MOST_AHEAD_MS = 86_400_000
 
-# A longer key breaks the limits of ids in any case; to hash it would slow down the whole batch.
+# A longer key breaks the limits of ids anyway; to hash it would slow the batch down.
 _MAX_HASHED_KEY = 4096
 
 
 @dataclass(frozen=True)
 class RejectedRecord:
-    """A record that breaks the contract; `reason` has the field, what is expected, what came."""
+    """A record that breaks the contract; `reason` has the field, what is expected, the value."""
 
     source: TopicPartition
     record: Record
@@ -63,7 +63,7 @@ def validate_batch(
             return ValidatedBatch([*zip(batch.records, together, strict=True)], [])
     events: list[tuple[Record, T]] = []
     rejected = []
-    # Made once: columns make a record each time that it is asked for.
+    # Made once, since columns make a new record each time.
     records = [*batch.records]
     are_posts = batch.source.topic == _POSTS
     for record, partition in zip(records, _expected(records, partitions), strict=True):
@@ -94,7 +94,7 @@ def decode_together(
     events = decode_many(columns.keys, columns.values)
     if events is None:
         return None
-    # All are there, and none is too long: each is the id of its event.
+    # Every key is the id of its event, so none is missing or too long.
     keys = cast("Sequence[bytes]", columns.keys)
     is_misplaced = partitions_of(keys, partitions) != batch.source.partition
     if is_misplaced.any() or _is_ahead(batch.source.topic, events, columns.timestamps):
@@ -105,10 +105,7 @@ def decode_together(
 def check_time(event: object, record_ms: int) -> None:
     """Check the time of a post by that of its record; a deletion has none.
 
-    Raises
-    ------
-    BadEvent
-        It is more than a day ahead.
+    Raises `BadEvent`: it is more than a day ahead.
     """
     at_ms = getattr(event, "created_at_ms", 0)
     if at_ms > record_ms + _MOST_AHEAD_MS:
@@ -119,18 +116,18 @@ def check_time(event: object, record_ms: int) -> None:
 
 
 def _is_ahead(topic: str, events: Sequence[object], timestamps: Sequence[int]) -> bool:
-    """Whether `check_time` refuses some of these posts; False of events of another topic."""
+    """Return whether `check_time` refuses some of these posts; False for other events."""
     if topic != _POSTS:
         return False
     times = [*map(_created_at_ms, events)]
-    # Most often no time is ahead even of the oldest record.
+    # Most often no post is ahead even of the oldest record.
     if max(times) <= min(timestamps) + _MOST_AHEAD_MS:
         return False
     return any(t > at + _MOST_AHEAD_MS for t, at in zip(times, timestamps, strict=True))
 
 
 def _expected(records: Sequence[Record], partitions: int) -> Sequence[int]:
-    """The partition of each record's key."""
+    """Return the partition of each record's key."""
     keys = [record.key for record in records]
     expected: list[int] = partitions_of([*map(_hashed, keys)], partitions).tolist()
     return expected

@@ -36,9 +36,10 @@ class Distribution:
         return sum(self.counts)
 
     def quantile(self, q: float) -> float | None:
-        """The value that a share `q` of the observations does not exceed; None without any.
+        """Return the value that a share `q` of the observations does not exceed; None without any.
 
-        Within a bucket they count as spread evenly.  Above the highest finite bound it is infinite.
+        Observations within a bucket count as spread evenly.  Above the highest finite bound the
+        value is infinite.
         """
         if not self.count:
             return None
@@ -129,11 +130,11 @@ class Metrics:
         self._replaced: dict[str, dict[tuple[str, ...], float]] = {}
         self._used: dict[str, Any] = {}
         self._totals: dict[str, float] = {}
-        # A look by labels takes microseconds.
+        # To find a metric by its labels takes microseconds.
         self._labelled_ones: dict[tuple[Any, ...], Any] = {}
 
     def of_stage(self, stage: str) -> Metrics:
-        """The same metrics under another stage's name: `text` has those of both."""
+        """Return the same metrics under another stage's name; `text` has those of both."""
         other = Metrics(stage, self._process_labels["instance"])
         other._registry, other._used = self._registry, self._used
         return other
@@ -202,7 +203,7 @@ class Metrics:
 
 
 class _MergedTexts(Collector):
-    """Gathers each family of several texts once, with the samples of all."""
+    """Merges several texts: each family once, with the samples of all texts."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = texts

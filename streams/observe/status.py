@@ -1,4 +1,7 @@
-"""A worker reports to its supervisor through a pipe: one line per second."""
+"""What a process says of itself: to its supervisor through a pipe, and over HTTP.
+
+A worker writes one line a second into the pipe.
+"""
 
 from __future__ import annotations
 
@@ -47,10 +50,7 @@ def encode(status: Status) -> bytes:
 def decode(line: bytes) -> Status:
     """Return the status of a line.
 
-    Raises
-    ------
-    msgspec.DecodeError
-        The line is not whole.
+    Raises `msgspec.DecodeError`: the line is not whole.
     """
     try:
         return _decode(zlib.decompress(b64decode(line)))
@@ -59,13 +59,13 @@ def decode(line: bytes) -> Status:
 
 
 def status_pipe(variables: Mapping[str, str]) -> int | None:
-    """The file descriptor of the pipe to the supervisor; None if there is no supervisor."""
+    """Return the file descriptor of the pipe to the supervisor; None if there is no supervisor."""
     text = variables.get(STATUS_FD, "")
     return int(text) if text.isdecimal() else None
 
 
 def write_status(pipe: int, status: Status) -> bool:
-    """Write one line without blocking; a full pipe drops it. False if the supervisor is gone."""
+    """Write a line without blocking, or drop it if the pipe is full; False: no supervisor."""
     try:
         os.write(pipe, encode(status) + b"\n")
     except BlockingIOError:
@@ -76,16 +76,10 @@ def write_status(pipe: int, status: Status) -> bool:
 
 
 class StatusServer:
-    """Answers `/healthz` with 200, `/readyz` and `/metrics` with what its owner says.
+    """Serves `/healthz`, `/readyz` and `/metrics`, read-only.
 
-    Parameters
-    ----------
-    not_ready
-        Returns "" if the process is ready, else the reason why it is not.
-    metrics
-        Returns the metrics in Prometheus' text format.
-
-    Both are called on a thread of its own; what they read must bear that.
+    `not_ready` returns why the process is not ready, "" if it is, and `metrics` the metrics as
+    Prometheus' text.  The server calls both on a thread of its own.
     """
 
     def __init__(self, not_ready: Callable[[], str], metrics: Callable[[], str]) -> None:
@@ -99,10 +93,7 @@ class StatusServer:
     def start(self, host: str, port: int) -> None:
         """Listen; port 0 takes any free one, which `port` then has.
 
-        Raises
-        ------
-        UsageError
-            The port is taken, or the host is no address of this machine.
+        Raises `UsageError`: the port is taken, or the host is no address of this machine.
         """
         self._thread.start()
         listening = asyncio.run_coroutine_threadsafe(self._listen(host, port), self._loop)

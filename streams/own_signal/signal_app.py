@@ -1,4 +1,4 @@
-"""A Faust app over `posts` that answers on `signals.<name>`: a signal of one's own."""
+"""A Faust app over `posts` that writes `signals.<name>`, a signal of a program of its own."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _ERROR_CHARACTERS = 500
 _LOOK_S = 1.0
 
 ScorePost = Callable[[Post], float | Awaitable[float]]
-# Of a longer row of offsets without a record Faust does not list each.
+# Faust lists the offsets of gaps without records up to this length.
 _LISTED_OFFSETS = 100_000
 _LOOK_EVERY_S = 0.05
-# A partition whose records wait in the client is left out of the next fetch, so that newer ones
-# wait as long as that fetch; Faust's own 1500 ms would delay a signal by as much.
+# A partition whose records wait in the client is left out of the next fetch, and its newer records
+# wait as long as that fetch lasts; Faust's own 1500 ms would delay a signal by as much.
 _FETCH_WAIT_MS = 50
-# Of a batch in version 2, where its length stands, from where on that counts, and its header.
+# In a batch of version 2: where its length stands, where the length begins, its header's size.
 _LENGTH_AT, _BEFORE_LENGTH, _HEADER_BYTES = 8, 12, 61
 
 
@@ -79,10 +79,7 @@ class Answers:
         An exception of `score`, or a value that the contract forbids, becomes a signal with
         `error`.
 
-        Raises
-        ------
-        BadEvent
-            The record is not a post.
+        Raises `BadEvent`: the record is not a post.
         """
         event = decode_post(key, value)
         if isinstance(event, Deletion):
@@ -104,10 +101,8 @@ class Answers:
 def check_partition(key: bytes | None, partition: int, partitions: int) -> None:
     """Check that a record is in the partition of its key.
 
-    Raises
-    ------
-    BadEvent
-        It is not.  A signal about it in the same partition would be a bad record too.
+    Raises `BadEvent`: it is not.  A signal about it in the same partition would be a bad record
+    too.
     """
     expected = partition_of(key or b"", partitions)
     if expected != partition:
@@ -135,7 +130,7 @@ class AppHeartbeats:
         app.on_before_shutdown.connect(self._leave)
 
     async def _look(self) -> None:
-        """Look at `config`, and write a heartbeat if it is time."""
+        """Read `config`, and write a heartbeat if one is due."""
         before = self._config_offset
         try:
             ends = await self._app.consumer.highwaters(self._config)
@@ -156,7 +151,7 @@ class AppHeartbeats:
         return unread + len(consumer.unacked)
 
     async def _leave(self, *_: Any, **__: Any) -> None:
-        """Say that this instance has stopped."""
+        """Write that this instance has stopped."""
         await self._write(None)
 
     async def _write(self, value: bytes | None) -> None:
@@ -196,7 +191,7 @@ class SignalApp(faust.App):
         self.environment = environment
         self._signals_topic = environment.topic(f"signals.{name}")
         self._partitions = 0
-        # A task that nothing refers to may be collected before it is done.
+        # A task without a reference may be collected before it is done.
         self._unacknowledged: set[asyncio.Task[None]] = set()
         static = environment.instance if environment.instance_is_given else None
         super().__init__(
@@ -239,7 +234,7 @@ class SignalApp(faust.App):
         )
 
         async def answer_posts(stream: Any) -> None:
-            # Faust would acknowledge a post when the next one is taken, its signal sent or not.
+            # Faust would acknowledge a post with the next one, whether its signal was sent or not.
             unacknowledged = stream.noack()
             async for event in unacknowledged.events():
                 await self._answer(answers, unacknowledged, event)
@@ -265,7 +260,7 @@ class SignalApp(faust.App):
         task.add_done_callback(self._unacknowledged.discard)
 
     async def _acknowledge(self, written: Any, stream: Any, event: Any) -> None:
-        """Acknowledge a post once the broker has its signal; end the app if it refuses it."""
+        """Acknowledge a post once the broker has its signal; end the app if it is refused."""
         try:
             await written
         except Exception as error:  # noqa: BLE001 - whatever it is, the post is not answered
@@ -277,10 +272,7 @@ class SignalApp(faust.App):
     async def _partition_count(self) -> int:
         """Return the number of partitions of `posts`, which `signals.<name>` must have too.
 
-        Raises
-        ------
-        UsageError
-            It has another number.
+        Raises `UsageError`: it has another number.
         """
         if not self._partitions:
             client = self.producer._producer
@@ -347,10 +339,8 @@ def signal_app(
     settings
         Further settings of `faust.App`.
 
-    Raises
-    ------
-    UsageError
-        The signal is not declared, model or version is too long, or a variable is wrong.
+    Raises `UsageError`: the signal is not declared, model or version is too long, or a variable is
+    wrong.
     """
     environment = read_environment() if environment is None else environment
     if name not in environment.signals.all:
@@ -374,7 +364,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         # Faust has no settings for these; the consumer reads them when it starts.
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
-        # No setting either: so all of aiokafka's consumers in this process.
+        # There is no setting, so this holds for all aiokafka consumers of this process.
         fetcher.MemoryRecords = BoundedRecords
         return consumer
 
@@ -426,7 +416,11 @@ def broker_credentials(security: Mapping[str, str]) -> Any:
 
 
 class BoundedRecords:
-    """The batches of an answer, as aiokafka's `MemoryRecords` hands them out."""
+    """The batches of an answer, as aiokafka's `MemoryRecords` hands them out.
+
+    aiokafka inflates a batch whole, whatever it holds.  Each is inflated here first, up to a bound:
+    a batch beyond it is passed, and has no records.
+    """
 
     def __init__(self, answer: bytes) -> None:
         self._batches: Any = MemoryRecords(answer)
@@ -440,7 +434,7 @@ class BoundedRecords:
         return len(self._answer)
 
     def next_batch(self) -> Any:
-        """Return the next batch, one without records if it inflates beyond the bound."""
+        """Return the next batch; without records if it inflates beyond the bound."""
         batch = self._batches.next_batch()
         start, length_at = self._at, self._at + _LENGTH_AT
         length = int.from_bytes(self._answer[length_at : length_at + 4], "big")
@@ -458,7 +452,7 @@ class BoundedRecords:
 
 
 class _PassedBatch:
-    """A batch of which only the header counts."""
+    """A batch that was passed: only its header counts."""
 
     def __init__(self, batch: Any) -> None:
         self._batch = batch

@@ -1,8 +1,8 @@
-"""Judges posts as a worker's steps do, in a process that they may end: `JudgingChild` starts it.
+"""Judges posts as a worker's steps do, in a process that the posts may end; see `JudgingChild`.
 
     JudgingTask ─► load, warm ─► READY;  JudgingRequest ─► BEGUN before each group of posts, DONE
 
-faulthandler says on standard error what was running at the end.
+faulthandler prints on standard error what was running when the process ended.
 """
 
 from __future__ import annotations
@@ -44,25 +44,20 @@ EXIT_MEMORY = 77
 _SAMPLE = Post("sample", "sample", 0, "A sample of plain text, to warm the models up.")
 _COMMAND = (sys.executable, "-m", "feedmill.streams.poison.judging_process")
 _START_S = 60.0
-# How much later than the kernel this process looks.
+# How much later than the kernel's limits the worker itself ends the process.
 _LATE_S = 10.0
-# So many kills from outside are borne for one answer.
+# How many kills from outside one question survives.
 _MOST_KILLS = 30
-# Nothing that a post does sends these, and Linux sends the first where memory is short.
+# No post causes these signals; Linux sends the first one where memory is short.
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-# Together they are quick, and one that ends the process has few beside it to be tried singly.
+# Posts that are judged together: quick, and few to try singly if one of them ends the process.
 CHUNK = 64
 
 
 class Limits(msgspec.Struct, frozen=True):
     """What a group of posts may take; an ordinary post takes some milliseconds at most.
 
-    Attributes
-    ----------
-    processor_s, wall_s
-        Seconds of the processor, and of time.
-    memory
-        Bytes beside what the models take.
+    Seconds of the processor and of time, and bytes of memory beside the models.
     """
 
     processor_s: int = 5
@@ -86,7 +81,7 @@ class JudgingRequest(msgspec.Struct, frozen=True):
 
 
 def main() -> None:
-    """Answer requests by the file descriptor in the arguments, until its other end is closed."""
+    """Answer requests from the file descriptor in the arguments, until its other end is closed."""
     with contextlib.suppress(EOFError):
         _serve(Connection(int(sys.argv[1])))
 
@@ -115,9 +110,9 @@ def _serve(worker: Connection) -> None:
 
 
 def judge(models: Sequence[AnyModel], posts: Sequence[Post]) -> None:
-    """Have all models judge posts, and make what else a worker computes of their texts.
+    """Let all models judge posts, and compute what else a worker computes of their texts.
 
-    A model that raises is no matter here: its signal says so.
+    A model may raise: its signals would have the error, and the worker would go on.
     """
     batch = PostBatch(posts)
     for model in models if posts else ():
@@ -133,7 +128,7 @@ def judge(models: Sequence[AnyModel], posts: Sequence[Post]) -> None:
 
 
 def _models(task: JudgingTask) -> list[AnyModel]:
-    """Load the models of a task; ends the process with a word where one is not there."""
+    """Load the models of a task; end the process with a message if a model is missing."""
     store, models = parse_store(task.store) if task.store else None, []
     try:
         for name, sha256 in task.models:
@@ -157,7 +152,7 @@ def _posts(records: Sequence[tuple[bytes | None, bytes | None]]) -> list[Post]:
 
 def _limit_memory(limits: Limits) -> None:
     with contextlib.suppress(OSError):
-        # Where memory is short Linux ends this process, not the worker.
+        # Where memory is short, Linux shall end this process, not the worker.
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
     most = pages * resource.getpagesize() + limits.memory
@@ -166,7 +161,7 @@ def _limit_memory(limits: Limits) -> None:
 
 
 def _begin_time(limits: Limits) -> None:
-    """Have the kernel end this process when the time of a group is over, whatever it does."""
+    """Let the kernel end this process when the time of a group is over."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     most = int(used.ru_utime + used.ru_stime) + 1 + limits.processor_s
     resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
@@ -174,11 +169,11 @@ def _begin_time(limits: Limits) -> None:
 
 
 class CannotTryError(Exception):
-    """The process does not start, or is ended by others again and again."""
+    """The process does not start, or other processes end it again and again."""
 
 
 class Ended(NamedTuple):
-    """Which record, by its place in the request, was judged when the process ended, and why."""
+    """The place in the request of the record at which the process ended, and why it ended."""
 
     place: int
     reason: str
@@ -190,10 +185,10 @@ class _Child(NamedTuple):
 
 
 class JudgingChild:
-    """One process, started when it is needed and again when it has ended; one thread uses it.
+    """Starts the process when it is needed, and again after it has ended; one thread uses it.
 
-    `task` says what to load, each time that the process is started.  `close`, which any thread may
-    call, ends the process, and every call that waits for it.
+    `task` returns what the process loads at each start.  Any thread may call `close`, which ends
+    the process and every call that waits for its answer.
     """
 
     def __init__(self, task: Callable[[], JudgingTask]) -> None:
@@ -205,14 +200,11 @@ class JudgingChild:
         self._is_closed = False
 
     def judge(self, records: Sequence[Record], *, singly: bool) -> Ended | None:
-        """Have posts judged together, or one by one; return what ended the process, or None.
+        """Let the process judge posts together, or singly; return how they ended it, None if not.
 
-        Raises
-        ------
-        CannotTryError
-            It cannot be said.
+        Raises `CannotTryError`: the process cannot judge: it does not start, or others end it.
         """
-        # What stands for a batch that was passed has no text, and is no plain bytes.
+        # A `PassedBatch` has no text to judge.
         values = (
             None if isinstance(record.value, PassedBatch) else record.value for record in records
         )
@@ -255,7 +247,7 @@ class JudgingChild:
             process = subprocess.Popen(
                 (*_COMMAND, str(theirs.fileno())),
                 stdin=subprocess.DEVNULL,
-                stdout=2,  # What a model prints goes to standard error.
+                stdout=2,  # What a model prints must not mix with answers.
                 pass_fds=(theirs.fileno(),),
                 env=environment,
                 start_new_session=True,
@@ -268,7 +260,7 @@ class JudgingChild:
         return child
 
     def _answer(self, child: _Child, request: JudgingRequest) -> int | None:
-        """Return how many groups were begun when it ended; None where it did not."""
+        """Return how many groups were begun when the process ended; None if it did not end."""
         _send(child.pipe, request)
         begun, most_s = 0, self._limits.wall_s + _LATE_S
         self._is_late = False
@@ -277,7 +269,7 @@ class JudgingChild:
         if answer == DONE:
             return None
         if answer is None:
-            # The kernel's own limits did not end it.
+            # The kernel's limits did not end the process.
             self._is_late = True
             child.process.kill()
         return begun
@@ -302,7 +294,7 @@ class JudgingChild:
 
 
 class PoisonRecord(NamedTuple):
-    """A record that ends whoever judges it, and how."""
+    """A record that ends each process that judges it, and how it does."""
 
     record: Record
     reason: str
@@ -311,7 +303,7 @@ class PoisonRecord(NamedTuple):
 def find_poison(
     records: Sequence[Record], judge: Callable[..., Ended | None]
 ) -> Iterator[PoisonRecord]:
-    """Yield the records that end the process twice: once among others, once by themselves.
+    """Yield the records that end the process twice: once together with others, once alone.
 
     `judge` as `JudgingChild.judge`.
     """
@@ -320,20 +312,20 @@ def find_poison(
         while chunk and judge(chunk, singly=False) is not None:
             ended = judge(chunk, singly=True)
             if ended is None:
-                # Together they took too much, or something else ended it.
+                # Only together the posts took too much, or something else ended the process.
                 break
             yield PoisonRecord(chunk[ended.place], ended.reason)
             chunk = chunk[ended.place + 1 :]
 
 
 def _send(pipe: Connection, message: msgspec.Struct) -> None:
-    # Where it has ended, who waits for its answer finds out.
+    # If the process has ended, the next call that waits for its answer notices.
     with suppress(ConnectionError):
         pipe.send_bytes(msgspec.msgpack.encode(message))
 
 
 def _next_answer(pipe: Connection, most_s: float) -> bytes | None:
-    """Return the next answer; b"" where the process has ended, None if nothing came for so long."""
+    """Return the next answer; b"" if the process has ended, None if none came in this time."""
     try:
         return pipe.recv_bytes() if pipe.poll(most_s) else None
     except (EOFError, ConnectionError):
@@ -341,7 +333,7 @@ def _next_answer(pipe: Connection, most_s: float) -> bytes | None:
 
 
 def _kills_for_memory() -> int:
-    """Return how many processes Linux has ended since it started as memory was short."""
+    """Return how many processes Linux has ended since its start because memory was short."""
     try:
         counts = Path("/proc/vmstat").read_text("ascii").split()
     except OSError:

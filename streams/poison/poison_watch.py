@@ -2,9 +2,10 @@
 
     posts[p]: "open"? ─► suspects ─► JudgingChild, on a thread ─► poison, dead-letters ─► skipped
 
-A worker that ends without giving its partitions back leaves the note `ends`.  Whoever has them next
-tries the posts that may have been the cause in another process.  What ends that process twice is
-judged by no worker any more; its signals are errors.
+A worker commits the note `ends` beside the offset of each partition: how many workers in a row
+ended without giving the partition back, and that it is open.  The next owner finds it open, and
+tries the posts that may have ended its predecessor in another process.  A post that ends that
+process twice is judged by no worker any more; its signals are errors.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _MOST_RECORDS = 1000
 # Rare; a cycle without one should cost little.
 _READ_EVERY_S = 0.1
 _KEY = re.compile(r"[^/]+/posts/(\d{1,9})/(\d{1,18})")
-# So long a worker must have gone on before the ends of those before it are forgotten.
+# After so long without an end a worker forgets how the owners before it ended.
 CALM_S = 60.0
 NOTE = "ends"
 _OPEN = " open"
@@ -56,13 +57,13 @@ _OPEN = " open"
 MOST_POSTS = 10_000
 _READ_RECORDS = 500
 _PAUSE_S = 0.005
-# What stands behind an open transaction comes later, to the worker as well.
+# Records behind an open transaction come later, to this reader and to the worker.
 _SILENT_S = 5.0
 Ranges = Mapping[TopicPartition, range]
 
 
 class Poison(msgspec.Struct, frozen=True):
-    """A value of the topic: the stages whose worker the post ends, and how it does."""
+    """A value of `poison`: the stages whose worker the post ends, and how it ends the worker."""
 
     stages: tuple[str, ...]
     reason: str
@@ -70,21 +71,10 @@ class Poison(msgspec.Struct, frozen=True):
 
 
 class PoisonLog:
-    """The posts that these stages must not judge, by partition and offset.
+    """The posts that the worker's `stages` must not judge.
 
-    Parameters
-    ----------
-    connection
-        To Kafka.
-    stages
-        Those of the worker that judge posts.
-
-    Attributes
-    ----------
-    by_partition
-        Why posts are not judged, by partition and offset; nearly always empty.
-    is_restored
-        Whether it was read to its end.
+    `by_partition` has by partition and offset why not; it is nearly always empty.  `is_restored`
+    is True once the topic was read to its end.
     """
 
     def __init__(self, connection: Connection, stages: Sequence[str]) -> None:
@@ -106,7 +96,7 @@ class PoisonLog:
             self._read_at = now + _READ_EVERY_S if self.is_restored else now
 
     def add(self, partition: int, record: Record, reason: str, at_ms: int, writer: Writer) -> None:
-        """Keep a post from being judged from now on, and write it down for others."""
+        """Let no worker judge a post from now on."""
         key = f"{'+'.join(self._stages)}/posts/{partition}/{record.offset}"
         value = msgspec.json.encode(Poison(self._stages, reason[:MAX_REASON_CHARACTERS], at_ms))
         self._take(key, value)
@@ -114,7 +104,7 @@ class PoisonLog:
         writer.add(TOPIC, key.encode(), value, owner=owner, partition=0)
 
     def ready_reason(self) -> str:
-        """Say that it is read still; "" if it is not."""
+        """Say that the topic is still being read; "" once it is read."""
         return self._log.ready_reason()
 
     def close(self) -> None:
@@ -139,15 +129,10 @@ class PoisonLog:
 
 
 class PoisonWatch:
-    """What a worker does about posts that end it; belongs to the loop's thread.
+    """Keeps posts that end this worker from being judged; belongs to the loop's thread.
 
-    Parameters
-    ----------
-    connection, metrics, clock, writer
-        The worker's.
-    in_use
-        Returns name and sha256 of the models by which it judges posts at present; without any
-        nothing is tried.  Called on another thread, too.
+    `in_use` returns name and sha256 of the models that judge posts at present, on any thread; a
+    worker without models tries nothing.
     """
 
     def __init__(
@@ -168,7 +153,7 @@ class PoisonWatch:
         self._writer = writer
         self._child = JudgingChild(self._task)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="post-trials")
-        # What is not tried yet, and the job that tries it.
+        # The offsets that are not tried yet, and the job that tries them.
         self._untried: dict[TopicPartition, range] = {}
         self._job: Future[None] | None = None
         self._stop_job = threading.Event()
@@ -182,7 +167,7 @@ class PoisonWatch:
         self._connection.offsets.partition_count(TOPIC, stopping)
 
     def assigned(self, change: AssignmentChange) -> AssignmentChange:
-        """Learn how the owners before ended, and what is to be tried.
+        """Learn how the former owners ended, and which posts are to be tried.
 
         Returns the change with the notes that its first transaction must commit.
         """
@@ -197,25 +182,25 @@ class PoisonWatch:
         return change
 
     def give_back(self) -> bool:
-        """Commit what is sealed, and that nothing is open; return whether all is committed."""
+        """Commit what is sealed, and that no partition is open; return whether all is committed."""
         return self._writer.revoked(self.ends.given_back())
 
     def allows(self, partition: int) -> bool:
-        """Return whether posts of a partition may be judged: nothing of it is to be tried first."""
+        """Return whether posts of a partition may be judged: none is to be tried first."""
         return self._is_prepared() and TopicPartition("posts", partition) not in self._untried
 
     def allowed(self, steps: Sequence[Step]) -> Sequence[Step]:
-        """Return the steps that may have turns: none that judges posts before what it restores."""
+        """Return the steps that may have turns; those that judge wait while posts are tried."""
         is_held = any(self.ends.before(at.partition) > 1 for at in self._untried)
         if self._is_prepared() and not is_held:
             return steps
         return [step for step in steps if not isinstance(step, ModelStep)]
 
     def follow(self, may_try: Callable[[], bool], has_caught_up: Callable[[], bool]) -> None:
-        """Take what was found, and have tried what is to be; called in every cycle.
+        """Take the results of trials, and begin trials that are due; called in every cycle.
 
-        `may_try` says whether it is known by which models the worker judges, `has_caught_up`
-        whether it has nothing to judge but what is new.
+        `may_try` returns whether the models of the worker are known, `has_caught_up` whether only
+        new posts are left to judge.
         """
         self.log.follow()
         if not self.ends.any():
@@ -225,7 +210,7 @@ class PoisonWatch:
             return
         is_over = self._job is not None and self._job.done()
         over = [trial for trial, future in self._trials if future.done()]
-        # Behind the questions: what is over has been found.
+        # After `is_over` and `over`: the results of these trials are in the queue.
         while not self._found.empty():
             self._condemn(*self._found.get())
         if self._job is not None and is_over:
@@ -242,7 +227,7 @@ class PoisonWatch:
             self._job = self._thread.submit(self._try_ranges, dict(self._untried))
 
     def try_posts(self, source: TopicPartition, records: Sequence[Record]) -> Trial | None:
-        """Have posts tried that are to be scored again; None where no owner before ended so."""
+        """Try posts that are to be scored again; None where no former owner ended uncleanly."""
         if not self.ends.before(source.partition):
             return None
         trial = Trial()
@@ -251,7 +236,7 @@ class PoisonWatch:
         return trial
 
     def ready_reason(self) -> str:
-        """Say what is tried; "" if nothing is."""
+        """Say what is being tried; "" if nothing is."""
         if not self._untried:
             return self.log.ready_reason()
         posts = sum(map(len, self._untried.values()))
@@ -264,21 +249,21 @@ class PoisonWatch:
         self.log.close()
 
     def _is_prepared(self) -> bool:
-        """Whether it is known what is poison, and an end from here on is seen by the next owner."""
+        """True once all poison is known, and the next owner would see an end of this worker."""
         is_noted = not self._epoch or self._writer.committed_epoch == self._epoch
         return is_noted and self.log.is_restored
 
     def _look_for_calm(self, has_caught_up: Callable[[], bool]) -> None:
-        """Forget the ends before, once this worker has done for a while all that there is to do."""
+        """Forget how former owners ended, once this worker has kept up for a while."""
         if time.monotonic() >= self._calm_at and has_caught_up():
             self.ends.forget(self._writer)
             self._child.close()
             self._child = JudgingChild(self._task)
 
     def _condemn(self, source: TopicPartition, found: PoisonRecord) -> None:
-        """Keep a post from being judged: by this worker now, by others with the next commit."""
+        """Let no worker judge a post: this worker from now on, others after the next commit."""
         if source.partition not in self.ends:
-            # It is another worker's by now, which finds it as well.
+            # The partition has another owner by now, which finds the post, too.
             return
         record, at_ms = found.record, self._clock.now_ms()
         reason = f"judged by no model: {found.reason}"
@@ -300,7 +285,7 @@ class PoisonWatch:
             self._guarded(read_ranges(posts, ranges, self._stop_job))
 
     def _guarded(self, batches: Iterable[RecordBatch]) -> None:
-        """Try batches; where that is impossible they pass."""
+        """Try batches of posts; if they cannot be tried, they are judged untried."""
         try:
             for batch in batches:
                 known = self.log.by_partition.get(batch.source.partition, {})
@@ -312,9 +297,9 @@ class PoisonWatch:
 
 
 class UncleanEnds:
-    """The unclean ends before this worker, by the partitions that it owns.
+    """How many unclean ends in a row preceded this worker, by each partition that it owns.
 
-    `is_failed` is set where the worker ends by an error: then nothing is given back.
+    `is_failed` is set when the worker ends by an error: then it gives no partition back.
     """
 
     def __init__(self) -> None:
@@ -323,20 +308,20 @@ class UncleanEnds:
         self._has_any = False
 
     def before(self, partition: int) -> int:
-        """Return how many there were in a row."""
+        """Return how many unclean ends in a row a partition had."""
         return self._before.get(partition, 0)
 
     def __contains__(self, partition: int) -> bool:
         return partition in self._before
 
     def any(self) -> bool:
-        """Return whether any partition had one."""
+        """Return whether any partition had an unclean end."""
         return self._has_any
 
     def assigned(self, change: AssignmentChange) -> AssignmentChange:
-        """Learn how the owners before ended; return the change with notes that it has one now.
+        """Learn how the former owners ended; return the change with notes that partitions are open.
 
-        They are to be committed before anything is judged.
+        The notes must be committed before anything is judged.
         """
         for partition in change.lost:
             self._before.pop(partition, None)
@@ -351,7 +336,7 @@ class UncleanEnds:
         return replace(change, notes=notes)
 
     def forget(self, writer: Writer) -> None:
-        """Begin to count anew: this worker has done all that the ones before may have ended in."""
+        """Count from zero again: this worker has judged all that may have ended former owners."""
         self._has_any = False
         for partition, count in self._before.items():
             if count:
@@ -359,7 +344,7 @@ class UncleanEnds:
                 writer.note(TopicPartition("posts", partition), NOTE, f"0{_OPEN}")
 
     def given_back(self) -> Mapping[TopicPartition, Mapping[str, str]]:
-        """Return the notes that nothing is open any more, for the last commit of partitions."""
+        """Return notes that partitions are not open any more, for their last commit."""
         if self.is_failed:
             return {}
         return {
@@ -369,10 +354,10 @@ class UncleanEnds:
 
 
 def suspects(change: AssignmentChange, ends: UncleanEnds) -> dict[TopicPartition, range]:
-    """Return what is to be tried before it is judged again.
+    """Return the offsets that are to be tried before they are judged again.
 
-    After one unclean end that is what had not been committed.  After several in a row, it is also
-    what a worker judges again at its start.
+    After one unclean end these are the offsets that were not committed; after several in a row
+    also those that a worker judges again at its start.
     """
     found = {}
     for partition in change.gained:
@@ -388,7 +373,7 @@ def suspects(change: AssignmentChange, ends: UncleanEnds) -> dict[TopicPartition
 def read_ranges(
     log: LogConsumer, ranges: Ranges, stopping: threading.Event
 ) -> Iterator[RecordBatch]:
-    """Yield the records of ranges; ends where no more can be read, or when it is stopped."""
+    """Yield the records of ranges, until all are read, no more come, or `stopping` is set."""
     log.add({source: offsets.start for source, offsets in ranges.items()}, or_first=True)
     came_at, left = time.monotonic(), set(ranges)
     while left and not stopping.is_set():
@@ -404,7 +389,7 @@ def read_ranges(
                 left.discard(source)
                 log.drop([source])
         if not positions:
-            # Where Kafka is away nothing else goes on either.
+            # While Kafka is away the silence does not count.
             came_at = time.monotonic()
         if time.monotonic() - came_at > _SILENT_S:
             return

@@ -51,17 +51,17 @@ log = logging.getLogger(__name__)
 # The partition whose owner decides a canary; every canary has it.
 FIRST = 0
 _NOTE = "canary."
-# A longer time between two heartbeats is one in which nobody watched: so much of it counts.
+# Of a longer time between two heartbeats only so much counts: nobody watched meanwhile.
 _MOST_STEP_MS = 15_000
-# A decision that does not appear on `models` is written again.
+# After this time a decision that has not come back on `models` is written again.
 _AGAIN_AFTER_MS = 15_000
-# Each note is a transaction where nothing else is written.
+# A note may take a transaction of its own.
 _NOTE_EVERY_MS = 5_000
 SHADOW_TOPIC = "shadow"
-# A challenger's call should hold the loop no longer than this: of more posts some are drawn.
+# A call of a challenger may hold the loop so long: of too many posts it scores a sample.
 _CALL_MS = 20.0
 _MOST_POSTS = 10_000
-# A challenger saves up what it did not take of its share of a core for so long.
+# How long a challenger saves up the part of its share of a core that it did not use.
 _SAVED_S = 1.0
 
 Version = TypeVar("Version", bound=TriedVersion)
@@ -93,19 +93,8 @@ class _Wanted(NamedTuple, Generic[Version]):
 class _Candidates(ABC, Generic[Version]):
     """The candidates of one kind, at most one a model; belongs to the loop's thread.
 
-    Parameters
-    ----------
-    releases
-        The records of `models`; who feeds it tells `changed`.
-    load
-        Tries and loads a candidate; called on a thread of its own.
-
-    Attributes
-    ----------
-    kind, key
-        What such a candidate is called in the log, and how the keys of its records begin.
-    running
-        By model the candidate that runs.
+    `load` tries and loads a candidate on a thread of its own.  `kind` is the candidates' name in
+    the log, `key` how the keys of their records begin; `running` has the candidates by model.
     """
 
     kind: str
@@ -126,14 +115,14 @@ class _Candidates(ABC, Generic[Version]):
 
     @abstractmethod
     def _run(self, model: str, candidate: TextModel, ms_a_post: float) -> None:
-        """Let a candidate that is in `running` begin; it took so long a post in its trial."""
+        """Start a candidate that is in `running`; `ms_a_post` is from its trial."""
 
     @abstractmethod
     def _stop(self, model: str) -> None:
-        """Let the candidate of a model judge or score no more."""
+        """Stop the candidate of a model."""
 
     def versions(self, model: str) -> dict[str, str]:
-        """Return the version of a model's candidate that runs, by the model; empty if none."""
+        """Return the version of the candidate that runs, by the model; empty if none runs."""
         running = self.running.get(model)
         return {} if running is None else {model: running.model.version}
 
@@ -142,7 +131,7 @@ class _Candidates(ABC, Generic[Version]):
         return not self._loads
 
     def dealt_with(self, model: str, offset: int) -> int:
-        """Return the last record up to `offset` behind which no candidate waits to be loaded."""
+        """Return `offset`, or the last record before that of a candidate which is being loaded."""
         return self._loads.dealt_with(offset, lambda name: name == model)
 
     def changed(self, model: str) -> None:
@@ -159,7 +148,7 @@ class _Candidates(ABC, Generic[Version]):
         if not is_there and wanted.offset > self._refused.get(model, -1):
             self._loads.begin(model, wanted.offset, partial(self._load, model, wanted.record))
 
-    def follow(self) -> set[str]:
+    def begin_loaded(self) -> set[str]:
         """Take what is loaded; return the models whose candidates began, ended or were refused.
 
         Called in every cycle.
@@ -169,7 +158,7 @@ class _Candidates(ABC, Generic[Version]):
             if wanted is not None and not wanted.refusal and wanted.offset == offset:
                 self._begin(model, wanted, loaded)
             else:
-                # There is another candidate by now, or none.
+                # A later record names another candidate, or none.
                 self.changed(model)
         changed, self._changed = self._changed, set()
         return changed
@@ -191,7 +180,7 @@ class _Candidates(ABC, Generic[Version]):
             self._changed.add(model)
 
     def _refuse(self, model: str, offset: int, reason: str) -> None:
-        """End a candidate, and keep why it does not run, once for each record."""
+        """Stop a candidate, and keep the reason, once for each record."""
         self._end(model)
         if self._refused.get(model, -1) >= offset:
             return
@@ -223,7 +212,7 @@ class Canaries(_Candidates[Canary]):
     def released(self, model: str, release: ModelRelease | None) -> TextModel | None:
         """Return the candidate if a release is that of its version, with the same answers.
 
-        It was tried and is warm, so its partitions need not go back while it is loaded again.
+        The candidate was tried and is warm, so it goes on while nothing is loaded again.
         """
         running = self.running.get(model)
         if running is None or release is None:
@@ -278,24 +267,22 @@ class _Watch:
         self.stamp_ms = max(at_ms, self.stamp_ms)
 
     def text(self) -> str:
-        """Return the note of it, which changes every five seconds."""
+        """Return the note of the canary, which changes every five seconds."""
         if self.counted_ms >= self._noted_ms + _NOTE_EVERY_MS:
             self._noted_ms = self.counted_ms
         return f"{self.offset} {self._noted_ms}"
 
 
 class CanaryDecision:
-    """Belongs to the loop's thread: `heartbeat` for every record of `instances`, `note` a cycle.
+    """Ends canaries: after an alarm, or when their time has passed without one.
 
-    Beside the offset of the first partition the note ``canary.<model>`` has the canary's offset
-    and the milliseconds that count, so that whoever takes over goes on.
+    The owner of the first partition of `posts` decides, since every canary has it.  Two owners at
+    once do no harm: the first record that ends a canary counts, and a later one is refused.  The
+    note ``canary.<model>`` beside that partition's offset has the canary's offset and the
+    milliseconds that count, so that the next owner goes on.
 
-    Parameters
-    ----------
-    models
-        Those of the worker that can have a canary.
-    send
-        Writes a key and a value to `models`; never waits.
+    `heartbeat` is called for every record of `instances`, `note` in every cycle.  `models` can have
+    canaries; `send` writes a key and a value to `models` and never waits.
     """
 
     def __init__(
@@ -366,8 +353,8 @@ class CanaryDecision:
 def alarm_in(instance: Instance, model: str, canary: StartedCanary) -> str:
     """Return why a heartbeat ends a canary; "" if it does not.
 
-    That is a refusal or a failure of its candidate, or drift of what the model writes, but for
-    quantities of another version.
+    The reasons are a refusal or a failure of the candidate, and drift of the model's values unless
+    it is about another version.
     """
     name = f"{instance.stage}/{instance.instance}"
     for refusal in instance.refused_releases:
@@ -399,16 +386,10 @@ def ended(now: StartedCanary, reason: str) -> Canary:
 
 
 class ProcessorCap:
-    """Lets work begin while its processor time is within a share of the time that passes.
+    """Keeps the processor time of some work within a share of the time that passes.
 
-    The last piece of work may go beyond; the next one waits until that is made up for.
-
-    Parameters
-    ----------
-    core_share
-        How much of one core, above 0 and at most 1.
-    now_s
-        The time in seconds; it never goes back.
+    A piece of work may go beyond the share; then the next piece waits until that is made up for.
+    `core_share` is above 0 and at most 1; `now_s` returns seconds that never go back.
     """
 
     def __init__(self, core_share: float, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -418,7 +399,7 @@ class ProcessorCap:
         self._seen_s = now_s()
 
     def may_begin(self) -> bool:
-        """Return whether anything is left."""
+        """Return whether the next piece of work may begin."""
         now_s = self._now_s()
         gained_s = (now_s - self._seen_s) * self._core_share
         self._allowed_s = min(self._allowed_s + gained_s, self._core_share * _SAVED_S)
@@ -433,14 +414,7 @@ class ProcessorCap:
 class Challengers(_Candidates[Challenger]):
     """The challengers of a worker's models, which score what a cycle judged.
 
-    Parameters
-    ----------
-    releases, load
-        As of `_Candidates`.
-    steps
-        The steps of the worker that run a model, by its name.
-    metrics_of
-        Gives the metrics under the name of a stage.
+    `steps` run a model, by its name; `metrics_of` gives the metrics under the name of a stage.
     """
 
     kind, key = "challenger", SHADOW
@@ -464,7 +438,7 @@ class Challengers(_Candidates[Challenger]):
             event for event in work.latest if event.row >= 0 and event.row not in work.unjudged
         ]
         for model in tuple(self.running) if posts else ():
-            # A challenger that was released meanwhile has nobody to be compared with.
+            # Once a challenger is released, there is no other version to compare it with.
             if self.running[model].model.version != self._steps[model].models[model]:
                 self._score(model, work, posts, writer)
 
@@ -521,9 +495,9 @@ class Challengers(_Candidates[Challenger]):
 def load_challenger(
     connection: Connection, closing: Event, store: Store | None, model: str, challenger: Challenger
 ) -> LoadedText:
-    """Load a challenger as `load_candidate` does, where what it says can be written.
+    """Load a challenger as `load_candidate` does, if the topic `shadow` is as it must be.
 
-    A transaction with a record for a topic that is not there would fail with all signals in it.
+    A record for a topic that is not there would make the transaction fail with all its signals.
     """
     try:
         found, posts = (

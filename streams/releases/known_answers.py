@@ -73,7 +73,7 @@ def answers_of(model: AnyModel, interleaved: InterleavedWeights | None = None) -
 
 
 def check_answers(model: AnyModel, expected: Sequence[float]) -> None:
-    """Raise BadArtifact, also as `answers_of`, if a model says something else than expected."""
+    """Raise BadArtifact if a model says something else than expected, or fails in `answers_of`."""
     answers, label = answers_of(model), f"model `{model.name}@{model.version}`"
     if len(answers) != len(expected):
         raise BadArtifact(

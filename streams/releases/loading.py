@@ -34,8 +34,8 @@ from feedmill.streams.releases.known_answers import (
 from feedmill.streams.releases.release_log import Released
 
 MODELS = (*filters.FILTERS, *rankers.RANKERS)
-# Those that may have a canary or a challenger: engagement is scored from counts, which only its
-# step keeps, and which begin with what its model expected of a post.
+# Models that may have a canary or a challenger.  The engagement model may not: it scores from
+# counts, which only its step keeps, and which begin with that model's own prior.
 BY_TEXT = (*filters.FILTERS, *rankers.TEXT_RANKERS)
 # What a model may take in the trial.  The shipped ones take 20 to 40 microseconds a post.
 MOST_MS_A_POST = 1.0
@@ -67,17 +67,7 @@ class TrialResult(msgspec.Struct, frozen=True):
 
 
 class LoadedText(NamedTuple):
-    """A model that scores posts by their text, and how long it took one in its trial; or a reason.
-
-    Attributes
-    ----------
-    model
-        Warm; None if it could not be loaded.
-    reason
-        Why it could not.
-    ms_a_post
-        Milliseconds of processor.
-    """
+    """A warm model, and its milliseconds of processor a post in the trial; or None and a reason."""
 
     model: TextModel | None
     reason: str = ""
@@ -85,7 +75,7 @@ class LoadedText(NamedTuple):
 
 
 def shipped_store(name: str) -> Path:
-    """Return the store of those models that ship to which this one belongs."""
+    """Return the store of the shipped models that has this one."""
     return FILTER_STORE if name in filters.FILTERS else RANKER_STORE
 
 
@@ -102,10 +92,7 @@ def store_of(name: str, store: Store | None, sha256: str | None = None) -> Store
 def load_model(name: str, store: Store | None, sha256: str | None = None) -> AnyModel:
     """Load a model of a store by its sha256, or the one that the store's card names.
 
-    Raises
-    ------
-    BadArtifact
-        It is missing or altered, is another model, or does not fit this build.
+    Raises `BadArtifact`: it is missing or altered, is another model, or does not fit this build.
     """
     load = filters.load if name in filters.FILTERS else rankers.load
     return load(name, store, sha256)
@@ -156,10 +143,8 @@ def failure_reason(error: Exception) -> str:
 def try_model(trial: Trial, most_s: float = MOST_S) -> TrialResult:
     """Try a model in a process of its own, under limits of time and memory; waits for it.
 
-    Raises
-    ------
-    BadArtifact
-        With what is wrong: the worker's own process has not touched the file.
+    Raises `BadArtifact`: the model fails the trial; the worker's own process has not touched the
+    file.
     """
     label = f"model `{trial.model}@{trial.sha256[:12]}`"
     command = [sys.executable, "-c", TRIAL_PROGRAM]

@@ -14,13 +14,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.arms import Policy
 from feedmill.events.decode import decode_post, decode_signal
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.gates import GatePolicy
 from feedmill.events.newest_signals import NewestSignals
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import RULE_MODEL, ModelVerdict, Signal, SignalNames
-from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.gate_decisions import (
     DECISIONS,
     DEMOTE,
@@ -93,12 +93,7 @@ class _Version(NamedTuple):
 class PairsFold:
     """Takes the records of `shadow`, then of `posts`, then of the signals.
 
-    Parameters
-    ----------
-    model, challenger
-        The model, and the version that scored in shadow.
-    names
-        The signals of the installation.
+    `challenger` is the version of the model that scored in shadow; `names` are all signals.
     """
 
     def __init__(self, model: str, challenger: str, names: SignalNames) -> None:
@@ -143,10 +138,7 @@ class PairsFold:
 
         The champion is the version that judged last.
 
-        Raises
-        ------
-        UsageError
-            That is the challenger: it was released meanwhile.
+        Raises `UsageError`: that is the challenger: it was released meanwhile.
         """
         left_out: dict[str, int] = {}
         verdicts = {}
@@ -214,13 +206,6 @@ class PairsFold:
 
 def _whole(signal: Signal) -> Signal:
     return signal
-
-
-class Policy(NamedTuple):
-    """Weights and gates of the feed that is looked at."""
-
-    weights: Weights
-    gates: Mapping[str, GatePolicy]
 
 
 class Rates(NamedTuple):

@@ -2,7 +2,7 @@
 
     models ─► ReleaseLog ─► a thread: fetch, trial in another process, load ─► swap between cycles
 
-Beside it are the candidates that judge or score posts, too, and the lists.
+It also keeps candidates beside these models, and the lists of filters.
 """
 
 from __future__ import annotations
@@ -46,19 +46,9 @@ _READ_EVERY_S = 0.05
 class ModelReleases:
     """Follows the releases of the models that a worker's steps run.
 
-    `follow` in every cycle, `assigned` at a rebalance, `judged` when the steps have judged posts,
-    `heartbeat` for each record of `instances`.
-
-    Parameters
-    ----------
-    connection
-        To Kafka.
-    store
-        The store of the artifacts; None for those that ship. Only the thread reads it.
-    steps
-        Of the worker; those without a model are left alone.
-    metrics_of
-        Gives the metrics under the name of a stage.
+    `follow` is called in every cycle, `assigned` at a rebalance, `judged` when the steps have
+    judged posts, `heartbeat` for each record of `instances`.  `store` has the artifacts, None: the
+    shipped ones; `metrics_of` gives the metrics under the name of a stage.
 
     Attributes
     ----------
@@ -103,7 +93,7 @@ class ModelReleases:
         self._newest = NewestReleases[str, AnyModel](
             self._releases, self._load_of, self._put, "release"
         )
-        # The models whose versions are noted: released ones, and those that have had a canary.
+        # Models whose versions are noted beside offsets: they were released, or had a canary.
         self._noted: set[str] = set()
         self._notes: dict[tuple[int, str], str] = {}
         self._read_at = 0.0
@@ -145,19 +135,19 @@ class ModelReleases:
         return found
 
     def is_settled(self) -> bool:
-        """Whether posts may come: `models` was read to its end, and at the start loaded, too.
+        """Return whether posts may come: `models` is read to its end, and at the start loaded.
 
-        Later on a model that takes its time holds no partition back: the old one goes on.
+        After the start no partition waits for a model that is being loaded: the old one goes on.
         """
         if not self._releases.log.all_restored():
             return False
-        # Also by a store that does not answer: no other version than the released one may serve.
+        # A store that does not answer holds posts back, too: only the released version may serve.
         is_loaded = not (self._newest.busy() or self._newest.away) and self.canaries.is_settled()
         self._has_begun |= is_loaded and self.lists.is_settled()
         return self._has_begun
 
     def lists_complete(self) -> bool:
-        """Whether `models` was read to its end, and every released list is in force or refused."""
+        """Return whether `models` is read to its end, and no released list waits to be loaded."""
         return self._releases.log.all_restored() and self.lists.is_settled()
 
     def ready_reason(self) -> str:
@@ -195,9 +185,13 @@ class ModelReleases:
                     self._take_promoted(name)
                     self.canaries.changed(name)
             self._sender.serve()
-        canaries = self.canaries.follow()
+        canaries = self.canaries.begin_loaded()
         self._noted |= canaries
-        parts = self.challengers.follow(), self.lists.follow(found), self._newest.follow()
+        parts = (
+            self.challengers.begin_loaded(),
+            self.lists.swap_loaded(found),
+            self._newest.swap_loaded(),
+        )
         return shadowed.union(canaries, *parts)
 
     def assigned(self, change: AssignmentChange) -> None:
@@ -213,9 +207,9 @@ class ModelReleases:
         self._noted |= {name for _, name in self._notes}
 
     def note(self, positions: Callable[[], Mapping[TopicPartition, int]], writer: Writer) -> None:
-        """Commit beside each partition's offset from where on which version judges its posts.
+        """Commit beside each partition's offset which version judges its posts, and from where.
 
-        Called before the posts of a cycle are judged; `positions` says where they begin.
+        Called before the posts of a cycle are judged; `positions` returns their first offsets.
         """
         if self._noted:
             begins = {at.partition: n for at, n in positions().items() if at.topic == "posts"}
@@ -225,9 +219,9 @@ class ModelReleases:
         self._decision.note(writer)
 
     def judged(self, work: WorkBatch, writer: Writer) -> bool:
-        """Have challengers score what was judged; return whether a candidate failed on it.
+        """Let challengers score what was judged; return whether a canary's candidate failed.
 
-        The model in force has judged the posts of such a candidate from this cycle's first on.
+        Where one failed, the model in force has judged all posts of this cycle.
         """
         if self.challengers.running:
             self.challengers.score(work, writer)
@@ -262,7 +256,7 @@ class ModelReleases:
             writer.note(TopicPartition("posts", partition), _NOTE + name, self._notes[key])
 
     def _take_promoted(self, name: str) -> None:
-        """Take a release of the version that judges the canary: it is warm."""
+        """Put a release in force at once if its version judges the canary: that model is warm."""
         released = self._releases.latest(name)
         model = self.canaries.released(name, released[0].release) if released else None
         if model is not None:
@@ -274,7 +268,7 @@ class ModelReleases:
         return partial(load_released, name, self._store, current)
 
     def _put(self, name: str, _: Released[ModelRelease], model: AnyModel | None) -> str:
-        """Have the step go on with a model, if it is another one than before."""
+        """Swap the model of a step, if it is another version than before."""
         step = self._steps[name]
         self._noted.add(name)
         if model is not None:

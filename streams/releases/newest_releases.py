@@ -1,9 +1,9 @@
-"""Loads the newest release of a model or a list that can be, while the worker's loop goes on.
+"""Loads the newest release of each model and list that can be loaded, beside the worker's loop.
 
     records of `models` ─► a thread: fetch, check, read ─► in force between two cycles
 
-Until the new version is there, and for good where it is refused, the old one goes on.  What the
-server of the store does not give is asked for again, after a pause.
+The old version goes on until the new version is loaded, and for good where that is refused.  A
+release that the store's server does not give is asked for again after a pause.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from feedmill.streams.releases.release_log import ListKey, Released, ReleaseFold
 
 log = logging.getLogger(__name__)
 
-# The pause before the store is asked again that did not answer; a worker that starts waits for it.
+# Pauses before a store that did not answer is asked again; a worker that starts waits for it.
 _PAUSE_S, _MOST_PAUSE_S, _MOST_AT_START_S = 5.0, 300.0, 30.0
 _NEVER = -1
-# Of all lists of one filter: 120 MB of digests.
+# The most entries that all lists of one filter may have: 120 MB of digests.
 MOST_ENTRIES = 10_000_000
 MOST_LISTS = 32
 
@@ -39,9 +39,9 @@ LoadList = Callable[[ListKey, Released[ListRelease]], PostList | None]
 
 
 class BackgroundLoads(Generic[Key, Content]):
-    """What is being loaded, at most once for each key; belongs to the loop's thread.
+    """Loads one thing after another on a thread, for each key at most once at a time.
 
-    `thread_name` is that of the thread, on which all loads run one after another.
+    The loop's thread calls all methods.
     """
 
     def __init__(self, thread_name: str) -> None:
@@ -63,7 +63,7 @@ class BackgroundLoads(Generic[Key, Content]):
         self._loads[key] = offset, self._thread.submit(load)
 
     def take_done(self) -> list[tuple[Key, int, Content]]:
-        """Take out what is loaded: key, offset and result of each, in the order of `begin`."""
+        """Remove and return what is loaded: key, offset and result, in the order of `begin`."""
         done = []
         for key, (offset, future) in self._loads.items():
             if not future.done():
@@ -74,7 +74,7 @@ class BackgroundLoads(Generic[Key, Content]):
         return done
 
     def dealt_with(self, offset: int, is_about: Callable[[Key], bool]) -> int:
-        """Return the last record up to `offset` behind which nothing of these keys is loading."""
+        """Return `offset`, or the last record before the first of these keys that is loading."""
         first = [begun - 1 for key, (begun, _) in self._loads.items() if is_about(key)]
         return min([offset, *first])
 
@@ -98,19 +98,18 @@ def next_pause_s(before_s: float) -> float:
 
 
 class Loaded(NamedTuple, Generic[Content]):
-    """What the thread brings.
+    """The result of a load.
 
     Attributes
     ----------
     version
-        The release that is in force from now on; None if none could be loaded.
+        The release that is in force from now on; None if no release could be loaded.
     content
-        What it is a release of; None where that runs already, or is a list that is withdrawn.
+        The model or list; None where it runs already, or where a list is withdrawn.
     refusals
         Newer releases, and why they were refused.
     away
-        Why a release cannot be loaded at present: the server of the store does not answer.  It
-        may be tried again.
+        Why the store's server does not give a release at present; "" if it does.
     """
 
     version: Released[Any] | None
@@ -123,10 +122,10 @@ Load = Callable[[Released[Any]], Content | None]
 
 
 def load_newest(load: Load[Content], wanted: Sequence[Released[Any]]) -> Loaded[Content]:
-    """Load the first of some releases that can be.
+    """Load the first release that can be loaded; waits for the store and for a trial.
 
-    Called on a thread: waits for the store and for a trial.  Where the store does not answer, it
-    tries no older release: that would replace the version that runs for a moment.
+    If the store does not answer, no older release is tried: it would replace the running version
+    for a moment.
     """
     refusals: list[tuple[Released[Any], str]] = []
     for released in wanted:
@@ -142,23 +141,9 @@ def load_newest(load: Load[Content], wanted: Sequence[Released[Any]]) -> Loaded[
 class NewestReleases(Generic[Key, Content]):
     """The releases in force of models, or of lists; belongs to the loop's thread.
 
-    Parameters
-    ----------
-    releases
-        The records of `models`; it keeps what is refused.
-    load_of
-        Returns by what releases of a key are loaded; that is called on a thread.
-    put
-        Puts a release in force: its key, it, and its content.  Returns why not; "" if it does.
-    thread_name
-        That of the thread.
-
-    Attributes
-    ----------
-    in_force
-        The release that runs, by key; none where the shipped version does.
-    away
-        The releases that the server of the store does not give at present.
+    `load_of` returns the function that loads the releases of a key on the thread `thread_name`.
+    `put` puts a release with its content in force, or returns why not.  `in_force` has the releases
+    that run by key, unless the shipped version does; `away` those that the store does not give.
     """
 
     def __init__(
@@ -173,26 +158,26 @@ class NewestReleases(Generic[Key, Content]):
         self._releases = releases
         self._load_of, self._put = load_of, put
         self._loads = BackgroundLoads[Key, Loaded[Content]](thread_name)
-        # By key the last of the records that were not looked at.
+        # By key the newest record that was not looked at yet.
         self._waiting: dict[Key, int] = {}
         self._refused: dict[Key, int] = {}
 
     def busy(self) -> set[Key]:
-        """Return the keys of what waits to be loaded, but not for the store, or is being loaded."""
+        """Return the keys that are loaded now or next; not those that wait for a store."""
         return self._loads.keys() | self._waiting.keys()
 
     def dealt_with(self, offset: int, is_about: Callable[[Key], bool]) -> int:
-        """Return the last record up to `offset` behind which nothing of these keys waits."""
+        """Return `offset`, or the last record before the first one of these keys that waits."""
         waiting = [*self._waiting.items(), *((key, wait.offset) for key, wait in self.away.items())]
         before = min([offset, *(at - 1 for key, at in waiting if is_about(key))])
         return self._loads.dealt_with(before, is_about)
 
     def want(self, keys: Iterable[Key]) -> None:
-        """Have the last releases of these keys looked at."""
+        """Load the last releases of these keys soon."""
         for key in keys:
             self._waiting.setdefault(key, self._releases.latest(str(key))[0].offset)
 
-    def follow(self) -> set[Key]:
+    def swap_loaded(self) -> set[Key]:
         """Put in force what is loaded, begin to load what is wanted; return the keys that changed.
 
         Called in every cycle.
@@ -200,7 +185,7 @@ class NewestReleases(Generic[Key, Content]):
         now, changed = time.monotonic(), set[Key]()
         due = {key for key, wait in self.away.items() if now >= wait.next_at}
         self.want(due - self._loads.keys())
-        # In the order of the records: what one list leaves free the next one may take.
+        # In the order of the records: a list may take the room that the list before it leaves.
         for key, _, loaded in self._loads.take_done():
             self._take(key, loaded)
             changed.add(key)
@@ -220,7 +205,7 @@ class NewestReleases(Generic[Key, Content]):
         return self.in_force[key].offset if key in self.in_force else _NEVER
 
     def _begin(self, key: Key, first: int) -> None:
-        """Have the thread load the newest release, or the newest that is not refused."""
+        """Load the newest release that is not refused, on the thread."""
         seen = max(self._running(key), self._refused.get(key, _NEVER))
         wanted = [
             released for released in self._releases.latest(str(key)) if released.offset > seen
@@ -245,7 +230,7 @@ class NewestReleases(Generic[Key, Content]):
             self.in_force[key] = version
 
     def _wait(self, key: Key, offset: int, reason: str) -> None:
-        """Have a release tried again after a pause, each time a longer one."""
+        """Try a release again after a pause, each time after a longer pause."""
         before = self.away.get(key)
         is_same = before is not None and before.offset == offset
         pause_s = next_pause_s(before.pause_s if before is not None and is_same else 0.0)
@@ -266,21 +251,10 @@ class NewestReleases(Generic[Key, Content]):
 
 
 class ListReleases:
-    """The lists of a worker's filters; belongs to the loop's thread.
+    """Keeps the lists of a worker's filters (`steps`) at their released versions, like models.
 
-    Parameters
-    ----------
-    releases
-        Which lists are released.
-    steps
-        The filters of the worker, by name.
-    load
-        Reads a version; called on a thread of its own.
-
-    Attributes
-    ----------
-    newest
-        The versions in force, and those that the store does not give at present.
+    `load` reads a version on a thread.  There is no trial in another process: a list runs nothing,
+    and its size is checked before it is unpacked.
     """
 
     def __init__(
@@ -297,17 +271,17 @@ class ListReleases:
         return not self.newest.busy()
 
     def dealt_with(self, filter_name: str, offset: int) -> int:
-        """Return the last record up to `offset` behind which no list of a filter waits."""
+        """Return `offset`, or the last record before that of a list of the filter that waits."""
         return self.newest.dealt_with(offset, lambda key: key.filter == filter_name)
 
-    def follow(self, found: Collection[str]) -> set[str]:
-        """Follow what records of `models` are about; return the filters whose lists changed.
+    def swap_loaded(self, found: Collection[str]) -> set[str]:
+        """Take the keys of new records of `models`; return the filters whose lists changed.
 
         Called in every cycle, after the records were read.
         """
         keys = (ListKey.of(about) for about in found if about.startswith(LIST))
         self.newest.want(key for key in keys if key.filter in self._steps)
-        return {key.filter for key in self.newest.follow()}
+        return {key.filter for key in self.newest.swap_loaded()}
 
     def close(self) -> None:
         self.newest.close()
@@ -328,7 +302,7 @@ class ListReleases:
         return lists, max(offset for offset, _ in found)
 
     def _excess(self, key: ListKey, content: PostList | None) -> str:
-        """Say what a filter would have too much of with a list; "" if nothing."""
+        """Say which limit a filter would exceed with a list; "" if none."""
         if content is None:
             return ""
         others = [

@@ -1,4 +1,4 @@
-"""Follows `models`: which version of each model and list is released, and what was before."""
+"""Folds the topic `models`: what is released and was before, for workers and for operators."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ TOPIC = "models"
 _SOURCE = TopicPartition(TOPIC, 0)
 _MOST_RECORDS = 1000
 _KEPT_REFUSALS = 50
-# A worker that starts goes back so many releases to find one that it can run.
+# So many releases a worker that starts may go back to find one that it can run.
 _KEPT_RELEASES = 5
 
 
 Version = TypeVar("Version")
-# What a release of a model is called among what was done to it.
+# How `HistoryRow.what` names a release of a model.
 RELEASED, FROZEN = "released", "frozen"
 
 
 class Released(NamedTuple, Generic[Version]):
     """What a record of `models` releases, and its offset.
 
-    None takes the ones before back: the version that ships runs, no version scores in shadow, a
-    list is withdrawn.
+    `release` None takes earlier releases back: the shipped version runs, no challenger scores, or
+    the list is withdrawn.
     """
 
     offset: int
@@ -90,20 +90,17 @@ class StartedCanary(NamedTuple):
 class CanaryFold:
     """Applies records about canaries, and releases, which end them.
 
-    Several processes may say how a canary ends; what counts is the first record that does.
+    Several processes may write how a canary ends; the first such record counts.
     """
 
     def __init__(self, models: Sequence[str]) -> None:
         self._models = tuple(models)
         self._last: dict[str, StartedCanary] = {}
 
-    def take(self, record: Record | TopicRecord) -> str:
+    def apply(self, record: Record | TopicRecord) -> str:
         """Apply a record whose key is that of a canary; return the model.
 
-        Raises
-        ------
-        BadEvent
-            It breaks the contract, or ends a canary that is not under way.
+        Raises `BadEvent`: it breaks the contract, or ends a canary that is not under way.
         """
         name, canary = decode_canary(self._models, record.key, record.value)
         if canary is None:
@@ -115,13 +112,10 @@ class CanaryFold:
             self._last[name] = StartedCanary(canary.ends, canary, canary.reason)
         return name
 
-    def take_release(self, model: str, release: ModelRelease | None) -> None:
+    def apply_release(self, model: str, release: ModelRelease | None) -> None:
         """Apply a release, None of the shipped version: it ends a canary of the model.
 
-        Raises
-        ------
-        BadEvent
-            It promotes a canary that is not under way.
+        Raises `BadEvent`: it promotes a canary that is not under way.
         """
         if release is not None and release.canary is not None:
             self._check_under_way(model, release.canary)
@@ -143,16 +137,16 @@ class CanaryFold:
 
 
 class ReleaseFold:
-    """Applies the records of `models` in order; of each key the last `kept` stay, None: all.
+    """Applies the records of `models` in order; keeps the last `kept` of each key, None: all.
 
     Attributes
     ----------
     offset
         The last record; -1 before the first.
     refused
-        The last 50 records that were refused, here or by who tried to load them.
+        The last 50 records that were refused, by this fold or by a load.
     refused_count
-        The number of all.
+        How many were refused in all.
     canaries
         The canary of each model.
     """
@@ -166,16 +160,16 @@ class ReleaseFold:
         self._kept = kept
         self._records: dict[str, deque[Released[Any]]] = {}
 
-    def take(self, record: Record | TopicRecord) -> str | None:
-        """Apply the next record; return what it is about, None if it is refused.
+    def apply(self, record: Record | TopicRecord) -> str | None:
+        """Apply the next record; return its key, None if the record is refused.
 
-        That is a model, ``shadow/<model>`` for its challenger, ``canary/<model>`` for its canary,
-        or the key of a list.
+        The key is a model, ``shadow/<model>`` of a challenger, ``canary/<model>`` of a canary, or
+        that of a list.
         """
         self.offset = record.offset
         try:
             if is_canary(record.key):
-                return CANARY + self.canaries.take(record)
+                return CANARY + self.canaries.apply(record)
             key, release = self._decode(record)
         except BadEvent as error:
             key = (record.key or b"").decode("utf-8", "replace")[:256]
@@ -193,7 +187,7 @@ class ReleaseFold:
             filter_name, name, content = decode_list_release(FILTERS, record.key, record.value)
             return str(ListKey(filter_name, name)), content
         name, release = decode_release(self._models, record.key, record.value)
-        self.canaries.take_release(name, release)
+        self.canaries.apply_release(name, release)
         return name, release
 
     def refuse(self, key: str, offset: int, reason: str) -> None:
@@ -219,9 +213,9 @@ class ReleaseLog(ReleaseFold):
         self.log.add({_SOURCE: BEGINNING})
 
     def follow(self) -> set[str]:
-        """Apply what came; return what it is about, as `take`."""
+        """Apply the records that came; return their keys, as `apply`."""
         batches = self.log.read(_MOST_RECORDS)
-        names = (self.take(record) for batch in batches for record in batch.records)
+        names = (self.apply(record) for batch in batches for record in batch.records)
         return {name for name in names if name is not None}
 
     def close(self) -> None:
@@ -232,7 +226,7 @@ class ReleaseLog(ReleaseFold):
 class HistoryRow:
     """What a record of `models` did to a model, in words, by whom and why.
 
-    `version` is "" where it names none: an end, or a release of the version that ships.
+    `version` is "" for an end, and for a release of the shipped version.
     """
 
     offset: int
@@ -250,7 +244,7 @@ class ReleaseHistory(ReleaseFold):
         super().__init__(models, kept=None)
         self._rows: dict[str, list[HistoryRow]] = {name: [] for name in models}
         for record in records:
-            key = self.take(record)
+            key = self.apply(record)
             if key is not None and not key.startswith(LIST):
                 self._rows[key.rpartition("/")[2]].append(self._row(key, record))
 
@@ -284,12 +278,12 @@ class ReleaseHistory(ReleaseFold):
         return tuple(self._records.get(model, ()))
 
     def current(self, model: str) -> ModelRelease | None:
-        """Return the last release; None if there is none, or it is of the version that ships."""
+        """Return the last release; None if there is none, or if it is of the shipped version."""
         entries = self.entries(model)
         return entries[-1].release if entries else None
 
     def last_challenger(self, model: str) -> Challenger | None:
-        """Return the last version that was to score in shadow, also where it was stopped since."""
+        """Return the last version that was named a challenger, stopped since or not."""
         named = (released.release for released in self.latest(SHADOW + model))
         return next((challenger for challenger in named if challenger is not None), None)
 
@@ -307,13 +301,10 @@ class ReleaseHistory(ReleaseFold):
     def rollback_target(self, model: str, to: int | None, shipped: str) -> Released[ModelRelease]:
         """Return the release to go back to: that at offset `to`, else the last of another version.
 
-        `shipped` is the sha256 of the version that ships.  It ran before the first release, at
-        offset -1, and it is the one of a release without a version.
+        `shipped` is the sha256 of the shipped version, which ran before the first release, at
+        offset -1, and runs after a release without a version.
 
-        Raises
-        ------
-        UsageError
-            No other version ran, or `to` is not the offset of one of its releases.
+        Raises `UsageError`: no other version ran, or `to` is not the offset of one of its releases.
         """
         entries = self.entries(model)
         if to is not None:
@@ -345,7 +336,7 @@ class ListHistory(ReleaseFold):
         super().__init__((), kept=None)
         for record in records:
             if is_list(record.key):
-                self.take(record)
+                self.apply(record)
 
     def last(self) -> dict[ListKey, Released[ListRelease]]:
         """Return the last valid record of each list."""
@@ -357,12 +348,9 @@ class ListHistory(ReleaseFold):
         return {key: release for key, release in last.items() if release is not None}
 
     def rollback_target(self, key: ListKey) -> ListRelease | None:
-        """Return the release before the last record of another version; None: there was none.
+        """Return the last release of another version than the present one; None if there was none.
 
-        Raises
-        ------
-        UsageError
-            The list was never released.
+        Raises `UsageError`: the list was never released.
         """
         releases = [released.release for released in self._records.get(str(key), ())]
         if not releases:

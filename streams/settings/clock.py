@@ -1,4 +1,4 @@
-"""The time of day of this host."""
+"""The log's time: brokers stamp heartbeats on `instances`, and all workers go by these stamps."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from feedmill.streams.kafka.log_consumer import END, LogConsumer
 
 log = logging.getLogger(__name__)
 
-# A wrong time zone is an hour.  What is further would end overrides and windows by a mistake.
+# A clock in a wrong time zone is an hour off.  A stamp further off would end overrides and windows.
 _MAX_JUMP_MS = 2 * 3_600_000
-# A stamp may have been long on its way; of so long the one that puts the time furthest holds.
+# A stamp may have been delayed, so the stamp of this window that puts the time furthest counts.
 _WINDOW_MS = 60_000
-# Stamps that are so far off and agree, so long after each other, are those of a clock that was set.
+# A broker's clock was set if two stamps are at least a step off, agree, and have so much between.
 _STEP_MS = 5_000
 _AGREE_MS = 500
 _CONFIRMED_AFTER_MS = 1_000
 HEARTBEAT_S = 5.0
-# However much changes.
+# The least time between two heartbeats, however much changes.
 _LEAST_S = 0.1
 _GOODBYE_S = 2.0
-# A client that is not polled keeps its reports for ever.
+# How often the client is polled, which would else keep its reports for ever.
 _SERVE_EVERY_S = 0.5
 _MOST_RECORDS = 1000
 # Heartbeats are rare; a cycle without one should cost little.
@@ -42,10 +42,10 @@ def now_ms() -> int:
 class LogClock:
     """The log's time: the newest broker's stamp on `instances`, and what passed since.
 
-    The same for all workers to within the delay of a read, whatever the clocks of their hosts.  It
-    goes back only where the broker's clock was set back: where it is ahead by less than five
-    seconds, it stands still until the broker is there.
-    One thread stamps it, any may read it.  Before the first stamp it is the host's time of day.
+    The log's time is the same for all workers to within the delay of a read, whatever the clocks of
+    their hosts.  Only where the broker's clock was set back by five seconds or more it goes back;
+    else it stands still until the broker's clock is there.  Before the first stamp it is the
+    host's time of day.  One thread stamps it, any thread may read it.
     """
 
     def __init__(self, monotonic_ms: Callable[[], float] = lambda: time.monotonic() * 1000) -> None:
@@ -60,12 +60,12 @@ class LogClock:
 
     @property
     def is_set(self) -> bool:
-        """Whether a stamp was seen."""
+        """True once a stamp was seen."""
         return self._base_ms is not None
 
     @property
     def wants_stamp(self) -> bool:
-        """Whether the next stamp says if the broker's clock was set."""
+        """True while the next stamp decides whether the broker's clock was set."""
         step = self._step
         return step is not None and self._monotonic_ms() >= step[1] + _CONFIRMED_AFTER_MS
 
@@ -77,7 +77,7 @@ class LogClock:
         return self._latest_ms
 
     def stamp(self, at_ms: int) -> bool:
-        """Take a broker's timestamp; refuse one more than two hours away, and return whether."""
+        """Take a broker's stamp; return False if it is more than two hours off, and refused."""
         monotonic_ms = self._monotonic_ms()
         base = at_ms - monotonic_ms
         if self._base_ms is None:
@@ -106,7 +106,7 @@ class LogClock:
         return True
 
     def _follow_step(self, base: float, monotonic_ms: float) -> None:
-        """Follow stamps far off that agree with each other; a late one agrees with no other."""
+        """Follow stamps that are far off if they agree; a delayed stamp agrees with no other."""
         step = self._step
         if step is None or abs(base - step[0]) > _AGREE_MS:
             self._step = base, monotonic_ms
@@ -120,7 +120,7 @@ class LogClock:
 
 
 class Heartbeats:
-    """Writes heartbeats outside of all transactions: at once, aborts or not.  Never waits."""
+    """Writes heartbeats at once, outside of all transactions; never waits."""
 
     def __init__(self, connection: Connection) -> None:
         self._instance = connection.environment.instance
@@ -130,7 +130,7 @@ class Heartbeats:
         self._stages: set[str] = set()
 
     def beat(self, now_s: float, instances: Callable[[], Iterable[Instance]]) -> None:
-        """Write a record for each stage where it is time."""
+        """Write a record for each stage if a heartbeat is due."""
         if now_s >= self._serve_at:
             self._serve_at = now_s + _SERVE_EVERY_S
             self._sender.serve()
@@ -142,11 +142,11 @@ class Heartbeats:
             self._write(instance.stage, encode(instance))
 
     def hurry(self) -> None:
-        """Have the next `beat` write, 0.1 s after the last at the earliest: something changed."""
+        """Let the next `beat` write, at the earliest 0.1 s after the last beat."""
         self._next_at = 0.0
 
     def leave(self) -> None:
-        """Say of each stage that it ended in order; waits up to two seconds."""
+        """Write that each stage stopped in order; waits up to two seconds."""
         for stage in self._stages:
             self._write(stage, None)
         self._sender.connect().flush(_GOODBYE_S)
@@ -173,12 +173,12 @@ class LogTime:
         self._read_at = self._hurry_at = 0.0
 
     def follow(self, instances: Callable[[], Iterable[Instance]]) -> None:
-        """Write a heartbeat where it is time, read what came; never waits.
+        """Write a heartbeat if one is due, and read what came; never waits.
 
         It reads every 20 ms, and until the first stamp in every call.
         """
         now_s = time.monotonic()
-        # Not before: the first stamp is that of a heartbeat of our own.
+        # Not earlier: the first stamp must be that of a heartbeat of this worker.
         self._may_beat = self._may_beat or self._log.all_restored()
         if self._may_beat:
             if self.clock.wants_stamp and now_s >= self._hurry_at:
@@ -200,6 +200,6 @@ class LogTime:
             log.error("%s", self.clock.trouble)
 
     def close(self) -> None:
-        """Write for all stages that they stopped."""
+        """Write that all stages stopped."""
         self.heartbeats.leave()
         self._log.close()

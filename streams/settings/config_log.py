@@ -1,6 +1,6 @@
-"""The topic `config` as an operator sees it: each record, and whether it was applied.
+"""Folds the topic `config`: the settings in force for workers, each record for operators.
 
-Nothing here reads Kafka. `SettingsDraft.fold` decides about each record, as it does in every stage.
+`SettingsDraft.fold` decides for both whether a record is applied.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class ConfigLog:
     entries: tuple[ConfigEntry, ...]
 
     def history(self, key: str | None = None) -> list[ConfigEntry]:
-        """The records of a key, of all keys without one; oldest first."""
+        """Return the records of a key, or of all keys, the oldest first."""
         return [entry for entry in self.entries if key is None or entry.key == key]
 
     def current(self, key: str) -> ConfigEntry | None:
@@ -100,10 +100,8 @@ class ConfigLog:
 
         None means that there was no value before: the rollback removes the setting.
 
-        Raises
-        ------
-        UsageError
-            The key was never set, or `to` is not the offset of an applied record of this key.
+        Raises `UsageError`: the key was never set, or `to` is not the offset of an applied record
+        of this key.
         """
         applied = [entry for entry in self.history(key) if entry.applied]
         if to is not None:
@@ -125,16 +123,18 @@ class ConfigLog:
 def fold_log(records: Iterable[TopicRecord], names: SignalNames) -> ConfigLog:
     """Apply the records of `config`, which must start with the first one of the topic."""
     draft = SettingsDraft(Settings(names=names))
-    entries = []
-    for record in records:
-        refusal = None
-        try:
-            draft.fold(record.key, record.value, record.offset)
-        except BadSetting as error:
-            refusal = reason_of(record.value, error)
-            draft.skip(record.offset)
-        entries.append(_entry(record, refusal))
-    return ConfigLog(draft.settings(), tuple(entries))
+    entries = tuple(_entry(record, _refusal(draft, record)) for record in records)
+    return ConfigLog(draft.settings(), entries)
+
+
+def _refusal(draft: SettingsDraft, record: Record | TopicRecord) -> str | None:
+    """Apply a record to a draft; return why it is refused, None if it is applied."""
+    try:
+        draft.fold(record.key, record.value, record.offset)
+    except BadSetting as error:
+        draft.skip(record.offset)
+        return reason_of(record.value, error)
+    return None
 
 
 def _entry(record: TopicRecord, refusal: str | None) -> ConfigEntry:
@@ -158,10 +158,7 @@ def _entry(record: TopicRecord, refusal: str | None) -> ConfigEntry:
 def effective_value(settings: Settings, key: str) -> RawValue:
     """What is in force under a key, inherited fields included, in the shape of the setting.
 
-    Raises
-    ------
-    BadSetting
-        There is no such key.
+    Raises `BadSetting`: there is no such key.
     """
     check_key(key, settings.names)
     kind, _, name = key.partition("/")
@@ -204,17 +201,14 @@ class SettingsFold:
         self.refused: deque[RefusedSetting] = deque(maxlen=MOST_REFUSALS)
         self.refused_count = 0
 
-    def take(self, records: Iterable[Record]) -> None:
-        """Apply the next records; of one that is refused the old value stays."""
+    def apply(self, records: Iterable[Record]) -> None:
+        """Apply the next records; a refused record leaves the old value."""
         draft = SettingsDraft(self.settings)
         for record in records:
-            try:
-                draft.fold(record.key, record.value, record.offset)
-            except BadSetting as error:
-                draft.skip(record.offset)
+            reason = _refusal(draft, record)
+            if reason is not None:
                 key = (record.key or b"").decode("utf-8", "replace")[:256]
-                reason = reason_of(record.value, error)[:_MOST_REASON]
-                self.refused.append(RefusedSetting(key, record.offset, reason))
+                self.refused.append(RefusedSetting(key, record.offset, reason[:_MOST_REASON]))
                 self.refused_count += 1
         self.settings = draft.settings()
 
@@ -232,16 +226,16 @@ class SettingsLog(SettingsFold):
         """Apply what came."""
         self._read_at = time.monotonic()
         if batches := self.log.read(_MOST_RECORDS):
-            self.take(record for batch in batches for record in batch.records)
+            self.apply(record for batch in batches for record in batch.records)
 
     def newest(self) -> Settings:
-        """Return the settings, for whoever asks often: it reads on every 3 ms."""
+        """Return the settings; reads on at most every 3 ms, so that it may be called often."""
         if time.monotonic() >= self._read_at + _READ_EVERY_S:
             self.follow()
         return self.settings
 
     def ready_reason(self) -> str:
-        """Say what is read still, or cannot be; "" if nothing is."""
+        """Say what is still to be read, or cannot be read; "" if all is read."""
         return self.log.ready_reason() or self.log.late_reason()
 
     def close(self) -> None:

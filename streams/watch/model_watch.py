@@ -1,4 +1,4 @@
-"""What is watched of each model, from records of `signals.*`, `posts` and `engagements`.
+"""Watches each model, from records of `signals.*`, `posts` and `engagements`; see `WatchProcess`.
 
 | quantity | of each | value |
 |---|---|---|
@@ -11,8 +11,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import logging
+import os
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import sqrt
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -21,11 +28,12 @@ import numpy.typing as npt
 
 from feedmill.events.decode import decode_engagement, decode_post, decode_signal
 from feedmill.events.engagement import Engagement
-from feedmill.events.errors import BadEvent, UsageError
-from feedmill.events.instance import ModelDrift
+from feedmill.events.errors import BadEvent, FeedmillError, UsageError
+from feedmill.events.instance import REASON_CHARACTERS, Instance, ModelDrift
 from feedmill.events.post import Post
 from feedmill.events.signal import RULE_MODEL, ModelVerdict, Signal, SignalNames
 from feedmill.features.text.ngrams import TextBatch
+from feedmill.filters.registry import FILTERS
 from feedmill.models.daily_profile import (
     BINS,
     HOURS,
@@ -34,9 +42,20 @@ from feedmill.models.daily_profile import (
     bins_of,
     stability_index,
 )
+from feedmill.models.store import find_card
+from feedmill.models.store_files import write_whole
 from feedmill.models.text_model import NgramModel
-from feedmill.streams.kafka.batches import Record, RecordBatch
+from feedmill.streams.environment import Environment
+from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.log_consumer import END, LogConsumer
 from feedmill.streams.kafka.topic_table import HOUR_MS
+from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.observe.status import StatusServer
+from feedmill.streams.releases.loading import MODELS, load_model, shipped_store
+from feedmill.streams.settings.clock import LogTime
+from feedmill.streams.settings.config_log import SettingsLog
+from feedmill.streams.worker.heap import resident_mib
 
 T = TypeVar("T")
 Flags = npt.NDArray[np.int32]
@@ -44,31 +63,37 @@ Flags = npt.NDArray[np.int32]
 _SHARES = ("fallback", "reactions")
 _OPTIONAL = ("lang", "links", "media", "communities")
 _REACTIONS = frozenset(("click", "like", "reply", "share"))
-# The prior of a new post alone: what its counters make of it would come again and again.
+# Of the engagement model only the prior of a new post: later values come again and again.
 _ONCE = "engagement"
-# So many hours without a value, and a quantity is forgotten: its version is gone.
+# After so many hours without a value a quantity is forgotten: its version is gone.
 _KEEP_HOURS = 8 * 24
 Kind = Literal["score", "share"]
 State = Literal["learning", "stable", "drift"]
-# Of an hour of the day, before values are compared with it; and of an hour, for its index.
+# How many values an hour of the day needs for a comparison, and an hour for its index.
 LEAST_VALUES = 1000
-# The usual limit of "the population has changed". A thousand values each side make it no chance.
+# The usual limit for "the population has changed"; a thousand values each side exclude chance.
 LEAST_INDEX = 0.25
-# A value is above one of earlier days with a probability beyond 0.6 or below 0.4.
+# The probability that a value is above one of earlier days is beyond 0.6 or below 0.4.
 LEAST_SHIFT = 0.1
 # A share has risen or fallen by this factor.
 LEAST_FACTOR = 1.3
-# An alarm ends when all is within half of the limits, so that it does not flicker.
+# An alarm ends once all is within half of the limits, so that it does not flicker.
 _END = 0.5
-# So many values at once are ranked, then the state is looked at.
+# How many values are ranked before the state is checked.
 SLICE = 100
 _LEAST_WIDTH = 100
-# The logarithm of how unlikely chance is at one look, e^-18: a million looks raise none.
+# A check raises an alarm by chance with a probability of e^-18: a million checks raise none.
 _CERTAINTY = 18.0
+log = logging.getLogger(__name__)
+STAGE = "watch"
+_MOST_RECORDS = 2000
+_WAIT_S = 0.2
+_REPORT_EVERY_S = 1.0
+_SAVE_EVERY_S = 60.0
 
 
 class Quantity(NamedTuple):
-    """What is watched: of a model, or of `posts`; `version` is "" where it does not matter."""
+    """What is watched of a model, or of `posts`; `version` is "" where it does not matter."""
 
     model: str
     version: str
@@ -76,7 +101,7 @@ class Quantity(NamedTuple):
 
 
 class SavedQuantity(msgspec.Struct, frozen=True):
-    """A quantity and its past, as a file keeps them."""
+    """A quantity and its past, as the file of the watch keeps them."""
 
     model: str
     version: str
@@ -98,7 +123,7 @@ class ModelWatch:
     ) -> None:
         self._names = names
         self._load = load
-        # By filter its last version, and which n-grams have no weight in it.
+        # By filter its last version, and the n-grams without a weight in it.
         self._unknown: dict[str, tuple[str, Flags | None]] = {}
         self.watches: dict[Quantity, ValueWatch] = {}
         for kept in saved:
@@ -106,7 +131,7 @@ class ModelWatch:
             self._watch(quantity, kept.watch)
 
     def take(self, batch: RecordBatch) -> None:
-        """Take the records of a partition; what cannot be decoded is a stage's business."""
+        """Take the records of a partition; bad records are left to the stages."""
         topic, at_ms = batch.source.topic, batch.records[-1].timestamp
         if topic == "posts":
             self._take_posts(list(_decoded(batch.records, decode_post, Post)), at_ms)
@@ -118,7 +143,7 @@ class ModelWatch:
             self._take_signals(topic.removeprefix("signals."), batch.records, at_ms)
 
     def current(self) -> dict[Quantity, ValueWatch]:
-        """Return what had values in this hour or the last; a replaced version has none."""
+        """Return the quantities with values in this hour or the last, so of no replaced version."""
         since = self._newest_hour() - 1
         return {quantity: watch for quantity, watch in self.watches.items() if watch.hour >= since}
 
@@ -137,7 +162,7 @@ class ModelWatch:
             )
 
     def saved(self) -> list[SavedQuantity]:
-        """Return what outlives the process; forget versions that had no value for eight days."""
+        """Return what outlives the process; forget versions without a value for eight days."""
         newest = self._newest_hour()
         for quantity, watch in list(self.watches.items()):
             if watch.hour < newest - _KEEP_HOURS:
@@ -195,7 +220,7 @@ def without_weight(model: NgramModel) -> Flags:
 
 
 def unknown_shares(flags: Flags, texts: TextBatch) -> list[float]:
-    """Return of each text which share of its n-grams and words is flagged."""
+    """Return the share of flagged n-grams and words of each text."""
     shares: list[float] = (texts.weighted_sums(flags) / texts.token_counts()).tolist()
     return shares
 
@@ -205,7 +230,7 @@ def _counts(kind: str) -> bool:
 
 
 def _of_model(signal: Signal) -> Signal | ModelVerdict | None:
-    """What the model said; None where a rule decided and nothing says what it overruled."""
+    """Return the model's verdict; None if a rule decided and overruled no verdict."""
     return signal.overruled if signal.model == RULE_MODEL else signal
 
 
@@ -230,7 +255,7 @@ except ImportError as error:
 
 
 class ShiftDetector:
-    """Whether the mean of mid-ranks has moved from a half: river's ADWIN, and two limits.
+    """Detects whether the mean of mid-ranks has moved from a half: river's ADWIN, and two limits.
 
     It takes the ranks of one stream in order.  ADWIN (Bifet and Gavalda 2007) keeps the longest
     window of the newest values that has one mean, in memory that grows with the logarithm of its
@@ -253,12 +278,8 @@ class ShiftDetector:
     def is_certain(self, variance: float, reference: float) -> bool:
         """Whether the shift is more than chance, by Bernstein's inequality.
 
-        Parameters
-        ----------
-        variance
-            Of the ranks where nothing has changed.
-        reference
-            From how many earlier values the ranks were made.
+        `variance` is that of the ranks if nothing has changed; the ranks were made from
+        `reference` earlier values.
         """
         width = int(self._window.width)
         if width < _LEAST_WIDTH:
@@ -320,7 +341,7 @@ class ValueWatch:
         return self._detector.shift
 
     def update_many(self, values: Sequence[float], at_ms: int) -> None:
-        """Take the next values, each in [0, 1], of one time (Unix ms); an older time is now's."""
+        """Take the next values, each in [0, 1], of one time (Unix ms); older times count as now."""
         hour = at_ms // HOUR_MS
         if hour > self.hour:
             if self.hour >= 0:
@@ -340,7 +361,7 @@ class ValueWatch:
         return SavedWatch(self._profile.counts.tolist(), counts, self.hour)
 
     def reason(self) -> str:
-        """Say in words what the state rests on."""
+        """Say in words why the state is what it is."""
         before = self._before()
         if self.state == "learning":
             return f"{before:.0f} of {LEAST_VALUES} values of this hour of earlier days"
@@ -380,7 +401,7 @@ class ValueWatch:
             self.state = "stable"
 
     def _beyond(self, part: float) -> bool:
-        """Whether a limit is passed; of an alarm that goes on, a part of the limit."""
+        """Return whether a limit is passed; while an alarm is on, a part of the limit."""
         is_certain = part < 1 or self._detector.is_certain(self._variance, self._before())
         if is_certain and self._has_moved(part):
             return True
@@ -389,7 +410,7 @@ class ValueWatch:
     def _has_moved(self, part: float) -> bool:
         if self.kind == "score":
             return abs(self.shift) >= LEAST_SHIFT * part
-        # Half an event of each keeps the factor finite.
+        # Half an event on each side keeps the factor finite.
         little = 0.5 / self._before()
         factor = (self._share() + little) / (self._share_before() + little)
         return abs(float(np.log(factor))) >= float(np.log(LEAST_FACTOR)) * part
@@ -400,3 +421,135 @@ class ValueWatch:
     def _share(self) -> float:
         # The mean mid-rank moves by half as much as the share.
         return min(1.0, max(0.0, self._share_before() + 2 * self.shift))
+
+
+class WatchProcess:
+    """Follows `posts`, `engagements` and the signals of models from their ends on.
+
+    `state` is the file that keeps the profiles over a restart; None: a restart learns anew.
+
+    Raises `UsageError`: the file is none of ours.
+    """
+
+    def __init__(self, environment: Environment, state: Path | None) -> None:
+        self.stopping = threading.Event()
+        self.port = 0
+        self._environment = environment
+        self._state = state
+        self._models = tuple(name for name in environment.signals.all if name in MODELS)
+        self.watch = ModelWatch(environment.signals, self._load, _read_state(state))
+        self._metrics = Metrics(STAGE, environment.instance)
+        self._web = StatusServer(lambda: self._reason, self._metrics.text)
+        self._reason = "starting"
+        self._states: dict[tuple[str, str, str], str] = {}
+        self._reports: list[ModelDrift] = []
+        self._report_at = self._save_at = 0.0
+
+    def run(self) -> None:
+        """Follow until `stopping` is set; raises `UsageError` where a topic is missing."""
+        connection = Connection(self._environment)
+        time_log, settings = LogTime(connection), SettingsLog(connection)
+        records = LogConsumer(connection, "watch")
+        self._settings, self._time = settings, time_log
+        if self._environment.port is not None:
+            self._web.start(self._environment.host, self._environment.port)
+            self.port = self._web.port
+        try:
+            count = connection.offsets.partition_count("posts", self.stopping)
+            topics = ("posts", "engagements", *(f"signals.{name}" for name in self._models))
+            records.add({TopicPartition(topic, p): END for topic in topics for p in range(count)})
+            self._save_at = time.monotonic() + _SAVE_EVERY_S
+            while not self.stopping.is_set():
+                settings.follow()
+                time_log.follow(self._instances)
+                for batch in records.read(_MOST_RECORDS, _WAIT_S):
+                    self.watch.take(batch)
+                ready = records.ready_reason() or settings.log.ready_reason()
+                self._reason = ready or connection.health.reason()
+                self._look()
+            self._save()
+        finally:
+            for part in (records, settings, time_log, connection):
+                part.close()
+            self._web.stop()
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now >= self._report_at:
+            self._report_at = now + _REPORT_EVERY_S
+            self._report()
+        if now >= self._save_at:
+            self._save_at = now + _SAVE_EVERY_S
+            self._save()
+
+    def _report(self) -> None:
+        self._reports = list(self.watch.reports())
+        for report in self._reports:
+            at = (report.model, report.version, report.quantity)
+            before, self._states[at] = self._states.get(at, "learning"), report.state
+            label = f"{report.quantity} of {report.model}" + (
+                f"@{report.version}" if report.version else ""
+            )
+            if report.state == "drift" and before != "drift":
+                log.warning("drift: %s: %s", label, report.reason)
+                self._time.heartbeats.hurry()
+            elif before == "drift" and report.state != "drift":
+                log.info("no drift any more: %s", label)
+        watches = self.watch.current()
+        drifts = {tuple(at): float(report.state == "drift") for at, report in watches.items()}
+        self._metrics.replace("feedmill_drift", drifts)
+        self._metrics.replace(
+            "feedmill_stability_index",
+            {tuple(at): report.index for at, report in watches.items() if report.index is not None},
+        )
+        self._metrics.replace("feedmill_shift", {tuple(at): o.shift for at, o in watches.items()})
+        self._metrics.set("feedmill_ready", float(not self._reason))
+
+    def _instances(self) -> Iterator[Instance]:
+        yield Instance(
+            stage=STAGE,
+            instance=self._environment.instance,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            build=importlib.metadata.version("feedmill"),
+            config_offset=self._settings.settings.offset,
+            refused=tuple(self._settings.refused),
+            models={},
+            ready=not self._reason,
+            lag=0,
+            at_ms=self._time.clock.now_ms(),
+            reason=self._reason[:REASON_CHARACTERS],
+            memory_mib=resident_mib(),
+            drift=tuple(self._reports),
+        )
+
+    def _load(self, name: str, version: str) -> NgramModel | None:
+        if name not in FILTERS:
+            return None
+        shipped = shipped_store(name)
+        store = self._environment.models or shipped
+        try:
+            model = load_model(name, store, find_card(store, name, version, shipped).sha256)
+        except FeedmillError as error:
+            log.warning("the share of unknown n-grams of %s is not watched: %s", name, error)
+            return None
+        views = FILTERS[name].evidence.views
+        ngrams = dict(zip(views, getattr(model, "ngram_models", ()), strict=False))
+        return ngrams.get("text")
+
+    def _save(self) -> None:
+        if self._state is None:
+            return
+        try:
+            write_whole(self._state, msgspec.json.encode(self.watch.saved()))
+        except OSError as error:
+            log.error("cannot write %s: %s; a restart would learn anew", self._state, error)
+
+
+def _read_state(path: Path | None) -> list[SavedQuantity]:
+    if path is None or not path.exists():
+        return []
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[SavedQuantity])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}; name another file, or remove this one") from None

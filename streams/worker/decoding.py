@@ -1,4 +1,4 @@
-"""From what the consumers took to a `WorkBatch`: decoded, validated and hashed once."""
+"""Makes a `WorkBatch` of what the consumers took: each record is decoded and validated once."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from feedmill.streams.worker.step import (
 def read_posts(
     batch: RecordBatch, partitions: int, poisoned: Mapping[int, str]
 ) -> ValidatedBatch[Post | Deletion]:
-    """Decode records of `posts`; those that are `poisoned`, by offset, come without their text.
+    """Decode records of `posts`; a post whose offset is in `poisoned` comes without its text.
 
-    `partitions` is how many the topic has.
+    `partitions` is how many partitions the topic has.
     """
     found = validate_batch(batch, partitions, decode_post, decode_posts)
     if not poisoned:
@@ -49,7 +49,7 @@ def read_posts(
 def poison_of(
     records: Sequence[Record], poisoned: Mapping[int, str], first: int = 0
 ) -> dict[int, str]:
-    """Return why no model judges some of these records, by their places from `first` on."""
+    """Return why no model judges a record, by its place; the first record has the place `first`."""
     return {
         place: poisoned[record.offset]
         for place, record in enumerate(records, first)
@@ -58,7 +58,7 @@ def poison_of(
 
 
 def _blank(event: Post | Deletion) -> Post | Deletion:
-    """Leave out what models read: feeds go by the rest."""
+    """Leave out what models read of a post; feeds need only the rest."""
     if isinstance(event, Deletion):
         return event
     return msgspec.structs.replace(event, text="", links=None, media=None)
@@ -74,9 +74,9 @@ def decode_work(  # noqa: PLR0913 - all but two are given by name
     poisoned: Poisoned = NO_POISON,
     never_was: NeverWas = each_may_have_been,
 ) -> WorkBatch:
-    """Decode one cycle's records; nothing raises, what is bad stands in `rejected`.
+    """Decode one cycle's records; a bad record raises nothing and stands in `rejected`.
 
-    `partitions` is how many `posts` and `engagements` have.  The deletion of a post that
+    `partitions` is how many partitions `posts` and `engagements` have.  The deletion of a post that
     `never_was` is not among `latest`.
     """
     unjudged: dict[int, str] = {}

@@ -1,7 +1,7 @@
-"""The memory of the process: what is free goes back to the system, what stays is in huge pages.
+"""Gives free memory back to the system, and moves memory that stays into huge pages.
 
-Threads of librdkafka fill heaps of their own while logs are restored, and glibc keeps what is free
-in them.  Other C libraries, and other systems than Linux, are left as they are.
+While logs are restored, threads of librdkafka fill heaps of their own, and glibc keeps the free
+memory of these heaps.  With another C library or system than Linux nothing here does anything.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _ARENAS = 2
-# Larger blocks are mapped one by one and go back at once.  What numpy takes for a batch is smaller:
-# to map it anew for each batch is a sixth of the loop's processor time.
+# glibc maps larger blocks one by one and gives them back at once.  The arrays of a batch are
+# smaller: to map them anew for each batch takes a sixth of the loop's processor time.
 _MAPPED_FROM = 1024 * 1024
 _TRIMMED_FROM = 2 * _MAPPED_FROM
-# So many more objects than were freed have the collector look at them, for a millisecond; once more
-# at those of three times, some 5 ms, 9 where all are new feeds; and at all every three million.
+# The collector looks at new objects, for a millisecond, once there are so many more than freed
+# ones; at those of three such looks for 5 to 9 ms; and at all objects once in three million.
 _COLLECT_FROM, _AGAIN_AFTER, _ALL_AFTER = 10_000, 1, 100
 # Of Linux' mman.h, since 6.1; earlier ones answer that they do not know it.
 _MADV_COLLAPSE = 25
@@ -29,7 +29,7 @@ _STATM = Path("/proc/self/statm")
 
 
 def keep_heap_small() -> None:
-    """Have few heaps in this process; called before there are threads."""
+    """Let this process have few heaps; called before there are threads."""
     library = _glibc()
     if library is not None:
         library.mallopt(_M_ARENA_MAX, _ARENAS)
@@ -38,14 +38,14 @@ def keep_heap_small() -> None:
 
 
 def trim_heap() -> None:
-    """Give all free pages back; it may take some 100 ms, without the interpreter's lock."""
+    """Give all free pages back, in up to 100 ms, without holding the interpreter's lock."""
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)
 
 
 def resident_mib() -> int | None:
-    """Return the resident memory of the process; None on a system that does not say it so."""
+    """Return the resident memory of the process; None on a system without `/proc`."""
     try:
         pages = int(_STATM.read_text("ascii").split()[1])
     except OSError:
@@ -54,11 +54,8 @@ def resident_mib() -> int | None:
 
 
 def settle_memory() -> None:
-    """Prepare for work what is there, such as models and lists: it is there to stay.
-
-    Some 50 MB take some 30 ms.
-    """
-    # The collector need not look at it again.
+    """Prepare what was loaded, such as models and lists, for a long life; 50 MB take 30 ms."""
+    # The collector need not look at loaded objects again.
     gc.collect()
     gc.freeze()
     # A cycle makes more objects than Python's 700, and nearly all of them end with it.
@@ -69,8 +66,8 @@ def settle_memory() -> None:
 def _use_huge_pages() -> None:
     """Move private memory into huge pages, unless the system is set to have none.
 
-    A batch reads a little of very much, and in small pages the processor often has to look for
-    the address first.
+    A batch reads a few bytes at many places, and with small pages the processor often has to look
+    the address up first.
     """
     try:
         page = int((_HUGE_PAGES / "hpage_pmd_size").read_text("ascii"))
@@ -86,7 +83,7 @@ def _use_huge_pages() -> None:
         start, end = (int(address, 16) for address in span.split("-"))
         start, end = -(-start // page) * page, end // page * page
         if start < end:
-            # It ends with an error where a part is empty, having done all the rest.
+            # Linux reports an error where a part is empty, but moves all other parts.
             library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
 
 

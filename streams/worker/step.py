@@ -1,4 +1,4 @@
-"""A stage is a list of steps: what the worker hands each of them, and what they hand back."""
+"""What a worker hands its steps, and what the steps hand back."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from feedmill.streams.observe.legs import Arrivals
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.clock import LogClock
 
-# By partition why posts must not be judged, by their offsets.
+# By partition and offset, why a post must not be judged.
 Poisoned = Mapping[int, Mapping[int, str]]
 NO_POISON: Poisoned = {}
-# Whether nothing was ever written of a post of a partition.
+# Says of a partition and a post id whether nothing was ever written about that post.
 NeverWas = Callable[[int, str], bool]
 
 
 class Writer(Protocol):
-    """Takes what steps write; it reaches Kafka with the offsets of the cycle, or not at all."""
+    """Takes what steps write; a record reaches Kafka with the cycle's offsets or not at all."""
 
     def add(
         self,
@@ -43,9 +43,9 @@ class Writer(Protocol):
     ) -> None:
         """Gather a record for a topic (named without the prefix).
 
-        `owner` is the partition of `posts`, or the shard, whose owner writes it: once that is lost,
-        the record is dropped.  `partition` is the owner's unless given: right for every topic that
-        is partitioned like `posts`.
+        `owner` is the partition of `posts`, or the shard, on whose behalf the record is written:
+        once the worker loses `owner`, the record is dropped.  `partition` is that of `owner` unless
+        given, which is right for every topic that is partitioned like `posts`.
         """
         ...
 
@@ -60,16 +60,16 @@ class Writer(Protocol):
     ) -> bool:
         """Gather the dead letter of a record that `stage` rejected at `at_ms`.
 
-        Return whether it has one of its own: beyond a rate, or without its key and value
-        (`is_whole`), it shares one with others of its partition.  `owner` as of `add`.
+        Return True if the record gets a letter of its own.  Beyond a rate, or without key and value
+        (`is_whole` False), the bad records of a partition share a letter.  `owner` as of `add`.
         """
         ...
 
     def note(self, at: TopicPartition, name: str, text: str) -> None:
-        """Commit a short text beside the offset of an owned partition; see `notes`.
+        """Commit a short text beside an owned partition's offset; see `AssignmentChange.notes`.
 
-        It is in the transaction of what this cycle adds.  All notes of a partition share some
-        3,900 bytes.  A note stays until it is replaced, or removed by an empty text.
+        The note is in the transaction of what this cycle adds, and stays until another text
+        replaces it; an empty text removes it.  All notes of a partition share 3,900 bytes.
         """
         ...
 
@@ -77,7 +77,7 @@ class Writer(Protocol):
 class PostPartition(NamedTuple):
     """The events of one partition of `posts` in one cycle, in the order of their offsets.
 
-    `events` are all valid records; `rows` are where its posts (deletions left out) stand in
+    `events` are all valid records; `rows` are the rows of its posts, without deletions, in
     `WorkBatch.posts`, in the same order.
     """
 
@@ -112,7 +112,7 @@ class WrittenSignal(NamedTuple):
 
 @dataclass(eq=False)
 class Trial:
-    """Posts that another process judges first; `is_over` once it is known which end it."""
+    """Posts that another process judges first; `is_over` once it is known which posts end it."""
 
     is_over: bool = False
 
@@ -133,15 +133,15 @@ class WorkBatch:
     partitions
         The events of `posts` by partition; partitions without any are left out.
     posts
-        All posts of the cycle, superseded versions too, one row each; what one step computes
-        of them (normalised texts, hashes) the next one finds.
+        All posts of the cycle, superseded versions too, one row each.  It keeps what a step
+        computes of the posts (normalised texts, hashes) for the next step.
     records
         The record of each row of `posts`.
     unjudged
-        By row why no model judges a post: its signals are errors, and it has no text here.
+        By row why no model judges a post; the post has no text here, and its signals are errors.
     latest
-        What holds of each post at the end of the cycle; what it superseded needs no signal, nor
-        does the deletion of a post that never was.
+        The last record of each post.  Superseded records need no signal, nor does the deletion of
+        a post about which nothing was ever written.
     newest
         The last of `latest` of each partition.
     engagements
@@ -169,7 +169,7 @@ class WorkBatch:
 
 
 class WorkerView:
-    """What a step may ask of the worker that runs it; here of a worker alone, with nothing to say.
+    """What a step may ask its worker; these answers are of a worker that is alone and has read all.
 
     Called on the loop's thread; nothing here blocks.
     """
@@ -276,8 +276,8 @@ class Step(ABC):
     """One part of what a worker does; the worker calls all steps in order, in one thread.
 
     Only the order in `Worker(steps=…)` matters: a step sees what earlier ones did in the same
-    cycle.  No call may block, but see `ranks`, and none may work for more than 20 ms at a time,
-    `apply` on its batch apart: what takes longer goes into slices of `background`.
+    cycle.  No call may block (but see `ranks`) or work for more than 20 ms at a time,
+    except `apply` on its batch: what takes longer goes into slices of `background`.
 
     Attributes
     ----------
@@ -302,10 +302,10 @@ class Step(ABC):
         self.context = context
 
     def never_was(self, partition: int, post_id: str) -> bool:
-        """Return whether it is sure that no step ever wrote anything of a post.
+        """Return True if it is certain that no step ever wrote anything about a post.
 
-        Asked before `apply`, of deletions: no step need withdraw what never was; and of
-        engagements, which then wait until the posts before them are read.
+        The worker asks this before `apply`: the deletion of such a post withdraws nothing, and
+        engagements with such a post wait until the posts before them are read.
         """
         return False
 
@@ -348,10 +348,10 @@ class Step(ABC):
         return True
 
     def poll(self, writer: Writer) -> bool:
-        """Read what came on logs of its own, without waiting; return whether anything did.
+        """Read, without waiting, what came on the step's own logs; return whether anything came.
 
-        Called at the beginning of every cycle.  Where one step returns True, `apply` of all
-        steps follows, with an empty batch if no input came.
+        Called at the beginning of every cycle.  If a step returns True, `apply` of all steps
+        follows, with an empty batch if no input came.
         """
         return False
 
@@ -359,7 +359,7 @@ class Step(ABC):
     def apply(self, work: WorkBatch, writer: Writer) -> None:
         """Deal with a cycle's records; what is added to `writer` is committed with their offsets.
 
-        What it raises goes to `failed`.
+        An exception goes to `failed`.
         """
 
     def failed(self, work: WorkBatch, error: Exception, writer: Writer) -> None:
@@ -371,7 +371,7 @@ class Step(ABC):
         raise error
 
     def background(self, writer: Writer, budget_s: float) -> bool:
-        """Work on something long for at most `budget_s` of processor time; whether there is more.
+        """Do long work for at most `budget_s` of processor time; return whether more is left.
 
         Called after `apply` in each cycle, also when no record came.
         """

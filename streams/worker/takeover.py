@@ -1,4 +1,4 @@
-"""What is done before partitions move: who gets them reads ahead, who has them goes on.
+"""Before partitions move, their next owner reads ahead while their present owner goes on.
 
 joins:   reads ahead of all partitions ─► joins the group
 leaves:  heartbeat `leaving` ─► others read ahead of its partitions ─► leaves the group
@@ -21,7 +21,7 @@ from feedmill.streams.kafka.offsets import PartitionOffsets
 from feedmill.streams.settings.instances import RECENT_MS
 from feedmill.streams.worker.step import Step
 
-# How long a worker goes on for others that take over.
+# How long a worker that leaves goes on while other workers read ahead.
 LEAVE_S = 2.0
 
 
@@ -37,7 +37,7 @@ class Takeover:
     leaving
         The partitions that this worker says it leaves.
     is_prepared
-        Whether steps were asked to read ahead, or need not, before this worker joins others.
+        True once the steps were asked to read ahead, or where they need not, before joining.
     """
 
     def __init__(
@@ -52,16 +52,16 @@ class Takeover:
         self._group, self._steps = group, steps
         self._may_come: set[int] = set()
         self._asked: Future[dict[TopicPartition, PartitionOffsets]] | None = None
-        # Until when others count as there, and until when this worker goes on.
+        # Until when other workers count as present, and until when this worker goes on.
         self._others_until = self._leave_until = 0.0
 
     def join(self) -> None:
-        """Get ready to join others, whatever it gets of the partitions."""
+        """Prepare to join a group with members, whichever partitions this worker will get."""
         if not self.is_prepared and not self._may_come:
             self._ask(range(self.partitions))
 
-    def follow(self) -> None:
-        """Have steps read ahead, once it is known where others are."""
+    def read_ahead(self) -> None:
+        """Let the steps read ahead, once Kafka has said where the other workers are."""
         if self._asked is None or not self._asked.done():
             return
         try:
@@ -81,7 +81,7 @@ class Takeover:
         """Take a heartbeat of any instance."""
         if instance.instance == self._instance or instance.group != self._group.name:
             return
-        # Anybody may have written the heartbeat.
+        # Any program can write a heartbeat.
         leaving = [p for p in instance.leaving if 0 <= p < self.partitions]
         if leaving:
             self._others_until = 0.0
@@ -91,14 +91,14 @@ class Takeover:
             self._others_until = time.monotonic() + RECENT_MS / 1000
 
     def leave(self) -> None:
-        """Say from now on that this worker leaves, if others can take over."""
+        """Announce that this worker leaves, if other workers can take over."""
         self._leave_until = time.monotonic() + LEAVE_S
         if self.goes_on and not self._is_static:
             self.leaving = self._group.owned
 
     @property
     def goes_on(self) -> bool:
-        """Whether others still read ahead, after `leave`."""
+        """True while other workers may still read ahead, after `leave`."""
         return time.monotonic() < min(self._leave_until, self._others_until)
 
     def _ask(self, partitions: Iterable[int]) -> None:

@@ -1,4 +1,4 @@
-"""Ends a process whose loop stands still: heartbeats of the Kafka client go on without it."""
+"""Ends a process whose loop stands still, since the Kafka client goes on with its heartbeats."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 
 STALL_S = 30.0
 EXIT_STALLED = 3
-# This thread looks every second, however busy the machine is.
+# The thread looks every second; after a longer gap the whole process was paused.
 _PAUSED_S = 10.0
-# How many times as much processor time a process may take meanwhile in which no Python runs.
+# How many times `stall_s` of processor time the process may take while no Python code runs.
 _WITHOUT_PYTHON = 1.5
 
 
@@ -32,17 +32,17 @@ class Watchdog:
 
     def start(self) -> None:
         self.turn()
-        # Says where all threads are, then ends the process, as the signal does of itself.
+        # Prints where all threads are; then the signal ends the process.
         faulthandler.register(signal.SIGPROF, all_threads=True, chain=True)
         self._limit_processor_time()
         self._thread.start()
 
     def turn(self) -> None:
-        """Say that the loop goes round."""
+        """Note that the loop has begun another cycle."""
         self._turned_at = time.monotonic()
 
     def stuck_s(self) -> float:
-        """Return how long it has not gone round."""
+        """Return how long ago the loop began its last cycle."""
         return time.monotonic() - self._turned_at
 
     def stop(self) -> None:
@@ -65,8 +65,8 @@ class Watchdog:
     def _limit_processor_time(self) -> None:
         """End the process by SIGPROF unless this is called again in time.
 
-        Native code that keeps the interpreter, as `re` does, keeps the thread from looking, even
-        for the first time.  It takes processor time; a process that is paused takes none.
+        Native code that holds the interpreter lock, as `re` does, keeps this thread from looking.
+        Such code takes processor time; a process that is paused takes none.
         """
         signal.setitimer(signal.ITIMER_PROF, _WITHOUT_PYTHON * self._stall_s)
 

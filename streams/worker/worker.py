@@ -45,19 +45,19 @@ from feedmill.streams.worker.worker_status import WorkerStatus
 
 log = logging.getLogger(__name__)
 
-# What a cycle may take of the processor before its background work ends, and what is left to the
-# step whose turn it is where posts and restores took all of that.
+# How much processor time a cycle may take before its background work ends, and how much the step
+# whose turn it is has at least, where posts and restores took all of that.
 CYCLE_S = 0.012
 LEAST_S = 0.004
-# With less left no turn begins: a turn is a slice at least, whatever its budget.
+# With less time left no turn begins, since a turn takes at least one slice.
 LEAST_TURN_S = 0.001
-# How long the loop waits for input when it has nothing else to do.
+# How long the loop waits for input when no step has anything to do.
 IDLE_S = 0.010
 STOP_WITHIN_S = 8.0
-# The loop waits for less where a restore or a step waits for something that is not input.
+# How long the loop waits for input while a restore or a step waits for something else.
 SOON_S = 0.003
-# A client waits for one consumer's records, those of the topic that brought some last.  In between
-# the loop looks for others and for settings: often for a while after engagements came.
+# The loop waits on the consumer of the topic that brought records last.  In between it looks at the
+# other consumer and for settings: more often for a while after engagements came.
 LOOK_S = 0.005
 LOOK_OFTEN_S = 0.001
 OFTEN_FOR_S = 0.1
@@ -68,7 +68,7 @@ class Worker(WorkerView):
     """Runs steps in order over the partitions that its group gives it, until it is stopped.
 
     `group` names the consumer group, `judges` says whether it gets a share of `posts`, and `beside`
-    which topics with the same partition numbers are read with it.  What ranks gets shards of feeds.
+    which topics with the same partition numbers are read with it.  A worker that ranks gets shards.
     `dead_letters_of` is the stage in whose name it writes dead letters of `posts` and
     `engagements`; None where another group of the installation does.
     """
@@ -97,7 +97,7 @@ class Worker(WorkerView):
         owner, clock = uuid.uuid4().hex[:12], self.time.clock
         producer = TransactionalProducer(self.connection, group, stage=group, now_ms=clock.now_ms)
         ranks = any(step.ranks for step in steps)
-        # Others rank by what it writes, until an assignment gives it all shards of feeds.
+        # Other workers rank by what this worker writes, until it is assigned all shards of feeds.
         producer.sends_soon = not ranks
         self._producer, self._shards = producer, 0
         shares = memory_shares(environment)
@@ -123,7 +123,7 @@ class Worker(WorkerView):
         )
         self._started_steps: list[Step] = []
         self._group_name = group
-        # Before it joins its group: whether others are members of it.
+        # Whether the group has other members, asked before this worker joins it.
         self._has_others: Future[bool] | None = None
         self._followed: Settings | None = None  # by all steps, once they have begun
         self._is_busy = False
@@ -131,18 +131,16 @@ class Worker(WorkerView):
         self.status = WorkerStatus(self, Watchdog())
 
     def run(self) -> None:
-        """Start, go round until SIGTERM, SIGINT or `stopping`, stop; in the main thread.
+        """Start, run cycles until SIGTERM, SIGINT or `stopping`, stop; called on the main thread.
 
-        Raises
-        ------
-        FeedmillError
-            A topic is missing, a model is refused, or another worker has this instance's name.
+        Raises `FeedmillError`: a topic is missing, a model is refused, or another worker has this
+        instance's name.
         """
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: self.stopping.set())
-        # The writer's thread takes the interpreter back three times a batch, and would wait for the
-        # loop so long each time; Python's default is 5 ms.
+        # The Redis writer's thread asks for the interpreter lock three times a batch, and each time
+        # waits for the loop up to this long; Python's default is 5 ms.
         sys.setswitchinterval(0.0002)
         try:
             self._start()
@@ -223,7 +221,7 @@ class Worker(WorkerView):
         self._has_others = self.connection.offsets.has_others(self._group_name)
 
     def _leave(self) -> None:
-        """Go on for a moment, where others read ahead what they get."""
+        """Go on while other workers read ahead the partitions that they get from this worker."""
         self.takeover.leave()
         self.hurry()
         while self.takeover.leaving and self.takeover.goes_on:
@@ -248,7 +246,7 @@ class Worker(WorkerView):
         start, cpu_start = time.perf_counter(), time.thread_time()
         self.status.watchdog.turn()
         self._follow_logs()
-        self.takeover.follow()
+        self.takeover.read_ahead()
         self._join()
         self._follow_assignment()
         moved = False
@@ -274,10 +272,10 @@ class Worker(WorkerView):
             self.metrics.observe("feedmill_loop_cpu_seconds", time.thread_time() - cpu_start)
 
     def _follow_logs(self) -> None:
-        # First those that came within the last cycle: a heartbeat says that all steps follow them.
+        # Settings of the last cycle come first: the heartbeat says that all steps follow them.
         self._follow_settings()
         self.time.follow(self.status.instances)
-        self.topics.follow()
+        self.topics.look()
         if self.releases.follow():
             self.hurry()
         self.poison.follow(self._knows_what_to_run, self._has_caught_up)
@@ -287,9 +285,9 @@ class Worker(WorkerView):
         return self.settings.settings is not self._followed
 
     def _follow_settings(self) -> None:
-        """Have all steps follow what came; only before and after the input of a cycle.
+        """Give all steps new settings; only before and after the input of a cycle.
 
-        What ranks gets the newest between the steps, too: readers wait for it.
+        A step that ranks also gets the newest settings after every other step: readers wait for it.
         """
         settings, before = self.settings.settings, self._followed
         if before is None or settings is before:
@@ -297,7 +295,7 @@ class Worker(WorkerView):
         self._followed = settings
         for step in self.steps:
             step.settings_changed(settings)
-        # Who waits to hear of a refusal waits for the next heartbeat.
+        # A refusal alone is told with the next regular heartbeat.
         if not settings.says_as(before):
             self.hurry()
 
@@ -316,7 +314,7 @@ class Worker(WorkerView):
         return any(step.never_was(partition, post_id) for step in self.steps)
 
     def _join(self) -> None:
-        """Join the group; beside others only once all is restored that needs no partitions."""
+        """Join the group; if it has members, once all that needs no partitions is restored."""
         asked = self._has_others
         if asked is None or not asked.done():
             return
@@ -338,7 +336,7 @@ class Worker(WorkerView):
                 self.writer.assigned(change, self.group.group_metadata())
             else:
                 self.writer.lost()
-            # An owner that was paused must not go on with the settings it had.
+            # A worker that was paused must not go on with its former settings.
             self.settings.log.restore_again()
             self.releases.assigned(change)
             for step in self.steps:
@@ -351,7 +349,7 @@ class Worker(WorkerView):
             beside = [p for p in ready if all(s.ready_for(p, ENGAGEMENTS) for s in self.steps)]
             self.group.begin(filter(self.poison.allows, ready), beside)
             if self.group.is_whole:
-                # What a restore took is free by now.
+                # The memory that restores took is free by now.
                 threading.Thread(target=trim_heap, name="heap", daemon=True).start()
 
     def _knows_what_to_run(self) -> bool:
@@ -361,7 +359,7 @@ class Worker(WorkerView):
         return self.group.is_live and not any(step.scores_again for step in self._models)
 
     def _reading_positions(self) -> dict[TopicPartition, int]:
-        """Return where the next posts begin of the partitions whose posts may come."""
+        """Return the next offset of each partition whose posts may come."""
         reading = self.group.reading
         return {at: n for at, n in self.group.positions().items() if at.partition in reading}
 
@@ -405,7 +403,7 @@ class Worker(WorkerView):
                 self.metrics.add("feedmill_letters_total")
 
     def _work_in_background(self, steps: Sequence[Step], end: float) -> bool:
-        """Give steps their turns until this thread's time is `end`, another one first each time."""
+        """Give steps turns until this thread's time is `end`; each cycle another step is first."""
         end = max(end, time.thread_time() + LEAST_S)
         self._next_step = (self._next_step + 1) % max(1, len(steps))
         more = False
@@ -425,7 +423,7 @@ class Taken(NamedTuple):
 
 
 class Input:
-    """Takes at most `batch_records` a cycle; `has_new_settings` looks for what ends a wait."""
+    """Takes a cycle's input, at most `batch_records`; new settings end a wait for it."""
 
     def __init__(
         self,
@@ -441,7 +439,7 @@ class Input:
         self._waits_beside = False
 
     def take(self, wait_s: float) -> Taken:
-        """Take what there is; wait for some, or for settings."""
+        """Take the records that are there; else wait for records or settings."""
         start = time.monotonic()
         is_often = start < self._often_until
         look_s = min(wait_s, LOOK_OFTEN_S if is_often else LOOK_S)
@@ -464,7 +462,7 @@ class Input:
             time.sleep(SOON_S)
             return []
         self._served_at = now
-        # The group must be served also while Kafka takes no more.
+        # The group consumer must be polled also while Kafka takes no more.
         return self._group.poll(1 if is_full else self._batch_records, wait_s)
 
     def _take_engagements(self, posts: list[RecordBatch], wait_s: float) -> list[RecordBatch]:
@@ -477,7 +475,7 @@ class Input:
 def engagement_room(batch_records: int, posts: int) -> int:
     """Return how many engagements a cycle may take beside so many posts.
 
-    Posts come first where there is more than can be done.  A part is left to engagements, which
-    cost little beside posts, so that a flood of posts does not keep every count where it is.
+    Under more load than a cycle can take, posts come first.  Engagements, which cost little, keep a
+    part, so that counts go on during a flood of posts.
     """
     return max(batch_records - posts, batch_records // 4, 1)

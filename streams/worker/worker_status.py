@@ -1,4 +1,4 @@
-"""What a worker says of itself: readiness, heartbeats, metrics, its supervisor."""
+"""What a worker says of itself in `/readyz`, heartbeats, metrics and to its supervisor."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ _LOOK_EVERY_S = 0.2
 _REPORT_EVERY_S = 1.0
 _STUCK_S = 5.0
 _BUILD = importlib.metadata.version("feedmill")
-# While another group is there, and after a heartbeat that names one.
+# How often Kafka is asked while another group is there, and how soon after a heartbeat of one.
 _ASK_EVERY_S, _ASK_AFTER_S = 5.0, 1.0
 
 
 class Running(Protocol):
-    """What is looked at of a worker."""
+    """The parts of a worker at which its status looks."""
 
     steps: Sequence[Step]
     legs: Legs
@@ -70,7 +70,7 @@ class Running(Protocol):
 
 
 class WorkerStatus:
-    """Looks at the worker on its loop a few times a second; HTTP reads what was seen last."""
+    """Looks at the worker on its loop a few times a second; HTTP reads what the last look saw."""
 
     def __init__(self, worker: Running, watchdog: Watchdog) -> None:
         self._worker = worker
@@ -104,12 +104,12 @@ class WorkerStatus:
         self._look_at = 0.0
 
     def look(self) -> None:
-        """Look whether it is time to; called in every cycle."""
+        """Look at the worker if a look is due; called in every cycle."""
         now = time.monotonic()
         if now < self._look_at:
             return
         self._look_at = now + _LOOK_EVERY_S
-        self.others.follow()
+        self.others.ask()
         reason = self._current_reason()
         if reason != self._reason:
             if not reason or not self._reason or self._reason == "starting":
@@ -185,7 +185,7 @@ class WorkerStatus:
             worker.topics.ready_reason(),
             worker.group.ready_reason(),
             worker.writer.trouble,
-            # Before the steps: one that may not claim says no more than that it has not.
+            # Before the steps, since a step that may not claim feeds only says that it has none.
             self.others.ready_reason(),
             worker.settings.ready_reason(),
             worker.releases.ready_reason(),
@@ -224,7 +224,7 @@ class WorkerStatus:
             worker.stopping.set()
 
     def _look_at_partitions(self) -> None:
-        """See how far each partition is; feeds wait to hear which one is late, or is no more."""
+        """See how far each partition is read; feeds wait to hear which partitions are late."""
         group, before = self._worker.group, _late_among(self._partitions)
         group.look()
         self._partitions = tuple(
@@ -247,7 +247,7 @@ class WorkerStatus:
         )
 
     def _metrics_text(self) -> str:
-        """All metrics, and when they were read; HTTP's thread calls it, and the loop."""
+        """Return all metrics, and when they were read; called by HTTP's thread and the loop."""
         metrics = self._worker.metrics
         metrics.set("feedmill_metrics_timestamp_seconds", time.time())
         return metrics.text()
@@ -267,16 +267,12 @@ def _late_among(partitions: Iterable[PartitionLag]) -> set[tuple[str, int]]:
 
 
 class OtherGroups:
-    """Knows which other consumer groups run the stages of this one, too.
+    """Knows which other consumer groups run stages of this worker's group, too.
 
-    It asks Kafka at its start, and when a heartbeat names another group.  Of two such groups the
-    one whose name comes first goes on as if it were alone, and the other is not ready, and claims
-    no feeds: so a process that somebody started by mistake takes none down.
-
-    Parameters
-    ----------
-    judged_by
-        Returns the stages by which workers of a group judge; none where no worker is in it.
+    It asks Kafka at the start, and when a heartbeat names another group.  Of two such groups the
+    group whose name comes first goes on as if it were alone; the workers of the second group are
+    not ready and claim no feeds.  So a process that was started by mistake stops no feed.
+    `judged_by` returns the stages by which workers of a group judge; none if it has no worker.
     """
 
     def __init__(
@@ -288,18 +284,18 @@ class OtherGroups:
     ) -> None:
         self._group, self._stages, self._judged_by = group, stages, judged_by
         self._offsets = offsets
-        # The stages that each of the others runs, too; None before Kafka's first answer.
+        # By group the stages that it shares with this worker; None before Kafka's first answer.
         self._others: dict[str, list[str]] | None = None
         self._asked: Future[dict[str, set[str]]] | None = None
         self._ask_at = 0.0
 
     def heartbeat(self, instance: Instance, at_ms: int) -> None:
-        """Have Kafka asked soon where a heartbeat names another group of workers."""
+        """Ask Kafka soon if a heartbeat names another group of workers."""
         if instance.stage in self._stages and self._is_other(instance.group):
             self._ask_at = min(self._ask_at, time.monotonic() + _ASK_AFTER_S)
 
-    def follow(self) -> None:
-        """Ask Kafka, and take its answer; never waits."""
+    def ask(self) -> None:
+        """Ask Kafka when a question is due, and take its answer; never waits."""
         if self._asked is None and time.monotonic() >= self._ask_at:
             self._asked, self._ask_at = self._offsets.topics_read(self._is_other), math.inf
         if self._asked is None or not self._asked.done():
@@ -316,7 +312,7 @@ class OtherGroups:
             self._ask_at = min(self._ask_at, time.monotonic() + _ASK_EVERY_S)
 
     def ready_reason(self) -> str:
-        """Say which group has the right of way; "" if none has."""
+        """Say which other group has the right of way; "" if none has."""
         return next(map(self._complaint, self._first()), "")
 
     def are_first(self, stage: str) -> bool | None:
@@ -331,9 +327,9 @@ class OtherGroups:
         return group != self._group and bool(self._judged_by(group))
 
     def _running(self, group: str, topics: Collection[str]) -> list[str]:
-        """Return which stages of this group another runs, by what its members read.
+        """Return which stages of this worker another group runs, by the topics its members read.
 
-        Members that wait for their partitions may read anything.
+        Members that wait for their partitions may read any of them.
         """
         topics = topics or (POSTS, SHARDS)
         judged = self._judged_by(group) if POSTS in topics else ()

@@ -39,7 +39,7 @@ class Taking:
     def take(
         self, one: RejectedRecord, owner: TopicPartition = OWNER, *, is_whole: bool = True
     ) -> bool:
-        return bool(self.rejections.take(one, "engagement", 9, owner, is_whole=is_whole))
+        return bool(self.rejections.reject(one, "engagement", 9, owner, is_whole=is_whole))
 
     def use_up(self) -> None:
         """Reject so many that those that follow share a letter."""

@@ -58,7 +58,7 @@ def started(kafka: Answers, topics: Sequence[str] = TOPICS) -> TopicIds:
     connection: Any = SimpleNamespace(environment=environment, health=ClientHealth(), offsets=kafka)
     ids = TopicIds(connection, "worker", topics, kafka.commit)
     assert not ids.allow_reading
-    ids.follow()
+    ids.look()
     return ids
 
 
@@ -81,7 +81,7 @@ def test_a_topic_with_another_id_stops_the_reading_and_names_the_commands(
     ids = started(kafka)
     kafka.ids["posts"] = "another"
     if is_running:
-        ids.follow()
+        ids.look()
     else:
         ids = started(kafka)
     assert not ids.allow_reading
@@ -115,7 +115,7 @@ def test_a_topic_that_is_missing_is_named_until_it_is_created(kafka: Answers) ->
         "there is no topic `my.counters`: create what is missing with `feedmill topics create`"
     )
     kafka.ids["counters"] = "later"
-    ids.follow()
+    ids.look()
     assert ids.ready_reason() == ""
     assert decode_mark(kafka.committed_texts[ANCHORS[0]]).topics["counters"] == "later"
 
@@ -123,10 +123,10 @@ def test_a_topic_that_is_missing_is_named_until_it_is_created(kafka: Answers) ->
 def test_an_outage_changes_nothing(kafka: Answers) -> None:
     ids = started(kafka)
     kafka.error = KafkaError(KafkaError._TIMED_OUT)
-    ids.follow()
+    ids.look()
     assert ids.allow_reading
     kafka.error = None
-    ids.follow()
+    ids.look()
     assert ids.ready_reason() == ""
 
 

@@ -62,12 +62,12 @@ class Worker:
         """Write a record of `models` and tell of it."""
         fields = {"sha256": sha256, "answers": [0.5], "partitions": 2, "after_ms": 1, **more}
         value = json.dumps(fields).encode() if sha256 else b""
-        self.fold.take(StoredRecord(self.fold.offset + 1, key=key.encode(), value=value))
+        self.fold.apply(StoredRecord(self.fold.offset + 1, key=key.encode(), value=value))
         self.canaries.changed(key.rpartition("/")[2])
 
     def settle(self) -> None:
         def settled() -> bool:
-            self.canaries.follow()
+            self.canaries.begin_loaded()
             return self.canaries.is_settled()
 
         until(settled, 10)
@@ -92,7 +92,7 @@ def test_the_same_version_with_the_same_answers_is_taken_as_it_is() -> None:
     for sha256, answers, is_taken in ((A, [0.5], True), (A, [0.6], False), (B, [0.5], False)):
         fold = ReleaseFold(("spam",))
         value = json.dumps({"sha256": sha256, "answers": answers}).encode()
-        fold.take(StoredRecord(1, key=b"spam", value=value))
+        fold.apply(StoredRecord(1, key=b"spam", value=value))
         taken = worker.canaries.released("spam", fold.latest("spam")[0].release)
         assert (taken is not None) is is_taken
     assert worker.canaries.released("spam", None) is None
@@ -120,7 +120,7 @@ class Owner:
         self.fold = ReleaseFold(("spam",))
         fields = {"sha256": A, "answers": [0.5], "partitions": 1, "after_ms": 10_000}
         value = json.dumps({**fields, "by": "ann", "note": "steeper"}).encode()
-        self.fold.take(StoredRecord(0, key=b"canary/spam", value=value))
+        self.fold.apply(StoredRecord(0, key=b"canary/spam", value=value))
         self.judges: int | None = 0
         self.sent: list[tuple[bytes, dict[str, Any]]] = []
         self.writer = KeptWriter()
@@ -150,7 +150,7 @@ def test_a_decision_that_does_not_appear_is_written_again() -> None:
     for at_ms in (1_000, 2_000, 15_999, 16_000, 17_000):
         owner.decision.heartbeat(beat(refusal), at_ms)
     assert [key for key, _ in owner.sent] == [b"canary/spam"] * 2
-    owner.fold.take(StoredRecord(1, key=b"spam", value=b""))
+    owner.fold.apply(StoredRecord(1, key=b"spam", value=b""))
     owner.decision.heartbeat(beat(refusal), 99_000)
     assert len(owner.sent) == 2
 

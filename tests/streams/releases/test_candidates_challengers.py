@@ -75,13 +75,13 @@ class Worker:
         value = json.dumps({"sha256": sha256, "answers": [0.5], **more}).encode()
         offset = self.fold.offset + 1
         key = f"shadow/{model}".encode()
-        self.fold.take(StoredRecord(offset, key=key, value=value if sha256 else b""))
+        self.fold.apply(StoredRecord(offset, key=key, value=value if sha256 else b""))
         self.challengers.changed(model)
         until(lambda: self.settled(model, offset))
         return offset
 
     def settled(self, model: str, offset: int) -> bool:
-        self.challengers.follow()
+        self.challengers.begin_loaded()
         return self.challengers.dealt_with(model, offset) == offset
 
     def running(self, model: Model, **more: Any) -> Model:
@@ -143,7 +143,7 @@ def test_a_challenger_that_fails_is_stopped_with_its_reason(text: str) -> None:
     worker.cycle(("a", "0.25"), ("b", text))
     assert worker.writer.added == []
     assert worker.challengers.versions("spam") == {}
-    assert worker.challengers.follow() == {"spam"}
+    assert worker.challengers.begin_loaded() == {"spam"}
     ((model, offset, reason),) = worker.refusals()
     assert (model, offset) == ("shadow/spam", 0)
     assert reason.startswith("stopped: ValueError: ")
@@ -227,7 +227,7 @@ def test_of_two_that_are_named_in_a_row_the_last_one_scores() -> None:
     worker.models = {A[:12]: Model(A[:12]), B[:12]: Model(B[:12])}
     for offset, sha256 in enumerate((A, B)):
         value = json.dumps({"sha256": sha256, "answers": [0.5]}).encode()
-        worker.fold.take(StoredRecord(offset, key=b"shadow/spam", value=value))
+        worker.fold.apply(StoredRecord(offset, key=b"shadow/spam", value=value))
         worker.challengers.changed("spam")
     assert worker.challengers.dealt_with("spam", 1) < 1
     until(lambda: worker.settled("spam", 1))

@@ -57,12 +57,12 @@ class Worker:
 
     def write(self, key: str, sha256: str | None) -> None:
         value = b"" if sha256 is None else json.dumps({"sha256": sha256}).encode()
-        self.fold.take(StoredRecord(self.fold.offset + 1, key=key.encode(), value=value))
+        self.fold.apply(StoredRecord(self.fold.offset + 1, key=key.encode(), value=value))
         self.found.add(key)
 
     def follow(self) -> set[str]:
         found, self.found = self.found, set()
-        return self.lists.follow(found)
+        return self.lists.swap_loaded(found)
 
     def settle(self) -> None:
         def settled() -> bool:

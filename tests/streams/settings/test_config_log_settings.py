@@ -19,7 +19,7 @@ def weights(offset: int, quality: Any, key: bytes | None = b"weights") -> Stored
 
 def folded(*records: StoredRecord) -> SettingsFold:
     fold = SettingsFold(Environment())
-    fold.take(records)
+    fold.apply(records)
     return fold
 
 
@@ -45,10 +45,10 @@ def test_only_the_last_refusals_are_kept() -> None:
 def test_settings_say_as_before_where_all_that_came_was_refused() -> None:
     fold = folded(weights(0, 1))
     before = fold.settings
-    fold.take([weights(1, -1)])
+    fold.apply([weights(1, -1)])
     assert fold.settings.offset == 1
     assert fold.settings.says_as(before)
-    fold.take([weights(2, 1)])
+    fold.apply([weights(2, 1)])
     assert not fold.settings.says_as(before)
 
 

@@ -82,7 +82,7 @@ def of_worker(*, is_static: bool = False, owned: tuple[int, ...] = (0,)) -> tupl
 def read_ahead(one: Takeover) -> None:
     """Ask, and once more after a failure."""
     for _ in range(3):
-        one.follow()
+        one.read_ahead()
 
 
 def heartbeat(
@@ -95,7 +95,7 @@ def heartbeat(
 def test_who_joins_others_reads_ahead_of_all_partitions_once() -> None:
     one, step = of_worker(owned=())
     one.join()
-    one.follow()
+    one.read_ahead()
     assert not one.is_prepared, "Kafka did not answer"
     for _ in range(2):
         one.join()

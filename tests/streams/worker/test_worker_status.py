@@ -46,12 +46,12 @@ class Kafka:
         offsets: Any = self
         made = OtherGroups(group, stages, JUDGED_BY, offsets)
         assert made.are_first("combiner") is None
-        made.follow()
+        made.ask()
         return made
 
     def wait(self, groups: OtherGroups, seconds: float) -> None:
         self.now_s += seconds
-        groups.follow()
+        groups.ask()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedmill.streams.observe.latency import PartitionLag, Scrape
+from feedmill.streams.observe.legs import PartitionLag, Scrape
 from feedmill.streams.observe.metrics import Distribution, Metrics
 
 FETCH = ("append_to_fetch", "posts")

@@ -24,8 +24,7 @@ from feedmill.events.signal import Signal, SignalNames
 from feedmill.filters.registry import load
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_table import HOUR_MS
-from feedmill.streams.watch.model_watch import ModelWatch
-from feedmill.streams.watch.watch_process import WatchProcess
+from feedmill.streams.watch.model_watch import ModelWatch, WatchProcess
 
 VERSION = load("spam").version
 
