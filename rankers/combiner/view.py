@@ -276,11 +276,9 @@ class PostView:
             row, author = next(numbers)
             if row in self._freed:  # since it was looked up
                 row = self._row(post.post_id)
-            self._store_post(row, author, post, offset, timestamp_ms)
+            self._put_post(row, author, post, offset, timestamp_ms)
 
-    def _store_post(
-        self, row: int, author: int, post: Post, offset: int, timestamp_ms: int
-    ) -> None:
+    def _put_post(self, row: int, author: int, post: Post, offset: int, timestamp_ms: int) -> None:
         columns = self.post
         before = columns.offset.item(row)
         if before >= offset:

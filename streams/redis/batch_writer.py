@@ -13,20 +13,20 @@ from redis.exceptions import NoScriptError
 
 from feedmill.events.partition import ALL_SHARDS, SHARDS, shard_of
 from feedmill.rankers.combiner import FeedChange
-from feedmill.streams.redis.cluster import Pipeline
-from feedmill.streams.redis.commands import (
-    FORGET_FEEDS,
-    Argument,
-    Command,
-    Keys,
-    load_commands,
-)
+from feedmill.streams.redis.pipelines import Pipeline
 from feedmill.streams.redis.round_trip import (
     AWAY,
     RoundTrip,
     error_text,
     is_of_the_server,
     is_out_of_memory,
+)
+from feedmill.streams.redis.scripts import (
+    FORGET_FEEDS,
+    Argument,
+    Command,
+    Keys,
+    load_commands,
 )
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.redis.writes import Announcements, FeedWrites, PostWrites

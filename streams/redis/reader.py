@@ -23,8 +23,8 @@ from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
 from feedmill.rankers.combiner.signal_columns import StoredSignal
 from feedmill.rankers.combiner.signal_hash import PostVersion, decode_post, decode_signal
 from feedmill.rankers.reaction_rates import BASES
-from feedmill.streams.redis.cluster import open_client
-from feedmill.streams.redis.commands import Keys
+from feedmill.streams.redis.pipelines import open_client
+from feedmill.streams.redis.scripts import Keys
 from feedmill.streams.redis.writes import FRESH_MS
 
 State = Literal["fresh", "starting", "stale"]

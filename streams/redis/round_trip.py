@@ -10,7 +10,8 @@ from typing import Any, Final
 import redis
 from redis.exceptions import MovedError
 
-from feedmill.streams.redis.commands import Command, is_broken
+from feedmill.streams.redis.pipelines import is_broken
+from feedmill.streams.redis.scripts import Command
 from feedmill.streams.redis.write_batch import WriteReport
 
 AnswerHandler = Callable[[Any], None]
@@ -36,7 +37,7 @@ class RoundTrip:
     unwritten
         How many changes Redis does not show afterwards.
     waves
-        Where commands begin that are executed after all before them, whichever server has their keys.
+        Where commands begin that are executed after all before them, whichever server has the keys.
     """
 
     def __init__(self, report: WriteReport, now_s: float) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.cluster import Pipeline
+from feedmill.streams.redis.pipelines import Pipeline
 from feedmill.streams.redis.write_batch import FinishedBatch, WriteBatch, WriteReport
 
 log = logging.getLogger(__name__)

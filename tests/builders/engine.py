@@ -26,7 +26,7 @@ from builders.engine_topics import PARTITIONS, EngineTopics
 from builders.waiting import until
 from feedmill.events.built_in import BUILT_IN_OBJECTIVES
 from feedmill.streams.kafka import topics
-from feedmill.streams.redis.cluster import open_client
+from feedmill.streams.redis.pipelines import open_client
 from feedmill.streams.settings.environment import read_environment
 
 STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
