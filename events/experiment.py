@@ -1,4 +1,8 @@
-"""The setting `experiments/<name>`: arms, who is in it, and by which metrics it is judged."""
+"""Experiments: the setting `experiments/<name>`, the arms in force, and the exposures of users.
+
+A setting has arms, who is in it, and by which metrics it is judged.  The differences of an arm
+become settings of its own.  An exposure says that a user requested a page of such a feed.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,11 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from feedmill.events.engagement import Count
 from feedmill.events.errors import BadSetting
 from feedmill.events.feeds import BUILT_IN_FEEDS, check_feed_name, pattern_of
 from feedmill.events.gates import GatePolicy, GatePolicyPatch, gates_struct
-from feedmill.events.limits import PlainName
+from feedmill.events.limits import EventId, EventName, EventTimeMs, PlainName, ShortText
 from feedmill.events.metric import BUILT_IN_METRICS, Metric
 from feedmill.events.reasons import reason_of, with_suggestion
 from feedmill.events.signal import SignalNames
@@ -43,6 +48,12 @@ Users = Annotated[int, Meta(ge=1_000, le=10**9)]
 Margin = Annotated[float, Meta(gt=0, lt=1)]
 
 _MOST_FOUND = 60
+
+# No feed is longer.
+MAX_FEED_SIZE = 10_000
+
+Position = Annotated[int, Meta(ge=0, le=MAX_FEED_SIZE)]
+Positions = Annotated[int, Meta(ge=1, le=MAX_FEED_SIZE)]
 
 
 class Arm(Struct, frozen=True, forbid_unknown_fields=True):
@@ -472,3 +483,36 @@ def _differences(one: GatePolicy, other: GatePolicy) -> Iterator[tuple[str, Any,
 def _short(value: object) -> str:
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= _MOST_FOUND else f"{text[:_MOST_FOUND]}…"
+
+
+class Exposure(Struct, frozen=True, gc=False):
+    """A user requested a page of a feed with an experiment; sent before the page is rendered.
+
+    Attributes
+    ----------
+    user_id
+        Who requested it.
+    experiment, arm
+        The experiment, and the arm that the user got.
+    feed, version
+        The feed, and the version of the list that was read.
+    first, count
+        The first position of the page, from 0, and how many posts were asked for.
+    at_ms
+        When, Unix milliseconds.
+    served
+        The arm whose list was read, where it is not the arm's own: the control.
+    client
+        Which program asked for the page, as `ios-4.2`: a report tells the clients apart.
+    """
+
+    user_id: EventId
+    experiment: EventName
+    arm: EventName
+    feed: ShortText
+    version: Count
+    first: Position
+    count: Positions
+    at_ms: EventTimeMs
+    served: EventName | None = None
+    client: EventName | None = None

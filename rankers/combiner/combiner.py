@@ -274,10 +274,9 @@ class Combiner:
 
     @is_restoring.setter
     def is_restoring(self, is_restoring: bool) -> None:
-        """Whether many posts come that are ranked together, once all are there.
-
-        It may be set to False when `rank_changes` has left nothing.
-        """
+        if self._is_restoring and not is_restoring:
+            self._live.make_all()
+            self._passes.record_groups(self._ranked_group)
         self._is_restoring = is_restoring
         self.view.deleted_unseen = {} if is_restoring else None
 

@@ -41,9 +41,9 @@ from feedmill.streams.worker.step import StepContext, WorkBatch, Writer, Written
 
 _MINUTE_MS = 60_000
 _MINUTES = 10
-# A source with so many of them in ten minutes is brigaded.
+# A source with so many doubtful hides and reports in ten minutes is brigaded.
 _MANY = 50
-# Of so many sources a minute counts, and so many names are kept.
+# How many sources are counted a minute, and how many names are kept.
 _MOST_SOURCES = 10_000
 
 MODEL = "engagement"
@@ -59,14 +59,17 @@ _EXPIRE_ROWS = 1_000
 
 
 class Brigades:
-    """The sources of the last ten minutes, by the clock; for an alarm alone, so not restored."""
+    """The communities and authors that got many doubtful hides and reports in the last ten minutes.
+
+    They are for an alarm alone, by the clock, and therefore not restored.
+    """
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, int], str] = {}
         self._minutes: dict[int, Counter[tuple[str, int]]] = {}
 
     def learn(self, post: Post, source: PostSource) -> None:
-        """Learn what the sources of a post are called."""
+        """Learn what the community and the author of a post are called."""
         for kind, key, name in (
             ("community", source.community, (post.communities or ("",))[0]),
             ("author", source.author, post.author_id),
@@ -77,7 +80,7 @@ class Brigades:
             del self._names[next(iter(self._names))]
 
     def doubt(self, state: PostState, now_ms: int) -> None:
-        """Note a hide or report of a post that counts little or not at all."""
+        """Count a hide or report of a post that counts little or not at all."""
         found = self._minutes.setdefault(now_ms // _MINUTE_MS, Counter())
         for source in (("community", state.community), ("author", state.author)):
             if source[1] and (source in found or len(found) < _MOST_SOURCES):
@@ -86,7 +89,7 @@ class Brigades:
                 self._names.setdefault(source, f"of post {state.post_id}")
 
     def sources(self, now_ms: int) -> list[str]:
-        """Return the brigaded sources, as `community:<name>` and `author:<id>`."""
+        """Return the sources with many of them, as `community:<name>` and `author:<id>`."""
         since = now_ms // _MINUTE_MS - _MINUTES
         self._minutes = {minute: n for minute, n in self._minutes.items() if minute > since}
         total = sum(self._minutes.values(), Counter[tuple[str, int]]())
@@ -98,12 +101,15 @@ class Brigades:
 
 
 class FurtherSignals:
-    """Which further signals are weighed, and what they say of posts.
+    """The signals beside `engagement`: written while some feed weighs them, and no longer.
+
+    A value follows from a post's counts alone, and is rounded: a record is written only where the
+    value is another one, or where the post came anew and has counts.
 
     Attributes
     ----------
     names
-        Those that are weighed, in the order of `FURTHER_SIGNALS`.
+        The signals that are weighed, in the order of `FURTHER_SIGNALS`.
     """
 
     def __init__(self) -> None:
@@ -112,11 +118,11 @@ class FurtherSignals:
 
     @property
     def version(self) -> str:
-        """Under what the values of all posts are: the model, and the signals that are weighed."""
+        """What the values of all posts depend on: the model, and the signals that are weighed."""
         return " ".join((self._version, *self.names))
 
     def set_model(self, version: str) -> None:
-        """Go on with a version of the model, which stands in the signals."""
+        """Use a version of the model, which stands in the signals."""
         self._version = version
 
     def set_settings(self, settings: Settings) -> None:
@@ -130,9 +136,9 @@ class FurtherSignals:
     def changed(
         self, state: PostState, before: PostState | None, at_ms: int
     ) -> Iterator[tuple[str, Signal]]:
-        """Yield each signal of a post whose value is another one than before; None: all of them.
+        """Yield each signal of a post whose value differs from that before; with None, all of them.
 
-        None of a post that never had counts: without a record it has `BASES`.
+        A post that never had counts gets none: without a record its value is that of `BASES`.
         """
         if not any(state.counters.counts):
             return
@@ -169,8 +175,8 @@ class EngagementStep(ModelStep):
         super().__init__()
         self._load = load
         self._states: dict[int, PartitionState] = {}
-        # Where the engagements of a partition ended as it came, until those before are read: others
-        # may have shown what these say, and Kafka aborted it.
+        # By partition where its engagements ended when it came, until those before are read:
+        # another worker may have shown what they say in a transaction that Kafka aborted.
         self._ends: dict[int, int] = {}
         self._further = FurtherSignals()
         self._brigades = Brigades()
@@ -267,7 +273,7 @@ class EngagementStep(ModelStep):
             self._rescoring.note_held(writer)
         is_restored = all(map(self._restore.is_done, self._states))
         if not is_restored or self._has_new_priors() or self._restore.has_more:
-            # What is noted must be written before, and every post known whose prior is to change.
+            # Notes need the values before them, and new priors the posts that they are of.
             return self._restore.has_more
         return self._rescoring.work(writer, budget_s)
 
@@ -288,7 +294,7 @@ class EngagementStep(ModelStep):
         self._rescoring.close()
 
     def _forget_old(self) -> None:
-        """Forget posts that were neither written nor touched for the window, some at a time."""
+        """Forget some posts that were neither written nor touched for the window."""
         if next(self._expiring, False):
             return
         now_ms = self.context.clock.now_ms()
@@ -312,7 +318,7 @@ class EngagementStep(ModelStep):
         return []
 
     def _store_posts(self, work: WorkBatch) -> list[tuple[int, str]]:
-        """Take new and changed posts over; return partition and id of those that are deleted."""
+        """Store new and changed posts; return partition and id of those that are deleted."""
         if not work.latest:
             return []
         deleted = []
@@ -395,7 +401,7 @@ class EngagementStep(ModelStep):
         self, partition: int, one: PostState, work: WorkBatch, writer: Writer
     ) -> None:
         owner = TopicPartition("posts", partition)
-        # What others may have shown is said again, whether it is another value or not.
+        # A value that another worker may have shown is written again, changed or not.
         may_be_shown = partition in self._ends
         before = None if may_be_shown else self._states[partition].before(one.post_id)
         for name, signal in self._further.changed(one, before, work.now_ms):
@@ -408,7 +414,7 @@ class EngagementStep(ModelStep):
         signals: Sequence[Signal | None],
         writer: Writer,
     ) -> None:
-        """Log what the model read for a sample of the signals, before the states are packed."""
+        """Log what the model read for a sample of the signals, before states are packed."""
         chosen = [
             (rows[place], signal)
             for place in sampled(rows, self._sample_limit)
@@ -469,7 +475,7 @@ class EngagementStep(ModelStep):
 
 
 def _damping(damped: Mapping[EngagementKind, int] | None) -> str | None:
-    """Say what did not count since it came in a burst."""
+    """Return what did not count because it came in a burst, as a reason; None if all counted."""
     if not damped:
         return None
     return "damped in a burst: " + ", ".join(f"{count} {kind}" for kind, count in damped.items())

@@ -79,9 +79,9 @@ class EngagementRestore:
         return all(self._counters.restored(TopicPartition("counters", p)) for p in self.ahead)
 
     def begin(self, partition: int, state: PartitionState, start: int, end: int) -> PartitionState:
-        """Restore a partition whose engagements are read from `start` on, in the state given.
+        """Restore a partition whose engagements are read from `start` on; return its state.
 
-        Where it was read ahead, in the state of before, which is returned.
+        That is the state given, or the one into which the partition was read ahead.
         """
         source, position = TopicPartition("counters", partition), BEGINNING
         ahead = self._partitions.get(partition)
@@ -94,7 +94,7 @@ class EngagementRestore:
         return state
 
     def drop(self, partitions: Iterable[int]) -> None:
-        """Stop to restore these."""
+        """Stop to restore these partitions."""
         for partition in partitions:
             self._partitions.pop(partition, None)
             self._counters.drop([TopicPartition("counters", partition)])
@@ -119,7 +119,7 @@ class EngagementRestore:
         return self._counters.ready_reason() or "reading the engagements of today"
 
     def read(self) -> int:
-        """Take what is there, for some ms; return how many records of `counters` are unreadable."""
+        """Read what is there, for some ms; return how many `counters` records are unreadable."""
         now = time.monotonic()
         if now < self._idle_until and self._is_all_done():
             self.has_more = False
@@ -182,7 +182,7 @@ class EngagementRestore:
         self._events.add({source: max(0, one.start - one.back)}, or_first=True)
 
     def _end_events(self, source: TopicPartition, one: _Restoring) -> None:
-        """All was read up to the committed offset."""
+        """Go on after all was read up to the committed offset."""
         self._events.drop([source])
         if one.phase == "stamp" and one.back < one.start:
             # Only markers of transactions and aborted records were there.

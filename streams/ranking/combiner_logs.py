@@ -168,7 +168,7 @@ class CombinerLogs:
         """Read on what is another worker's now, and to its end what became this worker's.
 
         `written` are the offsets behind what this worker is known to have committed.  The view has
-        all before them, and all posts that were `judged`: nothing of that is read again.
+        all signals before them, and all posts that were `judged`: none of these is read again.
         """
         for at in written.keys() & self._left.keys():
             self._left[at] = max(self._left[at], written[at])
@@ -182,7 +182,7 @@ class CombinerLogs:
         self._look_whether_restored()
 
     def judged(self, partition: int, end: int) -> None:
-        """Note up to where the view has the posts of a partition, which did not come by its log."""
+        """Say up to where the view has the posts of a partition, which did not come by its log."""
         source = TopicPartition(POSTS, partition)
         if source in self._left:
             self._left[source] = end
@@ -192,7 +192,7 @@ class CombinerLogs:
     ) -> tuple[int, list[RejectedRecord]]:
         """Bring the view up to date; return how many records came, and those that were refused.
 
-        At most `most` of overrides, which come first, and as many of the others, half as many while
+        At most `most` overrides, which come first, and as many other records, half as many while
         posts are restored, as long as there is time.
         """
         count, rejected = self.read_overrides(most, has_time)
@@ -213,7 +213,7 @@ class CombinerLogs:
     def read_overrides(
         self, most: int, has_time: Callable[[], bool] = always
     ) -> tuple[int, list[RejectedRecord]]:
-        """Take overrides alone, where it is time to; return as `read`."""
+        """Read overrides alone, where it is time to; return as `read`."""
         rejected: list[RejectedRecord] = []
         now_s = time.monotonic()
         if self.is_restored and now_s < self._overrides_at:
@@ -225,7 +225,7 @@ class CombinerLogs:
         return count, rejected
 
     def _has_room(self) -> bool:
-        """Whether few signals wait for their posts, or these do not come."""
+        """Whether few signals wait for their posts, or these posts do not come."""
         early = self._view.early
         if early.is_full and time.monotonic() >= self._drop_at:
             self._drop_at = time.monotonic() + _DROP_EVERY_S
@@ -251,7 +251,7 @@ class CombinerLogs:
         has_time: Callable[[], bool],
         rejected: list[RejectedRecord],
     ) -> int:
-        """Take at most `most` records in slices, one at least; return how many there were."""
+        """Read at most `most` records in slices, one slice at least; return how many came."""
         count = 0
         while count < most:
             wanted = min(most - count, at_once)
@@ -381,7 +381,7 @@ class RankingLetters:
             }
 
     def claimed(self, writer: Writer) -> None:
-        """Write what came while nobody ranked: from here on this worker does."""
+        """Write what came while nobody ranked: from here on this worker writes letters."""
         self._ranks = True
         done_ms, waiting = self._until_ms.copy(), (*self._places, *self._waiting)
         self._waiting, self._places, self._bytes = deque(), deque(), 0
@@ -395,7 +395,7 @@ class RankingLetters:
             self._count_lost(topic, sum(at_ms > done_ms.get(note, _NEVER) for at_ms in times))
 
     def reject(self, rejected: Iterable[RejectedRecord], writer: Writer) -> None:
-        """Take records that break the contract; those of `posts` are another stage's."""
+        """Write or keep records that break the contract; another stage writes those of `posts`."""
         before_ms = self._until_ms.copy()
         for one in rejected:
             self._context.metrics.add("feedmill_rejected_total", topic=one.source.topic)
@@ -416,7 +416,7 @@ class RankingLetters:
             self._context.metrics.add("feedmill_letters_total")
 
     def _note_since(self, before_ms: Mapping[str, int], writer: Writer) -> None:
-        """Note what was written, which is committed with it."""
+        """Note which letters were written; the note is committed with them."""
         for note, at_ms in self._until_ms.items():
             if at_ms != before_ms.get(note, _NEVER):
                 writer.note(FIRST_SHARD, note, str(at_ms))
