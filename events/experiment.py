@@ -230,7 +230,7 @@ def _check_arms(experiment: Experiment) -> None:
                 )
             continue
         settings = (arm.weights, arm.gates)
-        same = [one.name for one in arms[:place] if (one.weights, one.gates) == settings]
+        same = [arm.name for arm in arms[:place] if (arm.weights, arm.gates) == settings]
         if same or (place and not arm.differs):
             raise BadSetting(
                 f"Expected settings of its own, got those of {(same or [arms[0].name])[0]!r} in"
@@ -351,7 +351,7 @@ def experiment_in(
 
 def experiment_of(feed: str, experiments: Mapping[str, Experiment]) -> str | None:
     """Return the name of the experiment that runs in a feed, None without one."""
-    running = (name for name, one in experiments.items() if not one.stopped and feed in one.feeds)
+    running = (name for name, e in experiments.items() if not e.stopped and feed in e.feeds)
     return next(running, None)
 
 
@@ -457,7 +457,7 @@ def _weights(arm: Arm, path: str, policy: Policy, names: SignalNames) -> Weights
 
 def _gates(arm: Arm, policy: Policy, names: SignalNames) -> dict[str, GatePolicy]:
     patches = msgspec.convert(arm.gates, gates_struct(names.gates))
-    return {gate: one.patched(_patch(patches, gate)) for gate, one in policy.gates.items()}
+    return {gate: own.patched(_patch(patches, gate)) for gate, own in policy.gates.items()}
 
 
 def _patch(patches: Any, gate: str) -> GatePolicyPatch | None:
@@ -474,10 +474,10 @@ def _check_strict(gate: str, found: GatePolicy, least: GatePolicy, path: str, fe
         )
 
 
-def _differences(one: GatePolicy, other: GatePolicy) -> Iterator[tuple[str, Any, Any]]:
+def _differences(policy: GatePolicy, other: GatePolicy) -> Iterator[tuple[str, Any, Any]]:
     for field in GatePolicy.__struct_fields__:
-        if getattr(one, field) != getattr(other, field):
-            yield field, getattr(one, field), getattr(other, field)
+        if getattr(policy, field) != getattr(other, field):
+            yield field, getattr(policy, field), getattr(other, field)
 
 
 def _short(value: object) -> str:

@@ -460,9 +460,9 @@ class Combiner:
             return []
         self._pending.grow(self.view.capacity)
         taken = [
-            one
+            row
             for feed in feeds
-            for one in self._pending.take_among(self._live.current.feeds[feed.feed].written_rows)
+            for row in self._pending.take_among(self._live.current.feeds[feed.feed].written_rows)
         ]
         return self._signals_changes(taken, now_ms)
 

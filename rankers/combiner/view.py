@@ -119,7 +119,7 @@ class EarlySignals:
     def drop_before(self, row: int, offset: int) -> None:
         """Drop the signals about versions before this one, which will not come any more."""
         for name, waiting in [*self._by_row.get(row, {}).items()]:
-            self._keep(row, name, tuple(one for one in waiting if one.post_offset >= offset))
+            self._keep(row, name, tuple(s for s in waiting if s.post_offset >= offset))
 
     def drop_longest(self) -> int | None:
         """Drop the `own` signals of the row that has waited longest, if there are too many.
@@ -309,7 +309,7 @@ class PostView:
         The timestamps are the records' own: a signal that waits does so from then on, or from its
         `at_ms` if that is later.
         """
-        ids = [one if isinstance(one, str) else one.post_id for one in signals]
+        ids = [signal if isinstance(signal, str) else signal.post_id for signal in signals]
         self._update_signals(repeat(name), signals, self.ids.find_many(ids), timestamps_ms)
 
     def update_written(self, written: Sequence[tuple[str, str, Signal | None]]) -> None:
@@ -399,7 +399,7 @@ class PostView:
 
     def _begin_to_write(self, name: str) -> None:
         names = {name, *self.written}
-        self.written = {one: bit for one, bit in self.bits.items() if one in names}
+        self.written = {known: bit for known, bit in self.bits.items() if known in names}
 
     def _wait(self, row: int, name: str, signal: Signal, timestamp_ms: int = 0) -> bool:
         """Let a signal of a coming version wait; return whether it, or a later one, waits."""

@@ -84,7 +84,7 @@ class BurstDamping:
     def _turn_to(self, minute: int) -> None:
         """Go on to another minute, perhaps an earlier one of a clock that was set back."""
         past = [*self._past, _PastMinute(self._minute, self._present)]
-        self._past = [one for one in past if minute - PAST_MINUTES <= one.minute < minute]
+        self._past = [m for m in past if minute - PAST_MINUTES <= m.minute < minute]
         self._minute, self._present = minute, _PresentMinute()
 
 

@@ -375,38 +375,38 @@ class EngagementStep(ModelStep):
 
     def _write(self, work: WorkBatch, writer: Writer) -> None:
         rows = [
-            (partition, one)
-            for partition, state in self._states.items()
-            for one in state.changed.values()
+            (partition, state)
+            for partition, posts in self._states.items()
+            for state in posts.changed.values()
         ]
         signals = [*self._signals(rows, work.now_ms)]
-        for (partition, one), signal in zip(rows, signals, strict=True):
-            key, owner = one.post_id.encode(), TopicPartition("posts", partition)
-            writer.add(COUNTERS, key, encode_state(one), owner=owner)
+        for (partition, state), signal in zip(rows, signals, strict=True):
+            key, owner = state.post_id.encode(), TopicPartition("posts", partition)
+            writer.add(COUNTERS, key, encode_state(state), owner=owner)
             if signal is not None:
                 writer.add(SIGNAL, key, encode(signal), owner=owner)
-                work.signals.append(WrittenSignal(self.name, one.post_id, signal))
+                work.signals.append(WrittenSignal(self.name, state.post_id, signal))
                 if self._further.names:
-                    self._write_further(partition, one, work, writer)
+                    self._write_further(partition, state, work, writer)
         if self._sample_limit:
             self._log_features(rows, signals, writer)
-        for partition, state in self._states.items():
-            forgotten, owner = state.pack(), TopicPartition("posts", partition)
+        for partition, posts in self._states.items():
+            forgotten, owner = posts.pack(), TopicPartition("posts", partition)
             for post_id in forgotten:
                 writer.add(COUNTERS, post_id.encode(), None, owner=owner)
             if forgotten:
                 self.context.metrics.add("feedmill_unknown_posts_total", len(forgotten))
 
     def _write_further(
-        self, partition: int, one: PostState, work: WorkBatch, writer: Writer
+        self, partition: int, state: PostState, work: WorkBatch, writer: Writer
     ) -> None:
         owner = TopicPartition("posts", partition)
         # A value that another worker may have shown is written again, changed or not.
         may_be_shown = partition in self._ends
-        before = None if may_be_shown else self._states[partition].before(one.post_id)
-        for name, signal in self._further.changed(one, before, work.now_ms):
-            writer.add(f"signals.{name}", one.post_id.encode(), encode(signal), owner=owner)
-            work.signals.append(WrittenSignal(name, one.post_id, signal))
+        before = None if may_be_shown else self._states[partition].before(state.post_id)
+        for name, signal in self._further.changed(state, before, work.now_ms):
+            writer.add(f"signals.{name}", state.post_id.encode(), encode(signal), owner=owner)
+            work.signals.append(WrittenSignal(name, state.post_id, signal))
 
     def _log_features(
         self,
@@ -431,19 +431,19 @@ class EngagementStep(ModelStep):
         self, rows: Sequence[tuple[int, PostState]], at_ms: int
     ) -> Iterable[Signal | None]:
         """Yield the signal of each state, None for those whose post was not read yet."""
-        known = [one for _, one in rows if one.post_offset != NO_OFFSET]
+        known = [state for _, state in rows if state.post_offset != NO_OFFSET]
         values, error = self._score(known)
         name, version = self.model.name, self.model.version
         at = iter(values.astype(np.float32).tolist())
-        for partition, one in rows:
-            if one.post_offset == NO_OFFSET:
+        for partition, state in rows:
+            if state.post_offset == NO_OFFSET:
                 yield None
                 continue
-            value, post_offset = next(at), one.post_offset
+            value, post_offset = next(at), state.post_offset
             damped = self._states[partition].damped
-            reason = _damping(damped.get(one.post_id)) if damped else None
+            reason = _damping(damped.get(state.post_id)) if damped else None
             yield Signal(
-                one.post_id,
+                state.post_id,
                 post_offset,
                 None if error else value,
                 name,
@@ -451,15 +451,15 @@ class EngagementStep(ModelStep):
                 at_ms,
                 error,
                 reason,
-                revision=max(one.through, 0),
+                revision=max(state.through, 0),
             )
 
     def _score(self, states: Sequence[PostState]) -> tuple[Scores, str | None]:
         if not states:
             return np.zeros(0), None
-        priors = np.array([one.prior for one in states])
+        priors = np.array([state.prior for state in states])
         try:
-            return self.model.score_many(priors, [one.kept_counters for one in states]), None
+            return self.model.score_many(priors, [state.kept_counters for state in states]), None
         except Exception as error:  # noqa: BLE001 - goes into the signals; the last good ones hold
             log.warning("model %s failed on %d posts: %r", self.model.name, len(states), error)
             self.context.metrics.add("feedmill_model_errors_total", len(states))

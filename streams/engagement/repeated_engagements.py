@@ -171,15 +171,15 @@ class RepeatFilter:
         """Return whether a key was added that differs from this one in its bucket alone."""
         hashed, number = key >> _NUMBER_BITS, key & _NUMBER
         for generation in (self._present, self._former):
-            for one in generation.find(hashed):
-                if one != number and one | _LAST_BUCKET == number | _LAST_BUCKET:
+            for known in generation.find(hashed):
+                if known != number and known | _LAST_BUCKET == number | _LAST_BUCKET:
                     return True
         return False
 
     def knows_of(self, what: tuple[Any, ...], day: int) -> bool:
         """Return whether the key of this and a day, or the day before, was added."""
-        for one in (day, day - 1):
-            key = _key_of((*what, one))
+        for of_day in (day, day - 1):
+            key = _key_of((*what, of_day))
             hashed, number = key >> _NUMBER_BITS, key & _NUMBER
             if number in self._present.find(hashed) or number in self._former.find(hashed):
                 return True

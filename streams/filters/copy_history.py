@@ -243,7 +243,7 @@ class CopyHistory:
         # What was read before the partition was dropped from the log, or comes by work.
         first = self._next.get(partition, 0)
         end = math.inf if partition in self._ahead else self._until.get(partition, math.inf)
-        records = [one for one in batch.records if first <= one.offset < end]
+        records = [record for record in batch.records if first <= record.offset < end]
         if not records:
             return
         self._next[partition] = records[-1].offset + 1
@@ -356,15 +356,15 @@ class CopyHistory:
                 row = next(rows) if isinstance(event, Post) else -1
                 if record.offset >= known:
                     own.append(self._pending(partition, record, event, row))
-            for one in self._waiting[partition]:
-                if one.offset >= end:
+            for pending in self._waiting[partition]:
+                if pending.offset >= end:
                     break
-                until_ms = one.at_ms if one.at_ms > until_ms else until_ms
+                until_ms = pending.at_ms if pending.at_ms > until_ms else until_ms
             if end >= known:
                 self._next[partition] = end
                 if partition in self._ahead:
                     self._leave_log(partition)
-        until_ms = max(until_ms, *[one.at_ms for one in own], 0)
+        until_ms = max(until_ms, *[pending.at_ms for pending in own], 0)
         others = self._ready(until_ms, math.inf, math.inf, math.inf)
         self._fold(sorted([*own, *others]) if others or len(own) > 1 else own, work)
         if not self._pasts:
@@ -379,14 +379,14 @@ class CopyHistory:
     def _fold(self, ready: Sequence[_Pending], work: WorkBatch | None = None) -> None:
         if not ready:
             return
-        versions = [one.version for one in ready]
+        versions = [pending.version for pending in ready]
         if work is None:
             found = self._history.fold(versions)
         else:
-            found = self._history.fold(versions, [one.row for one in ready], work.posts)
-        for one, past in zip(ready, found, strict=True):
+            found = self._history.fold(versions, [pending.row for pending in ready], work.posts)
+        for pending, past in zip(ready, found, strict=True):
             if past.copies:
-                self._pasts[one.partition, one.offset] = past
+                self._pasts[pending.partition, pending.offset] = past
         while len(self._pasts) > _KEPT:
             del self._pasts[next(iter(self._pasts))]
 

@@ -304,11 +304,11 @@ class FilterGuard:
             if scores.errors:
                 rows = [row for row in rows if row not in scores.errors]
             records = [work.records[row] for row in rows]
-            for one in rates.fold(_scored(records, rows, work.posts, scores)):
-                if scores.values[rows[one.row]] >= limit.hide_at:
-                    over[one.source] = one.rate
-                    if one.is_spared:
-                        lowered[rows[one.row]] = _lowered(limit, one)
+            for over_limit in rates.fold(_scored(records, rows, work.posts, scores)):
+                if scores.values[rows[over_limit.row]] >= limit.hide_at:
+                    over[over_limit.source] = over_limit.rate
+                    if over_limit.is_spared:
+                        lowered[rows[over_limit.row]] = _lowered(limit, over_limit)
         if lowered:
             scores.lower(lowered)
             self._metrics.add("feedmill_capped_total", len(lowered))
@@ -331,9 +331,9 @@ class FilterGuard:
         found = self._again.fold(_scored(records, rows, posts, scores))
         scores.lower(
             {
-                rows[one.row]: _lowered(limit, one)
-                for one in found
-                if one.is_spared and scores.values[rows[one.row]] >= limit.hide_at
+                rows[over_limit.row]: _lowered(limit, over_limit)
+                for over_limit in found
+                if over_limit.is_spared and scores.values[rows[over_limit.row]] >= limit.hide_at
             }
         )
 

@@ -144,13 +144,13 @@ class CombinerLogs:
 
     def ready_reason(self) -> str:
         """Say what is still to be read; "" if nothing is."""
-        reason = next(filter(None, (one.ready_reason() for one in self._logs)), "")
-        reason = reason or next(filter(None, (one.late_reason() for one in self._logs)), "")
+        reasons = [reader.ready_reason() for reader in self._logs]
+        reason = next(filter(None, (*reasons, *(r.late_reason() for r in self._logs))), "")
         return reason or ("reading posts before signals" if self._after_posts else "")
 
     def lag(self) -> int:
         """Return how many offsets lie ahead, as last heard of."""
-        return sum(sum(one.lag().values()) for one in self._logs)
+        return sum(sum(reader.lag().values()) for reader in self._logs)
 
     @property
     def is_catching_up(self) -> bool:
@@ -177,8 +177,8 @@ class CombinerLogs:
         self._add({at: self._left.pop(at) for at in self._left.keys() - kept})
         self._leaving = self._own(change.owned) - kept
         # What others wrote must be read as of now before anything is ranked as the owner.
-        for one in self._logs:
-            one.restore_again()
+        for reader in self._logs:
+            reader.restore_again()
         self._look_whether_restored()
 
     def judged(self, partition: int, end: int) -> None:
@@ -267,11 +267,11 @@ class CombinerLogs:
         return count
 
     def close(self) -> None:
-        for one in self._logs:
-            one.close()
+        for reader in self._logs:
+            reader.close()
 
     def _look_whether_restored(self) -> None:
-        is_read = all(one.all_restored() for one in self._logs)
+        is_read = all(reader.all_restored() for reader in self._logs)
         self.is_restored = is_read and not self._after_posts
         self.was_restored |= self.is_restored
 
@@ -385,9 +385,9 @@ class RankingLetters:
         self._ranks = True
         done_ms, waiting = self._until_ms.copy(), (*self._places, *self._waiting)
         self._waiting, self._places, self._bytes = deque(), deque(), 0
-        for note, one in waiting:
-            if one.record.timestamp > done_ms.get(note, _NEVER):
-                self._write(note, one, writer)
+        for note, rejected in waiting:
+            if rejected.record.timestamp > done_ms.get(note, _NEVER):
+                self._write(note, rejected, writer)
         self._note_since(done_ms, writer)
         lost, self._lost = self._lost, defaultdict(self._lost.default_factory)
         for note, times in lost.items():
@@ -397,22 +397,22 @@ class RankingLetters:
     def reject(self, rejected: Iterable[RejectedRecord], writer: Writer) -> None:
         """Write or keep records that break the contract; another stage writes those of `posts`."""
         before_ms = self._until_ms.copy()
-        for one in rejected:
-            self._context.metrics.add("feedmill_rejected_total", topic=one.source.topic)
-            if one.source.topic == "posts":
+        for refused in rejected:
+            self._context.metrics.add("feedmill_rejected_total", topic=refused.source.topic)
+            if refused.source.topic == "posts":
                 continue
-            is_override = one.source.topic == "overrides"
+            is_override = refused.source.topic == "overrides"
             note = self._note_of_overrides if is_override else self._note
             if self._ranks:
-                self._write(note, one, writer)
-            elif one.record.timestamp > self._until_ms.get(note, _NEVER):
-                self._keep(_Waiting(note, one))
+                self._write(note, refused, writer)
+            elif refused.record.timestamp > self._until_ms.get(note, _NEVER):
+                self._keep(_Waiting(note, refused))
         self._note_since(before_ms, writer)
 
-    def _write(self, note: str, one: RejectedRecord, writer: Writer) -> None:
-        self._until_ms[note] = max(self._until_ms.get(note, _NEVER), one.record.timestamp)
-        now_ms, is_whole = self._context.clock.now_ms(), not isinstance(one.record, _Place)
-        if writer.reject(one, self._stage, now_ms, owner=FIRST_SHARD, is_whole=is_whole):
+    def _write(self, note: str, rejected: RejectedRecord, writer: Writer) -> None:
+        self._until_ms[note] = max(self._until_ms.get(note, _NEVER), rejected.record.timestamp)
+        now_ms, is_whole = self._context.clock.now_ms(), not isinstance(rejected.record, _Place)
+        if writer.reject(rejected, self._stage, now_ms, owner=FIRST_SHARD, is_whole=is_whole):
             self._context.metrics.add("feedmill_letters_total")
 
     def _note_since(self, before_ms: Mapping[str, int], writer: Writer) -> None:
@@ -426,9 +426,9 @@ class RankingLetters:
             self._context.metrics.add("feedmill_lost_letters_total", count)
             log.warning("%d bad records of %s came while nobody ranked: no letters", count, topic)
 
-    def _keep(self, one: _Waiting) -> None:
-        self._waiting.append(one)
-        self._bytes += one.size
+    def _keep(self, waiting: _Waiting) -> None:
+        self._waiting.append(waiting)
+        self._bytes += waiting.size
         while self._bytes > self._most_bytes:
             first = self._waiting.popleft()
             self._bytes -= first.size

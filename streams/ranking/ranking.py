@@ -177,7 +177,7 @@ class RankingStep(Step):
         self._read_overrides(writer)
         self._handover.arrivals.add(work.arrivals)
         # All partitions together: a post is in one partition alone.
-        events = [one for part in work.partitions for one in part.events]
+        events = [event for part in work.partitions for event in part.events]
         view.update_posts(
             [event for _, event in events],
             [record.offset for record, _ in events],

@@ -84,7 +84,7 @@ class FlushMarkers:
     def all(self) -> Sequence[FlushMarker]:
         """Return the markers; a server that has keys by now, and had none, has a new one."""
         missing = self._pipeline.places()
-        missing.difference_update(self._pipeline.place_of(one.key) for one in self._markers)
+        missing.difference_update(self._pipeline.place_of(marker.key) for marker in self._markers)
         while missing:
             run = f"{self._run}-{self._drawn}" if self._drawn else self._run
             self._drawn += 1
@@ -298,7 +298,7 @@ class BatchWriter:
         found = self._pipeline.execute([*checks, *commands], [n + at for at in waves])
         marked, answers = found[:n], found[n:]
         self._repeat_with_scripts(commands, answers, waves)
-        errors = [one for one in (*marked, *answers) if isinstance(one, redis.RedisError)]
+        errors = [answer for answer in (*marked, *answers) if isinstance(answer, redis.RedisError)]
         error = next(filter(is_of_the_server, errors), None)
         self.trouble = "" if error is None else f"Redis: {error_text(error)}"
         full = next(filter(is_out_of_memory, marked), None)

@@ -53,7 +53,7 @@ def open_client(url: str, **options: Any) -> Any:
         hosts, slash, tail = hosts.partition("/")
         first, *others = hosts.split(",")
         parsed = _parsed(f"{scheme}://{user}{at}{first}{slash}{tail}")
-        nodes = [_parsed(f"redis://{one}") for one in (first, *others)]
+        nodes = [_parsed(f"redis://{host}") for host in (first, *others)]
     except ValueError as error:
         raise FeedmillError(f"Redis: {error}") from None
     shared: dict[str, Any] = {key: parsed[key] for key in parsed if key not in ("host", "port")}
@@ -64,8 +64,8 @@ def open_client(url: str, **options: Any) -> Any:
             "Redis: a cluster has no databases: leave the number out of the address"
         )
     startup = [
-        ClusterNode(one["host"], one.get("port", 6379))  # type: ignore[no-untyped-call]  # redis
-        for one in nodes
+        ClusterNode(node["host"], node.get("port", 6379))  # type: ignore[no-untyped-call]  # redis
+        for node in nodes
     ]
     try:
         return RedisCluster(startup_nodes=startup, require_full_coverage=False, **shared, **options)
@@ -165,11 +165,15 @@ def _pack(commands: Sequence[Command]) -> bytes:
     """The commands as Redis reads them (RESP)."""
     # One list after the other for all arguments: a loop over them takes a third longer.
     arguments = [
-        one.encode() if isinstance(one, str) else one if isinstance(one, bytes) else b"%d" % one
+        part.encode()
+        if isinstance(part, str)
+        else part
+        if isinstance(part, bytes)
+        else b"%d" % part
         for command in commands
-        for one in command
+        for part in command
     ]
-    heads = [b"$%d" % len(one) for one in arguments]
+    heads = [b"$%d" % len(argument) for argument in arguments]
     start = 0
     for command in commands:
         heads[start] = b"*%d\r\n%b" % (len(command), heads[start])
@@ -232,7 +236,7 @@ class ClusterPipeline:
         for i, answer in enumerate(answers):
             if isinstance(answer, AskError) and not isinstance(answer, MovedError):
                 answers[i] = self._ask(answer, commands[i])
-        self._is_stale |= any(isinstance(one, MovedError) or is_broken(one) for one in answers)
+        self._is_stale |= any(isinstance(a, MovedError) or is_broken(a) for a in answers)
         return answers
 
     def _send(self, commands: Sequence[Command]) -> list[Any]:

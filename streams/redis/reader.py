@@ -204,7 +204,7 @@ class FeedReader:
         """
         said: Any = self.client.hget(self._keys.info(feed), "experiment")
         running = orjson.loads(said or '{"name": "", "arms": []}')
-        arms = [one["name"] for one in running["arms"]]
+        arms = [arm["name"] for arm in running["arms"]]
         if arm not in arms:
             there = f"the arms {', '.join(arms)} of `{running['name']}`" if arms else "none"
             raise UsageError(f"the feed `{feed}` has no arm `{arm}`; Redis has {there}")

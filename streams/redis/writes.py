@@ -248,14 +248,14 @@ class FeedWrites:
     def _write(self, change: FeedChange, token: int, batch: WriteBatch) -> Command:
         mode = "whole" if change.whole else "change"
         arguments = self._arguments(mode, change, token, batch.now_ms)
-        for one, held in zip(change.lists, self._held(change), strict=True):
-            arguments += _members(one, held)
-            arguments += _scores_and_members(one.entries)
-            fields: list[Argument] = ["config_offset", one.config_offset]
-            if one.whole:
-                weights, gates = _encode(one.weights.as_dict()), _encode(one.gates)
+        for part, held in zip(change.lists, self._held(change), strict=True):
+            arguments += _members(part, held)
+            arguments += _scores_and_members(part.entries)
+            fields: list[Argument] = ["config_offset", part.config_offset]
+            if part.whole:
+                weights, gates = _encode(part.weights.as_dict()), _encode(part.gates)
                 fields += ("weights", weights, "gates", gates)
-            name = change.feed if one is change else arm_list(change.feed, one.feed)
+            name = change.feed if part is change else arm_list(change.feed, part.feed)
             if name in batch.fresh_feeds:
                 fields += ("fresh_until_ms", batch.now_ms + FRESH_MS)
             arguments += (len(fields), *fields)
@@ -264,8 +264,8 @@ class FeedWrites:
     def _remove_members(self, change: FeedChange, token: int, now_ms: int) -> Command:
         """Return the call that only removes members, whatever version Redis holds."""
         arguments = self._arguments("shrink", change, token, now_ms)
-        for one, held in zip(change.lists, self._held(change), strict=True):
-            arguments += _members(one, held)
+        for part, held in zip(change.lists, self._held(change), strict=True):
+            arguments += _members(part, held)
             arguments[-1] = 0  # no entries
             arguments.append(0)
         return feed_command(self._keys, change, arguments)
@@ -292,7 +292,7 @@ class FeedWrites:
             self._announcements.add(feed, announced, trip.now_s)
         if status == _WRITTEN:
             self.retries.succeeded(feed)
-            self._known[feed] = _Known(version, [one.size for one in change.lists])
+            self._known[feed] = _Known(version, [part.size for part in change.lists])
             self._last_version[feed] = version
             report.written_feeds[feed] = version
             return

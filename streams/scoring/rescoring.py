@@ -153,7 +153,7 @@ class UnseenSignals:
     def see(self, batch: RecordBatch) -> None:
         """Look for these signals in a batch of their topic."""
         last = self._last.get(batch.source.partition)
-        if last is not None and any(_is_shown_by(last, one) for one in batch.records):
+        if last is not None and any(_is_shown_by(last, record) for record in batch.records):
             del self._last[batch.source.partition]
 
     def wait(self) -> bool:
@@ -362,7 +362,7 @@ class Rescoring:
             self._rules.lose(partition)
             self._last.pop(partition, None)
         owned = set(change.owned)
-        self.written = [one for one in self.written if self._partition_of(one.post_id) in owned]
+        self.written = [s for s in self.written if self._partition_of(s.post_id) in owned]
         for partition in change.gained:
             at = TopicPartition("posts", partition)
             notes, start = change.notes.get(at, {}), change.starts.get(at, 0)
@@ -379,11 +379,11 @@ class Rescoring:
         if not self._is_settled:
             self._note_mixed(writer)
         if self._pass is not None:
-            self._pass.judged.update(hash(one.record.key) for one in work.latest)
-        for one in work.newest:
-            last = self._last.get(one.partition)
-            if last is None or one.record.offset >= last.record.offset:
-                self._last[one.partition] = one
+            self._pass.judged.update(hash(latest.record.key) for latest in work.latest)
+        for latest in work.newest:
+            last = self._last.get(latest.partition)
+            if last is None or latest.record.offset >= last.record.offset:
+                self._last[latest.partition] = latest
 
     def work(self, writer: Writer, budget_s: float) -> bool:
         """Do a slice; return whether there is more that may be done at once.
@@ -433,7 +433,7 @@ class Rescoring:
 
     def _begin(self, behind: Sequence[int], *, by_model: bool) -> None:
         sources = tuple(TopicPartition("posts", p) for p in behind)
-        last = {p: one for p, one in self._last.items() if p in behind}
+        last = {p: latest for p, latest in self._last.items() if p in behind}
         self._pass = _Pass(by_model, sources, UnseenSignals(self._topic, last))
         if by_model:
             self._context.metrics.set("feedmill_outdated_share", 1.0)
