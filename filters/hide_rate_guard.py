@@ -402,13 +402,11 @@ class HideRates:
         return len(self._authors.get(source, ())) >= LEAST_AUTHORS
 
     def _add(self, sources: Sequence[int]) -> None:
-        """A flagged post comes into the window."""
         self._flagged.update(sources)
         for source in self._authors.keys() & set(sources):
             self._authors[source][sources[0]] += 1
 
     def _subtract(self, sources: Sequence[int]) -> None:
-        """A flagged post leaves the window."""
         for source in sources:
             self._flagged[source] -= 1
             authors = self._authors.get(source)

@@ -140,7 +140,6 @@ def _read_phrases(path: Path, wrong: WrongLines, tell: _Tell) -> ListEntries:
 
 
 def _in_order(digests: bytearray) -> Digests:
-    """Return the digests in order, each once."""
     found: Digests = np.unique(np.frombuffer(digests, dtype=DIGESTS))
     return found
 

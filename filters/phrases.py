@@ -127,7 +127,6 @@ def _separated(text: str, alone: int) -> str:
 
 
 def _kind(char: str) -> int:
-    """Return what a character may be, as bits."""
     kind = _LETTER_BIT * (_LETTER.match(char) is not None)
     kind |= _UNSPACED_BIT * (_IS_UNSPACED.match(char) is not None)
     kind |= _MARK_BIT * (char in _MARKS)

@@ -137,7 +137,6 @@ class RowPasses:
         return (slice(start, min(start + rows_at_once, capacity)) for start in starts)
 
     def _is_live(self, part: slice) -> Flags:
-        """For each of these rows whether it holds a post."""
         is_live: Flags = self._view.post.offset[part] != NO_POST
         return is_live
 
@@ -403,7 +402,6 @@ class Combiner:
         self.view.recycle(rows)
 
     def _expire(self, now_ms: int) -> None:
-        """Free posts that are out of every window, some at a time."""
         rows = self.view.expired(
             now_ms - self._live.current.matcher.longest_window_ms, _RANKED_ROWS
         )

@@ -136,7 +136,6 @@ class FeedRanking:
         return rows[is_candidate]
 
     def _cutoff_ms(self, now_ms: int) -> int:
-        """Posts created before this are out of the window."""
         return now_ms - self._window_ms
 
     def _is_of_its(self, authors: frozenset[str], rows: Rows) -> npt.NDArray[np.bool_]:
@@ -321,6 +320,5 @@ class ArmedFeed(FeedRanking):
         return self._together(own, {arm.name: arm.no_change(config_offset) for arm in self._others})
 
     def _together(self, own: FeedChange, others: Mapping[str, FeedChange]) -> FeedChange:
-        """Return the change of the feed, with those of its arms in their order."""
         arms = [others.get(arm) or msgspec.structs.replace(own, feed=arm) for arm in self._arms]
         return msgspec.structs.replace(own, experiment=self.experiment, arms=arms)

@@ -327,7 +327,6 @@ class RankedList:
         return int(np.count_nonzero(self.authors == author))
 
     def _within_cap(self) -> npt.NDArray[np.intp]:
-        """Positions of the posts that the author cap lets in."""
         if self._most is None or not self._has_author_over_cap():
             return np.arange(len(self.rows))
         return np.flatnonzero(rank_within(self.authors) < self._most)
@@ -357,7 +356,6 @@ class RankedList:
         self._trim_above = max(len(self.rows), wanted) + self._reserve
 
     def _trim_authors(self, most: int) -> None:
-        """Keep only so many posts of each author."""
         rank = rank_within(self.authors)
         beyond = np.unique(self.authors[rank >= most]).tolist()
         last = np.flatnonzero(rank == most - 1)

@@ -391,7 +391,6 @@ class PostView:
                         self._store(row, name, signal)
 
     def _store(self, row: int, name: str, signal: Signal) -> None:
-        """Take a signal about the present or an earlier version."""
         if name not in self.written:
             self._begin_to_write(name)
         if self.signals[name].update(row, signal, self.post.offset.item(row)):
@@ -430,7 +429,6 @@ class PostView:
             self._free_empty(row)
 
     def _free_empty(self, row: int) -> None:
-        """Free a row that holds no post and in which no signal waits."""
         if row not in self.early.rows and self.post.offset[row] == NO_POST:
             self.free([row])
 
@@ -532,7 +530,6 @@ class PostView:
         return row
 
     def _have_room(self) -> None:
-        """Give the columns as many rows as there are ids."""
         if self.ids.bound > self.capacity:
             self.capacity = in_chunks(self.ids.bound)
             self.post.grow(self.capacity)

@@ -430,7 +430,6 @@ class EngagementStep(ModelStep):
     def _signals(
         self, rows: Sequence[tuple[int, PostState]], at_ms: int
     ) -> Iterable[Signal | None]:
-        """Yield the signal of each state, None for those whose post was not read yet."""
         known = [state for _, state in rows if state.post_offset != NO_OFFSET]
         values, error = self._score(known)
         name, version = self.model.name, self.model.version

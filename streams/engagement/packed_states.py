@@ -88,7 +88,6 @@ decode_state = msgspec.json.Decoder(PostState).decode
 
 
 def _further(packed: bytes, count: int) -> tuple[int, ...]:
-    """Return the further communities of a packed state."""
     return struct.unpack_from(f"<{count}I", packed, _HEAD.size) if count else ()
 
 

@@ -183,7 +183,6 @@ class PostWindows:
         return True
 
     def _read(self) -> bool:
-        """Read on; return whether anything came."""
         if self._log is None or all(window.is_read for window in self._windows.values()):
             return False
         starts = {}

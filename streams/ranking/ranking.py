@@ -268,7 +268,6 @@ class RankingStep(Step):
         return True
 
     def _rank(self, budget_s: float) -> bool:
-        """Rank for this budget; return whether there is more to rank."""
         now_ms, has_time = self.context.clock.now_ms(), _for(budget_s)
         combiner, is_restored = self.combiner, self._logs.is_restored
         # What was read last belongs to the restore, too.

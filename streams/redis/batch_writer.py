@@ -367,7 +367,6 @@ class BatchWriter:
                 removed.clear()
 
     def _restore_index(self, report: WriteReport) -> None:
-        """Make the index again where it is gone, as after an eviction by Redis."""
         if self._index.is_short:
             own = self._index.own
             (answer,) = self._exchange([self._index.add_command(own)], report)
@@ -376,5 +375,4 @@ class BatchWriter:
 
 
 def _whole_feeds(batch: WriteBatch) -> dict[str, int]:
-    """Return by name the tokens of the feeds of a batch that are written whole."""
     return {change.feed: batch.token_of(change.feed) for change in batch.feeds if change.whole}

@@ -149,7 +149,6 @@ class CommandPipeline:
         return redis.ConnectionError(str(error))
 
     def _read(self) -> Any:
-        """The next answer."""
         try:
             return self._connection.read_response()
         except redis.ResponseError as error:

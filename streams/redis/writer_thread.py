@@ -151,7 +151,6 @@ class WriterThread:
                 self._failure = error
 
     def _go_on(self) -> bool:
-        """Do one piece of work; return whether there may be another."""
         report, before = WriteReport(), self._writer.trouble
         is_going_on = self._probe(report) if before else self._work(report)
         self._hand_over(report, before)
@@ -169,7 +168,6 @@ class WriterThread:
         return True
 
     def _work(self, report: WriteReport) -> bool:
-        """Wait for a batch, or for something that is due, and deal with it."""
         batch = self._take()
         if batch is not None:
             unwritten = self._writer.write(batch, report)

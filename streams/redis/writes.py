@@ -338,7 +338,6 @@ class FeedWrites:
 
 
 def _members(change: FeedChange, held: int) -> list[Argument]:
-    """The arguments of one list up to its entries."""
     size = len(change.entries) if change.whole else change.size
     return [held, size, len(change.removed), *change.removed, len(change.entries)]
 

@@ -461,7 +461,6 @@ class Rescoring:
         self._pass = None
 
     def _slice(self, now: _Pass, writer: Writer) -> bool:
-        """Do a little; return whether it is worth to go on in this cycle."""
         if now.to_judge or now.slice:
             return self._judge_some(now, writer)
         if self._log is None or self._log.stopped:
