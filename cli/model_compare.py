@@ -15,13 +15,13 @@ from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, plain_table, print_json
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
+from feedmill.events.experiment import Policy
 from feedmill.events.settings import Settings
 from feedmill.filters.registry import FILTERS
 from feedmill.streams.kafka.topic_reader import TopicReader, TopicRecord, open_topic, read_all
 from feedmill.streams.releases.challengers import TOPIC as SHADOW_TOPIC
 from feedmill.streams.releases.loading import BY_TEXT
 from feedmill.streams.releases.model_comparison import (
-    Policy,
     decided_otherwise,
     moved_in_top,
     ranking_change,

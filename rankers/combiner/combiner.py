@@ -21,8 +21,8 @@ from feedmill.rankers.combiner.feed_scores import PolicyCache
 from feedmill.rankers.combiner.gate_decisions import SHOW, GateDecisions
 from feedmill.rankers.combiner.live_feeds import HasTime, LiveFeeds
 from feedmill.rankers.combiner.pending_writes import (
-    Changes,
     FeedChange,
+    PendingChanges,
     PendingWrites,
     SignalsChange,
 )
@@ -424,7 +424,9 @@ class Combiner:
 
     # --- what is to be written ------------------------------------------------------------
 
-    def take(self, now_ms: int, has_time: HasTime = always, *, only_whole: bool = False) -> Changes:
+    def take(
+        self, now_ms: int, has_time: HasTime = always, *, only_whole: bool = False
+    ) -> PendingChanges:
         """Return what Redis does not show yet, feeds first; from here on it counts as written.
 
         `only_whole` leaves out the feeds that are not replaced as a whole, and the posts that no
@@ -434,7 +436,7 @@ class Combiner:
         feeds = self._take_feeds(has_time, only_whole=only_whole)
         removed_feeds = self._pending.take_removed_feeds()
         if only_whole:
-            return Changes(self._shown_signals(feeds, now_ms), feeds, removed_feeds)
+            return PendingChanges(self._shown_signals(feeds, now_ms), feeds, removed_feeds)
         # Those that came again meanwhile are written whole instead.
         gone = filter(self._is_gone, self._pending.take_removed())
         signals = [SignalsChange(post_id, 0, whole=True) for post_id in gone]
@@ -443,7 +445,7 @@ class Combiner:
             signals += self._signals_changes(rows, now_ms)
             if len(rows) < _TAKEN_ROWS or not has_time():
                 break
-        return Changes(signals, feeds, removed_feeds)
+        return PendingChanges(signals, feeds, removed_feeds)
 
     def hold_back(self, holds_back: bool) -> bool:
         """Have new posts taken once they have their verdicts, or half a minute later; or at once.
@@ -464,7 +466,7 @@ class Combiner:
         ]
         return self._signals_changes(taken, now_ms)
 
-    def cycle(self, now_ms: int) -> Changes:
+    def cycle(self, now_ms: int) -> PendingChanges:
         """Do everything that `work` would do in the end, and take all changes."""
         self.work(now_ms)
         return self.take(now_ms)

@@ -94,7 +94,7 @@ def arm_list(feed: str, arm: str) -> str:
     return f"{feed}:arm:{arm}"
 
 
-class Changes(NamedTuple):
+class PendingChanges(NamedTuple):
     """What to write, at most one change for each post and feed; nothing of `removed_feeds`."""
 
     signals: list[SignalsChange]

@@ -20,8 +20,8 @@ from feedmill.filters.hide_rate_guard import (
     CAPPED,
     HideLimit,
     HideRates,
+    JudgedPosts,
     OverLimit,
-    ScoredPosts,
     hide_limit,
     sources_of_all,
 )
@@ -354,10 +354,10 @@ class FilterGuard:
 
 def _scored(
     records: Sequence[Record], rows: Sequence[int], posts: PostBatch, scores: BatchScores
-) -> ScoredPosts:
+) -> JudgedPosts:
     """Return the posts at these rows, which have these records, as their model judges them."""
     value = scores.values.item
-    return ScoredPosts(
+    return JudgedPosts(
         [record.offset for record in records],
         [record.timestamp for record in records],
         [len(record.value or b"") for record in records],

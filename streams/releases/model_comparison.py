@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.experiment import Policy
 from feedmill.events.gates import GatePolicy
-from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.gate_decisions import (
     DECISIONS,
     DEMOTE,
@@ -31,13 +31,6 @@ from feedmill.streams.releases.shadow_pairs import Floats, ShadowPairs
 
 Codes = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float64]
-
-
-class Policy(NamedTuple):
-    """Weights and gates of the feed that is looked at."""
-
-    weights: Weights
-    gates: Mapping[str, GatePolicy]
 
 
 class Rates(NamedTuple):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from feedmill.events.experiment import Policy
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings
@@ -22,7 +23,6 @@ from feedmill.rankers.combiner.gate_decisions import (
 from feedmill.rankers.score import score_of
 from feedmill.streams.releases import model_comparison
 from feedmill.streams.releases.model_comparison import (
-    Policy,
     decided_otherwise,
     moved_in_top,
     ranking_change,
