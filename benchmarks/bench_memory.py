@@ -42,7 +42,7 @@ from feedmill.streams.engagement.packed_states import PostState, encode_state
 from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.batches import FetchedRecord
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.cluster import open_pipeline
+from feedmill.streams.redis.pipelines import open_pipeline
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.settings.clock import now_ms
 

@@ -36,13 +36,8 @@ from feedmill.rankers.combiner import Combiner
 from feedmill.streams.kafka.batches import FetchedRecords, RecordBatch, TopicPartition
 from feedmill.streams.kafka.validation import decode_together
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.cluster import Pipeline, open_pipeline
-from feedmill.streams.redis.commands import (
-    WRITE_FEED,
-    Command,
-    CommandPipeline,
-    _pack,
-)
+from feedmill.streams.redis.pipelines import CommandPipeline, Pipeline, _pack, open_pipeline
+from feedmill.streams.redis.scripts import WRITE_FEED, Command
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 
 LEGS = ("decode", "view", "scores", "lists", "rest", "feeds", "fields", "commands")

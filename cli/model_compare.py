@@ -13,9 +13,9 @@ from feedmill.cli.duration import Duration
 from feedmill.cli.model_versions import read_history
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, plain_table, print_json
-from feedmill.events.arms import Policy
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
+from feedmill.events.experiment import Policy
 from feedmill.events.settings import Settings
 from feedmill.filters.registry import FILTERS
 from feedmill.streams.environment import Environment

@@ -16,7 +16,7 @@ from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.post import Post
 from feedmill.features.counters import Counters, update, weight_of
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.model import Explanation, explain_post
+from feedmill.filters.model import ValueExplanation, explain_post
 from feedmill.filters.registry import FILTERS
 from feedmill.models.store import find_card
 from feedmill.models.store_files import Store
@@ -46,7 +46,7 @@ class PostScorer(NamedTuple):
 
     version: str
     score: Callable[[PostBatch], Scores]
-    explain: Callable[[Post], Explanation] | None = None
+    explain: Callable[[Post], ValueExplanation] | None = None
     variance: Callable[[Post], float] | None = None
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadEvent, BadSetting
-from feedmill.events.exposure import Exposure
+from feedmill.events.experiment import Exposure
 from feedmill.events.feeds import check_feed_name
 from feedmill.events.instance import Instance
 from feedmill.events.label import LABEL_TARGETS, Label

@@ -1,4 +1,8 @@
-"""The setting `experiments/<name>`: arms, who is in it, and by which metrics it is judged."""
+"""Experiments: the setting `experiments/<name>`, the arms in force, and the exposures of users.
+
+A setting has arms, who is in it, and by which metrics it is judged.  The differences of an arm
+become settings of its own.  An exposure says that a user requested a page of such a feed.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,11 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from feedmill.events.engagement import Count
 from feedmill.events.errors import BadSetting
 from feedmill.events.feeds import BUILT_IN_FEEDS, check_feed_name, pattern_of
 from feedmill.events.gates import GatePolicy, GatePolicyPatch, gates_struct
-from feedmill.events.limits import PlainName
+from feedmill.events.limits import EventId, EventName, EventTimeMs, PlainName, ShortText
 from feedmill.events.metric import BUILT_IN_METRICS, Metric
 from feedmill.events.reasons import reason_of, with_suggestion
 from feedmill.events.signal import SignalNames
@@ -43,6 +48,12 @@ Users = Annotated[int, Meta(ge=1_000, le=10**9)]
 Margin = Annotated[float, Meta(gt=0, lt=1)]
 
 _MOST_FOUND = 60
+
+# No feed is longer.
+MAX_FEED_SIZE = 10_000
+
+Position = Annotated[int, Meta(ge=0, le=MAX_FEED_SIZE)]
+Positions = Annotated[int, Meta(ge=1, le=MAX_FEED_SIZE)]
 
 
 class Arm(Struct, frozen=True, forbid_unknown_fields=True):
@@ -219,7 +230,7 @@ def _check_arms(experiment: Experiment) -> None:
                 )
             continue
         settings = (arm.weights, arm.gates)
-        same = [one.name for one in arms[:place] if (one.weights, one.gates) == settings]
+        same = [arm.name for arm in arms[:place] if (arm.weights, arm.gates) == settings]
         if same or (place and not arm.differs):
             raise BadSetting(
                 f"Expected settings of its own, got those of {(same or [arms[0].name])[0]!r} in"
@@ -340,7 +351,7 @@ def experiment_in(
 
 def experiment_of(feed: str, experiments: Mapping[str, Experiment]) -> str | None:
     """Return the name of the experiment that runs in a feed, None without one."""
-    running = (name for name, one in experiments.items() if not one.stopped and feed in one.feeds)
+    running = (name for name, e in experiments.items() if not e.stopped and feed in e.feeds)
     return next(running, None)
 
 
@@ -446,7 +457,7 @@ def _weights(arm: Arm, path: str, policy: Policy, names: SignalNames) -> Weights
 
 def _gates(arm: Arm, policy: Policy, names: SignalNames) -> dict[str, GatePolicy]:
     patches = msgspec.convert(arm.gates, gates_struct(names.gates))
-    return {gate: one.patched(_patch(patches, gate)) for gate, one in policy.gates.items()}
+    return {gate: own.patched(_patch(patches, gate)) for gate, own in policy.gates.items()}
 
 
 def _patch(patches: Any, gate: str) -> GatePolicyPatch | None:
@@ -463,12 +474,45 @@ def _check_strict(gate: str, found: GatePolicy, least: GatePolicy, path: str, fe
         )
 
 
-def _differences(one: GatePolicy, other: GatePolicy) -> Iterator[tuple[str, Any, Any]]:
+def _differences(policy: GatePolicy, other: GatePolicy) -> Iterator[tuple[str, Any, Any]]:
     for field in GatePolicy.__struct_fields__:
-        if getattr(one, field) != getattr(other, field):
-            yield field, getattr(one, field), getattr(other, field)
+        if getattr(policy, field) != getattr(other, field):
+            yield field, getattr(policy, field), getattr(other, field)
 
 
 def _short(value: object) -> str:
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= _MOST_FOUND else f"{text[:_MOST_FOUND]}…"
+
+
+class Exposure(Struct, frozen=True, gc=False):
+    """A user requested a page of a feed with an experiment; sent before the page is rendered.
+
+    Attributes
+    ----------
+    user_id
+        Who requested it.
+    experiment, arm
+        The experiment, and the arm that the user got.
+    feed, version
+        The feed, and the version of the list that was read.
+    first, count
+        The first position of the page, from 0, and how many posts were asked for.
+    at_ms
+        When, Unix milliseconds.
+    served
+        The arm whose list was read, where it is not the arm's own: the control.
+    client
+        Which program asked for the page, as `ios-4.2`: a report tells the clients apart.
+    """
+
+    user_id: EventId
+    experiment: EventName
+    arm: EventName
+    feed: ShortText
+    version: Count
+    first: Position
+    count: Positions
+    at_ms: EventTimeMs
+    served: EventName | None = None
+    client: EventName | None = None

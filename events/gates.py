@@ -79,9 +79,9 @@ class GatePolicy(Struct, frozen=True):
         )
 
 
-def _lower(one: float | None, other: float | None) -> float | None:
+def _lower(first: float | None, other: float | None) -> float | None:
     """The threshold that is reached first; None is never reached."""
-    return min((at for at in (one, other) if at is not None), default=None)
+    return min((at for at in (first, other) if at is not None), default=None)
 
 
 class GatePolicyPatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

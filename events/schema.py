@@ -17,8 +17,7 @@ from msgspec import Meta
 
 from feedmill.events.audit import AuditRecord
 from feedmill.events.engagement import Engagement
-from feedmill.events.experiment import Experiment
-from feedmill.events.exposure import Exposure
+from feedmill.events.experiment import Experiment, Exposure
 from feedmill.events.feeds import FeedSpec
 from feedmill.events.gates import gates_struct
 from feedmill.events.instance import Instance

@@ -198,7 +198,7 @@ class SettingsDraft:
         check_key(name, self._names)
         wanted = self._wanted(name, value) if value else None
         if wanted is None:
-            check_removal(kind, target, self._so_far().experiments)
+            check_removal(kind, target, self.settings().experiments)
         setting = None if wanted is None else self._decode(name, wanted)
         of_kind, offsets = self._own(kind), self._own("offsets")
         if setting is None:
@@ -215,12 +215,8 @@ class SettingsDraft:
         self._offset = offset
 
     def settings(self) -> Settings:
-        """Return the settings after all these records; the draft is not used any more."""
+        """Return the settings after all these records; whoever keeps them ends the draft."""
         changed: dict[str, Any] = {**self._changed, "offset": self._offset}
-        return replace(self._before, **changed)
-
-    def _so_far(self) -> Settings:
-        changed: dict[str, Any] = dict(self._changed)
         return replace(self._before, **changed)
 
     def _own(self, attribute: str) -> dict[str, Any]:
@@ -255,7 +251,7 @@ class SettingsDraft:
             if kind == "rules":
                 return decode_rules(value)
             if kind == "experiments":
-                there = self._so_far()
+                there = self.settings()
                 return next_experiment(
                     target, value, there.experiments, there.policy_of, self._names
                 )

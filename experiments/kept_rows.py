@@ -14,8 +14,7 @@ import pyarrow as pa
 
 from feedmill.events.engagement import ENGAGEMENT_KINDS, Engagement
 from feedmill.events.errors import BadEvent
-from feedmill.events.experiment import WHOLE, Experiment
-from feedmill.events.exposure import Exposure
+from feedmill.events.experiment import WHOLE, Experiment, Exposure
 from feedmill.events.signal import Signal
 from feedmill.experiments.assignment import arm_of
 

@@ -25,7 +25,7 @@ def media_kind(post: Post) -> int:
     """
     media = post.media
     if media:
-        kinds = [_kind_of(one) for one in media]
+        kinds = [_kind_of(item) for item in media]
         return VIDEO if VIDEO in kinds else min(kinds)
     if post.links:
         return LINK

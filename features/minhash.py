@@ -138,16 +138,16 @@ def _buckets(minima: Minima) -> Indices:
     return buckets
 
 
-def similarity(one: Signatures, other: Signatures) -> npt.NDArray[np.float64]:
+def similarity(first: Signatures, other: Signatures) -> npt.NDArray[np.float64]:
     """Estimate the Jaccard similarity of pairs of texts.
 
     Parameters
     ----------
-    one, other
+    first, other
         (rows, `BINS`) each; `other` may have a single row, which is then compared with every row.
     """
-    filled = np.count_nonzero(one | other, axis=1)
-    equal = np.count_nonzero((one == other) & (one != EMPTY), axis=1)
+    filled = np.count_nonzero(first | other, axis=1)
+    equal = np.count_nonzero((first == other) & (first != EMPTY), axis=1)
     fractions: npt.NDArray[np.float64] = equal / np.maximum(filled, 1)
     return fractions
 
@@ -179,12 +179,12 @@ def sketches_of(signatures: Signatures) -> npt.NDArray[np.int64]:
     return found
 
 
-def differ_much(one: int, other: int) -> bool:
+def differ_much(sketch: int, other: int) -> bool:
     """Return whether less than half of two texts is the same, by their sketches.
 
     False where one has no sketch.
     """
-    return bool(one and other) and ((one ^ other) & _SKETCH_BITS).bit_count() > _MOST_UNEQUAL
+    return bool(sketch and other) and ((sketch ^ other) & _SKETCH_BITS).bit_count() > _MOST_UNEQUAL
 
 
 def _bin_minima(chunk: FiveGrams) -> Minima:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -10,12 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.post import Post
-from feedmill.features.links import linked_hosts, path_words
+from feedmill.features.hosts import linked_hosts, path_words
 from feedmill.features.minhash import SignatureBatch, minhash, sketches_of
 from feedmill.features.text.interleaved_weights import InterleavedWeights
 from feedmill.features.text.ngrams import TextBatch
 
 T = TypeVar("T")
+
+FeatureMatrix = npt.NDArray[np.float32]
 
 
 class PostBatch:
@@ -91,3 +94,26 @@ class PostBatch:
         if compute not in self._computed:
             self._computed[compute] = compute(self)
         return cast(T, self._computed[compute])
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureGroup:
+    """Feature columns that are computed together.
+
+    Declared in the file of the feature and listed in `features/registry.py`.
+
+    Attributes
+    ----------
+    name
+        What a model calls the group when it says which features it reads.
+    columns
+        The names of the columns, in order.  A model's artifact holds them, so that a renamed
+        column needs a retrained model.  No two groups share a column name.
+    compute
+        Returns the matrix of a batch: (posts, columns), float32, finite.  A row depends on its
+        post alone, whatever else is in the batch.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    compute: Callable[[PostBatch], FeatureMatrix]

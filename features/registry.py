@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feedmill.features.feature_group import FeatureGroup
+from feedmill.features.post_batch import FeatureGroup
 from feedmill.features.text.lexicon import LEXICON
 from feedmill.features.text.profanity import PROFANITY
 

@@ -234,7 +234,7 @@ def sources_of_all(batch: PostBatch) -> SourceBatch:
     return SourceBatch([sources_of(post) for post in batch.posts])
 
 
-class ScoredPosts(NamedTuple):
+class JudgedPosts(NamedTuple):
     """n posts of a partition in the order of their offsets, with the values a model gave them.
 
     `at_ms` are the records' timestamps, `sizes` their bytes, `rows` where the posts stand in
@@ -302,7 +302,7 @@ class HideRates:
             self._flagged.update(sources)
         self._watch(self._flagged)
 
-    def fold(self, posts: ScoredPosts) -> list[OverLimit]:
+    def fold(self, posts: JudgedPosts) -> list[OverLimit]:
         """Fold the next posts in; return those with a source that was over the limit before."""
         if len(posts.values) >= _MANY_FROM and self._fold_at_once(posts):
             return []
@@ -333,7 +333,7 @@ class HideRates:
         posts = self._posts.get(source)
         return self._window.count(source) if posts is None else posts, self._flagged[source]
 
-    def _fold_at_once(self, posts: ScoredPosts) -> bool:
+    def _fold_at_once(self, posts: JudgedPosts) -> bool:
         """Fold posts in where no source can be over the limit before any of them; whether so."""
         window, hashes = self._window, [posts.sources.hashes[row] for row in posts.rows]
         offsets, at_ms = np.array(posts.offsets, np.int64), np.array(posts.at_ms, np.int64)
@@ -402,13 +402,11 @@ class HideRates:
         return len(self._authors.get(source, ())) >= LEAST_AUTHORS
 
     def _add(self, sources: Sequence[int]) -> None:
-        """A flagged post comes into the window."""
         self._flagged.update(sources)
         for source in self._authors.keys() & set(sources):
             self._authors[source][sources[0]] += 1
 
     def _subtract(self, sources: Sequence[int]) -> None:
-        """A flagged post leaves the window."""
         for source in sources:
             self._flagged[source] -= 1
             authors = self._authors.get(source)

@@ -135,12 +135,11 @@ def _read_phrases(path: Path, wrong: WrongLines, tell: _Tell) -> ListEntries:
             counts[phrase.has_symbols].add(phrase.word_count)
         keys.append(keys_of([phrase.words for phrase in some]))
     found = _in_order(digests)
-    plain, with_symbols = (np.array(sorted(one), dtype=np.uint8) for one in counts)
+    plain, with_symbols = (np.array(sorted(sizes), dtype=np.uint8) for sizes in counts)
     return ListEntries(found, PhraseKeys(np.unique(np.concatenate(keys)), plain, with_symbols))
 
 
 def _in_order(digests: bytearray) -> Digests:
-    """Return the digests in order, each once."""
     found: Digests = np.unique(np.frombuffer(digests, dtype=DIGESTS))
     return found
 

@@ -94,15 +94,17 @@ class ListSet:
     """
 
     def __init__(self, lists: Sequence[PostList]) -> None:
-        ranked = sorted(lists, key=lambda one: (VERDICT_RANK[one.verdict], one.name))
+        ranked = sorted(lists, key=lambda listed: (VERDICT_RANK[listed.verdict], listed.name))
         self.count = len(ranked)
-        self._matches = [RuleMatch(one.verdict, one.label) for one in ranked]
+        self._matches = [RuleMatch(listed.verdict, listed.label) for listed in ranked]
         self._by_kind = {
-            kind: [(rank, one) for rank, one in enumerate(ranked) if one.kind == kind]
+            kind: [(rank, listed) for rank, listed in enumerate(ranked) if listed.kind == kind]
             for kind in _ENTRIES
         }
         self._phrase_lists = [
-            (rank, one, one.phrases) for rank, one in enumerate(ranked) if one.phrases is not None
+            (rank, listed, listed.phrases)
+            for rank, listed in enumerate(ranked)
+            if listed.phrases is not None
         ]
         self._run_finder = RunFinder([keys for _, _, keys in self._phrase_lists])
 
@@ -134,19 +136,19 @@ class ListSet:
             return
         rows = np.arange(len(posts)).repeat([*map(len, entries)])
         wanted = np.frombuffer(b"".join(digests), dtype=DIGESTS)
-        for rank, one in lists:
-            np.minimum.at(best, rows[one.holds(wanted)], rank)
+        for rank, listed in lists:
+            np.minimum.at(best, rows[listed.holds(wanted)], rank)
 
     def _match_phrases(self, posts: Sequence[Post], best: npt.NDArray[np.int64]) -> None:
         """Lower `best`, (n,), to the first list that holds a phrase of a post."""
         for runs in self._run_finder.runs([post.text for post in posts]):
-            for rank, one, keys in self._phrase_lists:
+            for rank, listed, keys in self._phrase_lists:
                 places = keys.find(runs.keys)
                 if len(places):
                     pairs = list(runs.phrases(places))
                     rows = np.array([row for row, _ in pairs])
                     wanted = [digest_of_bytes(phrase) for _, phrase in pairs]
-                    held = one.holds(np.array(wanted, dtype=DIGESTS))
+                    held = listed.holds(np.array(wanted, dtype=DIGESTS))
                     np.minimum.at(best, rows[held], rank)
 
 

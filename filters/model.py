@@ -284,7 +284,7 @@ class FilterSpec:
         return FilterModel.of(artifact, self.evidence, self.believed_self_labels)
 
 
-class Explanation(msgspec.Struct, frozen=True):
+class ValueExplanation(msgspec.Struct, frozen=True):
     """A value and the parts of its log-odds, which add up to `log_odds`.
 
     Attributes
@@ -308,7 +308,7 @@ class Explanation(msgspec.Struct, frozen=True):
     limit: float
 
 
-def explain_post(model: FilterModel, post: Post) -> Explanation:
+def explain_post(model: FilterModel, post: Post) -> ValueExplanation:
     """Explain the value of one post; raises what the model raises on it."""
     batch = PostBatch([post])
     calibrator = model.calibrator
@@ -330,7 +330,7 @@ def explain_post(model: FilterModel, post: Post) -> Explanation:
         odds = log_odds(value)
     moved = fsum(part for some in (*words.values(), evidence) for _, part in some)
     unlimited = float(calibrator.unlimited(*scored)[0])
-    return Explanation(value, odds, words, evidence, unlimited - moved, odds - unlimited)
+    return ValueExplanation(value, odds, words, evidence, unlimited - moved, odds - unlimited)
 
 
 def _strongest(parts: dict[str, float]) -> Parts:

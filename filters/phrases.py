@@ -127,7 +127,6 @@ def _separated(text: str, alone: int) -> str:
 
 
 def _kind(char: str) -> int:
-    """Return what a character may be, as bits."""
     kind = _LETTER_BIT * (_LETTER.match(char) is not None)
     kind |= _UNSPACED_BIT * (_IS_UNSPACED.match(char) is not None)
     kind |= _MARK_BIT * (char in _MARKS)
@@ -262,8 +261,8 @@ class RunFinder:
     """Reads texts as runs of as many words as phrases of some lists have."""
 
     def __init__(self, lists: Sequence[PhraseKeys]) -> None:
-        self._plain = _union([one.word_counts for one in lists])
-        self._with_symbols = _union([one.symbol_word_counts for one in lists])
+        self._plain = _union([keys.word_counts for keys in lists])
+        self._with_symbols = _union([keys.symbol_word_counts for keys in lists])
 
     def runs(self, texts: Sequence[str]) -> Iterator[WordRuns]:
         """Yield the runs of words of texts, in chunks: a text may have runs in several of them."""

@@ -148,7 +148,6 @@ def float32_below(threshold: float) -> float:
 
 
 def _table(entries: Iterable[tuple[Any, int]]) -> dict[Any, tuple[int, ...]]:
-    """The rules of each entry."""
     rules_of: defaultdict[Any, list[int]] = defaultdict(list)
     for entry, rule in entries:
         rules_of[entry].append(rule)

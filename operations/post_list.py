@@ -51,10 +51,8 @@ class TextView(SourcedView):
         super().__init__(names)
         self.texts: dict[int, str] = {}
 
-    def _store_post(
-        self, row: int, author: int, post: Post, offset: int, timestamp_ms: int
-    ) -> None:
-        super()._store_post(row, author, post, offset, timestamp_ms)
+    def _put_post(self, row: int, author: int, post: Post, offset: int, timestamp_ms: int) -> None:
+        super()._put_post(row, author, post, offset, timestamp_ms)
         if self.post.offset[row] == offset:
             self.texts[row] = post.text[:FIRST_CHARACTERS]
 

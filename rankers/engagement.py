@@ -231,7 +231,7 @@ class ExpectedClicks:
         """Return the expected clicks per impression: (len(counters),) in [0, 1]."""
         if not len(counters):
             return np.zeros(0)
-        if not any(any(one.sums) for one in counters):
+        if not any(any(of_post.sums) for of_post in counters):
             # So it is with every new post.
             return np.array(priors, dtype=np.float64)
         clicks, impressions = clicks_and_impressions(counters)

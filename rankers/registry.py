@@ -17,15 +17,9 @@ from feedmill.rankers.spec import RankerSpec
 _TEXT_FILES = ("quality",)
 
 
-def _read_files() -> dict[str, RankerSpec[TextModel]]:
-    """Return the specs by name, in the order of the files."""
-    specs: list[RankerSpec[TextModel]] = [
-        import_module(f"{__package__}.{file}").RANKER for file in _TEXT_FILES
-    ]
-    return {spec.name: spec for spec in specs}
-
-
-TEXT_RANKERS: Mapping[str, RankerSpec[TextModel]] = _read_files()
+TEXT_RANKERS: Mapping[str, RankerSpec[TextModel]] = {
+    name: import_module(f"{__package__}.{name}").RANKER for name in _TEXT_FILES
+}
 # Exactly one: its stage owns the topic `counters`.
 ENGAGEMENT_RANKER: RankerSpec[ExpectedClicks] = engagement.RANKER
 RANKERS: Mapping[str, RankerSpec[Any]] = {

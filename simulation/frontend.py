@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import orjson
 import redis
 
-from feedmill.events.exposure import Exposure
+from feedmill.events.experiment import Exposure
 from feedmill.experiments.assignment import arm_of
 from feedmill.streams.redis.reader import FeedReader
 

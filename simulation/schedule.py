@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from feedmill.events.engagement import Engagement
-from feedmill.events.exposure import Exposure
+from feedmill.events.experiment import Exposure
 from feedmill.events.post import Post
 
 POSTS = "posts"

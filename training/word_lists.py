@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.domain_quality import domain_key
-from feedmill.features.hosts import host_of
-from feedmill.features.links import is_platform
+from feedmill.features.hosts import host_of, is_platform
 from feedmill.features.text.lexicon import spam_terms
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.profanity import SOURCES

@@ -410,9 +410,9 @@ def _word_costs(letters: Bytes, firsts: Indices) -> Costs:
     """As `word_costs`, with few words of one letter or two."""
     costs = word_costs(letters, firsts)
     padded = np.append(letters, _NO_LETTERS).astype(np.uint16)
-    one = padded.take(firsts)
-    two = one << 8 | padded.take(firsts + 1)
-    for row, letters_of in enumerate((one, two)):
+    single = padded.take(firsts)
+    two = single << 8 | padded.take(firsts + 1)
+    for row, letters_of in enumerate((single, two)):
         costs[row, ~_IS_SHORT_WORD.take(letters_of)] = UNKNOWN_COSTS[row + 1]
     return costs
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.feature_group import FeatureGroup
+from feedmill.features.post_batch import FeatureGroup
 from feedmill.features.text.byte_rows import TextChunk
 from feedmill.features.text.ngrams import TextBatch
 

@@ -258,7 +258,6 @@ def _five_bytes(fours: Tokens, buffer: Bytes, out: Tokens) -> Tokens:
 
 
 def _mixed(hashes: Tokens) -> Tokens:
-    """Make tokens of hashes, in their place."""
     hashes ^= hashes >> 15
     hashes *= _MIX32
     hashes >>= 32 - HASH_BITS

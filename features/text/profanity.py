@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.feature_group import FeatureGroup
+from feedmill.features.post_batch import FeatureGroup
 from feedmill.features.text.lexicon import HashedTerms
 from feedmill.features.text.ngrams import TextBatch
 

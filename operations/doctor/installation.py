@@ -32,8 +32,8 @@ from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.client import ClientHealth, client_settings
 from feedmill.streams.kafka.topic_reader import TopicRecord, open_topic
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, TopicSpec, topic_table
-from feedmill.streams.redis.cluster import is_cluster, open_client
-from feedmill.streams.redis.commands import Keys
+from feedmill.streams.redis.pipelines import is_cluster, open_client
+from feedmill.streams.redis.scripts import Keys
 from feedmill.streams.settings.config_log import ConfigLog, fold_log
 from feedmill.streams.settings.instances import RECENT_MS, recent_instances
 

@@ -10,7 +10,7 @@ import redis
 
 from feedmill.operations.doctor.finding import Finding, Severity
 from feedmill.operations.doctor.installation import Installation, RedisNode
-from feedmill.streams.redis.cluster import is_cluster
+from feedmill.streams.redis.pipelines import is_cluster
 
 # As long as no field is longer, a post is one compact string: docs/contracts.md.
 _MOST_VALUE_BYTES = 64

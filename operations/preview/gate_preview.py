@@ -78,10 +78,8 @@ class SourcedView(PostView):
         self._domains_of.grow(self.capacity)
         return self._domains_of.values
 
-    def _store_post(
-        self, row: int, author: int, post: Post, offset: int, timestamp_ms: int
-    ) -> None:
-        super()._store_post(row, author, post, offset, timestamp_ms)
+    def _put_post(self, row: int, author: int, post: Post, offset: int, timestamp_ms: int) -> None:
+        super()._put_post(row, author, post, offset, timestamp_ms)
         if self.post.offset[row] == offset:
             domains = tuple(source for source in sources_of(post) if source.startswith("host:"))
             self.domains[row] = self._domains.number(domains)

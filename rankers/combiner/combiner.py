@@ -21,8 +21,8 @@ from feedmill.rankers.combiner.feed_scores import PolicyCache
 from feedmill.rankers.combiner.gate_decisions import SHOW, GateDecisions
 from feedmill.rankers.combiner.live_feeds import HasTime, LiveFeeds
 from feedmill.rankers.combiner.pending_writes import (
-    Changes,
     FeedChange,
+    PendingChanges,
     PendingWrites,
     SignalsChange,
 )
@@ -137,7 +137,6 @@ class RowPasses:
         return (slice(start, min(start + rows_at_once, capacity)) for start in starts)
 
     def _is_live(self, part: slice) -> Flags:
-        """For each of these rows whether it holds a post."""
         is_live: Flags = self._view.post.offset[part] != NO_POST
         return is_live
 
@@ -274,10 +273,9 @@ class Combiner:
 
     @is_restoring.setter
     def is_restoring(self, is_restoring: bool) -> None:
-        """Whether many posts come that are ranked together, once all are there.
-
-        It may be set to False when `rank_changes` has left nothing.
-        """
+        if self._is_restoring and not is_restoring:
+            self._live.make_all()
+            self._passes.record_groups(self._ranked_group)
         self._is_restoring = is_restoring
         self.view.deleted_unseen = {} if is_restoring else None
 
@@ -404,7 +402,6 @@ class Combiner:
         self.view.recycle(rows)
 
     def _expire(self, now_ms: int) -> None:
-        """Free posts that are out of every window, some at a time."""
         rows = self.view.expired(
             now_ms - self._live.current.matcher.longest_window_ms, _RANKED_ROWS
         )
@@ -427,7 +424,9 @@ class Combiner:
 
     # --- what is to be written ------------------------------------------------------------
 
-    def take(self, now_ms: int, has_time: HasTime = always, *, only_whole: bool = False) -> Changes:
+    def take(
+        self, now_ms: int, has_time: HasTime = always, *, only_whole: bool = False
+    ) -> PendingChanges:
         """Return what Redis does not show yet, feeds first; from here on it counts as written.
 
         `only_whole` leaves out the feeds that are not replaced as a whole, and the posts that no
@@ -437,7 +436,7 @@ class Combiner:
         feeds = self._take_feeds(has_time, only_whole=only_whole)
         removed_feeds = self._pending.take_removed_feeds()
         if only_whole:
-            return Changes(self._shown_signals(feeds, now_ms), feeds, removed_feeds)
+            return PendingChanges(self._shown_signals(feeds, now_ms), feeds, removed_feeds)
         # Those that came again meanwhile are written whole instead.
         gone = filter(self._is_gone, self._pending.take_removed())
         signals = [SignalsChange(post_id, 0, whole=True) for post_id in gone]
@@ -446,7 +445,7 @@ class Combiner:
             signals += self._signals_changes(rows, now_ms)
             if len(rows) < _TAKEN_ROWS or not has_time():
                 break
-        return Changes(signals, feeds, removed_feeds)
+        return PendingChanges(signals, feeds, removed_feeds)
 
     def hold_back(self, holds_back: bool) -> bool:
         """Have new posts taken once they have their verdicts, or half a minute later; or at once.
@@ -461,13 +460,13 @@ class Combiner:
             return []
         self._pending.grow(self.view.capacity)
         taken = [
-            one
+            row
             for feed in feeds
-            for one in self._pending.take_among(self._live.current.feeds[feed.feed].written_rows)
+            for row in self._pending.take_among(self._live.current.feeds[feed.feed].written_rows)
         ]
         return self._signals_changes(taken, now_ms)
 
-    def cycle(self, now_ms: int) -> Changes:
+    def cycle(self, now_ms: int) -> PendingChanges:
         """Do everything that `work` would do in the end, and take all changes."""
         self.work(now_ms)
         return self.take(now_ms)

@@ -138,7 +138,6 @@ class FeedMatcher:
 
 
 def _of(shards: AbstractSet[int], specs: Mapping[str, FeedSpec]) -> Mapping[str, FeedSpec]:
-    """Return those of these feeds that are of some shards."""
     if len(shards) == SHARDS:
         return specs
     return {name: specs[name] for name in of_shards(specs, shards)}

@@ -254,7 +254,6 @@ class FeedAuthors:
         was_refused[feeds] = True
 
     def _add(self, shown: int, group: int, author: int, posts: int) -> None:
-        """Add a post, or take one away, in feeds of a group."""
         for place, feed in enumerate(self._numbers_of(group)):
             if shown >> place & 1:
                 self._add_to(feed, author, posts)

@@ -12,7 +12,7 @@ from feedmill.events.feeds import FeedSpec
 from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.feed_scores import FeedScores
 from feedmill.rankers.combiner.pending_writes import FeedChange
-from feedmill.rankers.combiner.ranked_list import Move, RankedList
+from feedmill.rankers.combiner.ranked_list import PostMove, RankedList
 from feedmill.rankers.score import HOUR_MS
 
 # Fewer posts are ranked one by one: numpy's calls would be most of a small cycle.
@@ -136,7 +136,6 @@ class FeedRanking:
         return rows[is_candidate]
 
     def _cutoff_ms(self, now_ms: int) -> int:
-        """Posts created before this are out of the window."""
         return now_ms - self._window_ms
 
     def _is_of_its(self, authors: frozenset[str], rows: Rows) -> npt.NDArray[np.bool_]:
@@ -189,7 +188,7 @@ class FeedRanking:
             return None
         return self._feed_change(config_offset, entries, removed)
 
-    def _one_moved(self, config_offset: int, move: Move, before: Rows) -> FeedChange | None:
+    def _one_moved(self, config_offset: int, move: PostMove, before: Rows) -> FeedChange | None:
         """Return the change where one post moved and nothing else, as in most changes."""
         size, at = len(self._written_rows), move.to_at
         was_shown, is_shown = 0 <= move.from_at < len(before), 0 <= at < size
@@ -321,6 +320,5 @@ class ArmedFeed(FeedRanking):
         return self._together(own, {arm.name: arm.no_change(config_offset) for arm in self._others})
 
     def _together(self, own: FeedChange, others: Mapping[str, FeedChange]) -> FeedChange:
-        """Return the change of the feed, with those of its arms in their order."""
         arms = [others.get(arm) or msgspec.structs.replace(own, feed=arm) for arm in self._arms]
         return msgspec.structs.replace(own, experiment=self.experiment, arms=arms)

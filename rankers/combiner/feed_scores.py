@@ -173,12 +173,13 @@ class PolicyCache:
         forgotten, for the caller to free: each has columns of all posts.
         """
         kept = {id(scores) for scores in in_use}
-        unused: list[object] = [one for one in self._scores.values() if id(one) not in kept]
-        self._scores = {key: value for key, value in self._scores.items() if id(value) in kept}
+        unused: list[object] = [
+            self._scores.pop(key) for key, s in [*self._scores.items()] if id(s) not in kept
+        ]
         kept = {id(default), *(id(scores.gates) for scores in self._scores.values())}
-        unused += [one for one in self._decisions.values() if id(one) not in kept]
-        decisions = self._decisions
-        self._decisions = {key: value for key, value in decisions.items() if id(value) in kept}
+        for key, decisions in [*self._decisions.items()]:
+            if id(decisions) not in kept:
+                unused.append(self._decisions.pop(key))
         return unused
 
     def _key(self, settings: Settings, feed: str) -> bytes:

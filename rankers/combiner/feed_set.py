@@ -300,7 +300,6 @@ class FeedBuild:
         self._policies.finish()
 
     def _fill_overridden(self, part: slice) -> Iterator[None]:
-        """Decide and score posts with overrides in a part of all rows, one by one."""
         view = self._view
         if not len(view.overrides):
             return
@@ -332,7 +331,6 @@ class FeedBuild:
         yield
 
     def _find(self, found: dict[str, set[str]]) -> Iterator[None]:
-        """Find all feeds on demand, by pattern, in which a post may be shown."""
         groups, made = self._view.groups.values, self.next
         is_shown = np.zeros(len(groups), bool)
         for start in range(0, self._view.capacity, _RANKED_ROWS):
@@ -349,7 +347,6 @@ class FeedBuild:
                 yield
 
     def _rank(self, start: int, end: int) -> Iterator[None]:
-        """Rank the posts of some rows in their feeds."""
         post = self._view.post
         rows = (np.flatnonzero(post.offset[start:end] != NO_POST) + start).astype(np.int32)
         groups = post.group[rows]
@@ -364,7 +361,6 @@ class FeedBuild:
                 yield
 
     def _at_once(self, name: str) -> int:
-        """How many posts of a feed are ranked together."""
         feed = self.next.feeds.get(name)
         if feed is None:
             return _RANKED_ROWS

@@ -324,7 +324,6 @@ class GateDecisions:
 
 
 def _count(code: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """How often each decision is among these."""
     counts: npt.NDArray[np.int64] = np.bincount(code, minlength=len(DECISIONS))
     return counts
 

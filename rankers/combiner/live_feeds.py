@@ -234,7 +234,6 @@ class LiveFeeds:
     def _outdated(
         self, names: Iterable[str], settings: Settings, matcher: FeedMatcher
     ) -> Iterator[str]:
-        """Yield which of these feeds must be made anew under these settings."""
         general = self._policies.scores(settings, "")
         # Nearly no change of settings is about specs; after one, most specs are the same objects.
         says_feeds, running = matcher is not self.current.matcher, settings.running
@@ -277,13 +276,11 @@ class LiveFeeds:
         )
 
     def _drop_displaced(self) -> None:
-        """Remove feeds on demand that have no place."""
         for name in self.current.on_demand():
             if not self.current.places.keeps(name):
                 self._remove(name)
 
     def _finish(self, made: FeedSet) -> Iterator[None]:
-        """Put the new rankings in the place of the old ones."""
         if made.settings is not self.current.settings or made.matcher is not self.current.matcher:
             # Named feeds that exist no more; posts make none again.
             for name in self.current.matcher.named.keys() - made.matcher.named.keys():
@@ -334,7 +331,6 @@ class LiveFeeds:
         self._changed(feed)
 
     def _change_settings(self, settings: Settings, matcher: FeedMatcher) -> None:
-        """From here on these settings count."""
         self.current.change_settings(settings, matcher)
         self.default = self._default_decisions()
 

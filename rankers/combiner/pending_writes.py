@@ -94,7 +94,7 @@ def arm_list(feed: str, arm: str) -> str:
     return f"{feed}:arm:{arm}"
 
 
-class Changes(NamedTuple):
+class PendingChanges(NamedTuple):
     """What to write, at most one change for each post and feed; nothing of `removed_feeds`."""
 
     signals: list[SignalsChange]
@@ -189,7 +189,6 @@ class PendingWrites:
         return lambda part: flags[self._shard.values[part]]
 
     def _shards_of(self, rows: Rows) -> npt.NDArray[np.uint8]:
-        """The shard of each of these rows."""
         shards = self._shard.values[rows]
         unknown = rows[shards == _UNKNOWN]
         if len(unknown):

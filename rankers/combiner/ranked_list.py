@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.intp]
 
 
-class Move(NamedTuple):
+class PostMove(NamedTuple):
     """A change of one place: a post within the author cap left `from_at`, then one came to `to_at`.
 
     -1 stands for none.  Both are the same post, unless the cap let another post of its author in or
@@ -79,7 +79,7 @@ class RankedList:
         self._within: Flags | slice | None = slice(None)
         self._may_be_short = False
         # Since `take_move`: the one move, if nothing else changed.
-        self._move: Move | None = None
+        self._move: PostMove | None = None
         self._has_changed = True
 
     def __len__(self) -> int:
@@ -160,7 +160,7 @@ class RankedList:
             self._within[self._within_cap()] = True
         return self._within
 
-    def take_move(self) -> Move | None:
+    def take_move(self) -> PostMove | None:
         """Return the move that is all that changed since the last call.
 
         None where nothing or anything else changed, or where it was not known whom the cap lets in.
@@ -168,7 +168,7 @@ class RankedList:
         move, self._move, self._has_changed = self._move, None, False
         return move
 
-    def _record_move(self, move: Move | None = None) -> None:
+    def _record_move(self, move: PostMove | None = None) -> None:
         self._move = None if self._has_changed else move
         self._has_changed = True
 
@@ -212,7 +212,7 @@ class RankedList:
             self._within = without(self._within, at)
         self._record_removal(self._move_of(author, left, -1))
 
-    def _record_removal(self, move: Move | None = None) -> None:
+    def _record_removal(self, move: PostMove | None = None) -> None:
         self._may_be_short = self._floor is not None or bool(self._author_floors)
         self._record_move(move)
 
@@ -305,14 +305,14 @@ class RankedList:
             return at
         return int(np.count_nonzero(self._within[:at])) if self._within.item(at) else -1
 
-    def _move_of(self, author: int, left: int, at: int) -> Move | None:
+    def _move_of(self, author: int, left: int, at: int) -> PostMove | None:
         """Return the move after a post left `_place_within`, or came to a position, not let in yet.
 
         Lets in the best posts of its author, as many as the cap says.
         """
         within, most = self._within, self._most
         if most is None or not isinstance(within, np.ndarray):
-            return None if within is None else Move(left, at)
+            return None if within is None else PostMove(left, at)
         own = (self.authors == author).nonzero()[0][: most + 1].tolist()
         for over in own[most:]:
             if within.item(over):
@@ -320,14 +320,13 @@ class RankedList:
         for let_in in own[:most]:
             if not within.item(let_in):
                 within[let_in] = True
-                return Move(left, self._place_within(let_in))
-        return Move(left, -1)
+                return PostMove(left, self._place_within(let_in))
+        return PostMove(left, -1)
 
     def _count_of(self, author: int) -> int:
         return int(np.count_nonzero(self.authors == author))
 
     def _within_cap(self) -> npt.NDArray[np.intp]:
-        """Positions of the posts that the author cap lets in."""
         if self._most is None or not self._has_author_over_cap():
             return np.arange(len(self.rows))
         return np.flatnonzero(rank_within(self.authors) < self._most)
@@ -357,7 +356,6 @@ class RankedList:
         self._trim_above = max(len(self.rows), wanted) + self._reserve
 
     def _trim_authors(self, most: int) -> None:
-        """Keep only so many posts of each author."""
         rank = rank_within(self.authors)
         beyond = np.unique(self.authors[rank >= most]).tolist()
         last = np.flatnonzero(rank == most - 1)

@@ -119,7 +119,7 @@ class EarlySignals:
     def drop_before(self, row: int, offset: int) -> None:
         """Drop the signals about versions before this one, which will not come any more."""
         for name, waiting in [*self._by_row.get(row, {}).items()]:
-            self._keep(row, name, tuple(one for one in waiting if one.post_offset >= offset))
+            self._keep(row, name, tuple(s for s in waiting if s.post_offset >= offset))
 
     def drop_longest(self) -> int | None:
         """Drop the `own` signals of the row that has waited longest, if there are too many.
@@ -276,11 +276,9 @@ class PostView:
             row, author = next(numbers)
             if row in self._freed:  # since it was looked up
                 row = self._row(post.post_id)
-            self._store_post(row, author, post, offset, timestamp_ms)
+            self._put_post(row, author, post, offset, timestamp_ms)
 
-    def _store_post(
-        self, row: int, author: int, post: Post, offset: int, timestamp_ms: int
-    ) -> None:
+    def _put_post(self, row: int, author: int, post: Post, offset: int, timestamp_ms: int) -> None:
         columns = self.post
         before = columns.offset.item(row)
         if before >= offset:
@@ -311,7 +309,7 @@ class PostView:
         The timestamps are the records' own: a signal that waits does so from then on, or from its
         `at_ms` if that is later.
         """
-        ids = [one if isinstance(one, str) else one.post_id for one in signals]
+        ids = [signal if isinstance(signal, str) else signal.post_id for signal in signals]
         self._update_signals(repeat(name), signals, self.ids.find_many(ids), timestamps_ms)
 
     def update_written(self, written: Sequence[tuple[str, str, Signal | None]]) -> None:
@@ -393,7 +391,6 @@ class PostView:
                         self._store(row, name, signal)
 
     def _store(self, row: int, name: str, signal: Signal) -> None:
-        """Take a signal about the present or an earlier version."""
         if name not in self.written:
             self._begin_to_write(name)
         if self.signals[name].update(row, signal, self.post.offset.item(row)):
@@ -401,7 +398,7 @@ class PostView:
 
     def _begin_to_write(self, name: str) -> None:
         names = {name, *self.written}
-        self.written = {one: bit for one, bit in self.bits.items() if one in names}
+        self.written = {known: bit for known, bit in self.bits.items() if known in names}
 
     def _wait(self, row: int, name: str, signal: Signal, timestamp_ms: int = 0) -> bool:
         """Let a signal of a coming version wait; return whether it, or a later one, waits."""
@@ -432,7 +429,6 @@ class PostView:
             self._free_empty(row)
 
     def _free_empty(self, row: int) -> None:
-        """Free a row that holds no post and in which no signal waits."""
         if row not in self.early.rows and self.post.offset[row] == NO_POST:
             self.free([row])
 
@@ -534,7 +530,6 @@ class PostView:
         return row
 
     def _have_room(self) -> None:
-        """Give the columns as many rows as there are ids."""
         if self.ids.bound > self.capacity:
             self.capacity = in_chunks(self.ids.bound)
             self.post.grow(self.capacity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from feedmill.events.decode import encode
 from feedmill.events.engagement import Engagement
-from feedmill.events.exposure import Exposure
+from feedmill.events.experiment import Exposure
 from feedmill.events.post import Post
 from feedmill.simulation.schedule import OutgoingRecord
 

@@ -31,15 +31,15 @@ _BUSY_FROM = [
 class BurstDamping:
     """The events of each post, kind and minute of record time.
 
-    Of a kind of reaction there count whole in a minute `free`, a tenth of the post's impressions of
-    the minute, and three times its mean number a minute in the nine minutes before, together.
-    Where so many are `most`, the n-th beyond counts (most / n)**2: each one still counts, and all
-    beyond, however many they are, count less than `most`.
+    Of a kind of reaction, `most` events count whole in a minute: `free`, a tenth of the post's
+    impressions of the minute, and three times its mean number a minute in the nine minutes before,
+    together.  The n-th event beyond counts (most / n)**2: each still counts, and all of them,
+    however many they are, count less than `most`.
 
     Of impressions there count whole ten times `free`, and three times their mean.  Beyond that each
     impression counts less, and each other event of that minute as much less: the rates stay.
 
-    All that follows from these ten minutes alone, so noting them again restores it exactly.
+    All that follows from these ten minutes alone, so that the events of ten minutes restore it.
     """
 
     def __init__(self, free: int) -> None:
@@ -50,11 +50,11 @@ class BurstDamping:
 
     @staticmethod
     def since(at_ms: int) -> int:
-        """Return from when on the log says what is known at a time; Unix ms."""
+        """Return from when on the log has all that is known at a time; Unix ms."""
         return (at_ms // MINUTE_MS - PAST_MINUTES) * MINUTE_MS
 
     def weight(self, post_id: str, kind: EngagementKind, at_ms: int) -> float:
-        """Note an event by its record's timestamp; return how much it counts, above 0 to 1."""
+        """Add an event by its record's timestamp; return how much it counts, above 0 to 1."""
         if at_ms // MINUTE_MS != self._minute:
             self._turn_to(at_ms // MINUTE_MS)
         present, index = self._present, KIND_INDEX[kind]
@@ -82,9 +82,9 @@ class BurstDamping:
         return _TIMES_THE_MEAN * past / PAST_MINUTES
 
     def _turn_to(self, minute: int) -> None:
-        """Go on to another minute; after an earlier one, of a clock that was set back, too."""
+        """Go on to another minute, perhaps an earlier one of a clock that was set back."""
         past = [*self._past, _PastMinute(self._minute, self._present)]
-        self._past = [one for one in past if minute - PAST_MINUTES <= one.minute < minute]
+        self._past = [m for m in past if minute - PAST_MINUTES <= m.minute < minute]
         self._minute, self._present = minute, _PresentMinute()
 
 

@@ -47,10 +47,10 @@ from feedmill.streams.worker.step import (
 
 _MINUTE_MS = 60_000
 _MINUTES = 10
-# A source with so many of them in ten minutes is brigaded.
+# A source with so many doubtful hides and reports in ten minutes is brigaded.
 _MANY = 50
 _SUM_EVERY_MS = 1_000
-# Of so many sources a minute counts, and so many names are kept.
+# How many sources are counted a minute, and how many names are kept.
 _MOST_SOURCES = 10_000
 
 MODEL = "engagement"
@@ -66,7 +66,10 @@ _EXPIRE_ROWS = 1_000
 
 
 class Brigades:
-    """The sources of the last ten minutes, by the clock; for an alarm alone, so not restored."""
+    """The communities and authors that got many doubtful hides and reports in the last ten minutes.
+
+    They are for an alarm alone, by the clock, and therefore not restored.
+    """
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, int], str] = {}
@@ -75,7 +78,7 @@ class Brigades:
         self._summed_ms = 0
 
     def learn(self, post: Post, source: PostSource) -> None:
-        """Learn what the sources of a post are called."""
+        """Learn what the community and the author of a post are called."""
         for kind, key, name in (
             ("community", source.community, (post.communities or ("",))[0]),
             ("author", source.author, post.author_id),
@@ -86,7 +89,7 @@ class Brigades:
             del self._names[next(iter(self._names))]
 
     def doubt(self, state: PostState, now_ms: int) -> None:
-        """Note a hide or report of a post that counts little or not at all."""
+        """Count a hide or report of a post that counts little or not at all."""
         found = self._minutes.setdefault(now_ms // _MINUTE_MS, Counter())
         for source in (("community", state.community), ("author", state.author)):
             if source[1] and (source in found or len(found) < _MOST_SOURCES):
@@ -114,12 +117,15 @@ class Brigades:
 
 
 class FurtherSignals:
-    """Which further signals are weighed, and what they say of posts.
+    """The signals beside `engagement`: written while some feed weighs them, and no longer.
+
+    A value follows from a post's counts alone, and is rounded: a record is written only where the
+    value is another one, or where the post came anew and has counts.
 
     Attributes
     ----------
     names
-        Those that are weighed, in the order of `FURTHER_SIGNALS`.
+        The signals that are weighed, in the order of `FURTHER_SIGNALS`.
     """
 
     def __init__(self) -> None:
@@ -128,11 +134,11 @@ class FurtherSignals:
 
     @property
     def version(self) -> str:
-        """Under what the values of all posts are: the model, and the signals that are weighed."""
+        """What the values of all posts depend on: the model, and the signals that are weighed."""
         return " ".join((self._version, *self.names))
 
     def set_model(self, version: str) -> None:
-        """Go on with a version of the model, which stands in the signals."""
+        """Use a version of the model, which stands in the signals."""
         self._version = version
 
     def set_settings(self, settings: Settings) -> None:
@@ -146,9 +152,9 @@ class FurtherSignals:
     def changed(
         self, state: PostState, before: PostState | None, at_ms: int
     ) -> Iterator[tuple[str, Signal]]:
-        """Yield each signal of a post whose value is another one than before; None: all of them.
+        """Yield each signal of a post whose value differs from that before; with None, all of them.
 
-        None of a post that never had counts: without a record it has `BASES`.
+        A post that never had counts gets none: without a record its value is that of `BASES`.
         """
         if not any(state.counters.counts):
             return
@@ -185,8 +191,8 @@ class EngagementStep(ModelStep):
         super().__init__()
         self._load = load
         self._states: dict[int, PartitionState] = {}
-        # Where the engagements of a partition ended as it came, until those before are read: others
-        # may have shown what these say, and Kafka aborted it.
+        # By partition where its engagements ended when it came, until those before are read:
+        # another worker may have shown what they say in a transaction that Kafka aborted.
         self._ends: dict[int, int] = {}
         self._further = FurtherSignals()
         self._brigades = Brigades()
@@ -285,7 +291,7 @@ class EngagementStep(ModelStep):
             self._rescoring.note_held(writer)
         is_restored = all(map(self._restore.is_done, self._states))
         if not is_restored or self._has_new_priors() or self._restore.has_more:
-            # What is noted must be written before, and every post known whose prior is to change.
+            # Notes need the values before them, and new priors the posts that they are of.
             return self._restore.has_more
         return self._rescoring.work(writer, budget_s)
 
@@ -298,7 +304,7 @@ class EngagementStep(ModelStep):
         self._rescoring.close()
 
     def _forget_old(self) -> None:
-        """Forget posts that were neither written nor touched for the window, some at a time."""
+        """Forget some posts that were neither written nor touched for the window."""
         if next(self._expiring, False):
             return
         now_ms = self.context.clock.now_ms()
@@ -325,7 +331,7 @@ class EngagementStep(ModelStep):
         return []
 
     def _store_posts(self, work: WorkBatch) -> list[tuple[int, str]]:
-        """Take new and changed posts over; return partition and id of those that are deleted."""
+        """Store new and changed posts; return partition and id of those that are deleted."""
         if not work.latest:
             return []
         deleted = []
@@ -382,38 +388,38 @@ class EngagementStep(ModelStep):
 
     def _write(self, work: WorkBatch, writer: Writer) -> None:
         rows = [
-            (partition, one)
-            for partition, state in self._states.items()
-            for one in state.changed.values()
+            (partition, state)
+            for partition, posts in self._states.items()
+            for state in posts.changed.values()
         ]
         signals = [*self._signals(rows, work.now_ms)]
-        for (partition, one), signal in zip(rows, signals, strict=True):
-            key, owner = one.post_id.encode(), TopicPartition("posts", partition)
-            writer.add(COUNTERS, key, encode_state(one), owner=owner)
+        for (partition, state), signal in zip(rows, signals, strict=True):
+            key, owner = state.post_id.encode(), TopicPartition("posts", partition)
+            writer.add(COUNTERS, key, encode_state(state), owner=owner)
             if signal is not None:
                 writer.add(SIGNAL, key, encode(signal), owner=owner)
-                work.signals.append(WrittenSignal(self.name, one.post_id, signal))
+                work.signals.append(WrittenSignal(self.name, state.post_id, signal))
                 if self._further.names:
-                    self._write_further(partition, one, work, writer)
+                    self._write_further(partition, state, work, writer)
         if self._sample_limit:
             self._log_features(rows, signals, writer)
-        for partition, state in self._states.items():
-            forgotten, owner = state.pack(), TopicPartition("posts", partition)
+        for partition, posts in self._states.items():
+            forgotten, owner = posts.pack(), TopicPartition("posts", partition)
             for post_id in forgotten:
                 writer.add(COUNTERS, post_id.encode(), None, owner=owner)
             if forgotten:
                 self.context.metrics.add("feedmill_unknown_posts_total", len(forgotten))
 
     def _write_further(
-        self, partition: int, one: PostState, work: WorkBatch, writer: Writer
+        self, partition: int, state: PostState, work: WorkBatch, writer: Writer
     ) -> None:
         owner = TopicPartition("posts", partition)
-        # What others may have shown is said again, whether it is another value or not.
+        # A value that another worker may have shown is written again, changed or not.
         may_be_shown = partition in self._ends
-        before = None if may_be_shown else self._states[partition].before(one.post_id)
-        for name, signal in self._further.changed(one, before, work.now_ms):
-            writer.add(f"signals.{name}", one.post_id.encode(), encode(signal), owner=owner)
-            work.signals.append(WrittenSignal(name, one.post_id, signal))
+        before = None if may_be_shown else self._states[partition].before(state.post_id)
+        for name, signal in self._further.changed(state, before, work.now_ms):
+            writer.add(f"signals.{name}", state.post_id.encode(), encode(signal), owner=owner)
+            work.signals.append(WrittenSignal(name, state.post_id, signal))
 
     def _log_features(
         self,
@@ -421,7 +427,7 @@ class EngagementStep(ModelStep):
         signals: Sequence[Signal | None],
         writer: Writer,
     ) -> None:
-        """Log what the model read for a sample of the signals, before the states are packed."""
+        """Log what the model read for a sample of the signals, before states are packed."""
         chosen = [
             (rows[place], signal)
             for place in sampled(rows, self._sample_limit)
@@ -437,20 +443,19 @@ class EngagementStep(ModelStep):
     def _signals(
         self, rows: Sequence[tuple[int, PostState]], at_ms: int
     ) -> Iterable[Signal | None]:
-        """Yield the signal of each state, None for those whose post was not read yet."""
-        known = [one for _, one in rows if one.post_offset != NO_OFFSET]
+        known = [state for _, state in rows if state.post_offset != NO_OFFSET]
         values, error = self._score(known)
         name, version = self.model.name, self.model.version
         at = iter(values.astype(np.float32).tolist())
-        for partition, one in rows:
-            if one.post_offset == NO_OFFSET:
+        for partition, state in rows:
+            if state.post_offset == NO_OFFSET:
                 yield None
                 continue
-            value, post_offset = next(at), one.post_offset
+            value, post_offset = next(at), state.post_offset
             damped = self._states[partition].damped
-            reason = _damping(damped.get(one.post_id)) if damped else None
+            reason = _damping(damped.get(state.post_id)) if damped else None
             yield Signal(
-                one.post_id,
+                state.post_id,
                 post_offset,
                 None if error else value,
                 name,
@@ -458,15 +463,15 @@ class EngagementStep(ModelStep):
                 at_ms,
                 error,
                 reason,
-                revision=max(one.through, 0),
+                revision=max(state.through, 0),
             )
 
     def _score(self, states: Sequence[PostState]) -> tuple[Scores, str | None]:
         if not states:
             return np.zeros(0), None
-        priors = np.array([one.prior for one in states])
+        priors = np.array([state.prior for state in states])
         try:
-            return self.model.score_many(priors, [one.kept_counters for one in states]), None
+            return self.model.score_many(priors, [state.kept_counters for state in states]), None
         except Exception as error:  # noqa: BLE001 - goes into the signals; the last good ones hold
             log.warning("model %s failed on %d posts: %r", self.model.name, len(states), error)
             self.context.metrics.add("feedmill_model_errors_total", len(states))
@@ -482,7 +487,7 @@ class EngagementStep(ModelStep):
 
 
 def _damping(damped: Mapping[EngagementKind, int] | None) -> str | None:
-    """Say what did not count since it came in a burst."""
+    """Return what did not count because it came in a burst, as a reason; None if all counted."""
     if not damped:
         return None
     return "damped in a burst: " + ", ".join(f"{count} {kind}" for kind, count in damped.items())

@@ -72,16 +72,16 @@ class EngagementRestore:
     @property
     def ahead(self) -> set[int]:
         """The partitions that are read ahead."""
-        return {p for p, one in self._partitions.items() if one.phase == "ahead"}
+        return {p for p, part in self._partitions.items() if part.phase == "ahead"}
 
     def is_ahead(self) -> bool:
         """Whether all that is read ahead was read to its end."""
         return all(self._counters.restored(TopicPartition("counters", p)) for p in self.ahead)
 
     def begin(self, partition: int, state: PartitionState, start: int, end: int) -> PartitionState:
-        """Restore a partition whose engagements are read from `start` on, in the state given.
+        """Restore a partition whose engagements are read from `start` on; return its state.
 
-        Where it was read ahead, in the state of before, which is returned.
+        That is the state given, or the one into which the partition was read ahead.
         """
         source, position = TopicPartition("counters", partition), BEGINNING
         ahead = self._partitions.get(partition)
@@ -94,7 +94,7 @@ class EngagementRestore:
         return state
 
     def drop(self, partitions: Iterable[int]) -> None:
-        """Stop to restore these."""
+        """Stop to restore these partitions."""
         for partition in partitions:
             self._partitions.pop(partition, None)
             self._counters.drop([TopicPartition("counters", partition)])
@@ -113,13 +113,13 @@ class EngagementRestore:
     def ready_reason(self) -> str:
         """Say what is restored still, or cannot be; "" if all is."""
         if self._trouble or all(
-            one.phase in ("done", "ahead") for one in self._partitions.values()
+            part.phase in ("done", "ahead") for part in self._partitions.values()
         ):
             return self._trouble
         return self._counters.ready_reason() or "reading the engagements of today"
 
     def read(self) -> int:
-        """Take what is there, for some ms; return how many records of `counters` are unreadable."""
+        """Read what is there, for some ms; return how many `counters` records are unreadable."""
         now = time.monotonic()
         if now < self._idle_until and self._is_all_done():
             self.has_more = False
@@ -130,19 +130,19 @@ class EngagementRestore:
         while True:
             counters = self._counters.read(_SLICE_RECORDS)
             for batch in counters:
-                one = self._partitions.get(batch.source.partition)
-                if one is not None:
-                    unreadable += one.state.restore(batch.records)
+                part = self._partitions.get(batch.source.partition)
+                if part is not None:
+                    unreadable += part.state.restore(batch.records)
             events = self._events.read(_SLICE_RECORDS)
             for batch in events:
                 self._take_events(batch)
             positions = self._events.positions()
-            for partition, one in self._partitions.items():
+            for partition, part in self._partitions.items():
                 source = TopicPartition("engagements", partition)
-                if one.phase == "counters":
-                    self._end_counters(partition, one)
-                elif positions.get(source, -1) >= one.start:
-                    self._end_events(source, one)
+                if part.phase == "counters":
+                    self._end_counters(partition, part)
+                elif positions.get(source, -1) >= part.start:
+                    self._end_events(source, part)
             self.has_more = bool(counters or events)
             if not self.has_more or time.thread_time() >= end:
                 self._bound_ahead()
@@ -159,69 +159,69 @@ class EngagementRestore:
         self._events.close()
 
     def _is_all_done(self) -> bool:
-        return all(one.phase == "done" for one in self._partitions.values())
+        return all(part.phase == "done" for part in self._partitions.values())
 
-    def _end_counters(self, partition: int, one: _Restoring) -> None:
+    def _end_counters(self, partition: int, part: _Restoring) -> None:
         source = TopicPartition("counters", partition)
         if not self._counters.restored(source):
             return
         self._counters.drop([source])
-        if one.state.furthest >= one.end:
+        if part.state.furthest >= part.end:
             self._trouble = (
-                f"`counters` knows an engagement at offset {one.state.furthest}, but"
-                f" engagements[{partition}] ends at {one.end}: the topic was created anew; delete"
+                f"`counters` knows an engagement at offset {part.state.furthest}, but"
+                f" engagements[{partition}] ends at {part.end}: the topic was created anew; delete"
                 " `counters` too, or use another FEEDMILL_TOPIC_PREFIX"
             )
             return
-        one.phase = "stamp" if one.start > 0 else "done"
-        if one.phase == "stamp":
-            self._look_back(TopicPartition("engagements", partition), one)
+        part.phase = "stamp" if part.start > 0 else "done"
+        if part.phase == "stamp":
+            self._look_back(TopicPartition("engagements", partition), part)
 
-    def _look_back(self, source: TopicPartition, one: _Restoring) -> None:
+    def _look_back(self, source: TopicPartition, part: _Restoring) -> None:
         """Read from some offsets before the committed one: a record there has the stamp."""
-        self._events.add({source: max(0, one.start - one.back)}, or_first=True)
+        self._events.add({source: max(0, part.start - part.back)}, or_first=True)
 
-    def _end_events(self, source: TopicPartition, one: _Restoring) -> None:
-        """All was read up to the committed offset."""
+    def _end_events(self, source: TopicPartition, part: _Restoring) -> None:
+        """Go on after all was read up to the committed offset."""
         self._events.drop([source])
-        if one.phase == "stamp" and one.back < one.start:
+        if part.phase == "stamp" and part.back < part.start:
             # Only markers of transactions and aborted records were there.
-            one.back *= 2
-            self._look_back(source, one)
+            part.back *= 2
+            self._look_back(source, part)
         else:
-            one.phase = "done"
+            part.phase = "done"
 
     def _take_events(self, batch: RecordBatch) -> None:
-        one = self._partitions.get(batch.source.partition)
-        if one is None or one.phase == "done":
+        part = self._partitions.get(batch.source.partition)
+        if part is None or part.phase == "done":
             return
         first = batch.records[0]
-        if one.phase == "stamp":
+        if part.phase == "stamp":
             # The last record before the committed offset, or one not far from it, says from when
             # on the log is needed.
-            self._read_since(batch.source, one.state.log_needed(first.timestamp))
-            one.phase = "minutes"
-        elif one.phase == "minutes":
-            one.first = one.state.users_needed(first.offset)
+            self._read_since(batch.source, part.state.log_needed(first.timestamp))
+            part.phase = "minutes"
+        elif part.phase == "minutes":
+            part.first = part.state.users_needed(first.offset)
             # What users did yesterday says what counts today.
             self._read_since(batch.source, (first.timestamp // DAY_MS - 1) * DAY_MS)
-            one.phase = "day"
-        elif one.phase == "day" and first.offset < one.first:
+            part.phase = "day"
+        elif part.phase == "day" and first.offset < part.first:
             self._events.drop([batch.source])
-            self._events.add({batch.source: one.first}, or_first=True)
-            one.phase = "events"
+            self._events.add({batch.source: part.first}, or_first=True)
+            part.phase = "events"
         else:
-            one.phase = "events"
-            self._restore_events(batch, one)
+            part.phase = "events"
+            self._restore_events(batch, part)
 
     def _read_since(self, source: TopicPartition, since_ms: int) -> None:
         self._events.drop([source])
         self._events.add_since({source: since_ms})
 
-    def _restore_events(self, batch: RecordBatch, one: _Restoring) -> None:
-        records = [record for record in batch.records if record.offset < one.start]
+    def _restore_events(self, batch: RecordBatch, part: _Restoring) -> None:
+        records = [record for record in batch.records if record.offset < part.start]
         if records:
             found = validate_batch(
                 RecordBatch(batch.source, records), self._count, decode_engagement
             )
-            one.state.restore_events(found.events)
+            part.state.restore_events(found.events)

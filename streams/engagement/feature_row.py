@@ -69,8 +69,8 @@ def sampled(states: Sequence[tuple[int, PostState]], limit: int) -> list[int]:
     """
     return [
         place
-        for place, (_, one) in enumerate(states)
-        if (one.post_offset + one.through) * _SPREAD & _LARGEST_HASH < limit
+        for place, (_, state) in enumerate(states)
+        if (state.post_offset + state.through) * _SPREAD & _LARGEST_HASH < limit
     ]
 
 
@@ -78,26 +78,26 @@ def feature_rows(
     chosen: Sequence[tuple[tuple[int, PostState], Signal]],
 ) -> list[tuple[int, FeatureRow]]:
     """Return the partition and the row of each signal, which was made of the state beside it."""
-    counters = [one.kept_counters for (_, one), _ in chosen]
+    counters = [state.kept_counters for (_, state), _ in chosen]
     all_clicks, all_impressions = clicks_and_impressions(counters)
     return [
         (
             partition,
             FeatureRow(
-                one.post_id,
-                one.post_offset,
-                one.through,
+                state.post_id,
+                state.post_offset,
+                state.through,
                 signal.model,
                 signal.version,
                 signal.at_ms,
                 signal.value,
-                one.prior,
+                state.prior,
                 clicks,
                 impressions,
-                one.counters,
+                state.counters,
             ),
         )
-        for ((partition, one), signal), clicks, impressions in zip(
+        for ((partition, state), signal), clicks, impressions in zip(
             chosen, all_clicks.tolist(), all_impressions.tolist(), strict=True
         )
     ]

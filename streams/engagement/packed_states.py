@@ -88,7 +88,6 @@ decode_state = msgspec.json.Decoder(PostState).decode
 
 
 def _further(packed: bytes, count: int) -> tuple[int, ...]:
-    """Return the further communities of a packed state."""
     return struct.unpack_from(f"<{count}I", packed, _HEAD.size) if count else ()
 
 
@@ -166,4 +165,4 @@ class PackedStates:
     def older_than(self, cutoff_ms: int, first: int, end: int) -> list[int]:
         """Return the rows in [first, end) whose `at_ms` is before a time."""
         rows = enumerate(self._packed[first:end], first)
-        return [row for row, one in rows if one and _HEAD.unpack_from(one)[2] < cutoff_ms]
+        return [row for row, packed in rows if packed and _HEAD.unpack_from(packed)[2] < cutoff_ms]

@@ -79,7 +79,7 @@ class PartitionState:
     changed
         The states that were touched since the last `pack`, in the order of the first touch.
     retold
-        Those of `changed` of which more than engagements came: a version, or another prior.
+        The posts of `changed` that got a version or another prior, not engagements alone.
     furthest
         The highest `through` that was restored: the last engagement ever counted.
     damped
@@ -107,7 +107,7 @@ class PartitionState:
         return len(self._ids)
 
     def restore(self, records: Iterable[Record]) -> int:
-        """Take records of `counters` over; return how many of them cannot be read.
+        """Restore records of `counters`; return how many of them cannot be read.
 
         Of two records of a post the one that counted further holds.
         """
@@ -155,7 +155,7 @@ class PartitionState:
         at_ms: int,
         source: PostSource = NO_SOURCE,
     ) -> None:
-        """Take a new or changed post over, unless a later version of it is there."""
+        """Store a new or changed post, unless a later version of it is there."""
         state = self.find(post_id)
         if state is None:
             state = PostState(post_id)
@@ -173,7 +173,7 @@ class PartitionState:
         state.at_ms = max(state.at_ms, at_ms)
 
     def put_prior(self, post_id: str, post_offset: int, prior: float) -> None:
-        """Give the version of a post at an offset another prior, if no later version is there."""
+        """Give the version of a post at an offset another prior; not if a later one is there."""
         state = self.find(post_id)
         if state is not None and state.post_offset == post_offset:
             self.changed[post_id] = state
@@ -181,7 +181,7 @@ class PartitionState:
             state.prior = prior
 
     def log_needed(self, at_ms: int) -> int:
-        """Return from when on the log says what counts after a time, users apart; Unix ms."""
+        """Return from when on the log says what counts after a time, but for users; Unix ms."""
         return self._repeated.ids_since(self._bursts.since(at_ms))
 
     def users_needed(self, offset: int) -> int:
@@ -189,16 +189,19 @@ class PartitionState:
         return self._repeated.users_since(offset)
 
     def restore_events(self, events: Sequence[tuple[Record, Engagement]]) -> None:
-        """Take in what came before a restart: `counters` has its counts, later events repeat it."""
+        """Learn what came before a restart: `counters` has its counts already.
+
+        Later events may repeat these, or come in the same burst.
+        """
         found, _ = self._repeated.add(events, self._communities(events))
         for (record, event), repetition in zip(events, found, strict=True):
             if not repetition:
                 self._bursts.weight(event.post_id, event.kind, record.timestamp)
 
     def count(self, events: Sequence[tuple[Record, Engagement]]) -> list[Uncounted]:
-        """Count events in, in the order of their offsets; say of each why it does not count whole.
+        """Count events in the order of their offsets; return of each why it does not count whole.
 
-        One that was counted before a restart repeats itself.
+        An event that was counted before a restart repeats itself.
         """
         found, regular = self._repeated.add(events, self._communities(events))
         uncounted: list[Uncounted] = [*found]
@@ -211,8 +214,8 @@ class PartitionState:
             state = self.changed[post_id] = self.find(post_id) or PostState(post_id)
             counted: EngagementKind | AccountKind = kind
             if record.offset <= state.through:
-                # Of a transaction that was not over when it was restored: should that be aborted,
-                # what is written now has its counts.
+                # Its transaction was open at the restore: should Kafka abort it, what is written
+                # now has its counts.
                 uncounted[i] = "repeated event"
                 continue
             state.through, state.at_ms = record.offset, at_ms
@@ -247,7 +250,7 @@ class PartitionState:
         return found
 
     def bury(self, post_id: str, at_ms: int) -> None:
-        """Forget a post that was deleted, but for where it came from: so much its readers know."""
+        """Forget a post that was deleted, but for where it came from: its readers know no more."""
         state = self.find(post_id)
         self.remove(post_id)
         if state is not None and state.community:
@@ -269,9 +272,9 @@ class PartitionState:
                 self._ids.tidy()
 
     def pack(self) -> list[str]:
-        """Put away what was touched; return posts that were forgotten to make room.
+        """Pack what was touched; return posts that were forgotten to make room.
 
-        These are the oldest of those whose record never came, beyond `most_unknown`.
+        These are the oldest of the posts whose record never came, beyond `most_unknown`.
         """
         if not (self.changed or self._forgotten):
             return []
@@ -286,7 +289,7 @@ class PartitionState:
     def expire(self, cutoff_ms: int, first: int, rows: int) -> int | None:
         """Forget posts of a slice of rows that nobody has written or touched since a time.
 
-        Returns where the next slice begins, None after the last one.
+        Returns where the next slice begins, None after the last slice.
         """
         end = min(first + rows, self._ids.bound)
         for row in self._states.older_than(cutoff_ms, first, end):

@@ -37,8 +37,8 @@ class RepeatedEngagements:
 
     A user repeats who did the same with the post on the same day (UTC, of record time).  A hide or
     a report counts only of a user who had an impression of the post on that day or the day before;
-    one that did not count is repeated, too.
-    Users are known of the last `user_window` offsets at least, and of twice as many at most.
+    one that did not count is repeated, too.  Users are known of the last `user_window` offsets at
+    least, and of twice as many at most.
     """
 
     def __init__(self, user_window: int) -> None:
@@ -59,9 +59,9 @@ class RepeatedEngagements:
         events: Sequence[tuple[Record, Engagement]],
         communities: Sequence[Sequence[int]] = (),
     ) -> tuple[list[Repetition], list[bool]]:
-        """Note events in the order of their offsets; say of each whether it repeats another.
+        """Add events in the order of their offsets; return of each whether it repeats another.
 
-        And whether it is of a regular of the post's communities, where that matters; `communities`
+        And whether a regular of the post's communities made it, where that matters; `communities`
         are those of each event's post, none where they are not known.
         """
         found, regular = [], [False] * len(events)
@@ -81,14 +81,14 @@ class RepeatedEngagements:
         return found, regular
 
     def _add_account(self, communities: Sequence[int], record: Record, event: Engagement) -> bool:
-        """Note an impression or complaint of a post; say whether a regular of it made that.
+        """Add an impression or complaint; return whether a regular of the post made it.
 
         A regular had an impression of another post before, on that day or the day before, whose
         first community is one of this post's: its author cannot make all readers strangers by a
         community of its own.  Posts are told apart by four buckets.  Who made such a complaint in
-        all of these communities in that time is none for the next one.  Every event is noted, also
-        one that repeats another: so it follows from the events of two generations, which restore
-        it.
+        all of these communities in that time is no regular for the next complaint.  Every event is
+        added, also one that repeats another: so the events of two generations restore all that is
+        known.
         """
         users, day, user = self._users, record.timestamp // DAY_MS, event.user_id
         own = crc32(event.post_id.encode()) & _LAST_BUCKET  # in every process the same
@@ -138,10 +138,11 @@ class RepeatFilter:
         self._present, self._former = ExtendibleHash(), ExtendibleHash()
 
     def repeats(self, keys: Sequence[int], generations: Sequence[int]) -> list[bool]:
-        """Note keys, each of its generation; say of each whether it was known.
+        """Add keys, each of its generation; return of each whether it was known.
 
-        One just below the last counts as the last.  A lower one is that of a clock that was set
-        back, and a generation like the others: one stamp in the future latches nothing.
+        A generation just below the last counts as the last.  A lower generation is that of a clock
+        that was set back, and a generation like the others: one stamp in the future latches
+        nothing.
         """
         found: list[bool] = []
         for key, generation in zip(keys, generations, strict=True):
@@ -159,7 +160,7 @@ class RepeatFilter:
         self._generation = generation
 
     def add(self, key: int) -> bool:
-        """Note a key; return whether it was known."""
+        """Add a key; return whether it was known."""
         hashed, number = key >> _NUMBER_BITS, key & _NUMBER
         if number in self._present.find(hashed):
             return True
@@ -167,18 +168,18 @@ class RepeatFilter:
         return number in self._former.find(hashed)
 
     def knows_sibling(self, key: int) -> bool:
-        """Return whether a key was noted that differs from this one in its bucket alone."""
+        """Return whether a key was added that differs from this one in its bucket alone."""
         hashed, number = key >> _NUMBER_BITS, key & _NUMBER
         for generation in (self._present, self._former):
-            for one in generation.find(hashed):
-                if one != number and one | _LAST_BUCKET == number | _LAST_BUCKET:
+            for known in generation.find(hashed):
+                if known != number and known | _LAST_BUCKET == number | _LAST_BUCKET:
                     return True
         return False
 
     def knows_of(self, what: tuple[Any, ...], day: int) -> bool:
-        """Return whether the key of this and a day, or the day before, was noted."""
-        for one in (day, day - 1):
-            key = _key_of((*what, one))
+        """Return whether the key of this and a day, or the day before, was added."""
+        for of_day in (day, day - 1):
+            key = _key_of((*what, of_day))
             hashed, number = key >> _NUMBER_BITS, key & _NUMBER
             if number in self._present.find(hashed) or number in self._former.find(hashed):
                 return True

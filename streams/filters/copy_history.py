@@ -66,10 +66,11 @@ class _Pending(NamedTuple):
 
 
 class CopyHistory:
-    """Follows all of `posts`, and says of a cycle's posts what came before them.
+    """Reads all of `posts`, and says of a cycle's posts which copies came before them.
 
-    `assigned` at a rebalance, `read` in every cycle, `pasts` for every batch, `fold_idle` where
-    none came.  It begins with the first partition that may come, twice the window before its posts.
+    `assigned` at a rebalance, `read` in every cycle, `pasts` for every batch, `fold_idle` where no
+    batch came.  It begins with the first partition that may come, twice the window before its
+    posts.
     """
 
     def __init__(self, context: StepContext, open_log: Callable[[str], LogConsumer]) -> None:
@@ -98,7 +99,7 @@ class CopyHistory:
     # --- assignments ----------------------------------------------------------------------
 
     def assigned(self, change: AssignmentChange) -> None:
-        """Take gained partitions from the log to the work, lost ones back."""
+        """Move gained partitions from the log to the work, and lost ones back."""
         self._waits_since = time.monotonic()
         for partition in change.lost:
             self._owned.discard(partition)
@@ -117,7 +118,7 @@ class CopyHistory:
         self._ask_stamps(change)
 
     def prepare(self, likely: AssignmentChange) -> None:
-        """Begin before the first posts of partitions that may come; others have them yet."""
+        """Begin before the first posts of partitions that may come, which others still have."""
         if not (self._is_begun or self._stamps):
             self._ask_stamps(likely)
 
@@ -156,14 +157,14 @@ class CopyHistory:
                 self._read_log(partition)
 
     def _read_log(self, partition: int) -> None:
-        """Read a partition's log on from what was taken last."""
+        """Read a partition's log on from its last queued record."""
         source = TopicPartition(TOPIC, partition)
         self._paused.discard(partition)
         self._log.drop([source])
         self._log.add({source: self._next[partition]}, or_first=True)
 
     def _leave_log(self, partition: int) -> None:
-        """From what was taken last on the partition's records come by work."""
+        """Expect a partition's records by work from its last queued record on."""
         self._ahead.discard(partition)
         self._paused.discard(partition)
         self._log.drop([TopicPartition(TOPIC, partition)])
@@ -178,7 +179,7 @@ class CopyHistory:
         return late or self._log.all_live()
 
     def ready_reason(self) -> str:
-        """Say what is read still; "" if nothing is."""
+        """Say what is still to be read; "" if nothing is."""
         is_read = self._is_rebuilt and not self._until and self._knows_others()
         if not self._owned or is_read:
             return ""
@@ -188,7 +189,7 @@ class CopyHistory:
     # --- reading ---------------------------------------------------------------------------
 
     def read(self) -> bool:
-        """Take what the log has, without waiting, and fold a slice of a rebuild.
+        """Queue what the log has, without waiting, and fold a slice of a rebuild.
 
         Return whether a restore has more to do.
         """
@@ -214,7 +215,7 @@ class CopyHistory:
         return self._log.read(LIVE_RECORDS, most_bytes=TEXT_BYTES // 4)
 
     def _waits_in_vain(self) -> bool:
-        """Whether a partition is far ahead of work that does not come, and its own waits for it."""
+        """Whether partitions far ahead wait for work that does not come, and work for them."""
         since = max(self._worked_at, self._waits_since)
         return not self._paused.isdisjoint(self._until) and time.monotonic() > since + ALONE_AFTER_S
 
@@ -242,7 +243,7 @@ class CopyHistory:
         # What was read before the partition was dropped from the log, or comes by work.
         first = self._next.get(partition, 0)
         end = math.inf if partition in self._ahead else self._until.get(partition, math.inf)
-        records = [one for one in batch.records if first <= one.offset < end]
+        records = [record for record in batch.records if first <= record.offset < end]
         if not records:
             return
         self._next[partition] = records[-1].offset + 1
@@ -268,7 +269,7 @@ class CopyHistory:
         return partition in self._owned and partition not in {*self._until, *self._ahead}
 
     def _update_positions(self) -> None:
-        """Let go of partitions that come by work from here on, and of those that are far ahead."""
+        """Leave partitions that come by work from here on, and pause those far ahead."""
         for source, position in self._log.positions().items():
             partition = source.partition
             if partition not in self._paused:
@@ -316,7 +317,7 @@ class CopyHistory:
     def _ready(
         self, until_ms: float, most: float, most_texts: float, most_characters: float
     ) -> list[_Pending]:
-        """Take the first waiting records up to a time, in the order of the fold."""
+        """Remove and return the first waiting records up to a time, in the order of the fold."""
         taken: list[_Pending] = []
         texts = characters = 0
         while len(taken) < most and texts < most_texts and characters < most_characters:
@@ -341,7 +342,7 @@ class CopyHistory:
         return bool(ready)
 
     def pasts(self, work: WorkBatch) -> Sequence[CopyCounts]:
-        """Fold a cycle's records, and what others wrote until then; what came before each post."""
+        """Fold a cycle's records, and what others wrote before them; return each post's copies."""
         self._worked_at = time.monotonic()
         # Posts of others may have come with the cycle's own, or while the loop waited for them.
         for batch in self._read():
@@ -355,15 +356,15 @@ class CopyHistory:
                 row = next(rows) if isinstance(event, Post) else -1
                 if record.offset >= known:
                     own.append(self._pending(partition, record, event, row))
-            for one in self._waiting[partition]:
-                if one.offset >= end:
+            for pending in self._waiting[partition]:
+                if pending.offset >= end:
                     break
-                until_ms = one.at_ms if one.at_ms > until_ms else until_ms
+                until_ms = pending.at_ms if pending.at_ms > until_ms else until_ms
             if end >= known:
                 self._next[partition] = end
                 if partition in self._ahead:
                     self._leave_log(partition)
-        until_ms = max(until_ms, *[one.at_ms for one in own], 0)
+        until_ms = max(until_ms, *[pending.at_ms for pending in own], 0)
         others = self._ready(until_ms, math.inf, math.inf, math.inf)
         self._fold(sorted([*own, *others]) if others or len(own) > 1 else own, work)
         if not self._pasts:
@@ -378,14 +379,14 @@ class CopyHistory:
     def _fold(self, ready: Sequence[_Pending], work: WorkBatch | None = None) -> None:
         if not ready:
             return
-        versions = [one.version for one in ready]
+        versions = [pending.version for pending in ready]
         if work is None:
             found = self._history.fold(versions)
         else:
-            found = self._history.fold(versions, [one.row for one in ready], work.posts)
-        for one, past in zip(ready, found, strict=True):
+            found = self._history.fold(versions, [pending.row for pending in ready], work.posts)
+        for pending, past in zip(ready, found, strict=True):
             if past.copies:
-                self._pasts[one.partition, one.offset] = past
+                self._pasts[pending.partition, pending.offset] = past
         while len(self._pasts) > _KEPT:
             del self._pasts[next(iter(self._pasts))]
 

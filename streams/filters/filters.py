@@ -20,8 +20,8 @@ from feedmill.filters.hide_rate_guard import (
     CAPPED,
     HideLimit,
     HideRates,
+    JudgedPosts,
     OverLimit,
-    ScoredPosts,
     hide_limit,
     sources_of_all,
 )
@@ -51,7 +51,7 @@ _NEVER = -1
 
 
 class FilterStep(TextModelStep):
-    """A filter.
+    """A filter: `apply` is the pipeline above for new posts, `judge_again` for earlier posts.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class FilterStep(TextModelStep):
         self.rescoring.set_versions(self.model.version, self.rules_version())
 
     def swap_lists(self, lists: ListSet, version: int) -> None:
-        """Go on with other lists; `version` grows with every change.  Called between cycles."""
+        """Use other lists; `version` grows with every change.  Called between cycles."""
         self._rules.set_lists(lists)
         self._lists_at = version
         self.rescoring.set_versions(self.model.version, self.rules_version())
@@ -206,7 +206,7 @@ class FilterStep(TextModelStep):
             self._history.close()
 
     def _rule(self, records: Sequence[Record], posts: PostBatch, scores: BatchScores) -> None:
-        """Rules, then lists, beat the model, its failure, the guard and the campaign."""
+        """Let rules, then lists, overrule the model, its failure, the guard and the campaign."""
         at_ms = [record.timestamp for record in records]
         for row, hit in enumerate(self._rules.verdicts(posts.posts, at_ms)):
             if hit is not None:
@@ -217,13 +217,13 @@ class FilterStep(TextModelStep):
         return RuleVerdict(hit.rule, self._rules.value_of(hit))
 
     def _fold(self, partition: int, records: Sequence[Record], posts: PostBatch) -> None:
-        """Take posts of the window before those that come."""
+        """Count the posts of a gained partition's window, which came before those that come."""
         scores = score_posts(self.model_at(partition), posts)
         self._guard.fold(partition, records, posts, scores)
 
 
 def _keep_campaign(scores: BatchScores, row: int, signal: Signal) -> None:
-    """Raise a value to that of the campaign which the signal of the post tells of."""
+    """Raise a value to that of the campaign of which the signal of the post tells."""
     stands = signal.overruled or signal
     if stands.value is None or stands.reason is None or stands.reason.startswith(CAPPED):
         return
@@ -232,9 +232,10 @@ def _keep_campaign(scores: BatchScores, row: int, signal: Signal) -> None:
 
 
 class FilterGuard:
-    """Lowers values that would hide too much of a community, a language or a host.
+    """The hide-rate guard: lowers values that would hide too much of a community, language or host.
 
-    `assigned` at a rebalance, `fold` for the posts before, `lower` for every batch.
+    It knows the flagged shares of the partitions that the worker owns: `assigned` at a rebalance,
+    `fold` for the posts of a gained partition's window, `lower` for every batch.
 
     Parameters
     ----------
@@ -244,7 +245,7 @@ class FilterGuard:
     Attributes
     ----------
     sources
-        Those of which too much is flagged.
+        The sources of which too much is flagged.
     """
 
     def __init__(self, name: str, cap: float, metrics: Metrics) -> None:
@@ -257,7 +258,7 @@ class FilterGuard:
         self._again, self._again_by, self._again_count = HideRates(_ABOVE_ALL, cap), "", 0
 
     def settings_changed(self, settings: Settings) -> None:
-        """Follow the thresholds that are in force."""
+        """Use the thresholds that are in force."""
         self._limit = hide_limit(settings, self._name)
         for rates in self._rates.values():
             rates.set_flagged_at(self._flagged_at)
@@ -273,7 +274,7 @@ class FilterGuard:
                 self._rates[partition] = HideRates(self._flagged_at, self._cap)
 
     def assigned(self, change: AssignmentChange, kept: Collection[int] = ()) -> None:
-        """Drop what was lost, begin with what was gained, but for those that `prepare` began."""
+        """Drop lost partitions, begin with those gained unless `prepare` began with them."""
         gone = {*change.lost, *self._rates.keys() - {*change.owned}, *change.gained} - {*kept}
         for partition in gone:
             self._rates.pop(partition, None)
@@ -283,13 +284,13 @@ class FilterGuard:
     def fold(
         self, partition: int, records: Sequence[Record], posts: PostBatch, scores: BatchScores
     ) -> None:
-        """Fold posts in that came before, as their model judges them; in the order of offsets."""
+        """Count earlier posts, as their model judges them, in the order of offsets."""
         rows = [row for row in range(len(posts)) if row not in scores.errors]
         scored = _scored([records[row] for row in rows], rows, posts, scores)
         self._rates[partition].fold(scored)
 
     def lower(self, work: WorkBatch, scores: BatchScores) -> None:
-        """Fold a cycle's posts, in the order of offsets; lower what must not hide."""
+        """Count a cycle's posts, in the order of offsets, and lower values that must not hide."""
         over: dict[str, float] = {}
         lowered: dict[int, tuple[float, str]] = {}
         limit = self._limit or _NO_LIMIT
@@ -301,11 +302,11 @@ class FilterGuard:
             if scores.errors:
                 rows = [row for row in rows if row not in scores.errors]
             records = [work.records[row] for row in rows]
-            for one in rates.fold(_scored(records, rows, work.posts, scores)):
-                if scores.values[rows[one.row]] >= limit.hide_at:
-                    over[one.source] = one.rate
-                    if one.is_spared:
-                        lowered[rows[one.row]] = _lowered(limit, one)
+            for over_limit in rates.fold(_scored(records, rows, work.posts, scores)):
+                if scores.values[rows[over_limit.row]] >= limit.hide_at:
+                    over[over_limit.source] = over_limit.rate
+                    if over_limit.is_spared:
+                        lowered[rows[over_limit.row]] = _lowered(limit, over_limit)
         if lowered:
             scores.lower(lowered)
             self._metrics.add("feedmill_capped_total", len(lowered))
@@ -328,9 +329,9 @@ class FilterGuard:
         found = self._again.fold(_scored(records, rows, posts, scores))
         scores.lower(
             {
-                rows[one.row]: _lowered(limit, one)
-                for one in found
-                if one.is_spared and scores.values[rows[one.row]] >= limit.hide_at
+                rows[over_limit.row]: _lowered(limit, over_limit)
+                for over_limit in found
+                if over_limit.is_spared and scores.values[rows[over_limit.row]] >= limit.hide_at
             }
         )
 
@@ -351,10 +352,10 @@ class FilterGuard:
 
 def _scored(
     records: Sequence[Record], rows: Sequence[int], posts: PostBatch, scores: BatchScores
-) -> ScoredPosts:
+) -> JudgedPosts:
     """Return the posts at these rows, which have these records, as their model judges them."""
     value = scores.values.item
-    return ScoredPosts(
+    return JudgedPosts(
         [record.offset for record in records],
         [record.timestamp for record in records],
         [len(record.value or b"") for record in records],

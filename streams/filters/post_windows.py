@@ -50,7 +50,7 @@ class _Window:
     size: int = 0
 
     def append(self, record: Record, post: Post) -> None:
-        """Take the next post in, and those out that leave before the first that comes."""
+        """Add the next post, and remove those that leave before the first that comes."""
         at_ms = time_after(self.times[-1] if self.times else 0, record.timestamp)
         self.posts.append((record, post))
         self.times.append(at_ms)
@@ -73,8 +73,8 @@ class _Window:
 class PostWindows:
     """Reads the windows of gained partitions for the filters of a worker, which share it.
 
-    Each of them calls `hand_to` once, `prepare` and `assigned` at a rebalance and `work` in every
-    cycle, all in one thread; the first to call is enough.
+    Each filter calls `hand_to` once, `prepare` and `assigned` at a rebalance and `work` in every
+    cycle, all in one thread; the first call does what is to be done.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class PostWindows:
     def hand_to(
         self, taker: Taker, context: StepContext, open_log: Callable[[str], LogConsumer]
     ) -> None:
-        """Hand the posts of all windows to `taker`, too, in the order of each one's offsets.
+        """Hand the posts of all windows to `taker`, too, in the order of each window's offsets.
 
         A post that is poisoned is in no window.
         """
@@ -106,7 +106,7 @@ class PostWindows:
         self._log = self._log or open_log("the posts before, for the hide rates")
 
     def assigned(self, change: AssignmentChange) -> None:
-        """Leave what was lost, begin with what was gained."""
+        """Drop the windows of lost partitions, begin with those of gained ones."""
         if change.epoch == self._epoch:
             return
         self._epoch = change.epoch
@@ -144,13 +144,13 @@ class PostWindows:
         return partition not in self._windows
 
     def ready_reason(self) -> str:
-        """Say what is read still; "" if nothing is."""
+        """Say what is still to be read; "" if nothing is."""
         if self._windows.keys() <= self._ahead.keys() or self._log is None:
             return ""
         return self._log.ready_reason() or self._log.name
 
     def work(self, budget_s: float) -> bool:
-        """Read and hand on for so much of the thread's time; return whether there was something."""
+        """Read and hand on for so much of the thread's time; return whether there was work."""
         if not self._windows:
             return False
         until, has_worked = time.thread_time() + budget_s, False
@@ -169,7 +169,7 @@ class PostWindows:
             log.close()
 
     def _hand_on(self) -> bool:
-        """Hand a slice on of the first window that was read; return whether one was."""
+        """Hand on a slice of the first window that was read; return whether there was one."""
         partition = next((p for p, window in self._windows.items() if window.is_read), None)
         if partition is None:
             return False
@@ -183,7 +183,6 @@ class PostWindows:
         return True
 
     def _read(self) -> bool:
-        """Read on; return whether anything came."""
         if self._log is None or all(window.is_read for window in self._windows.values()):
             return False
         starts = {}

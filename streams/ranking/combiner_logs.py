@@ -144,13 +144,13 @@ class CombinerLogs:
 
     def ready_reason(self) -> str:
         """Say what is still to be read; "" if nothing is."""
-        reason = next(filter(None, (one.ready_reason() for one in self._logs)), "")
-        reason = reason or next(filter(None, (one.late_reason() for one in self._logs)), "")
+        reasons = [reader.ready_reason() for reader in self._logs]
+        reason = next(filter(None, (*reasons, *(r.late_reason() for r in self._logs))), "")
         return reason or ("reading posts before signals" if self._after_posts else "")
 
     def lag(self) -> int:
         """Return how many offsets lie ahead, as last heard of."""
-        return sum(sum(one.lag().values()) for one in self._logs)
+        return sum(sum(reader.lag().values()) for reader in self._logs)
 
     @property
     def is_catching_up(self) -> bool:
@@ -168,7 +168,7 @@ class CombinerLogs:
         """Read on what is another worker's now, and to its end what became this worker's.
 
         `written` are the offsets behind what this worker is known to have committed.  The view has
-        all before them, and all posts that were `judged`: nothing of that is read again.
+        all signals before them, and all posts that were `judged`: none of these is read again.
         """
         for at in written.keys() & self._left.keys():
             self._left[at] = max(self._left[at], written[at])
@@ -177,12 +177,12 @@ class CombinerLogs:
         self._add({at: self._left.pop(at) for at in self._left.keys() - kept})
         self._leaving = self._own(change.owned) - kept
         # What others wrote must be read as of now before anything is ranked as the owner.
-        for one in self._logs:
-            one.restore_again()
+        for reader in self._logs:
+            reader.restore_again()
         self._look_whether_restored()
 
     def judged(self, partition: int, end: int) -> None:
-        """Note up to where the view has the posts of a partition, which did not come by its log."""
+        """Say up to where the view has the posts of a partition, which did not come by its log."""
         source = TopicPartition(POSTS, partition)
         if source in self._left:
             self._left[source] = end
@@ -192,7 +192,7 @@ class CombinerLogs:
     ) -> tuple[int, list[RejectedRecord]]:
         """Bring the view up to date; return how many records came, and those that were refused.
 
-        At most `most` of overrides, which come first, and as many of the others, half as many while
+        At most `most` overrides, which come first, and as many other records, half as many while
         posts are restored, as long as there is time.
         """
         count, rejected = self.read_overrides(most, has_time)
@@ -213,7 +213,7 @@ class CombinerLogs:
     def read_overrides(
         self, most: int, has_time: Callable[[], bool] = always
     ) -> tuple[int, list[RejectedRecord]]:
-        """Take overrides alone, where it is time to; return as `read`."""
+        """Read overrides alone, where it is time to; return as `read`."""
         rejected: list[RejectedRecord] = []
         now_s = time.monotonic()
         if self.is_restored and now_s < self._overrides_at:
@@ -225,7 +225,7 @@ class CombinerLogs:
         return count, rejected
 
     def _has_room(self) -> bool:
-        """Whether few signals wait for their posts, or these do not come."""
+        """Whether few signals wait for their posts, or these posts do not come."""
         early = self._view.early
         if early.is_full and time.monotonic() >= self._drop_at:
             self._drop_at = time.monotonic() + _DROP_EVERY_S
@@ -251,7 +251,7 @@ class CombinerLogs:
         has_time: Callable[[], bool],
         rejected: list[RejectedRecord],
     ) -> int:
-        """Take at most `most` records in slices, one at least; return how many there were."""
+        """Read at most `most` records in slices, one slice at least; return how many came."""
         count = 0
         while count < most:
             wanted = min(most - count, at_once)
@@ -267,11 +267,11 @@ class CombinerLogs:
         return count
 
     def close(self) -> None:
-        for one in self._logs:
-            one.close()
+        for reader in self._logs:
+            reader.close()
 
     def _look_whether_restored(self) -> None:
-        is_read = all(one.all_restored() for one in self._logs)
+        is_read = all(reader.all_restored() for reader in self._logs)
         self.is_restored = is_read and not self._after_posts
         self.was_restored |= self.is_restored
 
@@ -381,13 +381,13 @@ class RankingLetters:
             }
 
     def claimed(self, writer: Writer) -> None:
-        """Write what came while nobody ranked: from here on this worker does."""
+        """Write what came while nobody ranked: from here on this worker writes letters."""
         self._ranks = True
         done_ms, waiting = self._until_ms.copy(), (*self._places, *self._waiting)
         self._waiting, self._places, self._bytes = deque(), deque(), 0
-        for note, one in waiting:
-            if one.record.timestamp > done_ms.get(note, _NEVER):
-                self._write(note, one, writer)
+        for note, rejected in waiting:
+            if rejected.record.timestamp > done_ms.get(note, _NEVER):
+                self._write(note, rejected, writer)
         self._note_since(done_ms, writer)
         lost, self._lost = self._lost, defaultdict(self._lost.default_factory)
         for note, times in lost.items():
@@ -395,28 +395,28 @@ class RankingLetters:
             self._count_lost(topic, sum(at_ms > done_ms.get(note, _NEVER) for at_ms in times))
 
     def reject(self, rejected: Iterable[RejectedRecord], writer: Writer) -> None:
-        """Take records that break the contract; those of `posts` are another stage's."""
+        """Write or keep records that break the contract; another stage writes those of `posts`."""
         before_ms = self._until_ms.copy()
-        for one in rejected:
-            self._context.metrics.add("feedmill_rejected_total", topic=one.source.topic)
-            if one.source.topic == "posts":
+        for refused in rejected:
+            self._context.metrics.add("feedmill_rejected_total", topic=refused.source.topic)
+            if refused.source.topic == "posts":
                 continue
-            is_override = one.source.topic == "overrides"
+            is_override = refused.source.topic == "overrides"
             note = self._note_of_overrides if is_override else self._note
             if self._ranks:
-                self._write(note, one, writer)
-            elif one.record.timestamp > self._until_ms.get(note, _NEVER):
-                self._keep(_Waiting(note, one))
+                self._write(note, refused, writer)
+            elif refused.record.timestamp > self._until_ms.get(note, _NEVER):
+                self._keep(_Waiting(note, refused))
         self._note_since(before_ms, writer)
 
-    def _write(self, note: str, one: RejectedRecord, writer: Writer) -> None:
-        self._until_ms[note] = max(self._until_ms.get(note, _NEVER), one.record.timestamp)
-        now_ms, is_whole = self._context.clock.now_ms(), not isinstance(one.record, _Place)
-        if writer.reject(one, self._stage, now_ms, owner=FIRST_SHARD, is_whole=is_whole):
+    def _write(self, note: str, rejected: RejectedRecord, writer: Writer) -> None:
+        self._until_ms[note] = max(self._until_ms.get(note, _NEVER), rejected.record.timestamp)
+        now_ms, is_whole = self._context.clock.now_ms(), not isinstance(rejected.record, _Place)
+        if writer.reject(rejected, self._stage, now_ms, owner=FIRST_SHARD, is_whole=is_whole):
             self._context.metrics.add("feedmill_letters_total")
 
     def _note_since(self, before_ms: Mapping[str, int], writer: Writer) -> None:
-        """Note what was written, which is committed with it."""
+        """Note which letters were written; the note is committed with them."""
         for note, at_ms in self._until_ms.items():
             if at_ms != before_ms.get(note, _NEVER):
                 writer.note(FIRST_SHARD, note, str(at_ms))
@@ -426,9 +426,9 @@ class RankingLetters:
             self._context.metrics.add("feedmill_lost_letters_total", count)
             log.warning("%d bad records of %s came while nobody ranked: no letters", count, topic)
 
-    def _keep(self, one: _Waiting) -> None:
-        self._waiting.append(one)
-        self._bytes += one.size
+    def _keep(self, waiting: _Waiting) -> None:
+        self._waiting.append(waiting)
+        self._bytes += waiting.size
         while self._bytes > self._most_bytes:
             first = self._waiting.popleft()
             self._bytes -= first.size

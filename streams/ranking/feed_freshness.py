@@ -75,8 +75,9 @@ class FeedFreshness:
 
     def unread(self, stage: str) -> Sequence[tuple[str, int]]:
         """Return the topics and partitions that no ready instance of a stage is up to date with."""
-        ready = [one for (name, _), (_, one) in self._seen.items() if name == stage and one.ready]
-        partitions = [at for one in ready for at in one.partitions if not at.late_ms]
+        of_stage = [seen for (name, _), (_, seen) in self._seen.items() if name == stage]
+        ready = [seen for seen in of_stage if seen.ready]
+        partitions = [at for seen in ready for at in seen.partitions if not at.late_ms]
         read = {(at.topic, at.partition) for at in partitions}
         topics = _READS.get(stage, _POSTS)
         return [(t, p) for t in topics for p in range(self._partitions) if (t, p) not in read]

@@ -170,7 +170,7 @@ class RankingStep(Step):
         self._read_overrides(writer)
         self._handover.arrivals.add(work.arrivals)
         # All partitions together: a post is in one partition alone.
-        events = [one for part in work.partitions for one in part.events]
+        events = [event for part in work.partitions for event in part.events]
         view.update_posts(
             [event for _, event in events],
             [record.offset for record, _ in events],
@@ -257,7 +257,6 @@ class RankingStep(Step):
         return True
 
     def _rank(self, budget_s: float) -> bool:
-        """Rank for this budget; return whether there is more to rank."""
         now_ms, has_time = self.context.clock.now_ms(), _for(budget_s)
         combiner, is_restored = self.combiner, self._logs.is_restored
         # What was read last belongs to the restore, too.

@@ -11,7 +11,7 @@ from feedmill.events.partition import ALL_SHARDS, of_shards
 from feedmill.rankers.combiner import Combiner
 from feedmill.streams.observe.legs import PendingArrivals
 from feedmill.streams.ranking.feed_freshness import FeedFreshness, FeedRenewals
-from feedmill.streams.redis.cluster import open_pipeline
+from feedmill.streams.redis.pipelines import open_pipeline
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.redis.writer_thread import WriterThread
 from feedmill.streams.worker.step import StepContext

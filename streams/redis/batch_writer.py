@@ -13,20 +13,20 @@ from redis.exceptions import NoScriptError
 
 from feedmill.events.partition import ALL_SHARDS, SHARDS, shard_of
 from feedmill.rankers.combiner import FeedChange
-from feedmill.streams.redis.cluster import Pipeline
-from feedmill.streams.redis.commands import (
-    FORGET_FEEDS,
-    Argument,
-    Command,
-    Keys,
-    load_commands,
-)
+from feedmill.streams.redis.pipelines import Pipeline
 from feedmill.streams.redis.round_trip import (
     AWAY,
     RoundTrip,
     error_text,
     is_of_the_server,
     is_out_of_memory,
+)
+from feedmill.streams.redis.scripts import (
+    FORGET_FEEDS,
+    Argument,
+    Command,
+    Keys,
+    load_commands,
 )
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.redis.writes import Announcements, FeedWrites, PostWrites
@@ -84,7 +84,7 @@ class FlushMarkers:
     def all(self) -> Sequence[FlushMarker]:
         """Return the markers; a server that has keys by now, and had none, has a new one."""
         missing = self._pipeline.places()
-        missing.difference_update(self._pipeline.place_of(one.key) for one in self._markers)
+        missing.difference_update(self._pipeline.place_of(marker.key) for marker in self._markers)
         while missing:
             run = f"{self._run}-{self._drawn}" if self._drawn else self._run
             self._drawn += 1
@@ -298,7 +298,7 @@ class BatchWriter:
         found = self._pipeline.execute([*checks, *commands], [n + at for at in waves])
         marked, answers = found[:n], found[n:]
         self._repeat_with_scripts(commands, answers, waves)
-        errors = [one for one in (*marked, *answers) if isinstance(one, redis.RedisError)]
+        errors = [answer for answer in (*marked, *answers) if isinstance(answer, redis.RedisError)]
         error = next(filter(is_of_the_server, errors), None)
         self.trouble = "" if error is None else f"Redis: {error_text(error)}"
         full = next(filter(is_out_of_memory, marked), None)
@@ -367,7 +367,6 @@ class BatchWriter:
                 removed.clear()
 
     def _restore_index(self, report: WriteReport) -> None:
-        """Make the index again where it is gone, as after an eviction by Redis."""
         if self._index.is_short:
             own = self._index.own
             (answer,) = self._exchange([self._index.add_command(own)], report)
@@ -376,5 +375,4 @@ class BatchWriter:
 
 
 def _whole_feeds(batch: WriteBatch) -> dict[str, int]:
-    """Return by name the tokens of the feeds of a batch that are written whole."""
     return {change.feed: batch.token_of(change.feed) for change in batch.feeds if change.whole}

@@ -293,7 +293,6 @@ def _gate_terms(
 
 
 def _reason(post: PostSnapshot, gate: GatePolicy, outcome: GateOutcome) -> str:
-    """Why a gate does what it does."""
     if outcome.override is not None:
         return _override_text(outcome.override)
     if not gate.required:

@@ -23,8 +23,8 @@ from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
 from feedmill.rankers.combiner.signal_columns import StoredSignal
 from feedmill.rankers.combiner.signal_hash import PostVersion, decode_post, decode_signal
 from feedmill.rankers.reaction_rates import BASES
-from feedmill.streams.redis.cluster import open_client
-from feedmill.streams.redis.commands import Keys
+from feedmill.streams.redis.pipelines import open_client
+from feedmill.streams.redis.scripts import Keys
 from feedmill.streams.redis.writes import FRESH_MS
 
 State = Literal["fresh", "starting", "stale"]
@@ -204,7 +204,7 @@ class FeedReader:
         """
         said: Any = self.client.hget(self._keys.info(feed), "experiment")
         running = orjson.loads(said or '{"name": "", "arms": []}')
-        arms = [one["name"] for one in running["arms"]]
+        arms = [arm["name"] for arm in running["arms"]]
         if arm not in arms:
             there = f"the arms {', '.join(arms)} of `{running['name']}`" if arms else "none"
             raise UsageError(f"the feed `{feed}` has no arm `{arm}`; Redis has {there}")

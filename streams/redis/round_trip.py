@@ -10,7 +10,8 @@ from typing import Any, Final
 import redis
 from redis.exceptions import MovedError
 
-from feedmill.streams.redis.commands import Command, is_broken
+from feedmill.streams.redis.pipelines import is_broken
+from feedmill.streams.redis.scripts import Command
 from feedmill.streams.redis.write_batch import WriteReport
 
 AnswerHandler = Callable[[Any], None]

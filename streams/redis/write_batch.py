@@ -56,7 +56,7 @@ class WriteBatch:
 
     def tokens_of_signals(self) -> list[int]:
         """Return the tokens of the shards of the posts of `signals`, shape (len(signals),)."""
-        return [self.tokens[at] for at in shards_of([one.post_id for one in self.signals])]
+        return [self.tokens[at] for at in shards_of([change.post_id for change in self.signals])]
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class FinishedBatch:
     def measure(self) -> None:
         """Observe how long the records behind it took, if Redis shows all of it."""
         if not self.unwritten:
-            for one in self.batch.arrivals:
-                one.written(self.finished_s)
+            for arrivals in self.batch.arrivals:
+                arrivals.written(self.finished_s)
 
 
 @dataclass
@@ -121,7 +121,7 @@ class WriteReport:
         failed = self.errors or self.refused_feeds or self.refused_posts
         if follows or failed or self.existing_feeds is not None:
             return False
-        return not any(one.unwritten for one in self.finished)
+        return not any(batch.unwritten for batch in self.finished)
 
     def refuse_feed(self, feed: str, token: int) -> None:
         """A newer owner has the feed, under this token."""

@@ -15,7 +15,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.cluster import Pipeline
+from feedmill.streams.redis.pipelines import Pipeline
 from feedmill.streams.redis.write_batch import FinishedBatch, WriteBatch, WriteReport
 
 log = logging.getLogger(__name__)
@@ -151,7 +151,6 @@ class WriterThread:
                 self._failure = error
 
     def _go_on(self) -> bool:
-        """Do one piece of work; return whether there may be another."""
         report, before = WriteReport(), self._writer.trouble
         is_going_on = self._probe(report) if before else self._work(report)
         self._hand_over(report, before)
@@ -169,7 +168,6 @@ class WriterThread:
         return True
 
     def _work(self, report: WriteReport) -> bool:
-        """Wait for a batch, or for something that is due, and deal with it."""
         batch = self._take()
         if batch is not None:
             unwritten = self._writer.write(batch, report)

@@ -7,7 +7,7 @@ the lists of its arms by one call of `write_feed.lua`.  Which feed changed is pu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -16,26 +16,21 @@ import orjson
 import redis
 
 from feedmill.rankers.combiner import FeedChange, SignalsChange, arm_list
-from feedmill.streams.redis.commands import (
-    REMOVE_FEED,
-    TOMBSTONE_MS,
-    WRITE_FEED,
-    WRITE_SIGNALS,
-    Argument,
-    Command,
-    Keys,
-)
 from feedmill.streams.redis.round_trip import (
     OUT_OF_MEMORY,
     RetrySchedule,
     RoundTrip,
     is_of_the_server,
 )
+from feedmill.streams.redis.scripts import (
+    Argument,
+    Command,
+    Keys,
+    feed_command,
+    removal_command,
+    signals_command,
+)
 from feedmill.streams.redis.write_batch import WriteBatch
-
-_encode_fields = msgspec.msgpack.Encoder().encode
-# A map of fewer fields has a head of one byte in MessagePack, a longer one of three.
-_LONG_MAP_FROM: Final = 16
 
 ANNOUNCED_EVERY_S: Final = 0.1
 # A round trip for each change costs as much as the change: those of so long share one.
@@ -124,22 +119,6 @@ class PostWrites:
             report.rewrite_posts.add(post_id)
         else:
             report.refuse_post(post_id, -answer)
-
-
-def signals_command(keys: Keys, change: SignalsChange, token: int) -> Command:
-    """Return the script call that writes, or removes, what is true of a post."""
-    key_names = [keys.signals(change.post_id), keys.post_tombstone(change.post_id)]
-    if not change.fields:
-        return WRITE_SIGNALS.call(key_names, [token, "remove", TOMBSTONE_MS])
-    mode = "whole" if change.whole else "change"
-    fields = _as_message_pack(change.fields)
-    arguments: list[Argument] = [token, mode, change.expires_at_ms, change.post_offset, fields]
-    return WRITE_SIGNALS.call(key_names, arguments)
-
-
-def _as_message_pack(fields: Mapping[str, str]) -> bytes:
-    """Return fields and values in one argument, which takes less time than many."""
-    return _encode_fields(fields)[1 if len(fields) < _LONG_MAP_FROM else 3 :]
 
 
 class FeedVersion(NamedTuple):
@@ -269,27 +248,27 @@ class FeedWrites:
     def _write(self, change: FeedChange, token: int, batch: WriteBatch) -> Command:
         mode = "whole" if change.whole else "change"
         arguments = self._arguments(mode, change, token, batch.now_ms)
-        for one, held in zip(change.lists, self._held(change), strict=True):
-            arguments += _members(one, held)
-            arguments += _scores_and_members(one.entries)
-            fields: list[Argument] = ["config_offset", one.config_offset]
-            if one.whole:
-                weights, gates = _encode(one.weights.as_dict()), _encode(one.gates)
+        for part, held in zip(change.lists, self._held(change), strict=True):
+            arguments += _members(part, held)
+            arguments += _scores_and_members(part.entries)
+            fields: list[Argument] = ["config_offset", part.config_offset]
+            if part.whole:
+                weights, gates = _encode(part.weights.as_dict()), _encode(part.gates)
                 fields += ("weights", weights, "gates", gates)
-            name = change.feed if one is change else arm_list(change.feed, one.feed)
+            name = change.feed if part is change else arm_list(change.feed, part.feed)
             if name in batch.fresh_feeds:
                 fields += ("fresh_until_ms", batch.now_ms + FRESH_MS)
             arguments += (len(fields), *fields)
-        return self._call(change, arguments)
+        return feed_command(self._keys, change, arguments)
 
     def _remove_members(self, change: FeedChange, token: int, now_ms: int) -> Command:
         """Return the call that only removes members, whatever version Redis holds."""
         arguments = self._arguments("shrink", change, token, now_ms)
-        for one, held in zip(change.lists, self._held(change), strict=True):
-            arguments += _members(one, held)
+        for part, held in zip(change.lists, self._held(change), strict=True):
+            arguments += _members(part, held)
             arguments[-1] = 0  # no entries
             arguments.append(0)
-        return self._call(change, arguments)
+        return feed_command(self._keys, change, arguments)
 
     def _arguments(self, mode: str, change: FeedChange, token: int, now_ms: int) -> list[Argument]:
         known, last = self._known.get(change.feed), self._last_version.get(change.feed, 0)
@@ -302,13 +281,6 @@ class FeedWrites:
         known, count = self._known.get(change.feed), len(change.arms) + 1
         return known.sizes if known is not None and len(known.sizes) == count else [-1] * count
 
-    def _call(self, change: FeedChange, arguments: list[Argument]) -> Command:
-        keys, feed = self._keys, change.feed
-        names: list[str] = []
-        for arm in ("", *(arm.feed for arm in change.arms)):
-            names += (keys.feed(feed, arm), keys.info(feed, arm), keys.feed_copy(feed, arm))
-        return WRITE_FEED.call([*names, keys.feed_tombstone(feed)], arguments)
-
     def _answered(self, trip: RoundTrip, change: FeedChange, now_ms: int, answer: Any) -> None:
         feed, report = change.feed, trip.report
         if isinstance(answer, redis.RedisError):
@@ -320,7 +292,7 @@ class FeedWrites:
             self._announcements.add(feed, announced, trip.now_s)
         if status == _WRITTEN:
             self.retries.succeeded(feed)
-            self._known[feed] = _Known(version, [one.size for one in change.lists])
+            self._known[feed] = _Known(version, [part.size for part in change.lists])
             self._last_version[feed] = version
             report.written_feeds[feed] = version
             return
@@ -342,9 +314,7 @@ class FeedWrites:
             self.retries.failed(change.feed, trip.now_s)
 
     def _add_removal(self, trip: RoundTrip, removal: _Removal) -> None:
-        feed, token, now_ms, ended = removal
-        keys = [self._keys.feed(feed), self._keys.info(feed), self._keys.feed_tombstone(feed)]
-        command = REMOVE_FEED.call(keys, [token, now_ms, TOMBSTONE_MS, *ended])
+        command = removal_command(self._keys, *removal)
         trip.add(command, partial(self._removal_answered, trip, removal))
 
     def _removal_answered(self, trip: RoundTrip, removal: _Removal, answer: Any) -> None:
@@ -368,7 +338,6 @@ class FeedWrites:
 
 
 def _members(change: FeedChange, held: int) -> list[Argument]:
-    """The arguments of one list up to its entries."""
     size = len(change.entries) if change.whole else change.size
     return [held, size, len(change.removed), *change.removed, len(change.entries)]
 

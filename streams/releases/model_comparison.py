@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.arms import Policy
 from feedmill.events.decode import decode_post, decode_signal
 from feedmill.events.errors import BadEvent, UsageError
+from feedmill.events.experiment import Policy
 from feedmill.events.gates import GatePolicy
 from feedmill.events.newest_signals import NewestSignals
 from feedmill.events.post import Deletion, Post

@@ -59,19 +59,19 @@ _SAVED_S = 0.25
 MOST_STANDING = 100_000
 _DECIDED = (b'"reason"', b'"overruled"', f'"{RULE_MODEL}"'.encode())
 
-# Makes the signals of some posts, given their records; and the signal of each that stands, where
-# something else than the model decided it.  Or none: then the step itself writes them, in its next
-# cycle, or what stands is right.
+# Makes the signals of some posts, given their records and the standing signal of each post that
+# something else than the model decided.  It makes none where the standing signals are right, or
+# where the step itself writes them in its next cycle.
 Judge = Callable[[Sequence[Record], Sequence[Post], Sequence[Signal | None]], Sequence[Signal]]
 
 
 class NotedVersion:
-    """Under which version of something the posts of each partition are, beside the one in force.
+    """The version of something under which the posts of each partition are, beside that in force.
 
     Attributes
     ----------
     note
-        The name under which that is committed beside the offset of a partition.
+        The name under which the version is committed beside the offset of a partition.
     of
         By partition the version under which all of its posts are.
     """
@@ -83,7 +83,7 @@ class NotedVersion:
         self._noted: dict[int, str] = {}
 
     def gain(self, partition: int, text: str, without: str) -> None:
-        """Begin with the text of a partition's note; `without` holds where there is none."""
+        """Begin with the text of a partition's note; `without` holds where there is no note."""
         self.of[partition] = text or without
         self._noted[partition] = text
 
@@ -92,7 +92,7 @@ class NotedVersion:
         self._noted.pop(partition, None)
 
     def narrow(self) -> None:
-        """Count partitions whose posts are under more parts than are in force as under these.
+        """Count partitions whose posts are under more parts than are in force as under these parts.
 
         A version is words: the model, then the parts that it judges.
         """
@@ -143,7 +143,7 @@ def _is_shown_by(last: LatestEvent, record: Record) -> bool:
 
 
 class UnseenSignals:
-    """What a worker wrote last of some partitions of a topic: it may not be committed yet."""
+    """The last signals that a worker wrote of some partitions: they may not be committed yet."""
 
     def __init__(self, topic: str, last: dict[int, LatestEvent]) -> None:
         self._topic = topic
@@ -151,13 +151,13 @@ class UnseenSignals:
         self._began_at = time.monotonic()
 
     def see(self, batch: RecordBatch) -> None:
-        """Take note of a batch of the signals."""
+        """Look for these signals in a batch of their topic."""
         last = self._last.get(batch.source.partition)
-        if last is not None and any(_is_shown_by(last, one) for one in batch.records):
+        if last is not None and any(_is_shown_by(last, record) for record in batch.records):
             del self._last[batch.source.partition]
 
     def wait(self) -> bool:
-        """Whether signals of this worker are still to be committed; given up after a minute."""
+        """Whether some of these signals are not committed yet; given up after a minute."""
         if self._last and time.monotonic() - self._began_at > _UNSEEN_WITHIN_S:
             log.warning("the last signals of %s do not appear on their topic", self._topic)
             self._last.clear()
@@ -177,7 +177,7 @@ class _Slice:
 class BackwardReader:
     """Reads partitions of `posts` from a place back to the first record of a time.
 
-    In turns: the last slice of each, then the slice before it, and so on.
+    In turns: the last slice of each partition, then the slice before it, and so on.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ class BackwardReader:
     def read(self) -> RecordBatch | None:
         """Return a slice, in the order of its offsets; None: it is still to come, or none is left.
 
-        Of a slice without records none is returned either.
+        None is also returned for a slice without records.
         """
         batches = self._log.read(_READ_RECORDS)
         if len(self._firsts) < len(self._ends):
@@ -256,7 +256,7 @@ class BackwardReader:
 
 @dataclass
 class _Pass:
-    """One pass over the partitions that are behind: by the model, or by rules and lists alone."""
+    """A pass over the partitions that are behind: by the model, or by rules and lists alone."""
 
     by_model: bool
     sources: tuple[TopicPartition, ...]
@@ -280,15 +280,16 @@ class Rescoring:
     """A part of a model's step: has every post of a week judged by what is in force.
 
     Beside the offset of each partition the worker commits two notes.  ``scored.<name>`` is the
-    version by which all of its posts are judged, ``-`` where several judged them; ``<name>.rules``
-    the last changes of rules and lists under which all are.  Whoever takes it over goes on.
+    version by which all of its posts are judged, ``-`` where several versions judged them;
+    ``<name>.rules`` the last changes of rules and lists under which all are.  The next owner goes
+    on from the notes.
 
     Parameters
     ----------
     judge, rule
-        Make signals: `judge` by the model, what rules and campaigns decided stays; `rule` by rules
-        and lists alone, only those that change.  Without `rule` nothing else than the model decides
-        its signal, so that none need be read.
+        Make signals: `judge` by the model, keeping what rules and campaigns decided; `rule` by
+        rules and lists alone, only those that change.  Without `rule` nothing else than the model
+        decides its signal, so that no signal need be read.
     context
         Its environment says how many posts a second the model judges again at most; 0: none ever.
 
@@ -324,21 +325,21 @@ class Rescoring:
         self._starts: dict[int, int] = {}
         self._last: dict[int, LatestEvent] = {}
         self._pass: _Pass | None = None
-        # All are under what is in force, and that is noted: nothing to look for.
+        # All posts are under what is in force, and that is noted: there is nothing to do.
         self._is_settled = False
 
     def set_versions(self, version: str, rules: str = "") -> None:
-        """Take the version that judges from now on, and the last changes of rules and lists."""
+        """Judge by this version, and these last changes of rules and lists, from now on."""
         if (version, rules) != (self._model.in_force, self._rules.in_force):
             self._model.in_force, self._rules.in_force = version, rules
             self._model.narrow()
             self._stop()
 
     def hold(self, partitions: Collection[int]) -> None:
-        """Have the model judge no posts of some partitions again until a call without them.
+        """Have the model judge no posts of these partitions again until a call without them.
 
         In a canary several versions judge them, and a model that is stopped judges none.
-        Afterwards all are scored again.
+        Afterwards all of their posts are scored again.
         """
         if partitions != self._held:
             self._held = partitions
@@ -361,7 +362,7 @@ class Rescoring:
             self._rules.lose(partition)
             self._last.pop(partition, None)
         owned = set(change.owned)
-        self.written = [one for one in self.written if self._partition_of(one.post_id) in owned]
+        self.written = [s for s in self.written if self._partition_of(s.post_id) in owned]
         for partition in change.gained:
             at = TopicPartition("posts", partition)
             notes, start = change.notes.get(at, {}), change.starts.get(at, 0)
@@ -374,20 +375,20 @@ class Rescoring:
         self._model.narrow()
 
     def note_written(self, work: WorkBatch, writer: Writer) -> None:
-        """Take note of a cycle whose signals are written: they are under what is in force."""
+        """Count the posts of a cycle whose signals are written as under what is in force."""
         if not self._is_settled:
             self._note_mixed(writer)
         if self._pass is not None:
-            self._pass.judged.update(hash(one.record.key) for one in work.latest)
-        for one in work.newest:
-            last = self._last.get(one.partition)
-            if last is None or one.record.offset >= last.record.offset:
-                self._last[one.partition] = one
+            self._pass.judged.update(hash(latest.record.key) for latest in work.latest)
+        for latest in work.newest:
+            last = self._last.get(latest.partition)
+            if last is None or latest.record.offset >= last.record.offset:
+                self._last[latest.partition] = latest
 
     def work(self, writer: Writer, budget_s: float) -> bool:
         """Do a slice; return whether there is more that may be done at once.
 
-        Called once a cycle, behind `seal`: what a call wrote is sealed before the next one notes
+        Called once a cycle, behind `seal`: what a call wrote is sealed before the next call notes
         that it is done.
         """
         if self._is_settled:
@@ -425,14 +426,14 @@ class Rescoring:
     def _note_mixed(self, writer: Writer) -> None:
         """Note it with the first signals of another version: a kill loses both or neither."""
         for partition in self._behind():
-            # Also if the version of before comes back: it did not judge all.
+            # Also if the former version comes back: it did not judge all posts.
             self._model.mark_mixed(partition, writer)
         if self._rate:
             self._model.write(writer)
 
     def _begin(self, behind: Sequence[int], *, by_model: bool) -> None:
         sources = tuple(TopicPartition("posts", p) for p in behind)
-        last = {p: one for p, one in self._last.items() if p in behind}
+        last = {p: latest for p, latest in self._last.items() if p in behind}
         self._pass = _Pass(by_model, sources, UnseenSignals(self._topic, last))
         if by_model:
             self._context.metrics.set("feedmill_outdated_share", 1.0)
@@ -449,7 +450,7 @@ class Rescoring:
             self._read_posts(self._pass, self._log)
 
     def _stop(self) -> None:
-        """Give a pass up: versions or partitions are others now."""
+        """Give a pass up, because versions or partitions are others now."""
         self._is_settled = False
         if self._pass is not None and self._log is not None:
             self._log.drop(
@@ -460,7 +461,6 @@ class Rescoring:
         self._pass = None
 
     def _slice(self, now: _Pass, writer: Writer) -> bool:
-        """Do a little; return whether it is worth to go on in this cycle."""
         if now.to_judge or now.slice:
             return self._judge_some(now, writer)
         if self._log is None or self._log.stopped:
@@ -484,7 +484,7 @@ class Rescoring:
         return True
 
     def _read_signals(self, now: _Pass, signals: LogConsumer) -> bool:
-        """Learn what something else than the model decided."""
+        """Read which signals something else than the model decided."""
         batches = signals.read(SLICE_SIGNALS)
         for batch in batches:
             now.unseen.see(batch)
@@ -581,7 +581,7 @@ class Rescoring:
 
 
 def _first_slice(records: deque[Record], most: int) -> Sequence[Record]:
-    """Take records from the left: so many, or those that reach the bytes of a slice."""
+    """Remove and return the first records: so many, or those that reach the bytes of a slice."""
     found: list[Record] = []
     size = 0
     while records and len(found) < most and size < _SLICE_BYTES:

@@ -27,7 +27,7 @@ from builders.waiting import until
 from feedmill.events.built_in import BUILT_IN_OBJECTIVES
 from feedmill.streams.environment import read_environment
 from feedmill.streams.kafka import topics
-from feedmill.streams.redis.cluster import open_client
+from feedmill.streams.redis.pipelines import open_client
 
 STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
 GATES = ("spam", "nsfw", "misinformation")

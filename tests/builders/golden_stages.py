@@ -20,7 +20,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.hide_rate_guard import (
     HideLimit,
     HideRates,
-    ScoredPosts,
+    JudgedPosts,
     hide_limit,
     sources_of_all,
 )
@@ -189,7 +189,7 @@ class FilterFlow(ModelFlow):
     def _cap(self, one: Taken, posts: Sequence[tuple[Record, Post]], said: BatchScores) -> None:
         known = [i for i in one.rows if i not in said.errors]
         records = [posts[i][0] for i in known]
-        judged = ScoredPosts(
+        judged = JudgedPosts(
             [record.offset for record in records],
             [record.timestamp for record in records],
             [len(record.value or b"") for record in records],

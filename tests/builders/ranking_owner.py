@@ -13,7 +13,7 @@ from feedmill.streams.environment import Environment
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.ranking.feed_freshness import FeedFreshness
 from feedmill.streams.ranking.redis_handover import RedisHandover
-from feedmill.streams.redis.commands import Keys
+from feedmill.streams.redis.scripts import Keys
 from feedmill.streams.settings.clock import LogClock, now_ms
 from feedmill.streams.worker.step import StepContext, WorkerView
 

@@ -7,8 +7,8 @@ from builders.contract_oracle import shard_of
 from builders.own_redis import RedisClient
 from feedmill.rankers.combiner import FeedChange, SignalsChange
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.cluster import open_pipeline
-from feedmill.streams.redis.commands import Keys
+from feedmill.streams.redis.pipelines import open_pipeline
+from feedmill.streams.redis.scripts import Keys
 from feedmill.streams.redis.write_batch import WriteReport
 
 PREFIX = "test."

@@ -11,7 +11,7 @@ from builders.changes import whole_feed, whole_post, write_batch
 from builders.own_redis import RedisClient
 from builders.redis_writer import KEYS, PREFIX
 from builders.waiting import until
-from feedmill.streams.redis.cluster import open_pipeline
+from feedmill.streams.redis.pipelines import open_pipeline
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.redis.writer_thread import WriterThread
 

@@ -20,7 +20,7 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.combiner import Combiner, FeedChange, SignalsChange
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.cluster import open_pipeline
+from feedmill.streams.redis.pipelines import open_pipeline
 from feedmill.streams.redis.write_batch import WriteReport
 from feedmill.streams.redis.writes import FRESH_MS
 

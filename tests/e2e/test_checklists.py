@@ -33,8 +33,7 @@ FEATURE = '''"""How often a text asks."""
 
 import numpy as np
 
-from feedmill.features.feature_group import FeatureGroup, FeatureMatrix
-from feedmill.features.post_batch import PostBatch
+from feedmill.features.post_batch import FeatureGroup, FeatureMatrix, PostBatch
 
 
 def question_matrix(batch: PostBatch) -> FeatureMatrix:
@@ -131,7 +130,7 @@ def test_a_command_is_one_file_and_one_line(tmp_path: Path) -> None:
 
 def test_a_feature_is_one_file_and_one_line(tmp_path: Path) -> None:
     registry = "features/registry.py"
-    imported = "from feedmill.features.feature_group import FeatureGroup\n"
+    imported = "from feedmill.features.post_batch import FeatureGroup\n"
     tree = grow_tree(
         tmp_path / "tree",
         {"features/questions.py": FEATURE},
@@ -143,7 +142,7 @@ def test_a_feature_is_one_file_and_one_line(tmp_path: Path) -> None:
     )
     shown = run_python(tree, "-c", READ_FEATURE)
     assert shown == "['cues', 'profanity', 'questions'] [[2.0], [0.0]]\n"
-    contract = Path(__file__).parents[1] / "features" / "test_feature_group.py"
+    contract = Path(__file__).parents[1] / "features" / "test_registry.py"
     told = run_python(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(contract))
     assert "failed" not in told
 

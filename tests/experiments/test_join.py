@@ -20,7 +20,7 @@ from builders.exported_events import (
 )
 from feedmill.events.engagement import Engagement
 from feedmill.events.errors import UsageError
-from feedmill.events.exposure import Exposure
+from feedmill.events.experiment import Exposure
 from feedmill.events.signal import Signal
 from feedmill.experiments import upkeep
 from feedmill.experiments.join import JoinedExperiment, join

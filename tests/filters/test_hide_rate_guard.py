@@ -17,8 +17,8 @@ from feedmill.filters.hide_rate_guard import (
     WINDOW_MS,
     WINDOW_RECORDS,
     HideRates,
+    JudgedPosts,
     OverLimit,
-    ScoredPosts,
     SourceBatch,
     hide_limit,
     sources_of,
@@ -28,7 +28,7 @@ HOME, AWAY = "community:home", "community:away"
 
 
 class ScoredPost(Struct, frozen=True):
-    """One post of `ScoredPosts`."""
+    """One post of `JudgedPosts`."""
 
     offset: int
     at_ms: int
@@ -37,8 +37,8 @@ class ScoredPost(Struct, frozen=True):
     size: int = 300
 
 
-def columns(posts: Sequence[ScoredPost]) -> ScoredPosts:
-    return ScoredPosts(
+def columns(posts: Sequence[ScoredPost]) -> JudgedPosts:
+    return JudgedPosts(
         [one.offset for one in posts],
         [one.at_ms for one in posts],
         [one.size for one in posts],

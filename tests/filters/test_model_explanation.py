@@ -5,11 +5,11 @@ import pytest
 
 from builders.events import post
 from feedmill.events.post import Post
-from feedmill.filters.model import OTHERS, Explanation, explain_post
+from feedmill.filters.model import OTHERS, ValueExplanation, explain_post
 from feedmill.filters.registry import FILTERS, load
 
 
-def total(explanation: Explanation) -> float:
+def total(explanation: ValueExplanation) -> float:
     words = [part for parts in explanation.words.values() for _, part in parts]
     evidence = [part for _, part in explanation.evidence]
     return fsum([*words, *evidence, explanation.constant, explanation.limit])

@@ -15,7 +15,7 @@ from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
 from feedmill.features.near_copies import PostHistory, PostRecord
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.hide_rate_guard import HideRates, ScoredPosts, sources_of_all
+from feedmill.filters.hide_rate_guard import HideRates, JudgedPosts, sources_of_all
 from feedmill.filters.raised_values import campaign_probabilities
 from feedmill.filters.registry import FILTERS
 from feedmill.simulation.audience import RECENT
@@ -63,7 +63,7 @@ def test_no_source_has_more_hidden_by_the_shipped_filters_than_the_guard_allows(
     posts = [demo.post(number)[0] for number in range(POSTS)]
     values = FILTERS[name].load().score_many(posts).tolist()
     ones, numbers = [1] * POSTS, range(POSTS)
-    scored = ScoredPosts(numbers, ones, ones, values, sources_of_all(PostBatch(posts)), numbers)
+    scored = JudgedPosts(numbers, ones, ones, values, sources_of_all(PostBatch(posts)), numbers)
     rates = HideRates(GATE.hide_at or 0, Environment.flagged_cap)
     # Post by post, as a slow demo sends them.
     for at in range(0, POSTS, 20):

@@ -12,7 +12,7 @@ from builders.waiting import now_ms
 from builders.written_redis import WrittenRedis
 from feedmill.events.decode import decode_exposure
 from feedmill.events.engagement import Engagement
-from feedmill.events.exposure import Exposure
+from feedmill.events.experiment import Exposure
 from feedmill.simulation.audience import SLATE
 from feedmill.simulation.demo import open_demo
 from feedmill.simulation.frontend import Frontend

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedmill.rankers.combiner.ranked_list import Move, RankedList
+from feedmill.rankers.combiner.ranked_list import PostMove, RankedList
 
 Rows = npt.NDArray[np.int32]
 Best = list[tuple[int, float]]
@@ -187,12 +187,12 @@ def test_a_post_that_moves_alone_is_said_to_have() -> None:
     posts.list.best()
     assert posts.list.take_move() is None  # many entered
     posts.list.update(np.array([3], np.int32), np.array([-np.inf]), posts.authors[:1])
-    assert posts.list.take_move() == Move(31, -1)  # one left
+    assert posts.list.take_move() == PostMove(31, -1)  # one left
     posts.list.update(np.array([3], np.int32), np.array([1e9]), posts.authors[3:4])
-    assert posts.list.take_move() == Move(-1, 0)
+    assert posts.list.take_move() == PostMove(-1, 0)
     assert posts.list.take_move() is None
     posts.list.update(np.array([3], np.int32), np.array([-1e9]), posts.authors[3:4])
-    assert posts.list.take_move() == Move(0, 39)
+    assert posts.list.take_move() == PostMove(0, 39)
     posts.list.update(np.array([3], np.int32), np.array([2e9]), posts.authors[3:4])
     posts.list.update(np.array([4], np.int32), np.array([3e9]), posts.authors[4:5])
     assert posts.list.take_move() is None  # two moved

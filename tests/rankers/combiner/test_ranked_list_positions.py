@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedmill.rankers.combiner.ranked_list import Move, RankedList, RowLookup
+from feedmill.rankers.combiner.ranked_list import PostMove, RankedList, RowLookup
 
 row_lists = st.lists(st.integers(-1, 50), max_size=20, unique=True)
 
@@ -45,7 +45,7 @@ def test_posts_among_ties_are_placed_by_few_ids_and_one_of_them_is_one_move(coun
     row = 2 * (count // 3) + 1
     assert ranked.update_one(row, 1.0, row)
     at = count - count // 3 - 1
-    assert ranked.take_move() == Move(-1, at)
+    assert ranked.take_move() == PostMove(-1, at)
     ranked.update_one(row, 2.0, row)
     ranked.update_one(row, 1.0, row)
     assert ids.read < 60

@@ -101,7 +101,7 @@ def claim(step: RankingStep, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the step's next turn find that its claims stand."""
     step._claim._wanted = ALL_SHARDS
     step._claim.tokens = dict.fromkeys(ALL_SHARDS, 1)
-    monkeypatch.setattr(step._claim, "follow", lambda *_, **__: True)
+    monkeypatch.setattr(step._claim, "claim", lambda *_, **__: True)
     step.poll(KeptWriter())
     monkeypatch.undo()
 

@@ -93,7 +93,7 @@ def test_who_comes_and_goes_makes_nobody_read_again_what_the_view_has(
         read[id(logs._view), batch.source.topic] += len(batch.records)
         return take(logs, batch)
 
-    monkeypatch.setattr(CombinerLogs, "_take", taken)
+    monkeypatch.setattr(CombinerLogs, "_decode", taken)
     sent = 0
 
     def send(count: int = AT_ONCE) -> None:

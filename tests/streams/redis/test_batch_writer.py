@@ -26,9 +26,10 @@ from builders.redis_writer import (
 from builders.waiting import in_background, now_ms
 from feedmill.events.partition import ALL_SHARDS, shard_of
 from feedmill.streams.redis.batch_writer import FeedIndex
-from feedmill.streams.redis.commands import TOMBSTONE_MS, CommandPipeline, Keys, load_commands
+from feedmill.streams.redis.pipelines import CommandPipeline
 from feedmill.streams.redis.reader import FeedReader
 from feedmill.streams.redis.round_trip import FIRST_RETRY_S
+from feedmill.streams.redis.scripts import TOMBSTONE_MS, Keys, load_commands
 
 pytestmark = pytest.mark.stack
 

@@ -20,9 +20,9 @@ from builders.redis_writer import (
 )
 from feedmill.rankers.combiner import FeedChange, SignalsChange
 from feedmill.streams.redis.batch_writer import FlushMarker, FlushMarkers
-from feedmill.streams.redis.cluster import open_pipeline
-from feedmill.streams.redis.commands import Command, Keys
+from feedmill.streams.redis.pipelines import open_pipeline
 from feedmill.streams.redis.round_trip import FIRST_RETRY_S
+from feedmill.streams.redis.scripts import Command, Keys
 from feedmill.streams.redis.write_batch import WriteReport
 
 pytestmark = pytest.mark.stack

@@ -14,7 +14,7 @@ from builders.waiting import until
 from builders.writing_loop import WritingLoop, expected, shown, started_loop
 from feedmill.events.partition import ALL_SHARDS, shard_of
 from feedmill.streams.redis.batch_writer import BatchWriter
-from feedmill.streams.redis.cluster import open_pipeline
+from feedmill.streams.redis.pipelines import open_pipeline
 from feedmill.streams.redis.writer_thread import MOST_WAITING, WriterThread
 
 pytestmark = pytest.mark.stack

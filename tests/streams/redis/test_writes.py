@@ -2,7 +2,7 @@
 
 import json
 
-from feedmill.streams.redis.commands import Command, Keys
+from feedmill.streams.redis.scripts import Command, Keys
 from feedmill.streams.redis.writes import (
     ANNOUNCED_EVERY_S,
     GATHERED_S,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from feedmill.events.arms import Policy
+from feedmill.events.experiment import Policy
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
 from feedmill.events.settings import Settings

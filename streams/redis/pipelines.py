@@ -1,6 +1,8 @@
-"""Redis Cluster as the writer sees it: each command goes to the node that has the slot of its key.
+"""How commands get to Redis: a connection to a server, or one to each node of a cluster.
 
-redis-py finds the nodes and their slots; what is sent, and how, is as to a single server.
+redis-py's pipeline takes some 20 microseconds a command for packing alone, more than all else
+that a write costs here, and answers nothing when the connection breaks halfway.  These pipelines
+pack by themselves and keep the answers that came.  redis-py finds the nodes of a cluster.
 """
 
 from __future__ import annotations
@@ -14,13 +16,10 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, RedisClusterException
 
 from feedmill.events.errors import FeedmillError
-from feedmill.streams.redis.commands import (
-    WRITER_OPTIONS,
-    Command,
-    CommandPipeline,
-    is_broken,
-)
+from feedmill.streams.redis.scripts import Command
 
+# A writer's client gives up after seconds.
+WRITER_OPTIONS: Final = {"socket_timeout": 5, "socket_connect_timeout": 2, "protocol": 2}
 # `redis+cluster://user:password@host:port,host:port`; `rediss+cluster` with TLS.
 _CLUSTER: Final = "+cluster://"
 
@@ -54,7 +53,7 @@ def open_client(url: str, **options: Any) -> Any:
         hosts, slash, tail = hosts.partition("/")
         first, *others = hosts.split(",")
         parsed = _parsed(f"{scheme}://{user}{at}{first}{slash}{tail}")
-        nodes = [_parsed(f"redis://{one}") for one in (first, *others)]
+        nodes = [_parsed(f"redis://{host}") for host in (first, *others)]
     except ValueError as error:
         raise FeedmillError(f"Redis: {error}") from None
     shared: dict[str, Any] = {key: parsed[key] for key in parsed if key not in ("host", "port")}
@@ -65,8 +64,8 @@ def open_client(url: str, **options: Any) -> Any:
             "Redis: a cluster has no databases: leave the number out of the address"
         )
     startup = [
-        ClusterNode(one["host"], one.get("port", 6379))  # type: ignore[no-untyped-call]  # redis
-        for one in nodes
+        ClusterNode(node["host"], node.get("port", 6379))  # type: ignore[no-untyped-call]  # redis
+        for node in nodes
     ]
     try:
         return RedisCluster(startup_nodes=startup, require_full_coverage=False, **shared, **options)
@@ -84,6 +83,103 @@ def open_pipeline(url: str) -> Pipeline:
     if is_cluster(url):
         return ClusterPipeline(url)
     return CommandPipeline(open_client(url, **WRITER_OPTIONS))
+
+
+class CommandPipeline:
+    """One connection to Redis, made again by the next call after it broke.
+
+    Used by one thread; a call blocks for as long as the client's timeouts allow.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._pool = client.connection_pool
+        self._connection: Any = None
+        self._broken: redis.RedisError | None = None
+
+    def execute(self, commands: Sequence[Command], waves: Iterable[int] = ()) -> list[Any]:
+        """Send all commands and return their answers, shape (commands,).
+
+        An answer is what Redis replied, a `redis.ResponseError` that concerns this command
+        alone, or, for all commands that were not answered, one `redis.ConnectionError` or
+        `redis.TimeoutError`: whether Redis executed those is unknown.  Raises nothing.  One server
+        executes them in their order, so that `waves` say nothing more to it.
+        """
+        self.send(commands)
+        return self.receive(len(commands))
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Send commands; `receive` tells what became of them."""
+        try:
+            if self._connection is None:
+                self._connection = self._pool.get_connection()
+            self._connection.send_packed_command([_pack(commands)], check_health=False)
+            self._broken = None
+        except (redis.RedisError, OSError) as error:
+            self._broken = self._break(error)
+
+    def receive(self, count: int) -> list[Any]:
+        """Return the answers to so many commands, all that were sent, as `execute` does."""
+        answers: list[Any] = []
+        try:
+            while self._broken is None and len(answers) < count:
+                answers.append(self._read())
+        except (redis.RedisError, OSError) as error:
+            self._broken = self._break(error)
+        return answers + [self._broken] * (count - len(answers))
+
+    def place_of(self, key: str) -> str:
+        """Return the server that has a key, one of those that `places` returned last."""
+        return ""
+
+    def places(self) -> set[str]:
+        """Return the servers that have keys: one."""
+        return {""}
+
+    def close(self) -> None:
+        """Disconnect; the next call connects again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+            self._pool.release(connection)
+
+    def _break(self, error: Exception) -> redis.RedisError:
+        self.close()
+        if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+            return error
+        return redis.ConnectionError(str(error))
+
+    def _read(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except redis.ResponseError as error:
+            return error
+
+
+def is_broken(answer: object) -> bool:
+    """Whether this answer says that the connection broke, or never was."""
+    return isinstance(answer, redis.ConnectionError | redis.TimeoutError)
+
+
+def _pack(commands: Sequence[Command]) -> bytes:
+    """The commands as Redis reads them (RESP)."""
+    # One list after the other for all arguments: a loop over them takes a third longer.
+    arguments = [
+        part.encode()
+        if isinstance(part, str)
+        else part
+        if isinstance(part, bytes)
+        else b"%d" % part
+        for command in commands
+        for part in command
+    ]
+    heads = [b"$%d" % len(argument) for argument in arguments]
+    start = 0
+    for command in commands:
+        heads[start] = b"*%d\r\n%b" % (len(command), heads[start])
+        start += len(command)
+    lines = [b""] * (2 * len(arguments) + 1)
+    lines[:-1:2], lines[1::2] = heads, arguments
+    return b"\r\n".join(lines)
 
 
 class ClusterPipeline:
@@ -139,7 +235,7 @@ class ClusterPipeline:
         for i, answer in enumerate(answers):
             if isinstance(answer, AskError) and not isinstance(answer, MovedError):
                 answers[i] = self._ask(answer, commands[i])
-        self._is_stale |= any(isinstance(one, MovedError) or is_broken(one) for one in answers)
+        self._is_stale |= any(isinstance(a, MovedError) or is_broken(a) for a in answers)
         return answers
 
     def _send(self, commands: Sequence[Command]) -> list[Any]:

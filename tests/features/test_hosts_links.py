@@ -1,7 +1,7 @@
 import pytest
 
 from builders.events import post
-from feedmill.features.links import linked_hosts, path_words
+from feedmill.features.hosts import linked_hosts, path_words
 from feedmill.features.post_batch import PostBatch
 
 

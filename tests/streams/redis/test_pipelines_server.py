@@ -10,11 +10,7 @@ import redis
 
 from builders.own_redis import OwnRedis
 from feedmill.events.errors import FeedmillError
-from feedmill.streams.redis.cluster import open_pipeline
-from feedmill.streams.redis.commands import (
-    CommandPipeline,
-    is_broken,
-)
+from feedmill.streams.redis.pipelines import CommandPipeline, is_broken, open_pipeline
 
 
 @pytest.mark.stack

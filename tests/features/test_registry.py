@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 import feedmill.features
 from feedmill.events.post import Post
-from feedmill.features.feature_group import FeatureGroup, FeatureMatrix
-from feedmill.features.post_batch import PostBatch
+from feedmill.features.post_batch import FeatureGroup, FeatureMatrix, PostBatch
 from feedmill.features.registry import FEATURE_GROUPS
 
 LINKS = ("https://www.example.org/win-now", "https://youtu.be/1", "no link", "http://b.example")

@@ -13,9 +13,9 @@ from builders.own_redis import OwnRedis
 from builders.redis_writer import KEYS, PREFIX, SteppedWriter, everything, feed_of
 from builders.waiting import until
 from feedmill.events.errors import FeedmillError
-from feedmill.streams.redis import cluster as cluster_module
+from feedmill.streams.redis import pipelines as cluster_module
 from feedmill.streams.redis.batch_writer import FlushMarkers
-from feedmill.streams.redis.cluster import open_client, open_pipeline
+from feedmill.streams.redis.pipelines import open_client, open_pipeline
 from feedmill.streams.redis.reader import open_feed_reader
 
 pytestmark = pytest.mark.stack
