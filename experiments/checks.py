@@ -16,17 +16,17 @@ from feedmill.events.experiment import Experiment
 from feedmill.events.limits import Name
 from feedmill.events.metric import Metric
 from feedmill.events.reasons import DECODE_ERRORS, reason_of
+from feedmill.experiments.anytime_intervals import Values, radius, ratio_log_e
 from feedmill.experiments.effects import (
     ALPHA,
     MIN_USERS,
     arm_moments,
     capped,
     columns_of,
+    contrast,
     moments_by_look,
     tuned_at,
 )
-from feedmill.experiments.moments import contrast
-from feedmill.experiments.sequences import Values, radius, ratio_log_e
 from feedmill.experiments.table import UserTable
 
 # A warning is to be read with the effect; what failed lets none be shown.

@@ -16,9 +16,15 @@ from feedmill.events.engagement import EngagementKind
 from feedmill.events.errors import UsageError
 from feedmill.events.experiment import Experiment
 from feedmill.events.metric import Metric
-from feedmill.experiments.kept_rows import DAY_MS, KINDS, MILLIONTHS
-from feedmill.experiments.parts import ExportFolder
-from feedmill.experiments.upkeep import MEMORY_MB, out_of_core, quoted
+from feedmill.experiments.export_folder import (
+    DAY_MS,
+    KINDS,
+    MEMORY_MB,
+    MILLIONTHS,
+    ExportFolder,
+    out_of_core,
+    quoted,
+)
 
 HOUR_MS = 3_600_000
 BEFORE_MS = 14 * DAY_MS

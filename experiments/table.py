@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from feedmill.events.errors import UsageError
 from feedmill.events.experiment import Experiment
-from feedmill.experiments.sequences import Values
+from feedmill.experiments.anytime_intervals import Values
 
 # What pyarrow raises where a value, or a whole type, is not to be had as another type.
 _NO_CAST = (ValueError, NotImplementedError)

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom, dirichlet_multinomial, multinomial
 from ville._boundaries import best_rho, normal_mixture
 
-from feedmill.experiments.sequences import (
+from feedmill.experiments.anytime_intervals import (
     bet_log_e,
     harm_bounds,
     harm_log_e,

@@ -6,33 +6,44 @@ read after that is read again.  `config` and `models` are read from their beginn
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import redis
+from confluent_kafka import KafkaError, KafkaException
 
 from feedmill.events.decode import decode_engagement, decode_exposure, decode_signal
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
-from feedmill.experiments.kept_rows import KeptRows
-from feedmill.experiments.parts import (
+from feedmill.experiments.checks import ExperimentRecord, Gap, StartedSetting
+from feedmill.experiments.export_folder import (
     MOST_REJECTED,
     ExportFolder,
+    KeptRows,
     KeptSetting,
     LostRecords,
     MeasuredOverlap,
     Offsets,
     Part,
     RejectedEvent,
+    drop_forgotten,
+    drop_old,
     exporting,
     key_of,
+    merge,
 )
-from feedmill.experiments.upkeep import drop_forgotten, drop_old, merge
-from feedmill.operations.experiment_dose import overlaps
-from feedmill.operations.exposure_letters import ExposureLetters
+from feedmill.experiments.join import JoinedExperiment, JoinedUsers
+from feedmill.operations.experiments.runs import (
+    ExperimentRun,
+    changes_during,
+    releases_during,
+    run_of,
+)
 from feedmill.streams.kafka.batches import (
     Record,
     RecordBatch,
@@ -40,17 +51,25 @@ from feedmill.streams.kafka.batches import (
     columns_of,
     record_bytes,
 )
-from feedmill.streams.kafka.client import kafka_errors
+from feedmill.streams.kafka.client import WatchedProducer, kafka_errors, new_producer
 from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.dead_letters import Rejections
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
 from feedmill.streams.kafka.offsets import Bounds
-from feedmill.streams.kafka.topic_reader import count_partitions
+from feedmill.streams.kafka.topic_reader import TopicRecord, count_partitions
 from feedmill.streams.kafka.validation import RejectedRecord, validate_batch
+from feedmill.streams.redis.reader import FeedReader, open_feed_reader
 from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.config_log import ConfigLog, fold_log
 from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.settings_log import SettingsFold
 
+log = logging.getLogger(__name__)
+
+STAGE = "experiments"
 QUALITY = "signals.quality"
+# The dose of an experiment: how much of the control's so many first posts the arms' lists have.
+TOP = 10
 # Of these a record that is gone before it was read is a gap; quality has a value for each post.
 WHOLE_LOGS = ("exposures", "engagements")
 _MOST_RECORDS = 20_000
@@ -58,6 +77,8 @@ _MOST_RECORDS = 20_000
 _PART_BYTES = 64 * 1024 * 1024
 _WAIT_S = 0.2
 _OVERLAP_EVERY_S = 600.0
+_MOST_LETTER_BYTES = 64 * 1024 * 1024
+_LETTERS_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -347,3 +368,153 @@ def _named(one: RejectedRecord) -> RejectedEvent:
     if "`$.user_id`" in reason or "in the key" in reason:
         reason = "Expected an id that is the record's key - at `$.user_id`"
     return RejectedEvent(*one.source, one.record.offset, reason)
+
+
+def overlaps(environment: Environment, settings: Settings) -> list[MeasuredOverlap]:
+    """Read the top ten of every arm of the running experiments; nothing where Redis is away."""
+    running = [(name, one) for name, one in settings.experiments.items() if not one.stopped]
+    found: list[MeasuredOverlap] = []
+    if not running:
+        return found
+    reader = open_feed_reader(environment.redis, environment.redis_prefix)
+    try:
+        for name, experiment in running:
+            for feed in experiment.feeds:
+                control = _top(reader, feed)
+                for arm in experiment.arms[1:] if control else ():
+                    top = _top(reader, feed, f"{name}.{arm.name}")
+                    share = len(control & top) / len(control)
+                    if top:
+                        found.append(MeasuredOverlap(name, arm.name, feed, now_ms(), share))
+    except redis.RedisError as error:
+        log.warning("the top tens of arms are not measured: Redis: %s", error)
+    finally:
+        reader.client.close()
+    return found
+
+
+def _top(reader: FeedReader, feed: str, arm: str = "") -> set[str]:
+    found = reader.feed(feed, TOP, arm)
+    return set() if found is None else {post_id for post_id, _ in found.ranking}
+
+
+class ExposureLetters:
+    """Writes the letters of rejected records, beyond the rate of dead letters in range letters.
+
+    The client is made for the first one.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._rejections = Rejections(_MOST_LETTER_BYTES)
+        self._producer: WatchedProducer | None = None
+
+    def write(self, rejected: Iterable[RejectedRecord]) -> None:
+        """Write the letters; all of them are there when it returns.
+
+        Raises
+        ------
+        UsageError
+            Kafka did not take one within half a minute, or this user may not write it.
+        """
+        at_ms, take = now_ms(), self._rejections.take
+        made = [take(one, STAGE, at_ms, _owner(one), is_whole=True) for one in rejected]
+        self._rejections.seal()
+        letters = [*filter(None, made), *self._rejections.letters()]
+        self._rejections.count_waiting(())
+        if not letters:
+            return
+        environment, errors = self._connection.environment, list[KafkaError]()
+        if self._producer is None:
+            self._producer = new_producer(environment, self._connection.health)
+
+        def delivered(error: KafkaError | None, _: object) -> None:
+            if error is not None:
+                errors.append(error)
+
+        with kafka_errors(environment):
+            for one in letters:
+                self._producer.produce(
+                    environment.topic(one.topic),
+                    one.value,
+                    one.key,
+                    one.partition,
+                    headers=[*one.headers],
+                    on_delivery=delivered,
+                )
+            if self._producer.flush(_LETTERS_WITHIN_S):
+                errors.append(KafkaError(KafkaError._TIMED_OUT))
+            if errors:
+                raise KafkaException(errors[0])
+
+
+def _owner(one: RejectedRecord) -> TopicPartition:
+    return TopicPartition("posts", one.source.partition)
+
+
+class ExportedSettings:
+    """The records of `config` that took effect, and those of `models`, as an export has them."""
+
+    def __init__(self, export: ExportFolder, names: SignalNames) -> None:
+        self._export = export
+        self.config: ConfigLog = fold_log(self._records("config"), names)
+
+    def run(self, name: str) -> ExperimentRun:
+        """Return the experiment of this name; `UsageError` where there was none."""
+        return run_of(self.config, name)
+
+    def changes(self, run: ExperimentRun) -> Iterator[str]:
+        """Yield what changed for the control while an experiment ran."""
+        yield from map(str, changes_during(self.config, run))
+        yield from map(str, releases_during(self._records("models"), run))
+
+    def _records(self, topic: str) -> Iterator[TopicRecord]:
+        for part in self._export.parts:
+            for one in part.settings:
+                if one.topic == topic:
+                    value = None if one.value is None else one.value.encode()
+                    yield TopicRecord(one.offset, one.at_ms, one.key.encode(), value)
+
+
+def to_join(run: ExperimentRun) -> JoinedExperiment:
+    """Return what the join needs to know of an experiment."""
+    stopped_ms = None if run.stopped is None else run.stopped.at_ms
+    return JoinedExperiment(run.name, run.experiment, run.started.at_ms, stopped_ms)
+
+
+def record_of(
+    export: ExportFolder, settings: ExportedSettings, run: ExperimentRun, joined: JoinedUsers
+) -> ExperimentRecord:
+    """Return the record that `feedmill experiments analyse` reads."""
+    setting = run.experiment
+    measured: dict[str, list[float]] = {}
+    for one in (one for part in export.parts for one in part.overlaps):
+        if one.experiment == run.name:
+            measured.setdefault(one.arm, []).append(one.overlap)
+    return ExperimentRecord(
+        gaps=tuple(_gaps(export, run.started.at_ms)),
+        overlap={arm: sum(found) / len(found) for arm, found in sorted(measured.items())},
+        changes=(*settings.changes(run), *_other_lists(joined)),
+        started_ms=run.started.at_ms,
+        early=joined.early,
+        late=joined.late,
+        setting=StartedSetting(run.entries[-1].offset, setting.primary, setting.planned_n),
+        export=str(export.path.resolve()),
+        read={} if export.last is None else export.last.offsets,
+    )
+
+
+def _gaps(export: ExportFolder, started_ms: int) -> Iterator[Gap]:
+    for one in (one for part in export.parts for one in part.lost):
+        if one.to_ms >= started_ms:
+            what = f"{one.topic}[{one.partition}], offsets {one.first} to {one.end - 1}"
+            yield Gap(one.from_ms, one.to_ms, f"{what} were gone before they were read")
+    summed = [part.newest_ms for part in export.parts if part.is_summed]
+    if summed and summed[-1] >= started_ms:
+        yield Gap(started_ms, summed[-1], "engagements are older than --keep-days")
+
+
+def _other_lists(joined: JoinedUsers) -> Iterable[str]:
+    for arm, share in sorted(joined.other_lists.items()):
+        if share:
+            yield f"{share:.1%} of the pages of {arm} showed the control's list"

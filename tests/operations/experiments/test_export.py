@@ -9,9 +9,9 @@ from builders.engine_topics import Position, letter_positions
 from builders.kafka_log import KafkaLog
 from feedmill.deploy.local import StackAddress
 from feedmill.events.errors import UsageError
-from feedmill.experiments.parts import ExportFolder, Part
-from feedmill.operations import experiment_export, exposure_letters
-from feedmill.operations.experiment_export import ExportOptions, export
+from feedmill.experiments.export_folder import ExportFolder, Part
+from feedmill.operations.experiments import export as exporter
+from feedmill.operations.experiments.export import ExportOptions, export
 from feedmill.streams.kafka import dead_letters
 
 pytestmark = pytest.mark.stack
@@ -22,7 +22,7 @@ EVENTS = 400
 def test_a_backlog_becomes_parts(
     topic: str, stack: StackAddress, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experiment_export, "_MOST_RECORDS", 20)
+    monkeypatch.setattr(exporter, "_MOST_RECORDS", 20)
     log = KafkaLog.created(stack.kafka, prefix)
     page = {"experiment": "none", "arm": "a", "feed": "global", "version": 1, "first": 0}
     what: dict[str, dict[str, object]] = {
@@ -44,7 +44,7 @@ def test_a_backlog_becomes_parts(
 def test_large_exposures_become_parts_by_their_bytes(
     stack: StackAddress, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experiment_export, "_PART_BYTES", 3_000_000, raising=False)
+    monkeypatch.setattr(exporter, "_PART_BYTES", 3_000_000, raising=False)
     log = KafkaLog.created(stack.kafka, prefix, partitions=1)
     log.produce("exposures", [(b"u", b'{"user_id": "%s"}' % (b"u" * 900_000))] * 30)
     parts: list[Part] = []
@@ -94,7 +94,7 @@ def test_a_bad_exposure_is_a_dead_letter_before_its_part_is_written(
 def test_no_part_is_written_whose_letters_did_not_arrive(
     stack: StackAddress, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exposure_letters, "_WITHIN_S", 0.0)
+    monkeypatch.setattr(exporter, "_LETTERS_WITHIN_S", 0.0)
     log = KafkaLog.created(stack.kafka, prefix, partitions=1)
     log.produce("exposures", [(b"u", b"{")])
     parts: list[Part] = []

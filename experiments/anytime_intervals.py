@@ -15,7 +15,7 @@ from scipy.special import gammaln, logsumexp
 Values = NDArray[np.float64]
 Factor = float | Values
 
-# What a rare harm may be multiplied by: the bets of `harm_e_value` are divided among them.
+# What a rare harm may be multiplied by: the bets of `harm_log_e` are divided among them.
 HARMS = (1.1, 1.25, 1.5, 2.0)
 _MOST_HARM = 1e3
 
