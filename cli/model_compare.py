@@ -33,8 +33,7 @@ from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.config_log import fold_log
 from feedmill.streams.settings.environment import Environment
 from feedmill.training.arrays import Values
-from feedmill.training.continual.audit import audited_posts
-from feedmill.training.continual.rated_posts import rated_posts
+from feedmill.training.continual.rated_posts import audited_posts, rated_posts
 from feedmill.training.evaluation.paired_brier import (
     PairedBrier,
     audited_brier,

@@ -79,7 +79,7 @@ class Audited(NamedTuple):
     after: Any = None
 
 
-class Changes:
+class AuditedChanges:
     """The transactions of a command.
 
     A transactional id is of one run of a command alone, unless `transactional_id` is given: then a
@@ -238,7 +238,7 @@ class Changes:
 
 
 @contextmanager
-def open_changes(environment: Environment, made_by: MadeBy) -> Iterator[Changes]:
+def open_changes(environment: Environment, made_by: MadeBy) -> Iterator[AuditedChanges]:
     """Open what writes changes.
 
     Raises
@@ -247,7 +247,7 @@ def open_changes(environment: Environment, made_by: MadeBy) -> Iterator[Changes]
         Kafka cannot be reached, has no topic for the audit, or refuses.
     """
     with kafka_errors(environment):
-        changes = Changes(environment, made_by)
+        changes = AuditedChanges(environment, made_by)
         changes.begin()
         yield changes
         changes.wait_until_visible()

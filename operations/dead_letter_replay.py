@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from feedmill.events.decode import decoder_of
 from feedmill.events.errors import BadEvent
 from feedmill.events.partition import partition_of
-from feedmill.operations.changes import Audited, Changes, MadeBy
+from feedmill.operations.changes import Audited, AuditedChanges, MadeBy
 from feedmill.streams.kafka.client import kafka_errors
 from feedmill.streams.kafka.dead_letter_log import (
     DeadLetterLog,
@@ -61,7 +61,12 @@ class DeadLetterReplayer:
     """
 
     def __init__(
-        self, environment: Environment, log: DeadLetterLog, changes: Changes, by: str, at_ms: int
+        self,
+        environment: Environment,
+        log: DeadLetterLog,
+        changes: AuditedChanges,
+        by: str,
+        at_ms: int,
     ) -> None:
         self._environment = environment
         self._log = log
@@ -197,7 +202,7 @@ def open_replayer(
     UsageError
         Kafka cannot be reached, or a replay of another process has begun meanwhile.
     """
-    changes = Changes(environment, made_by, "dead-letters-replay")
+    changes = AuditedChanges(environment, made_by, "dead-letters-replay")
     with kafka_errors(environment):
         yield DeadLetterReplayer(environment, log, changes, made_by.by, at_ms)
         changes.wait_until_visible()

@@ -15,14 +15,14 @@ from confluent_kafka import KafkaException
 
 from feedmill.events.errors import UsageError
 from feedmill.operations.changes import TOPIC_EXISTS, Audited, MadeBy, open_changes
-from feedmill.operations.group_offsets import (
-    Move,
+from feedmill.operations.worker_groups import (
+    OffsetMove,
     bounds_of,
     commit_moves,
     known_group,
     refuse_members,
+    worker_groups,
 )
-from feedmill.operations.worker_groups import worker_groups
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.topic_ids import ANCHORS, INPUTS, ids_beside
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, topic_table
@@ -115,7 +115,7 @@ def reset(environment: Environment, plan: ResetPlan, made_by: MadeBy, now_ms: in
         for group in plan.groups:
             offsets = known_group(environment, admin, group).offsets
             bounds = bounds_of(environment, admin, offsets)
-            moves = [Move(at, offsets[at], first) for at, (first, _) in bounds.items()]
+            moves = [OffsetMove(at, offsets[at], first) for at, (first, _) in bounds.items()]
             commit_moves(environment, admin, changes, group, moves)
 
 

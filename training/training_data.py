@@ -11,9 +11,8 @@ from feedmill.filters.spec import FilterSpec
 from feedmill.models.artifact import DataUse, ModelCard, Snapshot, sha256_of_file
 from feedmill.models.store_files import Store
 from feedmill.training.datasets.known import KNOWN, ORDINARY, OVER18, SEMEVAL, KnownDataset
-from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.datasets.labelled_posts import SPLITS, LabelledPosts
 from feedmill.training.datasets.snapshots import SnapshotSource, read_snapshot, save_snapshot
-from feedmill.training.datasets.split import SPLITS
 from feedmill.training.datasets.tables import parse_table, read_table
 from feedmill.training.recipes import RECIPES, Recipe, WeightedDataset
 

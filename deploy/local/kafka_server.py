@@ -11,10 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from feedmill.deploy.local.errors import LocalStackError
 from feedmill.deploy.local.java import broker_tuning, java_command
-from feedmill.deploy.local.ports import HOST
-from feedmill.deploy.local.process import Server
+from feedmill.deploy.local.process import HOST, LocalStackError, Server
 
 # A dead letter holds up to 1 MiB of a rejected record, a key and headers, so the broker's limit is
 # above the 1 MiB that the topics of events set for themselves.

@@ -15,11 +15,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from feedmill.deploy.local.errors import LocalStackError
 from feedmill.deploy.local.kafka_server import Broker, broker_serves, start_broker
-from feedmill.deploy.local.locks import exclusive
-from feedmill.deploy.local.ports import HOST, choose_port, is_free
-from feedmill.deploy.local.process import Server, write_atomically
+from feedmill.deploy.local.process import (
+    HOST,
+    LocalStackError,
+    Server,
+    choose_port,
+    exclusive,
+    is_free,
+    write_atomically,
+)
 from feedmill.deploy.local.redis_server import redis_serves, start_redis
 
 _log = logging.getLogger(__name__)

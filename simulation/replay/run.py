@@ -7,14 +7,13 @@ import time
 
 import numpy as np
 
+from feedmill.simulation.audience import Frontend
 from feedmill.simulation.demo import DEFAULT_RATE as DEMO_RATE
 from feedmill.simulation.demo import open_demo
-from feedmill.simulation.frontend import Frontend
 from feedmill.simulation.replay.datasets import DATA_SETS, DEFAULT_POSTS, DEFAULT_RATE, open_dataset
 from feedmill.simulation.replay.lines import open_lines
 from feedmill.simulation.replay.options import Counts, ReplayOptions, ReplaySummary
-from feedmill.simulation.replay.producer import ReplayProducer, start_producer
-from feedmill.simulation.replay.sender import Sender
+from feedmill.simulation.replay.sender import ReplayProducer, Sender, start_producer
 from feedmill.simulation.schedule import ENGAGEMENTS, POSTS, EventSource
 from feedmill.streams.redis.reader import open_feed_reader
 from feedmill.streams.settings.clock import now_ms

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from feedmill.models.artifact import DataUse, sha256_of_file
 from feedmill.training.datasets.labelled_posts import (
+    EDITION,
     LabelledPosts,
     LabelledRow,
     labelled_posts,
     opening_words,
     read_csv_rows,
 )
-from feedmill.training.datasets.split import EDITION
 from feedmill.training.datasets.tables import parse_table, read_table
 
 Row = dict[str, str]

@@ -12,13 +12,13 @@ from feedmill.events.post import Media
 from feedmill.features.hosts import host_of
 from feedmill.training.arrays import Values
 from feedmill.training.datasets.labelled_posts import (
+    EDITION,
     LabelledPosts,
     LabelledRow,
     labelled_posts,
     read_csv_rows,
     unix_ms,
 )
-from feedmill.training.datasets.split import EDITION
 
 # A group needs so many rows to say what is usual in it.
 LEAST_ROWS_OF_GROUP = 5

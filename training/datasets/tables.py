@@ -19,13 +19,13 @@ from typing import Any
 from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_SAFE_INTEGER
 from feedmill.training.datasets.labelled_posts import (
+    EDITION,
     LabelledPosts,
     LabelledRow,
     labelled_posts,
     opening_words,
     unix_ms,
 )
-from feedmill.training.datasets.split import EDITION
 
 TEXT_COLUMNS = ("text", "message", "title", "body", "tweet", "content", "comment", "headline")
 LABEL_COLUMNS = ("label", "class", "target", "is_spam", "spam", "category", "label_num")

@@ -12,8 +12,7 @@ import numpy as np
 
 from feedmill.events.label import Label
 from feedmill.training.arrays import Values, Weights
-from feedmill.training.continual.audit import AuditedPost
-from feedmill.training.continual.rated_posts import RatedPost, bet_groups
+from feedmill.training.continual.rated_posts import AuditedPost, RatedPost, bet_groups
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
 
 

@@ -22,9 +22,9 @@ from feedmill.training.evaluation.filter_metrics import (
     DatasetReport,
     ScoredRows,
     dataset_report,
+    ranking,
 )
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
-from feedmill.training.evaluation.metrics import ranking
 from feedmill.training.training_data import Dataset, TrainingData
 
 

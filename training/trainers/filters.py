@@ -14,7 +14,6 @@ from feedmill.models.artifact import ModelCard, read_card, save_artifact, sha256
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.training.arrays import Values
-from feedmill.training.card_texts import ETHICS, FACTORS, INTENDED_USE, MODEL_LICENCE
 from feedmill.training.evaluation.filter_metrics import FilterMetrics
 from feedmill.training.evaluation.intervals import Figure
 from feedmill.training.evaluation.side_by_side import ordinary_figures, unseen_figures
@@ -23,7 +22,14 @@ from feedmill.training.fitting.filters import FittedFilter, fit
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.local_model import check_labels, fit_local, local_parameters
 from feedmill.training.progress import Tell, silent
-from feedmill.training.provenance import code_version, library_versions
+from feedmill.training.provenance import (
+    ETHICS,
+    FACTORS,
+    INTENDED_USE,
+    MODEL_LICENCE,
+    code_version,
+    library_versions,
+)
 from feedmill.training.recipes import Recipe
 from feedmill.training.training_data import TrainingData, check_enough, recipe_for
 
@@ -55,7 +61,7 @@ class TrainingRun:
     tell: Tell = silent
 
 
-class Challenger(NamedTuple):
+class FittedChallenger(NamedTuple):
     """What `training.continual` fitted, and the figures of its test."""
 
     fitted: FittedFilter
@@ -108,7 +114,7 @@ def save_challenger(
     spec: FilterSpec,
     base: Store | None,
     data: TrainingData,
-    challenger: Challenger,
+    challenger: FittedChallenger,
     out: Store,
     run: TrainingRun,
 ) -> ModelCard:

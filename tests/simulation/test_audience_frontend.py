@@ -13,10 +13,9 @@ from builders.written_redis import WrittenRedis
 from feedmill.events.decode import decode_exposure
 from feedmill.events.engagement import Engagement
 from feedmill.events.exposure import Exposure
-from feedmill.simulation.audience import SLATE
+from feedmill.simulation.audience import SLATE, Frontend
 from feedmill.simulation.demo import open_demo
-from feedmill.simulation.frontend import Frontend
-from feedmill.simulation.replay.record_times import with_send_time
+from feedmill.simulation.replay.sender import with_send_time
 from feedmill.streams.redis.reader import FeedReader, open_feed_reader
 
 pytestmark = pytest.mark.stack
