@@ -29,7 +29,7 @@ PROGRESS_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
-class Measurement:
+class BacklogRun:
     """One subject's way through the backlog."""
 
     first_s: float  # from its start until the first post was done
@@ -65,7 +65,7 @@ class SignalReader:
         return found
 
 
-def measure(name: SubjectName, posts: int) -> Measurement:
+def measure(name: SubjectName, posts: int) -> BacklogRun:
     """Fill the topic, start the subject, and time it."""
     with own_servers() as environment:
         load = Load(environment)
@@ -83,7 +83,7 @@ def measure(name: SubjectName, posts: int) -> Measurement:
             assert not left, f"{len(left)} posts lack a signal, such as {left[0]}"
         finally:
             subject.stop()
-    return Measurement(first_s, whole_s, cpu_ms, posts, share)
+    return BacklogRun(first_s, whole_s, cpu_ms, posts, share)
 
 
 def _follow(reader: SignalReader, ids: Sequence[str], started: float) -> tuple[float, float]:

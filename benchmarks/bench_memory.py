@@ -27,7 +27,7 @@ import numpy as np
 import redis
 from live_posts import NAMES, WRITTEN
 from machine import describe
-from own_redis import own_redis
+from subjects import own_redis
 
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.post import Post

@@ -29,8 +29,7 @@ from typing import Any
 
 import msgspec
 import redis
-from bench_settings import FeedReader as SettingsReader
-from bench_settings import Flipper
+from bench_settings import Flipper, WeightsReader
 from confluent_kafka import Producer
 from live_posts import LivePosts
 from load import Load, Watcher
@@ -159,7 +158,7 @@ def judge(posts: int) -> None:
     with own_servers() as environment:
         LivePosts(environment, posts, PARTITIONS).write()
         with workers(environment, JUDGE, JUDGE, RANKER, RANKER, session_s=90) as subjects:
-            reader, settings = Reader(environment), SettingsReader(environment)
+            reader, settings = Reader(environment), WeightsReader(environment)
             flipper = Flipper(environment, settings)
             with load_beside(environment, 20, 80):
                 flipper.start()

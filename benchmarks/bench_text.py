@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import argparse
 import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
@@ -155,19 +152,11 @@ def _all(models: Sequence[FilterModel], batch: PostBatch) -> list[object]:
     return [model.score_batch(batch) for model in models]
 
 
-def added_memory(posts: int) -> float:
-    """Return the MB that three models and a history of `posts` add to a process of its own."""
-    script = str(Path(__file__).with_name("model_memory.py"))
-    command = [sys.executable, script, "--posts", str(posts)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--texts", type=int, default=4_096)
-    parser.add_argument("--history-posts", type=int, default=1 << 18, help="default: a full one")
     options = parser.parse_args()
     texts = generated(options.texts)
     characters = np.mean([len(text) for text in texts])
@@ -181,8 +170,6 @@ def main() -> None:
         large = microseconds(run, texts, 256, options.rounds)
         single = microseconds(run, texts[:512], 1, max(options.rounds // 2, 1))
         print(f"| {name:36} | {large:12.1f} | {single:10.1f} |", flush=True)
-    added = added_memory(options.history_posts)
-    print(f"\nthree models and a full history add {added:.0f} MB to a process (aim 200)")
     for events, counted in ((1_000, 1_000), (10_000, 500)):
         cost = counters_cost(events, counted, options.rounds)
         print(f"\ncounters, {events:,} events on {counted:,} posts: {cost:.2f} an event")

@@ -45,7 +45,7 @@ from feedmill.simulation.audience import (
     typical_dwell_s,
 )
 from feedmill.simulation.demo import DemoPosts
-from feedmill.simulation.words import COMMUNITIES
+from feedmill.simulation.post_writer import COMMUNITIES
 
 Floats = npt.NDArray[np.float64]
 NAMES = SignalNames()
@@ -63,7 +63,7 @@ MEASURES = ("reports", "hides", "taken", "engaged")
 
 
 @dataclass
-class World:
+class SimulatedPosts:
     """The posts of one seed: what models say of each, and how readers react to it.
 
     Attributes
@@ -127,7 +127,7 @@ class Loop:
         Impressions, and what is in `MEASURES`, since the half of the rounds.
     """
 
-    def __init__(self, world: World, costs: Sequence[float]) -> None:
+    def __init__(self, world: SimulatedPosts, costs: Sequence[float]) -> None:
         self.world = world
         value = {"quality": 0.5, "engagement": 0.5, "costs": dict(zip(COSTS, costs, strict=True))}
         settings = Settings(NAMES).fold(b"weights", encode({"value": value}), 0)
@@ -244,7 +244,7 @@ def main() -> None:
     rounds = int(options.hours * 3_600_000 / ROUND_MS)
     rates: dict[tuple[float, ...], list[list[float]]] = {costs: [] for costs in arms}
     for seed in range(options.seeds):
-        world = World(seed, rounds)
+        world = SimulatedPosts(seed, rounds)
         for costs in arms:
             measured = Loop(world, costs).run()
             rates[costs].append([measured[name] for name in MEASURES])

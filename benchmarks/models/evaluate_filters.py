@@ -25,11 +25,16 @@ from feedmill.training.evaluation.cross_validation import (
     cross_validate,
     leave_one_dataset_out,
 )
-from feedmill.training.evaluation.evaluation_runs import on_ordinary, stored_model
+from feedmill.training.evaluation.filter_evaluation import (
+    judged_groups,
+    on_ordinary,
+    percent,
+    plot,
+    stored_model,
+    table,
+)
 from feedmill.training.evaluation.filter_metrics import DatasetReport, FilterMetrics
-from feedmill.training.evaluation.markdown import table
 from feedmill.training.evaluation.ordinary_posts import ALL, MIN_CELL_ROWS, OrdinaryReport
-from feedmill.training.evaluation.report import judged_groups, percent, plot
 from feedmill.training.evaluation.stored_models import evaluate_stored
 from feedmill.training.training_data import Dataset, read_training_data
 

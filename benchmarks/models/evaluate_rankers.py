@@ -37,22 +37,22 @@ from feedmill.training.datasets.headline_tests import (
     significant_pairs,
 )
 from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.evaluation.filter_evaluation import table
 from feedmill.training.evaluation.intervals import NOTHING_KNOWN, Bootstrap, Figure
-from feedmill.training.evaluation.markdown import table
 from feedmill.training.evaluation.ranker_metrics import log_losses
 from feedmill.training.fitting.engagement import (
     arm_rows,
     fit_prior,
     fit_prior_weight,
     fit_reaction_heads,
+    head_scores,
     reaction_rows,
     thinned,
 )
-from feedmill.training.fitting.heads import head_scores
 from feedmill.training.fitting.linear_text import cross_fitted
 from feedmill.training.fitting.ngram_models import SEED, folds_of
 from feedmill.training.fitting.quality import RatedTexts, fit_quality
-from feedmill.training.ranker_recipes import ENGAGEMENT, QUALITY, EngagementRecipe, HeadRecipe
+from feedmill.training.recipes import ENGAGEMENT, QUALITY, EngagementRecipe, HeadRecipe
 from feedmill.training.trainers.quality import read_rated
 
 # After so many impressions of an arm the click rate of the rest is predicted.
