@@ -94,7 +94,7 @@ def own_redis() -> Iterator[str]:
 
 @contextlib.contextmanager
 def own_servers(
-    python: str = sys.executable, partitions: int = PARTITIONS
+    python: str = sys.executable,
 ) -> Iterator[Environment]:
     """Create topics of a fresh prefix on Kafka and start a Redis; both go with the block.
 
@@ -103,7 +103,7 @@ def own_servers(
     with own_redis() as address:
         environment = replace(own_environment(), redis=address)
         subprocess.run(
-            [*_feedmill(python), "topics", "create", "--partitions", str(partitions)],
+            [*_feedmill(python), "topics", "create", "--partitions", str(PARTITIONS)],
             env={**os.environ, **environment_variables(environment)},
             stdout=subprocess.DEVNULL,
             check=True,
