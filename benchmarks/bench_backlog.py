@@ -119,11 +119,11 @@ def main() -> None:
         f"{'first s':>9}{'all s':>8}{'posts/s':>9}{'ratio':>7}{'CPU ms/post':>13}{'stolen':>8}"
     )
     print(f"{'subject':<8}{columns}")
-    for name, one in found.items():
-        ratio = one.rate / found["bare"].rate
+    for name, run in found.items():
+        ratio = run.rate / found["bare"].rate
         print(
-            f"{name:<8}{one.first_s:>9.1f}{one.whole_s:>8.1f}{one.rate:>9,.0f}{ratio:>7.2f}"
-            f"{one.cpu_ms:>13.3f}{one.stolen:>8.2f}"
+            f"{name:<8}{run.first_s:>9.1f}{run.whole_s:>8.1f}{run.rate:>9,.0f}{ratio:>7.2f}"
+            f"{run.cpu_ms:>13.3f}{run.stolen:>8.2f}"
         )
 
 

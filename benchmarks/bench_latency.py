@@ -103,12 +103,12 @@ def compare(cases: Sequence[Case], rounds: int, seconds: float) -> None:
     columns += f"{'stolen':>8}"
     print(f"\n{'events':<13}{'rate/s':>8}  {'subject':<8}{columns}")
     for i, (kind, rate) in enumerate(cases):
-        bare, worker = (_medians([one[i] for one in found[name]]) for name in SUBJECTS)
-        for name, one in zip(SUBJECTS, (bare, worker), strict=True):
+        bare, worker = (_medians([of_round[i] for of_round in found[name]]) for name in SUBJECTS)
+        for name, latencies in zip(SUBJECTS, (bare, worker), strict=True):
             print(
-                f"{kind:<13}{rate:>8.0f}  {name:<8}{one.p50_ms:>9.1f}{one.p99_ms:>9.1f}"
-                f"{one.cpu_ms:>14.2f}{one.p50_ms / bare.p50_ms:>11.2f}"
-                f"{one.cpu_ms / bare.cpu_ms:>11.2f}{one.stolen:>8.2f}"
+                f"{kind:<13}{rate:>8.0f}  {name:<8}{latencies.p50_ms:>9.1f}{latencies.p99_ms:>9.1f}"
+                f"{latencies.cpu_ms:>14.2f}{latencies.p50_ms / bare.p50_ms:>11.2f}"
+                f"{latencies.cpu_ms / bare.cpu_ms:>11.2f}{latencies.stolen:>8.2f}"
             )
 
 
@@ -140,7 +140,8 @@ def compare_with(python: str, cases: Sequence[Case], rounds: int, seconds: float
     for i, (kind, rate) in enumerate(cases):
         for figure in ("p50_ms", "p99_ms", "cpu_ms"):
             then, now = (
-                np.array([getattr(one[i], figure) for one in found[name]]) for name in sides
+                np.array([getattr(of_round[i], figure) for of_round in found[name]])
+                for name in sides
             )
             ratio = np.median(now / then)
             low, high = median_interval(now / then)
@@ -160,10 +161,10 @@ def median_interval(ratios: np.ndarray) -> tuple[float, float]:
 
 def _medians(rounds: Sequence[Latencies]) -> Latencies:
     return Latencies(
-        median(one.p50_ms for one in rounds),
-        median(one.p99_ms for one in rounds),
-        median(one.cpu_ms for one in rounds),
-        median(one.stolen for one in rounds),
+        median(latencies.p50_ms for latencies in rounds),
+        median(latencies.p99_ms for latencies in rounds),
+        median(latencies.cpu_ms for latencies in rounds),
+        median(latencies.stolen for latencies in rounds),
     )
 
 

@@ -251,11 +251,11 @@ def main() -> None:
     found = measure(options.posts)
     columns = f"{'first s':>9}{'feeds s':>9}{'signals s':>11}{'loop ms <=':>12}{'cpu ms <=':>11}"
     print(f"{'event':<9}{columns}{'expelled':>10}")
-    for one in found:
-        signals_s = "" if math.isnan(one.signals_s) else f"{one.signals_s:.1f}"
+    for times in found:
+        signals_s = "" if math.isnan(times.signals_s) else f"{times.signals_s:.1f}"
         print(
-            f"{one.name:<9}{one.first_s:>9.1f}{one.feeds_s:>9.1f}{signals_s:>11}"
-            f"{one.loop_ms:>12.0f}{one.cpu_ms:>11.0f}{one.expelled:>10}"
+            f"{times.name:<9}{times.first_s:>9.1f}{times.feeds_s:>9.1f}{signals_s:>11}"
+            f"{times.loop_ms:>12.0f}{times.cpu_ms:>11.0f}{times.expelled:>10}"
         )
 
 

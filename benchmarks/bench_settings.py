@@ -235,7 +235,7 @@ def main() -> None:
             )
     print(f"{'median':<9}{'p50 ms':>9}{'p99 ms':>9}")
     for name, rounds in found.items():
-        p50, p99 = (median(getattr(one, f) for one in rounds) for f in ("p50_ms", "p99_ms"))
+        p50, p99 = (median(getattr(times, f) for times in rounds) for f in ("p50_ms", "p99_ms"))
         print(f"{name:<9}{p50:>9.1f}{p99:>9.1f}")
     print("no read was mixed, short or empty")
 

@@ -96,15 +96,15 @@ class SimulatedPosts:
         models += [spec.load() for spec in TEXT_RANKERS.values()]
         self.signals = {model.name: model.score_batch(batch) for model in models}
         self.priors = ENGAGEMENT.prior_batch(batch)
-        self.react = _reactions([one for _, one in both], rng)
+        self.react = _reactions([simulated for _, simulated in both], rng)
 
 
 def _reactions(posts: Sequence[SimulatedPost], rng: np.random.Generator) -> dict[str, Floats]:
     """Return how readers react to each post, as `Audience` draws it."""
     traits = [TRAITS[post.kind] for post in posts]
     quality = np.array([post.quality for post in posts])
-    likings = np.array([liking(one) for one in posts])
-    typical_s = np.array([typical_dwell_s(one) for one in posts])
+    likings = np.array([liking(post) for post in posts])
+    typical_s = np.array([typical_dwell_s(post) for post in posts])
     react = {
         "click": np.array([t.click for t in traits])
         + np.array([t.click_by_quality for t in traits]) * quality,
@@ -180,8 +180,8 @@ class Loop:
             of_kinds: dict[str, float] = {"engagement": value}
             for kind in COSTS:
                 of_kinds[kind] = rate_value(rate_steps(kind, of_post))
-            for name, one in of_kinds.items():
-                signal = self._made(name, number, one, revision, now_ms)
+            for name, rate in of_kinds.items():
+                signal = self._made(name, number, rate, revision, now_ms)
                 self.combiner.view.update_signal(name, signal)
 
     def _read(self, feed: str, readers: int, now_ms: int, *, counts: bool) -> set[int]:

@@ -111,10 +111,8 @@ class Watcher:
     def drain(self) -> None:
         """Look until nothing is pending.
 
-        Raises
-        ------
-        SystemExit
-            An event never became visible, or a filter hid more than one watched post in 100.
+        Raises `SystemExit`: an event never became visible, or a filter hid more than one watched
+        post in 100.
         """
         until = time.monotonic() + DRAIN_WITHIN_S
         drop_at = time.monotonic() + _HIDDEN_AFTER_S
@@ -185,10 +183,8 @@ class Load:
     def engagements(self, rate: float, seconds: float) -> int:
         """Send clicks on posts of before; return how many.
 
-        Raises
-        ------
-        SystemExit
-            Every post of before is watched: of two clicks on one nobody could tell which is seen.
+        Raises `SystemExit`: every post of before is watched: of two clicks on one nobody could tell
+        which is seen.
         """
         if self._watcher is not None and not self._clickable:
             raise SystemExit(f"send more than {WATCHED_A_SECOND} posts a second before engagements")

@@ -93,9 +93,7 @@ def own_redis() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def own_servers(
-    python: str = sys.executable,
-) -> Iterator[Environment]:
+def own_servers(python: str = sys.executable) -> Iterator[Environment]:
     """Create topics of a fresh prefix on Kafka and start a Redis; both go with the block.
 
     The topics are those of the checkout of `python`.
@@ -152,10 +150,7 @@ class Subject:
     def is_ready(self) -> bool:
         """Return whether the process says that it serves.
 
-        Raises
-        ------
-        SystemExit
-            The process has ended; the text has the end of its log.
+        Raises `SystemExit`: the process has ended; the text has the end of its log.
         """
         if self.process.poll() is not None:
             raise SystemExit(f"{self.name} ended while it started:\n{self.log_text()[-2000:]}")

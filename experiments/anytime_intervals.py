@@ -1,7 +1,7 @@
 """Intervals and tests that hold at every look, however often one looks and whenever one stops.
 
-All are functions of sums so far, of any shape, so that one look and a thousand seeds at a hundred
-looks are the same code.
+Each function takes the sums so far, in arrays of any shape: the same code serves a single look, and
+a thousand seeds at a hundred looks.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def ratio_log_e(counts: ArrayLike, shares: Sequence[int]) -> Values:
     """
     n = np.asarray(counts, dtype=np.float64)
     expected = np.asarray(shares, dtype=np.float64) / sum(shares)
-    # As many users before the first as make shares that differ by some percent likely.
+    # The prior counts as so many users: shares that differ by some percent are then likely.
     before = _RATIO_USERS * expected
     ways = gammaln(before + n) - gammaln(before) - n * np.log(expected)
     total = gammaln(_RATIO_USERS) - gammaln(_RATIO_USERS + n.sum(axis=-1))
@@ -121,8 +121,9 @@ def harm_bounds(
 ) -> tuple[Values, Values]:
     """Return between which factors an arm multiplies a harm, at each look: two of (looks,).
 
-    They are those that the bets do not exclude, each bound with its own `alpha`; infinity where
-    none above is excluded.  The upper one is never below 1: nothing bets on a gain.
+    The bets exclude every factor outside these bounds, each bound with its own `alpha`.  The upper
+    bound is infinity where the bets exclude no large factor, and never below 1: nothing bets on a
+    gain.
     """
     needed = -np.log(alpha)
     low = _edge(lambda x: harm_log_e(control, treated, share, x) >= needed, 1e-3, control.shape)

@@ -112,7 +112,7 @@ def _solve(spread: Values, crossed: Values) -> Values:
 # The sequence is asymptotic: below so many users of an arm it is not looked at.
 MIN_USERS = 1_000
 ALPHA = 0.05
-# What one user adds is capped there, unless the setting has a cap.
+# The quantile that caps what a user adds, unless the setting has a cap.
 CAPPED = 0.999
 
 Flags = NDArray[np.bool_]
@@ -192,7 +192,7 @@ def columns_of(table: UserTable, name: str, metric: Metric) -> Values:
     if before is None or table.impressions_before is None:
         return np.stack(own, axis=1)
     missing = np.isnan(before) | np.isnan(table.impressions_before)
-    known = [np.where(missing, 0.0, one) for one in (before, table.impressions_before)]
+    known = [np.where(missing, 0.0, values) for values in (before, table.impressions_before)]
     sums, below = capped(known[0], known[1], metric, whole & ~missing)
     return np.stack([*own, sums, np.where(missing, 0.0, below), missing], axis=1)
 
@@ -260,7 +260,7 @@ def effect_of(
     days = table.look_days(experiment.window_hours)
     if users is not None:
         days = np.where(users, days, -1)
-    places = {one: place for place, one in enumerate(experiment.shares)}
+    places = {name: place for place, name in enumerate(experiment.shares)}
     pair = np.isin(table.arm, (0, places[arm]))
     moments = moments_by_look(
         columns_of(table, name, metric), (table.arm > 0).astype(np.int64), np.where(pair, days, -1)
@@ -370,7 +370,7 @@ def _rare(
     control: Moments, treated: Moments, experiment: Experiment, arm: str, name: str
 ) -> tuple[_Looks, float]:
     """Return the looks of the bets on a harm; they use no covariates."""
-    events = [np.rint(one.users * one.means[..., 0]) for one in (control, treated)]
+    events = [np.rint(moments.users * moments.means[..., 0]) for moments in (control, treated)]
     alpha, share = alpha_of(experiment), share_of(experiment, arm)
     rate, other = control.means[..., 0], treated.means[..., 0]
     low, high = harm_bounds(events[0], events[1], share, alpha)
@@ -409,8 +409,8 @@ def other_lists(table: UserTable, experiment: Experiment, effect: Effect) -> Bou
         return None
     columns = columns_of(users, experiment.primary, experiment.all_metrics[experiment.primary])
     sums, below = (
-        columns[:, [one]] * days / np.maximum(days.sum(axis=1, keepdims=True), 1e-9)
-        for one, days in enumerate((users.day_sums, users.day_impressions))
+        columns[:, [column]] * days / np.maximum(days.sum(axis=1, keepdims=True), 1e-9)
+        for column, days in enumerate((users.day_sums, users.day_impressions))
     )
     errors = float(reach / effect.standard_error)
     by_day, noise, freedom = _day_variance(users, sums, below)

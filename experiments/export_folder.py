@@ -109,10 +109,7 @@ class KeptRows:
 
         That is the arm at full traffic: how far a ramp was matters to no user's arm.
 
-        Raises
-        ------
-        BadEvent
-            There is no such experiment, arm or feed.
+        Raises `BadEvent`: there is no such experiment, arm or feed.
         """
         if experiment is None:
             raise BadEvent(
@@ -277,10 +274,7 @@ _decode = msgspec.json.Decoder(Part).decode
 class ExportFolder:
     """The parts of an export in the order of their numbers.
 
-    Raises
-    ------
-    UsageError
-        There is no export, or a record of a part cannot be read.
+    Raises `UsageError`: there is no export, or a record of a part cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -368,10 +362,7 @@ class ExportFolder:
 def exporting(folder: Path) -> Iterator[None]:
     """Make the folder of an export, and be the only exporter into it.
 
-    Raises
-    ------
-    UsageError
-        Another process exports into it.
+    Raises `UsageError`: another process exports into it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "exporter").open("w") as lock:
@@ -385,10 +376,7 @@ def exporting(folder: Path) -> Iterator[None]:
 def open_export(folder: Path) -> ExportFolder:
     """Open an export that is there.
 
-    Raises
-    ------
-    UsageError
-        There is none.
+    Raises `UsageError`: there is none.
     """
     found = ExportFolder(folder)
     if not found.parts:
@@ -401,10 +389,7 @@ def open_export(folder: Path) -> ExportFolder:
 def key_of(folder: Path, given: Path | None) -> bytes:
     """Return the key of an export: the one that is given, or that was made; else make it.
 
-    Raises
-    ------
-    UsageError
-        What is given is no key, or it is another than before.
+    Raises `UsageError`: what is given is no key, or it is another than before.
     """
     file = folder / "key"
     if given is None:
@@ -501,11 +486,11 @@ def merge(export: ExportFolder) -> None:
             first=run[0].first,
             tables=_added_counts([part.tables for part in run]),
             is_summed=any(part.is_summed for part in run),
-            lost=tuple(one for part in run for one in part.lost),
-            rejected=tuple(one for part in run for one in part.rejected)[:MOST_REJECTED],
+            lost=tuple(records for part in run for records in part.lost),
+            rejected=tuple(event for part in run for event in part.rejected)[:MOST_REJECTED],
             rejected_count=sum(part.rejected_count for part in run),
-            settings=tuple(one for part in run for one in part.settings),
-            overlaps=tuple(one for part in run for one in part.overlaps),
+            settings=tuple(setting for part in run for setting in part.settings),
+            overlaps=tuple(overlap for part in run for overlap in part.overlaps),
         )
         with out_of_core(export.path) as db:
             for table in merged.tables:
@@ -533,7 +518,7 @@ def _size(part: Part) -> tuple[int, bool]:
 
 
 def _added_counts(counts: Sequence[dict[str, int]]) -> dict[str, int]:
-    added = {table: sum(one.get(table, 0) for one in counts) for table in TABLES}
+    added = {table: sum(rows.get(table, 0) for rows in counts) for table in TABLES}
     return {table: rows for table, rows in added.items() if rows}
 
 

@@ -56,7 +56,7 @@ def page_of(report: Report) -> str:
 
 
 def _arm(arm: ArmReport) -> Iterator[str]:
-    rows = [(f"{one.metric}, {one.role}", one) for one in arm.effects]
+    rows = [(f"{effect.metric}, {effect.role}", effect) for effect in arm.effects]
     rows += [(segment, effect) for segment, effect in arm.segments]
     yield f"<h2>{escape(arm.arm)}: {escape(arm.verdict)}</h2>"
     yield from _table(*effect_table(arm))
@@ -99,7 +99,7 @@ def sequence_picture(effect: Effect) -> str:
     title = f"{effect.arm}: difference in {effect.metric} by users with a complete window"
     users, scale = effect.users[shown], effect.control or 1.0
     low, middle, high = (
-        one[shown] / scale for one in (effect.lower, effect.estimates, effect.upper)
+        values[shown] / scale for values in (effect.lower, effect.estimates, effect.upper)
     )
     if not len(users):
         return _svg(title, 60, [_text(10, 48, "no look yet")])

@@ -106,7 +106,8 @@ class Report:
             "days": self.days,
             "valid": self.valid,
             "checks": [
-                {"check": one.name, "state": one.state, "found": one.found} for one in self.checks
+                {"check": check.name, "state": check.state, "found": check.found}
+                for check in self.checks
             ],
             "arms": [_arm_dict(arm) for arm in self.arms],
             "changes": list(self.changes),
@@ -226,7 +227,7 @@ def relative(effect: Effect) -> Bounds | None:
     is_nothing = abs(effect.control) < 1e-9 * abs(effect.estimates[-1])
     if not effect.control or is_nothing or not np.isfinite(bounds).all():
         return None
-    change, lower, upper = (float(one / effect.control) for one in bounds)
+    change, lower, upper = (float(bound / effect.control) for bound in bounds)
     return change, lower, upper
 
 
@@ -278,10 +279,8 @@ def keep_look(
 ) -> None:
     """Add a look to `looks.jsonl` beside the export's parts, without an export beside the table.
 
-    Raises
-    ------
-    UsageError
-        What decides is not what the started setting says, or the file cannot be written.
+    Raises `UsageError`: what decides is not what the started setting says, or the file cannot be
+    written.
     """
     offset = None if record.setting is None else record.setting.offset
     for name in ("primary", "planned_n"):
@@ -330,7 +329,9 @@ def _row(name: str, effect: Effect) -> list[str]:
     change = relative(effect)
     parts = ("", "", "") if change is None else tuple(f"{part:+.1%}" for part in change)
     # Where nobody had an impression there is no value.
-    values = (f"{one:.4g}" if np.isfinite(one) else "" for one in (effect.control, effect.treated))
+    values = (
+        f"{value:.4g}" if np.isfinite(value) else "" for value in (effect.control, effect.treated)
+    )
     return [name, effect.role, *values, *parts, says(effect)]
 
 

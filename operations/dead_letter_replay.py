@@ -121,12 +121,14 @@ class DeadLetterReplayer:
         """The record of an ordinary letter."""
         yield SharedRecord(letter, *self._log.record(letter))
 
-    def _replay(self, one: SharedRecord, edited: bytes | None, *, dry_run: bool) -> ReplayOutcome:
-        letter, key, value = one.letter, one.key, one.value
+    def _replay(
+        self, record: SharedRecord, edited: bytes | None, *, dry_run: bool
+    ) -> ReplayOutcome:
+        letter, key, value = record.letter, record.key, record.value
         if edited is not None:
             value = edited
         is_edited = edited is not None
-        refusal = one.missing or self._refusal(letter, key, value, is_edited=is_edited)
+        refusal = record.missing or self._refusal(letter, key, value, is_edited=is_edited)
         if refusal:
             return ReplayOutcome(letter, refusal)
         self._done.add(letter.rejected)
@@ -197,10 +199,8 @@ def open_replayer(
 ) -> Iterator[DeadLetterReplayer]:
     """Open a replayer.
 
-    Raises
-    ------
-    UsageError
-        Kafka cannot be reached, or a replay of another process has begun meanwhile.
+    Raises `UsageError`: Kafka cannot be reached, or a replay of another process has begun
+    meanwhile.
     """
     changes = AuditedChanges(environment, made_by, "dead-letters-replay")
     with kafka_errors(environment):

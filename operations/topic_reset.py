@@ -63,10 +63,7 @@ class ResetPlan:
 def plan_reset(environment: Environment) -> ResetPlan:
     """Compare the topics with those that the groups of workers have read.
 
-    Raises
-    ------
-    UsageError
-        Kafka cannot be reached, or does not answer.
+    Raises `UsageError`: Kafka cannot be reached, or does not answer.
     """
     signals = environment.signals.all
     known = _known_ids(environment)
@@ -94,10 +91,8 @@ def reset(environment: Environment, plan: ResetPlan, made_by: MadeBy, now_ms: in
 
     To delete and create topics is no part of a transaction: the audit says it before it is done.
 
-    Raises
-    ------
-    UsageError
-        A worker of the groups runs, there is no topic for the audit, or Kafka refuses.
+    Raises `UsageError`: a worker of the groups runs, there is no topic for the audit, or Kafka
+    refuses.
     """
     with (
         open_admin(environment.kafka, environment.security) as admin,

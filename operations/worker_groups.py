@@ -74,10 +74,7 @@ class Group:
 def once_loaded(ask: Callable[[], T], within_s: float) -> T:
     """Return what a broker tells of groups, once it has read them after its start.
 
-    Raises
-    ------
-    CoordinatorLoadInProgressError
-        It has not within so many seconds.
+    Raises `CoordinatorLoadInProgressError`: it has not within so many seconds.
     """
     end = time.monotonic() + within_s
     while True:
@@ -92,10 +89,7 @@ def once_loaded(ask: Callable[[], T], within_s: float) -> T:
 def worker_groups(environment: Environment, admin: KafkaAdminClient) -> list[str]:
     """Return the full names of the groups that judge or rank, in order.
 
-    Raises
-    ------
-    KafkaError
-        If a broker cannot say; one that has just started is given half a minute.
+    Raises `KafkaError`: if a broker cannot say; one that has just started is given half a minute.
     """
     prefix = environment.group(_WORKER)
     listed = once_loaded(admin.list_groups, _LOADED_WITHIN_S)
@@ -122,11 +116,11 @@ def _group(
     environment: Environment, found: Mapping[str, Any], committed: Mapping[Any, Any]
 ) -> Group:
     offsets = {
-        TopicPartition(environment.named(at.topic), at.partition): one.offset
-        for at, one in committed.items()
+        TopicPartition(environment.named(at.topic), at.partition): committed_at.offset
+        for at, committed_at in committed.items()
     }
-    members = tuple(_member(environment, one, offsets) for one in found["members"])
-    texts = tuple(one.metadata.rstrip("\0") for one in committed.values())
+    members = tuple(_member(environment, member, offsets) for member in found["members"])
+    texts = tuple(offset.metadata.rstrip("\0") for offset in committed.values())
     return Group(found["group_state"], members, offsets, texts)
 
 
@@ -175,7 +169,7 @@ def bounds_of(
     environment: Environment, admin: KafkaAdminClient, places: Iterable[TopicPartition]
 ) -> dict[TopicPartition, Bounds]:
     """Return where partitions begin and end; those that do not exist are left out."""
-    counts = {one["name"]: len(one["partitions"]) for one in admin.describe_topics()}
+    counts = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics()}
     asked = {
         KafkaPartition(environment.topic(at.topic), at.partition): at
         for at in places
@@ -199,11 +193,8 @@ def plan_moves(
 ) -> list[OffsetMove]:
     """Return what a group's offsets are and would be, for each of these partitions.
 
-    Raises
-    ------
-    UsageError
-        There is no such group or partition, workers do not go by the group's offset in it, or it
-        has no such offset.
+    Raises `UsageError`: there is no such group or partition, workers do not go by the group's
+    offset in it, or it has no such offset.
     """
     offsets = known_group(environment, admin, group).offsets
     bounds = bounds_of(environment, admin, places)
@@ -238,10 +229,7 @@ def reset_offsets(
 ) -> list[OffsetMove]:
     """Have a group go on elsewhere in some partitions, in all or in none; return what was moved.
 
-    Raises
-    ------
-    UsageError
-        As `plan_moves`; or a worker of the group runs, or Kafka refuses.
+    Raises `UsageError`: as `plan_moves`; or a worker of the group runs, or Kafka refuses.
     """
     with open_admin(environment.kafka, environment.security) as admin:
         moves = plan_moves(environment, admin, group, places, to)
@@ -260,7 +248,7 @@ def commit_moves(
 ) -> None:
     """Commit offsets without the text beside them, which is about what was read before."""
     name = environment.group(group)
-    # It joined since it was asked who is there: a transaction would be taken from it all the same.
+    # A worker may have joined after the group was described; Kafka takes a transaction even then.
     if not _takes_offsets(admin, name):
         raise UsageError(_members_text(name, 0))
     with changes.transaction():
@@ -306,7 +294,7 @@ def _is_starting(environment: Environment, name: str, now_ms: int) -> bool:
     except UsageError:
         # That topic is missing, too.
         return False
-    recent = [one for one in newest.values() if one.at_ms > now_ms - RECENT_MS]
+    recent = [record for record in newest.values() if record.at_ms > now_ms - RECENT_MS]
     return any(_group_of(record.value) == name for record in recent)
 
 

@@ -19,9 +19,7 @@ Load(environment, Watcher(environment)).engagements(rate=1000, seconds=1)
 @pytest.mark.parametrize(
     ("script", "options", "shown"),
     [
-        ("bench_memory.py", "--posts 500 --combiner-only", "bytes a live post at 500"),
         ("bench_ranking.py", "--sizes 300,600 --events 3", "engagement"),
-        ("bench_text.py", "--rounds 1 --texts 512", "counters, 10,000 events"),
         ("closed_loop.py", "--seeds 2 --hours 3 --costs 0:0,18:4", "| 18 | 4 | -9.1% |"),
         ("experiment_verdicts.py", "--only moving --runs 1", "covered    1 of 1"),
     ],

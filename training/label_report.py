@@ -245,7 +245,7 @@ class _Scored(NamedTuple):
     @property
     def probability(self) -> float | None:
         """That with which it was drawn, None if somebody chose it."""
-        drawn = [one.sampling_probability for one in self.labels if one.sampling_probability]
+        drawn = [label.sampling_probability for label in self.labels if label.sampling_probability]
         return max(drawn, default=None)
 
 
@@ -311,13 +311,13 @@ def _version_row(version: str, drawn: str, rows: Sequence[_Scored]) -> VersionRo
 def _doubts(scored: Sequence[_Scored], most: int) -> list[Doubt]:
     rows = [
         Doubt(
-            one.post.post_id,
-            majority(one.labels),
-            one.value,
-            one.version,
-            [label.source for label in one.labels],
+            row.post.post_id,
+            majority(row.labels),
+            row.value,
+            row.version,
+            [label.source for label in row.labels],
         )
-        for one in scored
+        for row in scored
     ]
     rows.sort(key=lambda row: (-abs(row.value - row.label), row.post_id))
     return [row for row in rows if abs(row.value - row.label) > 0.5][:most]

@@ -18,8 +18,15 @@ from feedmill.training.datasets.known import (
     YOUTUBE,
     KnownDataset,
 )
-from feedmill.training.datasets.ratings import CLICKBAIT, SEMEVAL, WEBIS, RatedDataset
-from feedmill.training.datasets.reactions import FACEBOOK, REDDIT, ReactionDataset
+from feedmill.training.datasets.ranker_datasets import (
+    CLICKBAIT,
+    FACEBOOK,
+    REDDIT,
+    SEMEVAL,
+    WEBIS,
+    RatedDataset,
+    ReactionDataset,
+)
 from feedmill.training.fitting.linear_text import RidgePenalties
 from feedmill.training.fitting.post_effects import EffectPenalties
 from feedmill.training.fitting.trees import TreeSettings
@@ -56,7 +63,7 @@ class Recipe:
     ordinary_weight
         What the ordinary rows together weigh beside the labelled ones.
     everyday_weight
-        What made sentences of everyday life (`datasets/everyday_sentences.py`) together weigh
+        What made sentences of everyday life (`datasets/synthetic_posts.py`) together weigh
         beside the labelled rows.
     inverse_penalty
         scikit-learn's C, where labelled rows weigh 1 on average.

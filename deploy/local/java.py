@@ -81,10 +81,7 @@ def default_cache() -> Path:
 def class_path(folder: Path | None = None) -> str:
     """Download the jars that are missing, check all, and return Java's class path.
 
-    Raises
-    ------
-    LocalStackError
-        A jar is altered, or cannot be downloaded.
+    Raises `LocalStackError`: a jar is altered, or cannot be downloaded.
     """
     folder = default_cache() if folder is None else folder
     jars = read_lock().jars

@@ -91,7 +91,7 @@ def start_broker(
     not wait until it serves, see `broker_serves`. Raises `LocalStackError`.
     """
     properties = broker.server.folder / f"{broker.server.name}.properties"
-    voters = ",".join(f"{one.node}@{HOST}:{one.controller_port}" for one in brokers)
+    voters = ",".join(f"{broker.node}@{HOST}:{broker.controller_port}" for broker in brokers)
     text = _PROPERTIES.format(
         node=broker.node,
         port=broker.port,

@@ -43,10 +43,7 @@ def exclusive(path: Path, purpose: str, timeout_s: float = 300.0) -> Iterator[No
     Waits while another process holds it. `purpose` completes "another process that …" in the
     messages.
 
-    Raises
-    ------
-    LocalStackError
-        Another process still holds it after `timeout_s`.
+    Raises `LocalStackError`: another process still holds it after `timeout_s`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
@@ -102,10 +99,7 @@ def choose_port(requested: int, last: int, taken: set[int], option: str) -> int:
 
     0 stands for no requested and no last port.
 
-    Raises
-    ------
-    LocalStackError
-        The requested port, the value of `option`, is taken.
+    Raises `LocalStackError`: the requested port, the value of `option`, is taken.
     """
     if requested:
         if requested in taken or not is_free(requested):
@@ -171,10 +165,7 @@ class Server:
     def stop(self, timeout_s: float) -> None:
         """Stop the process and wait until it has ended: SIGTERM, after `timeout_s` SIGKILL.
 
-        Raises
-        ------
-        LocalStackError
-            It belongs to another user, or goes on even after SIGKILL.
+        Raises `LocalStackError`: it belongs to another user, or goes on even after SIGKILL.
         """
         for number in (signal.SIGTERM, signal.SIGKILL):
             self._signal(number)

@@ -108,11 +108,8 @@ class ExportOptions:
 def export(environment: Environment, options: ExportOptions, tell: Callable[[Part], None]) -> None:
     """Export until the topics' end, or for ever; `tell` is told of each part.
 
-    Raises
-    ------
-    UsageError
-        A topic is missing or not the one that was read before, another process exports into the
-        folder, or records went while this one read.
+    Raises `UsageError`: a topic is missing or not the one that was read before, another process
+    exports into the folder, or records went while this one read.
     """
     with exporting(options.folder):
         key = key_of(options.folder, options.key)
@@ -225,8 +222,8 @@ class _Exporter:
         topic, partition = batch.source
         last_ms = self._last_ms.setdefault(topic, {})
         self._lost = [
-            _ended(one, batch) if (one.topic, one.partition) == batch.source else one
-            for one in self._lost
+            _ended(lost, batch) if (lost.topic, lost.partition) == batch.source else lost
+            for lost in self._lost
         ]
         last_ms[partition] = max(last_ms.get(partition, 0), batch.records[-1].timestamp)
         count = self._partitions[topic]
@@ -356,23 +353,27 @@ def _decode_quality(key: bytes | None, value: bytes | None) -> Signal | None:
     return decode_signal("quality", SignalNames(), key, value) if value else None
 
 
-def _ended(one: LostRecords, batch: RecordBatch) -> LostRecords:
+def _ended(lost: LostRecords, batch: RecordBatch) -> LostRecords:
     """Say of what was lost that it ended before the first record that is left."""
-    to_ms = min(one.to_ms, batch.records[0].timestamp)
-    return msgspec.structs.replace(one, to_ms=to_ms)
+    to_ms = min(lost.to_ms, batch.records[0].timestamp)
+    return msgspec.structs.replace(lost, to_ms=to_ms)
 
 
-def _named(one: RejectedRecord) -> RejectedEvent:
+def _named(rejected: RejectedRecord) -> RejectedEvent:
     """Say where a record stands and what is wrong with it, of an id without the id."""
-    reason = one.reason
+    reason = rejected.reason
     if "`$.user_id`" in reason or "in the key" in reason:
         reason = "Expected an id that is the record's key - at `$.user_id`"
-    return RejectedEvent(*one.source, one.record.offset, reason)
+    return RejectedEvent(*rejected.source, rejected.record.offset, reason)
 
 
 def overlaps(environment: Environment, settings: Settings) -> list[MeasuredOverlap]:
     """Read the top ten of every arm of the running experiments; nothing where Redis is away."""
-    running = [(name, one) for name, one in settings.experiments.items() if not one.stopped]
+    running = [
+        (name, experiment)
+        for name, experiment in settings.experiments.items()
+        if not experiment.stopped
+    ]
     found: list[MeasuredOverlap] = []
     if not running:
         return found
@@ -412,13 +413,11 @@ class ExposureLetters:
     def write(self, rejected: Iterable[RejectedRecord]) -> None:
         """Write the letters; all of them are there when it returns.
 
-        Raises
-        ------
-        UsageError
-            Kafka did not take one within half a minute, or this user may not write it.
+        Raises `UsageError`: Kafka did not take one within half a minute, or this user may not write
+        it.
         """
         at_ms, take = now_ms(), self._rejections.take
-        made = [take(one, STAGE, at_ms, _owner(one), is_whole=True) for one in rejected]
+        made = [take(record, STAGE, at_ms, _owner(record), is_whole=True) for record in rejected]
         self._rejections.seal()
         letters = [*filter(None, made), *self._rejections.letters()]
         self._rejections.count_waiting(())
@@ -433,13 +432,13 @@ class ExposureLetters:
                 errors.append(error)
 
         with kafka_errors(environment):
-            for one in letters:
+            for letter in letters:
                 self._producer.produce(
-                    environment.topic(one.topic),
-                    one.value,
-                    one.key,
-                    one.partition,
-                    headers=[*one.headers],
+                    environment.topic(letter.topic),
+                    letter.value,
+                    letter.key,
+                    letter.partition,
+                    headers=[*letter.headers],
                     on_delivery=delivered,
                 )
             if self._producer.flush(_LETTERS_WITHIN_S):
@@ -448,8 +447,8 @@ class ExposureLetters:
                 raise KafkaException(errors[0])
 
 
-def _owner(one: RejectedRecord) -> TopicPartition:
-    return TopicPartition("posts", one.source.partition)
+def _owner(rejected: RejectedRecord) -> TopicPartition:
+    return TopicPartition("posts", rejected.source.partition)
 
 
 class ExportedSettings:
@@ -470,10 +469,10 @@ class ExportedSettings:
 
     def _records(self, topic: str) -> Iterator[TopicRecord]:
         for part in self._export.parts:
-            for one in part.settings:
-                if one.topic == topic:
-                    value = None if one.value is None else one.value.encode()
-                    yield TopicRecord(one.offset, one.at_ms, one.key.encode(), value)
+            for setting in part.settings:
+                if setting.topic == topic:
+                    value = None if setting.value is None else setting.value.encode()
+                    yield TopicRecord(setting.offset, setting.at_ms, setting.key.encode(), value)
 
 
 def to_join(run: ExperimentRun) -> JoinedExperiment:
@@ -505,10 +504,10 @@ def record_of(
 
 
 def _gaps(export: ExportFolder, started_ms: int) -> Iterator[Gap]:
-    for one in (one for part in export.parts for one in part.lost):
-        if one.to_ms >= started_ms:
-            what = f"{one.topic}[{one.partition}], offsets {one.first} to {one.end - 1}"
-            yield Gap(one.from_ms, one.to_ms, f"{what} were gone before they were read")
+    for lost in (lost for part in export.parts for lost in part.lost):
+        if lost.to_ms >= started_ms:
+            what = f"{lost.topic}[{lost.partition}], offsets {lost.first} to {lost.end - 1}"
+            yield Gap(lost.from_ms, lost.to_ms, f"{what} were gone before they were read")
     summed = [part.newest_ms for part in export.parts if part.is_summed]
     if summed and summed[-1] >= started_ms:
         yield Gap(started_ms, summed[-1], "engagements are older than --keep-days")

@@ -82,10 +82,7 @@ def runs_of(log: ConfigLog) -> list[ExperimentRun]:
 def run_of(log: ConfigLog, name: str) -> ExperimentRun:
     """Return the experiment of this name.
 
-    Raises
-    ------
-    UsageError
-        There was never one.
+    Raises `UsageError`: there was never one.
     """
     runs = {run.name: run for run in runs_of(log)}
     if name not in runs:

@@ -176,10 +176,7 @@ def open_dataset(  # noqa: PLR0913 - one parameter per option, all by name
     loop
         Whether to start again at the end, with new ids.
 
-    Raises
-    ------
-    UsageError
-        The file is missing, broken, or another one than expected.
+    Raises `UsageError`: the file is missing, broken, or another one than expected.
     """
     data_set = DATA_SETS[name]
     try:

@@ -160,10 +160,8 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 def parse_line(line: bytes, names: SignalNames) -> ScheduledEvent:
     """Decode one line to an event that is due at once and keeps its own times.
 
-    Raises
-    ------
-    BadEvent
-        The line breaks the contract; the text has the field, what is expected and what came.
+    Raises `BadEvent`: the line breaks the contract; the text has the field, what is expected and
+    what came.
     """
     try:
         fields = _decode_line(line)
@@ -223,10 +221,7 @@ def open_lines(options: ReplayOptions, names: SignalNames, counts: Counts) -> Ev
     Bad lines are skipped: `counts.skipped` has their number, `counts.complaints` the first of them
     with line number and reason.
 
-    Raises
-    ------
-    UsageError
-        The file cannot be read, or with `options.strict` a line is bad.
+    Raises `UsageError`: the file cannot be read, or with `options.strict` a line is bad.
     """
 
     def parsed(lines: Iterator[bytes | None]) -> Iterator[ScheduledEvent | None]:

@@ -45,11 +45,8 @@ async def run_replay(
     counts
         Is updated while the replay runs, for a progress display.
 
-    Raises
-    ------
-    UsageError
-        The source cannot be read, or Kafka cannot be used. Events that fail later are counted in
-        the summary instead.
+    Raises `UsageError`: the source cannot be read, or Kafka cannot be used. Events that fail later
+    are counted in the summary instead.
     """
     stop = stop or asyncio.Event()
     counts = counts or Counts()

@@ -86,10 +86,7 @@ class ReplayProducer:
     def send(self, topic: str, key: bytes, value: bytes | None, outcome: Outcome) -> bool:
         """Take a record; return False, and take nothing, while too many wait for the broker.
 
-        Raises
-        ------
-        KafkaException
-            The record is too large, or the producer cannot go on.
+        Raises `KafkaException`: the record is too large, or the producer cannot go on.
         """
 
         def report(error: KafkaError | None, _: Message) -> None:
@@ -120,10 +117,7 @@ class ReplayProducer:
 def start_producer(environment: Environment, topics: Iterable[str]) -> ReplayProducer:
     """Connect, check that these topics exist, and return the producer.
 
-    Raises
-    ------
-    UsageError
-        The broker does not answer or refuses, or one of the topics does not exist.
+    Raises `UsageError`: the broker does not answer or refuses, or one of the topics does not exist.
     """
     producer = new_producer(
         environment, errors := _Errors(), queue_records=_QUEUE_RECORDS, delivery_ms=_DELIVERY_MS

@@ -56,10 +56,7 @@ def e_values(differences: Values) -> Values:
     The e-values, in the shape of `differences`; 1 / alpha or more is evidence at the level alpha
     that the challenger is better.
 
-    Raises
-    ------
-    ValueError
-        A difference is not in [-1, 1].
+    Raises `ValueError`: a difference is not in [-1, 1].
     """
     bets = np.asarray(differences, dtype=np.float64)
     if not (np.abs(bets) <= 1).all():
@@ -187,10 +184,7 @@ _DAY_MS = 24 * 60 * 60 * 1000
 class Starts:
     """Counts the starts of the last 24 hours, in a file of the store that a restart reads.
 
-    Raises
-    ------
-    UsageError
-        The file is not one of these.
+    Raises `UsageError`: the file holds no times of starts.
     """
 
     def __init__(self, store: Store, file: str, most: int) -> None:

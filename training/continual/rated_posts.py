@@ -99,7 +99,7 @@ def rated_posts(
     kept = {rater: _kept(ids, most) for rater, ids, most in _limits(by_rater)}
     rows = []
     for post, labels in judged:
-        counted = [one for one in labels if post.post_id in kept[one.source]]
+        counted = [label for label in labels if post.post_id in kept[label.source]]
         counted.sort(key=lambda label: (label.at_ms, label.source))
         if counted:
             raters = tuple(label.source for label in counted)

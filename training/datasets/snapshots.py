@@ -108,10 +108,7 @@ def packed(table: Any) -> bytes:
 def read_snapshot(path: Path) -> tuple[LabelledPosts, SnapshotSource] | None:
     """Read a snapshot's file; None for any other file.
 
-    Raises
-    ------
-    UsageError
-        It was altered, or cannot be read.
+    Raises `UsageError`: it was altered, or cannot be read.
     """
     if path.suffix != ".parquet" or not path.is_file():
         return None
@@ -268,10 +265,7 @@ def pack_impressions(rows: Impressions) -> bytes:
 def read_impressions(path: Path) -> Impressions:
     """Read a file that `save_impressions` wrote.
 
-    Raises
-    ------
-    UsageError
-        It cannot be read, or a column is missing.
+    Raises `UsageError`: it cannot be read, or a column is missing.
     """
     from pyarrow import ArrowException, parquet  # noqa: PLC0415 the `train` extra
 

@@ -141,10 +141,7 @@ def read_table(table: Table, *, labelled: bool) -> LabelledPosts:
 
     Without `labelled` it needs no column of labels; its rows then count as fine.
 
-    Raises
-    ------
-    UsageError
-        There is no such file or column, or there are rows that cannot be read.
+    Raises `UsageError`: there is no such file or column, or there are rows that cannot be read.
     """
     reader = _RowReader(table, labelled)
     records = list(table_rows(table.path))

@@ -113,7 +113,7 @@ def _largest(names: npt.NDArray[np.str_], most: int) -> Iterator[tuple[str, Mask
     """Yield the slices with the most rows, by name."""
     found, counts = np.unique(names, return_counts=True)
     kept = found[np.argsort(-counts, kind="stable")[:most]]
-    for name in sorted(kept.tolist(), key=lambda one: (len(one), one)):
+    for name in sorted(kept.tolist(), key=lambda name: (len(name), name)):
         yield name, names == name
 
 
@@ -236,15 +236,15 @@ def clicks_beside(shipped: ExpectedClicks, rows: Impressions) -> LaterPosts | st
 def markdown(found: LaterPosts) -> str:
     """Return the evaluation as a page."""
     orders = [
-        [one.name, f"{one.auc:.3f}", str(one.loss), f"{one.calibration_error:.3f}"]
-        for one in found.orders
+        [order.name, f"{order.auc:.3f}", str(order.loss), f"{order.calibration_error:.3f}"]
+        for order in found.orders
     ]
     slices = [
         [
-            *(one.by, one.value, f"{one.impressions:,}", f"{one.click_rate:.4f}"),
-            *(f"{one.auc:.3f}", str(one.loss), f"{one.calibration_error:.3f}"),
+            *(part.by, part.value, f"{part.impressions:,}", f"{part.click_rate:.4f}"),
+            *(f"{part.auc:.3f}", str(part.loss), f"{part.calibration_error:.3f}"),
         ]
-        for one in found.slices
+        for part in found.slices
     ]
     of_slices = ["engagement, by", "slice", "impressions", "clicked", "AUC", "log loss"]
     lines = [

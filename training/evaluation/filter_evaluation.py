@@ -304,12 +304,8 @@ def evaluate_one(
 ) -> Evaluation:
     """Evaluate one filter; with a stored model also what all filters do to the ordinary posts.
 
-    Raises
-    ------
-    UsageError
-        The data do not allow one of the modes.
-    BadArtifact
-        A store's model cannot be read.
+    Raises `UsageError`: the data do not allow one of the modes; `BadArtifact`: a store's model
+    cannot be read.
     """
     datasets: list[DatasetReport] = []
     not_looked_at: list[str] = []

@@ -58,11 +58,8 @@ def evaluate_stored(
     it counts if this is a `look`.  Any other file counts whole.  Rows whose group or text the model
     learned are left out.
 
-    Raises
-    ------
-    UsageError
-        The card splits a file otherwise, so that its test rows cannot be told from the others; or
-        no row of a data set is left.
+    Raises `UsageError`: the card splits a file otherwise, so that its test rows cannot be told from
+    the others; or no row of a data set is left.
     """
     training = [
         rows

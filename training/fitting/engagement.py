@@ -32,7 +32,7 @@ from feedmill.training.datasets.impression_arms import (
     shown_posts,
 )
 from feedmill.training.datasets.labelled_posts import LabelledPosts
-from feedmill.training.datasets.reactions import within_group_targets
+from feedmill.training.datasets.ranker_datasets import within_group_targets
 from feedmill.training.evaluation.ranker_metrics import log_loss, slope_within
 from feedmill.training.fitting.linear_text import (
     RidgePenalties,

@@ -24,9 +24,8 @@ from feedmill.filters.model import Evidence, FilterModel, LengthCalibrator
 from feedmill.models.artifact import pack_artifact
 from feedmill.models.text_model import NgramModel
 from feedmill.training.arrays import Mask, Values
-from feedmill.training.datasets.everyday_sentences import everyday_sentences
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
-from feedmill.training.datasets.long_posts import long_posts
+from feedmill.training.datasets.synthetic_posts import everyday_sentences, long_posts
 from feedmill.training.fitting.calibration import (
     RawScores,
     choose_thresholds,

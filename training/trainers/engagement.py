@@ -245,6 +245,6 @@ def _effect_settings() -> dict[str, list[float | None]]:
     """Return the penalties of the recipe; None: no effect."""
     penalties = ENGAGEMENT.effects
     return {
-        name: [None if np.isinf(one) else one for one in values]
+        name: [None if np.isinf(penalty) else penalty for penalty in values]
         for name, values in (("hours", penalties.hours), ("authors", penalties.authors))
     }

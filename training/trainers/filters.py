@@ -73,10 +73,7 @@ def train(spec: FilterSpec, data: TrainingData, out: Store, run: TrainingRun) ->
 
     The same data give the same sha256.  Rows of the test split do not train it.
 
-    Raises
-    ------
-    UsageError
-        There are too few rows, or the recipe does not fit the filter.
+    Raises `UsageError`: there are too few rows, or the recipe does not fit the filter.
     """
     recipe = recipe_for(spec, data.labelled)
     _check_evidence(spec, recipe)
@@ -92,12 +89,8 @@ def train_local(
 ) -> ModelCard:
     """Train a stored filter on a product's own labels, the shipped one where `base` is None.
 
-    Raises
-    ------
-    UsageError
-        There are too few labels or ordinary posts.
-    BadArtifact
-        The stored model cannot be read.
+    Raises `UsageError`: there are too few labels or ordinary posts; `BadArtifact`: the stored model
+    cannot be read.
     """
     model, base_card = spec.load(base), read_card(base or STORE, spec.name)
     recipe = recipe_for(spec, data.labelled)
@@ -120,10 +113,7 @@ def save_challenger(
 ) -> ModelCard:
     """Save a model that learned all rows of `data`, without installing it.
 
-    Raises
-    ------
-    BadArtifact
-        The card of the stored model that it started from cannot be read.
+    Raises `BadArtifact`: the card of the stored model that it started from cannot be read.
     """
     fitted, recipe = challenger.fitted, recipe_for(spec, data.labelled)
     card = _local_card(spec, recipe, data, fitted, read_card(base or STORE, spec.name))

@@ -19,7 +19,7 @@ from feedmill.models.artifact import (
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import FEATURES, linear_text_arrays, model_arrays, tree_arrays
 from feedmill.training.datasets.labelled_posts import LabelledPosts
-from feedmill.training.datasets.ratings import RatedDataset, read_own_ratings
+from feedmill.training.datasets.ranker_datasets import RatedDataset, read_own_ratings
 from feedmill.training.datasets.snapshots import SnapshotSource, save_snapshot
 from feedmill.training.evaluation.side_by_side import rating_figures
 from feedmill.training.fitting.ngram_models import SEED

@@ -18,7 +18,7 @@ from feedmill.features.text.ngrams import TextBatch
 from feedmill.training.datasets.headline_tests import Arms, read_arms
 from feedmill.training.datasets.impression_arms import arms_of, shown_posts
 from feedmill.training.datasets.labelled_posts import LabelledPosts
-from feedmill.training.datasets.reactions import FACEBOOK, REDDIT
+from feedmill.training.datasets.ranker_datasets import FACEBOOK, REDDIT
 from feedmill.training.evaluation.ranker_metrics import slope_within
 from feedmill.training.fitting.engagement import (
     FittedEngagement,

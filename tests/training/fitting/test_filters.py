@@ -14,8 +14,8 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.features.text.ngrams import BUCKETS
 from feedmill.filters.model import Evidence, FilterModel, LengthCalibrator
 from feedmill.training.arrays import Values
-from feedmill.training.datasets.everyday_sentences import everyday_sentences
 from feedmill.training.datasets.labelled_posts import LabelledRow, labelled_posts
+from feedmill.training.datasets.synthetic_posts import everyday_sentences
 from feedmill.training.fitting.filters import EvidenceMatrix, _weights, fit, group_contrast
 from feedmill.training.recipes import RECIPES
 

@@ -3,11 +3,42 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from builders.ranker_datasets import ARTICLE, PICTURE, write_reactions
+from builders.ranker_datasets import ARTICLE, PICTURE, write_quality_datasets, write_reactions
+from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
 from feedmill.features.media import IMAGE, LINK, NONE, UNKNOWN, VIDEO, media_kind, media_kinds
 from feedmill.training.datasets.labelled_posts import LabelledRow, labelled_posts
-from feedmill.training.datasets.reactions import FACEBOOK, REDDIT, within_group_targets
+from feedmill.training.datasets.ranker_datasets import (
+    CLICKBAIT,
+    FACEBOOK,
+    REDDIT,
+    SEMEVAL,
+    WEBIS,
+    read_own_ratings,
+    within_group_targets,
+)
+
+
+def test_the_best_rating_is_1_in_each_data_set(tmp_path: Path) -> None:
+    write_quality_datasets(tmp_path)
+    for dataset in (CLICKBAIT, WEBIS, SEMEVAL):
+        rows = dataset.load(tmp_path)
+        bait = ["wow!!" in post.text for post in rows.posts]
+        worst = 0.2 if dataset is WEBIS else 0.0
+        assert rows.labels.tolist() == pytest.approx([worst if bad else 1.0 for bad in bait])
+    assert WEBIS.load(tmp_path).groups[0].startswith("clickbait|")
+    assert SEMEVAL.load(tmp_path).groups[1] == "semeval|q1"
+
+
+def test_ratings_of_ones_own_are_read_with_what_the_card_states(tmp_path: Path) -> None:
+    path = tmp_path / "votes.csv"
+    path.write_text("body,good\n" + "".join(f"text {'x' * i},{i % 2}\n" for i in range(9)))
+    posts, use = read_own_ratings(f"{path},text=body,label=good")
+    assert posts.labels.tolist() == [i % 2 for i in range(9)]
+    assert (use.file, use.role, len(use.sha256)) == ("votes.csv", "rated", 64)
+    assert use.rows == len(posts.without_test()) < 9
+    with pytest.raises(UsageError, match="cannot read"):
+        read_own_ratings(str(tmp_path / "none.csv"))
 
 
 def test_each_kind_of_reaction_is_read_with_its_group_and_time(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from builders.golden import Golden
 from builders.s3_server import BUCKET, set_keys
 from feedmill.events.errors import UsageError
-from feedmill.models.remote_store import RemoteStore
+from feedmill.models.store_files import RemoteStore
 
 ADDRESSES = (
     "s3://",
