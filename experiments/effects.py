@@ -15,6 +15,15 @@ from feedmill.events.metric import Metric
 from feedmill.experiments.anytime_intervals import Values, harm_bounds, harm_log_e, radius
 from feedmill.experiments.table import UserTable
 
+# The sequence is asymptotic: below so many users of an arm it is not looked at.
+MIN_USERS = 1_000
+ALPHA = 0.05
+# The quantile that caps what a user adds, unless the setting has a cap.
+CAPPED = 0.999
+Flags = NDArray[np.bool_]
+# A difference and the bounds of its interval.
+Bounds = tuple[float, float, float]
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -107,17 +116,6 @@ def _solve(spread: Values, crossed: Values) -> Values:
     unit = unit + 1e-9 * np.eye(spread.shape[-1])
     solved = np.linalg.solve(unit, np.nan_to_num(crossed * scale)[..., None])[..., 0]
     return np.asarray(solved * scale)
-
-
-# The sequence is asymptotic: below so many users of an arm it is not looked at.
-MIN_USERS = 1_000
-ALPHA = 0.05
-# The quantile that caps what a user adds, unless the setting has a cap.
-CAPPED = 0.999
-
-Flags = NDArray[np.bool_]
-# A difference and the bounds of its interval.
-Bounds = tuple[float, float, float]
 
 
 @dataclass(frozen=True)

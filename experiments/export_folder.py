@@ -67,6 +67,35 @@ SCHEMAS: dict[str, Any] = {
     ),
 }
 
+KEY_BYTES = 32
+# Of the rejected exposures so many are named in a part.
+MOST_REJECTED = 1_000
+# What a part can have; `sums` in place of engagements that were kept for long enough.
+TABLES = ("exposures", "engagements", "quality", "sums")
+# By topic and partition.
+Offsets = dict[str, dict[int, int]]
+# So many parts of about a size become one.
+MERGED = 64
+SUMS_DAYS = 400
+# What DuckDB may take, beside what the process has.
+MEMORY_MB = 700
+# Dwells of sums are rounded down to so much, up to a minute.
+_DWELL_STEP_MS, _MOST_DWELL_MS = 5_000, 60_000
+# A row for each user, day and feed, and each set of kinds that a post had of them.
+_SUMS = f"""
+    SELECT "user", "day", feed, kinds, dwell_ms, count(*)::INTEGER AS posts
+    FROM (
+        SELECT "user", post, at_ms // {DAY_MS} AS "day", feed,
+            bit_or((1 << kind)::USMALLINT) AS kinds,
+            least(max(dwell_ms) // {_DWELL_STEP_MS} * {_DWELL_STEP_MS}, {_MOST_DWELL_MS})
+                AS dwell_ms
+        FROM read_parquet(?)
+        GROUP BY ALL
+    )
+    GROUP BY ALL
+    ORDER BY ALL
+"""
+
 
 class KeyedHash:
     """Hashes of ids under a key, as unsigned integers of 64 bits."""
@@ -168,16 +197,6 @@ class KeptRows:
                 )
         self._rows = {name: [] for name in SCHEMAS}
         return tables
-
-
-KEY_BYTES = 32
-# Of the rejected exposures so many are named in a part.
-MOST_REJECTED = 1_000
-# What a part can have; `sums` in place of engagements that were kept for long enough.
-TABLES = ("exposures", "engagements", "quality", "sums")
-
-# By topic and partition.
-Offsets = dict[str, dict[int, int]]
 
 
 class LostRecords(Struct, frozen=True):
@@ -432,30 +451,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-# So many parts of about a size become one.
-MERGED = 64
-SUMS_DAYS = 400
-# What DuckDB may take, beside what the process has.
-MEMORY_MB = 700
-# Dwells of sums are rounded down to so much, up to a minute.
-_DWELL_STEP_MS, _MOST_DWELL_MS = 5_000, 60_000
-
-# A row for each user, day and feed, and each set of kinds that a post had of them.
-_SUMS = f"""
-    SELECT "user", "day", feed, kinds, dwell_ms, count(*)::INTEGER AS posts
-    FROM (
-        SELECT "user", post, at_ms // {DAY_MS} AS "day", feed,
-            bit_or((1 << kind)::USMALLINT) AS kinds,
-            least(max(dwell_ms) // {_DWELL_STEP_MS} * {_DWELL_STEP_MS}, {_MOST_DWELL_MS})
-                AS dwell_ms
-        FROM read_parquet(?)
-        GROUP BY ALL
-    )
-    GROUP BY ALL
-    ORDER BY ALL
-"""
 
 
 @contextmanager

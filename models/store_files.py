@@ -29,6 +29,10 @@ _CLIENT = {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts":
 _KEYS = "check the AWS_… variables of this process, and what its user may do there"
 _Answer = TypeVar("_Answer")
 
+# Models take a few megabytes, cards a few kilobytes.
+MOST_BYTES = 64 * 1024 * 1024
+_NAME = re.compile(r"(snapshots/)?[A-Za-z0-9_][A-Za-z0-9._@-]*")
+
 
 @dataclass(frozen=True)
 class RemoteStore:
@@ -168,10 +172,6 @@ def _server_refusal(error: Exception, path: str) -> UsageError:
 
 
 Store = Path | RemoteStore
-
-# Models take a few megabytes, cards a few kilobytes.
-MOST_BYTES = 64 * 1024 * 1024
-_NAME = re.compile(r"(snapshots/)?[A-Za-z0-9_][A-Za-z0-9._@-]*")
 
 
 def parse_store(text: str) -> Store:

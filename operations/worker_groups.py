@@ -35,6 +35,10 @@ _WORKER, _ENGAGEMENTS = "worker", "engagements"
 _LOADED_WITHIN_S = 30.0
 _LOOK_EVERY_S = 0.2
 
+# The first record that is there, after the last, or an offset.
+To = Literal["earliest", "latest"] | int
+_INSTANCES = "instances"
+
 
 @dataclass(frozen=True)
 class Member:
@@ -137,12 +141,6 @@ def _member(
     beside = {TopicPartition(_ENGAGEMENTS, at.partition) for at in own if at.topic == POSTS}
     counted = beside.intersection(committed)
     return Member(found["client_id"], found["client_host"].lstrip("/"), own | counted)
-
-
-# The first record that is there, after the last, or an offset.
-To = Literal["earliest", "latest"] | int
-
-_INSTANCES = "instances"
 
 
 class OffsetMove(NamedTuple):

@@ -24,6 +24,24 @@ from feedmill.experiments.assignment import arm_of
 from feedmill.simulation.schedule import ENGAGEMENTS, EXPOSURES, ScheduledEvent
 from feedmill.streams.redis.reader import FeedReader
 
+SLATE = 8
+ETA = 0.8
+RECENT = 600
+FEED = "demo"  # `feed` of the engagements where the slate was none of feedmill's feeds
+_USERS = 2000
+# Of the demo's experiment: readers of this arm examine posts so many times as often.
+PLANTED_ARM, PLANTED = "by-quality", 2
+# In a feed of feedmill's, so that most visits of some minutes are by new readers.
+_READERS = 20_000
+# In a feed of feedmill's stand posts of hours.
+_KNOWN = 50_000
+_HALF_LIFE_S = 90.0
+_MAX_DWELL_MS = 45_000.0
+DWELL_SPREAD = 0.6  # of dwell times around the typical one, in log
+# User, post, feed and position of an impression.
+_Shown = tuple[str, str, str, int]
+_REACTIONS: tuple[EngagementKind, ...] = ("like", "reply", "share")
+
 
 class ServedPage(NamedTuple):
     """The top of a list; `exposure` is to be sent before it, without its time."""
@@ -74,23 +92,6 @@ class Frontend:
         return ServedPage(self._feed, tuple(post_id for post_id, _ in shown.ranking), exposure)
 
 
-SLATE = 8
-ETA = 0.8
-RECENT = 600
-FEED = "demo"  # `feed` of the engagements where the slate was none of feedmill's feeds
-
-_USERS = 2000
-# Of the demo's experiment: readers of this arm examine posts so many times as often.
-PLANTED_ARM, PLANTED = "by-quality", 2
-# In a feed of feedmill's, so that most visits of some minutes are by new readers.
-_READERS = 20_000
-# In a feed of feedmill's stand posts of hours.
-_KNOWN = 50_000
-_HALF_LIFE_S = 90.0
-_MAX_DWELL_MS = 45_000.0
-DWELL_SPREAD = 0.6  # of dwell times around the typical one, in log
-
-
 @dataclass(frozen=True)
 class AudienceTraits:
     """How users react to one kind of post that they examine; all but `dwell_s` are probabilities.
@@ -124,10 +125,6 @@ TRAITS: Final[Mapping[str, AudienceTraits]] = {
     "nsfw": AudienceTraits(0.25, 0.0, 0.08, 0.03, 0.02, 0.1, 0.06, 6.0),
     "false": AudienceTraits(0.25, 0.0, 0.12, 0.15, 0.18, 0.03, 0.05, 9.0),
 }
-
-# User, post, feed and position of an impression.
-_Shown = tuple[str, str, str, int]
-_REACTIONS: tuple[EngagementKind, ...] = ("like", "reply", "share")
 
 
 @dataclass(frozen=True)

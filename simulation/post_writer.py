@@ -22,6 +22,10 @@ _NAME: Final = re.compile(r"\[(\w+)\]")
 LANGUAGES: Final = ("de", "en")
 COMMUNITIES: Final = ("python", "cooking", "cycling", "photography", "local-news", "gaming")
 
+# The frames of `VOICES`, and the qualities from which a post is ordinary and from which careful.
+_FRAMES = ("careless", "ordinary", "careful")
+_TIERS = (0.3, 0.62)
+
 
 def _words(path: Path) -> Words:
     """Return the phrases of a file by their name, in the order of the file."""
@@ -47,11 +51,6 @@ VOICES: Final = {lang: _words(_LISTS / lang / "voices.txt") for lang in LANGUAGE
 
 BAD: Final = {path.stem: _words(path) for path in sorted((_LISTS / "bad").glob("*.txt"))}
 """The bad posts by kind.  **The claims in `false` are false**, so that a filter can find them."""
-
-
-# The frames of `VOICES`, and the qualities from which a post is ordinary and from which careful.
-_FRAMES = ("careless", "ordinary", "careful")
-_TIERS = (0.3, 0.62)
 
 
 @dataclass

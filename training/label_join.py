@@ -31,6 +31,10 @@ from feedmill.training.training_data import Dataset
 
 _MAX_UNLABELLED = 50_000
 
+# Its record and 500 bytes each; at 200 posts a second they are those of the last 17 minutes.
+MOST_POSTS = 200_000
+_Version = tuple[bytes | None, int]
+
 
 @dataclass
 class LabelJoin:
@@ -127,12 +131,6 @@ def topic_dataset(topic: str, labelled: list[tuple[Post, float]]) -> Dataset:
     table = Table(Path(f"topic:{topic}"), name=topic, group="author", family="author")
     digest = hashlib.sha256(msgspec.json.encode(labelled)).hexdigest()
     return Dataset(from_posts(topic, "author", rows()), KnownDataset(table, OWN_DATA), digest)
-
-
-# Its record and 500 bytes each; at 200 posts a second they are those of the last 17 minutes.
-MOST_POSTS = 200_000
-
-_Version = tuple[bytes | None, int]
 
 
 class LabelWindow:

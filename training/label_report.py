@@ -32,6 +32,20 @@ _SETTLED = 1e-6
 # Each rater starts with four right labels and a wrong one of each kind: few labels say little.
 _RIGHT, _WRONG = 4.0, 1.0
 
+MINUTE_MS = 60_000
+# The upper edges of the histogram of delays; what takes longer is in a last bucket.
+DELAYS_MS: Mapping[str, int] = {
+    "1m": MINUTE_MS,
+    "10m": 10 * MINUTE_MS,
+    "1h": 60 * MINUTE_MS,
+    "6h": 360 * MINUTE_MS,
+    "1d": 1440 * MINUTE_MS,
+    "7d": 10_080 * MINUTE_MS,
+}
+LONGER = "longer"
+AUDIT, CHOSEN = "audit", "chosen"
+Judged = Sequence[tuple[Post, Sequence[Label]]]
+
 
 class Agreement(NamedTuple):
     """What the labels say of posts and raters.
@@ -83,22 +97,6 @@ def _rates(of_rater: npt.NDArray[np.int64], right: Values, weights: Values) -> V
     hits = np.bincount(of_rater, right * weights) + _RIGHT
     rates: Values = hits / (np.bincount(of_rater, weights) + _RIGHT + _WRONG)
     return rates
-
-
-MINUTE_MS = 60_000
-# The upper edges of the histogram of delays; what takes longer is in a last bucket.
-DELAYS_MS: Mapping[str, int] = {
-    "1m": MINUTE_MS,
-    "10m": 10 * MINUTE_MS,
-    "1h": 60 * MINUTE_MS,
-    "6h": 360 * MINUTE_MS,
-    "1d": 1440 * MINUTE_MS,
-    "7d": 10_080 * MINUTE_MS,
-}
-LONGER = "longer"
-AUDIT, CHOSEN = "audit", "chosen"
-
-Judged = Sequence[tuple[Post, Sequence[Label]]]
 
 
 class RaterRow(msgspec.Struct, frozen=True):

@@ -31,6 +31,10 @@ from feedmill.training.fitting.linear_text import RidgePenalties
 from feedmill.training.fitting.post_effects import EffectPenalties
 from feedmill.training.fitting.trees import TreeSettings
 
+# The name of the construct that a product's own ratings add.
+OWN_RATINGS = "rating"
+OWN_PENALTIES = RidgePenalties(30.0)
+
 
 @dataclass(frozen=True)
 class WeightedDataset:
@@ -283,6 +287,3 @@ QUALITY = QualityRecipe(
     helper_penalty=300.0,
     register_c=0.5,
 )
-# The name of the construct that a product's own ratings add.
-OWN_RATINGS = "rating"
-OWN_PENALTIES = RidgePenalties(30.0)

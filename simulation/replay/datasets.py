@@ -43,6 +43,15 @@ _AUTHORS_PER_SUBREDDIT = 300
 
 Row = Mapping[str, str]
 
+# No post gets more than so many times the mean; without a cap, one post of ten thousand would get a
+# tenth of all reactions.
+CAP = 20.0
+# Users see a post within this time.
+SPREAD_S = 10.0
+REACTIONS: tuple[EngagementKind, ...] = ("like", "reply", "share")
+# The number of users. It is a prime, so that steps of any size visit each user once.
+_AUDIENCE = 10_007
+
 
 @dataclass(frozen=True)
 class ReplayedPost:
@@ -228,18 +237,6 @@ def _with_id_suffix(post: Post, suffix: str) -> Post:
         links=post.links,
         communities=post.communities,
     )
-
-
-# No post gets more than so many times the mean; without a cap, one post of ten thousand would get a
-# tenth of all reactions.
-CAP = 20.0
-# Users see a post within this time.
-SPREAD_S = 10.0
-
-REACTIONS: tuple[EngagementKind, ...] = ("like", "reply", "share")
-
-# The number of users. It is a prime, so that steps of any size visit each user once.
-_AUDIENCE = 10_007
 
 
 def scale_to_mean(counts: npt.NDArray[np.float64], mean: float) -> float:

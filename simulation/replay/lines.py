@@ -42,13 +42,13 @@ from feedmill.simulation.schedule import (
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
 
+_CHUNK_BYTES = 64 * 1024
+_CHUNKS_AHEAD = 64
+_Field = msgspec.Raw | msgspec.UnsetType
+
 
 class _Peekable(Protocol):
     def peek(self, size: int = ..., /) -> bytes: ...
-
-
-_CHUNK_BYTES = 64 * 1024
-_CHUNKS_AHEAD = 64
 
 
 def open_file(path: Path) -> IO[bytes]:
@@ -136,9 +136,6 @@ def _read_ahead(descriptor: int, chunks: queue.Queue[bytes | UsageError]) -> Non
         chunks.put(b"")
     except (OSError, EOFError, zlib.error) as error:
         chunks.put(UsageError(f"cannot read standard input: {error}; check what writes to it"))
-
-
-_Field = msgspec.Raw | msgspec.UnsetType
 
 
 class _Line(msgspec.Struct):

@@ -27,6 +27,33 @@ _POST_FIELDS = tuple(n for n in Post.__struct_fields__ if n not in ("created_at_
 _ENGAGEMENT_FIELDS = tuple(n for n in Engagement.__struct_fields__ if n != "at_ms")
 _EXPOSURE_FIELDS = tuple(n for n in Exposure.__struct_fields__ if n != "at_ms")
 
+_START_S = 15.0
+_TRY_S = 0.5
+# Errors after which no further try helps.
+_FINAL = (
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._AUTHENTICATION,
+    KafkaError._SSL,
+)
+# As many records wait for the broker at most; then `send` takes no more.
+_QUEUE_RECORDS = 20_000
+# How long a record may wait for a broker that is away.
+_DELIVERY_MS = 60_000
+_POLL_S = 0.05
+# Called with the reason why a record was not written, or None once it was.
+Outcome = Callable[[str | None], None]
+# `send` does not wait as long as there is room, so the event loop runs at least every so many
+# events.
+_EVENTS_PER_TURN = 64
+# Events that are due within one tick are sent together, which halves the CPU time. They get the
+# time of sending, so no reader sees the delay.
+_TICK_S = 0.005
+_MAX_SLEEP_S = 0.2
+# How long to wait where the broker does not keep up.
+_FULL_SLEEP_S = 0.01
+# A replay that falls behind by more shifts its start instead of sending a burst.
+_CATCH_UP_S = 1.0
+
 
 def with_send_time(
     event: Post | Engagement | Exposure | OutgoingRecord, now_ms: int | None
@@ -50,24 +77,6 @@ def with_send_time(
             value[name] = field
     key = event.user_id if isinstance(event, Exposure) else event.post_id
     return OutgoingRecord(key.encode(), encode(value))
-
-
-_START_S = 15.0
-_TRY_S = 0.5
-# Errors after which no further try helps.
-_FINAL = (
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._AUTHENTICATION,
-    KafkaError._SSL,
-)
-# As many records wait for the broker at most; then `send` takes no more.
-_QUEUE_RECORDS = 20_000
-# How long a record may wait for a broker that is away.
-_DELIVERY_MS = 60_000
-_POLL_S = 0.05
-
-# Called with the reason why a record was not written, or None once it was.
-Outcome = Callable[[str | None], None]
 
 
 class ReplayProducer:
@@ -160,19 +169,6 @@ def _topics(environment: Environment, producer: Producer, errors: _Errors) -> fr
             f"Kafka at {environment.kafka}: {reason}; start it (`feedmill local up` starts a local"
             " one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
         )
-
-
-# `send` does not wait as long as there is room, so the event loop runs at least every so many
-# events.
-_EVENTS_PER_TURN = 64
-# Events that are due within one tick are sent together, which halves the CPU time. They get the
-# time of sending, so no reader sees the delay.
-_TICK_S = 0.005
-_MAX_SLEEP_S = 0.2
-# How long to wait where the broker does not keep up.
-_FULL_SLEEP_S = 0.01
-# A replay that falls behind by more shifts its start instead of sending a burst.
-_CATCH_UP_S = 1.0
 
 
 @dataclass

@@ -31,6 +31,14 @@ from feedmill.training.arrays import Values
 # each takes its part of the money.
 _FRACTIONS = (0.1, 0.3, 0.6, 0.95)
 
+ALPHA = 0.01
+MARGIN = 0.01
+# Of challengers that are not worse, the audit vetoes one in twenty at most.
+VETO_ALPHA = 0.05
+Fitted = TypeVar("Fitted")
+BetOn = TypeVar("BetOn")
+_DAY_MS = 24 * 60 * 60 * 1000
+
 
 def e_values(differences: Values) -> Values:
     """Return what is owned after each bet: a test that may be looked at after every bet.
@@ -70,15 +78,6 @@ def e_values(differences: Values) -> Values:
 def e_value(differences: Values) -> float:
     """Return what is owned after the last of (bets,) bets; 1 without any."""
     return float(e_values(differences)[-1]) if len(differences) else 1.0
-
-
-ALPHA = 0.01
-MARGIN = 0.01
-# Of challengers that are not worse, the audit vetoes one in twenty at most.
-VETO_ALPHA = 0.05
-
-Fitted = TypeVar("Fitted")
-BetOn = TypeVar("BetOn")
 
 
 class Contest(ABC, Generic[Fitted, BetOn]):
@@ -176,9 +175,6 @@ def challenge(contest: Contest[Fitted, BetOn]) -> ChallengeResult[Fitted]:
     if not reason and worse is not None and worse >= 1 / VETO_ALPHA:
         reason = "the audit shows that it is worse"
     return ChallengeResult(reason, len(differences), better, not_worse, worse, fitted)
-
-
-_DAY_MS = 24 * 60 * 60 * 1000
 
 
 class Starts:

@@ -43,6 +43,11 @@ NO_BET = -1
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 Numbers = npt.NDArray[np.int64]
 
+# Such a part of the window trains before the first bet.  A model of less would lose its bets.
+_FIRST_PART = 0.25
+# It is fitted again once it knows so many times the impressions.
+_GROWTH = 2.0
+
 
 def without_floods(rows: Impressions) -> Impressions:
     """Return impressions of which no user has too many; a hash chooses which of a user's stay.
@@ -116,12 +121,6 @@ def _hashes(rows: Impressions) -> npt.NDArray[np.uint64]:
     mixed = users_of(rows).astype(np.uint64) ^ (posts[rows.versions] << np.uint64(16))
     hashes: npt.NDArray[np.uint64] = (mixed * _SPREAD) >> np.uint64(7)
     return hashes
-
-
-# Such a part of the window trains before the first bet.  A model of less would lose its bets.
-_FIRST_PART = 0.25
-# It is fitted again once it knows so many times the impressions.
-_GROWTH = 2.0
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,10 @@ EDITION = "second edition"
 # With fewer groups a hash could leave none to train on: then one group is the test split.
 _FEW_GROUPS = 6
 
+_DIGIT = re.compile(r"\d")
+_NOT_IN_ID = re.compile(r"[\s|{}\x00-\x1f\x7f]")
+_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
+
 
 def split_of(family: str, group: str) -> Split:
     """Return the split of a group: six in ten train, two each are for validation and test."""
@@ -64,11 +68,6 @@ def _test_group(family: str, names: set[str]) -> str:
 def _hash(family: str, group: str) -> int:
     digest = hashlib.sha256(f"{EDITION}|{family}|{group}".encode()).digest()
     return int.from_bytes(digest[:8], "big")
-
-
-_DIGIT = re.compile(r"\d")
-_NOT_IN_ID = re.compile(r"[\s|{}\x00-\x1f\x7f]")
-_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class LabelledRow(NamedTuple):

@@ -30,6 +30,12 @@ from feedmill.training.datasets.tables import parse_table, read_table
 Row = dict[str, str]
 _GRADES = {"Good": 1.0, "PotentiallyUseful": 0.5, "Bad": 0.0}
 
+# A group needs so many rows to say what is usual in it.
+LEAST_ROWS_OF_GROUP = 5
+# Where the pages of the data set are, and what they upload.
+_PLATFORM = "facebook.com"
+_UPLOADS = {"photos": "image", "photo.php": "image", "videos": "video", "video.php": "video"}
+
 
 @dataclass(frozen=True)
 class RatedDataset:
@@ -110,12 +116,6 @@ def read_own_ratings(given: str) -> tuple[LabelledPosts, DataUse]:
     digest = sha256_of_file(table.path)
     rows = len(posts.without_test())
     return posts, DataUse(table.path.name, rows, "not stated", "rated", digest, table.split_rule)
-
-
-# A group needs so many rows to say what is usual in it.
-LEAST_ROWS_OF_GROUP = 5
-# Where the pages of the data set are, and what they upload.
-_PLATFORM = "facebook.com"
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,6 @@ FACEBOOK = ReactionDataset(
     "none stated",
     link="link",
 )
-_UPLOADS = {"photos": "image", "photo.php": "image", "videos": "video", "video.php": "video"}
 
 
 def _kind_of_upload(url: str) -> str | None:

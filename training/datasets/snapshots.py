@@ -37,6 +37,11 @@ FILE = re.compile(r"([0-9a-f]{64})\.parquet")
 _SOURCE = b"feedmill"
 _OWN_COLUMNS = ("label", "impressions", "group", "split")
 
+_NUMBERS = ("version", "at_ms", "weight", "clicks", "impressions")
+_OF_POSTS = ("post_id", "created_at_ms", "community", "text")
+# Files from before do not have them: there the kind of media and the author are unknown.
+_MEDIA, _AUTHOR = "media", "author"
+
 
 class SnapshotSource(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where the rows of a snapshot came from.
@@ -210,12 +215,6 @@ def _schema() -> Any:
             ("split", text),
         ]
     )
-
-
-_NUMBERS = ("version", "at_ms", "weight", "clicks", "impressions")
-_OF_POSTS = ("post_id", "created_at_ms", "community", "text")
-# Files from before do not have them: there the kind of media and the author are unknown.
-_MEDIA, _AUTHOR = "media", "author"
 
 
 def save_impressions(store: Store, rows: Impressions) -> Snapshot:

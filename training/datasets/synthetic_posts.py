@@ -91,6 +91,12 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 _ENDS = ("", "", ".", ".", "!", " :)")
 
+_SHORTEST = 400
+# What `long_posts_of_each_group` takes for long; a group gives one post for so many characters that
+# it wrote, and at most so many posts.
+_LONG, _CHARACTERS_OF_POST, _MAX_OF_GROUP = 2_000, 1_500, 80
+_SEED = 20
+
 
 def everyday_sentences(count: int, seed: int) -> LabelledPosts:
     """Return this many different sentences, fine, each pattern a group of the split `train`."""
@@ -107,13 +113,6 @@ def everyday_sentences(count: int, seed: int) -> LabelledPosts:
     ]
     groups = [f"{SOURCE}|{pattern}" for pattern in pattern_of.values()]
     return LabelledPosts(SOURCE, posts, np.zeros(count), groups, np.full(count, "train"))
-
-
-_SHORTEST = 400
-# What `long_posts_of_each_group` takes for long; a group gives one post for so many characters that
-# it wrote, and at most so many posts.
-_LONG, _CHARACTERS_OF_POST, _MAX_OF_GROUP = 2_000, 1_500, 80
-_SEED = 20
 
 
 def long_posts(rows: LabelledPosts, count: int, seed: int) -> LabelledPosts:

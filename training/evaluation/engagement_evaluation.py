@@ -48,6 +48,10 @@ _MOST_COMMUNITIES = 10
 _SEEN = ((0.0, "cold: none seen"), (1e-9, "to 100 seen"), (100.0, "warm: 100 seen or more"))
 _HOURS_OF_A_PART = 6
 
+# So much of all impressions is of posts that the model may learn from.
+TRAIN_SHARE = 0.8
+_LEAST_CLICKS = 20
+
 
 class PredictionFigures(msgspec.Struct, frozen=True, kw_only=True):
     """How predictions of impressions do.
@@ -158,11 +162,6 @@ def mean_loss(posts: npt.NDArray[np.int64], losses: Values, weights: Values) -> 
         return np.asarray((drawn @ lost / (drawn @ shown))[:, None] * 1e4)
 
     return Bootstrap([str(name) for name in names.tolist()]).figures(measure)[0]
-
-
-# So much of all impressions is of posts that the model may learn from.
-TRAIN_SHARE = 0.8
-_LEAST_CLICKS = 20
 
 
 class OrderFigures(PredictionFigures, frozen=True, kw_only=True):

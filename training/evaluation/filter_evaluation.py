@@ -37,18 +37,6 @@ from feedmill.training.evaluation.stored_models import (
 )
 from feedmill.training.training_data import Dataset, TrainingData
 
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Return the lines of a table; its columns from `left` on hold numbers."""
-    rule = ["---"] * left + ["--:"] * (len(head) - left)
-    return [f"| {' | '.join(line)} |" for line in (head, rule, *rows)]
-
-
-def page_text(lines: Sequence[str]) -> str:
-    """Return the lines of a page as its text, with one line break at its end."""
-    return "\n".join(lines).rstrip("\n") + "\n"
-
-
 MODE_TITLES = {
     "stored": "The stored model, on rows that neither trained it nor chose its thresholds",
     "folds": "Other models: grouped cross-validation of the recipe",
@@ -66,6 +54,18 @@ _COLUMNS = (
     (f"fine at {DEMOTE_AT:g}", "fine_demoted"),
     (f"fine at {HIDE_AT:g}", "fine_hidden"),
 )
+StoredModel = tuple[TextModel, ModelCard]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Return the lines of a table; its columns from `left` on hold numbers."""
+    rule = ["---"] * left + ["--:"] * (len(head) - left)
+    return [f"| {' | '.join(line)} |" for line in (head, rule, *rows)]
+
+
+def page_text(lines: Sequence[str]) -> str:
+    """Return the lines of a page as its text, with one line break at its end."""
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 class FilterReport(msgspec.Struct, frozen=True):
@@ -268,9 +268,6 @@ def plot_name(filter_name: str, report: DatasetReport) -> str:
 def plot(filter_name: str, report: DatasetReport) -> str:
     """Return a data set's ROC, precision and calibration curves as SVG."""
     return svg(f"{filter_name} on {report.name} ({report.mode})", report.curves)
-
-
-StoredModel = tuple[TextModel, ModelCard]
 
 
 @dataclass(frozen=True)

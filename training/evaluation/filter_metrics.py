@@ -30,6 +30,16 @@ from feedmill.training.evaluation.intervals import Bootstrap, Figure
 Points = list[tuple[float, float]]
 _CURVE_BINS, _MOST_POINTS = 15, 80
 
+# The most characters of each band of lengths; the last band has none.
+LENGTHS = (100, 200, 400, 2_000)
+_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
+_LETTER = re.compile(r"[^\W\d_]")
+_MIN_SLICE_ROWS = 20
+Mode = Literal["stored", "folds", "alone", "left out", "left out, with lexicon"]
+_WORST = 10
+# A group with more of the violating rows than this is shown apart.
+_LARGE_GROUP = 0.05
+
 
 class Curves(msgspec.Struct, frozen=True):
     """The points (x, y) of each curve; without both classes `roc` and `precision` have none.
@@ -138,13 +148,6 @@ def calibration_error(values: Values, positive: Mask, weights: Weights, bins: in
     return total
 
 
-# The most characters of each band of lengths; the last band has none.
-LENGTHS = (100, 200, 400, 2_000)
-_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
-_LETTER = re.compile(r"[^\W\d_]")
-_MIN_SLICE_ROWS = 20
-
-
 class Slice(msgspec.Struct, frozen=True):
     """How a filter does on one slice.
 
@@ -210,12 +213,6 @@ def language_of(post: Post) -> str:
 def _script(text: str) -> str:
     letters = len(_LETTER.findall(text))
     return "latin script" if 2 * len(_LATIN.findall(text)) >= letters else "other script"
-
-
-Mode = Literal["stored", "folds", "alone", "left out", "left out, with lexicon"]
-_WORST = 10
-# A group with more of the violating rows than this is shown apart.
-_LARGE_GROUP = 0.05
 
 
 class FilterMetrics(msgspec.Struct, frozen=True):

@@ -48,6 +48,11 @@ from feedmill.training.fitting.post_effects import EffectRows, fit_effects
 from feedmill.training.fitting.trees import correction, corrections_out_of_fold, fit_correction
 from feedmill.training.recipes import EngagementRecipe
 
+_MOST_IMPRESSIONS = 20_000
+_DRAWS = 6
+# A kind of reaction that users hardly show has a head that says nothing.
+LEAST_REACTIONS = 50
+
 
 @dataclass(frozen=True)
 class FittedHead:
@@ -115,10 +120,6 @@ def fit_media(rows: TextRows, scores: Values, penalty: float) -> Values:
     seen = np.unique(media)
     effects[seen] = found[seen] - np.average(found[media], weights=weights)
     return effects
-
-
-_MOST_IMPRESSIONS = 20_000
-_DRAWS = 6
 
 
 @dataclass(frozen=True)
@@ -368,10 +369,6 @@ def reaction_rows(posts: LabelledPosts, most: int) -> tuple[TextRows, LabelledPo
     posts = posts.where(np.isfinite(within_group_targets(posts)))
     values, media = within_group_targets(posts), media_kinds(posts.posts)
     return text_rows(posts.texts, values, posts.groups, media=media), posts
-
-
-# A kind of reaction that users hardly show has a head that says nothing.
-LEAST_REACTIONS = 50
 
 
 def fit_impressions(recipe: EngagementRecipe, rows: Impressions) -> FittedEngagement:

@@ -46,6 +46,19 @@ from feedmill.training.recipes import Recipe
 # So many groups are added to each count, and such a part of the scale is the same for all n-grams.
 _SMOOTHING, _PLAIN = 3.0, 0.5
 
+# What a column of unit deviation weighs in the penalty, beside the n-grams' tf-idf.
+_COLUMN_SCALE = 0.5
+# Of each source of ordinary posts: how many train, how many long and how many cut ones are made of
+# them, and what these weigh together where the whole ones weigh 1.
+_ORDINARY_ROWS, _LONG_TRAINING_ROWS, _CUT_ROWS = 4_000, 80, 80
+_LONG_WEIGHT, _CUT_WEIGHT = 0.5, 0.1
+# How many everyday sentences are made, where a recipe gives them a weight.
+_EVERYDAY_ROWS = 600
+# How many long ones of each source choose thresholds.
+_LONG_ROWS = 300
+_NOT_PLAIN = re.compile(r"https?://\S+|[@#]")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
+
 
 def group_contrast(matrix: Any, violating: Mask, group_of: npt.NDArray[np.int64]) -> Values:
     """Return the scale of each n-gram, 1 in the mean square but for what all share.
@@ -94,10 +107,6 @@ def group_contrast(matrix: Any, violating: Mask, group_of: npt.NDArray[np.int64]
     contrast = np.where(seen, np.abs(logs), 0.0)
     spread = float(np.sqrt((contrast[seen] ** 2).mean())) or 1.0
     return np.asarray(_PLAIN + (1 - _PLAIN) * contrast / spread)
-
-
-# What a column of unit deviation weighs in the penalty, beside the n-grams' tf-idf.
-_COLUMN_SCALE = 0.5
 
 
 @dataclass(frozen=True)
@@ -175,18 +184,6 @@ class EvidenceMatrix:
         for view, ngrams in zip(self._views, model.ngram_models, strict=True):
             scores = scores + view[rows] @ ngrams.real_weights
         return np.asarray(scores, dtype=np.float64)
-
-
-# Of each source of ordinary posts: how many train, how many long and how many cut ones are made of
-# them, and what these weigh together where the whole ones weigh 1.
-_ORDINARY_ROWS, _LONG_TRAINING_ROWS, _CUT_ROWS = 4_000, 80, 80
-_LONG_WEIGHT, _CUT_WEIGHT = 0.5, 0.1
-# How many everyday sentences are made, where a recipe gives them a weight.
-_EVERYDAY_ROWS = 600
-# How many long ones of each source choose thresholds.
-_LONG_ROWS = 300
-_NOT_PLAIN = re.compile(r"https?://\S+|[@#]")
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
 
 
 @dataclass(frozen=True)
