@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test check format bench trace chaos alarms mutation fuzz evaluate wheel lock clean
+.PHONY: help run test check format bench chaos alarms mutation fuzz evaluate wheel lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -90,9 +90,6 @@ format: $(STAMP) ## Format the code; write the schemas and docs/metrics.md
 bench: $(STAMP) ## Every benchmark, one after another; each prints its table
 	@for script in benchmarks/bench_*.py; do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
-
-trace: $(STAMP) ## The way of a post, and of new weights, through a worker, function by function
-	@$(BIN)/python benchmarks/trace_worker.py $(ARGS)
 
 chaos: $(STAMP) ## Faults in a running engine, and what came of them; LONG=1, ONLY=kill_worker, SEED=7
 	PYTHONPATH=tests:benchmarks $(BIN)/python -m chaos $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))

@@ -43,22 +43,12 @@ READY = "ready"
 
 
 class BareLoop:
-    """Everything in memory, everything in one thread but librdkafka's I/O.
-
-    Attributes
-    ----------
-    topics
-        What it reads.
-    redis, prefix
-        Where it writes, and how each key begins.
-    """
-
-    topics: tuple[str, ...] = ("posts", "engagements")
+    """Everything in memory, everything in one thread but librdkafka's I/O."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self.redis = redis.Redis.from_url(environment.redis)
-        self.prefix = environment.redis_prefix
+        self._redis = redis.Redis.from_url(environment.redis)
+        self._prefix = environment.redis_prefix
         common = {"bootstrap.servers": environment.kafka}
         self._consumer = Consumer(
             {**common, "group.id": "bare-loop", "enable.auto.commit": False, "fetch.wait.max.ms": 5}
@@ -73,7 +63,7 @@ class BareLoop:
 
     def assign(self, *, from_beginning: bool = False) -> None:
         """Take every partition of its topics, from one of their ends on."""
-        topics = {self._environment.topic(name) for name in self.topics}
+        topics = {self._environment.topic(name) for name in ("posts", "engagements")}
         found = self._consumer.list_topics(timeout=10).topics
         partitions = []
         for topic in sorted(topics):
@@ -106,11 +96,9 @@ class BareLoop:
             messages = [
                 m for m in (first, *self._consumer.consume(MOST_RECORDS, 0)) if not m.error()
             ]
-            pipeline = self.redis.pipeline(transaction=False)
+            pipeline = self._redis.pipeline(transaction=False)
             self._take_posts([m for m in messages if m.topic() == posts], pipeline)
             self._take_engagements([m for m in messages if m.topic() == engagements], pipeline)
-            others = [m for m in messages if m.topic() not in (posts, engagements)]
-            self.take_others(others, pipeline)
             pipeline.execute()
             self._producer.poll(0)
         self._producer.flush(5)
@@ -131,8 +119,8 @@ class BareLoop:
                 self._signal(name, post.post_id, offset, value, at_ms)
             prior, quality = fields["engagement"], fields["quality"]
             self._posts[post.post_id] = (offset, post, prior, quality)
-            pipeline.hset(f"{self.prefix}signals:{post.post_id}", mapping=cast(Any, fields))
-            self.rank(post, quality, prior, pipeline)
+            pipeline.hset(f"{self._prefix}signals:{post.post_id}", mapping=cast(Any, fields))
+            self._rank(post, quality, prior, pipeline)
 
     def _take_engagements(
         self, messages: Sequence[Message], pipeline: redis.client.Pipeline
@@ -153,41 +141,28 @@ class BareLoop:
         for post_id, value in zip(known, values.tolist(), strict=True):
             offset, post, _, quality = self._posts[post_id]
             self._signal("engagement", post_id, offset, value, max(counts[0].at_ms))
-            pipeline.hset(f"{self.prefix}signals:{post_id}", "engagement", value)
-            self.rank(post, quality, value, pipeline)
+            pipeline.hset(f"{self._prefix}signals:{post_id}", "engagement", value)
+            self._rank(post, quality, value, pipeline)
 
     def _signal(self, name: str, post_id: str, offset: int, value: float, at_ms: int) -> None:
         record = Signal(post_id, offset, value, name, "bare", at_ms)
         topic = self._environment.topic(f"signals.{name}")
         self._producer.produce(topic, key=post_id.encode(), value=encode(record))
 
-    def take_others(self, messages: Sequence[Message], pipeline: redis.client.Pipeline) -> None:
-        """Take the records of further topics."""
-
-    def rank(
+    def _rank(
         self, post: Post, quality: float, engagement: float, pipeline: redis.client.Pipeline
     ) -> None:
         """Write the score of a post into its feeds."""
         total = 0.5 * quality + 5.0 * engagement
         score = math.log2(max(total, 2**-40)) + (post.created_at_ms - EPOCH_MS) / DAY_MS
-        self.write_score(self.feeds_of(post), post.post_id, score, pipeline)
-
-    def feeds_of(self, post: Post) -> list[str]:
-        """Return the names of a post's feeds, that of all posts first."""
         feeds = ["global", *(f"community:{name}" for name in post.communities or ())]
-        return feeds if post.lang is None else [*feeds, f"lang:{post.lang}"]
-
-    def write_score(
-        self, feeds: Sequence[str], post_id: str, score: float, pipeline: redis.client.Pipeline
-    ) -> None:
-        """Write one score into several feeds."""
-        for feed in feeds:
-            pipeline.zadd(f"{self.prefix}feed:{{{feed}}}", {post_id: score})
+        for feed in feeds if post.lang is None else [*feeds, f"lang:{post.lang}"]:
+            pipeline.zadd(f"{self._prefix}feed:{{{feed}}}", {post.post_id: score})
 
 
-def run(kind: type[BareLoop] = BareLoop) -> None:
+def run() -> None:
     """Run a bare loop until this process is told to end."""
-    loop = kind(read_environment(dict(os.environ)))
+    loop = BareLoop(read_environment(dict(os.environ)))
     loop.assign(from_beginning="--from-beginning" in sys.argv)
     signal.signal(signal.SIGTERM, lambda *_: setattr(loop, "stopping", True))
     print(READY, flush=True)

@@ -29,7 +29,7 @@ PROGRESS_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
-class Measurement:
+class BacklogRun:
     """One subject's way through the backlog."""
 
     first_s: float  # from its start until the first post was done
@@ -65,7 +65,7 @@ class SignalReader:
         return found
 
 
-def measure(name: SubjectName, posts: int) -> Measurement:
+def measure(name: SubjectName, posts: int) -> BacklogRun:
     """Fill the topic, start the subject, and time it."""
     with own_servers() as environment:
         load = Load(environment)
@@ -83,7 +83,7 @@ def measure(name: SubjectName, posts: int) -> Measurement:
             assert not left, f"{len(left)} posts lack a signal, such as {left[0]}"
         finally:
             subject.stop()
-    return Measurement(first_s, whole_s, cpu_ms, posts, share)
+    return BacklogRun(first_s, whole_s, cpu_ms, posts, share)
 
 
 def _follow(reader: SignalReader, ids: Sequence[str], started: float) -> tuple[float, float]:
@@ -119,11 +119,11 @@ def main() -> None:
         f"{'first s':>9}{'all s':>8}{'posts/s':>9}{'ratio':>7}{'CPU ms/post':>13}{'stolen':>8}"
     )
     print(f"{'subject':<8}{columns}")
-    for name, one in found.items():
-        ratio = one.rate / found["bare"].rate
+    for name, run in found.items():
+        ratio = run.rate / found["bare"].rate
         print(
-            f"{name:<8}{one.first_s:>9.1f}{one.whole_s:>8.1f}{one.rate:>9,.0f}{ratio:>7.2f}"
-            f"{one.cpu_ms:>13.3f}{one.stolen:>8.2f}"
+            f"{name:<8}{run.first_s:>9.1f}{run.whole_s:>8.1f}{run.rate:>9,.0f}{ratio:>7.2f}"
+            f"{run.cpu_ms:>13.3f}{run.stolen:>8.2f}"
         )
 
 

@@ -42,7 +42,7 @@ Case = tuple[str, float]
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Latencies:
     """One kind of event at one rate."""
 
     p50_ms: float
@@ -52,7 +52,7 @@ class Measurement:
 
 
 # Sends events of a case for so many seconds and measures them.
-Measure = Callable[[Case, float], Measurement]
+Measure = Callable[[Case, float], Latencies]
 
 
 @contextlib.contextmanager
@@ -66,7 +66,7 @@ def measuring(name: SubjectName, python: str = sys.executable) -> Iterator[Measu
         load = Load(environment, watcher)
         load.posts(WARM_RATE, WARM_S)
 
-        def measure(case: Case, seconds: float) -> Measurement:
+        def measure(case: Case, seconds: float) -> Latencies:
             kind, rate = case
             send = load.posts if kind == "posts" else load.engagements
             # Kafka compiles its code for each kind of request while it takes the first of them.
@@ -76,12 +76,12 @@ def measuring(name: SubjectName, python: str = sys.executable) -> Iterator[Measu
             count = send(rate, seconds)
             cpu_ms = (subject.cpu_seconds() - before) * 1000 / count
             p50, p99 = np.percentile(watcher.milliseconds(), [50, 99]).tolist()
-            return Measurement(p50, p99, cpu_ms, stolen.share())
+            return Latencies(p50, p99, cpu_ms, stolen.share())
 
         yield measure
 
 
-def measure_alone(name: SubjectName, cases: Sequence[Case], seconds: float) -> list[Measurement]:
+def measure_alone(name: SubjectName, cases: Sequence[Case], seconds: float) -> list[Latencies]:
     """Run a new subject through all cases."""
     with measuring(name) as measure:
         return [measure(case, seconds) for case in cases]
@@ -92,7 +92,7 @@ def compare(cases: Sequence[Case], rounds: int, seconds: float) -> None:
     for _ in range(WARM_ROUNDS):
         for name in SUBJECTS:
             measure_alone(name, cases, seconds)
-    found: dict[SubjectName, list[list[Measurement]]] = {name: [] for name in SUBJECTS}
+    found: dict[SubjectName, list[list[Latencies]]] = {name: [] for name in SUBJECTS}
     for number in range(rounds):
         for name in SUBJECTS:
             found[name].append(measure_alone(name, cases, seconds))
@@ -103,12 +103,12 @@ def compare(cases: Sequence[Case], rounds: int, seconds: float) -> None:
     columns += f"{'stolen':>8}"
     print(f"\n{'events':<13}{'rate/s':>8}  {'subject':<8}{columns}")
     for i, (kind, rate) in enumerate(cases):
-        bare, worker = (_medians([one[i] for one in found[name]]) for name in SUBJECTS)
-        for name, one in zip(SUBJECTS, (bare, worker), strict=True):
+        bare, worker = (_medians([of_round[i] for of_round in found[name]]) for name in SUBJECTS)
+        for name, latencies in zip(SUBJECTS, (bare, worker), strict=True):
             print(
-                f"{kind:<13}{rate:>8.0f}  {name:<8}{one.p50_ms:>9.1f}{one.p99_ms:>9.1f}"
-                f"{one.cpu_ms:>14.2f}{one.p50_ms / bare.p50_ms:>11.2f}"
-                f"{one.cpu_ms / bare.cpu_ms:>11.2f}{one.stolen:>8.2f}"
+                f"{kind:<13}{rate:>8.0f}  {name:<8}{latencies.p50_ms:>9.1f}{latencies.p99_ms:>9.1f}"
+                f"{latencies.cpu_ms:>14.2f}{latencies.p50_ms / bare.p50_ms:>11.2f}"
+                f"{latencies.cpu_ms / bare.cpu_ms:>11.2f}{latencies.stolen:>8.2f}"
             )
 
 
@@ -118,11 +118,11 @@ def compare_with(python: str, cases: Sequence[Case], rounds: int, seconds: float
     Both run all the while, and take turns case by case: this machine's pace changes by the minute.
     """
     sides: tuple[SubjectName, SubjectName] = ("before", "worker")
-    found: dict[SubjectName, list[list[Measurement]]] = {name: [] for name in sides}
+    found: dict[SubjectName, list[list[Latencies]]] = {name: [] for name in sides}
     with measuring("before", python) as before, measuring("worker") as worker:
         measures = dict(zip(sides, (before, worker), strict=True))
         for number in range(-1, rounds):
-            taken: dict[SubjectName, list[Measurement]] = {name: [] for name in sides}
+            taken: dict[SubjectName, list[Latencies]] = {name: [] for name in sides}
             for case in cases:
                 # Another one first each time: what the first leaves in the broker concerns both.
                 for name in sorted(sides, reverse=bool(number % 2)):
@@ -140,7 +140,8 @@ def compare_with(python: str, cases: Sequence[Case], rounds: int, seconds: float
     for i, (kind, rate) in enumerate(cases):
         for figure in ("p50_ms", "p99_ms", "cpu_ms"):
             then, now = (
-                np.array([getattr(one[i], figure) for one in found[name]]) for name in sides
+                np.array([getattr(of_round[i], figure) for of_round in found[name]])
+                for name in sides
             )
             ratio = np.median(now / then)
             low, high = median_interval(now / then)
@@ -158,12 +159,12 @@ def median_interval(ratios: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
-def _medians(rounds: Sequence[Measurement]) -> Measurement:
-    return Measurement(
-        median(one.p50_ms for one in rounds),
-        median(one.p99_ms for one in rounds),
-        median(one.cpu_ms for one in rounds),
-        median(one.stolen for one in rounds),
+def _medians(rounds: Sequence[Latencies]) -> Latencies:
+    return Latencies(
+        median(latencies.p50_ms for latencies in rounds),
+        median(latencies.p99_ms for latencies in rounds),
+        median(latencies.cpu_ms for latencies in rounds),
+        median(latencies.stolen for latencies in rounds),
     )
 
 

@@ -2,9 +2,8 @@
 
     python benchmarks/bench_restart.py [--posts 300000]
 
-The posts are written as records, see `live_posts.py`.  Five things are timed:
+The posts are written as records, see `live_posts.py`.  Four things are timed:
 
-bare      a start that only reads, ranks and writes (`bare_restore.py`), before the others
 start     the first start, Redis empty
 restart   after a kill, Redis as it was; the instance has a name, so Kafka gives the partitions back
 flush     FLUSHALL
@@ -53,7 +52,7 @@ INSTANCE = {"FEEDMILL_INSTANCE": "bench-restart"}
 
 
 @dataclass(frozen=True)
-class FeedState:
+class ShownFeed:
     """What a reader sees of one feed."""
 
     size: int
@@ -72,7 +71,7 @@ class RedisView:
         self._feeds = ["global", "lang:en", *names]
         self._sample = live.post_ids[:: max(1, len(live.post_ids) // SAMPLED)]
 
-    def feeds(self) -> dict[str, FeedState]:
+    def feeds(self) -> dict[str, ShownFeed]:
         """Return every feed that exists whole: as many members as `:info` says."""
         pipeline = self.client.pipeline(transaction=False)
         for feed in self._feeds:
@@ -83,7 +82,7 @@ class RedisView:
         found = {}
         for feed, members, info in zip(self._feeds, answers[::2], answers[1::2], strict=True):
             if None not in info and members == int(info[0]):
-                found[feed] = FeedState(members, int(info[1]), int(info[2]))
+                found[feed] = ShownFeed(members, int(info[1]), int(info[2]))
         return found
 
     def missing(self, size: int, owner: int) -> int:
@@ -106,7 +105,7 @@ class RedisView:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class EventTimes:
     """What one event took; NaN where there is nothing to wait for."""
 
     name: str
@@ -151,7 +150,7 @@ class Stopwatch:
         """Return how many seconds ago the event was."""
         return time.perf_counter() - self._since
 
-    def wait_all(self, owner: int = 0) -> Measurement:
+    def wait_all(self, owner: int = 0) -> EventTimes:
         """Wait for all feeds, then for all signals, by this owner or a later one."""
         view = self._view
 
@@ -165,7 +164,7 @@ class Stopwatch:
 
     def measurement(
         self, first_s: float, feeds_s: float, signals_s: float = math.nan
-    ) -> Measurement:
+    ) -> EventTimes:
         """Return these times, and how long the loop was held meanwhile."""
         # Work that goes on after the last write belongs to the event.
         time.sleep(SETTLE_S)
@@ -173,25 +172,12 @@ class Stopwatch:
         loop_ms = samples.longest_loop_ms(self._before)
         cpu_ms = samples.longest_loop_ms(self._before, LOOP_CPU_HISTOGRAM)
         expelled = self._subject.log_text().count("expelled")
-        return Measurement(self._name, first_s, feeds_s, signals_s, loop_ms, cpu_ms, expelled)
-
-
-def start_bare(view: RedisView, environment: Environment) -> Measurement:
-    """Start a bare restore, and empty Redis once it has written every feed."""
-    subject = start("bare", environment, bare="bare_restore.py")
-    try:
-        watch = Stopwatch("bare", view, subject, fresh=True)
-        first_s = watch.wait("first feed", lambda: bool(view.feeds()))
-        feeds_s = watch.wait("all feeds", lambda: not view.missing(SIZE, 0))
-    finally:
-        subject.stop()
-    view.client.flushall()
-    return Measurement("bare", first_s, feeds_s, math.nan, math.nan, math.nan, 0)
+        return EventTimes(self._name, first_s, feeds_s, signals_s, loop_ms, cpu_ms, expelled)
 
 
 def start_up(
     view: RedisView, environment: Environment, *, former: int = 0
-) -> tuple[Subject, Measurement]:
+) -> tuple[Subject, EventTimes]:
     """Start a worker; return it with the time it took to serve, under a token above a former."""
     subject = start("worker", environment, variables=INSTANCE)
     name = "restart" if former else "start"
@@ -204,7 +190,7 @@ def start_up(
     return subject, found
 
 
-def flush(view: RedisView, subject: Subject) -> Measurement:
+def flush(view: RedisView, subject: Subject) -> EventTimes:
     """Empty Redis and wait until everything is back."""
     watch = Stopwatch("flush", view, subject, fresh=False)
     view.client.flushall()
@@ -214,7 +200,7 @@ def flush(view: RedisView, subject: Subject) -> Measurement:
     return replace(watch.wait_all(), first_s=seen_s)
 
 
-def change_size(environment: Environment, view: RedisView, subject: Subject) -> Measurement:
+def change_size(environment: Environment, view: RedisView, subject: Subject) -> EventTimes:
     """Write the setting of all communities and wait until each feed shows it."""
     producer = Producer({"bootstrap.servers": environment.kafka, "linger.ms": 0})
     value = msgspec.json.encode({"value": {"size": SMALLER}})
@@ -231,7 +217,7 @@ def change_size(environment: Environment, view: RedisView, subject: Subject) -> 
     )
 
 
-def measure(posts: int) -> list[Measurement]:
+def measure(posts: int) -> list[EventTimes]:
     """Run all; prints what a post takes in memory."""
     with own_servers() as environment:
         with running("worker", environment) as subject:
@@ -243,7 +229,6 @@ def measure(posts: int) -> list[Measurement]:
         print(f"{live.records:,} records in {time.perf_counter() - began:.0f} s", flush=True)
         view = RedisView(environment, live)
         view.client.flushall()
-        bare = start_bare(view, environment)
         subject, started = start_up(view, environment)
         subject.stop(signal.SIGKILL)
         subject, restarted = start_up(view, environment, former=view.owner())
@@ -255,7 +240,7 @@ def measure(posts: int) -> list[Measurement]:
             changed = change_size(environment, view, subject)
         finally:
             subject.stop()
-    return [bare, started, restarted, flushed, changed]
+    return [started, restarted, flushed, changed]
 
 
 def main() -> None:
@@ -266,11 +251,11 @@ def main() -> None:
     found = measure(options.posts)
     columns = f"{'first s':>9}{'feeds s':>9}{'signals s':>11}{'loop ms <=':>12}{'cpu ms <=':>11}"
     print(f"{'event':<9}{columns}{'expelled':>10}")
-    for one in found:
-        signals_s = "" if math.isnan(one.signals_s) else f"{one.signals_s:.1f}"
+    for times in found:
+        signals_s = "" if math.isnan(times.signals_s) else f"{times.signals_s:.1f}"
         print(
-            f"{one.name:<9}{one.first_s:>9.1f}{one.feeds_s:>9.1f}{signals_s:>11}"
-            f"{one.loop_ms:>12.0f}{one.cpu_ms:>11.0f}{one.expelled:>10}"
+            f"{times.name:<9}{times.first_s:>9.1f}{times.feeds_s:>9.1f}{signals_s:>11}"
+            f"{times.loop_ms:>12.0f}{times.cpu_ms:>11.0f}{times.expelled:>10}"
         )
 
 

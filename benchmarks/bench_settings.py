@@ -1,8 +1,9 @@
 """Weights to visible: a setting is flipped while events come, and every read is checked.
 
     python benchmarks/bench_settings.py [--flips 100] [--posts 20000] [--events 500] [--rounds 5]
+    python benchmarks/bench_settings.py --against ../before/.venv/bin/python
 
-The worker and the bare loop (`bare_settings.py`) take turns; printed last are their medians.
+With `--against` the worker of another checkout takes turns; printed last are the medians.
 `global` holds 500 posts.  Its weights alternate between two rankings whose scores lie on either
 side of 0, so that a read shows which weights each member's score is by.  A read is one MULTI of the
 feed and its `:info`, as a frontend does it; one that is mixed, short or empty fails the run.
@@ -25,18 +26,18 @@ from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
-from bare_settings import FEED, SIZE
 from bench_backlog import SignalReader
 from confluent_kafka import Producer
 from load import Load
 from machine import Stolen, describe
-from subjects import LOOP_CPU_HISTOGRAM, SUBJECTS, SubjectName, own_servers, running
+from subjects import LOOP_CPU_HISTOGRAM, SubjectName, own_servers, running
 
 from feedmill.streams.environment import Environment, environment_variables
 
 # Scores below 0 by `quality` alone, above 0 by `engagement` at the highest weight; no decay.
 LOW = {"quality": 0.5, "engagement": 0.0, "half_life_hours": None}
 HIGH = {"quality": 0.0, "engagement": 1e6, "half_life_hours": None}
+FEED, SIZE = "global", 500
 READ_EVERY_S = 0.001
 _END = "end-of-read"
 _LAST_LINE = f"{_END}\r\n".encode()
@@ -45,7 +46,7 @@ WITHIN_S = 60.0
 WARM_S = 3.0
 
 
-class FeedReader:
+class WeightsReader:
     """Reads the feed whole, checks each read, and says which weights it shows.
 
     It reads the socket itself: to parse 500 members, redis-py needs more time than a flip takes.
@@ -98,7 +99,7 @@ def _encode(command: Sequence[str]) -> bytes:
 class Flipper:
     """Writes the two weights in turns."""
 
-    def __init__(self, environment: Environment, reader: FeedReader) -> None:
+    def __init__(self, environment: Environment, reader: WeightsReader) -> None:
         self._producer = Producer({"bootstrap.servers": environment.kafka, "linger.ms": 0})
         self._topic = environment.topic("config")
         self._reader = reader
@@ -164,7 +165,7 @@ def beside(environment: Environment, events: int, seconds: float) -> subprocess.
 
 
 @dataclass(frozen=True)
-class Measurement:
+class FlipTimes:
     """A subject's flips, and the upper edges of how long a cycle of its loop took meanwhile."""
 
     ms: Sequence[float]
@@ -182,12 +183,14 @@ class Measurement:
         return float(np.percentile(self.ms, 99))
 
 
-def measure(name: SubjectName, posts: int, events: int, flips: int) -> Measurement:
+def measure(name: SubjectName, python: str, posts: int, events: int, flips: int) -> FlipTimes:
     """Fill a subject, flip its weights beside the load, and check every read."""
-    bare = "bare_settings.py"
-    with own_servers() as environment, running(name, environment, bare) as subject:
+    with (
+        own_servers(python) as environment,
+        running(name, environment, python=python) as subject,
+    ):
         fill(environment, posts)
-        reader = FeedReader(environment)
+        reader = WeightsReader(environment)
         flipper = Flipper(environment, reader)
         load = beside(environment, events, 600)
         try:
@@ -203,7 +206,7 @@ def measure(name: SubjectName, posts: int, events: int, flips: int) -> Measureme
         finally:
             load.terminate()
             load.wait()
-    return Measurement(ms, reader.reads, block_ms, cpu_ms, share)
+    return FlipTimes(ms, reader.reads, block_ms, cpu_ms, share)
 
 
 def main() -> None:
@@ -212,27 +215,28 @@ def main() -> None:
     parser.add_argument("--posts", type=int, default=20_000)
     parser.add_argument("--events", type=int, default=500, help="a second")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--against", default="", help="the python of another checkout")
     options = parser.parse_args()
     print(describe(), flush=True)
     columns = f"{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}{'reads':>8}{'loop ms <=':>12}"
     print(f"{'subject':<9}{'flips':>6}{columns}{'cpu ms <=':>11}{'stolen':>8}")
-    found: dict[SubjectName, list[Measurement]] = {name: [] for name in SUBJECTS}
+    sides: dict[SubjectName, str] = {"worker": sys.executable}
+    if options.against:
+        sides = {"before": options.against, **sides}
+    found: dict[SubjectName, list[FlipTimes]] = {name: [] for name in sides}
     for _ in range(options.rounds):
-        for name in SUBJECTS:
-            one = measure(name, options.posts, options.events, options.flips)
+        for name, python in sides.items():
+            one = measure(name, python, options.posts, options.events, options.flips)
             found[name].append(one)
             print(
                 f"{name:<9}{len(one.ms):>6}{one.p50_ms:>9.1f}{one.p99_ms:>9.1f}{max(one.ms):>9.1f}"
                 f"{one.reads:>8}{one.loop_ms:>12.0f}{one.cpu_ms:>11.0f}{one.stolen:>8.2f}",
                 flush=True,
             )
-    p50s = {name: median(one.p50_ms for one in found[name]) for name in SUBJECTS}
-    p99s = {name: median(one.p99_ms for one in found[name]) for name in SUBJECTS}
-    print(f"{'median':<9}{'p50 ms':>9}{'p99 ms':>9}{'p50 ratio':>11}{'p99 ratio':>11}")
-    for name in SUBJECTS:
-        p50, p99 = p50s[name], p99s[name]
-        ratios = f"{p50 / p50s['bare']:>11.2f}{p99 / p99s['bare']:>11.2f}"
-        print(f"{name:<9}{p50:>9.1f}{p99:>9.1f}{ratios}")
+    print(f"{'median':<9}{'p50 ms':>9}{'p99 ms':>9}")
+    for name, rounds in found.items():
+        p50, p99 = (median(getattr(times, f) for times in rounds) for f in ("p50_ms", "p99_ms"))
+        print(f"{name:<9}{p50:>9.1f}{p99:>9.1f}")
     print("no read was mixed, short or empty")
 
 

@@ -26,7 +26,6 @@ from subjects import PARTITIONS, SubjectName, own_servers, start
 WARM_S = 10.0
 SETTLE_S = 5.0
 READY_WITHIN_S = 180.0
-PHASES = ("one", "joins", "two", "leaves")
 
 
 def measure(

@@ -45,7 +45,7 @@ from feedmill.simulation.audience import (
     typical_dwell_s,
 )
 from feedmill.simulation.demo import DemoPosts
-from feedmill.simulation.words import COMMUNITIES
+from feedmill.simulation.post_writer import COMMUNITIES
 
 Floats = npt.NDArray[np.float64]
 NAMES = SignalNames()
@@ -63,7 +63,7 @@ MEASURES = ("reports", "hides", "taken", "engaged")
 
 
 @dataclass
-class World:
+class SimulatedPosts:
     """The posts of one seed: what models say of each, and how readers react to it.
 
     Attributes
@@ -96,15 +96,15 @@ class World:
         models += [spec.load() for spec in TEXT_RANKERS.values()]
         self.signals = {model.name: model.score_batch(batch) for model in models}
         self.priors = ENGAGEMENT.prior_batch(batch)
-        self.react = _reactions([one for _, one in both], rng)
+        self.react = _reactions([simulated for _, simulated in both], rng)
 
 
 def _reactions(posts: Sequence[SimulatedPost], rng: np.random.Generator) -> dict[str, Floats]:
     """Return how readers react to each post, as `Audience` draws it."""
     traits = [TRAITS[post.kind] for post in posts]
     quality = np.array([post.quality for post in posts])
-    likings = np.array([liking(one) for one in posts])
-    typical_s = np.array([typical_dwell_s(one) for one in posts])
+    likings = np.array([liking(post) for post in posts])
+    typical_s = np.array([typical_dwell_s(post) for post in posts])
     react = {
         "click": np.array([t.click for t in traits])
         + np.array([t.click_by_quality for t in traits]) * quality,
@@ -127,7 +127,7 @@ class Loop:
         Impressions, and what is in `MEASURES`, since the half of the rounds.
     """
 
-    def __init__(self, world: World, costs: Sequence[float]) -> None:
+    def __init__(self, world: SimulatedPosts, costs: Sequence[float]) -> None:
         self.world = world
         value = {"quality": 0.5, "engagement": 0.5, "costs": dict(zip(COSTS, costs, strict=True))}
         settings = Settings(NAMES).fold(b"weights", encode({"value": value}), 0)
@@ -180,8 +180,8 @@ class Loop:
             of_kinds: dict[str, float] = {"engagement": value}
             for kind in COSTS:
                 of_kinds[kind] = rate_value(rate_steps(kind, of_post))
-            for name, one in of_kinds.items():
-                signal = self._made(name, number, one, revision, now_ms)
+            for name, rate in of_kinds.items():
+                signal = self._made(name, number, rate, revision, now_ms)
                 self.combiner.view.update_signal(name, signal)
 
     def _read(self, feed: str, readers: int, now_ms: int, *, counts: bool) -> set[int]:
@@ -244,7 +244,7 @@ def main() -> None:
     rounds = int(options.hours * 3_600_000 / ROUND_MS)
     rates: dict[tuple[float, ...], list[list[float]]] = {costs: [] for costs in arms}
     for seed in range(options.seeds):
-        world = World(seed, rounds)
+        world = SimulatedPosts(seed, rounds)
         for costs in arms:
             measured = Loop(world, costs).run()
             rates[costs].append([measured[name] for name in MEASURES])

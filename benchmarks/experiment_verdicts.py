@@ -35,7 +35,7 @@ Values = np.ndarray
 
 
 @dataclass(frozen=True)
-class World:
+class PlantedEffects:
     """What is planted.
 
     Attributes
@@ -87,7 +87,7 @@ class World:
         return mean * self.rates[0] / sum(self.rates)
 
 
-def experiment_of(world: World) -> Experiment:
+def experiment_of(world: PlantedEffects) -> Experiment:
     """The setting: the planned users are those who come."""
     treated = {"name": "b", "share": 5000, "weights": {"half_life_hours": 6}}
     value = {
@@ -100,7 +100,7 @@ def experiment_of(world: World) -> Experiment:
     return decode_experiment(value, SignalNames())
 
 
-def drawn(world: World, rng: np.random.Generator) -> UserTable:
+def drawn(world: PlantedEffects, rng: np.random.Generator) -> UserTable:
     """Draw all users of an experiment, with what they do in their whole windows."""
     users = 2 * world.arm_users
     arm = rng.integers(2, size=users)
@@ -166,7 +166,7 @@ def _activity(rng: np.random.Generator, users: int, entry: Values) -> tuple[Valu
     return expected[:, BEFORE_DAYS:], before
 
 
-def looks(world: World, seed: int, days: range) -> Iterator[Report]:
+def looks(world: PlantedEffects, seed: int, days: range) -> Iterator[Report]:
     """Yield the report of the look at the end of each of these days."""
     experiment = experiment_of(world)
     whole = drawn(world, np.random.default_rng(seed))
@@ -178,7 +178,7 @@ def looks(world: World, seed: int, days: range) -> Iterator[Report]:
         yield report_of("b", table, experiment, RECORD)
 
 
-class Outcome(NamedTuple):
+class ExperimentOutcome(NamedTuple):
     """What came of one experiment.
 
     Whether it was once called different by the interval by user, and got `ship` or `stop`, or
@@ -195,7 +195,7 @@ class Outcome(NamedTuple):
     ever_shown: bool
 
 
-def outcome(world: World, seed: int, days: range = LOOKS) -> Outcome:
+def outcome(world: PlantedEffects, seed: int, days: range = LOOKS) -> ExperimentOutcome:
     different = decided = shipped = ever = False
     for report in looks(world, seed, days):
         for arm in report.arms:
@@ -208,20 +208,20 @@ def outcome(world: World, seed: int, days: range = LOOKS) -> Outcome:
         primary = last[0].effects[0]
         covered = bool(primary.lower[-1] <= world.truth <= primary.upper[-1])
     warned = any(check.state == "warning" for check in report.checks)
-    return Outcome(different, decided, shipped, covered, bool(last), warned, ever)
+    return ExperimentOutcome(different, decided, shipped, covered, bool(last), warned, ever)
 
 
 STEADY = (40.0, 160.0)
-FAULTS = World(8_000, tester=True, early_days=30, two_arms=0.005, rates=STEADY)
-MANY = World(12_000, rates=STEADY)
-FEW = World(2_000, rates=STEADY)
+FAULTS = PlantedEffects(8_000, tester=True, early_days=30, two_arms=0.005, rates=STEADY)
+MANY = PlantedEffects(12_000, rates=STEADY)
+FEW = PlantedEffects(2_000, rates=STEADY)
 AFTER = {
-    "displacement of 5 %": World(effect=0.05, elsewhere=-0.05),
-    "displacement of 10 %": World(effect=0.05, elsewhere=-0.1),
-    "depth of +8 %": World(effect=0.05, depth=0.08),
+    "displacement of 5 %": PlantedEffects(effect=0.05, elsewhere=-0.05),
+    "displacement of 10 %": PlantedEffects(effect=0.05, elsewhere=-0.1),
+    "depth of +8 %": PlantedEffects(effect=0.05, depth=0.08),
 }
 # By group: how many experiments, which looks, and the worlds.
-CASES: dict[str, tuple[int, range, dict[str, World]]] = {
+CASES: dict[str, tuple[int, range, dict[str, PlantedEffects]]] = {
     "equal": (
         300,
         LOOKS,
@@ -252,7 +252,7 @@ CASES: dict[str, tuple[int, range, dict[str, World]]] = {
         LOOKS,
         {"early +6 %, late -1 %": replace(MANY, effect=0.06, late_effect=-0.01)},
     ),
-    "planted": (200, LOOKS, {"+5 % at 20,000 an arm": World(20_000, effect=0.05)}),
+    "planted": (200, LOOKS, {"+5 % at 20,000 an arm": PlantedEffects(20_000, effect=0.05)}),
     "after": (
         100,
         LOOKS[-1:],
@@ -283,7 +283,9 @@ def main() -> None:
             start = time.process_time()
             found = [outcome(world, seed, days) for seed in range(options.runs or runs)]
             print(f"{group}: {name}, {time.process_time() - start:.0f} s of processor")
-            for field, values in zip(Outcome._fields, zip(*found, strict=True), strict=True):
+            for field, values in zip(
+                ExperimentOutcome._fields, zip(*found, strict=True), strict=True
+            ):
                 print(f"  {field:<10} {part(sum(values), len(values))}", flush=True)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import random
 import signal
 import sys
 import time
@@ -17,13 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 import redis
 from confluent_kafka import Producer
-from sentences import invented_words
 
 from feedmill.events.decode import encode
 from feedmill.events.engagement import Engagement
 from feedmill.events.post import Post
-from feedmill.simulation.post_writer import PostWriter
-from feedmill.simulation.words import COMMUNITIES
+from feedmill.simulation.post_writer import COMMUNITIES, PostWriter
 from feedmill.streams.environment import Environment, read_environment
 
 WATCHED_A_SECOND = 100
@@ -36,6 +35,7 @@ FEEDS = 100
 _HIDDEN_AFTER_S = 5.0
 # So few watched posts share a feed that each of them has a place in it.
 _WATCHED_A_FEED = 300
+_SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnprstvwxz" for vowel in "aeiou"]
 
 
 @dataclass
@@ -111,10 +111,8 @@ class Watcher:
     def drain(self) -> None:
         """Look until nothing is pending.
 
-        Raises
-        ------
-        SystemExit
-            An event never became visible, or a filter hid more than one watched post in 100.
+        Raises `SystemExit`: an event never became visible, or a filter hid more than one watched
+        post in 100.
         """
         until = time.monotonic() + DRAIN_WITHIN_S
         drop_at = time.monotonic() + _HIDDEN_AFTER_S
@@ -185,10 +183,8 @@ class Load:
     def engagements(self, rate: float, seconds: float) -> int:
         """Send clicks on posts of before; return how many.
 
-        Raises
-        ------
-        SystemExit
-            Every post of before is watched: of two clicks on one nobody could tell which is seen.
+        Raises `SystemExit`: every post of before is watched: of two clicks on one nobody could tell
+        which is seen.
         """
         if self._watcher is not None and not self._clickable:
             raise SystemExit(f"send more than {WATCHED_A_SECOND} posts a second before engagements")
@@ -277,6 +273,12 @@ class Load:
                     break
                 time.sleep(min(ahead, LOOK_EVERY_S))
             yield i
+
+
+def invented_words(count: int, seed: int = 1) -> list[str]:
+    """Words of one to four syllables; a few of them are alike."""
+    drawn = random.Random(seed)
+    return ["".join(drawn.choices(_SYLLABLES, k=drawn.randrange(1, 5))) for _ in range(count)]
 
 
 def texts(seed: int) -> Iterator[str]:

@@ -24,7 +24,7 @@ from feedmill.streams.kafka.topic_table import DAY_MS
 
 if TYPE_CHECKING:
     from feedmill.training.evaluation.cross_validation import TrainingBudget
-    from feedmill.training.evaluation.report import Evaluation
+    from feedmill.training.evaluation.filter_evaluation import Evaluation
 
 
 @click.command()
@@ -97,7 +97,7 @@ def evaluate(
 
     With --from-topics engagement is evaluated, on impressions of posts that came later.
     """
-    from feedmill.training.evaluation import evaluation_runs, report  # noqa: PLC0415 - the `train` extra
+    from feedmill.training.evaluation import filter_evaluation  # noqa: PLC0415 - the `train` extra
     from feedmill.training.evaluation.cross_validation import TrainingBudget  # noqa: PLC0415 - the `train` extra
 
     given = _Given(name, data, ordinary, store, against, folds, alone, leave_one_out, look, topics)
@@ -112,11 +112,11 @@ def evaluate(
         cards = [of_filter.card for of_filter in evaluation.filters if of_filter.card]
         report_look(look, looks or LOOKS, cards, evaluation.rows_by_source)
     if out:
-        evaluation_runs.write_report(evaluation, out)
+        filter_evaluation.write_report(evaluation, out)
     if as_json:
         print_json(msgspec.to_builtins(evaluation))
     else:
-        click.echo(report.as_markdown(evaluation), nl=False)
+        click.echo(filter_evaluation.as_markdown(evaluation), nl=False)
 
 
 @dataclass(frozen=True)
@@ -143,12 +143,12 @@ class _Given:
 
 def _evaluate_impressions(given: _Given, environment: Environment, *, as_json: bool) -> None:
     from feedmill.cli.engagement_topics import read_impressions, waited_less  # noqa: PLC0415 - the `train` extra
-    from feedmill.training.evaluation.impressions import (  # noqa: PLC0415 - as above
+    from feedmill.training.evaluation.engagement_evaluation import (  # noqa: PLC0415 - as above
         evaluate_later_posts,
         markdown,
         shipped_engagement,
     )
-    from feedmill.training.ranker_recipes import ENGAGEMENT  # noqa: PLC0415 - as above
+    from feedmill.training.recipes import ENGAGEMENT  # noqa: PLC0415 - as above
 
     others = (given.data, given.ordinary, given.store, given.against, given.folds, given.look)
     if not given.topics.are_read or any(others) or given.alone or given.leave_one_out:
@@ -166,12 +166,12 @@ def _evaluate_impressions(given: _Given, environment: Environment, *, as_json: b
 
 
 def _evaluate_filter(given: _Given, environment: Environment, budget: TrainingBudget) -> Evaluation:
-    from feedmill.training.evaluation import evaluation_runs  # noqa: PLC0415 - the `train` extra
+    from feedmill.training.evaluation import filter_evaluation  # noqa: PLC0415 - the `train` extra
     from feedmill.training.training_data import read_training_data  # noqa: PLC0415 - the `train` extra
 
     spec = FILTERS[given.name]
     trains = given.folds or given.leave_one_out
-    modes = evaluation_runs.EvaluationModes(
+    modes = filter_evaluation.EvaluationModes(
         bool(given.store or given.against or not trains),
         given.store or environment.models,
         given.against,
@@ -180,4 +180,4 @@ def _evaluate_filter(given: _Given, environment: Environment, budget: TrainingBu
         look=given.look is not None,
     )
     data = read_training_data(spec, given.data or (str(data_folder()),), given.ordinary)
-    return evaluation_runs.evaluate_one(spec, data, modes, budget)
+    return filter_evaluation.evaluate_one(spec, data, modes, budget)

@@ -18,7 +18,7 @@ from feedmill.cli.duration import Duration, duration_text
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json
 from feedmill.events.errors import UsageError
-from feedmill.operations.experiment_runs import ExperimentRun
+from feedmill.operations.experiments.runs import ExperimentRun
 from feedmill.streams.environment import Environment, read_environment
 from feedmill.streams.kafka.topic_reader import records_after
 from feedmill.streams.settings.clock import now_ms
@@ -26,8 +26,8 @@ from feedmill.streams.settings.clock import now_ms
 if TYPE_CHECKING:
     from feedmill.events.experiment import Experiment
     from feedmill.experiments.checks import ExperimentRecord
+    from feedmill.experiments.export_folder import Part
     from feedmill.experiments.join import JoinedUsers
-    from feedmill.experiments.parts import Part
     from feedmill.experiments.report import Report
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -71,8 +71,8 @@ def export(
     Users and posts are hashed under a key, which stays in the folder unless --key names it.
     Exposures that break the contract are named in the parts, and are dead letters.
     """
-    from feedmill.operations.experiment_export import ExportOptions
-    from feedmill.operations.experiment_export import export as run_export
+    from feedmill.operations.experiments.export import ExportOptions
+    from feedmill.operations.experiments.export import export as run_export
 
     def tell(part: Part) -> None:
         if as_json:
@@ -141,9 +141,9 @@ def join(
 
 def join_to(folder: Path, name: str, out: Path) -> tuple[JoinedUsers, ExperimentRecord, Experiment]:
     """Join an export to a table; return what was found, its record, and the setting."""
+    from feedmill.experiments.export_folder import open_export
     from feedmill.experiments.join import join as run_join
-    from feedmill.experiments.parts import open_export
-    from feedmill.operations.experiment_record import ExportedSettings, record_of, to_join
+    from feedmill.operations.experiments.export import ExportedSettings, record_of, to_join
 
     kept = open_export(folder)
     # An exporter waits meanwhile, which merges parts else.
@@ -174,16 +174,13 @@ def forget(*, folder: Path, user: str, key: Path | None, as_json: bool) -> None:
     DIR is its folder, USER the id as in events. It may run beside the exporter. Tables that were
     joined before, and Kafka for eight days, still have the user.
     """
-    from feedmill.experiments.kept_rows import KeyedHash
-    from feedmill.experiments.parts import key_of, open_export
-    from feedmill.experiments.upkeep import forget as remove
-    from feedmill.experiments.upkeep import remember_forgotten
+    from feedmill.experiments import export_folder
 
-    kept = open_export(folder)
-    hashed = KeyedHash(key_of(folder, key)).user(user)
+    kept = export_folder.open_export(folder)
+    hashed = export_folder.KeyedHash(export_folder.key_of(folder, key)).user(user)
     with kept.locked():
-        remember_forgotten(kept, hashed, now_ms())
-        removed = remove(kept, hashed)
+        export_folder.remember_forgotten(kept, hashed, now_ms())
+        removed = export_folder.forget(kept, hashed)
     print_json({"removed": removed}) if as_json else click.echo(f"{removed:,} rows removed")
 
 
@@ -193,23 +190,24 @@ def exported_part(environment: Environment, folder: Path, run: ExperimentRun) ->
     `waiting` is how many exposures and engagements Kafka has that it has not; `users` is missing
     where nobody was exposed.
     """
+    from feedmill.experiments.export_folder import open_export
     from feedmill.experiments.join import exposed_users
-    from feedmill.experiments.parts import open_export
     from feedmill.experiments.report import MIN_DAYS
-    from feedmill.operations.experiment_export import WHOLE_LOGS
-    from feedmill.operations.experiment_record import ExportedSettings, record_of, to_join
+    from feedmill.operations.experiments import export as exports
 
     kept = open_export(folder)
     last = kept.parts[-1]
     found: dict[str, Any] = {"through_ms": last.through_ms}
-    read = {topic: last.offsets.get(topic, {}) for topic in WHOLE_LOGS}
+    read = {topic: last.offsets.get(topic, {}) for topic in exports.WHOLE_LOGS}
     found["waiting"] = records_after(environment, read)
     found["rejected"] = sum(part.rejected_count for part in kept.parts)
     try:
-        users = exposed_users(kept, to_join(run))
+        users = exposed_users(kept, exports.to_join(run))
     except UsageError:
         return found
-    record = record_of(kept, ExportedSettings(kept, environment.signals), run, users)
+    record = exports.record_of(
+        kept, exports.ExportedSettings(kept, environment.signals), run, users
+    )
     found |= msgspec.to_builtins(users)
     found["planned_n"], least = run.experiment.planned_n, min(users.by_arm.values())
     took_ms = last.through_ms - users.first_ms

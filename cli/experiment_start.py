@@ -14,7 +14,7 @@ from feedmill.cli.output import time_text
 from feedmill.cli.setting_change import change_setting, read_settings_log
 from feedmill.events.errors import UsageError
 from feedmill.events.experiment import WHOLE, Experiment
-from feedmill.operations.experiment_runs import PREFIX, run_of
+from feedmill.operations.experiments.runs import PREFIX, run_of
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import count_partitions
 

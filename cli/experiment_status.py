@@ -17,7 +17,7 @@ from feedmill.cli.output import json_option, print_json, print_table, short_json
 from feedmill.cli.setting_change import read_settings_log
 from feedmill.events.errors import UsageError
 from feedmill.events.experiment import WHOLE, Arm
-from feedmill.operations.experiment_runs import (
+from feedmill.operations.experiments.runs import (
     ExperimentRun,
     changes_during,
     releases_during,

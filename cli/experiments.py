@@ -16,11 +16,9 @@ from feedmill.cli.experiment_start import start, stop
 from feedmill.cli.experiment_status import list_command, status
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.experiments.checks import ExperimentRecord, decode_record
-from feedmill.experiments.looks import keep_look
 from feedmill.experiments.page import page_of
 from feedmill.experiments.plan import Plan, Size
-from feedmill.experiments.report import Report, report_of
-from feedmill.experiments.rows import CHECK_COLUMNS, EFFECT_COLUMNS, check_rows, effect_rows
+from feedmill.experiments.report import Report, check_table, effect_table, keep_look, report_of
 from feedmill.experiments.table import read_table
 from feedmill.streams.environment import read_environment
 from feedmill.streams.settings.clock import now_ms
@@ -135,10 +133,10 @@ def _print(report: Report) -> None:
         f"{report.name}: {report.users:,} users, {report.complete:,} with a complete window; they"
         f" came on {report.days} days\n"
     )
-    print_table(CHECK_COLUMNS, check_rows(report.checks))
+    print_table(*check_table(report.checks))
     for arm in report.arms:
         click.echo(f"\n{arm.arm}: {arm.verdict}")
-        print_table(EFFECT_COLUMNS, effect_rows(arm))
+        print_table(*effect_table(arm))
     click.echo(f"\n{report.conclusion}")
     for line in (*report.limits, *report.changes):
         click.echo(f"- {line}")

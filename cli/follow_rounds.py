@@ -20,7 +20,7 @@ from feedmill.models.artifact import ModelCard
 from feedmill.models.store_files import Store
 from feedmill.streams.environment import Environment
 from feedmill.streams.settings.clock import now_ms
-from feedmill.training.continual.learner import Round
+from feedmill.training.continual.challenger import Round
 
 # What a round did, by name; `reason` says why nothing was released, or "released".
 Figures = dict[str, Any]
@@ -82,7 +82,7 @@ def release_if_better(
 
     `champion` is the version that it was tried against; `save` takes its e-values for the card.
     """
-    verdict = found.verdict
+    verdict = found.result
     e_values = {} if verdict is None else verdict.e_values
     figures: Figures = {**found.counts, **e_values, "left_out": left_out, "champion": champion}
     if verdict is None or verdict.fitted is None or found.reason:

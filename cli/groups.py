@@ -14,14 +14,16 @@ from feedmill.cli.made_by import made_by
 from feedmill.cli.options import by_option, with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import UsageError
-from feedmill.operations.group_offsets import (
+from feedmill.operations.worker_groups import (
+    Group,
+    Member,
     To,
     bounds_of,
     known_group,
     plan_moves,
+    read_groups,
     reset_offsets,
 )
-from feedmill.operations.worker_groups import Group, Member, read_groups
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.assignment import SHARDS
 from feedmill.streams.kafka.batches import TopicPartition

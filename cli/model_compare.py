@@ -34,8 +34,7 @@ from feedmill.streams.releases.model_comparison import (
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.config_log import fold_log
 from feedmill.training.arrays import Values
-from feedmill.training.continual.audit import audited_posts
-from feedmill.training.continual.rated_posts import rated_posts
+from feedmill.training.continual.rated_posts import audited_posts, rated_posts
 from feedmill.training.evaluation.paired_brier import (
     PairedBrier,
     audited_brier,

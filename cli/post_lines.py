@@ -15,7 +15,7 @@ from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
 from feedmill.events.post import Deletion, Post
 from feedmill.events.reasons import DECODE_ERRORS
-from feedmill.simulation.replay.inputs import MAX_LINE_BYTES, lines_of_file, unzipped
+from feedmill.simulation.replay.lines import MAX_LINE_BYTES, lines_of_file, unzipped
 
 Event = TypeVar("Event")
 

@@ -30,15 +30,12 @@ from feedmill.models.store_files import Store
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic
 from feedmill.streams.settings.clock import now_ms
-from feedmill.training.continual.audit import audited_posts
+from feedmill.training.continual.challenger import Learner, Starts
 from feedmill.training.continual.label_contest import MIN_REFERENCE, LabelContest, OrdinaryPosts
-from feedmill.training.continual.label_window import LabelWindow
-from feedmill.training.continual.learner import Learner
-from feedmill.training.continual.rated_posts import RatedPost, rated_posts
-from feedmill.training.continual.starts import Starts
+from feedmill.training.continual.rated_posts import RatedPost, audited_posts, rated_posts
 from feedmill.training.fitting.filters import FittedFilter
-from feedmill.training.label_join import topic_dataset
-from feedmill.training.trainers.filters import Challenger, TrainingRun, save_challenger
+from feedmill.training.label_join import LabelWindow, topic_dataset
+from feedmill.training.trainers.filters import FittedChallenger, TrainingRun, save_challenger
 from feedmill.training.training_data import Dataset, TrainingData, recipe_of
 
 _EVERY_MS = 300_000
@@ -132,13 +129,13 @@ def _round(
 
     def save(fitted: FittedFilter, e_values: dict[str, float]) -> ModelCard:
         metrics = {"audited": float(len(audit)), **e_values}
-        return _saved(store, run, rows, Challenger(fitted, metrics))
+        return _saved(store, run, rows, FittedChallenger(fitted, metrics))
 
     return release_if_better(environment, found, champion.version, window.left_out, save)
 
 
 def _saved(
-    store: Store, run: FollowRun, rows: Sequence[RatedPost], challenger: Challenger
+    store: Store, run: FollowRun, rows: Sequence[RatedPost], challenger: FittedChallenger
 ) -> ModelCard:
     """Save a challenger with its card, without installing it: a rollback goes to what was there."""
     labelled = [(row.post, row.label) for row in rows]

@@ -30,15 +30,13 @@ from feedmill.rankers.impressions import Impressions
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
 from feedmill.streams.environment import Environment
 from feedmill.streams.settings.clock import now_ms
-from feedmill.training.continual.impression_bets import without_floods
-from feedmill.training.continual.impression_contest import ImpressionContest
-from feedmill.training.continual.learner import Learner
-from feedmill.training.continual.starts import Starts
-from feedmill.training.datasets.impression_snapshots import (
+from feedmill.training.continual.challenger import Learner, Starts
+from feedmill.training.continual.impression_contest import ImpressionContest, without_floods
+from feedmill.training.datasets.snapshots import (
     read_impressions as read_snapshot,
 )
 from feedmill.training.fitting.engagement import FittedEngagement
-from feedmill.training.ranker_recipes import ENGAGEMENT
+from feedmill.training.recipes import ENGAGEMENT
 from feedmill.training.trainers.engagement import OwnRun, save_challenger
 
 MIN_REFERENCE = 3_000

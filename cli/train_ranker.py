@@ -161,7 +161,7 @@ def _on_impressions(environment: Environment, run: RankerRun) -> TrainedRanker:
 
 
 def _on_snapshot(run: RankerRun, snapshot: Path) -> TrainedRanker:
-    from feedmill.training.datasets.impression_snapshots import read_impressions  # noqa: PLC0415 scikit-learn
+    from feedmill.training.datasets.snapshots import read_impressions  # noqa: PLC0415 scikit-learn
     from feedmill.training.trainers.engagement import OwnRun, train_on_impressions  # noqa: PLC0415 as above
 
     rows = read_impressions(snapshot)

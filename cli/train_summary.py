@@ -71,7 +71,7 @@ def ratings_figures(card: ModelCard, labelled: LabelledPosts) -> str:
 
 def clicks_figures(card: ModelCard, rows: Impressions) -> str:
     """Return how well engagement expects the clicks on later posts, beside the shipped one."""
-    from feedmill.training.evaluation.impressions import clicks_beside, shipped_engagement  # noqa: PLC0415 scikit-learn
+    from feedmill.training.evaluation.engagement_evaluation import clicks_beside, shipped_engagement  # noqa: PLC0415 scikit-learn
 
     shipped = shipped_engagement()
     found = clicks_beside(shipped, rows)

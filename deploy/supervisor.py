@@ -58,7 +58,7 @@ def by_role(stages: Sequence[str], judges: int, rankers: int) -> list[WorkerSpec
 
 def _process_name(workers: Sequence[WorkerSpec], i: int) -> str:
     name = workers[i].name
-    return f"{name}-{i}" if sum(one.name == name for one in workers) > 1 else name
+    return f"{name}-{i}" if sum(worker.name == name for worker in workers) > 1 else name
 
 
 @dataclass
@@ -113,7 +113,8 @@ class Supervisor:
         self.stopping = asyncio.Event()
         self.metrics = Metrics("supervisor", environment.instance)
         self.children = [
-            WorkerProcess(_process_name(workers, i), one.stages) for i, one in enumerate(workers)
+            WorkerProcess(_process_name(workers, i), worker.stages)
+            for i, worker in enumerate(workers)
         ]
         self.web = StatusServer(self.ready_reason, self._metrics_text)
         self._logs = logs
@@ -127,12 +128,8 @@ class Supervisor:
 
         A worker that cannot start is not restarted; the others go on.
 
-        Raises
-        ------
-        UsageError
-            The environment's port cannot be used.
-        FeedmillError
-            No worker can start; its text has the reasons.
+        Raises `UsageError`: the environment's port cannot be used; `FeedmillError`: no worker can
+        start; its text has the reasons.
         """
         environment = self.environment
         if environment.port is not None:
@@ -255,7 +252,7 @@ class Supervisor:
     def _metrics_text(self) -> str:
         # As above: a child may end meanwhile.
         statuses = [child.status for child in self.children]
-        texts: Iterable[str] = [one.metrics for one in statuses if one is not None]
+        texts: Iterable[str] = [status.metrics for status in statuses if status is not None]
         return merge([self.metrics.text(), *texts])
 
 

@@ -16,17 +16,17 @@ from feedmill.events.experiment import Experiment
 from feedmill.events.limits import Name
 from feedmill.events.metric import Metric
 from feedmill.events.reasons import DECODE_ERRORS, reason_of
+from feedmill.experiments.anytime_intervals import Values, radius, ratio_log_e
 from feedmill.experiments.effects import (
     ALPHA,
     MIN_USERS,
     arm_moments,
     capped,
     columns_of,
+    contrast,
     moments_by_look,
     tuned_at,
 )
-from feedmill.experiments.moments import contrast
-from feedmill.experiments.sequences import Values, radius, ratio_log_e
 from feedmill.experiments.table import UserTable
 
 # A warning is to be read with the effect; what failed lets none be shown.
@@ -34,12 +34,12 @@ State = Literal["ok", "warning", "failed", "unknown"]
 
 # The e-value from which on the users of the arms are not what the shares make.
 RATIO_E = 1_000.0
-# A control is right in all but one of a hundred experiments without a fault, at every look.
+# Of a hundred experiments without a fault one may fail a control, over all looks together.
 CONTROL_ALPHA = 0.01
 # Which part of the users may report another arm than was computed, and may have been shown two.
 MISMATCHED = 0.001
 TWO_ARMS = 0.01
-# Which part of all that is counted one user may have.
+# The largest part of all counts that a single user may have.
 LARGEST = 0.1
 
 
@@ -148,8 +148,10 @@ def _largest(table: UserTable, experiment: Experiment) -> Check:
     """Find the user who has the largest part of all impressions, or of the primary metric."""
     sums = {experiment.primary: table.sums[experiment.primary], "impressions": table.impressions}
     counted = {name: values[table.complete] for name, values in sums.items()}
-    shares = {name: one.max(initial=0) / max(one.sum(), 1e-9) for name, one in counted.items()}
-    name = max(shares, key=lambda one: float(shares[one]))
+    shares = {
+        name: values.max(initial=0) / max(values.sum(), 1e-9) for name, values in counted.items()
+    }
+    name = max(shares, key=lambda name: float(shares[name]))
     found = f"one user has {shares[name]:.1%} of {name}; {LARGEST:.0%} stops"
     return Check("data: largest user", _state(failed=bool(shares[name] > LARGEST)), found)
 

@@ -1,4 +1,4 @@
-"""What an arm does to a metric, at the end of each day so far."""
+"""What an arm does to a metric: at the end of each day so far, and over other lists of posts."""
 
 from __future__ import annotations
 
@@ -8,22 +8,114 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from feedmill.events.experiment import Experiment
 from feedmill.events.metric import Metric
-from feedmill.experiments.moments import Contrast, Moments, contrast
-from feedmill.experiments.sequences import Values, harm_bounds, harm_log_e, radius
+from feedmill.experiments.anytime_intervals import Values, harm_bounds, harm_log_e, radius
 from feedmill.experiments.table import UserTable
 
 # The sequence is asymptotic: below so many users of an arm it is not looked at.
 MIN_USERS = 1_000
 ALPHA = 0.05
-# What one user adds is capped there, unless the setting has a cap.
+# The quantile that caps what a user adds, unless the setting has a cap.
 CAPPED = 0.999
-
 Flags = NDArray[np.bool_]
 # A difference and the bounds of its interval.
 Bounds = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of a group of users, or of many such groups at once.
+
+    Attributes
+    ----------
+    users
+        (…): how many.
+    means
+        (…, columns): the numerator, the denominator, and the covariates, which a user brings.
+    covariances
+        (…, columns, columns).
+    """
+
+    users: Values
+    means: Values
+    covariances: Values
+
+    @classmethod
+    def of_sums(cls, users: Values, sums: Values, products: Values) -> Moments:
+        """Return the moments of sums (…, columns) and sums of products (…, columns, columns)."""
+        n = np.maximum(users, 1.0)
+        means = sums / n[..., None]
+        spread = products - n[..., None, None] * means[..., :, None] * means[..., None, :]
+        return cls(users, means, spread / np.maximum(n - 1, 1.0)[..., None, None])
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The difference of a metric between two arms, `treated` less `factor` times `control`.
+
+    All are (…): `estimate` with its `standard_error`, of so many `users` of both arms.  `control`
+    and `treated` are the arms' own values, without covariates.
+    """
+
+    estimate: Values
+    standard_error: Values
+    users: Values
+    control: Values
+    treated: Values
+
+
+def contrast(
+    control: Moments, treated: Moments, *, factor: float = 1.0, adjusted: bool = True
+) -> Contrast:
+    """Return the difference of two ratios of means, by the delta method with the user as the unit.
+
+    Each user adds (numerator - ratio x denominator) / mean denominator.  With `adjusted`, what
+    covariates from before the exposure explain of it is taken away (CUPED, Deng et al. 2013), by
+    the one linear combination that makes the difference's variance least.
+    """
+    values, gradients = zip(*(_ratio(arm) for arm in (control, treated)), strict=True)
+    gradients = (factor * gradients[0], gradients[1])
+    shares = [1 / np.maximum(arm.users, 1.0)[..., None, None] for arm in (control, treated)]
+    spread = control.covariances * shares[0] + treated.covariances * shares[1]
+    crossed = sum(
+        np.einsum("...i,...ij->...j", gradient, arm.covariances[..., :2, 2:] * share)
+        for gradient, arm, share in zip(gradients, (control, treated), shares, strict=True)
+    )
+    slopes = _solve(spread[..., 2:, 2:], np.asarray(crossed)) if adjusted else 0.0 * crossed
+    variance = np.zeros(control.users.shape)
+    for gradient, arm in zip(gradients, (control, treated), strict=True):
+        whole = np.concatenate([gradient, -slopes], axis=-1)
+        own = np.einsum("...i,...ij,...j->...", whole, arm.covariances, whole)
+        variance = variance + own / np.maximum(arm.users, 1.0)
+    moved = ((treated.means - control.means)[..., 2:] * slopes).sum(axis=-1)
+    return Contrast(
+        values[1] - factor * values[0] - moved,
+        np.sqrt(np.maximum(variance, 0.0)),
+        control.users + treated.users,
+        *values,
+    )
+
+
+def _ratio(arm: Moments) -> tuple[Values, Values]:
+    """Return the ratio (…) and its gradient by numerator and denominator (…, 2)."""
+    below = arm.means[..., 1]
+    below = np.where(below == 0, np.nan, below)
+    value = arm.means[..., 0] / below
+    return value, np.stack([1 / below, -value / below], axis=-1)
+
+
+def _solve(spread: Values, crossed: Values) -> Values:
+    """Return the slopes (…, covariates); a covariate that does not vary gets 0."""
+    deviations = np.sqrt(np.maximum(np.einsum("...ii->...i", spread), 0.0))
+    scale = np.where(deviations > 0, 1 / np.where(deviations > 0, deviations, 1.0), 0.0)
+    unit = spread * scale[..., :, None] * scale[..., None, :]
+    # Covariates that say nearly the same need not be told apart.
+    unit = unit + 1e-9 * np.eye(spread.shape[-1])
+    solved = np.linalg.solve(unit, np.nan_to_num(crossed * scale)[..., None])[..., 0]
+    return np.asarray(solved * scale)
 
 
 @dataclass(frozen=True)
@@ -98,7 +190,7 @@ def columns_of(table: UserTable, name: str, metric: Metric) -> Values:
     if before is None or table.impressions_before is None:
         return np.stack(own, axis=1)
     missing = np.isnan(before) | np.isnan(table.impressions_before)
-    known = [np.where(missing, 0.0, one) for one in (before, table.impressions_before)]
+    known = [np.where(missing, 0.0, values) for values in (before, table.impressions_before)]
     sums, below = capped(known[0], known[1], metric, whole & ~missing)
     return np.stack([*own, sums, np.where(missing, 0.0, below), missing], axis=1)
 
@@ -166,7 +258,7 @@ def effect_of(
     days = table.look_days(experiment.window_hours)
     if users is not None:
         days = np.where(users, days, -1)
-    places = {one: place for place, one in enumerate(experiment.shares)}
+    places = {name: place for place, name in enumerate(experiment.shares)}
     pair = np.isin(table.arm, (0, places[arm]))
     moments = moments_by_look(
         columns_of(table, name, metric), (table.arm > 0).astype(np.int64), np.where(pair, days, -1)
@@ -276,7 +368,7 @@ def _rare(
     control: Moments, treated: Moments, experiment: Experiment, arm: str, name: str
 ) -> tuple[_Looks, float]:
     """Return the looks of the bets on a harm; they use no covariates."""
-    events = [np.rint(one.users * one.means[..., 0]) for one in (control, treated)]
+    events = [np.rint(moments.users * moments.means[..., 0]) for moments in (control, treated)]
     alpha, share = alpha_of(experiment), share_of(experiment, arm)
     rate, other = control.means[..., 0], treated.means[..., 0]
     low, high = harm_bounds(events[0], events[1], share, alpha)
@@ -294,3 +386,54 @@ def segments(table: UserTable) -> Sequence[tuple[str, Flags]]:
         return ()
     new = ~(table.impressions_before > 0)
     return (("new readers", new), ("returning readers", ~new))
+
+
+def other_lists(table: UserTable, experiment: Experiment, effect: Effect) -> Bounds | None:
+    """Return the primary difference with its bounds over users and days, as of the last look.
+
+    All users of an arm see the same lists, so an interval by user is for these lists alone.  Each
+    day has lists of its own: what the difference varies by day of the impression, beyond what users
+    explain that have it, adds to its variance (Cameron, Gelbach and Miller, "Robust inference with
+    multiway clustering", 2011).  A copy of the control has the control's lists, and cannot show
+    this noise.
+
+    The bounds reach so many errors as those of the sequence, by Student's t with as many degrees of
+    freedom as the days leave.  None for fewer than two days, and where the effect has no bounds.
+    """
+    place = list(experiment.shares).index(effect.arm)
+    users = table.of(table.complete & np.isin(table.arm, (0, place)))
+    estimate, reach = effect.estimates[-1], effect.upper[-1] - effect.estimates[-1]
+    if users.day_impressions is None or users.day_sums is None or not 0 < reach < np.inf:
+        return None
+    columns = columns_of(users, experiment.primary, experiment.all_metrics[experiment.primary])
+    sums, below = (
+        columns[:, [column]] * days / np.maximum(days.sum(axis=1, keepdims=True), 1e-9)
+        for column, days in enumerate((users.day_sums, users.day_impressions))
+    )
+    errors = float(reach / effect.standard_error)
+    by_day, noise, freedom = _day_variance(users, sums, below)
+    if freedom < 1:
+        return None
+    whole = effect.standard_error**2 + noise
+    left = freedom * (whole / by_day) ** 2 if by_day else np.inf
+    reach = student.isf(norm.sf(errors), left) * np.sqrt(whole)
+    return float(estimate), float(estimate - reach), float(estimate + reach)
+
+
+def _day_variance(users: UserTable, sums: Values, below: Values) -> tuple[float, float, float]:
+    """Return the variance between days, what of it users do not explain, its degrees of freedom.
+
+    `sums` and `below` are what users add to numerator and denominator: (users, days of the window).
+    """
+    away, shown = np.empty_like(sums), below.sum()
+    for arm, sign in ((users.arm > 0, 1), (users.arm == 0, -1)):
+        ratio = sums[arm].sum() / below[arm].sum()
+        away[arm] = sign * (sums[arm] - ratio * below[arm]) / below[arm].sum()
+    day = users.entry_day[:, None] + np.arange(sums.shape[1])
+    day = np.unique(day, return_inverse=True)[1]
+    weights = np.bincount(day.ravel(), below.ravel()) / shown
+    # So many days of equal weight; the arms' own means take one degree of freedom.
+    days = 1 / float((weights**2).sum())
+    between = np.bincount(day.ravel(), away.ravel())
+    by_day = float((between**2).sum()) * days / max(days - 1, 1e-9)
+    return by_day, max(0.0, by_day - float((away**2).sum())), days - 1

@@ -16,9 +16,15 @@ from feedmill.events.engagement import EngagementKind
 from feedmill.events.errors import UsageError
 from feedmill.events.experiment import Experiment
 from feedmill.events.metric import Metric
-from feedmill.experiments.kept_rows import DAY_MS, KINDS, MILLIONTHS
-from feedmill.experiments.parts import ExportFolder
-from feedmill.experiments.upkeep import MEMORY_MB, out_of_core, quoted
+from feedmill.experiments.export_folder import (
+    DAY_MS,
+    KINDS,
+    MEMORY_MB,
+    MILLIONTHS,
+    ExportFolder,
+    out_of_core,
+    quoted,
+)
 
 HOUR_MS = 3_600_000
 BEFORE_MS = 14 * DAY_MS
@@ -77,10 +83,7 @@ def join(
 ) -> JoinedUsers:
     """Write one row a user to a Parquet file.
 
-    Raises
-    ------
-    UsageError
-        A metric cannot be computed from engagements, or nobody was exposed.
+    Raises `UsageError`: a metric cannot be computed from engagements, or nobody was exposed.
     """
     metrics = run.setting.all_metrics
     for name, metric in metrics.items():
@@ -109,10 +112,7 @@ def join(
 def exposed_users(export: ExportFolder, run: JoinedExperiment) -> JoinedUsers:
     """Return what `join` would find, without reading engagements.
 
-    Raises
-    ------
-    UsageError
-        Nobody was exposed.
+    Raises `UsageError`: nobody was exposed.
     """
     with out_of_core(export.path) as db:
         return _expose(db, export, run)
@@ -204,7 +204,7 @@ def _sum_events(
     )
     metrics = setting.all_metrics.values()
     values = _join_quality(db, export) if any(not metric.kinds for metric in metrics) else "events"
-    posts = ", ".join(f"({_of_post(one)})::BIGINT AS v{n}" for n, one in enumerate(metrics))
+    posts = ", ".join(f"({_of_post(metric)})::BIGINT AS v{n}" for n, metric in enumerate(metrics))
     seen = f"FILTER (kind = {_IMPRESSION})"
     db.execute(
         f"""
@@ -254,7 +254,7 @@ def _sum_sums(db: Any, export: ExportFolder, run: JoinedExperiment, users: str) 
     if not export.files("sums"):
         return
     metrics = run.setting.all_metrics.values()
-    sums = ", ".join(f"sum({_of_sum(one)})" for one in metrics)
+    sums = ", ".join(f"sum({_of_sum(metric)})" for metric in metrics)
     db.execute(
         f"""
         INSERT INTO sums SELECT "user", {_BEFORE},

@@ -13,10 +13,9 @@ from scipy.stats import norm
 
 from feedmill.events.experiment import Experiment
 from feedmill.events.metric import Metric
-from feedmill.experiments.effects import alpha_of, columns_of, moments_by_look, share_of
-from feedmill.experiments.moments import contrast
+from feedmill.experiments.anytime_intervals import Values, bet_log_e, radius
+from feedmill.experiments.effects import alpha_of, columns_of, contrast, moments_by_look, share_of
 from feedmill.experiments.report import MIN_DAYS
-from feedmill.experiments.sequences import Values, bet_log_e, radius
 from feedmill.experiments.table import UserTable
 
 # With which probability an effect or a margin may be missed, all metrics together.

@@ -1,28 +1,38 @@
-"""The report of an experiment: what must hold first, then effects, then what may be concluded."""
+"""The report of an experiment: what must hold first, then effects, then what may be concluded.
+
+Each look is kept, so that whoever looks again knows of the looks before.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from msgspec import structs
 
+from feedmill.events.errors import UsageError
 from feedmill.events.experiment import Experiment
 from feedmill.experiments.checks import Check, ExperimentRecord, checks_of
 from feedmill.experiments.effects import (
     Bounds,
     Effect,
     effect_of,
+    other_lists,
     segments,
     tuned_at,
 )
-from feedmill.experiments.lists import other_lists
 from feedmill.experiments.table import UserTable
 
 # Readers of Sundays are others than those of Mondays.
 MIN_DAYS = 14
+
+# Names of columns, and rows of cells.
+Table = tuple[Sequence[str], list[list[str]]]
 
 LIMITS = (
     "The effect is that on the arm's readers while the others read the control: all share one pool"
@@ -30,6 +40,9 @@ LIMITS = (
     "All readers of an arm see the same lists: the intervals are for these lists and this time, but"
     " for that over days, which a `ship` needs. A copy of the control cannot show what lists do.",
 )
+# The columns of tables, as the terminal and the page show them; `>` aligns a column right.
+_CHECK_COLUMNS = ("check", "state", "found")
+_EFFECT_COLUMNS = ("metric", "role", "control>", "arm>", "change>", "from>", "to>", "says")
 _RUNS_HIGH = (
     "The estimate of {arm} is shown for being large, so it runs high: by {by:.2f} times if the"
     " effect is as large, by more if it is smaller."
@@ -93,7 +106,8 @@ class Report:
             "days": self.days,
             "valid": self.valid,
             "checks": [
-                {"check": one.name, "state": one.state, "found": one.found} for one in self.checks
+                {"check": check.name, "state": check.state, "found": check.found}
+                for check in self.checks
             ],
             "arms": [_arm_dict(arm) for arm in self.arms],
             "changes": list(self.changes),
@@ -213,7 +227,7 @@ def relative(effect: Effect) -> Bounds | None:
     is_nothing = abs(effect.control) < 1e-9 * abs(effect.estimates[-1])
     if not effect.control or is_nothing or not np.isfinite(bounds).all():
         return None
-    change, lower, upper = (float(one / effect.control) for one in bounds)
+    change, lower, upper = (float(bound / effect.control) for bound in bounds)
     return change, lower, upper
 
 
@@ -258,3 +272,77 @@ def _effect_dict(effect: Effect) -> dict[str, Any]:
 
 def _number(value: float) -> float | None:
     return float(f"{value:.8g}") if np.isfinite(value) else None
+
+
+def keep_look(
+    report: Report, table: Path, experiment: Experiment, record: ExperimentRecord, at_ms: int
+) -> None:
+    """Add a look to `looks.jsonl` beside the export's parts, without an export beside the table.
+
+    Raises `UsageError`: what decides is not what the started setting says, or the file cannot be
+    written.
+    """
+    offset = None if record.setting is None else record.setting.offset
+    for name in ("primary", "planned_n"):
+        said, asked = getattr(record.setting or experiment, name), getattr(experiment, name)
+        if said != asked:
+            raise UsageError(
+                f"expected `{name}` {said!r}, as the setting at offset {offset} says, got"
+                f" {asked!r}; `feedmill experiments join --experiment FILE` writes the setting"
+            )
+    file = (table.parent if record.export is None else Path(record.export)) / "looks.jsonl"
+    digest = hashlib.sha256(table.read_bytes()).hexdigest()
+    read = {"setting_offset": offset, "read": record.read, "table_sha256": digest}
+    try:
+        with file.open("a", encoding="utf-8") as kept:
+            kept.write(json.dumps({"at_ms": at_ms, **read, **report.as_dict()}) + "\n")
+    except OSError as error:
+        reason = f"the look cannot be kept, so it is not shown: {error.strerror}"
+        raise UsageError(f"{file}: {reason}") from None
+
+
+def check_table(checks: Sequence[Check]) -> Table:
+    """Return the columns, and a row for each check."""
+    return _CHECK_COLUMNS, [[check.name, check.state, check.found] for check in checks]
+
+
+def effect_table(arm: ArmReport) -> Table:
+    """Return the columns, and a row for each metric and for each part of the readers."""
+    rows = [_row(effect.metric, effect) for effect in arm.effects]
+    for segment, effect in arm.segments:
+        _, _, *others = _row("", effect)
+        rows.append([segment, "exploratory", *others])
+    if arm.other_lists is not None:
+        primary, found = arm.effects[0], arm.other_lists
+        shown = [f"{one / primary.control:+.1%}" if primary.control else "" for one in found]
+        contains = found[1] <= 0 <= found[2]
+        rows.append(
+            [
+                *(f"{primary.metric}, other lists", "over days", "", "", *shown),
+                "no difference shown" if contains else "differs over days too",
+            ]
+        )
+    return _EFFECT_COLUMNS, rows
+
+
+def _row(name: str, effect: Effect) -> list[str]:
+    change = relative(effect)
+    parts = ("", "", "") if change is None else tuple(f"{part:+.1%}" for part in change)
+    # Where nobody had an impression there is no value.
+    values = (
+        f"{value:.4g}" if np.isfinite(value) else "" for value in (effect.control, effect.treated)
+    )
+    return [name, effect.role, *values, *parts, says(effect)]
+
+
+def says(effect: Effect) -> str:
+    """Return what is shown of a metric."""
+    if effect.beyond_margin:
+        return "worse than its margin"
+    if effect.worse:
+        return "worse"
+    if effect.better:
+        return "better"
+    if effect.not_inferior:
+        return "not worse by its margin"
+    return "not shown" if effect.role == "guardrail" else "no difference shown"

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from feedmill.events.errors import UsageError
 from feedmill.events.experiment import Experiment
-from feedmill.experiments.sequences import Values
+from feedmill.experiments.anytime_intervals import Values
 
 # What pyarrow raises where a value, or a whole type, is not to be had as another type.
 _NO_CAST = (ValueError, NotImplementedError)
@@ -83,7 +83,7 @@ class UserTable:
 
         def cut(value: Any) -> Any:
             if isinstance(value, Mapping):
-                return {name: cut(one) for name, one in value.items()}
+                return {name: cut(values) for name, values in value.items()}
             return None if value is None else value[users]
 
         return UserTable(**{name: cut(value) for name, value in vars(self).items()})
@@ -106,10 +106,7 @@ class UserTable:
 def read_table(path: Path, experiment: Experiment) -> UserTable:
     """Read a table of users; a name that ends in `.parquet` is Parquet, any other CSV.
 
-    Raises
-    ------
-    UsageError
-        It is not there, or a column is missing or holds what it cannot.
+    Raises `UsageError`: it is not there, or a column is missing or holds what it cannot.
     """
     columns = _Columns(path)
     columns.check_users()
@@ -147,10 +144,7 @@ def read_table(path: Path, experiment: Experiment) -> UserTable:
 def read_period(path: Path, experiment: Experiment) -> UserTable:
     """Read a table of users of a time without an experiment: columns of arms are not needed.
 
-    Raises
-    ------
-    UsageError
-        As `read_table`.
+    Raises `UsageError`: as `read_table`.
     """
     columns = _Columns(path)
     columns.check_users()

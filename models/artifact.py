@@ -230,12 +230,8 @@ def save_artifact(store: Store, card: ModelCard, content: bytes, *, as_newest: b
     the place of ``<name>.json`` the store holds it again.  A model that is not stored `as_newest`
     gets such a card itself, and the one of ``<name>.json`` stays.
 
-    Raises
-    ------
-    BadArtifact
-        The card that is there is none.
-    OSError, UsageError
-        The store cannot be written.
+    Raises `BadArtifact`: the card that is there is none; `OSError` or `UsageError`: the store
+    cannot be written.
     """
     current, own = f"{card.name}.json", f"{card.name}@{card.version}.json"
     if as_newest:
@@ -262,12 +258,8 @@ def _read_if_there(store: Store, name: str) -> bytes | None:
 def read_card(store: Store, name: str) -> ModelCard:
     """Read the card of a model in a store.
 
-    Raises
-    ------
-    BadArtifact
-        The card is missing, or its text is no model card.
-    UsageError
-        The store cannot be read.
+    Raises `BadArtifact`: the card is missing, or its text is no model card; `UsageError`: the store
+    cannot be read.
     """
     try:
         content = read_file(store, f"{name}.json", _MOST_CARD_BYTES)
@@ -306,13 +298,9 @@ def read_artifact(
     sha256
         Of the artifact, in 64 small hexadecimal digits; None for the one that the card names.
 
-    Raises
-    ------
-    BadArtifact
-        A file is missing or altered, or it is another model, or the model was trained on other
-        features, another number of hash bits or another version of the featuriser.
-    UsageError
-        The file is too large, or the store cannot be read.
+    Raises `BadArtifact`: a file is missing or altered, or it is another model, or the model was
+    trained on other features, another number of hash bits or another version of the featuriser;
+    `UsageError`: the file is too large, or the store cannot be read.
     """
     sha256 = read_card(store, name).sha256 if sha256 is None else sha256
     label = _label(name, sha256[:12])
@@ -340,10 +328,7 @@ def read_content(store: Store, name: str, sha256: str) -> bytes:
 def unpack_artifact(content: bytes, label: str) -> tuple[Arrays, dict[str, Any]]:
     """Return the arrays and the metadata of an artifact's bytes; `label` names it in errors.
 
-    Raises
-    ------
-    BadArtifact
-        The bytes are no artifact, or one that is too large.
+    Raises `BadArtifact`: the bytes are no artifact, or one that is too large.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:

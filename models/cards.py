@@ -52,7 +52,7 @@ def _snapshots(card: ModelCard) -> list[str]:
     lines = []
     for use in card.data:
         if kept := use.snapshot:
-            gone = "".join(f"; rows purged on {one.on}: {one.rows:,}" for one in kept.purged)
+            gone = "".join(f"; rows purged on {purge.on}: {purge.rows:,}" for purge in kept.purged)
             rows = f"{kept.rows:,} rows, {len(kept.columns)} columns"
             lines.append(f"- snapshot of {use.file} ({use.role}): `{kept.sha256}`, {rows}{gone}")
     return ["", *lines] if lines else []

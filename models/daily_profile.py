@@ -71,8 +71,8 @@ def stability_index(now: Counts, before: Counts) -> float:
     group = np.minimum((middle * _GROUPS).astype(np.int64), _GROUPS - 1)
     is_there = np.bincount(group, minlength=_GROUPS) > 0
     p, q = (
-        _shares(np.bincount(group, one, _GROUPS)[is_there].astype(np.float64))
-        for one in (now, before)
+        _shares(np.bincount(group, counts, _GROUPS)[is_there].astype(np.float64))
+        for counts in (now, before)
     )
     return float(((p - q) * np.log(p / q)).sum())
 

@@ -26,10 +26,7 @@ def store_with(store: Store | None, name: str, shipped: Path, sha256: str | None
     sha256.  What neither has is looked for in the given one, which errors then name; so is all
     where that is no folder, but a mistyped one.
 
-    Raises
-    ------
-    UsageError
-        The server of the store does not tell.
+    Raises `UsageError`: the server of the store does not tell.
     """
     file = f"{name}.json" if sha256 is None else f"{sha256}.npz"
     if store is None:
@@ -64,10 +61,7 @@ def _newest_first(cards: Iterable[ModelCard]) -> list[ModelCard]:
 def find_card(store: Store, name: str, version: str, shipped: Path | None = None) -> ModelCard:
     """Return the card of the version that begins with these hexadecimal digits, as `cards_of`.
 
-    Raises
-    ------
-    UsageError
-        No version begins so, or several do, or it is no version.
+    Raises `UsageError`: no version begins so, or several do, or it is no version.
     """
     check_digits(version)
     known = cards_of(store, name, shipped)
@@ -105,10 +99,7 @@ def local_copy(store: Store, name: str, sha256: str) -> Iterator[Path]:
 
     A copy has the artifact, checked by its sha256.  Waits for the server of the store.
 
-    Raises
-    ------
-    BadArtifact, UsageError
-        As `read_artifact`, of what is read here.
+    Raises `BadArtifact` or `UsageError`: as `read_artifact`, of what is read here.
     """
     if isinstance(store, Path):
         yield store

@@ -125,25 +125,6 @@ class JoinedNgramModels:
         return sums * self.scales / batch.norms + self.biases
 
 
-@dataclass(frozen=True, slots=True)
-class Calibrator:
-    """A monotone map of raw scores to [0, 1]: piecewise linear in log-odds, then logistic.
-
-    Attributes
-    ----------
-    raw, log_odds
-        (knots,) each, at least one; both rising.
-    """
-
-    raw: Scores
-    log_odds: Scores
-
-    def value(self, raw: Scores) -> Scores:
-        """Map (rows,) raw scores to (rows,) float64 in [0, 1]; constant beyond the outer knots."""
-        values: Scores = 1.0 / (1.0 + np.exp(-np.interp(raw, self.raw, self.log_odds)))
-        return values
-
-
 def read_array(artifact: Artifact, key: str) -> npt.NDArray[Any]:
     """Read an array of real numbers, none of them NaN; raises `BadArtifact`."""
     try:
@@ -175,20 +156,6 @@ def read_ngram_model(artifact: Artifact, name: str) -> NgramModel:
             f"word factor that is not from 1 to {_MAX_WORD_FACTOR}; retrain"
         )
     return NgramModel(weights.astype(np.int16), scale, bias, int(word_factor))
-
-
-def read_calibrator(artifact: Artifact) -> Calibrator:
-    """Read the calibrator of an artifact; raises `BadArtifact`."""
-    calibrator = Calibrator(
-        read_array(artifact, "curve_raw"), read_array(artifact, "curve_log_odds")
-    )
-    raw, log_odds = calibrator.raw.shape, calibrator.log_odds.shape
-    if raw != log_odds or len(raw) != 1 or not raw[0]:
-        raise BadArtifact(
-            f"{artifact.label}: the knots of its calibrator have the shapes {raw} and {log_odds}, "
-            "not twice (n,) with n > 0; retrain"
-        )
-    return calibrator
 
 
 def read_trees(artifact: Artifact, key: str, columns: int) -> Trees:

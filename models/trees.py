@@ -101,10 +101,8 @@ class Trees:
     def parse(cls, text: str) -> Trees:
         """Read LightGBM's model text.
 
-        Raises
-        ------
-        BadArtifact
-            The text is not a model, or has splits or more leaves than this evaluator supports.
+        Raises `BadArtifact`: the text is not a model, or has splits or more leaves than this
+        evaluator supports.
         """
         try:
             header, *blocks = text.split("\nTree=")

@@ -79,11 +79,11 @@ class Audited(NamedTuple):
     after: Any = None
 
 
-class Changes:
+class AuditedChanges:
     """The transactions of a command.
 
-    A transactional id is of one run of a command alone, unless `transactional_id` is given: then a
-    run fences off those before it.
+    Each run of a command has a transactional id of its own, unless `transactional_id` is given:
+    then a run fences off earlier runs.
     """
 
     def __init__(
@@ -100,12 +100,8 @@ class Changes:
     def begin(self) -> None:
         """Get ready; an earlier run with this transactional id writes nothing from now on.
 
-        Raises
-        ------
-        UsageError
-            There is no topic for the audit.
-        KafkaException
-            Kafka cannot be reached, or refuses.
+        Raises `UsageError`: there is no topic for the audit; `KafkaException`: Kafka cannot be
+        reached, or refuses.
         """
         self.partitions_of(TOPIC)
         self._producer.init_transactions(_ANSWER_S)
@@ -115,7 +111,7 @@ class Changes:
         if not self._partitions:
             # Of all topics: to ask for one that is missing may create it.
             found = self._producer.list_topics(timeout=_CONNECT_S).topics
-            self._partitions = {name: len(one.partitions) for name, one in found.items()}
+            self._partitions = {name: len(topic.partitions) for name, topic in found.items()}
         name = self._environment.topic(topic)
         if name not in self._partitions:
             raise UsageError(
@@ -133,7 +129,7 @@ class Changes:
             yield
             self._commit()
         except BaseException:
-            # One that Kafka ended already cannot be aborted.
+            # A transaction that Kafka has ended already cannot be aborted.
             with suppress(KafkaException):
                 self._producer.abort_transaction(_ANSWER_S)
             raise
@@ -160,10 +156,7 @@ class Changes:
     ) -> SentRecord:
         """Write a record within the transaction; return where it stands.
 
-        Raises
-        ------
-        UsageError
-            There is no such topic, or Kafka does not take the record.
+        Raises `UsageError`: there is no such topic, or Kafka does not take the record.
         """
         self.partitions_of(topic)
         stored: list[SentRecord] = []
@@ -196,8 +189,8 @@ class Changes:
     def wait_until_visible(self) -> None:
         """Wait until readers see what was committed; not for long, where others hold them back.
 
-        Kafka answers before it writes the markers, and the next command is to read this change.
-        It is made, whatever becomes of Kafka now: nothing is raised.
+        Kafka answers before it writes the markers, and the next command must see this change.  The
+        change is made whatever Kafka does now, so nothing is raised.
         """
         consumer = new_log_consumer(self._environment, ClientHealth())
         deadline = time.monotonic() + _VISIBLE_S
@@ -221,7 +214,7 @@ class Changes:
             self.send(TOPIC, change.topic.encode(), encode(AuditRecord(at_ms=at_ms, **said)))
 
     def announce(self, *changes: Audited) -> None:
-        """Say what is done next outside of all transactions: it may not come to it."""
+        """Write what is done next outside of all transactions, and may fail after this."""
         if changes:
             with self.transaction():
                 self.audit(*changes)
@@ -238,16 +231,13 @@ class Changes:
 
 
 @contextmanager
-def open_changes(environment: Environment, made_by: MadeBy) -> Iterator[Changes]:
+def open_changes(environment: Environment, made_by: MadeBy) -> Iterator[AuditedChanges]:
     """Open what writes changes.
 
-    Raises
-    ------
-    UsageError
-        Kafka cannot be reached, has no topic for the audit, or refuses.
+    Raises `UsageError`: Kafka cannot be reached, has no topic for the audit, or refuses.
     """
     with kafka_errors(environment):
-        changes = Changes(environment, made_by)
+        changes = AuditedChanges(environment, made_by)
         changes.begin()
         yield changes
         changes.wait_until_visible()

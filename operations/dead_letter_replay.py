@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from feedmill.events.decode import decoder_of
 from feedmill.events.errors import BadEvent
 from feedmill.events.partition import partition_of
-from feedmill.operations.changes import Audited, Changes, MadeBy
+from feedmill.operations.changes import Audited, AuditedChanges, MadeBy
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.client import kafka_errors
 from feedmill.streams.kafka.dead_letters import (
@@ -61,7 +61,12 @@ class DeadLetterReplayer:
     """
 
     def __init__(
-        self, environment: Environment, log: DeadLetterLog, changes: Changes, by: str, at_ms: int
+        self,
+        environment: Environment,
+        log: DeadLetterLog,
+        changes: AuditedChanges,
+        by: str,
+        at_ms: int,
     ) -> None:
         self._environment = environment
         self._log = log
@@ -116,12 +121,14 @@ class DeadLetterReplayer:
         """The record of an ordinary letter."""
         yield SharedRecord(letter, *self._log.record(letter))
 
-    def _replay(self, one: SharedRecord, edited: bytes | None, *, dry_run: bool) -> ReplayOutcome:
-        letter, key, value = one.letter, one.key, one.value
+    def _replay(
+        self, record: SharedRecord, edited: bytes | None, *, dry_run: bool
+    ) -> ReplayOutcome:
+        letter, key, value = record.letter, record.key, record.value
         if edited is not None:
             value = edited
         is_edited = edited is not None
-        refusal = one.missing or self._refusal(letter, key, value, is_edited=is_edited)
+        refusal = record.missing or self._refusal(letter, key, value, is_edited=is_edited)
         if refusal:
             return ReplayOutcome(letter, refusal)
         self._done.add(letter.rejected)
@@ -192,12 +199,10 @@ def open_replayer(
 ) -> Iterator[DeadLetterReplayer]:
     """Open a replayer.
 
-    Raises
-    ------
-    UsageError
-        Kafka cannot be reached, or a replay of another process has begun meanwhile.
+    Raises `UsageError`: Kafka cannot be reached, or a replay of another process has begun
+    meanwhile.
     """
-    changes = Changes(environment, made_by, "dead-letters-replay")
+    changes = AuditedChanges(environment, made_by, "dead-letters-replay")
     with kafka_errors(environment):
         yield DeadLetterReplayer(environment, log, changes, made_by.by, at_ms)
         changes.wait_until_visible()

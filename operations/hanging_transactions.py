@@ -1,8 +1,9 @@
 """Finds and ends transactions that never end by themselves: for `feedmill topics abort-hanging`.
 
-One has records in a partition, and the coordinator knows nothing of it there: it has ended that
-transaction already, and the partition's marker was lost (`hanging`).  Readers of what is committed
-wait behind it until the same worker writes to that partition again, or until it is aborted here.
+A hanging transaction has records in a partition, and the coordinator knows nothing of it there: the
+coordinator has ended that transaction already, and the partition's marker was lost.  Readers of
+committed records wait behind a hanging transaction until the same worker writes to that partition
+again, or until the transaction is aborted here.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _OFFSETS = "__consumer_offsets"
 
 
 class HangingTransaction(NamedTuple):
-    """Where one stands, since which offset, when it wrote last, and who wrote it."""
+    """The place of a transaction, its first offset, when it wrote last, and its producer."""
 
     topic: str
     partition: int
@@ -35,32 +36,35 @@ class HangingTransaction(NamedTuple):
 
 
 def find_hanging(environment: Environment, now_ms: int) -> list[HangingTransaction]:
-    """Return those in the topics of an installation, and in the offsets of its workers' groups.
+    """Return the hanging transactions in an installation's topics and in its groups' offsets.
 
-    Raises
-    ------
-    UsageError
-        Kafka cannot be reached.
+    Raises `UsageError`: Kafka cannot be reached.
     """
     with open_admin(environment.kafka, environment.security) as admin:
         found = list(_open_and_quiet(environment, admin, now_ms))
-        ids = {one.producer_id for one in found}
+        ids = {transaction.producer_id for transaction in found}
         known = _known_places(admin, ids) if ids else set()
-    return [one for one in found if (one.producer_id, one.topic, one.partition) not in known]
+    return [
+        transaction
+        for transaction in found
+        if (transaction.producer_id, transaction.topic, transaction.partition) not in known
+    ]
 
 
 def abort(environment: Environment, transactions: list[HangingTransaction]) -> None:
     """Write the marker that is missing, which says that the records do not count."""
     with open_admin(environment.kafka, environment.security) as admin:
-        for one in transactions:
-            at = KafkaPartition(one.topic, one.partition)
-            admin.abort_transaction(AbortTransactionSpec(at, one.producer_id, one.producer_epoch))
+        for transaction in transactions:
+            at = KafkaPartition(transaction.topic, transaction.partition)
+            admin.abort_transaction(
+                AbortTransactionSpec(at, transaction.producer_id, transaction.producer_epoch)
+            )
 
 
 def _open_and_quiet(
     environment: Environment, admin: KafkaAdminClient, now_ms: int
 ) -> Iterator[HangingTransaction]:
-    counts = {one["name"]: len(one["partitions"]) for one in admin.describe_topics()}
+    counts = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics()}
     named = [environment.topic(spec.name) for spec in topic_table(environment.signals.all)]
     places = {KafkaPartition(name, n) for name in named for n in range(counts.get(name, 0))}
     if offsets := counts.get(_OFFSETS, 0):
@@ -69,20 +73,31 @@ def _open_and_quiet(
             for name in worker_groups(environment, admin)
         }
     for at, state in sorted(admin.describe_producers(sorted(places)).items()):
-        for one in state.active_producers:
-            offset, wrote_at_ms = one.current_transaction_start_offset, one.last_timestamp
+        for producer in state.active_producers:
+            offset, wrote_at_ms = producer.current_transaction_start_offset, producer.last_timestamp
             if offset >= 0 and wrote_at_ms <= now_ms - _QUIET_MS:
                 yield HangingTransaction(
-                    at.topic, at.partition, offset, wrote_at_ms, one.producer_id, one.producer_epoch
+                    at.topic,
+                    at.partition,
+                    offset,
+                    wrote_at_ms,
+                    producer.producer_id,
+                    producer.producer_epoch,
                 )
 
 
 def _known_places(admin: KafkaAdminClient, producer_ids: set[int]) -> set[tuple[int, str, int]]:
     """Return the partitions in which the coordinators know an open transaction, by producer."""
     listed = admin.list_transactions(producer_id_filters=sorted(producer_ids)).values()
-    names = sorted({one.transactional_id for of_broker in listed for one in of_broker})
+    names = sorted(
+        {transaction.transactional_id for of_broker in listed for transaction in of_broker}
+    )
     described = admin.describe_transactions(names).values() if names else ()
-    return {(one.producer_id, *at) for one in described for at in one.topic_partitions}
+    return {
+        (transaction.producer_id, *at)
+        for transaction in described
+        for at in transaction.topic_partitions
+    }
 
 
 def offsets_partition(group: str, partitions: int) -> int:

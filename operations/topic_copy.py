@@ -3,7 +3,8 @@
 What workers write is about offsets of the other topics, so it is made anew from what is copied.
 Each record keeps its key, value, headers and stamp, by which users are counted and windows go; the
 partitions of a topic are merged by stamps, as near copies are told in the order of time.  Records
-and how far they are copied are one transaction: a copy that is run again goes on where one ended.
+and the offsets up to which they are copied are one transaction, so a copy that is run again goes on
+where the last copy ended.
 """
 
 from __future__ import annotations
@@ -41,10 +42,8 @@ _ANSWER_S = 30.0
 def copy_topics(environment: Environment, from_prefix: str, made_by: MadeBy) -> dict[str, int]:
     """Copy all that is new under another prefix to `environment`; return how much of each topic.
 
-    Raises
-    ------
-    UsageError
-        A topic is missing, the prefix is that of `environment`, or Kafka refuses or is away.
+    Raises `UsageError`: a topic is missing, the prefix is that of `environment`, or Kafka refuses
+    or is away.
     """
     if from_prefix == environment.topic_prefix:
         raise UsageError(f"--from-prefix: expected another prefix than '{from_prefix}'")
@@ -61,7 +60,7 @@ def copy_topics(environment: Environment, from_prefix: str, made_by: MadeBy) -> 
 
 
 class _Copier:
-    """Writes what one reads, in transactions."""
+    """Reads the topics of a prefix, and writes the records under the other, in transactions."""
 
     def __init__(self, environment: Environment, from_prefix: str) -> None:
         self._environment = environment

@@ -15,14 +15,14 @@ from confluent_kafka import KafkaException
 
 from feedmill.events.errors import UsageError
 from feedmill.operations.changes import TOPIC_EXISTS, Audited, MadeBy, open_changes
-from feedmill.operations.group_offsets import (
-    Move,
+from feedmill.operations.worker_groups import (
+    OffsetMove,
     bounds_of,
     commit_moves,
     known_group,
     refuse_members,
+    worker_groups,
 )
-from feedmill.operations.worker_groups import worker_groups
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.topic_ids import ANCHORS, INPUTS, ids_beside
@@ -63,10 +63,7 @@ class ResetPlan:
 def plan_reset(environment: Environment) -> ResetPlan:
     """Compare the topics with those that the groups of workers have read.
 
-    Raises
-    ------
-    UsageError
-        Kafka cannot be reached, or does not answer.
+    Raises `UsageError`: Kafka cannot be reached, or does not answer.
     """
     signals = environment.signals.all
     known = _known_ids(environment)
@@ -94,10 +91,8 @@ def reset(environment: Environment, plan: ResetPlan, made_by: MadeBy, now_ms: in
 
     To delete and create topics is no part of a transaction: the audit says it before it is done.
 
-    Raises
-    ------
-    UsageError
-        A worker of the groups runs, there is no topic for the audit, or Kafka refuses.
+    Raises `UsageError`: a worker of the groups runs, there is no topic for the audit, or Kafka
+    refuses.
     """
     with (
         open_admin(environment.kafka, environment.security) as admin,
@@ -115,7 +110,7 @@ def reset(environment: Environment, plan: ResetPlan, made_by: MadeBy, now_ms: in
         for group in plan.groups:
             offsets = known_group(environment, admin, group).offsets
             bounds = bounds_of(environment, admin, offsets)
-            moves = [Move(at, offsets[at], first) for at, (first, _) in bounds.items()]
+            moves = [OffsetMove(at, offsets[at], first) for at, (first, _) in bounds.items()]
             commit_moves(environment, admin, changes, group, moves)
 
 

@@ -1,18 +1,32 @@
-"""The consumer groups of workers as the brokers tell of them."""
+"""The consumer groups of workers as the brokers tell of them, and where a group is to go on.
+
+The offsets of a group are set while none of its workers runs.
+"""
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from kafka.admin import KafkaAdminClient
+from confluent_kafka import TopicPartition as GroupOffset
+from kafka import TopicPartition as KafkaPartition
+from kafka.admin import KafkaAdminClient, OffsetSpec
 from kafka.errors import CoordinatorLoadInProgressError
 
+from feedmill.events.decode import decode_instance
+from feedmill.events.errors import BadEvent, UsageError
+from feedmill.operations.changes import OFFSETS, Audited, AuditedChanges, MadeBy, open_changes
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.assignment import POSTS
 from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.offsets import Bounds
+from feedmill.streams.kafka.topic_ids import INPUTS
+from feedmill.streams.kafka.topic_reader import read_all
+from feedmill.streams.kafka.topics import open_admin
+from feedmill.streams.settings.instances import RECENT_MS
 
 T = TypeVar("T")
 
@@ -20,6 +34,10 @@ _WORKER, _ENGAGEMENTS = "worker", "engagements"
 # So long a broker may read its groups after a start.
 _LOADED_WITHIN_S = 30.0
 _LOOK_EVERY_S = 0.2
+
+# The first record that is there, after the last, or an offset.
+To = Literal["earliest", "latest"] | int
+_INSTANCES = "instances"
 
 
 @dataclass(frozen=True)
@@ -60,10 +78,7 @@ class Group:
 def once_loaded(ask: Callable[[], T], within_s: float) -> T:
     """Return what a broker tells of groups, once it has read them after its start.
 
-    Raises
-    ------
-    CoordinatorLoadInProgressError
-        It has not within so many seconds.
+    Raises `CoordinatorLoadInProgressError`: it has not within so many seconds.
     """
     end = time.monotonic() + within_s
     while True:
@@ -78,10 +93,7 @@ def once_loaded(ask: Callable[[], T], within_s: float) -> T:
 def worker_groups(environment: Environment, admin: KafkaAdminClient) -> list[str]:
     """Return the full names of the groups that judge or rank, in order.
 
-    Raises
-    ------
-    KafkaError
-        If a broker cannot say; one that has just started is given half a minute.
+    Raises `KafkaError`: if a broker cannot say; one that has just started is given half a minute.
     """
     prefix = environment.group(_WORKER)
     listed = once_loaded(admin.list_groups, _LOADED_WITHIN_S)
@@ -108,11 +120,11 @@ def _group(
     environment: Environment, found: Mapping[str, Any], committed: Mapping[Any, Any]
 ) -> Group:
     offsets = {
-        TopicPartition(environment.named(at.topic), at.partition): one.offset
-        for at, one in committed.items()
+        TopicPartition(environment.named(at.topic), at.partition): committed_at.offset
+        for at, committed_at in committed.items()
     }
-    members = tuple(_member(environment, one, offsets) for one in found["members"])
-    texts = tuple(one.metadata.rstrip("\0") for one in committed.values())
+    members = tuple(_member(environment, member, offsets) for member in found["members"])
+    texts = tuple(offset.metadata.rstrip("\0") for offset in committed.values())
     return Group(found["group_state"], members, offsets, texts)
 
 
@@ -129,3 +141,178 @@ def _member(
     beside = {TopicPartition(_ENGAGEMENTS, at.partition) for at in own if at.topic == POSTS}
     counted = beside.intersection(committed)
     return Member(found["client_id"], found["client_host"].lstrip("/"), own | counted)
+
+
+class OffsetMove(NamedTuple):
+    """Where a group stood in a partition, None for nowhere, and where it goes on."""
+
+    at: TopicPartition
+    before: int | None
+    after: int
+
+
+def known_group(environment: Environment, admin: KafkaAdminClient, name: str) -> Group:
+    """Return a group of workers by its name without the prefix; `UsageError` for none."""
+    groups = read_groups(environment, admin)
+    if name not in groups:
+        known = ", ".join(groups) or "none: no worker has run yet"
+        raise UsageError(
+            f"Kafka at {environment.kafka} has no group `{environment.group(name)}` of workers;"
+            f" there are: {known}"
+        )
+    return groups[name]
+
+
+def bounds_of(
+    environment: Environment, admin: KafkaAdminClient, places: Iterable[TopicPartition]
+) -> dict[TopicPartition, Bounds]:
+    """Return where partitions begin and end; those that do not exist are left out."""
+    counts = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics()}
+    asked = {
+        KafkaPartition(environment.topic(at.topic), at.partition): at
+        for at in places
+        if at.partition < counts.get(environment.topic(at.topic), 0)
+    }
+    if not asked:
+        return {}
+    first, end = (
+        admin.list_partition_offsets(dict.fromkeys(asked, spec))
+        for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
+    )
+    return {at: Bounds(first[name].offset, end[name].offset) for name, at in asked.items()}
+
+
+def plan_moves(
+    environment: Environment,
+    admin: KafkaAdminClient,
+    group: str,
+    places: Sequence[TopicPartition],
+    to: To,
+) -> list[OffsetMove]:
+    """Return what a group's offsets are and would be, for each of these partitions.
+
+    Raises `UsageError`: there is no such group or partition, workers do not go by the group's
+    offset in it, or it has no such offset.
+    """
+    offsets = known_group(environment, admin, group).offsets
+    bounds = bounds_of(environment, admin, places)
+    for at in places:
+        name = f"{environment.topic(at.topic)}[{at.partition}]"
+        if at.topic not in INPUTS:
+            raise UsageError(
+                f"no worker goes by an offset of its group in `{at.topic}`: expected one of"
+                f" {', '.join(INPUTS)}"
+            )
+        if at not in bounds:
+            raise UsageError(
+                f"Kafka at {environment.kafka} has no partition {name}; `feedmill topics describe`"
+                " lists topics and partitions"
+            )
+        first, end = bounds[at]
+        if isinstance(to, int) and not first <= to <= end:
+            raise UsageError(
+                f"{name} has the offsets {first} to {end}, got --to {to}; earliest and latest"
+                " stand for these two"
+            )
+    return [OffsetMove(at, offsets.get(at), _offset_of(to, bounds[at])) for at in places]
+
+
+def reset_offsets(
+    environment: Environment,
+    group: str,
+    places: Sequence[TopicPartition],
+    to: To,
+    made_by: MadeBy,
+    now_ms: int,
+) -> list[OffsetMove]:
+    """Have a group go on elsewhere in some partitions, in all or in none; return what was moved.
+
+    Raises `UsageError`: as `plan_moves`; or a worker of the group runs, or Kafka refuses.
+    """
+    with open_admin(environment.kafka, environment.security) as admin:
+        moves = plan_moves(environment, admin, group, places, to)
+        refuse_members(environment, admin, group, now_ms)
+        with open_changes(environment, made_by) as changes:
+            commit_moves(environment, admin, changes, group, moves)
+    return moves
+
+
+def commit_moves(
+    environment: Environment,
+    admin: KafkaAdminClient,
+    changes: AuditedChanges,
+    group: str,
+    moves: Sequence[OffsetMove],
+) -> None:
+    """Commit offsets without the text beside them, which is about what was read before."""
+    name = environment.group(group)
+    # A worker may have joined after the group was described; Kafka takes a transaction even then.
+    if not _takes_offsets(admin, name):
+        raise UsageError(_members_text(name, 0))
+    with changes.transaction():
+        changes.move_group(
+            group,
+            [GroupOffset(environment.topic(at.topic), at.partition, to) for at, _, to in moves],
+        )
+        changes.audit(
+            Audited(
+                OFFSETS,
+                key=group,
+                before=_by_place({m.at: m.before for m in moves if m.before is not None}),
+                after=_by_place({m.at: m.after for m in moves}),
+            )
+        )
+
+
+def refuse_members(
+    environment: Environment, admin: KafkaAdminClient, group: str, now_ms: int
+) -> None:
+    """Raise `UsageError` where a worker of a group runs, or is about to join it."""
+    name = environment.group(group)
+    members = len(admin.describe_groups([name])[name]["members"])
+    if members or _is_starting(environment, name, now_ms) or not _takes_offsets(admin, name):
+        raise UsageError(_members_text(name, members))
+
+
+def _offset_of(to: To, bounds: Bounds) -> int:
+    if isinstance(to, int):
+        return to
+    return bounds.first if to == "earliest" else bounds.end
+
+
+def _by_place(offsets: Mapping[TopicPartition, int]) -> dict[str, int]:
+    """Return offsets by `TOPIC:N`, as commands name partitions."""
+    return {f"{at.topic}:{at.partition}": offset for at, offset in offsets.items()}
+
+
+def _is_starting(environment: Environment, name: str, now_ms: int) -> bool:
+    """Return whether a worker of a group says on `instances` that it runs: it joins later."""
+    try:
+        newest = {record.key: record for record in read_all(environment, _INSTANCES)}
+    except UsageError:
+        # That topic is missing, too.
+        return False
+    recent = [record for record in newest.values() if record.at_ms > now_ms - RECENT_MS]
+    return any(_group_of(record.value) == name for record in recent)
+
+
+def _group_of(value: bytes | None) -> str:
+    try:
+        return decode_instance(value).group if value else ""
+    except BadEvent:
+        return ""
+
+
+def _members_text(group: str, members: int) -> str:
+    return (
+        f"the group {group} has {members or 'new'} members: stop all workers first; one that was"
+        " killed, or has a FEEDMILL_INSTANCE, counts until its session ends:"
+        " FEEDMILL_SESSION_TIMEOUT_MS later"
+    )
+
+
+def _takes_offsets(admin: KafkaAdminClient, name: str) -> bool:
+    """Commit one offset of a group as it is: Kafka refuses that while a member is about to join."""
+    committed = admin.list_group_offsets([name])[name]
+    some = dict(itertools.islice(committed.items(), 1))
+    return not any(error.errno for error in admin.alter_group_offsets(name, some).values())

@@ -11,20 +11,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import orjson
+import redis
 
 from feedmill.events.engagement import Engagement, EngagementKind
-from feedmill.simulation.frontend import Frontend, Page
+from feedmill.events.experiment import Exposure
+from feedmill.experiments.assignment import arm_of
 from feedmill.simulation.schedule import ENGAGEMENTS, EXPOSURES, ScheduledEvent
+from feedmill.streams.redis.reader import FeedReader
 
 SLATE = 8
 ETA = 0.8
 RECENT = 600
 FEED = "demo"  # `feed` of the engagements where the slate was none of feedmill's feeds
-
 _USERS = 2000
 # Of the demo's experiment: readers of this arm examine posts so many times as often.
 PLANTED_ARM, PLANTED = "by-quality", 2
@@ -35,6 +38,58 @@ _KNOWN = 50_000
 _HALF_LIFE_S = 90.0
 _MAX_DWELL_MS = 45_000.0
 DWELL_SPREAD = 0.6  # of dwell times around the typical one, in log
+# User, post, feed and position of an impression.
+_Shown = tuple[str, str, str, int]
+_REACTIONS: tuple[EngagementKind, ...] = ("like", "reply", "share")
+
+
+class ServedPage(NamedTuple):
+    """The top of a list; `exposure` is to be sent before it, without its time."""
+
+    feed: str
+    post_ids: tuple[str, ...]
+    exposure: Exposure | None
+
+
+class Frontend:
+    """Reads one feed from Redis, as `examples/frontend.py` does."""
+
+    def __init__(self, reader: FeedReader, feed: str) -> None:
+        self._reader, self._feed = reader, feed
+
+    def page(self, user_id: str, count: int) -> ServedPage:
+        """Return the first posts for a user; none while there is no feed, or no Redis."""
+        try:
+            return self._page(user_id, count)
+        except redis.RedisError:
+            return ServedPage(self._feed, (), None)
+
+    def _page(self, user_id: str, count: int) -> ServedPage:
+        shown = self._reader.feed(self._feed, count)
+        if shown is None:
+            return ServedPage(self._feed, (), None)
+        exposure = None
+        running: dict[str, Any] | None = orjson.loads(shown.info.get("experiment", "null"))
+        if running is not None:
+            name, salt, traffic = running["name"], running["salt"], running["traffic"]
+            arms = [(arm["name"], arm["share"]) for arm in running["arms"]]
+            arm, control = arm_of(salt, name, user_id, traffic, arms), arms[0][0]
+            if arm is not None:
+                named = "" if arm == control else f"{name}.{arm}"
+                of_arm = self._reader.feed(self._feed, count, named) if named else shown
+                shown = of_arm or shown
+                exposure = Exposure(
+                    user_id=user_id,
+                    experiment=name,
+                    arm=arm,
+                    feed=self._feed,
+                    version=shown.version,
+                    first=0,
+                    count=count,
+                    at_ms=0,
+                    served=None if of_arm else control,
+                )
+        return ServedPage(self._feed, tuple(post_id for post_id, _ in shown.ranking), exposure)
 
 
 @dataclass(frozen=True)
@@ -70,10 +125,6 @@ TRAITS: Final[Mapping[str, AudienceTraits]] = {
     "nsfw": AudienceTraits(0.25, 0.0, 0.08, 0.03, 0.02, 0.1, 0.06, 6.0),
     "false": AudienceTraits(0.25, 0.0, 0.12, 0.15, 0.18, 0.03, 0.05, 9.0),
 }
-
-# User, post, feed and position of an impression.
-_Shown = tuple[str, str, str, int]
-_REACTIONS: tuple[EngagementKind, ...] = ("like", "reply", "share")
 
 
 @dataclass(frozen=True)
@@ -180,11 +231,11 @@ class Audience:
             at_s += 0.3
         return events
 
-    def _page(self, user: int, now_s: float) -> Page:
+    def _page(self, user: int, now_s: float) -> ServedPage:
         if self._frontend is not None:
             return self._frontend.page(f"viewer-{user}", SLATE)
         slate = self._slate(user, now_s)
-        return Page(FEED, tuple(self._posts[slot].post_id for slot in slate), None)
+        return ServedPage(FEED, tuple(self._posts[slot].post_id for slot in slate), None)
 
     def _slate(self, user: int, now_s: float) -> list[int]:
         count = len(self._posts)

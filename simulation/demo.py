@@ -15,11 +15,9 @@ import numpy as np
 
 from feedmill.events.experiment import MIN_WINDOW_HOURS
 from feedmill.events.post import Post
-from feedmill.simulation.audience import PLANTED_ARM, Audience, SimulatedPost
-from feedmill.simulation.frontend import Frontend
-from feedmill.simulation.post_writer import PostWriter
+from feedmill.simulation.audience import PLANTED_ARM, Audience, Frontend, SimulatedPost
+from feedmill.simulation.post_writer import COMMUNITIES, TOPICS, PostWriter
 from feedmill.simulation.schedule import POSTS, EventSchedule, EventSource, ScheduledEvent
-from feedmill.simulation.words import COMMUNITIES, TOPICS
 
 DEFAULT_RATE = 5.0
 

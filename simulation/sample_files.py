@@ -15,8 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from feedmill.simulation.post_writer import PostWriter
-from feedmill.simulation.words import BAD, COMMUNITIES
+from feedmill.simulation.post_writer import BAD, COMMUNITIES, PostWriter
 
 # What the raters of the sample call junk.  The shipped filter does not know clickbait as spam.
 _JUNK: Final = ("spam", "clickbait")

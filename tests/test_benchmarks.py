@@ -19,14 +19,9 @@ Load(environment, Watcher(environment)).engagements(rate=1000, seconds=1)
 @pytest.mark.parametrize(
     ("script", "options", "shown"),
     [
-        ("bench_memory.py", "--posts 500 --combiner-only", "bytes a live post at 500"),
-        ("bench_ranker.py", "--posts 3000 --feeds 40 --changes 500 --records 100", "commands"),
         ("bench_ranking.py", "--sizes 300,600 --events 3", "engagement"),
-        ("bench_rules.py", "--rounds 1", "re, phrases"),
-        ("bench_text.py", "--rounds 1 --texts 512 --history-posts 2048", "counters, 10,000 events"),
         ("closed_loop.py", "--seeds 2 --hours 3 --costs 0:0,18:4", "| 18 | 4 | -9.1% |"),
         ("experiment_verdicts.py", "--only moving --runs 1", "covered    1 of 1"),
-        ("model_memory.py", "--posts 2048", "."),
     ],
 )
 def test_a_benchmark_runs(script: str, options: str, shown: str) -> None:

@@ -3,6 +3,8 @@
 A label belongs to the version of the post that its rater saw: the one with the highest offset whose
 timestamp is not after the label.  The last label of each source counts.  Those sources that saw the
 same version as the post's last label are averaged; a mean of 0.5 or more violates.
+
+`LabelWindow` has the labels of the last days as the topics are followed.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +23,17 @@ from feedmill.events.decode import decode_label, decode_post
 from feedmill.events.errors import BadEvent
 from feedmill.events.label import LABEL_TARGETS, Label
 from feedmill.events.post import Deletion, Post
-from feedmill.training.card_texts import OWN_DATA
 from feedmill.training.datasets.known import KnownDataset
 from feedmill.training.datasets.labelled_posts import from_posts
 from feedmill.training.datasets.tables import Table
+from feedmill.training.provenance import OWN_DATA
 from feedmill.training.training_data import Dataset
 
 _MAX_UNLABELLED = 50_000
+
+# Its record and 500 bytes each; at 200 posts a second they are those of the last 17 minutes.
+MOST_POSTS = 200_000
+_Version = tuple[bytes | None, int]
 
 
 @dataclass
@@ -124,3 +131,65 @@ def topic_dataset(topic: str, labelled: list[tuple[Post, float]]) -> Dataset:
     table = Table(Path(f"topic:{topic}"), name=topic, group="author", family="author")
     digest = hashlib.sha256(msgspec.json.encode(labelled)).hexdigest()
     return Dataset(from_posts(topic, "author", rows()), KnownDataset(table, OWN_DATA), digest)
+
+
+class LabelWindow:
+    """Takes the records of `labels` and `posts` in any order.
+
+    Parameters
+    ----------
+    target
+        The signal of which the labels are.
+    window_ms
+        Labels whose records are older are forgotten.
+    most_posts
+        So many posts wait for a label; the oldest are forgotten first.
+
+    Attributes
+    ----------
+    left_out
+        How many labels could not be used at the last `judged`, by the reason.
+    """
+
+    def __init__(self, target: str, window_ms: int, most_posts: int = MOST_POSTS) -> None:
+        self.left_out: dict[str, int] = {}
+        self._target = target
+        self._window_ms = window_ms
+        self._most_posts = most_posts
+        self._labels: deque[tuple[bytes | None, bytes | None, int]] = deque()
+        # The versions of posts by key: of those that have labels, and of the others.
+        self._labelled: dict[bytes, list[_Version]] = {}
+        self._waiting: dict[bytes, list[_Version]] = {}
+
+    def add_label(self, key: bytes | None, value: bytes | None, at_ms: int) -> None:
+        """Take a record of `labels`."""
+        self._labels.append((key, value, at_ms))
+        if key is not None and key not in self._labelled:
+            self._labelled[key] = self._waiting.pop(key, [])
+
+    def add_post(self, key: bytes | None, value: bytes | None, at_ms: int) -> None:
+        """Take a record of `posts`."""
+        if key is None:
+            return
+        versions = self._labelled.get(key)
+        if versions is None:
+            versions = self._waiting.setdefault(key, [])
+        versions.append((value, at_ms))
+        while len(self._waiting) > self._most_posts:
+            del self._waiting[next(iter(self._waiting))]
+
+    def judged(self, now_ms: int) -> list[tuple[Post, list[Label]]]:
+        """Return the posts of the window with the labels that count, in the order of time."""
+        kept = [label for label in self._labels if label[2] >= now_ms - self._window_ms]
+        self._labels = deque(kept)
+        keys = {key for key, _, _ in kept if key is not None}
+        self._labelled = {key: self._labelled[key] for key in self._labelled if key in keys}
+        join = LabelJoin(self._target)
+        for key, value, _ in kept:
+            join.add_label(key, value)
+        for post_key, versions in self._labelled.items():
+            for post_value, at_ms in versions:
+                join.add_post(post_key, post_value, at_ms)
+        judged = join.judged()
+        self.left_out = join.left_out
+        return judged

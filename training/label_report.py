@@ -1,6 +1,12 @@
 """What labels say of raters, of their delay, and of the models whose values they answer.
 
 A fold over `labels`, `posts` and `signals.<filter>`, record by record; then `report`.
+
+How reliable raters are is told by the model of Dawid and Skene (1979), from posts that several
+raters labelled.  Nobody knows the true labels: a post violates with some probability, and each
+rater finds a violating post with a probability of their own, and spares a fine post with another.
+Expectation-maximisation goes back and forth between the posts and the raters.  Packages that have
+this model bring deep learning along (crowd-kit), or another model (cleanlab).
 """
 
 from __future__ import annotations
@@ -11,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from feedmill.events.label import Label
 from feedmill.events.newest_signals import NewestSignals
@@ -19,7 +26,11 @@ from feedmill.events.signal import RULE_MODEL, Signal, SignalNames
 from feedmill.training.arrays import Values, Weights
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
 from feedmill.training.label_join import LabelJoin, majority
-from feedmill.training.rater_agreement import dawid_skene
+
+_ROUNDS = 100
+_SETTLED = 1e-6
+# Each rater starts with four right labels and a wrong one of each kind: few labels say little.
+_RIGHT, _WRONG = 4.0, 1.0
 
 MINUTE_MS = 60_000
 # The upper edges of the histogram of delays; what takes longer is in a last bucket.
@@ -33,8 +44,59 @@ DELAYS_MS: Mapping[str, int] = {
 }
 LONGER = "longer"
 AUDIT, CHOSEN = "audit", "chosen"
-
 Judged = Sequence[tuple[Post, Sequence[Label]]]
+
+
+class Agreement(NamedTuple):
+    """What the labels say of posts and raters.
+
+    Attributes
+    ----------
+    violates
+        Of each post, the probability that it violates: (posts,).
+    sensitivity
+        Of each rater, the probability that a violating post is labelled so: (raters,).
+    specificity
+        Of each rater, the probability that a fine post is labelled so: (raters,).
+    """
+
+    violates: Values
+    sensitivity: Values
+    specificity: Values
+
+
+def dawid_skene(posts: Sequence[int], raters: Sequence[int], violates: Sequence[bool]) -> Agreement:
+    """Fit the model to n labels.
+
+    Parameters
+    ----------
+    posts, raters
+        Of each label its post and its rater, numbered from 0 without gaps: (n,).
+    violates
+        What each label says: (n,).
+    """
+    of_post, of_rater = np.asarray(posts, np.int64), np.asarray(raters, np.int64)
+    says = np.asarray(violates, np.float64)
+    # The majority to begin with.
+    truth = np.bincount(of_post, says) / np.bincount(of_post)
+    for _ in range(_ROUNDS):
+        sensitivity = _rates(of_rater, says, truth[of_post])
+        specificity = _rates(of_rater, 1 - says, 1 - truth[of_post])
+        prior = (truth.sum() + 1) / (len(truth) + 2)
+        caught, spared = sensitivity[of_rater], specificity[of_rater]
+        odds = np.where(says == 1, np.log(caught / (1 - spared)), np.log((1 - caught) / spared))
+        log_odds = np.log(prior / (1 - prior)) + np.bincount(of_post, odds)
+        before, truth = truth, 1 / (1 + np.exp(-np.clip(log_odds, -50, 50)))
+        if np.abs(truth - before).max() < _SETTLED:
+            break
+    return Agreement(truth, sensitivity, specificity)
+
+
+def _rates(of_rater: npt.NDArray[np.int64], right: Values, weights: Values) -> Values:
+    """Return how often each rater's labels are right, of those with these weights: (raters,)."""
+    hits = np.bincount(of_rater, right * weights) + _RIGHT
+    rates: Values = hits / (np.bincount(of_rater, weights) + _RIGHT + _WRONG)
+    return rates
 
 
 class RaterRow(msgspec.Struct, frozen=True):
@@ -115,7 +177,7 @@ class RecordedLabels:
     def __init__(self, target: str, names: SignalNames, since_ms: int) -> None:
         self._join = LabelJoin(target, since_ms)
         self._versions: Counter[str] = Counter()
-        self._verdicts = NewestSignals(target, names, _verdict)
+        self._values = NewestSignals(target, names, _value_of)
 
     def add_label(self, key: bytes | None, value: bytes | None) -> None:
         """Fold a record of `labels`."""
@@ -129,7 +191,7 @@ class RecordedLabels:
 
     def add_signal(self, key: bytes | None, value: bytes | None) -> None:
         """Fold a record of ``signals.<filter>``; what a rule decided is not the model's value."""
-        self._verdicts.add(key, value)
+        self._values.add(key, value)
 
     def report(self, doubts: int = 10) -> LabelReport:
         """Compute what is told; of posts that were edited the delay and the raters alone."""
@@ -138,10 +200,10 @@ class RecordedLabels:
             [label.at_ms - p.created_at_ms for p, labels in judged for label in labels]
         )
         scored = [
-            _Scored(post, labels, *verdict)
+            _Scored(post, labels, *value)
             for post, labels in judged
             if self._versions[post.post_id] == 1
-            and (verdict := self._verdicts.get(post.post_id)) is not None
+            and (value := self._values.get(post.post_id)) is not None
         ]
         return LabelReport(
             posts=len(judged),
@@ -155,19 +217,19 @@ class RecordedLabels:
         )
 
 
-class _Verdict(NamedTuple):
-    """What the model says of a post, and which version of it."""
+class _ModelValue(NamedTuple):
+    """The value that the model gives a post, and the version of the model."""
 
     value: float
     version: str
 
 
-def _verdict(signal: Signal) -> _Verdict | None:
-    """Return the model's own verdict, also where a rule overruled it."""
+def _value_of(signal: Signal) -> _ModelValue | None:
+    """Return the model's own value, also where a rule overruled the value."""
     said = signal.overruled if signal.model == RULE_MODEL else signal
     if said is None or said.value is None:
         return None
-    return _Verdict(said.value, said.version)
+    return _ModelValue(said.value, said.version)
 
 
 class _Scored(NamedTuple):
@@ -181,7 +243,7 @@ class _Scored(NamedTuple):
     @property
     def probability(self) -> float | None:
         """That with which it was drawn, None if somebody chose it."""
-        drawn = [one.sampling_probability for one in self.labels if one.sampling_probability]
+        drawn = [label.sampling_probability for label in self.labels if label.sampling_probability]
         return max(drawn, default=None)
 
 
@@ -247,13 +309,13 @@ def _version_row(version: str, drawn: str, rows: Sequence[_Scored]) -> VersionRo
 def _doubts(scored: Sequence[_Scored], most: int) -> list[Doubt]:
     rows = [
         Doubt(
-            one.post.post_id,
-            majority(one.labels),
-            one.value,
-            one.version,
-            [label.source for label in one.labels],
+            row.post.post_id,
+            majority(row.labels),
+            row.value,
+            row.version,
+            [label.source for label in row.labels],
         )
-        for one in scored
+        for row in scored
     ]
     rows.sort(key=lambda row: (-abs(row.value - row.label), row.post_id))
     return [row for row in rows if abs(row.value - row.label) > 0.5][:most]

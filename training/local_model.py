@@ -21,7 +21,7 @@ from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.fitting.calibration import (
     LENGTHS,
-    ScoredPosts,
+    RawScores,
     choose_thresholds,
     fit_slope,
 )
@@ -251,6 +251,6 @@ def _added(base: FilterModel, delta: _Delta) -> FilterModel:
     return replace(base, ngram_models=tuple(ngram_models), weights=weights, bias=bias)
 
 
-def _scored(model: FilterModel, rows: LabelledPosts) -> ScoredPosts:
+def _scored(model: FilterModel, rows: LabelledPosts) -> RawScores:
     batch = PostBatch(rows.posts)
-    return ScoredPosts(model.raw_scores(batch), batch.characters)
+    return RawScores(model.raw_scores(batch), batch.characters)

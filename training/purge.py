@@ -52,10 +52,7 @@ def purge(store: Store, post_ids: Set[str], day: str) -> list[PurgedSnapshot]:
     The cards that name it name the new one, with `day` and the number of rows.  What a crash left
     half done, the next call completes.
 
-    Raises
-    ------
-    UsageError
-        A snapshot was altered, or the store cannot be read or written.
+    Raises `UsageError`: a snapshot was altered, or the store cannot be read or written.
     """
     found = []
     for file in sorted(file_sizes(store, FOLDER)):

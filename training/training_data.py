@@ -11,9 +11,8 @@ from feedmill.filters.model import FilterSpec
 from feedmill.models.artifact import DataUse, ModelCard, Snapshot, sha256_of_file
 from feedmill.models.store_files import Store
 from feedmill.training.datasets.known import KNOWN, ORDINARY, OVER18, SEMEVAL, KnownDataset
-from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.datasets.labelled_posts import SPLITS, LabelledPosts
 from feedmill.training.datasets.snapshots import SnapshotSource, read_snapshot, save_snapshot
-from feedmill.training.datasets.split import SPLITS
 from feedmill.training.datasets.tables import parse_table, read_table
 from feedmill.training.recipes import RECIPES, Recipe, WeightedDataset
 
@@ -82,10 +81,7 @@ def read_training_data(
         Files, as `parse_table` reads them, or folders.  A folder stands for the data sets of the
         filter's recipe in it (`data` alone), and for the sets of ordinary posts in it.
 
-    Raises
-    ------
-    UsageError
-        A file is missing or cannot be read, or two have the same name.
+    Raises `UsageError`: a file is missing or cannot be read, or two have the same name.
     """
     labelled: list[Dataset] = []
     unlabelled: list[Dataset] = []
@@ -190,10 +186,7 @@ def recipe_for(spec: FilterSpec, labelled: Sequence[Dataset]) -> Recipe:
 def check_enough(labelled: Sequence[LabelledPosts], ordinary: Sequence[LabelledPosts]) -> None:
     """Check that there is enough to train on, and to choose thresholds on.
 
-    Raises
-    ------
-    UsageError
-        With the number of rows that was expected, and the number that there is.
+    Raises `UsageError`: with the number of rows that was expected, and the number that there is.
     """
     for label, what in ((1.0, "violate"), (0.0, "are fine")):
         count = sum(int((rows.labels == label).sum()) for rows in labelled)

@@ -25,11 +25,16 @@ from feedmill.training.evaluation.cross_validation import (
     cross_validate,
     leave_one_dataset_out,
 )
-from feedmill.training.evaluation.evaluation_runs import on_ordinary, stored_model
+from feedmill.training.evaluation.filter_evaluation import (
+    judged_groups,
+    on_ordinary,
+    percent,
+    plot,
+    stored_model,
+    table,
+)
 from feedmill.training.evaluation.filter_metrics import DatasetReport, FilterMetrics
-from feedmill.training.evaluation.markdown import table
 from feedmill.training.evaluation.ordinary_posts import ALL, MIN_CELL_ROWS, OrdinaryReport
-from feedmill.training.evaluation.report import judged_groups, percent, plot
 from feedmill.training.evaluation.stored_models import evaluate_stored
 from feedmill.training.training_data import Dataset, read_training_data
 
@@ -86,12 +91,17 @@ def evaluate_filters(
 def page(found: Sequence[FilterEvaluation], ordinary: OrdinaryReport, *, look: bool) -> list[str]:
     """Return the lines of the page."""
     lines = ["# The filters", "", rows_measured(look=look), "", *_HEAD.splitlines(), ""]
-    for one in found:
-        card = one.card
+    for evaluation in found:
+        card = evaluation.card
         lines += [f"## {card.name}", "", f"{card.summary} Version `{card.version}`,"]
-        lines += [f"[its card](models/{card.name}.md).", "", *_datasets_table(one.datasets), ""]
+        lines += [
+            f"[its card](models/{card.name}.md).",
+            "",
+            *_datasets_table(evaluation.datasets),
+            "",
+        ]
         lines += ["What it cannot do:", "", *(f"- {weakness}" for weakness in card.weaknesses), ""]
-        lines += [f"![{file}](filters/{file})" for file in curves([one])]
+        lines += [f"![{file}](filters/{file})" for file in curves([evaluation])]
         lines += [""]
     return [*lines, *_ordinary_lines(ordinary)]
 
@@ -136,9 +146,9 @@ def _ordinary_lines(report: OrdinaryReport) -> list[str]:
 def curves(found: Sequence[FilterEvaluation]) -> dict[str, str]:
     """Return ROC, precision and calibration on each set as SVG, by their file's name."""
     return {
-        f"{one.card.name}-{report.name}.svg": plot(one.card.name, report)
-        for one in found
-        for report in one.datasets
+        f"{evaluation.card.name}-{report.name}.svg": plot(evaluation.card.name, report)
+        for evaluation in found
+        for report in evaluation.datasets
         if not report.mode.startswith("left out")
     }
 
@@ -151,9 +161,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     look = options.look is not None
     budget = TrainingBudget(ordinary_rows=_ORDINARY_ROWS, jobs=options.jobs)
     found, ordinary = evaluate_filters(options.data, options.model, budget, look=look)
-    rows = {one.name: one.metrics.rows for evaluation in found for one in evaluation.datasets}
+    rows = {
+        dataset.name: dataset.metrics.rows
+        for evaluation in found
+        for dataset in evaluation.datasets
+    }
     rows |= {cell.source: cell.rows for cell in ordinary.cells if cell.length == ALL}
-    log_page_look(options, [one.card for one in found], rows)
+    log_page_look(options, [evaluation.card for evaluation in found], rows)
     write_page(options, "filters", page(found, ordinary, look=look), curves(found))
 
 

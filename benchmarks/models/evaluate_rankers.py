@@ -37,22 +37,22 @@ from feedmill.training.datasets.headline_tests import (
     significant_pairs,
 )
 from feedmill.training.datasets.labelled_posts import LabelledPosts
+from feedmill.training.evaluation.filter_evaluation import table
 from feedmill.training.evaluation.intervals import NOTHING_KNOWN, Bootstrap, Figure
-from feedmill.training.evaluation.markdown import table
 from feedmill.training.evaluation.ranker_metrics import log_losses
 from feedmill.training.fitting.engagement import (
     arm_rows,
     fit_prior,
     fit_prior_weight,
     fit_reaction_heads,
+    head_scores,
     reaction_rows,
     thinned,
 )
-from feedmill.training.fitting.heads import head_scores
 from feedmill.training.fitting.linear_text import cross_fitted
 from feedmill.training.fitting.ngram_models import SEED, folds_of
 from feedmill.training.fitting.quality import RatedTexts, fit_quality
-from feedmill.training.ranker_recipes import ENGAGEMENT, QUALITY, EngagementRecipe, HeadRecipe
+from feedmill.training.recipes import ENGAGEMENT, QUALITY, EngagementRecipe, HeadRecipe
 from feedmill.training.trainers.quality import read_rated
 
 # After so many impressions of an arm the click rate of the rest is predicted.
@@ -269,7 +269,7 @@ def _stage_rows(parts: Sequence[_Part]) -> list[list[str]]:
             of_pairs += [arms.tests[i] for i in pairs[:, 0]]
         if tests:
             loss = mean_figure(1e4 * np.concatenate(gaps), tests, np.concatenate(rest))
-            orders = [mean_figure(np.concatenate(one), of_pairs) for one in (ours, smoothed)]
+            orders = [mean_figure(np.concatenate(hits), of_pairs) for hits in (ours, smoothed)]
             counted = [f"{stage:,}", f"{len(tests):,}", str(loss), f"{len(of_pairs):,}"]
             rows.append([*counted, *map(str, orders)])
     return rows
@@ -306,10 +306,10 @@ def page(found: Sequence[RankerEvaluation], *, look: bool) -> list[str]:
     models = "Shipped models" if look else "Other models of the same recipes, cross-validated"
     lines = ["# The rankers", "", rows_measured(look=look)]
     lines += [f"{models}, beside orders that need no model.", "Intervals of 95 % draw groups.", ""]
-    for one in found:
-        card = one.card
+    for evaluation in found:
+        card = evaluation.card
         lines += [f"## {card.name}", "", f"{card.summary} Version `{card.version}`,"]
-        lines += [f"[its card](models/{card.name}.md).", "", *one.lines]
+        lines += [f"[its card](models/{card.name}.md).", "", *evaluation.lines]
         lines += [*_CANNOT, *(f"- {weakness}" for weakness in card.weaknesses), ""]
     return lines
 
@@ -319,8 +319,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = page_options("the rankers").parse_args(arguments)
     look = options.look is not None
     found = evaluate_rankers([*RANKERS], options.data, options.model, look=look)
-    rows = {source: count for one in found for source, count in one.rows.items()}
-    log_page_look(options, [one.card for one in found], rows)
+    rows = {source: count for evaluation in found for source, count in evaluation.rows.items()}
+    log_page_look(options, [evaluation.card for evaluation in found], rows)
     write_page(options, "rankers", page(found, look=look), {})
 
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from feedmill.models.artifact import ModelCard
+from feedmill.training.evaluation.filter_evaluation import page_text
 from feedmill.training.evaluation.looks import Look, log_look
-from feedmill.training.evaluation.markdown import page_text
 
 
 def page_options(what: str) -> argparse.ArgumentParser:

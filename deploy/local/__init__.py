@@ -1,7 +1,7 @@
 """The local stack: a real Kafka and Redis on this machine, from pip, for development and tests."""
 
-from feedmill.deploy.local.errors import LocalStackError
 from feedmill.deploy.local.java import kafka_tool
+from feedmill.deploy.local.process import LocalStackError
 from feedmill.deploy.local.redis_server import redis_cli
 from feedmill.deploy.local.stack import (
     StackAddress,

@@ -11,10 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from feedmill.deploy.local.errors import LocalStackError
 from feedmill.deploy.local.java import broker_tuning, java_command
-from feedmill.deploy.local.ports import HOST
-from feedmill.deploy.local.process import Server
+from feedmill.deploy.local.process import HOST, LocalStackError, Server
 
 # A dead letter holds up to 1 MiB of a rejected record, a key and headers, so the broker's limit is
 # above the 1 MiB that the topics of events set for themselves.
@@ -93,7 +91,7 @@ def start_broker(
     not wait until it serves, see `broker_serves`. Raises `LocalStackError`.
     """
     properties = broker.server.folder / f"{broker.server.name}.properties"
-    voters = ",".join(f"{one.node}@{HOST}:{one.controller_port}" for one in brokers)
+    voters = ",".join(f"{broker.node}@{HOST}:{broker.controller_port}" for broker in brokers)
     text = _PROPERTIES.format(
         node=broker.node,
         port=broker.port,

@@ -1,24 +1,116 @@
-"""Server processes that go on after the command that started them.
+"""Server processes that go on after the command that started them, their ports, and locks.
 
 A process is identified by its pid *and* its start time. So another program that got the same pid
-later is never taken for the server, and never killed.
+later is never taken for the server, and never killed. A lock is held by one process: one `up` per
+folder, one download of Kafka per user.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from feedmill.deploy.local.errors import LocalStackError
+from feedmill.events.errors import FeedmillError
 
+_log = logging.getLogger(__name__)
+HOST = "127.0.0.1"
+# Below the range of outgoing connections, so that a stack that was down mostly finds its last
+# ports still free.
+_FIRST, _LAST = 20_000, 32_000
 # Servers that this process started: they are polled, or they would stay zombies when they end.
 _children: list[subprocess.Popen[bytes]] = []
+
+
+class LocalStackError(FeedmillError):
+    """A server cannot be installed, started or stopped; the text has which, why and the way out."""
+
+
+@contextmanager
+def exclusive(path: Path, purpose: str, timeout_s: float = 300.0) -> Iterator[None]:
+    """Hold the lock file while the block runs; the kernel releases it if the process dies.
+
+    Waits while another process holds it. `purpose` completes "another process that …" in the
+    messages.
+
+    Raises `LocalStackError`: another process still holds it after `timeout_s`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        deadline = time.monotonic() + timeout_s
+        logged = False
+        while not _try_lock(file.fileno()):
+            if not logged:
+                _log.info("waiting for another process that %s", purpose)
+                logged = True
+            if time.monotonic() > deadline:
+                raise LocalStackError(
+                    f"another process that {purpose} has held {path} for {timeout_s:.0f} s;"
+                    " end that process, then try again"
+                )
+            time.sleep(0.05)
+        yield
+
+
+def _try_lock(fileno: int) -> bool:
+    try:
+        fcntl.flock(fileno, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # The servers set it too: connections in TIME_WAIT do not matter.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(taken: set[int]) -> int:
+    """A random free port that is not in `taken`: two stacks that start rarely choose the same."""
+    for _ in range(1000):
+        port = _FIRST + secrets.randbelow(_LAST - _FIRST)
+        if port not in taken and is_free(port):
+            return port
+    raise LocalStackError(
+        f"no port between {_FIRST} and {_LAST} of {HOST} is free; end other programs, or name a"
+        " port with --kafka-port and --redis-port"
+    )
+
+
+def choose_port(requested: int, last: int, taken: set[int], option: str) -> int:
+    """The requested port, else the last one if it is free, else any free one.
+
+    0 stands for no requested and no last port.
+
+    Raises `LocalStackError`: the requested port, the value of `option`, is taken.
+    """
+    if requested:
+        if requested in taken or not is_free(requested):
+            raise LocalStackError(
+                f"port {requested} of {HOST} is taken by another program; give another {option},"
+                " or leave it out to get a free one"
+            )
+        return requested
+    if last and last not in taken and is_free(last):
+        return last
+    return free_port(taken)
 
 
 @dataclass(frozen=True)
@@ -73,10 +165,7 @@ class Server:
     def stop(self, timeout_s: float) -> None:
         """Stop the process and wait until it has ended: SIGTERM, after `timeout_s` SIGKILL.
 
-        Raises
-        ------
-        LocalStackError
-            It belongs to another user, or goes on even after SIGKILL.
+        Raises `LocalStackError`: it belongs to another user, or goes on even after SIGKILL.
         """
         for number in (signal.SIGTERM, signal.SIGKILL):
             self._signal(number)

@@ -7,9 +7,7 @@ import shutil
 import socket
 from pathlib import Path
 
-from feedmill.deploy.local.errors import LocalStackError
-from feedmill.deploy.local.ports import HOST
-from feedmill.deploy.local.process import Server
+from feedmill.deploy.local.process import HOST, LocalStackError, Server
 
 
 def start_redis(server: Server, port: int) -> None:

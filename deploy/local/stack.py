@@ -15,11 +15,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from feedmill.deploy.local.errors import LocalStackError
 from feedmill.deploy.local.kafka_server import Broker, broker_serves, start_broker
-from feedmill.deploy.local.locks import exclusive
-from feedmill.deploy.local.ports import HOST, choose_port, is_free
-from feedmill.deploy.local.process import Server, write_atomically
+from feedmill.deploy.local.process import (
+    HOST,
+    LocalStackError,
+    Server,
+    choose_port,
+    exclusive,
+    is_free,
+    write_atomically,
+)
 from feedmill.deploy.local.redis_server import redis_serves, start_redis
 
 _log = logging.getLogger(__name__)
@@ -87,11 +92,8 @@ def up(
     win over this package's, in a broker that does not run yet. The first call downloads Kafka and
     may take minutes, later ones take seconds. The servers go on when the caller ends.
 
-    Raises
-    ------
-    LocalStackError
-        A server cannot be downloaded or started, it runs on another port than the given one, or
-        the stack has another number of brokers.
+    Raises `LocalStackError`: a server cannot be downloaded or started, it runs on another port than
+    the given one, or the stack has another number of brokers.
     """
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -201,7 +203,7 @@ def _refuse_another_port(server: Server, requested: int, last: _Ports, option: s
 def _choose_ports(
     last: _Ports, kafka: Sequence[Server], redis: Server, requested: _Ports
 ) -> _Ports:
-    running = {one.name for one in (*kafka, redis) if one.pid() is not None}
+    running = {server.name for server in (*kafka, redis) if server.pid() is not None}
     brokers = [server.name for server in kafka]
     if running.isdisjoint(brokers):
         free = [name for broker in brokers for name in (broker, _controller(broker))]

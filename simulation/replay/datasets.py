@@ -1,6 +1,11 @@
 """The presets `reddit` and `bluesky`: real posts from the data folder, with simulated reactions.
 
 The files are not part of the project, and no row of them is ever copied into it.
+
+The numbers of likes, replies and shares are proportional to those of the data set, and few enough
+to be sent.  The data sets tell neither who reacted nor when, nor who only looked: **users, delays,
+clicks and impressions are simulated**.  An impression and a click precede each reaction, so that a
+post never has more clicks than impressions.
 """
 
 from __future__ import annotations
@@ -8,6 +13,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,11 +22,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
 from feedmill.events.post import Post
-from feedmill.simulation.replay.reactions import ReactionSimulator, scale_to_mean
-from feedmill.simulation.schedule import POSTS, EventSchedule, EventSource, ScheduledEvent
+from feedmill.simulation.schedule import (
+    ENGAGEMENTS,
+    POSTS,
+    EventSchedule,
+    EventSource,
+    ScheduledEvent,
+)
 
 DEFAULT_POSTS = 3000
 DEFAULT_RATE = 200.0
@@ -31,12 +43,21 @@ _AUTHORS_PER_SUBREDDIT = 300
 
 Row = Mapping[str, str]
 
+# No post gets more than so many times the mean; without a cap, one post of ten thousand would get a
+# tenth of all reactions.
+CAP = 20.0
+# Users see a post within this time.
+SPREAD_S = 10.0
+REACTIONS: tuple[EngagementKind, ...] = ("like", "reply", "share")
+# The number of users. It is a prime, so that steps of any size visit each user once.
+_AUDIENCE = 10_007
+
 
 @dataclass(frozen=True)
 class ReplayedPost:
     """A post of a data set; its id and time still change before it is sent.
 
-    `reaction_counts` are those of the data set, in the order of `reactions.REACTIONS`.
+    `reaction_counts` are those of the data set, in the order of `REACTIONS`.
     """
 
     post: Post
@@ -164,10 +185,7 @@ def open_dataset(  # noqa: PLR0913 - one parameter per option, all by name
     loop
         Whether to start again at the end, with new ids.
 
-    Raises
-    ------
-    UsageError
-        The file is missing, broken, or another one than expected.
+    Raises `UsageError`: the file is missing, broken, or another one than expected.
     """
     data_set = DATA_SETS[name]
     try:
@@ -219,3 +237,93 @@ def _with_id_suffix(post: Post, suffix: str) -> Post:
         links=post.links,
         communities=post.communities,
     )
+
+
+def scale_to_mean(counts: npt.NDArray[np.float64], mean: float) -> float:
+    """Find the factor for which `min(CAP * mean, factor * counts)` has this mean.
+
+    If no factor is large enough, because too many counts are 0, all others get the cap.
+    """
+    positive = counts[counts > 0]
+    if not len(positive) or mean <= 0:
+        return 0.0
+    cap = CAP * mean
+    low, high = 0.0, cap / float(positive.min())
+    for _ in range(80):
+        middle = (low + high) / 2
+        if float(np.minimum(cap, middle * counts).mean()) < mean:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+@dataclass
+class ReactionSimulator:
+    """Draws the engagements of one post after the other.
+
+    Parameters
+    ----------
+    factor, mean
+        A post has ``min(CAP * mean, factor * counts)`` reactions; see `scale_to_mean`.
+    impressions
+        Mean number per post of users who look and do not react.
+    run
+        Part of every event id.
+    rng
+        The source of all randomness.
+    """
+
+    factor: float
+    mean: float
+    impressions: float
+    run: str
+    rng: np.random.Generator
+
+    def __post_init__(self) -> None:
+        self._ids = itertools.count(1)
+
+    def draw(
+        self, post_id: str, due_s: float, reaction_counts: npt.NDArray[np.float64]
+    ) -> list[ScheduledEvent]:
+        """The engagements of a post that is due at `due_s`.
+
+        `reaction_counts` has shape (3,): the data set's counts in the order of `REACTIONS`.
+        """
+        events: list[ScheduledEvent] = []
+        total = float(reaction_counts.sum())
+        expected = min(CAP * self.mean, self.factor * total)
+        count = int(expected + self.rng.random())  # rounded at random, which keeps the mean
+        passive = int(self.rng.poisson(self.impressions))
+        users = self._users(count + passive)
+        delays = self._delays(count + passive)
+        if count:
+            kinds = np.repeat(np.arange(3), self.rng.multinomial(count, reaction_counts / total))
+            steps = self.rng.uniform(0.05, 2.0, (count, 2))
+            for j in range(count):
+                seen_s = due_s + float(delays[j])
+                clicked_s = seen_s + float(steps[j, 0])
+                reacted_s = clicked_s + float(steps[j, 1])
+                user = next(users)
+                events.append(self._event(seen_s, post_id, user, "impression"))
+                events.append(self._event(clicked_s, post_id, user, "click"))
+                events.append(self._event(reacted_s, post_id, user, REACTIONS[kinds[j]]))
+        for j in range(count, count + passive):
+            seen_s = due_s + float(delays[j])
+            events.append(self._event(seen_s, post_id, next(users), "impression"))
+        return events
+
+    def _event(self, due_s: float, post_id: str, user: str, kind: EngagementKind) -> ScheduledEvent:
+        event = Engagement(post_id, user, kind, 0, event_id=f"{self.run}-{next(self._ids)}")
+        return ScheduledEvent(due_s, ENGAGEMENTS, event)
+
+    def _delays(self, count: int) -> npt.NDArray[np.float64]:
+        """Delays in seconds by a truncated exponential: mostly short, at most `SPREAD_S`."""
+        fraction = 1 - np.exp(-3.0)
+        delays: npt.NDArray[np.float64] = np.log1p(-fraction * self.rng.random(count))
+        return delays * (-SPREAD_S / 3)
+
+    def _users(self, count: int) -> Iterator[str]:
+        """So many different users."""
+        start, step = (int(x) for x in self.rng.integers(1, _AUDIENCE, 2))
+        return (f"sim-{(start + step * j) % _AUDIENCE}" for j in range(count))

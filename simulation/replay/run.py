@@ -7,14 +7,13 @@ import time
 
 import numpy as np
 
+from feedmill.simulation.audience import Frontend
 from feedmill.simulation.demo import DEFAULT_RATE as DEMO_RATE
 from feedmill.simulation.demo import open_demo
-from feedmill.simulation.frontend import Frontend
 from feedmill.simulation.replay.datasets import DATA_SETS, DEFAULT_POSTS, DEFAULT_RATE, open_dataset
 from feedmill.simulation.replay.lines import open_lines
 from feedmill.simulation.replay.options import Counts, ReplayOptions, ReplaySummary
-from feedmill.simulation.replay.producer import ReplayProducer, start_producer
-from feedmill.simulation.replay.sender import Sender
+from feedmill.simulation.replay.sender import ReplayProducer, Sender, start_producer
 from feedmill.simulation.schedule import ENGAGEMENTS, POSTS, EventSource
 from feedmill.streams.environment import Environment
 from feedmill.streams.redis.reader import open_feed_reader
@@ -46,11 +45,8 @@ async def run_replay(
     counts
         Is updated while the replay runs, for a progress display.
 
-    Raises
-    ------
-    UsageError
-        The source cannot be read, or Kafka cannot be used. Events that fail later are counted in
-        the summary instead.
+    Raises `UsageError`: the source cannot be read, or Kafka cannot be used. Events that fail later
+    are counted in the summary instead.
     """
     stop = stop or asyncio.Event()
     counts = counts or Counts()

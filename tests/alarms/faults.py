@@ -29,7 +29,7 @@ from builders.bombs import bomb, send_batch
 from builders.engine_topics import post_of
 from builders.fault_engine import FaultEngine
 from builders.waiting import in_background, now_ms, until
-from feedmill.deploy.local.ports import free_port
+from feedmill.deploy.local.process import free_port
 
 SPAM = "FREE CASH!!! WINNER claim your {} prize NOW"
 HOUR_MS = 3_600_000

@@ -24,7 +24,7 @@ from builders.s3_server import keys_to, new_store, running_s3_server
 from builders.tcp_proxy import TcpProxy
 from builders.waiting import in_background, now_ms, until
 from chaos.load import COMMUNITIES
-from feedmill.deploy.local.ports import HOST, free_port
+from feedmill.deploy.local.process import HOST, free_port
 from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.events.signal import SignalNames
 from feedmill.streams.watch.model_watch import ModelWatch

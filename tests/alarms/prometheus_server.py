@@ -11,7 +11,7 @@ import yaml  # type: ignore[import-untyped]  # it has no types
 from builders.alarms import RULES
 from builders.debian import program
 from builders.waiting import until
-from feedmill.deploy.local.ports import HOST, free_port
+from feedmill.deploy.local.process import HOST, free_port
 
 _MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 # A time of a day or more is divided by so much again, so that a run has a day before.

@@ -14,14 +14,14 @@ import numpy as np
 from scipy.stats import norm
 
 from builders.experiment_users import BATCH, Population, looks_of, population, readers
-from feedmill.experiments.moments import Moments, contrast
-from feedmill.experiments.sequences import (
+from feedmill.experiments.anytime_intervals import (
     Values,
     harm_log_e,
     no_harm_log_e,
     radius,
     ratio_log_e,
 )
+from feedmill.experiments.effects import Moments, contrast
 
 ALPHA = 0.05
 POOL = 500_000

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feedmill.experiments.moments import Moments
-from feedmill.experiments.sequences import Values
+from feedmill.experiments.anytime_intervals import Values
+from feedmill.experiments.effects import Moments
 
 # Users of a batch.
 BATCH = 100

@@ -25,7 +25,7 @@ from confluent_kafka.admin import (
 from builders.engine import WORKER, Engine, Worker
 from builders.own_redis import OwnRedis
 from builders.waiting import until
-from feedmill.deploy.local.ports import HOST, free_port
+from feedmill.deploy.local.process import HOST, free_port
 
 # Every stage in one process.
 ALL_STAGES = WORKER

@@ -44,7 +44,7 @@ from feedmill.models.artifact import (
     save_artifact,
     sha256_of,
 )
-from feedmill.models.text_model import read_calibrator, read_ngram_model, read_trees, tree_arrays
+from feedmill.models.text_model import read_ngram_model, read_trees, tree_arrays
 from feedmill.models.trees import Trees
 from feedmill.rankers.engagement import HEADS, ExpectedClicks
 from feedmill.streams.engagement.partition_state import PartitionState
@@ -275,8 +275,6 @@ def card(content: bytes) -> bool:
 def _load(store: Path) -> None:
     """Read every kind of part that models have, and score by it."""
     stored = read_artifact(store, "toy", FEATURES)
-    rows = np.zeros((2, len(FEATURES)))
-    assert read_calibrator(stored).value(rows[:, 0]).shape == (2,)
     posts = [Post("p", "a", 1, "a text")]
     assert read_ngram_model(stored, "click").score(TextBatch(["a text"])).shape == (1,)
     assert np.isfinite(ExpectedClicks.of(stored).prior_batch(PostBatch(posts))).all()

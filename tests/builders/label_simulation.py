@@ -6,9 +6,8 @@ import numpy as np
 
 from feedmill.events.label import Label
 from feedmill.events.post import Post
-from feedmill.training.continual.audit import AuditedPost
 from feedmill.training.continual.label_contest import OrdinaryPosts
-from feedmill.training.continual.rated_posts import RatedPost, rated_posts
+from feedmill.training.continual.rated_posts import AuditedPost, RatedPost, rated_posts
 from feedmill.training.datasets.labelled_posts import LabelledPosts, from_posts
 
 RATERS, LABELS = 40, 200

@@ -8,8 +8,7 @@ from redis.cluster import RedisCluster
 from redis.crc import key_slot
 
 from builders.waiting import until
-from feedmill.deploy.local.ports import HOST, free_port
-from feedmill.deploy.local.process import Server
+from feedmill.deploy.local.process import HOST, Server, free_port
 from feedmill.deploy.local.redis_server import redis_cli, redis_serves
 
 SLOTS = 16_384

@@ -8,8 +8,7 @@ from typing import Any
 import redis
 
 from builders.waiting import until
-from feedmill.deploy.local.ports import HOST, free_port
-from feedmill.deploy.local.process import Server
+from feedmill.deploy.local.process import HOST, Server, free_port
 from feedmill.deploy.local.redis_server import redis_serves, start_redis
 
 # redis-py gives its answers types that fit every option, too wide to compare with.

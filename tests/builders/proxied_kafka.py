@@ -5,8 +5,7 @@ from pathlib import Path
 from builders.tcp_proxy import TcpProxy
 from builders.waiting import until
 from feedmill.deploy.local.kafka_server import Broker, broker_serves, start_broker
-from feedmill.deploy.local.ports import HOST, free_port
-from feedmill.deploy.local.process import Server
+from feedmill.deploy.local.process import HOST, Server, free_port
 
 
 class ProxiedKafka:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from moto.server import ThreadedMotoServer
 
-from feedmill.models.remote_store import RemoteStore
+from feedmill.models.store_files import RemoteStore
 
 BUCKET = "models"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from feedmill.events.decode import decode_engagement, decode_post
 from feedmill.events.engagement import Engagement
 from feedmill.events.post import Post
-from feedmill.simulation.replay.record_times import with_send_time
+from feedmill.simulation.replay.sender import with_send_time
 from feedmill.simulation.schedule import ScheduledEvent
 
 REACTIONS = {"like", "reply", "share"}

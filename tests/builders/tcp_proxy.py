@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 
-from feedmill.deploy.local.ports import HOST
+from feedmill.deploy.local.process import HOST
 
 _CHUNK = 64 * 1024
 

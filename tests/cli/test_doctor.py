@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from builders.golden import Golden
 from feedmill.cli.main import main
-from feedmill.models.remote_store import RemoteStore
+from feedmill.models.store_files import RemoteStore
 
 # Nothing listens on port 1.
 AWAY = "--kafka 127.0.0.1:1 --redis redis://user:secret@127.0.0.1:1/0"

@@ -21,9 +21,8 @@ from builders.kafka_log import KafkaLog
 from builders.waiting import now_ms, until
 from feedmill.cli.experiment_record import exported_part, exported_text
 from feedmill.deploy.local import StackAddress
-from feedmill.experiments.kept_rows import KeyedHash
-from feedmill.experiments.parts import open_export
-from feedmill.operations.experiment_record import ExportedSettings
+from feedmill.experiments.export_folder import KeyedHash, open_export
+from feedmill.operations.experiments.export import ExportedSettings
 from feedmill.streams.environment import read_environment
 
 EVENTS = drawn_events(experiment_of(), 1, 400, each=10)

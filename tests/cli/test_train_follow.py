@@ -24,8 +24,8 @@ from feedmill.cli import train_follow
 from feedmill.cli.main import main
 from feedmill.events.errors import UsageError
 from feedmill.filters.model import STORE
-from feedmill.training.continual import learner
-from feedmill.training.continual.challenger import Verdict
+from feedmill.training.continual import challenger
+from feedmill.training.continual.challenger import ChallengeResult
 from feedmill.training.continual.label_contest import LabelContest
 
 
@@ -106,16 +106,16 @@ def test_the_audit_judges_a_challenger_and_does_not_train_it(
     def open_window(*_: Any) -> Iterator[Any]:
         yield SimpleNamespace(read=windows.pop)
 
-    def challenge(contest: LabelContest) -> Verdict[Any]:
+    def challenge(contest: LabelContest) -> ChallengeResult[Any]:
         tried.append(contest)
-        return Verdict("not better", 1, 1.0)
+        return ChallengeResult("not better", 1, 1.0)
 
     def interrupted(_: float) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train_follow, "_open_window", open_window)
     monkeypatch.setattr(train_follow, "champion_of", lambda *_: None)
-    monkeypatch.setattr(learner, "challenge", challenge)
+    monkeypatch.setattr(challenger, "challenge", challenge)
     monkeypatch.setattr(time, "sleep", interrupted)
     shutil.copytree(STORE, tmp_path / "made")
     (line,) = follow(ordinary_file(tmp_path, 5200, "2020-01-01")).stdout.splitlines()

@@ -19,12 +19,11 @@ from feedmill.events.release import ModelRelease
 from feedmill.models.artifact import ModelCard, read_card
 from feedmill.models.store import find_card
 from feedmill.operations.changes import MadeBy
-from feedmill.training.continual import learner
-from feedmill.training.continual.challenger import Verdict
-from feedmill.training.datasets.impression_snapshots import save_impressions
-from feedmill.training.fitting.engagement import FittedEngagement
-from feedmill.training.fitting.impressions import fit_impressions
-from feedmill.training.ranker_recipes import ENGAGEMENT
+from feedmill.training.continual import challenger
+from feedmill.training.continual.challenger import ChallengeResult
+from feedmill.training.datasets.snapshots import save_impressions
+from feedmill.training.fitting.engagement import FittedEngagement, fit_impressions
+from feedmill.training.recipes import ENGAGEMENT
 
 SIZE = Size(posts=400, authors=300, users=500, impressions=12)
 OLD = simulated_impressions("none", 1, SIZE)
@@ -86,9 +85,9 @@ def test_a_better_challenger_is_saved_and_released_and_not_installed(
             raise KeyboardInterrupt
         return counted.pop()
 
-    def challenge(*_: Any) -> Verdict[FittedEngagement]:
+    def challenge(*_: Any) -> ChallengeResult[FittedEngagement]:
         fitted = fit_impressions(ENGAGEMENT, OLD)
-        return Verdict("", 9, 200.0, 300.0, fitted=fitted)
+        return ChallengeResult("", 9, 200.0, 300.0, fitted=fitted)
 
     released: list[tuple[str, str]] = []
 
@@ -97,7 +96,7 @@ def test_a_better_challenger_is_saved_and_released_and_not_installed(
         return ModelRelease(card.sha256, (), by, note)
 
     monkeypatch.setattr(train_follow_engagement, "read_impressions", read)
-    monkeypatch.setattr(learner, "challenge", challenge)
+    monkeypatch.setattr(challenger, "challenge", challenge)
     monkeypatch.setattr(follow_rounds, "tried_release", tried)
     audited: list[MadeBy] = []
     monkeypatch.setattr(follow_rounds, "send_release", lambda *given: audited.append(given[-1]))

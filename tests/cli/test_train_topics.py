@@ -20,8 +20,7 @@ from feedmill.models.artifact import read_card
 from feedmill.rankers.spec import STORE
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicRecord
-from feedmill.training.datasets.impression_snapshots import save_impressions
-from feedmill.training.datasets.snapshots import name_of
+from feedmill.training.datasets.snapshots import name_of, save_impressions
 
 
 def train(*words: str) -> Result:

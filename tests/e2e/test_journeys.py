@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from builders.waiting import until
-from feedmill.deploy.local.ports import free_port
+from feedmill.deploy.local.process import free_port
 
 # It starts servers of its own, as the pages do.  The first page waits for them, and Kafka's jars.
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]

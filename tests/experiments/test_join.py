@@ -22,10 +22,9 @@ from feedmill.events.engagement import Engagement
 from feedmill.events.errors import UsageError
 from feedmill.events.experiment import Exposure
 from feedmill.events.signal import Signal
-from feedmill.experiments import upkeep
+from feedmill.experiments import export_folder
+from feedmill.experiments.export_folder import ExportFolder, KeptRows, KeyedHash, Part, open_export
 from feedmill.experiments.join import JoinedExperiment, join
-from feedmill.experiments.kept_rows import KeptRows, KeyedHash
-from feedmill.experiments.parts import ExportFolder, Part, open_export
 from feedmill.experiments.table import read_table
 
 KEY = b"k" * 16
@@ -103,7 +102,7 @@ def test_cuts_merges_and_ranges_do_not_change_a_byte(
     cut = exported(tmp_path / "cut", events, parts=130)
     for part in cut.folder.parts:
         assert part.first == part.last
-    upkeep.merge(cut.folder)
+    export_folder.merge(cut.folder)
     assert len(cut.folder.parts) == 1
     assert len(list((cut.folder.path / "engagements").iterdir())) == 1
     monkeypatch.setattr("feedmill.experiments.join._RANGE_ROWS", 300)
@@ -124,9 +123,9 @@ FORGOTTEN: int = KeyedHash(KEY).user(_ALL[0][0]["user_id"])
 # By name what is done to an export that has all its parts, or all but the last.
 OPERATIONS: dict[str, Callable[[Exported], object]] = {
     "write": write_last,
-    "merge": lambda made: upkeep.merge(made.folder),
-    "drop": lambda made: upkeep.drop_old(made.folder, 10),
-    "forget": lambda made: upkeep.forget(made.folder, FORGOTTEN),
+    "merge": lambda made: export_folder.merge(made.folder),
+    "drop": lambda made: export_folder.drop_old(made.folder, 10),
+    "forget": lambda made: export_folder.forget(made.folder, FORGOTTEN),
 }
 
 
@@ -145,7 +144,7 @@ def test_a_kill_at_any_file_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
     """Whoever comes next finds what was there before, or after, and goes on from there."""
-    monkeypatch.setattr(upkeep, "MERGED", 4)
+    monkeypatch.setattr(export_folder, "MERGED", 4)
     work, is_whole = OPERATIONS[operation], operation != "write"
     undisturbed = begun(tmp_path / "undisturbed", is_whole=is_whole)
     work(undisturbed)
@@ -209,7 +208,7 @@ def test_sums_tell_of_the_days_before_an_exposure(tmp_path: Path) -> None:
     summed.write(STARTED_MS)
     summed.add(exposures)
     summed.write()
-    upkeep.drop_old(summed.folder, 10)
+    export_folder.drop_old(summed.folder, 10)
     assert [part.is_summed for part in summed.folder.parts] == [True, False]
     joined(raw.folder)
     joined(summed.folder)

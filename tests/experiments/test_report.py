@@ -11,8 +11,7 @@ from builders.experiment_users import readers
 from feedmill.experiments.checks import ExperimentRecord
 from feedmill.experiments.effects import Effect, effect_of
 from feedmill.experiments.page import page_of
-from feedmill.experiments.report import Report, report_of
-from feedmill.experiments.rows import effect_rows, says
+from feedmill.experiments.report import Report, effect_table, report_of, says
 from feedmill.experiments.table import DAY_MS, UserTable, read_table
 
 RECORD = ExperimentRecord(gaps=(), overlap={"fresher": 0.6}, changes=("weights, offset <17>",))
@@ -78,7 +77,7 @@ def test_other_lists_have_an_interval_over_days(tmp_path: Any) -> None:
     assert arm.other_lists is not None
     difference, lower, upper = arm.other_lists
     assert 0 < lower < difference < upper
-    assert any("other lists" in row[0] for row in effect_rows(arm))
+    assert any("other lists" in row[0] for row in effect_table(arm)[1])
 
 
 def test_a_look_without_impressions_has_no_bounds_and_deletes_none(tmp_path: Any) -> None:

@@ -28,7 +28,6 @@ from feedmill.models.artifact import (
 from feedmill.models.text_model import (
     LinearText,
     NgramModel,
-    read_calibrator,
     read_linear_text,
     read_ngram_model,
     read_trees,
@@ -133,10 +132,6 @@ def made(arrays: Arrays) -> Artifact:
     return Artifact("toy", "0123456789ab", arrays, {})
 
 
-def calibrator(*shapes: tuple[int, ...]) -> Arrays:
-    return dict(zip(("curve_raw", "curve_log_odds"), map(np.zeros, shapes), strict=True))
-
-
 def linear(arrays: Arrays) -> LinearText:
     return read_linear_text(made(arrays), "words")
 
@@ -169,8 +164,6 @@ ARRAYS: Mapping[str, tuple[Callable[[Arrays], object], Arrays]] = {
         words,
         {"table_words": WEIGHTS, "linear_words": LINEAR[:2]},
     ),
-    "uneven knots": (lambda arrays: read_calibrator(made(arrays)), calibrator((3,), (2,))),
-    "no knots": (lambda arrays: read_calibrator(made(arrays)), calibrator((0,), (0,))),
     "trees that are no text": (
         lambda arrays: read_trees(made(arrays), "trees", 2),
         {"trees": np.array([255, 254], dtype=np.uint8)},

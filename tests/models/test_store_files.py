@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from feedmill.events.errors import UsageError
-from feedmill.models.remote_store import RemoteStore
 from feedmill.models.store_files import (
+    RemoteStore,
     Store,
     file_sizes,
     parse_store,

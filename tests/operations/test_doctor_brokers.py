@@ -14,8 +14,7 @@ from builders.examined import PARTITIONS, Examined
 from builders.own_redis import OwnRedis
 from builders.waiting import now_ms, until
 from feedmill.deploy.local import down, status, up
-from feedmill.deploy.local.ports import free_port
-from feedmill.deploy.local.process import Server
+from feedmill.deploy.local.process import Server, free_port
 from feedmill.deploy.local.redis_server import redis_cli, redis_serves
 from feedmill.operations.doctor import brokers, redis_server
 from feedmill.operations.doctor.cluster import Topic

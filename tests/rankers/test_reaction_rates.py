@@ -18,7 +18,7 @@ from feedmill.rankers.reaction_rates import (
 )
 from feedmill.simulation.audience import Audience
 from feedmill.simulation.demo import DemoPosts
-from feedmill.simulation.words import COMMUNITIES
+from feedmill.simulation.post_writer import COMMUNITIES
 
 # Of the base, the largest error that counts as calibrated.
 MOST = 0.15

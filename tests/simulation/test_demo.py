@@ -20,8 +20,8 @@ from feedmill.filters.raised_values import campaign_probabilities
 from feedmill.filters.registry import FILTERS
 from feedmill.simulation.audience import RECENT
 from feedmill.simulation.demo import DEFAULT_RATE, POST_FRACTIONS, DemoPosts, open_demo
+from feedmill.simulation.post_writer import COMMUNITIES
 from feedmill.simulation.schedule import EventSource
-from feedmill.simulation.words import COMMUNITIES
 from feedmill.streams.environment import Environment
 
 POSTS = 5000

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from builders.golden import Golden
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import RESERVED_NAMES, SignalNames
-from feedmill.models.remote_store import RemoteStore
+from feedmill.models.store_files import RemoteStore
 from feedmill.streams.environment import (
     CLIENT_SETTINGS,
     Environment,

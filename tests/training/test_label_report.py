@@ -1,5 +1,6 @@
 """What a report tells of labels: delays, raters, and how well each version is calibrated."""
 
+import numpy as np
 import pytest
 
 from builders.events import post as some_post
@@ -13,6 +14,7 @@ from feedmill.training.label_report import (
     MINUTE_MS,
     LabelReport,
     RecordedLabels,
+    dawid_skene,
 )
 
 AT_MS = 1_700_000_000_000
@@ -120,3 +122,26 @@ def test_an_edited_post_has_no_value_that_its_labels_answer() -> None:
     of.add_post(b"p", encode(some_post("p", "another text")), AT_MS + MINUTE_MS)
     found = of.report()
     assert (found.posts, found.versions, found.doubts) == (1, [], [])
+
+
+def test_the_rates_of_raters_are_recovered() -> None:
+    random = np.random.default_rng(1)
+    truth = random.random(3_000) < 0.3
+    sensitivity, specificity = [0.9, 0.8, 0.6, 0.95], [0.95, 0.9, 0.7, 0.5]
+    posts, raters, says = [], [], []
+    for post, violates in enumerate(truth.tolist()):
+        for rater in range(4):
+            right = random.random() < (sensitivity if violates else specificity)[rater]
+            posts.append(post)
+            raters.append(rater)
+            says.append(violates == right)
+    found = dawid_skene(posts, raters, says)
+    assert found.sensitivity == pytest.approx(sensitivity, abs=0.04)
+    assert found.specificity == pytest.approx(specificity, abs=0.04)
+    assert ((found.violates > 0.5) == truth).mean() > 0.9
+
+
+def test_one_label_says_little_of_its_rater() -> None:
+    found = dawid_skene([0, 0], [0, 1], [True, False])
+    assert found.sensitivity.min() > 0.7
+    assert found.sensitivity.max() < 0.9

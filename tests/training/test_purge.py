@@ -7,8 +7,7 @@ import pytest
 from builders.events import posts_of
 from feedmill.events.errors import UsageError
 from feedmill.models.artifact import DataUse, ModelCard, Purge, read_card, save_artifact, sha256_of
-from feedmill.models.remote_store import RemoteStore
-from feedmill.models.store_files import Store, file_sizes, read_file
+from feedmill.models.store_files import RemoteStore, Store, file_sizes, read_file
 from feedmill.training import purge as purge_module
 from feedmill.training.datasets.labelled_posts import from_posts
 from feedmill.training.datasets.snapshots import SnapshotSource, save_snapshot

@@ -5,7 +5,8 @@
 *Not worse*: on ordinary posts that are older than the window, one bet an author that the challenger
 hides no larger part than the champion and `MARGIN`; a post that is demoted counts half.
 
-*No veto*: the audit (`audit`) weighs what the challenger does wrong beside the champion.
+*No veto*: the audit (`audit_differences`) weighs what the challenger does wrong beside the
+champion.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ from feedmill.events.gates import DEMOTE_AT, HIDE_AT
 from feedmill.events.post import Post
 from feedmill.filters.model import FilterModel
 from feedmill.training.arrays import Mask, Values
-from feedmill.training.continual.audit import AuditedPost
 from feedmill.training.continual.challenger import MARGIN, Contest
-from feedmill.training.continual.rated_posts import RatedPost, bet_groups
+from feedmill.training.continual.rated_posts import AuditedPost, RatedPost, bet_groups
 from feedmill.training.datasets.labelled_posts import LabelledPosts, from_posts
 from feedmill.training.fitting.filters import FittedFilter
 from feedmill.training.local_model import MIN_LABELS, MIN_OF_CLASS, fit_local

@@ -1,7 +1,13 @@
-"""Labelled posts with the raters who labelled them, none of whom may speak for all.
+"""Labelled posts with the raters who labelled them, none of whom may speak for all; and the audit.
 
-A rater is the `source` of a label.  One who floods the topic, or is wrong all the time, has a part
-of the rows at most; `bet_groups` says which rows are independent of each other.
+A rater is the `source` of a label.  A rater who floods the topic, or is wrong all the time, has a
+part of the rows at most; `bet_groups` says which rows are independent of each other.
+
+The audit is posts drawn at random from all, whose labels can veto the release of a challenger.
+Labels that people chose to give are not a sample: reports come from what feeds show, and raters may
+act together.  Each post of the audit was drawn with a known probability before any gate, so that
+weights of the inverse probability make the rows a sample of all posts (Horvitz and Thompson 1952).
+No challenger learns from the audit.
 """
 
 from __future__ import annotations
@@ -22,9 +28,41 @@ from feedmill.features.minhash import (
     similarity,
 )
 from feedmill.features.text.ngrams import five_grams
-from feedmill.training.continual.audit import without_audit
 from feedmill.training.datasets.labelled_posts import text_fingerprint
 from feedmill.training.label_join import majority
+
+Judged = Sequence[tuple[Post, Sequence[Label]]]
+
+
+class AuditedPost(NamedTuple):
+    """A post of the audit, 1 where it violates, and the probability with which it was drawn."""
+
+    post: Post
+    label: float
+    probability: float
+
+
+def audited_posts(
+    judged: Judged, label_of: Callable[[Sequence[Label]], float] = majority
+) -> list[AuditedPost]:
+    """Return the posts of the audit, each with what `label_of` makes of its labels in the audit."""
+    rows = []
+    for post, labels in judged:
+        drawn = [label for label in labels if label.sampling_probability is not None]
+        if drawn:
+            probability = max(label.sampling_probability or 0.0 for label in drawn)
+            rows.append(AuditedPost(post, label_of(drawn), probability))
+    return rows
+
+
+def without_audit(judged: Judged) -> list[tuple[Post, Sequence[Label]]]:
+    """Return the other posts, from which challengers may learn."""
+    return [
+        (post, labels)
+        for post, labels in judged
+        if all(label.sampling_probability is None for label in labels)
+    ]
+
 
 # A rater has so many labels at most, or so many for each label of the others if that is more: nine
 # raters, the fewest who can release a challenger, are each allowed an equal part.
@@ -61,7 +99,7 @@ def rated_posts(
     kept = {rater: _kept(ids, most) for rater, ids, most in _limits(by_rater)}
     rows = []
     for post, labels in judged:
-        counted = [one for one in labels if post.post_id in kept[one.source]]
+        counted = [label for label in labels if post.post_id in kept[label.source]]
         counted.sort(key=lambda label: (label.at_ms, label.source))
         if counted:
             raters = tuple(label.source for label in counted)

@@ -14,8 +14,12 @@ import numpy.typing as npt
 from feedmill.events.post import Post
 from feedmill.features.media import MediaKinds
 from feedmill.training.arrays import Mask, Values
-from feedmill.training.datasets.labelled_posts import LabelledPosts, read_csv_rows
-from feedmill.training.datasets.split import EDITION, splits_of
+from feedmill.training.datasets.labelled_posts import (
+    EDITION,
+    LabelledPosts,
+    read_csv_rows,
+    splits_of,
+)
 
 FILE = "engagement_upworthy"
 FAMILY = "upworthy"

@@ -4,20 +4,23 @@ A row is a `Post` like those of the topic `posts`, so that training, evaluation 
 the very same thing.  Its id is ``<source>-<row number>``: reports name that, never its text.
 
 A group (a subreddit, video, domain, page, author) is never divided between splits: all of it is for
-``train``, ``validation`` (thresholds, calibration) or ``test`` (only ever measured).
+``train``, ``validation`` (thresholds, calibration) or ``test`` (only ever measured).  A
+salted hash of the group decides.  Each look at the test rows is logged
+(`training.evaluation.looks`).
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import html
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +29,45 @@ from msgspec.structs import replace
 from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_ID_BYTES, MAX_TEXT_CHARACTERS
 from feedmill.events.post import Media, Post
-from feedmill.training.datasets.split import Split, splits_of
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+EDITION = "second edition"
+# With fewer groups a hash could leave none to train on: then one group is the test split.
+_FEW_GROUPS = 6
 
 _DIGIT = re.compile(r"\d")
 _NOT_IN_ID = re.compile(r"[\s|{}\x00-\x1f\x7f]")
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def split_of(family: str, group: str) -> Split:
+    """Return the split of a group: six in ten train, two each are for validation and test."""
+    bucket = _hash(family, group) % 100
+    return "train" if bucket < 60 else "validation" if bucket < 80 else "test"
+
+
+def splits_of(family: str, groups: Sequence[str]) -> list[Split]:
+    """Return the split of each row, by the group that it belongs to.
+
+    Of fewer than six groups, one is for test and the others train.
+    """
+    names = set(groups)
+    if len(names) < _FEW_GROUPS:
+        test = _test_group(family, names)
+        return ["test" if group == test else "train" for group in groups]
+    split = {name: split_of(family, name) for name in names}
+    return [split[group] for group in groups]
+
+
+def _test_group(family: str, names: set[str]) -> str:
+    """Return the test group of a few: never the last by name, as another one trains."""
+    return min(names, key=lambda name: (name == max(names), _hash(family, name)), default="")
+
+
+def _hash(family: str, group: str) -> int:
+    digest = hashlib.sha256(f"{EDITION}|{family}|{group}".encode()).digest()
+    return int.from_bytes(digest[:8], "big")
 
 
 class LabelledRow(NamedTuple):

@@ -19,13 +19,13 @@ from typing import Any
 from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_SAFE_INTEGER
 from feedmill.training.datasets.labelled_posts import (
+    EDITION,
     LabelledPosts,
     LabelledRow,
     labelled_posts,
     opening_words,
     unix_ms,
 )
-from feedmill.training.datasets.split import EDITION
 
 TEXT_COLUMNS = ("text", "message", "title", "body", "tweet", "content", "comment", "headline")
 LABEL_COLUMNS = ("label", "class", "target", "is_spam", "spam", "category", "label_num")
@@ -141,10 +141,7 @@ def read_table(table: Table, *, labelled: bool) -> LabelledPosts:
 
     Without `labelled` it needs no column of labels; its rows then count as fine.
 
-    Raises
-    ------
-    UsageError
-        There is no such file or column, or there are rows that cannot be read.
+    Raises `UsageError`: there is no such file or column, or there are rows that cannot be read.
     """
     reader = _RowReader(table, labelled)
     records = list(table_rows(table.path))

@@ -24,10 +24,7 @@ class Look(msgspec.Struct, frozen=True):
 def read_looks(path: Path) -> list[Look]:
     """Read a log, JSON lines, the first look first; none where there is no file.
 
-    Raises
-    ------
-    UsageError
-        A line is no look, or the file cannot be read.
+    Raises `UsageError`: a line is no look, or the file cannot be read.
     """
     if not path.exists():
         return []

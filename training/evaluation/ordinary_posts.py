@@ -19,9 +19,9 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import TextModel
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
-from feedmill.training.datasets.long_posts import long_posts_of_each_group
+from feedmill.training.datasets.synthetic_posts import long_posts_of_each_group
+from feedmill.training.evaluation.filter_metrics import LENGTHS, length_band
 from feedmill.training.evaluation.intervals import Bootstrap, Figure, wilson
-from feedmill.training.evaluation.slices import LENGTHS, length_band
 
 ALL = "all"
 # A source of a length with fewer rows proves little.

@@ -12,8 +12,7 @@ import numpy as np
 
 from feedmill.events.label import Label
 from feedmill.training.arrays import Values, Weights
-from feedmill.training.continual.audit import AuditedPost
-from feedmill.training.continual.rated_posts import RatedPost, bet_groups
+from feedmill.training.continual.rated_posts import AuditedPost, RatedPost, bet_groups
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
 
 
@@ -91,7 +90,7 @@ def _paired(
     labels: Values, champion: Values, challenger: Values, weights: Values, groups: Sequence[str]
 ) -> PairedBrier:
     """Return the scores of (n,) labels and values, n above 0, each of a weight and in a group."""
-    losses = np.stack([(one - labels) ** 2 for one in (champion, challenger)], axis=1)
+    losses = np.stack([(values - labels) ** 2 for values in (champion, challenger)], axis=1)
     losses = np.column_stack([losses, losses[:, 0] - losses[:, 1]])
 
     def measure(drawn: Weights) -> Values:
@@ -100,7 +99,9 @@ def _paired(
         return np.asarray(weighed @ losses / np.where(totals > 0, totals, np.nan), dtype=np.float64)
 
     bootstrap = Bootstrap(groups)
-    means = (float(np.average(one, weights=weights)) for one in (labels, champion, challenger))
+    means = (
+        float(np.average(values, weights=weights)) for values in (labels, champion, challenger)
+    )
     mean, champion_mean, challenger_mean = means
     figures = bootstrap.figures(measure)
     return PairedBrier(

@@ -134,7 +134,7 @@ def kept_data(spec: FilterSpec, card: ModelCard, store: Store) -> TrainingData |
 
 
 def _is_learned(card: ModelCard, data: TrainingData, source: str) -> bool:
-    (dataset,) = (one for one in data.labelled if one.rows.source == source)
+    (dataset,) = (dataset for dataset in data.labelled if dataset.rows.source == source)
     try:
         return training_rows(card, dataset) is not None
     except UsageError:

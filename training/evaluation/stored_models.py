@@ -22,9 +22,9 @@ from feedmill.training.evaluation.filter_metrics import (
     DatasetReport,
     ScoredRows,
     dataset_report,
+    ranking,
 )
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
-from feedmill.training.evaluation.metrics import ranking
 from feedmill.training.training_data import Dataset, TrainingData
 
 
@@ -58,11 +58,8 @@ def evaluate_stored(
     it counts if this is a `look`.  Any other file counts whole.  Rows whose group or text the model
     learned are left out.
 
-    Raises
-    ------
-    UsageError
-        The card splits a file otherwise, so that its test rows cannot be told from the others; or
-        no row of a data set is left.
+    Raises `UsageError`: the card splits a file otherwise, so that its test rows cannot be told from
+    the others; or no row of a data set is left.
     """
     training = [
         rows

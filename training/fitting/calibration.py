@@ -21,7 +21,7 @@ _MIN_VIOLATING = 50
 _HIDE_AT = 0.9
 
 
-class ScoredPosts(NamedTuple):
+class RawScores(NamedTuple):
     """The raw scores of fine posts of one source, and how many characters each has."""
 
     raw: Values
@@ -37,7 +37,7 @@ def learned_lengths(violating: npt.NDArray[np.int64]) -> Mask:
     return np.asarray(counts >= _MIN_VIOLATING)
 
 
-def thresholds(sources: Sequence[ScoredPosts], rate: float, learned: Mask) -> Values:
+def thresholds(sources: Sequence[RawScores], rate: float, learned: Mask) -> Values:
     """Return the raw score of each length that at most this fraction of any source exceeds.
 
     A length with few posts takes over the threshold of the next shorter one, the shortest lengths
@@ -59,7 +59,7 @@ def thresholds(sources: Sequence[ScoredPosts], rate: float, learned: Mask) -> Va
 
 
 def choose_thresholds(
-    ordinary: Sequence[ScoredPosts],
+    ordinary: Sequence[RawScores],
     slope: float,
     rates: tuple[float, float],
     ceiling: float,

@@ -1,4 +1,8 @@
-"""Fit the engagement ranker: a head for each kind of reaction, their sum, and what it is worth."""
+"""Fit the engagement ranker: a head for each kind of reaction, their sum, and what it is worth.
+
+A head is a linear model of the text, and what kinds of media add.  `fit_impressions` fits the
+ranker on a product's own impressions, by the recipe of the shipped ranker.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +14,37 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.features.media import media_kinds
-from feedmill.features.text.ngrams import TextBatch
-from feedmill.models.text_model import LinearText, weighted_sum
-from feedmill.rankers.engagement import PostEffects, posterior, prior_of, sum_media, tree_columns
+from feedmill.features.authorship import hours_of_day
+from feedmill.features.media import MEDIA_KINDS, media_kinds
+from feedmill.features.text.ngrams import BUCKETS, TextBatch
+from feedmill.features.text.shape import SHAPE_COLUMNS
+from feedmill.models.text_model import LinearText, quantised, weighted_sum
+from feedmill.rankers.engagement import (
+    PostEffects,
+    no_media,
+    posterior,
+    prior_of,
+    sum_media,
+    tree_columns,
+)
+from feedmill.rankers.impressions import Impressions
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.headline_tests import Arms, SeenArms, after_impressions
+from feedmill.training.datasets.impression_arms import (
+    ShownPosts,
+    arms_of,
+    community_days,
+    seen_before,
+    shown_posts,
+)
 from feedmill.training.datasets.labelled_posts import LabelledPosts
-from feedmill.training.datasets.reactions import within_group_targets
+from feedmill.training.datasets.ranker_datasets import within_group_targets
 from feedmill.training.evaluation.ranker_metrics import log_loss, slope_within
-from feedmill.training.fitting.heads import FittedHead, fit_head, head_scores
 from feedmill.training.fitting.linear_text import (
     RidgePenalties,
     TextRows,
     cross_fitted,
+    fit_with_scores,
     group_means,
     score_rows,
     text_rows,
@@ -31,10 +52,80 @@ from feedmill.training.fitting.linear_text import (
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.fitting.post_effects import EffectRows, fit_effects
 from feedmill.training.fitting.trees import correction, corrections_out_of_fold, fit_correction
-from feedmill.training.ranker_recipes import EngagementRecipe
+from feedmill.training.recipes import EngagementRecipe
 
 _MOST_IMPRESSIONS = 20_000
 _DRAWS = 6
+# A kind of reaction that users hardly show has a head that says nothing.
+LEAST_REACTIONS = 50
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A head before it is summed with others.
+
+    Attributes
+    ----------
+    text
+        The model of texts, which learned nothing of media.
+    media
+        What each of `MEDIA_KINDS` adds to its score, and 0 for unknown ones: (kinds + 1,).
+    rows
+        How many rows it learned from.
+    """
+
+    text: LinearText
+    media: Values
+    rows: int
+
+    def scores(self, rows: TextRows) -> Values:
+        """Return the score of each row: (rows,)."""
+        scores = score_rows(self.text, rows)
+        return scores if rows.media is None else scores + self.media[rows.media]
+
+
+def fit_head(rows: TextRows, penalties: RidgePenalties) -> FittedHead:
+    """Fit within groups; media after the text, so that one without media has the text's score."""
+    text, scores = fit_with_scores(rows, penalties, within_groups=True)
+    media = no_media()
+    if penalties.media is not None and rows.media is not None:
+        media = fit_media(rows, scores, penalties.media)
+    return FittedHead(text, media, len(rows))
+
+
+def head_scores(penalties: RidgePenalties, train: TextRows, test: TextRows) -> Values:
+    """Score rows by a head that is fitted on others: (test,)."""
+    return fit_head(train, penalties).scores(test)
+
+
+def fit_media(rows: TextRows, scores: Values, penalty: float) -> Values:
+    """Fit what kinds of media add to scores within groups, by a ridge regression.
+
+    Parameters
+    ----------
+    rows
+        Those of unknown kinds are left out.
+    scores
+        (rows,) of the text, out of fold.
+    penalty
+        As many rows of a kind as halve what it adds.
+
+    Returns
+    -------
+    (kinds + 1,), with weighted mean 0 over the rows; 0 for kinds without rows and unknown ones.
+    """
+    effects = no_media()
+    if rows.media is None or not (known := rows.media >= 0).any():
+        return effects
+    some, media, weights = rows.where(known), rows.media[known], rows.weights[known]
+    columns = np.column_stack([np.eye(len(MEDIA_KINDS))[media], some.values - scores[known]])
+    columns -= group_means(columns, weights, some.groups)
+    kinds, rest = columns[:, :-1], columns[:, -1]
+    squares = kinds.T @ (weights[:, None] * kinds) + penalty * np.eye(len(MEDIA_KINDS))
+    found = np.linalg.solve(squares, kinds.T @ (weights * rest))
+    seen = np.unique(media)
+    effects[seen] = found[seen] - np.average(found[media], weights=weights)
+    return effects
 
 
 @dataclass(frozen=True)
@@ -284,3 +375,64 @@ def reaction_rows(posts: LabelledPosts, most: int) -> tuple[TextRows, LabelledPo
     posts = posts.where(np.isfinite(within_group_targets(posts)))
     values, media = within_group_targets(posts), media_kinds(posts.posts)
     return text_rows(posts.texts, values, posts.groups, media=media), posts
+
+
+def fit_impressions(recipe: EngagementRecipe, rows: Impressions) -> FittedEngagement:
+    """Fit on impressions that `check_enough` let pass, of `most_rows` posts drawn from all.
+
+    Each head learns how often users react so to what they are shown.  What the prior is worth is
+    fitted on what was counted before each impression.
+    """
+    rows = _of_some_posts(rows, recipe.most_rows)
+    shown = shown_posts(rows)
+    arms = arms_of(rows, shown, recipe.heads[0].kind)
+    models: dict[str, FittedHead] = {}
+    scores: dict[str, Values] = {}
+    for head in recipe.heads:
+        of_kind = arms_of(rows, shown, head.kind)
+        if of_kind.clicks.sum() < LEAST_REACTIONS:
+            silent = LinearText(quantised(np.zeros(BUCKETS), 0.0), np.zeros(len(SHAPE_COLUMNS)))
+            models[head.kind] = FittedHead(silent, no_media(), 0)
+            scores[head.kind] = np.zeros(len(arms))
+            continue
+        targets = arm_rows(of_kind, smoothing_of(of_kind))
+        models[head.kind] = fit_head(targets, head.penalties)
+        scores[head.kind] = scores_by_halves(targets, arms.weeks, head.penalties)
+    smoothing = smoothing_of(arms)
+    return sum_heads(
+        recipe,
+        arms,
+        arm_rows(arms, smoothing),
+        FittedHeads(models, scores),
+        [SeenBefore(shown.arms, seen_before(rows))],
+        _effect_rows(arms, shown, smoothing),
+    )
+
+
+def _effect_rows(arms: Arms, shown: ShownPosts, smoothing: float) -> EffectRows:
+    """Return the arms as effects of authors and hours are fitted on."""
+    logs, weights = log_rates(arms, smoothing)
+    return EffectRows(
+        logs,
+        weights / weights.mean(),
+        hours_of_day(shown.posts),
+        shown.authors,
+        np.array(community_days(shown.posts), dtype=np.str_),
+        np.array(shown.groups, dtype=np.str_),
+    )
+
+
+def _of_some_posts(rows: Impressions, most: int) -> Impressions:
+    shown = np.unique(rows.versions)
+    if len(shown) <= most:
+        return rows
+    drawn = np.random.default_rng(SEED).choice(shown, most, replace=False)
+    return rows.where(np.isin(rows.versions, drawn))
+
+
+def smoothing_of(arms: Arms) -> float:
+    """Return on how many impressions half a click is the rate of all arms together.
+
+    So a post that few have seen has about this rate.
+    """
+    return float(0.5 * arms.impressions.sum() / arms.clicks.sum())

@@ -1,6 +1,8 @@
 """Fit a filter: one logistic regression of n-grams and evidence, and the thresholds above it.
 
-Seeded: the same data give the same sha256.
+The columns are the n-grams of every view and the evidence, at once.  Needs the extra `train`
+(scikit-learn), imported where it is used.  Seeded and single-threaded: the same data give the same
+sha256.
 """
 
 from __future__ import annotations
@@ -9,29 +11,43 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.model import FilterModel, LengthCalibrator
+from feedmill.features.registry import FEATURE_GROUPS
+from feedmill.features.text.ngrams import BUCKETS
+from feedmill.filters.model import Evidence, FilterModel, LengthCalibrator
 from feedmill.models.artifact import pack_artifact
+from feedmill.models.text_model import NgramModel
 from feedmill.training.arrays import Mask, Values
-from feedmill.training.datasets.everyday_sentences import everyday_sentences
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
-from feedmill.training.datasets.long_posts import long_posts
+from feedmill.training.datasets.synthetic_posts import everyday_sentences, long_posts
 from feedmill.training.fitting.calibration import (
-    ScoredPosts,
+    RawScores,
     choose_thresholds,
     fit_slope,
     learned_lengths,
 )
-from feedmill.training.fitting.logistic import EvidenceMatrix, LinearModel
-from feedmill.training.fitting.ngram_models import SEED, folds_of
+from feedmill.training.fitting.ngram_models import (
+    SEED,
+    WORD_FACTOR,
+    count_matrix,
+    folds_of,
+    inverse_frequency,
+    quantised,
+)
 from feedmill.training.progress import Tell, silent
 from feedmill.training.recipes import Recipe
 
+# So many groups are added to each count, and such a part of the scale is the same for all n-grams.
+_SMOOTHING, _PLAIN = 3.0, 0.5
+
+# What a column of unit deviation weighs in the penalty, beside the n-grams' tf-idf.
+_COLUMN_SCALE = 0.5
 # Of each source of ordinary posts: how many train, how many long and how many cut ones are made of
 # them, and what these weigh together where the whole ones weigh 1.
 _ORDINARY_ROWS, _LONG_TRAINING_ROWS, _CUT_ROWS = 4_000, 80, 80
@@ -42,6 +58,132 @@ _EVERYDAY_ROWS = 600
 _LONG_ROWS = 300
 _NOT_PLAIN = re.compile(r"https?://\S+|[@#]")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s|\n")
+
+
+def group_contrast(matrix: Any, violating: Mask, group_of: npt.NDArray[np.int64]) -> Values:
+    """Return the scale of each n-gram, 1 in the mean square but for what all share.
+
+    Naive Bayes' log-count ratios scale the columns of a linear model (Wang and Manning 2012).  Here
+    a group counts once, however often it says a word: what one large community says is no evidence.
+
+    The number of groups where a violating post has the n-gram is divided by the number that chance
+    would give, if violating posts were drawn at random within each group; that of fine posts
+    likewise.  The scale grows with the logarithm of the ratio of both.
+
+    Parameters
+    ----------
+    matrix
+        scipy CSR (rows, BUCKETS), positive where a row has the n-gram.
+    violating, group_of
+        (rows,) each; rows of a negative group do not count.
+
+    Returns
+    -------
+    (BUCKETS,), all 1 where one class alone counts.
+    """
+    from scipy import sparse  # noqa: PLC0415 the `train` extra
+
+    counted = group_of >= 0
+    group = np.unique(group_of[counted], return_inverse=True)[1]
+    is_bad = violating[counted]
+    if not is_bad.any() or is_bad.all():
+        return np.ones(BUCKETS)
+    present = (matrix[counted] > 0).astype(np.float32)
+    places = (group, np.arange(len(group)))
+    member = sparse.csr_matrix((np.ones(len(group), np.float32), places))
+    of_all = (member @ present).tocsr()
+    of_bad = (member @ present.multiply(is_bad[:, None].astype(np.float32)).tocsr()).tocsr()
+    rate = np.bincount(group, is_bad) / np.bincount(group)
+    chance = np.repeat(rate, np.diff(of_all.indptr))
+    logs, seen = np.zeros(BUCKETS), np.bincount(of_all.indices, minlength=BUCKETS) > 0
+    for sign, rates, groups, prior in (
+        (1, 1 - chance, of_bad, rate.mean()),
+        (-1, chance, of_all - of_bad, 1 - rate.mean()),
+    ):
+        found = np.bincount(groups.indices, groups.data > 0, minlength=BUCKETS)
+        expected = np.bincount(of_all.indices, 1 - rates**of_all.data, minlength=BUCKETS)
+        more = _SMOOTHING * prior
+        logs += sign * np.log((found + more) / (expected + more))
+    contrast = np.where(seen, np.abs(logs), 0.0)
+    spread = float(np.sqrt((contrast[seen] ** 2).mean())) or 1.0
+    return np.asarray(_PLAIN + (1 - _PLAIN) * contrast / spread)
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """An n-gram model for each view, and what each column of evidence weighs."""
+
+    ngram_models: tuple[NgramModel, ...]
+    weights: Values
+    bias: float
+
+
+class EvidenceMatrix:
+    """The evidence of posts as a sparse matrix, made once and fitted on several choices of rows."""
+
+    def __init__(self, evidence: Evidence, batch: PostBatch) -> None:
+        from scipy import sparse  # noqa: PLC0415 the `train` extra
+
+        self._views = []
+        for view in evidence.views:
+            present = sparse.diags(batch.has_content(view).astype(np.float32))
+            texts = batch.view(view)
+            counts = count_matrix(texts, WORD_FACTOR, texts.norms)
+            self._views.append((present @ counts).tocsr())
+        groups = [batch.computed(FEATURE_GROUPS[group].compute) for group in evidence.groups]
+        self._columns = np.concatenate([np.zeros((len(batch), 0)), *groups], axis=1)
+
+    def fit(
+        self,
+        labels: Values,
+        weights: Values,
+        rows: Mask,
+        inverse_penalty: float,
+        group_of: npt.NDArray[np.int64] | None = None,
+    ) -> LinearModel:
+        """Fit on those of the (rows,) chosen rows; `inverse_penalty` is scikit-learn's C.
+
+        With `group_of`, as `group_contrast` reads it, the n-grams of the first view are shrunken
+        the less, the more groups agree on them.
+        """
+        from scipy import sparse  # noqa: PLC0415 the `train` extra
+        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 the `train` extra
+
+        columns = self._columns[rows]
+        mean, deviation = columns.mean(axis=0), columns.std(axis=0)
+        scale = _COLUMN_SCALE / np.where(deviation > 0, deviation, np.inf)
+        factors = [inverse_frequency(view[rows]) for view in self._views]
+        if group_of is not None:
+            contrast = group_contrast(self._views[0][rows], labels[rows] > 0.5, group_of[rows])
+            factors[0] = (factors[0] * contrast).astype(np.float32)
+        parts: list[Any] = [
+            view[rows] @ sparse.diags(factor)
+            for view, factor in zip(self._views, factors, strict=True)
+        ]
+        parts.append(sparse.csr_matrix(((columns - mean) * scale).astype(np.float32)))
+        model = LogisticRegression(C=inverse_penalty, tol=1e-3, max_iter=150, random_state=SEED)
+        model.fit(
+            sparse.hstack(parts, format="csr"), labels[rows] > 0.5, sample_weight=weights[rows]
+        )
+        *of_views, of_columns = np.split(
+            model.coef_[0].astype(np.float64), np.cumsum([len(factor) for factor in factors])
+        )
+        ngram_models = tuple(
+            quantised(weight * factor, 0.0, WORD_FACTOR)
+            for weight, factor in zip(of_views, factors, strict=True)
+        )
+        column_weights = of_columns * scale
+        bias = float(model.intercept_[0] - column_weights @ mean)
+        ones = np.ones(len(ngram_models))
+        return LinearModel(ngram_models, np.concatenate([ones, column_weights]), bias)
+
+    def raw_scores(self, model: LinearModel, rows: Mask) -> Values:
+        """Return the scores of the chosen rows, as `FilterModel` would: (chosen,)."""
+        views = len(self._views)
+        scores = self._columns[rows] @ model.weights[views:] + model.bias
+        for view, ngrams in zip(self._views, model.ngram_models, strict=True):
+            scores = scores + view[rows] @ ngrams.real_weights
+        return np.asarray(scores, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -128,7 +270,7 @@ def fit(
     choosing = [_scored(draft, rows) for rows in _choosing(fine, labelled)]
     if recipe.fine_rows_choose:
         own = of_labelled & (labels == 0)
-        choosing.append(ScoredPosts(unseen[own], batch.characters[own]))
+        choosing.append(RawScores(unseen[own], batch.characters[own]))
     rates = recipe.max_demote_rate, recipe.max_hide_rate
     slope = fit_slope(unseen, labels, weights)
     learned = learned_lengths(batch.characters[of_labelled & (labels > 0.5)])
@@ -213,9 +355,9 @@ def _choosing(
     return chosen
 
 
-def _scored(model: FilterModel, rows: LabelledPosts) -> ScoredPosts:
+def _scored(model: FilterModel, rows: LabelledPosts) -> RawScores:
     batch = PostBatch(rows.posts)
-    return ScoredPosts(model.raw_scores(batch), batch.characters)
+    return RawScores(model.raw_scores(batch), batch.characters)
 
 
 def _weights(

@@ -24,7 +24,6 @@ from feedmill.models.store_files import Store
 from feedmill.models.text_model import FEATURES, linear_text_arrays, tree_arrays
 from feedmill.rankers.engagement import effect_arrays, media_arrays, sum_media
 from feedmill.rankers.impressions import Impressions
-from feedmill.training.card_texts import MODEL_LICENCE, OWN_DATA
 from feedmill.training.datasets.headline_tests import (
     FILE,
     SPLIT_RULE,
@@ -34,14 +33,17 @@ from feedmill.training.datasets.headline_tests import (
     read_arms,
 )
 from feedmill.training.datasets.impression_arms import check_enough
-from feedmill.training.datasets.impression_snapshots import pack_impressions, save_impressions
 from feedmill.training.datasets.labelled_posts import LabelledPosts
-from feedmill.training.datasets.snapshots import SnapshotSource, save_snapshot
-from feedmill.training.fitting.engagement import FittedEngagement, fit_engagement
-from feedmill.training.fitting.impressions import fit_impressions
+from feedmill.training.datasets.snapshots import (
+    SnapshotSource,
+    pack_impressions,
+    save_impressions,
+    save_snapshot,
+)
+from feedmill.training.fitting.engagement import FittedEngagement, fit_engagement, fit_impressions
 from feedmill.training.fitting.ngram_models import SEED
-from feedmill.training.provenance import code_version, library_versions
-from feedmill.training.ranker_recipes import ENGAGEMENT, EngagementRecipe
+from feedmill.training.provenance import MODEL_LICENCE, OWN_DATA, code_version, library_versions
+from feedmill.training.recipes import ENGAGEMENT, EngagementRecipe
 
 # The name on a card of what was counted from the topics.
 _IMPRESSIONS = "impressions"
@@ -242,6 +244,6 @@ def _effect_settings() -> dict[str, list[float | None]]:
     """Return the penalties of the recipe; None: no effect."""
     penalties = ENGAGEMENT.effects
     return {
-        name: [None if np.isinf(one) else one for one in values]
+        name: [None if np.isinf(penalty) else penalty for penalty in values]
         for name, values in (("hours", penalties.hours), ("authors", penalties.authors))
     }

@@ -14,7 +14,6 @@ from feedmill.models.artifact import ModelCard, read_card, save_artifact, sha256
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.training.arrays import Values
-from feedmill.training.card_texts import ETHICS, FACTORS, INTENDED_USE, MODEL_LICENCE
 from feedmill.training.evaluation.filter_metrics import FilterMetrics
 from feedmill.training.evaluation.intervals import Figure
 from feedmill.training.evaluation.side_by_side import ordinary_figures, unseen_figures
@@ -23,7 +22,14 @@ from feedmill.training.fitting.filters import FittedFilter, fit
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.local_model import check_labels, fit_local, local_parameters
 from feedmill.training.progress import Tell, silent
-from feedmill.training.provenance import code_version, library_versions
+from feedmill.training.provenance import (
+    ETHICS,
+    FACTORS,
+    INTENDED_USE,
+    MODEL_LICENCE,
+    code_version,
+    library_versions,
+)
 from feedmill.training.recipes import Recipe
 from feedmill.training.training_data import TrainingData, check_enough, recipe_for
 
@@ -55,7 +61,7 @@ class TrainingRun:
     tell: Tell = silent
 
 
-class Challenger(NamedTuple):
+class FittedChallenger(NamedTuple):
     """What `training.continual` fitted, and the figures of its test."""
 
     fitted: FittedFilter
@@ -67,10 +73,7 @@ def train(spec: FilterSpec, data: TrainingData, out: Store, run: TrainingRun) ->
 
     The same data give the same sha256.  Rows of the test split do not train it.
 
-    Raises
-    ------
-    UsageError
-        There are too few rows, or the recipe does not fit the filter.
+    Raises `UsageError`: there are too few rows, or the recipe does not fit the filter.
     """
     recipe = recipe_for(spec, data.labelled)
     _check_evidence(spec, recipe)
@@ -86,12 +89,8 @@ def train_local(
 ) -> ModelCard:
     """Train a stored filter on a product's own labels, the shipped one where `base` is None.
 
-    Raises
-    ------
-    UsageError
-        There are too few labels or ordinary posts.
-    BadArtifact
-        The stored model cannot be read.
+    Raises `UsageError`: there are too few labels or ordinary posts; `BadArtifact`: the stored model
+    cannot be read.
     """
     model, base_card = spec.load(base), read_card(base or STORE, spec.name)
     recipe = recipe_for(spec, data.labelled)
@@ -108,16 +107,13 @@ def save_challenger(
     spec: FilterSpec,
     base: Store | None,
     data: TrainingData,
-    challenger: Challenger,
+    challenger: FittedChallenger,
     out: Store,
     run: TrainingRun,
 ) -> ModelCard:
     """Save a model that learned all rows of `data`, without installing it.
 
-    Raises
-    ------
-    BadArtifact
-        The card of the stored model that it started from cannot be read.
+    Raises `BadArtifact`: the card of the stored model that it started from cannot be read.
     """
     fitted, recipe = challenger.fitted, recipe_for(spec, data.labelled)
     card = _local_card(spec, recipe, data, fitted, read_card(base or STORE, spec.name))

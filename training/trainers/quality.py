@@ -18,15 +18,14 @@ from feedmill.models.artifact import (
 )
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import FEATURES, linear_text_arrays, model_arrays, tree_arrays
-from feedmill.training.card_texts import MODEL_LICENCE
 from feedmill.training.datasets.labelled_posts import LabelledPosts
-from feedmill.training.datasets.ratings import RatedDataset, read_own_ratings
+from feedmill.training.datasets.ranker_datasets import RatedDataset, read_own_ratings
 from feedmill.training.datasets.snapshots import SnapshotSource, save_snapshot
 from feedmill.training.evaluation.side_by_side import rating_figures
 from feedmill.training.fitting.ngram_models import SEED
 from feedmill.training.fitting.quality import FittedQuality, RatedTexts, fit_quality
-from feedmill.training.provenance import code_version, library_versions
-from feedmill.training.ranker_recipes import OWN_PENALTIES, OWN_RATINGS, QUALITY, QualityRecipe
+from feedmill.training.provenance import MODEL_LICENCE, code_version, library_versions
+from feedmill.training.recipes import OWN_PENALTIES, OWN_RATINGS, QUALITY, QualityRecipe
 from feedmill.training.training_data import Dataset
 
 LEAST_LABELS, LEAST_AUTHORS = 100, 20

@@ -18,7 +18,7 @@ from feedmill.models.artifact import read_card
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.quality import QualityModel
 from feedmill.rankers.registry import load
-from feedmill.training.ranker_recipes import ENGAGEMENT
+from feedmill.training.recipes import ENGAGEMENT
 from feedmill.training.trainers import engagement, quality
 
 # Of clicks and replies alone, so that little is fitted.

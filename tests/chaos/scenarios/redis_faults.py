@@ -16,7 +16,7 @@ from builders.tcp_proxy import TcpProxy
 from builders.waiting import until
 from chaos.scenario import Chaos, Rows
 from chaos.server_faults import fault_row, is_stale, keeps_feed
-from feedmill.deploy.local.ports import HOST, free_port
+from feedmill.deploy.local.process import HOST, free_port
 
 # Each chunk of 64 KiB takes so long, in each direction.
 SLOW_S = 0.2

@@ -10,9 +10,7 @@ import pytest
 
 from builders.waiting import until
 from feedmill.deploy.local import LocalStackError
-from feedmill.deploy.local.locks import exclusive
-from feedmill.deploy.local.ports import HOST, choose_port, is_free
-from feedmill.deploy.local.process import Server
+from feedmill.deploy.local.process import HOST, Server, choose_port, exclusive, is_free
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
 STUBBORN = [

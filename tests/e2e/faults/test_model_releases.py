@@ -13,8 +13,7 @@ from builders.model_commands import Models
 from builders.model_store import add_version, shipped_store
 from builders.waiting import in_background, until
 from feedmill.models.artifact import read_card
-from feedmill.models.remote_store import RemoteStore
-from feedmill.models.store_files import write_file
+from feedmill.models.store_files import RemoteStore, write_file
 
 RATE = 100
 

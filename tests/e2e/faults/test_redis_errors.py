@@ -15,7 +15,7 @@ from builders.engine_topics import post_of
 from builders.fault_engine import ALL_STAGES, FaultEngine
 from builders.own_redis import OwnRedis
 from builders.waiting import until
-from feedmill.deploy.local.ports import HOST, free_port
+from feedmill.deploy.local.process import HOST, free_port
 
 COMMUNITY = "harbour"
 LIVE = [f"live-{n}" for n in range(60)]

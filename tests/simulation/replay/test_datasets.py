@@ -13,8 +13,7 @@ import pytest
 from builders.simulated import REACTIONS, decoded
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
-from feedmill.simulation.replay.datasets import open_dataset
-from feedmill.simulation.replay.reactions import CAP, SPREAD_S
+from feedmill.simulation.replay.datasets import CAP, SPREAD_S, open_dataset, scale_to_mean
 from feedmill.simulation.schedule import EventSource
 
 
@@ -146,3 +145,13 @@ def test_a_missing_or_strange_data_set_names_the_way_out(tmp_path: Path) -> None
     path.write_bytes(gzip.compress(b"a,b\n1,2\n"))
     with pytest.raises(UsageError, match="not the file that this preset expects"):
         dataset("reddit", tmp_path)
+
+
+def test_reactions_follow_the_known_ones() -> None:
+    known = np.array([0.0, 10.0, 20.0, 1e9])
+    factor = scale_to_mean(known, 5.0)
+    expected = np.minimum(CAP * 5, factor * known)
+    assert expected.mean() == pytest.approx(5.0)
+    assert expected[2] == pytest.approx(2 * expected[1])
+    assert scale_to_mean(np.zeros(3), 5.0) == 0.0
+    assert scale_to_mean(known, 0.0) == 0.0

@@ -16,7 +16,7 @@ from builders.bombs import bomb, send_batch
 from builders.kafka_log import KafkaLog, until
 from builders.lost_brokers import NO_BROKERS
 from feedmill.deploy.local import StackAddress
-from feedmill.deploy.local.ports import HOST, free_port
+from feedmill.deploy.local.process import HOST, free_port
 from feedmill.streams.environment import Environment, memory_shares
 from feedmill.streams.kafka import client
 from feedmill.streams.kafka.client import (

@@ -22,7 +22,7 @@ from builders.group_member import Member, claimed
 from builders.kafka_log import KafkaLog, until
 from builders.lost_brokers import forget_brokers
 from feedmill.deploy.local import StackAddress
-from feedmill.deploy.local.ports import HOST, free_port
+from feedmill.deploy.local.process import HOST, free_port
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka import backlog, group
 from feedmill.streams.kafka.batches import TopicPartition

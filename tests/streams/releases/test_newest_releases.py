@@ -13,9 +13,8 @@ from feedmill.events.reasons import MAX_REASON_CHARACTERS
 from feedmill.events.release import ModelRelease
 from feedmill.filters.model import STORE
 from feedmill.models.artifact import read_card, save_artifact
-from feedmill.models.remote_store import RemoteStore
 from feedmill.models.store import find_card
-from feedmill.models.store_files import write_file
+from feedmill.models.store_files import RemoteStore, write_file
 from feedmill.streams.releases.known_answers import answers_of
 from feedmill.streams.releases.loading import failure_reason, load_model, load_released
 from feedmill.streams.releases.newest_releases import load_newest

@@ -16,14 +16,13 @@ from builders.label_simulation import (
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.model import FilterModel
 from feedmill.filters.spam import FILTER
-from feedmill.training.continual.anytime_test import e_value
-from feedmill.training.continual.audit import AuditedPost
 from feedmill.training.continual.challenger import (
     ALPHA,
     MARGIN,
     VETO_ALPHA,
-    Verdict,
+    ChallengeResult,
     challenge,
+    e_value,
 )
 from feedmill.training.continual.label_contest import (
     LabelContest,
@@ -32,7 +31,7 @@ from feedmill.training.continual.label_contest import (
     harm,
     reference_differences,
 )
-from feedmill.training.continual.rated_posts import RatedPost
+from feedmill.training.continual.rated_posts import AuditedPost, RatedPost
 from feedmill.training.fitting.filters import FittedFilter
 from feedmill.training.recipes import RECIPES
 
@@ -44,11 +43,11 @@ def challenged(
     rows: Sequence[RatedPost],
     audit: Sequence[AuditedPost] = (),
     was_bet_on: frozenset[str] = frozenset(),
-) -> Verdict[FittedFilter]:
+) -> ChallengeResult[FittedFilter]:
     return challenge(LabelContest(SHIPPED, SHIPPED, RECIPE, ORDINARY, rows, audit, was_bet_on))
 
 
-def model_of(found: Verdict[FittedFilter]) -> FilterModel:
+def model_of(found: ChallengeResult[FittedFilter]) -> FilterModel:
     assert found.fitted is not None
     return found.fitted.model("spam", "0" * 12)
 

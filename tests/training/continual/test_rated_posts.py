@@ -6,10 +6,13 @@ from builders.label_simulation import judged, ordinary_text
 from feedmill.events.label import Label
 from feedmill.events.post import Post
 from feedmill.training.continual.rated_posts import (
+    AuditedPost,
     RatedPost,
+    audited_posts,
     bet_groups,
     near_copy_clusters,
     rated_posts,
+    without_audit,
 )
 
 LONG = "the harbour of the old town was full of small boats that came for the yellow summer market"
@@ -92,3 +95,23 @@ def test_near_copies_are_one_cluster_and_other_texts_are_not() -> None:
     copies = [LONG, *texts, LONG.replace("small", "large"), LONG.upper(), "a b", "A  B", "a c"]
     assert near_copy_clusters(copies)[201:] == [0, 0, 203, 203, 205]
     assert near_copy_clusters([]) == []
+
+
+POST = Post("p", "a", 1, "text")
+
+
+def label(source: str, value: float, probability: float | None = None) -> Label:
+    return Label("p", "spam", value, source, 10, sampling_probability=probability)
+
+
+def test_labels_of_posts_that_somebody_chose_are_not_in_the_audit() -> None:
+    judged = [(POST, [label("ann", 1.0)])]
+    assert audited_posts(judged) == []
+    assert without_audit(judged) == judged
+
+
+def test_in_the_audit_only_its_own_labels_count() -> None:
+    judged = [(POST, [label("ann", 1.0), label("bob", 1.0), label("cy", 0.0, 0.25)])]
+    assert audited_posts(judged) == [AuditedPost(POST, 0.0, 0.25)]
+    # A report about the same post does not bring it back into training.
+    assert without_audit(judged) == []

@@ -1,3 +1,4 @@
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -8,13 +9,15 @@ from feedmill.events.decode import decode_post
 from feedmill.events.errors import UsageError
 from feedmill.events.limits import MAX_TEXT_CHARACTERS
 from feedmill.training.datasets.labelled_posts import (
+    SPLITS,
     LabelledRow,
     concatenate,
     labelled_posts,
     read_csv_rows,
+    split_of,
+    splits_of,
     unix_ms,
 )
-from feedmill.training.datasets.split import SPLITS
 
 
 def test_a_group_is_never_split() -> None:
@@ -97,3 +100,28 @@ def test_groups_of_a_family_are_the_same_in_all_its_sets() -> None:
 def test_missing_data_names_the_option(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--data"):
         read_csv_rows(tmp_path, "spam_youtube")
+
+
+GROUPS = [f"g{i}" for i in range(5_000)]
+
+
+def test_a_fifth_of_the_groups_is_for_test_and_a_fifth_for_validation() -> None:
+    counts: Counter[str] = Counter(split_of("f", group) for group in GROUPS)
+    for split, part in (("train", 0.6), ("validation", 0.2), ("test", 0.2)):
+        assert counts[split] / len(GROUPS) == pytest.approx(part, abs=0.02)
+
+
+def test_the_split_is_fixed_for_ever() -> None:
+    # A change would make test rows of rows that trained the stored models.
+    expected = "test train train validation validation train test train"
+    assert [split_of("f", f"g{i}") for i in range(8)] == expected.split()
+
+
+def test_of_few_groups_one_is_for_test() -> None:
+    for family in "abcdefgh":
+        splits = dict(zip(("x", "y", "z"), splits_of(family, ["x", "y", "z"]), strict=True))
+        assert sorted(splits.values()) == ["test", "train", "train"]
+        assert splits["z"] == "train"
+    # One group cannot both train and test.
+    assert splits_of("f", ["x", "x"]) == ["test", "test"]
+    assert splits_of("f", []) == []

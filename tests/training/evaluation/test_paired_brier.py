@@ -5,8 +5,7 @@ import pytest
 
 from feedmill.events.label import Label
 from feedmill.events.post import Post
-from feedmill.training.continual.audit import AuditedPost
-from feedmill.training.continual.rated_posts import RatedPost
+from feedmill.training.continual.rated_posts import AuditedPost, RatedPost
 from feedmill.training.evaluation.paired_brier import audited_brier, mean_label, rated_brier
 
 

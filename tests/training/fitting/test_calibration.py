@@ -3,7 +3,7 @@ import pytest
 
 from feedmill.training.fitting.calibration import (
     LENGTHS,
-    ScoredPosts,
+    RawScores,
     choose_thresholds,
     fit_slope,
     learned_lengths,
@@ -13,9 +13,9 @@ from feedmill.training.fitting.calibration import (
 EVERY_LENGTH = np.ones(len(LENGTHS) + 1, dtype=np.bool_)
 
 
-def scored(count: int, characters: int, low: float = 0.0) -> ScoredPosts:
+def scored(count: int, characters: int, low: float = 0.0) -> RawScores:
     raw = low + np.arange(count) / count
-    return ScoredPosts(raw, np.full(count, characters))
+    return RawScores(raw, np.full(count, characters))
 
 
 def test_the_worst_source_of_each_length_chooses_its_threshold() -> None:
@@ -27,7 +27,7 @@ def test_the_worst_source_of_each_length_chooses_its_threshold() -> None:
 
 
 def test_a_length_with_few_posts_takes_over_the_threshold_of_the_next_shorter_one() -> None:
-    few = ScoredPosts(np.full(10, 99.0), np.full(10, 150))
+    few = RawScores(np.full(10, 99.0), np.full(10, 150))
     chosen = thresholds([scored(1_000, 50), few], 0.01, EVERY_LENGTH)
     assert chosen[1] == chosen[0]
 

@@ -15,8 +15,7 @@ from feedmill.features.authorship import author_key
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import load
 from feedmill.training.datasets.headline_tests import read_arms
-from feedmill.training.datasets.impression_snapshots import read_impressions
-from feedmill.training.datasets.snapshots import name_of
+from feedmill.training.datasets.snapshots import name_of, read_impressions
 from feedmill.training.trainers import engagement
 
 

@@ -15,7 +15,7 @@ from feedmill.training.local_model import fit_local
 from feedmill.training.provenance import code_version
 from feedmill.training.recipes import RECIPES
 from feedmill.training.trainers.filters import (
-    Challenger,
+    FittedChallenger,
     TrainingRun,
     save_challenger,
     train,
@@ -129,7 +129,7 @@ def test_a_challenger_is_saved_with_its_figures_and_not_as_the_newest(tmp_path: 
     base = train(SPAM, data, tmp_path, RUN)
     rows = [dataset.rows for dataset in data.labelled]
     fitted = fit_local(SPAM.load(tmp_path), RECIPES["spam"], rows, data.ordinary_posts)
-    challenger = Challenger(fitted, {"bets": 3.0})
+    challenger = FittedChallenger(fitted, {"bets": 3.0})
     run = TrainingRun("2026-01-02", "follow")
     card = save_challenger(SPAM, tmp_path, data, challenger, tmp_path, run)
     assert read_card(tmp_path, "spam").sha256 == base.sha256 != card.sha256

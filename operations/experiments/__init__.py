@@ -1,0 +1,1 @@
+"""Experiments of a running installation: its runs, and the export of what came of them."""
