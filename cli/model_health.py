@@ -8,8 +8,8 @@ from typing import Any
 import click
 import msgspec
 
-from feedmill.cli.model_canary import canary_rows
-from feedmill.cli.model_versions import sha256_in_force
+from feedmill.cli.models.releases import canary_rows
+from feedmill.cli.models.versions import sha256_in_force
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import FeedmillError
