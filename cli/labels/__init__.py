@@ -22,7 +22,7 @@ from feedmill.training.label_sample import draw_posts
 if TYPE_CHECKING:
     from feedmill.events.post import Post
 
-_PLACES = {"sample": "labels:sample_command", "report": "labels.report:report_command"}
+_PLACES = {"sample": "labels:sample_command", "report": "labels.raters:report_command"}
 
 
 @click.group(cls=LazyGroup, places=_PLACES)

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from feedmill.cli import output
 from feedmill.cli.output import (
     Answer,
+    Columns,
     answers,
     plain_table,
     print_json,
@@ -102,7 +103,7 @@ SHOWN = Row("a", 1200, 0.25, 1_700_000_000_000, ("x", "y"))
 
 
 def test_a_cell_is_a_field_in_its_format_or_what_a_function_says() -> None:
-    columns = {
+    columns: Columns = {
         **{"name": "name", "n>": "count", "n, again>": "count:,", "share>": "share:.1%"},
         **{"at": "at_ms:time", "age": "count:span", "tags": "tags"},
         "both": lambda row: f"{row.name}{row.count}",
