@@ -9,15 +9,14 @@ import click
 import msgspec
 
 from feedmill.cli.duration import Duration
-from feedmill.cli.options import with_environment
-from feedmill.cli.output import json_option, print_json, print_table, short_json, time_text
+from feedmill.cli.options import asks_installation
+from feedmill.cli.output import Answer, Columns, short_json, show, warn
 from feedmill.events.audit import TOPIC, AuditRecord, decode_audit
 from feedmill.events.errors import BadEvent
 from feedmill.streams.environment import Environment
-from feedmill.streams.kafka.topic_reader import TopicRecord, open_topic
+from feedmill.streams.kafka.topic_reader import TopicRecord, read_all
 from feedmill.streams.settings.clock import now_ms
 
-_COLUMNS = ("time", "by", "from", "command", "topic", "key", "before", "after", "note")
 # Of records: what other columns have, and what only machines read.
 _NOT_SHOWN = ("by", "note", "reason", "at_ms", "if_offset", "answers")
 
@@ -27,37 +26,25 @@ _NOT_SHOWN = ("by", "note", "reason", "at_ms", "if_offset", "answers")
 @click.option("--topic", help="Only those of one topic, such as config.")
 @click.option("--key", help="Only those of one key, such as weights.")
 @click.option("--by", help="Only those that this one made.")
-@json_option
-@with_environment
+@asks_installation
 def audit(
     environment: Environment,
     since: int | None,
     topic: str | None,
     key: str | None,
     by: str | None,
-    as_json: bool,
-) -> None:
+) -> Answer:
     """List what people changed, oldest first: who, what, before, after and why.
 
     Every command that changes settings, overrides, releases, lists, topics or offsets, or sends
     dead letters again, leaves a record here. What other programs write themselves does not.
     """
     found = [
-        (stored, said)
+        {"audit_offset": stored.offset, "stored_ms": stored.at_ms, **msgspec.to_builtins(said)}
         for stored, said in _records(environment, since)
         if topic in (None, said.topic) and key in (None, said.key) and by in (None, said.by)
     ]
-    if as_json:
-        print_json(
-            [
-                {"audit_offset": stored.offset, "stored_ms": stored.at_ms, **_fields(said)}
-                for stored, said in found
-            ]
-        )
-    elif not found:
-        click.echo("no change was recorded")
-    else:
-        print_table(_COLUMNS, [_row(stored, said) for stored, said in found])
+    return show(found, _COLUMNS, empty="no change was recorded")
 
 
 def _records(
@@ -65,43 +52,33 @@ def _records(
 ) -> Iterator[tuple[TopicRecord, AuditRecord]]:
     """Yield the records in their order; tells how many are none of the audit."""
     bad = 0
-    with open_topic(environment, TOPIC) as reader:
-        if since_ms is None:
-            reader.seek_to_beginning()
-        else:
-            reader.seek_to_time(now_ms() - since_ms)
-        for record in reader.read_to_end():
-            try:
-                yield record, decode_audit(record.value)
-            except BadEvent:
-                bad += 1
+    for record in read_all(
+        environment, TOPIC, since_ms=0 if since_ms is None else now_ms() - since_ms
+    ):
+        try:
+            yield record, decode_audit(record.value)
+        except BadEvent:
+            bad += 1
     if bad:
-        click.echo(f"left out: {bad} records that are none of the audit", err=True)
+        warn(f"left out: {bad} records that are none of the audit")
 
 
-def _fields(said: AuditRecord) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.to_builtins(said)
-    return fields
+def _before(said: dict[str, Any]) -> str:
+    before = _changed(said["before"], said["after"])
+    return "" if before is None else short_json(before)
 
 
-def _row(stored: TopicRecord, said: AuditRecord) -> tuple[str, ...]:
-    before, after = _shown(said.before), _shown(said.after)
-    if isinstance(before, dict) and isinstance(after, dict) and before != after:
-        # Of a long setting only what changed.
-        same = {name for name in before if name in after and before[name] == after[name]}
-        before = {name: field for name, field in before.items() if name not in same}
-        after = {name: field for name, field in after.items() if name not in same}
-    return (
-        time_text(stored.at_ms),
-        said.by,
-        f"{said.user}@{said.host}",
-        said.command,
-        said.topic,
-        said.key or "",
-        "" if before is None else short_json(before),
-        "(removed)" if after is None else short_json(after),
-        said.note,
-    )
+def _after(said: dict[str, Any]) -> str:
+    after = _changed(said["after"], said["before"])
+    return "(removed)" if after is None else short_json(after)
+
+
+def _changed(value: Any, other: Any) -> Any:
+    """Return what is shown of a value: of a long setting only what the other has not."""
+    value, other = _shown(value), _shown(other)
+    if isinstance(value, dict) and isinstance(other, dict) and value != other:
+        return {k: v for k, v in value.items() if k not in other or other[k] != v}
+    return value
 
 
 def _shown(value: Any) -> Any:
@@ -111,3 +88,16 @@ def _shown(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {name: field for name, field in value.items() if name not in _NOT_SHOWN}
+
+
+_COLUMNS: Columns = {
+    "time": "stored_ms:time",
+    "by": "by",
+    "from": lambda said: f"{said['user']}@{said['host']}",
+    "command": "command",
+    "topic": "topic",
+    "key": "key",
+    "before": _before,
+    "after": _after,
+    "note": "note",
+}

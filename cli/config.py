@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import click
 
-from feedmill.cli.change_options import ChangeOptions, note_option, with_setting_change
-from feedmill.cli.options import by_option, with_environment
-from feedmill.cli.output import json_option, print_json, print_table, short_json, time_text
-from feedmill.cli.setting_change import change_setting, read_settings_log
-from feedmill.cli.setting_value import parse_setting_value
+from feedmill.cli.awaited_change import (
+    ChangeOptions,
+    change_setting,
+    note_option,
+    read_settings_log,
+    with_setting_change,
+)
+from feedmill.cli.options import asks_installation, by_option
+from feedmill.cli.output import Answer, Columns, Table, short_json, show, time_text
+from feedmill.cli.setting_words import parse_setting_value
 from feedmill.events.errors import UsageError
 from feedmill.streams.environment import Environment
-from feedmill.streams.settings.config_log import ConfigEntry, ConfigLog, RawValue, effective_value
+from feedmill.streams.settings.config_log import ConfigLog, RawValue, effective_value
 
 
 @click.group()
@@ -25,102 +30,83 @@ def config() -> None:
 
 @config.command("get")
 @click.argument("key", required=False)
-@json_option
-@with_environment
-def get_command(environment: Environment, key: str | None, as_json: bool) -> None:
+@asks_installation
+def get_command(environment: Environment, key: str | None) -> Answer:
     """Show one setting or all: the values in force, and what was written.
 
     KEY is weights, weights/<feed>, gates, gates/<feed>, feeds/<name>, rules/<filter> or
     experiments/<name>.
     """
     log = read_settings_log(environment)
-    keys = [key] if key else _keys_to_show(log)
-    settings = [_setting_as_dict(log, name) for name in keys]
-    if as_json:
-        print_json(settings[0] if key else settings)
-        return
-    for setting in settings:
-        click.echo(_heading(setting))
-        rows = _field_rows(setting["effective"], setting["value"] or {})
-        print_table(("field", "effective", "written"), rows)
-        click.echo()
-
-
-def _keys_to_show(log: ConfigLog) -> list[str]:
     built_in = ("weights", "gates", "feeds/global")
-    return [*built_in, *sorted(key for key in log.settings.offsets if key not in built_in)]
+    others = sorted(name for name in log.settings.offsets if name not in built_in)
+    settings = [_setting(log, name) for name in ([key] if key else [*built_in, *others])]
+    lines = (line for setting in settings for line in _setting_lines(setting))
+    return Answer(settings[0] if key else settings, lines)
 
 
-def _setting_as_dict(log: ConfigLog, key: str) -> dict[str, Any]:
-    not_set = ConfigEntry(-1, 0, key, None, None, None, None, None)
+def _setting(log: ConfigLog, key: str) -> dict[str, Any]:
     entry = log.current(key)
-    fields = (entry or not_set).as_dict()
     return {
         "key": key,
         "effective": effective_value(log.settings, key),
-        "value": fields["value"],
-        "offset": fields["offset"],
-        "by": fields["by"],
-        "note": fields["note"],
+        "value": None if entry is None else entry.value,
+        "offset": -1 if entry is None else entry.offset,
+        "by": None if entry is None else entry.by,
+        "note": None if entry is None else entry.note,
         "at_ms": None if entry is None else entry.at_ms,
     }
 
 
-def _heading(setting: Mapping[str, Any]) -> str:
-    if setting["offset"] < 0:
-        return f"{setting['key']}: not set, these values are in force:"
-    by = f" by {setting['by']}" if setting["by"] else ""
-    note = f": {setting['note']}" if setting["note"] else ""
-    return f"{setting['key']}: offset {setting['offset']}, {time_text(setting['at_ms'])}{by}{note}"
+def _setting_lines(setting: dict[str, Any]) -> Iterator[str | Table]:
+    key, offset, by, note = (setting[name] for name in ("key", "offset", "by", "note"))
+    if offset < 0:
+        yield f"{key}: not set, these values are in force:"
+    else:
+        who = (f" by {by}" if by else "") + (f": {note}" if note else "")
+        yield f"{key}: offset {offset}, {time_text(setting['at_ms'])}{who}"
+    rows = _field_rows(setting["effective"], setting["value"] or {})
+    yield Table(("field", "effective", "written"), [*rows])
+    yield ""
 
 
 def _field_rows(
     effective: RawValue, written: RawValue, path: str = ""
-) -> list[tuple[str, str, str]]:
+) -> Iterator[tuple[str, str, str]]:
     """A row per field, fields of objects by their path: effective value, written value."""
-    rows: list[tuple[str, str, str]] = []
     for name, value in effective.items():
         own = written.get(name)
         if isinstance(value, dict):
-            rows += _field_rows(value, own if isinstance(own, dict) else {}, f"{path}{name}.")
+            yield from _field_rows(value, own if isinstance(own, dict) else {}, f"{path}{name}.")
         else:
-            rows.append(
-                (path + name, short_json(value), short_json(own) if name in written else "")
-            )
-    return rows
+            yield path + name, short_json(value), short_json(own) if name in written else ""
 
 
 @config.command("history")
 @click.argument("key", required=False)
-@json_option
-@with_environment
-def history_command(environment: Environment, key: str | None, as_json: bool) -> None:
+@asks_installation
+def history_command(environment: Environment, key: str | None) -> Answer:
     """List what was written, oldest first, and whether it was applied or refused."""
     log = read_settings_log(environment)
     entries = log.history(key)
     if key and not entries:
         # Refuses a key that no setting has.
         effective_value(log.settings, key)
-    if as_json:
-        print_json([entry.as_dict() for entry in entries])
-    elif not entries:
-        click.echo("nothing was written" + (f" under `{key}`" if key else ""))
-    else:
-        columns = ("offset>", "time", "key", "by", "value", "note", "outcome")
-        print_table(columns, [_history_row(entry) for entry in entries])
+    empty = "nothing was written" + (f" under `{key}`" if key else "")
+    return show([entry.as_dict() for entry in entries], _HISTORY_COLUMNS, empty=empty)
 
 
-def _history_row(entry: ConfigEntry) -> tuple[str, ...]:
-    removed = entry.value is None and entry.applied
-    return (
-        str(entry.offset),
-        time_text(entry.at_ms),
-        entry.key,
-        entry.by or "",
-        "(removed)" if removed else short_json(entry.value),
-        entry.note or "",
-        "applied" if entry.applied else f"refused: {entry.refusal}",
-    )
+_HISTORY_COLUMNS: Columns = {
+    "offset>": "offset",
+    "time": "at_ms:time",
+    "key": "key",
+    "by": "by",
+    "value": lambda entry: (
+        "(removed)" if entry["value"] is None and entry["applied"] else short_json(entry["value"])
+    ),
+    "note": "note",
+    "outcome": lambda entry: "applied" if entry["applied"] else f"refused: {entry['reason']}",
+}
 
 
 @config.command("set")

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import base64
-import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import groupby
 from typing import Any
 
 import click
+import msgspec
 
-from feedmill.cli.change_options import note_option
+from feedmill.cli.awaited_change import note_option
 from feedmill.cli.duration import Duration
-from feedmill.cli.made_by import made_by
-from feedmill.cli.options import by_option, with_environment
-from feedmill.cli.output import json_option, print_json, print_table, time_text
+from feedmill.cli.options import (
+    asks_installation,
+    by_option,
+    count_option,
+    made_by,
+    together,
+    with_environment,
+)
+from feedmill.cli.output import Answer, Columns, json_option, print_answer, say, show, time_text
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.operations.dead_letter_replay import ReplayOutcome, open_replayer
 from feedmill.streams.environment import Environment
-from feedmill.streams.kafka.dead_letters import (
-    DeadLetterLog,
-    LetterHead,
-    Replay,
-    open_dead_letters,
-)
+from feedmill.streams.kafka.dead_letters import DeadLetterLog, LetterHead, Replay, open_dead_letters
 from feedmill.streams.kafka.topic_table import topic_table
 from feedmill.streams.settings.clock import now_ms
 
@@ -37,62 +37,39 @@ _QUOTED = re.compile(r"'[^']*'")
 _NUMBER = re.compile(r"\d+")
 
 
-@dataclass(frozen=True)
-class LetterFilter:
-    """Which letters a command is about; None and "" choose all."""
-
-    topic: str | None
-    reason: str
-    since_ms: int
-    until_ms: int
-
-    def wants(self, letter: LetterHead) -> bool:
-        """Return whether a letter is one of them."""
-        return (
-            self.topic in (None, letter.rejected.topic)
-            and self.reason.lower() in letter.error.lower()
-            and self.since_ms <= letter.at_ms <= self.until_ms
-        )
+_filter_options = together(
+    click.option("--topic", help="Only those of one topic, such as posts."),
+    click.option(
+        "--reason", default="", metavar="TEXT", help="Only those whose reason has this text."
+    ),
+    click.option("--since", type=Duration(), help="Only those of the last 90s, 30m, 2h or 7d."),
+    click.option("--until", type=Duration(), help="Only those that are at least so old."),
+)
 
 
-def _check_topic(environment: Environment, chosen: LetterFilter) -> None:
-    """Raise `UsageError` where the topic is none of this installation."""
+def _chooser(
+    environment: Environment,
+    *,
+    topic: str | None,
+    reason: str,
+    since: int | None,
+    until: int | None,
+) -> Callable[[LetterHead], bool]:
+    """Return whether the options choose a letter; `UsageError` where there is no such topic."""
     names = [spec.name for spec in topic_table(environment.signals.all)]
-    if chosen.topic is not None and chosen.topic not in names:
-        close = get_close_matches(chosen.topic, names, 1)
+    if topic is not None and topic not in names:
+        close = get_close_matches(topic, names, 1)
         meant = f"did you mean `{close[0]}`?" if close else "`feedmill topics describe` lists them"
-        raise UsageError(f"--topic: no topic `{chosen.topic}`; {meant}")
-
-
-def _filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that choose letters; the command gets them as `chosen`."""
-
-    @functools.wraps(command)
-    def with_filter(
-        *args: Any,
-        topic: str | None,
-        reason: str,
-        since: int | None,
-        until: int | None,
-        **options: Any,
-    ) -> Any:
-        now = now_ms()
-        since_ms = 0 if since is None else now - since
-        # A broker's clock may be ahead of this one.
-        until_ms = now + 86_400_000 if until is None else now - until
-        chosen = LetterFilter(topic, reason, since_ms, until_ms)
-        return command(*args, chosen=chosen, **options)
-
-    for decorate in (
-        click.option("--until", type=Duration(), help="Only those that are at least so old."),
-        click.option("--since", type=Duration(), help="Only those of the last 90s, 30m, 2h or 7d."),
-        click.option(
-            "--reason", default="", metavar="TEXT", help="Only those whose reason has this text."
-        ),
-        click.option("--topic", help="Only those of one topic, such as posts."),
-    ):
-        with_filter = decorate(with_filter)
-    return with_filter
+        raise UsageError(f"--topic: no topic `{topic}`; {meant}")
+    now = now_ms()
+    since_ms = 0 if since is None else now - since
+    # A broker's clock may be ahead of this one.
+    until_ms = now + 86_400_000 if until is None else now - until
+    return lambda letter: (
+        topic in (None, letter.rejected.topic)
+        and reason.lower() in letter.error.lower()
+        and since_ms <= letter.at_ms <= until_ms
+    )
 
 
 @click.group("dead-letters")
@@ -102,46 +79,26 @@ def dead_letters() -> None:
 
 @dead_letters.command("list")
 @_filter_options
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=50,
-    show_default=True,
-    metavar="N",
-    help="Show the newest N.",
-)
+@count_option("--limit", 50, "Show the newest N.")
 @click.option("--counts", is_flag=True, help="Count them by topic and reason instead.")
-@json_option
-@with_environment
-def list_command(
-    environment: Environment, chosen: LetterFilter, limit: int, counts: bool, as_json: bool
-) -> None:
+@asks_installation
+def list_command(environment: Environment, limit: int, counts: bool, **options: Any) -> Answer:
     """List dead letters, oldest first.  The first column is what `show` and `replay` take."""
-    _check_topic(environment, chosen)
+    is_chosen = _chooser(environment, **options)
     with open_dead_letters(environment) as log:
-        found = log.scan(chosen.wants)
+        found = log.scan(is_chosen)
     if counts:
-        _print_counts(found.letters, as_json)
-        return
-    shown = found.letters[-limit:]
-    replays = [found.replays.get(letter.rejected) for letter in shown]
-    if as_json:
-        print_json([_as_dict(*pair) for pair in zip(shown, replays, strict=True)])
-        return
-    columns = (
-        *("id>", "written", "topic", "partition>", "offset>", "records>", "sent again"),
-        "reason",
-    )
-    print_table(columns, [_row(*pair) for pair in zip(shown, replays, strict=True)])
-    click.echo(f"{len(shown)} of {len(found.letters)} shown")
+        columns = {"records>": "count", "topic": "topic", "reason": "reason"}
+        return show(_counts(found.letters), columns)
+    letters = [_shown(one, found.replays.get(one.rejected)) for one in found.letters[-limit:]]
+    return show(letters, _COLUMNS, after=[f"{len(letters)} of {len(found.letters)} shown"])
 
 
 @dead_letters.command("show")
 @click.argument("number", metavar="ID", type=click.IntRange(min=0))
 @click.option("--value", "only_value", is_flag=True, help="Print the record's value alone, as is.")
-@json_option
-@with_environment
-def show_command(environment: Environment, number: int, only_value: bool, as_json: bool) -> None:
+@asks_installation
+def show_command(environment: Environment, number: int, only_value: bool) -> Answer | None:
     """Show one dead letter whole: why, where the record stands, its key and its value."""
     with open_dead_letters(environment) as log:
         found = log.scan(lambda letter: letter.id == number)
@@ -149,14 +106,10 @@ def show_command(environment: Environment, number: int, only_value: bool, as_jso
         key, value = log.record(letter)
     if only_value:
         click.get_binary_stream("stdout").write(value or b"")
-        return
-    fields = _as_dict(letter, found.replays.get(letter.rejected))
+        return None
+    fields = _shown(letter, found.replays.get(letter.rejected))
     fields |= {**_content("key", key), **_content("value", value)}
-    if as_json:
-        print_json(fields)
-        return
-    for name, field in fields.items():
-        click.echo(f"{name}: {_plain(field)}")
+    return Answer(fields, [f"{name}: {_plain(field)}" for name, field in fields.items()])
 
 
 @dead_letters.command("replay")
@@ -180,12 +133,13 @@ def replay_command(
     environment: Environment,
     numbers: tuple[int, ...],
     take_all: bool,
-    chosen: LetterFilter,
     value_file: str | None,
+    force: bool,
+    dry_run: bool,
     by: str | None,
     note: str,
     as_json: bool,
-    **options: bool,
+    **options: Any,
 ) -> None:
     """Send the records of dead letters to their topics again, each once.
 
@@ -196,18 +150,18 @@ def replay_command(
         raise click.UsageError("give the ids of letters, or --all with options that choose them")
     if value_file is not None and len(numbers) != 1:
         raise click.UsageError("--value needs the id of exactly one letter")
-    _check_topic(environment, chosen)
+    is_chosen = _chooser(environment, **options)
     value = None if value_file is None else _read_value(value_file)
     with open_dead_letters(environment) as log:
-        letters = _choose(log, numbers, chosen)
+        letters = _choose(log, numbers, is_chosen)
         with open_replayer(environment, log, made_by(by, note), at_ms=now_ms()) as replayer:
             outcomes = []
-            found = replayer.replay(letters, value=value, **options)
+            found = replayer.replay(letters, value=value, force=force, dry_run=dry_run)
             for _, alike in groupby(found, key=_kind_of):
                 outcomes += (some := [*alike])
                 if not as_json:
-                    click.echo(_outcome_text(some, dry_run=options["dry_run"]))
-    _report(outcomes, as_json, dry_run=options["dry_run"])
+                    say(_outcome_text(some, dry_run=dry_run))
+    print_answer(_report(outcomes, dry_run=dry_run), as_json=as_json)
 
 
 def _read_value(path: str) -> bytes:
@@ -220,12 +174,14 @@ def _read_value(path: str) -> bytes:
         raise UsageError(f"--value: cannot read {path}: {error.strerror}") from error
 
 
-def _choose(log: DeadLetterLog, numbers: Sequence[int], chosen: LetterFilter) -> list[LetterHead]:
+def _choose(
+    log: DeadLetterLog, numbers: Sequence[int], is_chosen: Callable[[LetterHead], bool]
+) -> list[LetterHead]:
     """The letters of these ids in this order; without ids all that are chosen."""
     if not numbers:
-        return log.scan(chosen.wants).letters
+        return log.scan(is_chosen).letters
     wanted = frozenset(numbers)
-    found = log.scan(lambda letter: letter.id in wanted and chosen.wants(letter)).letters
+    found = log.scan(lambda letter: letter.id in wanted and is_chosen(letter)).letters
     return [_only([letter for letter in found if letter.id == n], n) for n in numbers]
 
 
@@ -237,17 +193,24 @@ def _only(letters: Sequence[LetterHead], number: int) -> LetterHead:
     return letters[0]
 
 
-def _report(outcomes: Sequence[ReplayOutcome], as_json: bool, *, dry_run: bool) -> None:
+def _report(outcomes: Sequence[ReplayOutcome], *, dry_run: bool) -> Answer:
     sent = sum(not outcome.refusal for outcome in outcomes)
-    refused = [one for one in outcomes if one.refusal and not _is_done(one)]
-    if as_json:
-        print_json([_outcome_as_dict(outcome, dry_run=dry_run) for outcome in outcomes])
-    else:
-        verb = "would be sent" if dry_run else "sent"
-        skipped = len(outcomes) - sent - len(refused)
-        click.echo(f"{sent} {verb}, {skipped} skipped, {len(refused)} refused")
-    if refused:
-        raise FeedmillError(f"{len(refused)} of {len(outcomes)} records cannot be sent")
+    refused = sum(bool(one.refusal) and not _is_done(one) for one in outcomes)
+    verb = "would be sent" if dry_run else "sent"
+    skipped = len(outcomes) - sent - refused
+    content = [
+        {
+            **_shown(outcome.letter, outcome.already),
+            "sent": not outcome.refusal and not dry_run,
+            "refusal": outcome.refusal or None,
+            "to_partition": outcome.partition,
+            "to_offset": outcome.offset,
+        }
+        for outcome in outcomes
+    ]
+    failure = FeedmillError(f"{refused} of {len(outcomes)} records cannot be sent")
+    text = f"{sent} {verb}, {skipped} skipped, {refused} refused"
+    return Answer(content, [text], failure if refused else None)
 
 
 def _is_done(outcome: ReplayOutcome) -> bool:
@@ -275,17 +238,8 @@ def _outcome_text(some: Sequence[ReplayOutcome], *, dry_run: bool) -> str:
     return f"{what} sent to partition {outcome.partition} at offset {outcome.offset}"
 
 
-def _outcome_as_dict(outcome: ReplayOutcome, *, dry_run: bool) -> dict[str, Any]:
-    return {
-        **_as_dict(outcome.letter, outcome.already),
-        "sent": not outcome.refusal and not dry_run,
-        "refusal": outcome.refusal or None,
-        "to_partition": outcome.partition,
-        "to_offset": outcome.offset,
-    }
-
-
-def _as_dict(letter: LetterHead, replay: Replay | None) -> dict[str, Any]:
+def _shown(letter: LetterHead, replay: Replay | None) -> dict[str, Any]:
+    """Return a letter as commands show it, with the last time that its record was sent again."""
     return {
         "id": letter.id,
         "at_ms": letter.at_ms,
@@ -295,42 +249,30 @@ def _as_dict(letter: LetterHead, replay: Replay | None) -> dict[str, Any]:
         "records": letter.records or 1,
         "key_is_cut": letter.key_is_cut,
         "value_is_cut": letter.value_is_cut,
-        "replay": None if replay is None else _replay_as_dict(replay),
+        "replay": None if replay is None else msgspec.to_builtins(replay),
     }
 
 
-def _replay_as_dict(replay: Replay) -> dict[str, Any]:
-    return {
-        "at_ms": replay.at_ms,
-        "by": replay.by,
-        "partition": replay.partition,
-        "offset": replay.offset,
-        "edited": replay.edited,
-    }
+_COLUMNS: Columns = {
+    "id>": "id",
+    "written": "at_ms:time",
+    "topic": "topic",
+    "partition>": "partition",
+    "offset>": "offset",
+    "records>": "records",
+    "sent again": lambda letter: time_text(letter["replay"]["at_ms"]) if letter["replay"] else "",
+    "reason": "error",
+}
 
 
-def _row(letter: LetterHead, replay: Replay | None) -> tuple[str, ...]:
-    return (
-        str(letter.id),
-        time_text(letter.at_ms),
-        letter.rejected.topic,
-        str(letter.rejected.partition),
-        str(letter.rejected.offset),
-        str(letter.records or 1),
-        "" if replay is None else time_text(replay.at_ms),
-        letter.error,
-    )
-
-
-def _print_counts(letters: Sequence[LetterHead], as_json: bool) -> None:
+def _counts(letters: Sequence[LetterHead]) -> list[dict[str, Any]]:
     counts = Counter[tuple[str, str]]()
     for one in letters:
         counts[one.rejected.topic, _general(one.error)] += one.records or 1
-    counted = counts.most_common()
-    if as_json:
-        print_json([{"topic": t, "reason": r, "count": n} for (t, r), n in counted])
-        return
-    print_table(("records>", "topic", "reason"), [(str(n), t, r) for (t, r), n in counted])
+    return [
+        {"topic": topic, "reason": reason, "count": count}
+        for (topic, reason), count in counts.most_common()
+    ]
 
 
 def _general(reason: str) -> str:

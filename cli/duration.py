@@ -1,4 +1,4 @@
-"""A time span on a command line."""
+"""Time spans on a command line and in tables."""
 
 from __future__ import annotations
 
@@ -29,3 +29,12 @@ def duration_text(ms: int) -> str:
     """Return milliseconds as `Duration` takes them, in the largest unit that leaves 2 of them."""
     unit = next((u for u in reversed(_UNITS_MS) if ms >= 2 * _UNITS_MS[u]), "s")
     return f"{ms // _UNITS_MS[unit]}{unit}"
+
+
+def age_text(age_ms: int) -> str:
+    """An age in its largest unit: 12 s, 5 m, 3 h, 2 d."""
+    seconds = max(age_ms, 0) // 1000
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

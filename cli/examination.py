@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from feedmill.cli.options import with_environment
-from feedmill.cli.output import print_json, print_table
+from feedmill.cli.output import Answer, Table, answers_as
 from feedmill.cli.post_lines import read_engagements
 from feedmill.events.decode import decode_engagement
 from feedmill.events.engagement import Engagement
@@ -30,11 +30,9 @@ _LEAST = 0.01
     show_default=True,
     help="How many positions from the top of a feed.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The curve as JSON.")
+@answers_as("The curve as JSON.")
 @with_environment
-def examination(
-    *, environment: Environment, file: str | None, positions: int, as_json: bool
-) -> None:
+def examination(*, environment: Environment, file: str | None, positions: int) -> Answer:
     """Estimate how much each position of a feed is looked at, compared with the first.
 
     It reads the topic engagements, or FILE with an engagement in each line, as JSON, plain or gzip,
@@ -49,16 +47,15 @@ def examination(
         )
     curve = np.clip(fit_examination(impressions, clicks), _LEAST, 10.0).round(4).tolist()
     shown, clicked = impressions.sum(axis=0).astype(int), clicks.sum(axis=0).astype(int)
-    if as_json:
-        counts = {"impressions": shown.tolist(), "clicks": clicked.tolist()}
-        print_json({"examination": curve, **counts, "posts": len(posts)})
-        return
+    counts = {"impressions": shown.tolist(), "clicks": clicked.tolist()}
+    content = {"examination": curve, **counts, "posts": len(posts)}
     rows = [
         [str(position), f"{shown[position]:,}", f"{clicked[position]:,}", f"{one:.4f}"]
         for position, one in enumerate(curve)
     ]
-    print_table(["position>", "impressions>", "clicks>", "examination>"], rows)
-    click.echo(f"\nFEEDMILL_EXAMINATION={','.join(f'{one:g}' for one in curve)}")
+    variable = f"\nFEEDMILL_EXAMINATION={','.join(f'{one:g}' for one in curve)}"
+    table = Table(("position>", "impressions>", "clicks>", "examination>"), rows)
+    return Answer(content, [table, variable])
 
 
 def _of_topic(environment: Environment) -> Iterator[Engagement]:

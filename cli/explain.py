@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 
 import click
 
 from feedmill.cli.options import arm_option, with_environment
-from feedmill.cli.output import on_one_line, print_json, print_table, time_text
-from feedmill.cli.post_record import feed_spec, post_record, signal_reasons
-from feedmill.cli.unknown_post import why_unknown
+from feedmill.cli.output import Answer, Columns, Table, answers_as, on_one_line, table_of, time_text
+from feedmill.cli.posts_on_kafka import feed_spec, post_record, signal_reasons, why_unknown
 from feedmill.events.errors import UsageError
 from feedmill.events.feeds import pattern_of
 from feedmill.rankers.score import LEAST_SUM
@@ -24,66 +24,39 @@ WHOLE = 10_000  # the largest feed a setting allows
 READINGS = 5
 
 
-class UnknownPost(Exception):
-    """Redis knows no such post."""
-
-
 @click.command("explain")
 @click.argument("post_id")
 @click.option("--feed", default="global", show_default=True, help="by whose weights and gates")
 @arm_option
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@answers_as("print JSON")
 @with_environment
-def explain(environment: Environment, post_id: str, feed: str, arm: str, as_json: bool) -> None:
+def explain(environment: Environment, post_id: str, feed: str, arm: str) -> Answer:
     """Show what each signal gives to a post's score, or why it is not shown."""
     shown = open_feed_reader(environment.redis, environment.redis_prefix)
     arm = shown.arm_named(feed, arm) if arm else ""
-    try:
-        explanation = read_explanation(environment, shown, post_id, feed, arm)
-    except UnknownPost:
-        reason = why_unknown(environment, post_id)
-        raise UsageError(f"Redis knows no post `{post_id}`: {reason}") from None
-    record = post_record(environment, explanation.post)
-    text = None if record is None else record.text
-    if as_json:
-        print_json({**explanation.as_dict(), "text": text})
-    else:
-        _print(explanation, text)
-
-
-def read_explanation(
-    environment: Environment, shown: FeedReader, post_id: str, feed_name: str, arm: str = ""
-) -> Explanation:
-    """Take a post and a feed from Redis and explain the one by the other.
-
-    The two are written one after the other, so what does not agree is read again.  What Redis does
-    not hold, why a gate decided or a feed does not take the post, is asked of Kafka.
-
-    Raises
-    ------
-    UsageError
-        Redis knows no such feed, or no such arm of it any more.
-    UnknownPost
-        Redis knows no such post.
-    """
-    explanation = _read_once(environment, shown, post_id, feed_name, arm)
+    explanation = _read_once(environment, shown, post_id, feed, arm)
     for _ in range(READINGS - 1):
+        # Post and feed are written one after the other, so what does not agree is read again.
         if explanation.agrees is not False:
             break
         time.sleep(0.1)
-        explanation = _read_once(environment, shown, post_id, feed_name, arm)
-    return explanation
+        explanation = _read_once(environment, shown, post_id, feed, arm)
+    record = post_record(environment, explanation.post)
+    text = None if record is None else record.text
+    return Answer({**explanation.as_dict(), "text": text}, _lines(explanation, text))
 
 
 def _read_once(
     environment: Environment, shown: FeedReader, post_id: str, feed_name: str, arm: str
 ) -> Explanation:
+    """Explain a post by a feed, both as Redis has them; Kafka says why a gate decided, and more."""
     feed = shown.feed(feed_name, WHOLE, arm)
     if feed is None:
-        raise UsageError(no_feed_text(feed_name, shown.similar(feed_name)))
+        raise UsageError(_no_feed_text(feed_name, shown.similar(feed_name)))
     post = shown.post(post_id)
     if not post.known:
-        raise UnknownPost(post_id)
+        reason = why_unknown(environment, post_id)
+        raise UsageError(f"Redis knows no post `{post_id}`: {reason}")
     in_redis = dict(feed.ranking).get(post_id)
     at_ms = now_ms()
     first = explain_post(post, feed, in_redis, "", at_ms)
@@ -105,7 +78,7 @@ def _gates_that_decided(explanation: Explanation) -> list[str]:
     ]
 
 
-def no_feed_text(feed_name: str, similar: str) -> str:
+def _no_feed_text(feed_name: str, similar: str) -> str:
     """Why Redis has no feed of this name, as far as the name tells; `similar` is one it has."""
     question = (
         f"did you mean `{similar}`?"
@@ -131,67 +104,52 @@ def _absent(
     return why_absent(feed, post, explanation.score, authors, entry, at_ms)
 
 
-def _print(explanation: Explanation, text: str | None) -> None:
-    post, feed = explanation.post, explanation.feed
+_GATE_COLUMNS: Columns = {
+    "gate": "name",
+    "value>": "value:.9g",
+    "outcome": "outcome",
+    "factor>": "factor:g",
+    "why": "text",
+    "model version": "version",
+}
+
+
+def _lines(explanation: Explanation, text: str | None) -> Iterator[str | Table]:
+    post, feed, decision = explanation.post, explanation.feed, explanation.decision
     place = f", at rank {explanation.rank} of {len(feed.ranking)}" if explanation.rank else ""
-    click.echo(f"{post.post_id} in {feed.name}: {explanation.verdict}{place}")
-    decided = f", decided by {explanation.decision.decided_by}" * bool(
-        explanation.decision.decided_by
-    )
-    click.echo(
+    yield f"{post.post_id} in {feed.name}: {explanation.verdict}{place}"
+    decided = f", decided by {decision.decided_by}" if decision.decided_by else ""
+    yield (
         f"author {post.author_id}, created {time_text(post.created_ms)}, "
-        f"version {post.post_offset}: {explanation.decision.name}{decided}"
+        f"version {post.post_offset}: {decision.name}{decided}"
     )
-    click.echo(f"text: {on_one_line(text, 1000)}" if text is not None else "text: not on Kafka now")
-    click.echo()
-    print_table(
-        ("gate", "value>", "outcome", "factor>", "why", "model version"),
-        [
-            (g.name, _number(g.value), g.outcome, f"{g.factor:g}", g.text, g.version)
-            for g in explanation.gates
-        ],
-    )
-    click.echo()
-    print_table(("score", "", "value>", "  weight>", "  scale>", ">"), _sum_rows(explanation))
-    click.echo()
-    click.echo(_comparison(explanation))
+    yield f"text: {on_one_line(text, 1000)}\n" if text is not None else "text: not on Kafka now\n"
+    yield table_of(explanation.gates, _GATE_COLUMNS)
+    yield ""
+    columns = ("score", "", "value>", "  weight>", "  scale>", ">")
+    yield Table(columns, [*_sum_rows(explanation)])
+    yield f"\n{_comparison(explanation)}"
 
 
-def _sum_rows(explanation: Explanation) -> list[tuple[str, ...]]:
-    """The rows of the sum: contributions, their sum, and the terms of the score."""
-    rows: list[tuple[str, ...]] = [
-        (
-            one.name,
-            one.version,
-            _number(one.value),
-            f"x {one.weight:g}",
-            f"x {one.scale:g}",
-            f"{one.contribution:.12g}",
-        )
-        for one in explanation.objectives
-        if one.weight or one.value is not None
-    ]
+def _sum_rows(explanation: Explanation) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of the sum: contributions, their sum, and the terms of the score."""
+    for one in explanation.objectives:
+        if one.weight or one.value is not None:
+            factors = f"x {one.weight:g}", f"x {one.scale:g}"
+            shown = f"{one.contribution:.12g}"
+            yield one.name, one.version, _number(one.value), *factors, shown
     logarithm = math.log2(max(explanation.total, LEAST_SUM))
-    rows.append(("sum", "", "", "", "", f"{explanation.total:.12g}"))
-    rows.append(("log2 of the sum", "", "", "", "", f"{logarithm:.12f}"))
-    factor = _signed(math.log2(explanation.factor))
-    rows.append((f"log2 of the factors, {explanation.factor:g}", "", "", "", "", factor))
-    rows += [
-        (
-            f"cost of {one.name}",
-            one.version,
-            _number(one.value),
-            f"x {one.cost:g}",
-            "",
-            _signed(one.contribution),
-        )
-        for one in explanation.costs
-    ]
+    yield "sum", "", "", "", "", f"{explanation.total:.12g}"
+    yield "log2 of the sum", "", "", "", "", f"{logarithm:.12f}"
+    factor = f"{math.log2(explanation.factor):+.12f}"
+    yield f"log2 of the factors, {explanation.factor:g}", "", "", "", "", factor
+    for cost in explanation.costs:
+        value, shown = _number(cost.value), f"{cost.contribution:+.12f}"
+        yield f"cost of {cost.name}", cost.version, value, f"x {cost.cost:g}", "", shown
     half_life = explanation.feed.weights.half_life_hours
     decay = "no decay" if half_life is None else f"half-life {half_life:g} h"
-    rows.append((f"recency, {decay}", "", "", "", "", _signed(explanation.recency)))
-    rows.append(("score", "", "", "", "", f"{explanation.score:.12f}"))
-    return rows
+    yield f"recency, {decay}", "", "", "", "", f"{explanation.recency:+.12f}"
+    yield "score", "", "", "", "", f"{explanation.score:.12f}"
 
 
 def _comparison(explanation: Explanation) -> str:
@@ -206,10 +164,6 @@ def _comparison(explanation: Explanation) -> str:
         f"{place}{where}; the score in Redis is {explanation.in_redis:.12f}, which differs by "
         f"{explanation.in_redis - explanation.score:.3g}, also when read {READINGS} times"
     )
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.12f}"
 
 
 def _number(value: float | None) -> str:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import click
 
-from feedmill.cli.changed_settings import SettingWords, changed_settings
+from feedmill.cli.awaited_change import read_settings_log, warn_of_gates
 from feedmill.cli.duration import Duration
-from feedmill.cli.options import with_environment
-from feedmill.cli.output import json_option, print_json, print_table
-from feedmill.cli.read_posts import read_for_command, timeout_option
+from feedmill.cli.options import asks_installation, count_option
+from feedmill.cli.output import Answer, Columns, Table, table_of
+from feedmill.cli.posts_on_kafka import read_for_command, timeout_option
+from feedmill.cli.setting_words import SettingWords, changed_settings
 from feedmill.events.errors import UsageError
-from feedmill.operations.preview.gate_preview import Gates, SourcedView, SourceRow, compare_gates
+from feedmill.operations.preview.gate_preview import SourcedView, SourceRow, compare_gates
+from feedmill.rankers.combiner.gate_decisions import DecisionName
 from feedmill.streams.environment import Environment
-from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.config_log import fold_log
 
 _MOST_SOURCES = 20
 _HOUR_MS = 3_600_000
@@ -33,17 +33,9 @@ def gates() -> None:
 @click.option(
     "--since", "since_ms", type=Duration(), default=_HOUR_MS, help="The posts of so long.  [1h]"
 )
-@click.option(
-    "--examples",
-    type=click.IntRange(min=0),
-    default=3,
-    show_default=True,
-    metavar="N",
-    help="So many ids of each source and change.",
-)
+@count_option("--examples", 3, "So many ids of each source and change.", least=0)
 @timeout_option
-@json_option
-@with_environment
+@asks_installation
 def preview_command(
     environment: Environment,
     value: tuple[str, ...],
@@ -51,56 +43,50 @@ def preview_command(
     since_ms: int,
     examples: int,
     patience_ms: int,
-    as_json: bool,
-) -> None:
+) -> Answer:
     """Show what a change of gates would hide, demote and let through, per source; change nothing.
 
     VALUE is what `feedmill config set gates` takes: `spam.hide_at=0.8 nsfw.demote_at=null`, or
     JSON.  It decides recent posts by the signals that were recorded of them; what moderators
     decided stays. A source is a community, a language, an author or a linked domain.
     """
-    before, after = _policies(environment, value, feed)
+    log = read_settings_log(environment)
+    changed = changed_settings(log, [SettingWords(f"gates/{feed}" if feed else "gates", value)])
+    before, after = log.settings.gates_of(feed), changed.gates_of(feed)
     warn_of_gates(feed, after)
     view = SourcedView(environment.signals)
     read_for_command(environment, view, patience_ms / 1000, since_ms=now_ms() - since_ms)
     rows = compare_gates(view, before, after, now_ms(), examples)
-    if as_json:
-        print_json([row._asdict() for row in rows])
-        return
+    return Answer(rows, _lines(rows))
+
+
+def _lines(rows: Sequence[SourceRow]) -> Iterator[str | Table]:
     if not rows[0].posts:
         raise UsageError("no posts in this time; give a longer --since")
     shown = [rows[0], *(row for row in rows[1:] if row.changed)]
-    columns = ("source", "posts>", "hidden>", "demoted>", "held>", "shown>", "for example")
-    print_table(columns, [_as_texts(row) for row in shown[: 1 + _MOST_SOURCES]])
+    yield table_of(shown[: 1 + _MOST_SOURCES], _COLUMNS)
     if len(shown) > 1 + _MOST_SOURCES:
-        click.echo(f"and {len(shown) - 1 - _MOST_SOURCES} more sources: --json lists them")
+        yield f"and {len(shown) - 1 - _MOST_SOURCES} more sources: --json lists them"
 
 
-def warn_of_gates(feed: str, gates: Gates) -> None:
-    """Print on stderr what of the gates of a feed, "" for the general ones, is hardly meant."""
-    for name, policy in gates.items():
-        if warning := policy.warning():
-            of_feed = f" of {feed}" if feed else ""
-            click.echo(f"warning: {name}{of_feed}: {warning}", err=True)
+def _count(decision: DecisionName) -> Callable[[SourceRow], str]:
+    """Return how many posts of a source have a decision, with an arrow where that changes."""
+
+    def text(row: SourceRow) -> str:
+        before, after = row.before[decision], row.after[decision]
+        return f"{before:,}" if before == after else f"{before:,} → {after:,}"
+
+    return text
 
 
-def _policies(environment: Environment, value: Sequence[str], feed: str) -> tuple[Gates, Gates]:
-    """Return the policies in force, and those with the change."""
-    log = fold_log(read_all(environment, "config"), environment.signals)
-    change = SettingWords(f"gates/{feed}" if feed else "gates", tuple(value))
-    changed = changed_settings(log, [change])
-    return log.settings.gates_of(feed), changed.gates_of(feed)
-
-
-def _as_texts(row: SourceRow) -> tuple[str, ...]:
-    """Return a row of the table: counts as they are, and an arrow where they change."""
-    counts = [
-        _change(row.before[decision], row.after[decision])
-        for decision in ("hide", "demote", "hold", "show")
-    ]
-    examples = "; ".join(f"{change}: {', '.join(ids)}" for change, ids in row.examples.items())
-    return (row.source, f"{row.posts:,}", *counts, examples)
-
-
-def _change(before: int, after: int) -> str:
-    return f"{before:,}" if before == after else f"{before:,} → {after:,}"
+_COLUMNS: Columns = {
+    "source": "source",
+    "posts>": "posts:,",
+    "hidden>": _count("hide"),
+    "demoted>": _count("demote"),
+    "held>": _count("hold"),
+    "shown>": _count("show"),
+    "for example": lambda row: "; ".join(
+        f"{change}: {', '.join(ids)}" for change, ids in row.examples.items()
+    ),
+}

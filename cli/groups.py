@@ -9,9 +9,8 @@ from typing import Any
 import click
 from kafka.admin import KafkaAdminClient
 
-from feedmill.cli.change_options import note_option
-from feedmill.cli.made_by import made_by
-from feedmill.cli.options import by_option, with_environment
+from feedmill.cli.awaited_change import note_option
+from feedmill.cli.options import by_option, made_by, with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import UsageError
 from feedmill.operations.worker_groups import (

@@ -11,13 +11,7 @@ import msgspec
 from rich.console import Group
 
 from feedmill.cli.output import plain_table, rich_table
-from feedmill.streams.observe.legs import (
-    LEGS,
-    OF_THE_WORKER,
-    TOPICS,
-    PartitionLag,
-    RowKey,
-)
+from feedmill.streams.observe.legs import LEGS, OF_THE_WORKER, TOPICS, PartitionLag, RowKey
 from feedmill.streams.observe.metrics import Distribution
 
 _COLUMNS = ("topic", "leg", "a second>", "p50>", "p99>")

@@ -1,13 +1,11 @@
-"""`feedmill lists`: lists of domains, phrases, media and authors, as artifacts and released.
-
-What changes the lists in force is in `list_releases.py`.
-"""
+"""`feedmill lists`: lists of domains, phrases, media and authors, as artifacts and released."""
 
 from __future__ import annotations
 
 import datetime
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -15,13 +13,25 @@ from typing import Any, get_args
 import click
 import msgspec
 
-from feedmill.cli.list_releases import release, rollback, store_of_lists, withdraw
-from feedmill.cli.options import StoreType, with_environment
-from feedmill.cli.output import json_option, print_json, print_table
+from feedmill.cli.awaited_change import ChangeOptions, with_named_change, with_noted_change
+from feedmill.cli.models.releases import pending_text, send_record
+from feedmill.cli.options import StoreType, asks_installation
+from feedmill.cli.output import Answer, show, warn
 from feedmill.cli.progress import long_work
+from feedmill.events.errors import UsageError
 from feedmill.events.limits import NAME_PATTERN
+from feedmill.events.release import ListRelease
 from feedmill.events.rules import RuleAction
-from feedmill.filters import list_store
+from feedmill.filters.list_store import (
+    ListCard,
+    WrongLines,
+    find_list_card,
+    list_cards,
+    pack_list,
+    read_entries,
+    read_list,
+    save_list,
+)
 from feedmill.filters.lists import KINDS, ListKind
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import sha256_of
@@ -65,8 +75,7 @@ def lists() -> None:
               help="The day that they are of.")  # fmt: skip
 @click.option("--out", type=StoreType(), metavar="STORE", help="The store.  [FEEDMILL_MODELS]")
 @click.option("--skip-bad", is_flag=True, help="Leave wrong lines out, and name them.")
-@json_option
-@with_environment
+@asks_installation
 def build(
     *,
     environment: Environment,
@@ -80,8 +89,7 @@ def build(
     day: datetime.datetime,
     out: Store | None,
     skip_bad: bool,
-    as_json: bool,
-) -> None:
+) -> Answer:
     """Make an artifact of FILE, with an entry on each line, and save it into a store.
 
     Empty lines and those that begin with # are left out. Wrong lines are named, and nothing is
@@ -89,16 +97,15 @@ def build(
     by their sha256. The same entries give the same version. A phrase is found as a rule finds it,
     and has up to 200 characters and 32 words.
     """
-    store = store_of_lists(environment) if out is None else out
-    skipped = list_store.WrongLines() if skip_bad else None
+    store = _store_of_lists(environment) if out is None else out
+    skipped = WrongLines() if skip_bad else None
     with long_work(f"building list {filter_name}/{name}", "the store is as it was") as work:
-        tell = partial(work.tell, f"bytes of {file}")
-        entries = list_store.read_entries(file, kind, skipped, tell)
+        entries = read_entries(file, kind, skipped, partial(work.tell, f"bytes of {file}"))
         work.tell(f"packing {len(entries.digests):,} entries")
-        content = list_store.pack_list(filter_name, name, kind, verdict, entries)
+        content = pack_list(filter_name, name, kind, verdict, entries)
     if skipped is not None and skipped.count:
-        click.echo(f"left out: {skipped.text()}", err=True)
-    card = list_store.ListCard(
+        warn(f"left out: {skipped.text()}")
+    card = ListCard(
         name=name,
         filter=filter_name,
         kind=kind,
@@ -109,30 +116,26 @@ def build(
         licence=licence,
         date=day.date().isoformat(),
     )
-    list_store.save_list(store, card, content)
-    if as_json:
-        print_json({**msgspec.to_builtins(card), "version": card.version})
-        return
-    click.echo(f"list {filter_name}/{name} {card.version}: {card.entries:,} {kind} in {store}")
-    click.echo(f"`feedmill lists release {filter_name} {name} {card.version}` releases it")
+    save_list(store, card, content)
+    lines = (
+        f"list {filter_name}/{name} {card.version}: {card.entries:,} {kind} in {store}",
+        f"`feedmill lists release {filter_name} {name} {card.version}` releases it",
+    )
+    return Answer({**msgspec.to_builtins(card), "version": card.version}, lines)
 
 
 @lists.command("list")
-@json_option
-@with_environment
-def list_command(environment: Environment, as_json: bool) -> None:
+@asks_installation
+def list_command(environment: Environment) -> Answer:
     """List the versions in the store with source, licence and date, and which are in force."""
     history = ListHistory(read_all(environment, TOPIC))
-    rows = list(_rows(list_store.list_cards(store_of_lists(environment)), history))
-    if as_json:
-        print_json(rows)
-        return
-    columns = ("filter", "name", "version", "state", "kind", "verdict", "entries>", "date",
-               "source", "licence")  # fmt: skip
-    print_table(columns, [tuple(str(row[c.rstrip(">")]) for c in columns) for row in rows])
+    rows = list(_rows(list_cards(_store_of_lists(environment)), history))
+    names = ("filter", "name", "version", "state", "kind", "verdict", "entries>", "date", "source",
+             "licence")  # fmt: skip
+    return show(rows, {name: name.rstrip(">") for name in names})
 
 
-def _rows(cards: list[list_store.ListCard], history: ListHistory) -> Iterator[dict[str, Any]]:
+def _rows(cards: list[ListCard], history: ListHistory) -> Iterator[dict[str, Any]]:
     in_force = history.in_force()
     for card in cards:
         key = ListKey(card.filter, card.name)
@@ -148,5 +151,76 @@ def _rows(cards: list[list_store.ListCard], history: ListHistory) -> Iterator[di
         yield {**nothing, **own, "version": released.version, "state": "in force, not here"}
 
 
-for command in (release, rollback, withdraw):
-    lists.add_command(command)
+filter_argument = click.argument("filter_name", metavar="FILTER", type=click.Choice(list(FILTERS)))
+
+
+@lists.command("release")
+@filter_argument
+@click.argument("name")
+@click.argument("version", required=False)
+@with_noted_change
+def release(
+    environment: Environment,
+    change: ChangeOptions,
+    filter_name: str,
+    name: str,
+    version: str | None,
+) -> None:
+    """Have every worker of FILTER decide by a list, and wait until each does or refuses.
+
+    The VERSION may be left out where the store has only one of the list. Each worker needs the
+    artifact in its own store. Posts of the last week follow, as they follow a rule.
+    """
+    store = _store_of_lists(environment)
+    card = find_list_card(store, filter_name, name, version)
+    read_list(store, filter_name, name, card.sha256)
+    wanted = ListRelease(card.sha256, change.by, change.note)
+    _send_and_wait(environment, change, ListKey(filter_name, name), wanted)
+
+
+@lists.command("rollback")
+@filter_argument
+@click.argument("name")
+@with_named_change
+def rollback(environment: Environment, change: ChangeOptions, filter_name: str, name: str) -> None:
+    """Release the version before the last one again; withdraw the list if there was none."""
+    key = ListKey(filter_name, name)
+    target = ListHistory(read_all(environment, TOPIC)).rollback_target(key)
+    if target is not None:
+        target = msgspec.structs.replace(target, by=change.by, note="rollback")
+    _send_and_wait(environment, replace(change, note="rollback"), key, target)
+
+
+@lists.command("withdraw")
+@filter_argument
+@click.argument("name")
+@with_noted_change
+def withdraw(environment: Environment, change: ChangeOptions, filter_name: str, name: str) -> None:
+    """End a list: what it decided gets the verdict that it overruled."""
+    key = ListKey(filter_name, name)
+    if key not in ListHistory(read_all(environment, TOPIC)).in_force():
+        raise UsageError(f"`{key}` is not in force; `feedmill lists list` shows what is")
+    _send_and_wait(environment, change, key, None)
+
+
+def _store_of_lists(environment: Environment) -> Store:
+    """Return the store of lists; `UsageError` where none is named: feedmill ships no lists."""
+    if environment.models is None:
+        raise UsageError(
+            "lists need a store of your own, which the workers read, too: set FEEDMILL_MODELS, such"
+            " as `export FEEDMILL_MODELS=models`"
+        )
+    return environment.models
+
+
+def _send_and_wait(
+    environment: Environment, change: ChangeOptions, key: ListKey, wanted: ListRelease | None
+) -> None:
+    what = "withdrawn" if wanted is None else f"{wanted.version} released"
+    done = f"{key}: {what}"
+    offset, given = send_record(environment, change, str(key), key.filter, wanted, done)
+    version = None if wanted is None else wanted.version
+    found = {"list": str(key), "version": version, "offset": offset}
+    otherwise = "they follow when they can; `feedmill lists list` shows what is released"
+    pending = "" if wanted is None else pending_text(f"lists rollback {key.filter} {key.name}")
+    change.report(found, given, "the release", otherwise, pending)

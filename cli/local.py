@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from feedmill.cli.output import json_option, print_json, print_local_stack_log
+from feedmill.cli.output import Answer, answers, print_local_stack_log
 from feedmill.deploy.local import LocalStackError, StackStatus, default_folder, down, status, up
 
 _folder_option = click.option(
@@ -47,13 +47,11 @@ def local() -> None:
     show_default="those that the stack has, else 1",
     help="How many brokers Kafka has; with 3 one may be killed.",
 )
-@json_option
-def up_command(
-    folder: Path, kafka_port: int, redis_port: int, brokers: int | None, as_json: bool
-) -> None:
+@answers
+def up_command(folder: Path, kafka_port: int, redis_port: int, brokers: int | None) -> Answer:
     """Start Kafka and Redis if they do not run; they run until `feedmill local down`."""
     up(folder, kafka_port=kafka_port, redis_port=redis_port, brokers=brokers or 0)
-    _print_status(status(folder), as_json)
+    return _shown(status(folder))
 
 
 @local.command("down")
@@ -65,13 +63,13 @@ def down_command(folder: Path) -> None:
 
 @local.command("status")
 @_folder_option
-@json_option
-def status_command(folder: Path, as_json: bool) -> None:
+@answers
+def status_command(folder: Path) -> Answer:
     """Show the addresses of Kafka and Redis; exit 1 if one of them does not run."""
     stack = status(folder)
     if stack.stopped:
         raise LocalStackError(_not_running_text(stack))
-    _print_status(stack, as_json)
+    return _shown(stack)
 
 
 def _not_running_text(stack: StackStatus) -> str:
@@ -82,18 +80,14 @@ def _not_running_text(stack: StackStatus) -> str:
     )
 
 
-def _print_status(stack: StackStatus, as_json: bool) -> None:
-    if as_json:
-        print_json(
-            {
-                "kafka": stack.kafka,
-                "redis": stack.redis,
-                "folder": str(stack.folder),
-                "kafka_pids": stack.kafka_pids,
-                "redis_pid": stack.redis_pid,
-            }
-        )
-        return
-    for address, pid in zip(stack.kafka.split(","), stack.kafka_pids, strict=True):
-        click.echo(f"kafka  {address}  (pid {pid})")
-    click.echo(f"redis  {stack.redis}  (pid {stack.redis_pid})")
+def _shown(stack: StackStatus) -> Answer:
+    content = {
+        "kafka": stack.kafka,
+        "redis": stack.redis,
+        "folder": str(stack.folder),
+        "kafka_pids": stack.kafka_pids,
+        "redis_pid": stack.redis_pid,
+    }
+    brokers = zip(stack.kafka.split(","), stack.kafka_pids, strict=True)
+    lines = [f"kafka  {address}  (pid {pid})" for address, pid in brokers]
+    return Answer(content, [*lines, f"redis  {stack.redis}  (pid {stack.redis_pid})"])

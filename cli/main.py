@@ -1,19 +1,19 @@
 """The command line `feedmill`: the list of its commands, and how a command fails.
 
 To add a command, write `cli/<name>.py` with a click command `<name>`, and add the name to
-`COMMANDS`; there a hyphen stands for an underscore.
+`COMMANDS`; there a hyphen stands for an underscore.  A group of many commands is a folder.
 """
 
 from __future__ import annotations
 
 import errno
-import importlib
 import re
 from difflib import get_close_matches
 from typing import IO, Any
 
 import click
 
+from feedmill.cli import LazyGroup
 from feedmill.events.errors import FeedmillError
 
 # In the order of `feedmill --help`.
@@ -71,20 +71,16 @@ class CommandFailed(click.ClickException):
         click.echo(f"feedmill: {self.message}", file=file, err=file is None)
 
 
-class CommandGroup(click.Group):
-    """The commands of `COMMANDS`; a command's module is imported when the command is used."""
+class CommandGroup(LazyGroup):
+    """The commands of `COMMANDS`, and what users are told where one of them fails."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        names = [name.replace("-", "_") for name in COMMANDS]
+        places = {word: f"{name}:{name}" for word, name in zip(COMMANDS, names, strict=True)}
+        super().__init__(*args, places=places, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        name = cmd_name.replace("-", "_")
-        command = getattr(importlib.import_module(f"feedmill.cli.{name}"), name)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"cli/{name}.py defines no click command `{name}`")
-        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -8,8 +8,8 @@ from typing import Any
 import click
 import msgspec
 
-from feedmill.cli.model_canary import canary_rows
-from feedmill.cli.model_versions import sha256_in_force
+from feedmill.cli.models.releases import canary_rows
+from feedmill.cli.models.versions import sha256_in_force
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import FeedmillError
@@ -18,7 +18,11 @@ from feedmill.events.release import SHADOW
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import open_topic, read_all, send
 from feedmill.streams.releases.loading import MODELS
-from feedmill.streams.releases.release_log import TOPIC, ListHistory, ReleaseHistory
+from feedmill.streams.releases.release_log import (
+    TOPIC,
+    ListHistory,
+    ReleaseHistory,
+)
 from feedmill.streams.settings.instances import RECENT_MS, read_recent_instances
 
 # Its record has no value, so nobody takes it for an instance; the broker stamps it.

@@ -1,4 +1,4 @@
-"""Options that several commands have, and where a command finds Kafka and Redis."""
+"""Options that several commands have, where a command finds Kafka and Redis, and who calls it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import functools
 import getpass
 import logging
 import os
-from collections.abc import Callable, Mapping
+import shlex
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +18,21 @@ import click
 import kafka.errors
 import redis
 
+from feedmill.cli.output import answers
 from feedmill.deploy.local import default_folder, status
 from feedmill.events.errors import UsageError
 from feedmill.models.store_files import Store, parse_store
+from feedmill.operations.changes import MadeBy
 from feedmill.streams.environment import Environment, read_environment
 
-# The variable of each flag, and the flag of a variable as it is typed.
-_VARIABLE_OF_FLAG = {
-    "kafka": "FEEDMILL_KAFKA",
-    "redis_url": "FEEDMILL_REDIS",
-    "topic_prefix": "FEEDMILL_TOPIC_PREFIX",
-    "redis_prefix": "FEEDMILL_REDIS_PREFIX",
-}
-_TYPED = {
-    "FEEDMILL_KAFKA": "--kafka",
-    "FEEDMILL_REDIS": "--redis",
-    "FEEDMILL_TOPIC_PREFIX": "--prefix",
-    "FEEDMILL_REDIS_PREFIX": "--redis-prefix",
-}
+# Each flag, the field of `Environment` that shows it, its variable, what it takes, and its help.
+_FLAGS = (
+    ("--kafka", "kafka", "FEEDMILL_KAFKA", "HOST:PORT", "Kafka's address."),
+    ("--redis", "redis_address", "FEEDMILL_REDIS", "URL", "Redis' url."),
+    ("--prefix", "topic_prefix", "FEEDMILL_TOPIC_PREFIX", "PREFIX",
+     "Prefix of topics and consumer groups."),
+    ("--redis-prefix", "redis_prefix", "FEEDMILL_REDIS_PREFIX", "PREFIX", "Prefix of Redis keys."),
+)  # fmt: skip
 
 _NO_CONNECTION = (kafka.errors.KafkaConnectionError, kafka.errors.KafkaTimeoutError)
 
@@ -65,6 +66,16 @@ def user_name() -> str:
         return "unknown"
 
 
+def made_by(by: str | None, note: str | None = None) -> MadeBy:
+    """Return who makes a change, for the audit: by which name, where, by this command, and why."""
+    user, names = user_name(), list[str]()
+    context = click.get_current_context()
+    while context.parent is not None:
+        names.insert(0, str(context.info_name))
+        context = context.parent
+    return MadeBy(by or user, user, socket.gethostname(), " ".join(names), note or "")
+
+
 arm_option = click.option(
     "--arm",
     default="",
@@ -72,6 +83,26 @@ arm_option = click.option(
     help="What readers of this arm get, of the experiment that runs in the feed.",
 )
 by_option = click.option("--by", show_default="your user name", help="Who makes the change.")
+
+
+def count_option(
+    flag: str, default: int, text: str, *, least: int = 1, most: int | None = None, name: str = ""
+) -> Callable[[Command], Command]:
+    """Return an option for a whole number; the command gets it by the flag's name, or by `name`."""
+    return click.option(
+        flag,
+        name or flag.removeprefix("--"),
+        type=click.IntRange(least, most),
+        default=default,
+        show_default=True,
+        metavar="N",
+        help=text,
+    )
+
+
+def asks_installation(command: Command) -> Command:
+    """Give a command that returns an `Answer` `--json` and what `with_environment` gives."""
+    return answers(with_environment(command))
 
 
 def with_environment(command: Command) -> Command:
@@ -93,21 +124,10 @@ def with_given_environment(command: Command) -> Command:
 
 
 def _with_flags(command: Command, read: Callable[[Mapping[str, str]], Environment]) -> Command:
-    @click.option("--kafka", metavar="HOST:PORT", help="Kafka's address.  [FEEDMILL_KAFKA]")
-    @click.option("--redis", "redis_url", metavar="URL", help="Redis' url.  [FEEDMILL_REDIS]")
-    @click.option(
-        "--prefix",
-        "topic_prefix",
-        metavar="PREFIX",
-        help="Prefix of topics and consumer groups.  [FEEDMILL_TOPIC_PREFIX]",
-    )
-    @click.option(
-        "--redis-prefix", metavar="PREFIX", help="Prefix of Redis keys.  [FEEDMILL_REDIS_PREFIX]"
-    )
     @functools.wraps(command)
     def wrapped(*args: object, **options: Any) -> Any:
-        flags = {name: options.pop(name) for name in _VARIABLE_OF_FLAG}
-        given = {_VARIABLE_OF_FLAG[name]: text for name, text in flags.items() if text is not None}
+        flags = {variable: options.pop(name) for _, name, variable, *_ in _FLAGS}
+        given = {variable: text for variable, text in flags.items() if text is not None}
         environment = _read_named(read, given)
         # The clients log each failed attempt; the one reason below is enough.
         logging.getLogger("kafka").setLevel(logging.CRITICAL)
@@ -127,7 +147,17 @@ def _with_flags(command: Command, read: Callable[[Mapping[str, str]], Environmen
                 " FEEDMILL_REDIS"
             ) from error
 
-    return wrapped
+    return together(
+        *(
+            click.option(flag, name, metavar=metavar, help=f"{text}  [{variable}]")
+            for flag, name, variable, metavar, text in _FLAGS
+        )
+    )(wrapped)
+
+
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Return a decorator that gives a command these options, in this order."""
+    return lambda command: functools.reduce(lambda one, add: add(one), reversed(options), command)
 
 
 def _read_named(
@@ -139,7 +169,8 @@ def _read_named(
     except UsageError as error:
         variable, colon, reason = str(error).partition(": ")
         if colon and variable in given:
-            raise UsageError(f"{_TYPED[variable]}: {reason}") from None
+            typed = next(flag for flag, _, named, *_ in _FLAGS if named == variable)
+            raise UsageError(f"{typed}: {reason}") from None
         raise
 
 
@@ -161,3 +192,30 @@ def _environment_or_local_stack(variables: Mapping[str, str]) -> Environment:
                 **variables,
             }
     return read_environment(variables)
+
+
+def own_command() -> str:
+    """Return how to call this feedmill: by its name where that finds it, else by its path."""
+    script = Path(sys.executable).parent / "feedmill"
+    found = shutil.which("feedmill")
+    if not script.exists() or (found is not None and Path(found).samefile(script)):
+        return "feedmill"
+    return os.path.relpath(script)
+
+
+def proposed(words: Sequence[str], variables: Mapping[str, str] | None = None) -> str:
+    """Return a command line to paste, with the variables before it that it needs."""
+    before = [f"{name}={shlex.quote(text)}" for name, text in (variables or {}).items()]
+    return " ".join([*before, own_command(), *map(shlex.quote, words)])
+
+
+def installation_flags(given: Environment) -> str:
+    """Return the flags that name this installation to a command; none if it is the usual one.
+
+    Without the password of Redis: it does not belong on a screen.
+    """
+    return "".join(
+        f" {flag} {shlex.quote(value)}"
+        for flag, name, *_ in _FLAGS
+        if (value := getattr(given, name)) != getattr(Environment(), name)
+    )

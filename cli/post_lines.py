@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
-import click
 import msgspec
 
+from feedmill.cli.output import warn
 from feedmill.events.decode import decode_engagement, decode_post
 from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
@@ -34,9 +34,9 @@ class BadLines:
         """Say what is wrong with a line, as far as not enough was said."""
         self.bad += 1
         if self.bad <= _TOLD_LINES:
-            click.echo(text, err=True)
+            warn(text)
         elif self.bad == _TOLD_LINES + 1:
-            click.echo("…", err=True)
+            warn("…")
 
     def check(self, more: int = 0) -> None:
         """Fail if there was a bad line, or `more` of another file."""
@@ -62,12 +62,8 @@ _decode_key = msgspec.json.Decoder(_Key).decode
 def read_posts(path: str) -> Iterator[tuple[int, Post | BadEvent]]:
     """Read the posts of a file, plain or gzip, or of standard input where it is ``-``.
 
-    Yields each line's number and its post, or why it is none; blank lines are skipped.
-
-    Raises
-    ------
-    UsageError
-        The file cannot be read.
+    Yields each line's number and its post, or why it is none; blank lines are skipped.  Raises
+    `UsageError` where the file cannot be read.
     """
     return _read(path, _post)
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import click
 
-from feedmill.cli.duration import Duration
-from feedmill.cli.feed_table import age_text
-from feedmill.cli.options import with_environment
-from feedmill.cli.output import json_option, on_one_line, plain_table, print_json
-from feedmill.cli.read_posts import read_for_command, timeout_option
+from feedmill.cli.awaited_change import read_settings_log
+from feedmill.cli.duration import Duration, age_text
+from feedmill.cli.options import asks_installation
+from feedmill.cli.output import Answer, Columns, on_one_line, plain_table, table_of
+from feedmill.cli.posts_on_kafka import read_for_command, timeout_option
 from feedmill.events.errors import UsageError
 from feedmill.operations.post_list import ListedPost, TextView, count_complaints, list_posts
 from feedmill.streams.environment import Environment
-from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.clock import now_ms
-from feedmill.streams.settings.config_log import fold_log
 
 _DECISIONS = {"hidden": "hide", "demoted": "demote", "held": "hold"}
-_COLUMNS = ("post", "age>", "author", "decision", "decided by", "reports>", "hides>", "near")
+_COLUMNS: Columns = {
+    "post": "post_id",
+    "age>": lambda post: age_text(now_ms() - post.created_ms),
+    "author": "author_id",
+    "decision": "decision",
+    "decided by": "decided_by",
+    "reports>": lambda post: str(post.reports or ""),
+    "hides>": lambda post: str(post.hides or ""),
+    "near": "near",
+}
 
 
 @click.command()
@@ -31,8 +40,7 @@ _COLUMNS = ("post", "age>", "author", "decision", "decided by", "reports>", "hid
 @click.option("--author", metavar="ID", help="Posts of this author.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, help="Show so many.  [50]")
 @timeout_option
-@json_option
-@with_environment
+@asks_installation
 def posts(
     environment: Environment,
     *,
@@ -43,16 +51,15 @@ def posts(
     author: str | None,
     limit: int,
     patience_ms: int,
-    as_json: bool,
     **decisions: bool,
-) -> None:
+) -> Answer:
     """List recent posts, the newest first: their first words, author, decision and complaints.
 
     Of several filters a post must meet one.  Reports and hides are how many users sent such an
     engagement in that time.  `feedmill explain` tells more of one post.
     """
     since_ms, view = now_ms() - since, TextView(environment.signals)
-    settings = fold_log(read_all(environment, "config"), environment.signals).settings
+    settings = read_settings_log(environment).settings
     if feed and settings.feed_of(feed) is None:
         raise UsageError(f"no feed `{feed}`: no setting and no pattern has it (`config get`)")
     read_for_command(environment, view, patience_ms / 1000, since_ms=since_ms)
@@ -70,21 +77,16 @@ def posts(
         ]
     if reported:
         found.sort(key=lambda post: -post.reports)
-    if as_json:
-        print_json([post._asdict() for post in found[:limit]])
-        return
+    return Answer(found[:limit], _lines(found, limit))
+
+
+def _lines(found: Sequence[ListedPost], limit: int) -> Iterator[str]:
     if not found:
-        click.echo("no such post came in this time; give a longer --since")
+        yield "no such post came in this time; give a longer --since"
         return
-    heading, *lines = plain_table(_COLUMNS, [_row(post) for post in found[:limit]]).splitlines()
-    click.echo(heading)
+    heading, *lines = plain_table(*table_of(found[:limit], _COLUMNS)).splitlines()
+    yield heading
     for post, line in zip(found, lines, strict=False):
-        click.echo(f"{line}\n    {on_one_line(post.text)}")
+        yield f"{line}\n    {on_one_line(post.text)}"
     if len(found) > limit:
-        click.echo(f"and {len(found) - limit:,} more: --limit shows more of them")
-
-
-def _row(post: ListedPost) -> tuple[str, ...]:
-    age = age_text(now_ms() - post.created_ms)
-    counts = (str(post.reports or ""), str(post.hides or ""))
-    return (post.post_id, age, post.author_id, post.decision, post.decided_by, *counts, post.near)
+        yield f"and {len(found) - limit:,} more: --limit shows more of them"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from feedmill.cli.output import warn
 from feedmill.events.errors import FeedmillError
 
 LINE_EVERY_S = 10.0
@@ -51,56 +51,64 @@ class Work:
 def long_work(name: str, stands: str) -> Iterator[Work]:
     """Show the progress of the block, and say at Ctrl-C how far it came and what stands.
 
-    Parameters
-    ----------
-    name
-        What is done, as messages call it.
-    stands
-        What is true when it was ended: a whole sentence without its full stop.
-
-    Raises
-    ------
-    FeedmillError
-        Ctrl-C ended it.
+    `name` is what is done, as messages call it.  `stands` says what is true when it was ended, a
+    whole sentence without its full stop, in the `FeedmillError` that Ctrl-C becomes.
     """
-    work, ended = Work(name), threading.Event()
-    shown = threading.Thread(target=_show, args=(work, ended), daemon=True)
-    shown.start()
+    work = Work(name)
     try:
-        yield work
+        with shown(name, work.text, lambda: (work.done, work.total), lambda: work.seconds):
+            yield work
     except KeyboardInterrupt:
         raise FeedmillError(
             f"{name}: ended by Ctrl-C after {work.seconds:.0f} s ({work.text() or 'begun'});"
             f" {stands}"
         ) from None
+
+
+@contextmanager
+def shown(
+    name: str,
+    text: Callable[[], str],
+    part: Callable[[], tuple[int, int | None]],
+    seconds: Callable[[], float] | None = None,
+) -> Iterator[None]:
+    """Show the progress of the block: a text, how many parts are done, and of how many.
+
+    Elsewhere than on a terminal `seconds` says how long it has gone on.
+    """
+    ended = threading.Event()
+    thread = threading.Thread(target=_show, args=(name, text, part, seconds, ended), daemon=True)
+    thread.start()
+    try:
+        yield
     finally:
         ended.set()
-        shown.join()
+        thread.join()
 
 
-def open_bar(console: Console) -> Progress:
-    """Return a bar that `refresh` draws and that is gone in the end; tasks have a field `text`."""
-    return Progress(
+def _show(
+    name: str,
+    text: Callable[[], str],
+    part: Callable[[], tuple[int, int | None]],
+    seconds: Callable[[], float] | None,
+    ended: threading.Event,
+) -> None:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        while not ended.wait(LINE_EVERY_S):
+            so_far = "" if seconds is None else f"; {seconds():.0f} s so far"
+            warn(f"{name}: {text()}{so_far}")
+        return
+    columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=12),
         TextColumn("{task.fields[text]}"),
         TimeElapsedColumn(),
-        console=console,
-        auto_refresh=False,
-        transient=True,
     )
-
-
-def _show(work: Work, ended: threading.Event) -> None:
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        while not ended.wait(LINE_EVERY_S):
-            click.echo(f"{work.name}: {work.text()}; {work.seconds:.0f} s so far", err=True)
-        return
-    with open_bar(console) as progress:
-        task = progress.add_task(work.name, total=None, text="")
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+        task = progress.add_task(name, total=None, text="")
         while not ended.wait(_DRAW_EVERY_S):
-            total = work.total or None
-            progress.update(task, completed=work.done, total=total, text=work.text())
+            done, total = part()
+            progress.update(task, completed=done, total=total or None, text=text())
             progress.refresh()

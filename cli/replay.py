@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
-import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from feedmill.cli.options import with_environment
-from feedmill.cli.progress import LINE_EVERY_S, open_bar
+from feedmill.cli.output import Answer, answers_as, warn
+from feedmill.cli.progress import shown
 from feedmill.simulation.replay import Counts, ReplayOptions, ReplaySummary, run_replay
 from feedmill.streams.environment import Environment
-
-_DRAW_EVERY_S = 0.25
 
 
 @click.command()
@@ -98,9 +93,9 @@ _DRAW_EVERY_S = 0.25
     "--keep-times", is_flag=True, help="File: keep the times of the events instead of now."
 )
 @click.option("--strict", is_flag=True, help="File: send nothing if one line is bad.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@answers_as("Print the summary as JSON.")
 @with_environment
-def replay(*, environment: Environment, as_json: bool, **options: Any) -> None:
+def replay(*, environment: Environment, **options: Any) -> Answer:
     """Send posts and engagements to Kafka, each stamped with the time at which it is sent.
 
     The source is a file of JSON lines (plain or gzip; `-` is standard input), each line either
@@ -116,10 +111,9 @@ def replay(*, environment: Environment, as_json: bool, **options: Any) -> None:
     """  # noqa: D301 - click wants the character \b
     summary = asyncio.run(_replay(environment, ReplayOptions(**options)))
     for problem in summary.complaints:
-        click.echo(problem, err=True)
-    click.echo(json.dumps(asdict(summary)) if as_json else _summary_text(summary))
-    if summary.failed:
-        sys.exit(1)
+        warn(problem)
+    failure = click.exceptions.Exit(1) if summary.failed else None
+    return Answer(summary, [_summary_text(summary)], failure)
 
 
 async def _replay(environment: Environment, options: ReplayOptions) -> ReplaySummary:
@@ -128,32 +122,12 @@ async def _replay(environment: Environment, options: ReplayOptions) -> ReplaySum
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     counts = Counts()
-    progress = asyncio.create_task(_show_progress(counts, options))
-    try:
+    with shown(
+        f"replay {options.source}",
+        lambda: _counts_text(counts),
+        lambda: (counts.posts, counts.expected_posts),
+    ):
         return await run_replay(environment, options, stop=stop, counts=counts)
-    finally:
-        progress.cancel()
-        await asyncio.gather(progress, return_exceptions=True)
-
-
-async def _show_progress(counts: Counts, options: ReplayOptions) -> None:
-    """Show the counts on stderr until cancelled: a bar on a terminal, else a line at times."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        while True:
-            await asyncio.sleep(LINE_EVERY_S)
-            click.echo(f"replay {options.source}: {_counts_text(counts)}", err=True)
-    with open_bar(console) as progress:
-        task = progress.add_task(f"replay {options.source}", total=None, text="")
-        while True:
-            progress.update(
-                task,
-                completed=counts.posts,
-                total=counts.expected_posts,
-                text=_counts_text(counts),
-            )
-            progress.refresh()
-            await asyncio.sleep(_DRAW_EVERY_S)
 
 
 def _counts_text(counts: Counts) -> str:

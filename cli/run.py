@@ -17,19 +17,14 @@ from typing import Any, NamedTuple
 
 import click
 
-from feedmill.cli.options import with_given_environment
-from feedmill.cli.output import print_local_stack_log
-from feedmill.cli.own_command import installation_flags, own_command
+from feedmill.cli.options import installation_flags, own_command, with_given_environment
+from feedmill.cli.output import print_local_stack_log, say, warn
 from feedmill.cli.worker import isolate_option, without_option
 from feedmill.deploy.local import default_folder, down, status, up
 from feedmill.deploy.supervisor import Supervisor, WorkerSpec, by_role, isolated, stop_on_signals
 from feedmill.simulation.demo import demo_experiment
 from feedmill.simulation.replay.run import run_tag
-from feedmill.streams.environment import (
-    Environment,
-    environment_variables,
-    read_environment,
-)
+from feedmill.streams.environment import Environment, environment_variables, read_environment
 from feedmill.streams.flow import COMBINER, WHOLE, chosen_stages
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS
 from feedmill.streams.kafka.topics import create
@@ -120,10 +115,11 @@ def run(
         workers = by_role(stages, judges, rankers)
     flags = installation_flags(environment)
     folder = default_folder()
-    on_local_stack = not _names_servers(environment)
+    servers = environment.kafka, environment.redis
+    on_local_stack = servers == (Environment.kafka, Environment.redis)
     stop_at_end = on_local_stack and not status(folder).running
     if on_local_stack:
-        click.echo("starting the local Kafka and Redis …" if stop_at_end else "on the local stack")
+        say("starting the local Kafka and Redis …" if stop_at_end else "on the local stack")
         environment = _start_local_stack(environment, folder)
     try:
         create(
@@ -133,16 +129,11 @@ def run(
             environment.signals.all,
             client=environment.security,
         )
-        beside = [["feed", feed, "--follow", "--top", str(top)]]
-        if demo:
-            # A seed of its own per run, so that a second run brings other posts.
-            read = ["--read", "global", "--audience", "400"] if experiment else []
-            beside.insert(0, ["replay", "demo", "--for", "0", "--seed", str(os.getpid()), *read])
-        commands = _demo_experiment(beside) if experiment else _Commands(beside)
+        commands = _commands(feed, top, demo=demo, experiment=experiment)
         asyncio.run(_run_workers(environment, workers, commands, duration_s, flags))
     finally:
         if stop_at_end:
-            click.echo("stopping the local Kafka and Redis …")
+            say("stopping the local Kafka and Redis …")
             down(folder)
     if commands.result:
         subprocess.run([*_FEEDMILL, *commands.result], check=False)
@@ -157,8 +148,15 @@ class _Commands(NamedTuple):
     result: Sequence[str] = ()
 
 
-def _demo_experiment(beside: Sequence[Sequence[str]]) -> _Commands:
-    """Write the demo's experiment into a file; it starts and stops with the demo."""
+def _commands(feed: str, top: int, *, demo: bool, experiment: bool) -> _Commands:
+    """Return what shows the feed and replays the demo; its experiment starts and stops with it."""
+    beside = [["feed", feed, "--follow", "--top", str(top)]]
+    if demo:
+        # A seed of its own per run, so that a second run brings other posts.
+        read = ["--read", "global", "--audience", "400"] if experiment else []
+        beside.insert(0, ["replay", "demo", "--for", "0", "--seed", str(os.getpid()), *read])
+    if not experiment:
+        return _Commands(beside)
     name = f"demo-{run_tag()}"  # no name is used twice
     file = default_folder().parent / "experiments" / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -167,11 +165,6 @@ def _demo_experiment(beside: Sequence[Sequence[str]]) -> _Commands:
     export = os.path.relpath(file.with_suffix(""))
     after = [["experiments", "export", "--out", export], ["experiments", "stop", name]]
     return _Commands(beside, [start], after, ["experiments", "demo", export, name])
-
-
-def _names_servers(environment: Environment) -> bool:
-    """Whether the user named a Kafka or a Redis, by variables or by flags."""
-    return (environment.kafka, environment.redis) != (Environment.kafka, Environment.redis)
 
 
 def _start_local_stack(environment: Environment, folder: Path) -> Environment:
@@ -218,7 +211,9 @@ async def _run_workers(
         for arguments in commands.beside:
             process = await _start_command(environment, arguments, logs)
             processes.append(process)
-        await _wait_for_end(supervisor, supervising, duration_s)
+        stop = asyncio.ensure_future(supervisor.stopping.wait())
+        await _wait_for_first((stop, supervising), duration_s or None)
+        stop.cancel()
         if commands.after:
             await _end_all(processes)
         for arguments in commands.after:
@@ -244,20 +239,12 @@ async def wait_until_ready(
     while not await _wait_for_first((ready, supervising), report_every_s):
         reasons = supervisor.ready_reason()
         if time.monotonic() >= end:
-            click.echo(f"not ready after {timeout_s:.0f} s, going on without {reasons}", err=True)
+            warn(f"not ready after {timeout_s:.0f} s, going on without {reasons}")
             break
-        click.echo(f"waiting for {reasons}", err=True)
+        warn(f"waiting for {reasons}")
     ready.cancel()
     if supervising.done():
         supervising.result()
-
-
-async def _wait_for_end(
-    supervisor: Supervisor, supervising: asyncio.Future[None], duration_s: float
-) -> None:
-    stop = asyncio.ensure_future(supervisor.stopping.wait())
-    await _wait_for_first((stop, supervising), duration_s or None)
-    stop.cancel()
 
 
 async def _wait_for_first(futures: Sequence[asyncio.Future[Any]], timeout_s: float | None) -> bool:
@@ -271,15 +258,11 @@ async def _end_all(processes: Sequence[asyncio.subprocess.Process]) -> None:
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
     for process in processes:
-        await _wait_or_kill(process)
-
-
-async def _wait_or_kill(process: asyncio.subprocess.Process) -> None:
-    try:
-        await asyncio.wait_for(process.wait(), _STOP_COMMAND_S)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_COMMAND_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 async def _start_command(
@@ -300,11 +283,11 @@ async def _start_command(
 
 def _print_addresses(environment: Environment, supervisor: Supervisor, flags: str) -> None:
     """Say where it runs, and a command that is about this installation, pasted elsewhere too."""
-    click.echo(f"Kafka {environment.kafka}  Redis {environment.redis_address}")
+    say(f"Kafka {environment.kafka}  Redis {environment.redis_address}")
     if supervisor.web.port:
-        click.echo(f"metrics on http://{environment.host}:{supervisor.web.port}/metrics")
-    click.echo("\nIn another terminal, let engagement count for more than quality:\n")
-    click.echo(f"    {own_command()} config set weights alpha=0.1 beta=0.9{flags}\n")
+        say(f"metrics on http://{environment.host}:{supervisor.web.port}/metrics")
+    say("\nIn another terminal, let engagement count for more than quality:\n")
+    say(f"    {own_command()} config set weights alpha=0.1 beta=0.9{flags}\n")
 
 
 def _log_to_folder(folder: Path) -> None:
@@ -314,4 +297,4 @@ def _log_to_folder(folder: Path) -> None:
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
     )
-    click.echo(f"logs in {os.path.relpath(folder)}/")
+    say(f"logs in {os.path.relpath(folder)}/")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from feedmill.cli.output import say
 from feedmill.models.store_files import write_whole
 from feedmill.simulation.sample_files import sample_files
 
@@ -23,4 +24,4 @@ def sample(folder: Path, seed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in sample_files(seed).items():
         write_whole(folder / name, content)
-        click.echo(f"{folder / name}  {content.count(10):,} lines")
+        say(f"{folder / name}  {content.count(10):,} lines")

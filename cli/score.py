@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import click
@@ -11,6 +12,7 @@ import msgspec
 import numpy as np
 
 from feedmill.cli.options import StoreType
+from feedmill.cli.output import say, warn
 from feedmill.cli.post_lines import BadLines, read_engagements, read_posts
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.post import Post
@@ -119,7 +121,7 @@ def score(
             fields["variance"] = scorer.variance(line.post)  # NaN is null in JSON
         if explain and scorer.explain:
             fields["explanation"] = scorer.explain(line.post)
-        click.echo(msgspec.json.encode(fields))
+        say(msgspec.json.encode(fields))
     bad.check(failed)
 
 
@@ -131,12 +133,8 @@ def load_scorer(
 ) -> PostScorer:
     """Load a filter or a ranker; `counted` has counts by post, for the ranker of engagement.
 
-    Raises
-    ------
-    BadArtifact
-        The model is missing or was altered.
-    UsageError
-        The store has no such version, or several.
+    Raises `BadArtifact` where the model is missing or was altered, `UsageError` where the store has
+    no such version, or several.
     """
     store = store or read_environment().models
     sha256 = None
@@ -167,16 +165,13 @@ def score_lines(
     scorer: PostScorer, lines: Iterable[tuple[int, Post | BadEvent]]
 ) -> Iterator[ScoredLine]:
     """Score posts in batches; every line comes out again, in order."""
-    for batch in _batches(lines):
-        posts = [post for _, post in batch if isinstance(post, Post)]
-        values = iter(_scores(scorer, posts))
+    left = iter(lines)
+    while batch := [*islice(left, BATCH)]:
+        values = iter(_scores(scorer, [post for _, post in batch if isinstance(post, Post)]))
         for number, post in batch:
-            if isinstance(post, BadEvent):
-                yield ScoredLine(number, None, 0.0, str(post))
-                continue
-            value = next(values)
-            if isinstance(value, str):
-                yield ScoredLine(number, None, 0.0, value)
+            value = str(post) if isinstance(post, BadEvent) else next(values)
+            if isinstance(post, BadEvent) or isinstance(value, str):
+                yield ScoredLine(number, None, 0.0, str(value))
             else:
                 yield ScoredLine(number, post, value, "")
 
@@ -193,19 +188,6 @@ def _scores(scorer: PostScorer, posts: Sequence[Post]) -> list[float | str]:
     return [value for post in posts for value in _scores(scorer, [post])]
 
 
-def _batches(
-    lines: Iterable[tuple[int, Post | BadEvent]],
-) -> Iterator[list[tuple[int, Post | BadEvent]]]:
-    batch: list[tuple[int, Post | BadEvent]] = []
-    for line in lines:
-        batch.append(line)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
 def _count(path: str) -> tuple[dict[str, Counters], int]:
     """Count a file's engagements by post, and its bad lines.
 
@@ -218,11 +200,11 @@ def _count(path: str) -> tuple[dict[str, Counters], int]:
     for number, event in read_engagements(path):
         if isinstance(event, BadEvent):
             failed += 1
-            click.echo(f"{path}, line {number}: {event}", err=True)
+            warn(f"{path}, line {number}: {event}")
+            continue
+        if (event.post_id, event.event_id) in seen:
             continue
         if event.event_id is not None:
-            if (event.post_id, event.event_id) in seen:
-                continue
             seen.add((event.post_id, event.event_id))
         user = (event.post_id, event.kind, event.user_id, event.at_ms // DAY_MS)
         if user in users:

@@ -1,77 +1,58 @@
-"""`feedmill train`: a model from labelled files, or from the topic `labels`."""
+"""`feedmill train`: a model from labelled files, or from the product's topics."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
-from feedmill.cli.data_options import data_folder, since_ms
-from feedmill.cli.follow_options import FollowOptions, follow_options, said_when_interrupted
-from feedmill.cli.look_options import LOOKS, look_options, report_look
 from feedmill.cli.options import StoreType, with_environment
-from feedmill.cli.output import print_json
+from feedmill.cli.output import Answer, print_answer, warn
 from feedmill.cli.progress import long_work
-from feedmill.cli.train_ranker import RankerRun, TopicOptions, topic_options, train_ranker
-from feedmill.cli.train_summary import filter_figures, release_text, summary
+from feedmill.cli.train_options import (
+    SHIPPED,
+    TrainOptions,
+    check_of_filter,
+    data_folder,
+    follow_options,
+    look_options,
+    report_look,
+    time_since,
+    topic_options,
+)
+from feedmill.cli.train_summary import (
+    clicks_figures,
+    filter_figures,
+    learned_by_both,
+    ratings_figures,
+    release_text,
+    summary,
+)
 from feedmill.events.errors import UsageError
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store_files import Store, parse_store
+from feedmill.rankers.impressions import Impressions
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS
 from feedmill.streams.environment import Environment
-from feedmill.streams.kafka.topic_table import DAY_MS
-from feedmill.training.progress import Tell, silent
 
 if TYPE_CHECKING:
     from feedmill.training.training_data import TrainingData
 
+# The card of a model that was stored, and what says how good it is.
+Trained = tuple[ModelCard, Callable[[], str]]
 
-SHIPPED = "shipped"
+_ENGAGEMENT = ENGAGEMENT_RANKER.name
 # Of a training that was ended.
 STANDS = "the store has the model that it had, and no part of another one: run the command again"
-
-
-@dataclass(frozen=True)
-class _TrainOptions:
-    """What a filter is to learn from, as the command line gives it."""
-
-    model: str
-    data: tuple[str, ...]
-    ordinary: tuple[str, ...]
-    from_labels: bool
-    since_ms: int
-    base: str | None = None
-    keeps_rows: bool = True
-    tell: Tell = silent
-
-    def check_for_ranker(self, look: str | None) -> None:
-        """Raise `UsageError` where an option is for filters alone."""
-        if self.ordinary or self.base or self.from_labels or look:
-            raise UsageError(
-                f"{self.model} learns from its own data sets alone: --data FOLDER, or --from-topics"
-            )
-
-    @property
-    def command(self) -> str:
-        """The command for the card, with the files' names but not their folders."""
-        words = ["feedmill", "train", self.model]
-        if self.base is not None:
-            words += ["--base", SHIPPED if self.base == SHIPPED else Path(self.base).name]
-        for option, paths in (("--data", self.data), ("--ordinary", self.ordinary)):
-            for path in paths:
-                file, comma, columns = path.partition(",")
-                name = "DATA" if Path(path).is_dir() else Path(file).name
-                words += [option, name + comma + columns]
-        words += ["--from-labels"] if self.from_labels else []
-        return shlex.join([*words, *([] if self.keeps_rows else ["--no-snapshot"])])
+_TOGETHER = {
+    True: "--from-topics takes no --data: engagement learns from the topics alone then",
+    False: "--from-topics goes with one --data FOLDER, or with none",
+}
 
 
 @click.command()
@@ -106,20 +87,10 @@ class _TrainOptions:
 def train(
     *,
     environment: Environment,
-    model: str,
-    data: tuple[str, ...],
-    ordinary: tuple[str, ...],
-    base: str | None,
-    from_labels: bool,
+    as_json: bool,
     since: str | None,
     out: Store | None,
-    topics: TopicOptions,
-    keeps_rows: bool,
-    follow: FollowOptions | None,
-    look: str | None,
-    looks: Path | None,
-    day: str | None,
-    as_json: bool,
+    **options: Any,
 ) -> None:
     """Train a model and save it, with its card, into a store.
 
@@ -145,171 +116,173 @@ def train(
     engagements again as its stage did, and learns who clicked within --wait of seeing a post first;
     quality learns from labels whose target is quality, and from a --data FOLDER if there is one.
     """
-    given = _TrainOptions(model, data, ordinary, from_labels, since_ms(since), base, keeps_rows)
-    if follow is not None:
-        if since or out or look or day or topics.are_read:
-            raise UsageError("--follow goes with --base and --ordinary alone")
-        _follow(environment, given, follow, topics.wait_ms, as_json)
-        return
     store = out or environment.models or Path("models")
-    trained_on = day or datetime.now(UTC).date().isoformat()
-    with long_work(f"training {model}", STANDS) as work:
-        given = replace(given, tell=work.tell)
-        card, measure = _train(environment, given, topics, store, trained_on, look, looks)
-    _show(environment, card, store, measure, as_json)
+    given = TrainOptions(since_ms=time_since(since), store=store, **options)
+    if given.is_following:
+        if since or out or given.look or given.day or given.from_topics:
+            raise UsageError("--follow goes with --base and --ordinary alone")
+        from feedmill.cli.train_follow import follow  # noqa: PLC0415 scikit-learn
 
-
-def _train(
-    environment: Environment,
-    given: _TrainOptions,
-    topics: TopicOptions,
-    store: Store,
-    day: str,
-    look: str | None,
-    looks: Path | None,
-) -> tuple[ModelCard, Callable[[], str]]:
-    """Train and store a model; return its card, and what says how good it is."""
-    if given.model not in RANKERS:
-        topics.check_for_filter()
-        card, data = _train_on_labels(environment, given, store, day, look, looks)
-        return card, partial(filter_figures, card, data)
-    given.check_for_ranker(look)
-    run = RankerRun(
-        given.model, given.data, topics, given.since_ms, store, day, given.keeps_rows, given.tell
-    )
-    trained = train_ranker(environment, run)
-    return trained.card, trained.figures
-
-
-def _show(
-    environment: Environment,
-    card: ModelCard,
-    store: Store,
-    measure: Callable[[], str],
-    as_json: bool,
-) -> None:
-    if as_json:
-        print_json(msgspec.to_builtins(card))
+        follow(environment, given, as_json=as_json)
         return
-    stands = f"{card.name}@{card.version} is in {store}, whole, and was not measured"
+    if given.every_ms or given.window_ms or given.most_starts:
+        raise UsageError("--every, --window and --most-starts need --follow")
+    with long_work(f"training {given.model}", STANDS) as work:
+        given = replace(given, tell=work.tell)
+        train_one = _train_ranker if given.model in RANKERS else _train_filter
+        card, measure = train_one(environment, given)
+    print_answer(Answer(card, _lines(environment, given, card, measure)), as_json=as_json)
+
+
+def _lines(
+    environment: Environment, given: TrainOptions, card: ModelCard, measure: Callable[[], str]
+) -> Iterator[str]:
+    """Yield what a model is, how good it is, and how to release it."""
+    stands = f"{card.name}@{card.version} is in {given.store}, whole, and was not measured"
     with long_work(f"measuring {card.name}", stands) as work:
         work.tell("beside the shipped one")
         figures = measure()
-    parts = (summary(card, store), figures, release_text(environment, card, store))
-    click.echo("\n\n".join(parts))
+    release = release_text(environment, card, given.store)
+    yield "\n\n".join((summary(card, given.store), figures, release))
 
 
-def _train_on_labels(
-    environment: Environment,
-    given: _TrainOptions,
-    store: Store,
-    day: str,
-    look: str | None,
-    looks: Path | None,
-) -> tuple[ModelCard, TrainingData]:
+def _train_filter(environment: Environment, given: TrainOptions) -> Trained:
+    """Train and store a filter."""
+    check_of_filter(from_topics=given.from_topics, wait_ms=given.wait_ms)
     if given.since_ms and not given.from_labels:
         raise UsageError("--since needs --from-labels")
     if given.base and not (given.data or given.from_labels):
         raise UsageError("--base needs labels of your own: --data FILE or --from-labels")
     if not (given.data or given.from_labels):
         given = replace(given, data=(str(data_folder()),))
+    from feedmill.training.trainers import filters  # noqa: PLC0415 scikit-learn
     from feedmill.training.training_data import unused_rows  # noqa: PLC0415 scikit-learn
 
-    data = _training_data(environment, given)
-    card = _train_filter(given, data, store, day, look=look is not None)
-    for note in unused_rows(data, card):
-        click.echo(note, err=True)
-    if look is not None:
-        report_look(look, looks or LOOKS, [card], data.test_rows)
-    return card, data
-
-
-@said_when_interrupted()
-def _follow(
-    environment: Environment,
-    given: _TrainOptions,
-    options: FollowOptions,
-    wait_ms: int | None,
-    as_json: bool,
-) -> None:
-    if given.model == ENGAGEMENT_RANKER.name:
-        _follow_engagement(environment, given, options, wait_ms or DAY_MS, as_json)
-        return
-    if wait_ms is not None:
-        raise UsageError("--wait goes with engagement: a filter follows labels")
-    _follow_labels(environment, given, options, as_json)
-
-
-def _follow_labels(
-    environment: Environment, given: _TrainOptions, options: FollowOptions, as_json: bool
-) -> None:
-    from feedmill.cli.train_follow import FollowRun, follow  # noqa: PLC0415 scikit-learn
-    from feedmill.training.training_data import read_training_data  # noqa: PLC0415 as above
-
-    spec = FILTERS.get(given.model)
-    if spec is None or given.data or given.from_labels or len(given.ordinary) != 1:
-        raise UsageError(
-            "--follow trains a filter on the topic `labels`: give one --ordinary FILE, no --data"
-        )
-    base = None if given.base in (None, SHIPPED) else parse_store(str(given.base))
-    click.echo(f"reading the ordinary posts of {given.ordinary[0]}", err=True)
-    (ordinary,) = read_training_data(spec, (), given.ordinary).ordinary
-    command = f"{given.command} --follow"
-    run = FollowRun(spec, base, ordinary, options, command, as_json, given.keeps_rows)
-    follow(environment, run)
-
-
-def _follow_engagement(
-    environment: Environment,
-    given: _TrainOptions,
-    options: FollowOptions,
-    wait_ms: int,
-    as_json: bool,
-) -> None:
-    from feedmill.cli import train_follow_engagement as module  # noqa: PLC0415 scikit-learn
-
-    if given.data or given.from_labels or given.base or len(given.ordinary) != 1:
-        raise UsageError(
-            "--follow trains engagement on the topics `posts` and `engagements`: give one"
-            " --ordinary SNAPSHOT of earlier impressions, no --base and no --data"
-        )
-    command = f"{given.command} --follow"
-    run = module.EngagementFollowRun(
-        Path(given.ordinary[0]), wait_ms, options, command, as_json, given.keeps_rows
-    )
-    module.follow_engagement(environment, run)
-
-
-def _train_filter(
-    given: _TrainOptions,
-    data: TrainingData,
-    store: Store,
-    day: str,
-    *,
-    look: bool,
-) -> ModelCard:
-    from feedmill.training.trainers import filters  # noqa: PLC0415 scikit-learn
-
-    spec, run = (
-        FILTERS[given.model],
-        filters.TrainingRun(day, given.command, look, given.keeps_rows, given.tell),
+    spec, data = FILTERS[given.model], _training_data(environment, given)
+    is_looked_at = given.look is not None
+    run = filters.TrainingRun(
+        given.trained_on, given.command, is_looked_at, given.keeps_rows, given.tell
     )
     if given.base is None:
-        return filters.train(spec, data, store, run)
-    base = None if given.base == SHIPPED else parse_store(given.base)
-    return filters.train_local(spec, base, data, store, run)
+        card = filters.train(spec, data, given.store, run)
+    else:
+        base = None if given.base == SHIPPED else parse_store(given.base)
+        card = filters.train_local(spec, base, data, given.store, run)
+    for note in unused_rows(data, card):
+        warn(note)
+    if given.look is not None:
+        report_look(given.look, given.looks, [card], data.test_rows)
+    return card, partial(filter_figures, card, data)
 
 
-def _training_data(environment: Environment, given: _TrainOptions) -> TrainingData:
+def _training_data(environment: Environment, given: TrainOptions) -> TrainingData:
     from feedmill.training.training_data import read_training_data  # noqa: PLC0415 scikit-learn
 
     given.tell(f"reading {len(given.data) + len(given.ordinary)} files")
     data = read_training_data(FILTERS[given.model], given.data, given.ordinary)
     if not given.from_labels:
         return data
-    from feedmill.cli.label_topics import add_labels  # noqa: PLC0415 imports the above
+    from feedmill.cli.train_from_topics import add_labels  # noqa: PLC0415 imports the above
 
     data, left_out = add_labels(environment, given.model, data, given.since_ms, given.tell)
     for what, count in left_out.items():
-        click.echo(f"left out: {count} {what}", err=True)
+        warn(f"left out: {count} {what}")
     return data
+
+
+def _train_ranker(environment: Environment, given: TrainOptions) -> Trained:
+    """Train a ranker and save it; measured beside the shipped one once that is asked for.
+
+    Raises `UsageError` where options do not go together, or there is too little to learn from.
+    """
+    if given.ordinary or given.base or given.from_labels or given.look:
+        raise UsageError(
+            f"{given.model} learns from its own data sets alone: --data FOLDER, or --from-topics"
+        )
+    is_engagement = given.model == _ENGAGEMENT
+    if given.wait_ms is not None and not (given.from_topics and is_engagement):
+        raise UsageError(f"--wait goes with `train {_ENGAGEMENT} --from-topics`")
+    if given.since_ms and not given.from_topics:
+        raise UsageError("--since needs --from-topics")
+    folders = [path for path in given.data if Path(path).is_dir()]
+    files = [path for path in given.data if path not in folders]
+    if given.from_topics:
+        if files or len(folders) > (0 if is_engagement else 1):
+            raise UsageError(_TOGETHER[is_engagement])
+        if is_engagement:
+            return _on_impressions(environment, given)
+        return _on_labels(environment, given, Path(folders[0]) if folders else None)
+    if is_engagement and len(files) == 1 and not folders and files[0].endswith(".parquet"):
+        from feedmill.training.datasets.snapshots import read_impressions  # noqa: PLC0415 scikit-learn
+
+        return _on_rows(given, read_impressions(Path(files[0])), {})
+    return _on_data_sets(given, folders, files)
+
+
+def _on_data_sets(given: TrainOptions, folders: Sequence[str], files: Sequence[str]) -> Trained:
+    from feedmill.training.trainers.registry import TRAINERS  # noqa: PLC0415 scikit-learn
+
+    if len(folders) > 1 or (files and given.model == _ENGAGEMENT) or len(files) > 1:
+        own = "" if given.model == _ENGAGEMENT else " and --data FILE with ratings of your own"
+        raise UsageError(
+            f"{given.model} learns from the data sets of one folder: --data FOLDER{own};"
+            " or from --from-topics"
+        )
+    folder = Path(folders[0]) if folders else data_folder()
+    given.tell("reading, fitting, measuring and storing")
+    card = TRAINERS[given.model](folder, given.store, given.trained_on, files, given.keeps_rows)
+    return card, partial(learned_by_both, card)
+
+
+def _on_impressions(environment: Environment, given: TrainOptions) -> Trained:
+    from feedmill.cli.train_from_topics import read_impressions, waited_less  # noqa: PLC0415 scikit-learn
+    from feedmill.training.datasets.impression_arms import check_enough  # noqa: PLC0415 as above
+
+    wait_ms = given.reaction_ms
+    counted = read_impressions(environment, wait_ms, given.since_ms, given.tell)
+    _report(counted.left_out)
+    warn(f"features: {counted.compared:,} logged values counted again")
+    if counted.differing:
+        warn(
+            f"features: {len(counted.differing):,} of them differ, of the posts"
+            f" {', '.join(counted.differing[:3])}, …: give this command the FEEDMILL_USER_WINDOW,"
+            " FEEDMILL_BURST_REACTIONS and FEEDMILL_EXAMINATION of the workers"
+        )
+    with waited_less(counted, wait_ms):
+        check_enough(counted.rows)
+    given.tell("fitting, measuring and storing")
+    settings: dict[str, object] = {
+        "wait_ms": wait_ms,
+        "user_window": environment.user_window,
+        "burst_reactions": environment.burst_reactions,
+        "examination": [*environment.examination],
+        "features_compared": counted.compared,
+        "features_differing": len(counted.differing),
+    }
+    return _on_rows(given, counted.rows, settings)
+
+
+def _on_rows(given: TrainOptions, rows: Impressions, settings: dict[str, object]) -> Trained:
+    from feedmill.training.trainers.engagement import OwnRun, train_on_impressions  # noqa: PLC0415 scikit-learn
+
+    own = OwnRun(given.store, given.trained_on, given.command, settings, given.keeps_rows)
+    card = train_on_impressions(rows, own)
+    return card, partial(clicks_figures, card, rows)
+
+
+def _on_labels(environment: Environment, given: TrainOptions, folder: Path | None) -> Trained:
+    from feedmill.cli.train_from_topics import read_ratings  # noqa: PLC0415 scikit-learn
+    from feedmill.training.trainers.quality import train_on_labels  # noqa: PLC0415 as above
+
+    labels, left_out = read_ratings(environment, given.since_ms, given.tell)
+    _report(left_out)
+    given.tell("fitting, measuring and storing")
+    card = train_on_labels(
+        labels, folder, given.store, given.trained_on, given.command, given.keeps_rows
+    )
+    return card, partial(ratings_figures, card, labels.rows)
+
+
+def _report(left_out: dict[str, int]) -> None:
+    for what, count in left_out.items():
+        warn(f"left out: {count:,} {what}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from feedmill.cli.options import proposed
 from feedmill.cli.output import plain_table
-from feedmill.cli.own_command import proposed
 from feedmill.filters.model import STORE
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import ModelCard, read_card
@@ -14,11 +14,7 @@ from feedmill.rankers.impressions import Impressions
 from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.environment import Environment
 from feedmill.training.datasets.labelled_posts import LabelledPosts
-from feedmill.training.evaluation.side_by_side import (
-    measured_beside,
-    ratings_beside,
-    title_of,
-)
+from feedmill.training.evaluation.side_by_side import measured_beside, ratings_beside, title_of
 from feedmill.training.training_data import TrainingData
 
 _EMPTY = "an empty place: the version learned these rows itself, or the store does not keep them"
@@ -37,13 +33,7 @@ def summary(card: ModelCard, store: Store) -> str:
 
 
 def filter_figures(card: ModelCard, data: TrainingData) -> str:
-    """Return how good a filter is with what it learned, beside the shipped one.
-
-    Raises
-    ------
-    BadArtifact
-        The shipped one cannot be read.
-    """
+    """Return how good a filter is with what it learned, beside the shipped one."""
     spec = FILTERS[card.name]
     shipped = spec.load()
     beside = measured_beside(shipped, read_card(STORE, card.name), data)

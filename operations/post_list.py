@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,13 +21,14 @@ from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.gate_decisions import PASSED, DecisionName, decide_rows, verdict_of
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.environment import Environment
-from feedmill.streams.kafka.topic_reader import open_topic
+from feedmill.streams.kafka.topic_reader import read_all
 
 FIRST_CHARACTERS = 300
 NEAR = 0.05
 
 
-class ListedPost(NamedTuple):
+@dataclass(frozen=True)
+class ListedPost:
     """A post as moderators see it; `near` names a gate within `NEAR` of a threshold, else "".
 
     `reports` and `hides` count users, and `text` has the first characters.
@@ -106,12 +107,10 @@ def count_complaints(environment: Environment, since_ms: int) -> Counter[tuple[s
     Raises what `open_topic` raises.
     """
     users: set[tuple[str, str, str]] = set()
-    with open_topic(environment, "engagements") as reader:
-        reader.seek_to_time(since_ms)
-        for record in reader.read_to_end():
-            value = record.value or b""
-            if b'"hide"' in value or b'"report"' in value:  # few are: others are not decoded
-                with suppress(BadEvent):
-                    event = decode_engagement(record.key or b"", value)
-                    users.add((event.post_id, event.kind, event.user_id))
+    for record in read_all(environment, "engagements", since_ms=since_ms):
+        value = record.value or b""
+        if b'"hide"' in value or b'"report"' in value:  # few are: others are not decoded
+            with suppress(BadEvent):
+                event = decode_engagement(record.key or b"", value)
+                users.add((event.post_id, event.kind, event.user_id))
     return Counter((post_id, kind) for post_id, kind, _ in users)

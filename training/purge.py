@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Set
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -37,7 +38,8 @@ from feedmill.training.datasets.snapshots import FILE, FOLDER, name_of, packed
 _MOST_BYTES = 1024**3
 
 
-class PurgedSnapshot(NamedTuple):
+@dataclass(frozen=True)
+class PurgedSnapshot:
     """What became of a snapshot: its sha256 before and now, the rows gone, the cards changed."""
 
     before: str
@@ -52,7 +54,7 @@ def purge(store: Store, post_ids: Set[str], day: str) -> list[PurgedSnapshot]:
     The cards that name it name the new one, with `day` and the number of rows.  What a crash left
     half done, the next call completes.
 
-    Raises `UsageError`: a snapshot was altered, or the store cannot be read or written.
+    Raises `UsageError` where a snapshot was altered, or the store cannot be read or written.
     """
     found = []
     for file in sorted(file_sizes(store, FOLDER)):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
-from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_set import rank_feed
 from feedmill.rankers.combiner.gate_decisions import DECISIONS, DecisionName
@@ -20,13 +19,14 @@ from feedmill.rankers.combiner.view import PostView
 Rows = npt.NDArray[np.int32]
 
 
-class FeedSide(NamedTuple):
+@dataclass(frozen=True)
+class FeedSide:
     """A feed under one state of the settings.
 
     Attributes
     ----------
     weights, gates
-        Those in force.
+        Those in force, the weights as a setting has them.
     posts, authors
         How many the feed has.
     top_authors, top_demoted
@@ -37,7 +37,7 @@ class FeedSide(NamedTuple):
         Their median age, None without posts.
     """
 
-    weights: Weights
+    weights: Mapping[str, Any]
     gates: Mapping[str, GatePolicy]
     posts: int
     authors: int
@@ -46,15 +46,9 @@ class FeedSide(NamedTuple):
     top_means: Mapping[str, float]
     top_age_ms: int | None
 
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            **self._asdict(),
-            "weights": self.weights.as_dict(),
-            "gates": msgspec.to_builtins(dict(self.gates)),
-        }
 
-
-class PreviewedPost(NamedTuple):
+@dataclass(frozen=True)
+class PreviewedPost:
     """A post of the feed, now or under the changed settings.
 
     Ranks start at 1; rank and score are None where the post is not in the feed.  `signals` has the
@@ -79,7 +73,8 @@ class PreviewedPost(NamedTuple):
         return self.rank_now - self.rank
 
 
-class FeedPreview(NamedTuple):
+@dataclass(frozen=True)
+class FeedPreview:
     """What a change of settings would do to a feed, as of `at_ms`.
 
     Attributes
@@ -112,20 +107,6 @@ class FeedPreview(NamedTuple):
     def moving(self) -> list[PreviewedPost]:
         """The posts that are in the feed both times, at another rank."""
         return [post for post in self.ranked if post.gained]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The preview as `feedmill weights preview --json` prints it."""
-        return {
-            "feed": self.feed,
-            "at_ms": self.at_ms,
-            "top": self.top,
-            "now": self.now.as_dict(),
-            "then": self.then.as_dict(),
-            "entering": [post.post_id for post in self.entering],
-            "leaving": [post.post_id for post in self.leaving],
-            "moving": len(self.moving),
-            "posts": [post._asdict() for post in self.ranked],
-        }
 
 
 def preview_feed(
@@ -165,7 +146,7 @@ def _side(view: PostView, ranking: FeedRanking, now_ms: int, top: int) -> FeedSi
     scored = (*view.names.objectives, *view.names.costs) if len(best) else ()
     ages_ms = now_ms - view.post.created_ms[best]
     return FeedSide(
-        weights=ranking.scores.weights,
+        weights=ranking.scores.weights.as_dict(),
         gates=ranking.scores.gates.gates,
         posts=len(rows),
         authors=len(np.unique(authors[rows])),

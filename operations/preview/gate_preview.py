@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +33,8 @@ Numbers = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.int64]
 
 
-class SourceRow(NamedTuple):
+@dataclass(frozen=True)
+class SourceRow:
     """One source of posts, `ALL` for all of them together.
 
     Attributes

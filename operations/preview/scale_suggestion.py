@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,25 +49,6 @@ class SuggestedScale(NamedTuple):
         """Whether each of the two wins a quarter of the pairs of each kind."""
         shares = [pairs.share(self.suggested) for pairs in self.kinds.values()]
         return all(LEAST_SHARE <= share <= 1 - LEAST_SHARE for share in shares)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The scale as `feedmill weights suggest --json` prints it."""
-        return {
-            "objective": self.objective,
-            "now": self.now,
-            "suggested": self.suggested,
-            "fair": self.is_fair,
-            "kinds": {
-                kind: {
-                    "pairs": len(pairs.ratios),
-                    "wins_now": pairs.share(self.now),
-                    "wins_then": pairs.share(self.suggested),
-                    "interval_then": pairs.interval(self.suggested),
-                    "fair_range": pairs.fair_range,
-                }
-                for kind, pairs in self.kinds.items()
-            },
-        }
 
 
 class Suggestion(NamedTuple):

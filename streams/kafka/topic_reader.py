@@ -285,11 +285,14 @@ def _no_topic(environment: Environment, name: str) -> UsageError:
 
 
 def read_all(
-    environment: Environment, topic: str, tell: Callable[[int, int], None] | None = None
+    environment: Environment,
+    topic: str,
+    tell: Callable[[int, int], None] | None = None,
+    since_ms: int = 0,
 ) -> Iterator[TopicRecord]:
-    """Read a whole topic, partition by partition in order; raises what `open_topic` raises."""
+    """Read a topic, or what came since then, by partition; raises what `open_topic` raises."""
     with open_topic(environment, topic) as reader:
-        reader.seek_to_beginning()
+        reader.seek_to_time(since_ms) if since_ms else reader.seek_to_beginning()
         yield from reader.read_to_end(tell)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -39,10 +39,6 @@ class SettingAnswer:
     state: State
     ms: int | None = None
     reason: str | None = None
-
-    def as_dict(self) -> dict[str, object]:
-        """The answer as `feedmill config set --json` prints it."""
-        return asdict(self)
 
 
 def recent_instances(records: Iterable[TopicRecord], at_ms: int) -> dict[str, Instance]:

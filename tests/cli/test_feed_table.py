@@ -6,11 +6,11 @@ import pytest
 from rich.console import Console
 
 from builders.golden import Golden
-from feedmill.cli.feed_table import (
+from feedmill.cli.duration import age_text
+from feedmill.cli.feed import (
     FeedRow,
     FeedTable,
     RankChanges,
-    age_text,
     live_feed_table,
     plain_feed_table,
 )
@@ -58,8 +58,8 @@ def test_starting_and_stale_are_distinguished(
     assert table.freshness == freshness
     assert plain_feed_table(table).splitlines()[1].endswith(freshness)
     assert freshness in shown(table, 100)
-    assert table.as_dict()["fresh"] is freshness.startswith("fresh")
-    assert table.as_dict()["state"] == freshness.split(maxsplit=1)[0].lower()
+    assert table.content["fresh"] is freshness.startswith("fresh")
+    assert table.content["state"] == freshness.split(maxsplit=1)[0].lower()
 
 
 def test_a_feed_without_a_token_is_stale() -> None:
@@ -96,9 +96,9 @@ LONG = post("at://did:plc:abcdefghijklmnop/app.bsky.feed.post/3kxyz")
 def test_pipe_terminal_and_json_have_all_of_each_post(golden: Golden) -> None:
     # Names from outside are no markup.
     table = ranked(GOOD, DEMOTED, UNKNOWN, post("[red]p4[/]", "[bold]"), LONG, post("x" * 28))
-    said = json.dumps(table.as_dict(), ensure_ascii=False, indent=1)
+    said = json.dumps(table.content, ensure_ascii=False, indent=1)
     terminal = shown(table, 160)
-    golden.check("feed_table.txt", f"{plain_feed_table(table)}\n\n{terminal}\n\n{said}\n")
+    golden.check("feed_table.txt", f"{plain_feed_table(table)}\n\n\n{terminal}\n\n{said}\n")
 
 
 def shown(table: FeedTable, width: int) -> str:

@@ -253,7 +253,8 @@ def test_a_wrong_variable_is_explained_like_a_wrong_flag(monkeypatch: pytest.Mon
 
 
 def test_every_module_that_defines_its_command_is_wired() -> None:
-    modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")} - {"__init__"}
+    files = Path(str(cli.__file__)).parent.glob("[!_]*")
+    modules = {path.stem for path in files if path.suffix in ("", ".py")}
     defined = {
         name.replace("_", "-")
         for name in modules

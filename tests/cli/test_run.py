@@ -4,7 +4,7 @@ from typing import Any
 import click
 import pytest
 
-from feedmill.cli.own_command import installation_flags
+from feedmill.cli.options import installation_flags
 from feedmill.cli.run import _print_addresses, _scaled, wait_until_ready
 from feedmill.deploy.supervisor import Supervisor, WorkerSpec, by_role, isolated
 from feedmill.events.signal import SignalNames

@@ -114,7 +114,7 @@ def test_the_audit_judges_a_challenger_and_does_not_train_it(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train_follow, "_open_window", open_window)
-    monkeypatch.setattr(train_follow, "champion_of", lambda *_: None)
+    monkeypatch.setattr(train_follow, "_champion_of", lambda *_: None)
     monkeypatch.setattr(challenger, "challenge", challenge)
     monkeypatch.setattr(time, "sleep", interrupted)
     shutil.copytree(STORE, tmp_path / "made")
@@ -142,7 +142,7 @@ def test_it_says_what_it_does_and_how_it_was_ended(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train_follow, "_open_window", no_window)
-    monkeypatch.setattr(train_follow, "_round", one_round)
+    monkeypatch.setattr(train_follow, "_label_round", one_round)
     monkeypatch.setattr(time, "sleep", interrupted)
     path = ordinary_file(tmp_path, 5200, "2020-01-01")
     done = follow(path, columns="", as_json=False)

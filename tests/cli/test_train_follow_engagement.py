@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 
 from builders.impression_simulation import Size, simulated_impressions
 from builders.model_store import shipped_store
-from feedmill.cli import follow_rounds, train_follow_engagement
-from feedmill.cli.engagement_topics import CountedTopics
+from feedmill.cli import train_follow
 from feedmill.cli.main import main
+from feedmill.cli.train_from_topics import CountedTopics
 from feedmill.events.errors import UsageError
 from feedmill.events.release import ModelRelease
 from feedmill.models.artifact import ModelCard, read_card
@@ -44,7 +44,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = shipped_store(tmp_path / "store")
     monkeypatch.setenv("FEEDMILL_MODELS", str(folder))
     monkeypatch.setenv("FEEDMILL_KAFKA", "127.0.0.1:1")
-    monkeypatch.setattr(follow_rounds, "read_history", lambda _: History())
+    monkeypatch.setattr(train_follow, "read_history", lambda _: History())
     monkeypatch.setattr(time, "sleep", lambda _: None)
     return folder
 
@@ -69,7 +69,7 @@ def test_the_reference_is_older_than_the_window_and_large_enough(
     assert few.exit_code == 1
     assert "--follow needs 3,000 impressions that are older than the window" in few.stderr
     start_ms = int(OLD.at_ms.min())
-    monkeypatch.setattr(train_follow_engagement, "now_ms", lambda: start_ms)
+    monkeypatch.setattr(train_follow, "now_ms", lambda: start_ms)
     assert "found 0; name an earlier or a larger snapshot" in follow(reference_of(store)).stderr
 
 
@@ -95,11 +95,13 @@ def test_a_better_challenger_is_saved_and_released_and_not_installed(
         released.append((card.version, f"{by}: {note}"))
         return ModelRelease(card.sha256, (), by, note)
 
-    monkeypatch.setattr(train_follow_engagement, "read_impressions", read)
+    monkeypatch.setattr(train_follow, "read_impressions", read)
     monkeypatch.setattr(challenger, "challenge", challenge)
-    monkeypatch.setattr(follow_rounds, "tried_release", tried)
+    monkeypatch.setattr(train_follow, "tried_release", tried)
     audited: list[MadeBy] = []
-    monkeypatch.setattr(follow_rounds, "send_release", lambda *given: audited.append(given[-1]))
+    monkeypatch.setattr(
+        train_follow, "send_record", lambda *given: audited.append(given[1].made_by)
+    )
     (found,) = rounds_of(follow(reference_of(store)))
     assert (found["reason"], found["champion"]) == ("released", installed)
     assert (found["bets"], found["better"], found["not_worse"]) == (9, 200, 300)
@@ -125,6 +127,6 @@ def test_while_the_model_is_frozen_nothing_is_read(
         raise answers.pop(0)
 
     frozen = SimpleNamespace(check_not_frozen=check)
-    monkeypatch.setattr(follow_rounds, "read_history", lambda _: frozen)
+    monkeypatch.setattr(train_follow, "read_history", lambda _: frozen)
     found = rounds_of(follow(reference_of(store)))
     assert [one["reason"] for one in found] == ["`engagement` is frozen"]

