@@ -15,7 +15,7 @@ from feedmill.cli.options import by_option, with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import UsageError
 from feedmill.operations.changes import TOPIC_EXISTS, Audited, open_changes
-from feedmill.operations.hanging_transactions import HangingTransaction, abort, find_hanging
+from feedmill.operations.hanging_transactions import OpenTransaction, abort, find_hanging
 from feedmill.operations.topic_copy import copy_topics
 from feedmill.operations.topic_reset import ResetPlan, plan_reset, reset
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, MAX_PARTITIONS
@@ -199,7 +199,7 @@ def _audited(environment: Environment, report: CreateReport, *, applied: bool) -
         yield Audited(environment.named(one.topic), before=before, after=after)
 
 
-def _audited_end(environment: Environment, one: HangingTransaction) -> Audited:
+def _audited_end(environment: Environment, one: OpenTransaction) -> Audited:
     before = {"producer_id": one.producer_id, "producer_epoch": one.producer_epoch}
     return Audited(environment.named(one.topic), None, one.partition, one.offset, before)
 

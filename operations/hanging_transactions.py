@@ -7,7 +7,6 @@ wait behind it until the same worker writes to that partition again, or until it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from kafka import TopicPartition as KafkaPartition
@@ -23,8 +22,8 @@ _QUIET_MS = 60_000
 _OFFSETS = "__consumer_offsets"
 
 
-class HangingTransaction(NamedTuple):
-    """Where one stands, since which offset, when it wrote last, and who wrote it."""
+class OpenTransaction(NamedTuple):
+    """Where one stands, since which offset, when it wrote last, who wrote it, and if it hangs."""
 
     topic: str
     partition: int
@@ -32,9 +31,10 @@ class HangingTransaction(NamedTuple):
     wrote_at_ms: int
     producer_id: int
     producer_epoch: int
+    is_hanging: bool
 
 
-def find_hanging(environment: Environment, now_ms: int) -> list[HangingTransaction]:
+def find_hanging(environment: Environment, now_ms: int) -> list[OpenTransaction]:
     """Return those in the topics of an installation, and in the offsets of its workers' groups.
 
     Raises
@@ -43,23 +43,13 @@ def find_hanging(environment: Environment, now_ms: int) -> list[HangingTransacti
         Kafka cannot be reached.
     """
     with open_admin(environment.kafka, environment.security) as admin:
-        found = list(_open_and_quiet(environment, admin, now_ms))
-        ids = {one.producer_id for one in found}
-        known = _known_places(admin, ids) if ids else set()
-    return [one for one in found if (one.producer_id, one.topic, one.partition) not in known]
+        return [one for one in find_open(environment, admin, now_ms) if one.is_hanging]
 
 
-def abort(environment: Environment, transactions: list[HangingTransaction]) -> None:
-    """Write the marker that is missing, which says that the records do not count."""
-    with open_admin(environment.kafka, environment.security) as admin:
-        for one in transactions:
-            at = KafkaPartition(one.topic, one.partition)
-            admin.abort_transaction(AbortTransactionSpec(at, one.producer_id, one.producer_epoch))
-
-
-def _open_and_quiet(
+def find_open(
     environment: Environment, admin: KafkaAdminClient, now_ms: int
-) -> Iterator[HangingTransaction]:
+) -> list[OpenTransaction]:
+    """Return those that are open there and wrote nothing for a minute, whether they hang or not."""
     counts = {one["name"]: len(one["partitions"]) for one in admin.describe_topics()}
     named = [environment.topic(spec.name) for spec in topic_table(environment.signals.all)]
     places = {KafkaPartition(name, n) for name in named for n in range(counts.get(name, 0))}
@@ -68,13 +58,29 @@ def _open_and_quiet(
             KafkaPartition(_OFFSETS, offsets_partition(name, offsets))
             for name in worker_groups(environment, admin)
         }
-    for at, state in sorted(admin.describe_producers(sorted(places)).items()):
-        for one in state.active_producers:
-            offset, wrote_at_ms = one.current_transaction_start_offset, one.last_timestamp
-            if offset >= 0 and wrote_at_ms <= now_ms - _QUIET_MS:
-                yield HangingTransaction(
-                    at.topic, at.partition, offset, wrote_at_ms, one.producer_id, one.producer_epoch
-                )
+    quiet = [
+        (at, one)
+        for at, state in sorted(admin.describe_producers(sorted(places)).items())
+        for one in state.active_producers
+        if one.current_transaction_start_offset >= 0 and one.last_timestamp <= now_ms - _QUIET_MS
+    ]
+    known = _known_places(admin, {one.producer_id for _, one in quiet}) if quiet else set()
+    return [
+        OpenTransaction(
+            *(at.topic, at.partition, one.current_transaction_start_offset, one.last_timestamp),
+            *(one.producer_id, one.producer_epoch),
+            (one.producer_id, at.topic, at.partition) not in known,
+        )
+        for at, one in quiet
+    ]
+
+
+def abort(environment: Environment, transactions: list[OpenTransaction]) -> None:
+    """Write the marker that is missing, which says that the records do not count."""
+    with open_admin(environment.kafka, environment.security) as admin:
+        for one in transactions:
+            at = KafkaPartition(one.topic, one.partition)
+            admin.abort_transaction(AbortTransactionSpec(at, one.producer_id, one.producer_epoch))
 
 
 def _known_places(admin: KafkaAdminClient, producer_ids: set[int]) -> set[tuple[int, str, int]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from kafka.admin import KafkaAdminClient
 from kafka.errors import CoordinatorLoadInProgressError
@@ -13,8 +13,6 @@ from kafka.errors import CoordinatorLoadInProgressError
 from feedmill.streams.kafka.assignment import POSTS
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.settings.environment import Environment
-
-T = TypeVar("T")
 
 _WORKER, _ENGAGEMENTS = "worker", "engagements"
 # So long a broker may read its groups after a start.
@@ -57,24 +55,6 @@ class Group:
     texts: tuple[str, ...]
 
 
-def once_loaded(ask: Callable[[], T], within_s: float) -> T:
-    """Return what a broker tells of groups, once it has read them after its start.
-
-    Raises
-    ------
-    CoordinatorLoadInProgressError
-        It has not within so many seconds.
-    """
-    end = time.monotonic() + within_s
-    while True:
-        try:
-            return ask()
-        except CoordinatorLoadInProgressError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(_LOOK_EVERY_S)
-
-
 def worker_groups(environment: Environment, admin: KafkaAdminClient) -> list[str]:
     """Return the full names of the groups that judge or rank, in order.
 
@@ -84,9 +64,15 @@ def worker_groups(environment: Environment, admin: KafkaAdminClient) -> list[str
         If a broker cannot say; one that has just started is given half a minute.
     """
     prefix = environment.group(_WORKER)
-    listed = once_loaded(admin.list_groups, _LOADED_WITHIN_S)
-    names = sorted(str(group["group_id"]) for group in listed)
-    return [name for name in names if name == prefix or name.startswith(f"{prefix}-")]
+    end = time.monotonic() + _LOADED_WITHIN_S
+    while True:
+        try:
+            names = sorted(str(group["group_id"]) for group in admin.list_groups())
+            return [name for name in names if name == prefix or name.startswith(f"{prefix}-")]
+        except CoordinatorLoadInProgressError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_LOOK_EVERY_S)
 
 
 def read_groups(environment: Environment, admin: KafkaAdminClient) -> dict[str, Group]:
