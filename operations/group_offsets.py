@@ -10,22 +10,19 @@ from confluent_kafka import TopicPartition as GroupOffset
 from kafka import TopicPartition as KafkaPartition
 from kafka.admin import KafkaAdminClient, OffsetSpec
 
-from feedmill.events.decode import decode_instance
-from feedmill.events.errors import BadEvent, UsageError
+from feedmill.events.errors import UsageError
 from feedmill.operations.changes import OFFSETS, Audited, Changes, MadeBy, open_changes
 from feedmill.operations.worker_groups import Group, read_groups
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.offsets import Bounds
 from feedmill.streams.kafka.topic_ids import INPUTS
-from feedmill.streams.kafka.topic_reader import read_all
+from feedmill.streams.kafka.topic_reader import open_topic
 from feedmill.streams.kafka.topics import open_admin
 from feedmill.streams.settings.environment import Environment
-from feedmill.streams.settings.instances import RECENT_MS
+from feedmill.streams.settings.instances import read_recent_instances
 
 # The first record that is there, after the last, or an offset.
 To = Literal["earliest", "latest"] | int
-
-_INSTANCES = "instances"
 
 
 class Move(NamedTuple):
@@ -179,19 +176,12 @@ def _by_place(offsets: Mapping[TopicPartition, int]) -> dict[str, int]:
 def _is_starting(environment: Environment, name: str, now_ms: int) -> bool:
     """Return whether a worker of a group says on `instances` that it runs: it joins later."""
     try:
-        newest = {record.key: record for record in read_all(environment, _INSTANCES)}
+        with open_topic(environment, "instances") as reader:
+            recent = read_recent_instances(reader, now_ms)
     except UsageError:
         # That topic is missing, too.
         return False
-    recent = [one for one in newest.values() if one.at_ms > now_ms - RECENT_MS]
-    return any(_group_of(record.value) == name for record in recent)
-
-
-def _group_of(value: bytes | None) -> str:
-    try:
-        return decode_instance(value).group if value else ""
-    except BadEvent:
-        return ""
+    return any(one.group == name for one in recent.values())
 
 
 def _members_text(group: str, members: int) -> str:

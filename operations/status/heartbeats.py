@@ -60,6 +60,11 @@ class Running:
         return tuple(beat for beat in self.beats if self.now_ms - beat.at_ms <= SEEN_WITHIN_MS)
 
     @property
+    def instances(self) -> tuple[Instance, ...]:
+        """The instances of the heartbeats that count, one for each of their stages."""
+        return tuple(beat.instance for beat in self.living)
+
+    @property
     def silent(self) -> tuple[Beat, ...]:
         """The others."""
         return tuple(beat for beat in self.beats if self.now_ms - beat.at_ms > SEEN_WITHIN_MS)

@@ -46,7 +46,7 @@ from feedmill.streams.redis.addresses import is_cluster, open_client
 from feedmill.streams.redis.commands import Keys
 from feedmill.streams.redis.reader import FeedSnapshot, State
 from feedmill.streams.settings.config_log import ConfigLog, fold_log
-from feedmill.streams.settings.environment import Environment, variable_of
+from feedmill.streams.settings.environment import Environment
 from feedmill.streams.settings.instances import RECENT_MS
 
 # Long enough for a busy server, and short enough for all of them to be away.
@@ -61,6 +61,7 @@ _MOST_LETTERS = 10_000
 _NEWEST_POSTS = 20
 _ANSWERED_WITHIN_MS = 5_000
 _ALL = 2**31
+_START = "start it (`feedmill local up` starts a local one)"
 
 T = TypeVar("T")
 
@@ -192,7 +193,7 @@ class Installation:
             bounded(ask, within_s)
         except CallIsStuck:
             reason = f"no answer within {within_s:.0f} s"
-            stuck = Unreachable(no_kafka(self.environment.kafka, reason))
+            stuck = _no_kafka(self.environment.kafka, reason)
             self._errors |= dict.fromkeys(names, stuck)
 
     def forget(self) -> bool:
@@ -228,7 +229,7 @@ class Installation:
         """A client for questions; raises `Unreachable` where the brokers cannot be reached."""
         if all(address in self.refused for address in self.brokers.values()):
             # The check `addresses` names each.
-            raise Unreachable(_no_listener(self.brokers, self.refused))
+            raise _no_listener(self.brokers, self.refused)
         milliseconds = int(1000 * _KAFKA_ANSWERS_S)
         admin = KafkaAdminClient(
             bootstrap_servers=self.environment.kafka.split(","),
@@ -322,7 +323,7 @@ class Installation:
     @_Asked
     def letters(self) -> Sequence[LetterHead]:
         """The dead letters of the last hour by the broker's time that were not sent again."""
-        if LETTERS not in self.counts:
+        if not self._has(LETTERS):
             return ()
         reader = self._reader(LETTERS, lambda reader: reader.seek_before_end(_MOST_LETTERS))
         self._letters += read_letters(reader, self._replays)
@@ -336,14 +337,15 @@ class Installation:
 
         By the log's time: the clock of this host may be off, so members of the groups count, too.
         """
-        if "instances" not in self.counts:
+        if not self._has("instances"):
             return Running(self.now_ms())
         if self._writes_clock:
             log_ms = send(self.environment, "instances", _CLOCK_KEY, None).at_ms
         else:
             log_ms = max((one.at_ms for one in self.newest("instances", 1)), default=0)
         since_ms = max(0, log_ms - HOUR_MS)
-        self._heartbeats.take(self._follow("instances", lambda one: one.seek_to_time(since_ms)))
+        reader = self._reader("instances", lambda reader: reader.seek_to_time(since_ms))
+        self._heartbeats.take(reader.read_to_end())
         is_recent = self.now_ms() - log_ms <= RECENT_MS + CLOCK_TOLERANCE_MS
         if not (self._writes_clock or is_recent or any(g.members for g in self.groups.values())):
             log_ms = self.now_ms()
@@ -383,7 +385,7 @@ class Installation:
         addresses = [one.strip() for one in environment.kafka.split(",")]
         refused = _refused_addresses(addresses)
         if len(refused) == len(addresses):
-            raise Unreachable(no_kafka(environment.kafka, "; ".join(refused.values())))
+            raise _no_kafka(environment.kafka, "; ".join(refused.values()))
         settings = client_settings(environment, ClientHealth()) | {"log_level": 0}
         # It never writes to a terminal: what it says is in the error.
         client = AdminClient({**settings, "logger": logging.getLogger("feedmill.status.silent")})
@@ -393,10 +395,14 @@ class Installation:
             reason = "it takes connections and does not answer"
             if environment.security:
                 reason += f" ({error.args[0].str()}): are protocol and credentials right?"
-            raise Unreachable(no_kafka(environment.kafka, reason)) from error
+            raise _no_kafka(environment.kafka, reason) from error
+
+    def _has(self, topic: str) -> bool:
+        """Whether a topic exists; raises `Unreachable` where nobody can connect to the brokers."""
+        return topic in self.counts and self.admin is not None
 
     def _newest(self, topic: str, count: int) -> list[TopicRecord]:
-        if topic not in self.counts:
+        if not self._has(topic):
             return []
         with open_topic(self.environment, topic) as reader:
             reader.seek_before_end(count)
@@ -405,11 +411,8 @@ class Installation:
                 by_partition.setdefault(record.partition, deque(maxlen=count)).append(record)
         return [record for records in by_partition.values() for record in records]
 
-    def _follow(self, topic: str, start: Callable[[TopicReader], None]) -> list[TopicRecord]:
-        """Return what a topic got since the last look, in the first one from `start` on."""
-        return list(self._reader(topic, start).read_to_end()) if topic in self.counts else []
-
     def _reader(self, topic: str, start: Callable[[TopicReader], None]) -> TopicReader:
+        """Return what reads on where the last look ended; in the first one, from `start` on."""
         if topic not in self._readers:
             reader = self._open.enter_context(open_topic(self.environment, topic))
             start(reader)
@@ -438,7 +441,7 @@ class Installation:
         except redis.exceptions.NoPermissionError:
             pass
         except redis.RedisError as error:
-            raise Unreachable(_no_redis(self.environment, error)) from error
+            raise _no_redis(self.environment, error) from error
         self._open.callback(client.close)
         return client
 
@@ -539,46 +542,36 @@ class _Answer(msgspec.Struct):
     post_offset: int
 
 
-def no_kafka(addresses: str, reason: str) -> Finding:
+def _away(check: str, where: str, what: str, way_out: str) -> Unreachable:
+    return Unreachable(Finding("wrong", what, where, way_out, is_stale=True, check=check))
+
+
+def _no_kafka(addresses: str, reason: str) -> Unreachable:
     """Say that nobody answers at the addresses of Kafka, or not as it should."""
-    return Finding(
-        "wrong",
-        f"cannot be reached: {reason}",
-        f"Kafka at {addresses}",
-        "start it (`feedmill local up` starts a local one), or correct FEEDMILL_KAFKA, --kafka or"
-        " the credentials",
-        is_stale=True,
-        check="kafka",
-    )
+    way_out = f"{_START}, or correct FEEDMILL_KAFKA, --kafka or the credentials"
+    return _away("kafka", f"Kafka at {addresses}", f"cannot be reached: {reason}", way_out)
 
 
-def _no_listener(brokers: Mapping[int, str], refused: Mapping[str, str]) -> Finding:
+def _no_listener(brokers: Mapping[int, str], refused: Mapping[str, str]) -> Unreachable:
     """Say that Kafka answers, and that nobody can connect to the addresses that it advertises."""
-    reasons = "; ".join(refused[address] for address in brokers.values())
-    return Finding(
-        "wrong",
-        f"it answers, and advertises addresses that cannot be reached from here: {reasons}",
+    return _away(
+        "kafka",
         f"Kafka at {', '.join(brokers.values())}",
+        "it answers, and advertises addresses that cannot be reached from here: "
+        + "; ".join(refused[address] for address in brokers.values()),
         "set advertised.listeners of each broker to an address that this host and all workers reach"
         " (a name that resolves here, a port that is open), and restart the broker",
-        is_stale=True,
-        check="kafka",
     )
 
 
-def _no_redis(environment: Environment, error: redis.RedisError) -> Finding:
+def _no_redis(environment: Environment, error: redis.RedisError) -> Unreachable:
     """Say why Redis cannot be used."""
-    reason = str(error).rstrip(".") or type(error).__name__
-    way_out = (
-        "start it (`feedmill local up` starts a local one), or correct FEEDMILL_REDIS or --redis"
-    )
+    way_out = f"{_START}, or correct FEEDMILL_REDIS or --redis"
     if isinstance(error, redis.AuthenticationError | redis.ResponseError):
-        way_out = (
-            f"it answers: correct user, password and database in {variable_of('redis')},"
-            " redis://user:password@host:port/0"
-        )
-    where = f"Redis at {environment.redis_address}"
-    return Finding("wrong", reason, where, way_out, is_stale=True, check="redis")
+        way_out = "it answers: correct user, password and database in FEEDMILL_REDIS,"
+        way_out += " redis://user:password@host:port/0"
+    reason = str(error).rstrip(".") or type(error).__name__
+    return _away("redis", f"Redis at {environment.redis_address}", reason, way_out)
 
 
 def _refused_addresses(addresses: Iterable[str]) -> dict[str, str]:

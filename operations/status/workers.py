@@ -20,6 +20,7 @@ from feedmill.operations.status.installation import CLOCK_TOLERANCE_MS, FeedStat
 from feedmill.operations.worker_groups import Group
 from feedmill.streams.flow import COMBINER, stages_of
 from feedmill.streams.kafka.assignment import POSTS, SHARDS
+from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.read_progress import WAY_OUT
 from feedmill.streams.kafka.topic_ids import INPUTS
 from feedmill.streams.kafka.topic_table import MINUTE_MS
@@ -52,7 +53,7 @@ def no_worker(inst: Installation) -> Iterator[Finding]:
 def engine(inst: Installation) -> Iterator[Finding]:
     """Ready workers are up to date with each partition and rank each shard; programs answer."""
     running = inst.running
-    found = list(_excused([*_unread(inst), *_unranked(running)], running))
+    found = list(_excused(_unserved(inst), running)) if running.has_workers else []
     found += _unanswered(inst, {one.topic for one in found})
     yield from found
     yield from _instances(running, {one.instance for one in found})
@@ -78,47 +79,53 @@ class _Cause(NamedTuple):
 def _cause(running: Running, having: Sequence[Beat], at: tuple[str, int]) -> _Cause:
     """Return why nobody is up to date with a partition, by the heartbeats of who has it."""
     for beat in having:
-        one = beat.instance
+        name, instance = beat.instance.instance, beat.instance
         if beat in running.living:
-            lag = _partitions(one).get(at)
+            lag = _partitions(instance).get(at)
             if lag is not None and lag.late_ms:
-                return _Cause("late", one.instance, lag.why)
-            if not one.ready:
-                return _Cause("not ready", one.instance, one.reason or "it does not say why")
+                return _Cause("late", name, lag.why)
+            if not instance.ready:
+                return _Cause("not ready", name, instance.reason or "it does not say why")
     if not having:
         return _Cause("nobody")
     return _Cause("silent", max(having, key=lambda beat: beat.at_ms).instance.instance)
 
 
-def _unread(inst: Installation) -> Iterator[Finding]:
+def _unserved(inst: Installation) -> Iterator[Finding]:
     """Find what feeds depend on and nobody is up to date with, as the worker that ranks does."""
-    running, names = inst.running, inst.environment.signals
+    running, own, needed = inst.running, inst.environment.signals.own, _needed(inst)
     freshness = FeedFreshness(inst.partitions, "")
     for beat in running.living:
         freshness.heartbeat(beat.instance, beat.at_ms)
-    # By topic and cause the partitions, and the stages that lack them.
-    partitions: dict[tuple[str, _Cause], set[int]] = defaultdict(set)
-    stages: dict[tuple[str, _Cause], set[str]] = defaultdict(set)
+    # By topic and cause, then by stage the partitions.
+    lacking: dict[tuple[str, _Cause], dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     # Of a program that says that it is ready, `_unanswered` tells.
     ready = {beat.instance.stage for beat in running.living if beat.instance.ready}
     dead = {signal for signal, _ in inst.unanswered} - ready
-    needed = _needed(inst)
-    for stage in needed if running.has_workers else ():
-        is_own = stage in names.own
-        if is_own and stage not in dead:
-            continue
+    for stage in (name for name in needed if name not in own or name in dead):
         of_stage = [beat for beat in running.beats if beat.instance.stage == stage]
         for at in freshness.unread(stage):
-            having = [b for b in of_stage if is_own or at in _partitions(b.instance)]
-            key = (f"signals.{stage}" if is_own else at[0], _cause(running, having, at))
-            partitions[key].add(at[1])
-            stages[key].add(stage)
-    of_workers = [name for name in needed if name not in names.own]
-    for (topic, cause), numbers in partitions.items():
-        missing = [name for name in of_workers if name in stages[topic, cause]]
+            having = [b for b in of_stage if stage in own or at in _partitions(b.instance)]
+            topic = f"signals.{stage}" if stage in own else at[0]
+            lacking[topic, _cause(running, having, at)][stage].add(at[1])
+    for shard, having in _unranked(running).items():
+        lacking[SHARDS, _cause(running, having, (SHARDS, shard))][COMBINER].add(shard)
+    of_workers = [name for name in needed if name not in own]
+    for (topic, cause), by_stage in lacking.items():
+        missing = [name for name in of_workers if name in by_stage]
         is_of_all = topic == "engagements" or len(missing) == len(of_workers)
         of = "" if is_of_all or not missing else f" for {', '.join(missing)}"
-        yield _unserved(inst, running, topic, numbers, cause, of)
+        numbers = tuple(sorted(set[int]().union(*by_stage.values())))
+        what, way_out = _texts(inst, topic, numbers, cause)
+        yield Finding(
+            # One that is late works.
+            "warn" if cause.kind == "late" else "wrong",
+            what,
+            f"{topic}[{ranges(numbers)}]{of}",
+            way_out,
+            *(topic, numbers, cause.instance),
+            is_stale=True,
+        )
 
 
 def _needed(inst: Installation) -> tuple[str, ...]:
@@ -129,72 +136,51 @@ def _needed(inst: Installation) -> tuple[str, ...]:
     return tuple(stage for stage in stages if stage in behind or not feeds)
 
 
-def _unranked(running: Running) -> Iterator[Finding]:
-    """Find the shards of feeds that nobody ranks who can: nobody calls their feeds stale either."""
+def _unranked(running: Running) -> dict[int, list[Beat]]:
+    """Return the shards that nobody ranks who can, and who should; no heartbeat calls them late."""
     rankers = [beat for beat in running.beats if beat.instance.stage == COMBINER]
     living = [beat for beat in rankers if beat in running.living]
     free = set(ALL_SHARDS).difference(*(b.instance.shards for b in living if b.instance.ready))
-    causes: dict[_Cause, set[int]] = defaultdict(set)
-    for shard in free if running.has_workers else ():
-        having = [beat for beat in rankers if shard in beat.instance.shards]
-        # One that is not ready may be about to claim it.
-        late = [b for b in having if b in living] or [b for b in living if not b.instance.ready]
-        causes[_cause(running, late or having, (SHARDS, shard))].add(shard)
-    for cause, shards in causes.items():
-        yield _unserved(None, running, SHARDS, shards, cause)
+    found = {n: [beat for beat in rankers if n in beat.instance.shards] for n in sorted(free)}
+    # One that is not ready may be about to claim it.
+    late = [beat for beat in living if not beat.instance.ready]
+    return {n: [b for b in those if b in living] or late or those for n, those in found.items()}
 
 
-def _unserved(
-    inst: Installation | None,
-    running: Running,
-    topic: str,
-    numbers: Iterable[int],
-    cause: _Cause,
-    of: str = "",
-) -> Finding:
-    """Return the finding of partitions that nobody is up to date with; `of` names stages."""
-    numbers = tuple(sorted(numbers))
-    is_own = topic.startswith("signals.")
-    verb = "ranks them" if topic == SHARDS else "writes it" if is_own else "reads it"
-    waiting = 0 if inst is None or is_own else sum(_waiting(inst, topic, n) for n in numbers)
+def _texts(
+    inst: Installation, topic: str, numbers: Sequence[int], cause: _Cause
+) -> tuple[str, str]:
+    """Return what is wrong with partitions that nobody is up to date with, and the way out."""
+    verb = {SHARDS: "ranks them"}.get(topic, "reads it")
+    verb = "writes it" if topic.startswith("signals.") else verb
+    waiting = sum(_waiting(inst, TopicPartition(topic, number)) for number in numbers)
     wait = f"; {waiting:,} records wait" if waiting else ""
-    beats = [beat for beat in running.beats if beat.instance.instance == cause.instance]
+    beats = [beat for beat in inst.running.beats if beat.instance.instance == cause.instance]
     beat = max(beats, key=lambda one: one.at_ms, default=None)
+    if beat is None and verb == "writes it":
+        return "no program writes it", f"start its program ({_OWN})"
     if beat is None:
-        what = f"nobody {verb}{wait}"
-        way_out = f"start a worker that runs all stages: `feedmill worker` ({_DOCS}#workers)"
-        if is_own:
-            what, way_out = "no program writes it", f"start its program ({_OWN})"
-        elif topic == SHARDS:
-            way_out = f"start a worker that ranks ({_DOCS}#workers); `feedmill groups describe`"
-            way_out += " names members that are no workers"
-    elif cause.kind == "late":
-        lags = [at for at in beat.instance.partitions if at.topic == topic]
-        lags = [at for at in lags if at.partition in numbers]
-        late, lag = max(at.late_ms for at in lags), sum(at.lag for at in lags)
-        what = f"{cause.instance} is {seconds(late)} behind, {lag:,} records"
-        way_out = f"see `feedmill latency`, or start one more worker ({_DOCS}#workers)"
-        if cause.why:
-            what += f", {cause.why}"
-            way_out = f"`feedmill topics abort-hanging --dry-run` lists it ({_DOCS}#recovery)"
-    elif cause.kind == "not ready":
-        what, way_out = f"{cause.instance} is not ready: {cause.why}", f"see {_DOCS}#recovery"
-    else:
-        what = f"{_silence(beat, running.now_ms)}, and nobody else {verb}{wait}"
-        way_out = _way_out_of_silence(beat.instance)
-    # One that is late works.
-    severity: Literal["wrong", "warn"] = "warn" if cause.kind == "late" else "wrong"
-    where = f"{topic}[{ranges(numbers)}]{of}"
-    return Finding(severity, what, where, way_out, topic, numbers, cause.instance, is_stale=True)
+        way_out = f"start a worker that does: `feedmill worker` ({_DOCS}#workers);"
+        way_out += " `feedmill groups describe` names members that are no workers"
+        return f"nobody {verb}{wait}", way_out
+    if cause.kind == "not ready":
+        return f"{cause.instance} is not ready: {cause.why}", f"see {_DOCS}#recovery"
+    if cause.kind == "silent":
+        silent, way_out = _silence(beat, inst.running.now_ms)
+        return f"{_process(beat.instance)} {silent}, and nobody else {verb}{wait}", way_out
+    lags = [a for a in beat.instance.partitions if a.topic == topic and a.partition in numbers]
+    what = f"{cause.instance} is {seconds(max(at.late_ms for at in lags))} behind,"
+    what += f" {sum(at.lag for at in lags):,} records"
+    if cause.why:
+        way_out = f"`feedmill topics abort-hanging --dry-run` lists it ({_DOCS}#recovery)"
+        return f"{what}, {cause.why}", way_out
+    return what, f"see `feedmill latency`, or start one more worker ({_DOCS}#workers)"
 
 
-def _waiting(inst: Installation, topic: str, partition: int) -> int:
+def _waiting(inst: Installation, at: TopicPartition) -> int:
     """Return how many records the group has not committed that is least behind."""
-    at = (topic, partition)
-    bounds = {tuple(place): found for place, found in inst.bounds.items()}
-    offsets = [{tuple(p): n for p, n in group.offsets.items()} for group in inst.groups.values()]
-    left = [max(0, bounds[at].end - found[at]) for found in offsets if at in found and at in bounds]
-    return min(left, default=0)
+    offsets = [group.offsets[at] for group in inst.groups.values() if at in group.offsets]
+    return max(0, inst.bounds[at].end - max(offsets)) if offsets and at in inst.bounds else 0
 
 
 def _unanswered(inst: Installation, named: set[str]) -> Iterator[Finding]:
@@ -204,60 +190,57 @@ def _unanswered(inst: Installation, named: set[str]) -> Iterator[Finding]:
         lacking = {n: count for (signal, n), count in inst.unanswered.items() if signal == name}
         if not lacking or topic in named:
             continue
-        ones = [beat.instance for beat in inst.running.living if beat.instance.stage == name]
-        who = ", ".join(f"{one.instance} (pid {one.pid} on {one.host})" for one in ones)
+        programs = [found for found in inst.running.instances if found.stage == name]
         numbers = tuple(sorted(lacking))
         yield Finding(
             "wrong",
-            f"{sum(lacking.values())} of the newest posts have none after 5 s; {who} reports that"
-            " it is ready",
+            f"{sum(lacking.values())} of the newest posts have none after 5 s;"
+            f" {', '.join(map(_process, programs))} reports that it is ready",
             f"{topic}[{ranges(numbers)}]",
             f"see its log, and start it again ({_OWN})",
-            *(topic, numbers, ones[0].instance if ones else ""),
+            *(topic, numbers, programs[0].instance if programs else ""),
             is_stale=True,
         )
 
 
 def _partitions(instance: Instance) -> dict[tuple[str, int], PartitionLag]:
-    return {(one.topic, one.partition): one for one in instance.partitions}
+    return {(at.topic, at.partition): at for at in instance.partitions}
 
 
-def _silence(beat: Beat, now_ms: int) -> str:
-    one = beat.instance
-    age = seconds(now_ms - beat.at_ms)
-    return f"{one.instance} (pid {one.pid} on {one.host}) has been silent for {age}"
+def _process(instance: Instance) -> str:
+    return f"{instance.instance} (pid {instance.pid} on {instance.host})"
 
 
-def _way_out_of_silence(one: Instance) -> str:
-    again = "start it again" if one.group else f"start its program again ({_OWN})"
-    return f"on {one.host} see whether pid {one.pid} lives; if it stands still, kill it; {again}"
+def _silence(beat: Beat, now_ms: int) -> tuple[str, str]:
+    """Return for how long an instance has been silent, and the way out."""
+    found = beat.instance
+    again = "start it again" if found.group else f"start its program again ({_OWN})"
+    way_out = f"on {found.host} see whether pid {found.pid} lives; if it stands still, kill it;"
+    return f"has been silent for {seconds(now_ms - beat.at_ms)}", f"{way_out} {again}"
 
 
 def _instances(running: Running, named: set[str]) -> Iterator[Finding]:
     """Find instances that are silent or not ready and were not named yet."""
-    living = {beat.instance.instance for beat in running.living}
-    for beat in {one.instance.instance: one for one in running.silent}.values():
+    living = {found.instance: found for found in running.instances}
+    for name, beat in {beat.instance.instance: beat for beat in running.silent}.items():
         # The same process may still report as another stage.
-        is_known = beat.instance.instance in named | living
-        age_ms = running.now_ms - beat.at_ms
-        if not is_known and age_ms <= _NAMED_FOR_MS:
-            one = beat.instance
-            what = f"silent for {seconds(age_ms)} (pid {one.pid})"
-            what += "; others have what it had" if one.group else ""
-            yield Finding("warn", what, _who(one), _way_out_of_silence(one), instance=one.instance)
-    for one in {beat.instance.instance: beat.instance for beat in running.living}.values():
-        if one.ready or (one.instance in named and one.instance not in running.settling):
-            continue
-        what, way_out = f"not ready: {one.reason or 'it does not say why'}", _DOCS + "#recovery"
-        severity: Literal["wrong", "warn"] = "wrong"
-        if one.instance in running.settling:
-            what, way_out = f"{running.settling[one.instance]} ({one.reason})", "wait"
-            severity = "warn"
-        yield Finding(severity, what, _who(one), way_out, instance=one.instance)
+        is_known = name in named or name in living
+        if not is_known and running.now_ms - beat.at_ms <= _NAMED_FOR_MS:
+            silent, way_out = _silence(beat, running.now_ms)
+            others = "; others have what it had" if beat.instance.group else ""
+            where = f"instance {_process(beat.instance)}"
+            yield Finding("warn", silent + others, where, way_out, instance=name)
+    for name, found in living.items():
+        if not found.ready and name in running.settling:
+            what = f"{running.settling[name]} ({found.reason})"
+            yield Finding("warn", what, _who(found), "wait", instance=name)
+        elif not found.ready and name not in named:
+            what = f"not ready: {found.reason or 'it does not say why'}"
+            yield Finding("wrong", what, _who(found), f"see {_DOCS}#recovery", instance=name)
 
 
-def _who(one: Instance) -> str:
-    return f"instance {one.instance} on {one.host}"
+def _who(instance: Instance) -> str:
+    return f"instance {instance.instance} on {instance.host}"
 
 
 def feeds(inst: Installation) -> Iterator[Finding]:
@@ -332,7 +315,9 @@ def builds(inst: Installation) -> Iterator[Finding]:
 def instance_names(inst: Installation) -> Iterator[Finding]:
     """No two processes have the same FEEDMILL_INSTANCE."""
     for beat in inst.running.living:
-        those = [key for key, _ in groupby((one.host, one.pid) for _, one in beat.recent)]
+        those = [
+            key for key, _ in groupby((instance.host, instance.pid) for _, instance in beat.recent)
+        ]
         # A restart is a change; who changes back is a second process.
         if len(those) > len(set(those)):
             name = beat.instance.instance
@@ -350,18 +335,18 @@ def instance_names(inst: Installation) -> Iterator[Finding]:
 def instance_clocks(inst: Installation) -> Iterator[Finding]:
     """Instances know the time of the brokers that stamp their heartbeats."""
     for beat in {beat.instance.instance: beat for beat in inst.running.living}.values():
-        one, off_ms = beat.instance, beat.instance.at_ms - beat.at_ms
+        instance, off_ms = beat.instance, beat.instance.at_ms - beat.at_ms
         if abs(off_ms) > _CLOCK_MS:
             side = "ahead of" if off_ms > 0 else "behind"
             yield Finding(
                 "warn",
                 f"its time is {seconds(abs(off_ms))} {side} the clock of the brokers",
-                _who(one),
+                _who(instance),
                 "set its clock (NTP, chrony) or that of the broker; a worker keeps its time where"
                 " the broker's jumped by more than two hours: restart all workers to follow it"
                 f" ({_DOCS}#recovery)",
-                instance=one.instance,
-                is_stale=bool(one.group),
+                instance=instance.instance,
+                is_stale=bool(instance.group),
             )
 
 
@@ -393,18 +378,18 @@ def host_clock(inst: Installation) -> Iterator[Finding]:
 def refused_settings(inst: Installation) -> Iterator[Finding]:
     """No instance refuses the last record of a setting."""
     refusing: dict[tuple[str, int], tuple[str, str]] = {}
-    for one in (beat.instance for beat in inst.running.living):
-        refusing |= {(of.key, of.offset): (of.reason, one.instance) for of in one.refused}
+    for instance in inst.running.instances:
+        refusing |= {(of.key, of.offset): (of.reason, instance.instance) for of in instance.refused}
     last = {entry.key: entry.offset for entry in inst.config.entries} if refusing else {}
-    for (key, offset), (reason, instance) in refusing.items():
+    for (key, offset), (reason, name) in refusing.items():
         if last.get(key) == offset:
             yield Finding(
                 "wrong",
-                f"{instance} refuses it: {reason}",
+                f"{name} refuses it: {reason}",
                 f"setting `{key}`, offset {offset}",
                 f"`feedmill config history {key}` shows it: set it again, or `feedmill config"
                 f" rollback {key}`; start workers with the same build and FEEDMILL_SIGNALS",
-                *("config", (0,), instance),
+                *("config", (0,), name),
             )
 
 
@@ -425,23 +410,25 @@ def refused_writes(inst: Installation) -> Iterator[Finding]:
 def refused_releases(inst: Installation) -> Iterator[Finding]:
     """No instance refuses the last record of a model or a list, or waits for its store."""
     found: dict[tuple[str, int], tuple[str, Instance]] = {}
-    for one in (beat.instance for beat in inst.running.living):
+    for instance in inst.running.instances:
         for state, those in (
-            ("refused", one.refused_releases),
-            ("waits for the store", one.waiting_releases),
+            ("refused", instance.refused_releases),
+            ("waits for the store", instance.waiting_releases),
         ):
-            found |= {(r.model, r.offset): (f"{state}: {r.reason}", one) for r in those}
+            found |= {(r.model, r.offset): (f"{state}: {r.reason}", instance) for r in those}
     releases = inst.releases if found else ()
-    last = {(one.key or b"").decode("utf-8", "replace"): one.offset for one in releases}
-    for (key, offset), (what, one) in found.items():
+    last = {
+        (instance.key or b"").decode("utf-8", "replace"): instance.offset for instance in releases
+    }
+    for (key, offset), (what, instance) in found.items():
         if last.get(key) == offset:
             yield Finding(
                 "warn" if "/" in key else "wrong",
                 what,
-                f"release of {key}, {_who(one)}",
+                f"release of {key}, {_who(instance)}",
                 "give the store of that worker the artifact, and release it again (`feedmill models"
                 f" health` says where it runs); or {inst.command(taking_back(key))}",
-                *("models", (0,), one.instance),
+                *("models", (0,), instance.instance),
             )
 
 
@@ -470,23 +457,23 @@ def model_versions(inst: Installation) -> Iterator[Finding]:
 
 def capped_sources(inst: Installation) -> Iterator[Finding]:
     """No model flags so much of a community or an author that it is held back."""
-    for one in (beat.instance for beat in inst.running.living):
-        rest = one.capped_count - len(one.capped_sources)
-        sources = ", ".join(one.capped_sources) + (f" and {rest} more" if rest > 0 else "")
-        what = f"{one.stage} flags too much of {sources}: of authors it hides, else demotes"
+    for instance in inst.running.instances:
+        rest = instance.capped_count - len(instance.capped_sources)
+        sources = ", ".join(instance.capped_sources) + (f" and {rest} more" if rest > 0 else "")
+        what = f"{instance.stage} flags too much of {sources}: of authors it hides, else demotes"
         way_out = "look at some of their posts: an attack, or a wrong filter; `feedmill"
         way_out += f" override allow author:<id>` frees an honest account ({_DOCS}#alarms)"
-        if one.stage == "engagement":
+        if instance.stage == "engagement":
             what = f"many hides and reports that are not believed: {sources}"
             way_out = f"look at some of their posts, and at who reports them ({_DOCS}#alarms)"
-        if one.capped_count:
-            yield Finding("warn", what, _who(one), way_out, instance=one.instance)
+        if instance.capped_count:
+            yield Finding("warn", what, _who(instance), way_out, instance=instance.instance)
 
 
 def drift(inst: Installation) -> Iterator[Finding]:
     """What models read and say is as before."""
-    for one in (beat.instance for beat in inst.running.living):
-        for model in one.drift:
+    for instance in inst.running.instances:
+        for model in instance.drift:
             if model.state == "drift":
                 what = f"{model.quantity} drifts: {model.reason}"
                 way_out = f"{inst.command('models health')}; look at recent posts"
