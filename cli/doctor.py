@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+from contextlib import closing
 
 import click
 
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json
 from feedmill.events.errors import FeedmillError
-from feedmill.operations.doctor.examination import Examination, examine
-from feedmill.operations.doctor.finding import Finding
-from feedmill.operations.doctor.installation import Installation
+from feedmill.operations.status.doctor import CHECKS
+from feedmill.operations.status.installation import Installation, examine
 from feedmill.streams.environment import Environment
 from feedmill.streams.settings.clock import now_ms
 
 # Flags that the commands of ways out need as this one did; an address of Redis may hold a password.
 _FLAGS = {"kafka": "--kafka", "topic_prefix": "--prefix"}
+_FIELDS = ("check", "severity", "what", "where", "way_out")
 
 
 @click.command()
@@ -39,41 +40,22 @@ def doctor(environment: Environment, as_json: bool) -> None:
         for name, flag in _FLAGS.items()
         if given[name] is not None
     )
-    inst = Installation(environment, os.environ, now_ms, flags)
     try:
-        examination = examine(inst)
+        with closing(Installation(environment, os.environ, now_ms, flags)) as inst:
+            findings, checks, skipped = examine(inst, CHECKS)
     finally:
-        inst.close()
         logging.disable(logging.NOTSET)
+    findings.sort(key=lambda one: one.severity != "wrong")
     if as_json:
-        print_json(
-            {
-                "checks": examination.checks,
-                "skipped": examination.skipped,
-                "findings": [finding.as_dict() for finding in examination.findings],
-            }
-        )
+        rows = [{name: getattr(one, name) for name in _FIELDS} for one in findings]
+        print_json({"checks": checks, "skipped": skipped, "findings": rows})
     else:
-        _print(examination)
-    wrong = sum(finding.severity == "wrong" for finding in examination.findings)
-    if wrong:
+        for one in findings:
+            click.echo(f"{one.severity:5}  {one.check}: {one.what}")
+            click.echo(f"       where    {one.where}\n       way out  {one.way_out}\n")
+        away = f", {skipped} need a server that is away" if skipped else ""
+        click.echo(f"{len(findings) or 'nothing'} found: {checks} checks{away}")
+    if wrong := sum(one.severity == "wrong" for one in findings):
         raise FeedmillError(
             f"{wrong} wrong; each has its way out" + (" above" if not as_json else "")
         )
-
-
-def _print(examination: Examination) -> None:
-    for finding in examination.findings:
-        click.echo(_text(finding))
-    skipped = f", {examination.skipped} need a server that is away" if examination.skipped else ""
-    count = len(examination.findings)
-    found = f"{count} found" if count else "nothing found"
-    click.echo(f"{found}: {examination.checks} checks{skipped}")
-
-
-def _text(finding: Finding) -> str:
-    return (
-        f"{finding.severity:5}  {finding.check}: {finding.what}\n"
-        f"       where    {finding.where}\n"
-        f"       way out  {finding.way_out}\n"
-    )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -13,9 +12,9 @@ from feedmill.cli.awaited_change import note_option
 from feedmill.cli.options import by_option, made_by, with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import UsageError
+from feedmill.operations.status.finding import ranges
 from feedmill.operations.worker_groups import (
     Group,
-    Member,
     To,
     bounds_of,
     known_group,
@@ -79,18 +78,17 @@ def describe_command(environment: Environment, group: str, as_json: bool) -> Non
     with open_admin(environment.kafka, environment.security) as admin:
         found = known_group(environment, admin, group)
         places = _places(environment, admin, found)
-    members = sorted(found.members, key=lambda one: one.client_id)
+    members = [
+        {"member": one.client_id, "host": one.host, **{t: one.numbers(t) for t in _SHARED}}
+        for one in sorted(found.members, key=lambda one: one.client_id)
+    ]
     if as_json:
-        shown = [_member(one) for one in members]
-        print_json({"group": group, "state": found.state, "members": shown, "partitions": places})
+        shown = {"group": group, "state": found.state, "members": members, "partitions": places}
+        print_json(shown)
         return
     click.echo(f"{environment.group(group)}: {found.state}\n")
     if members:
-        rows = [
-            (one.client_id, one.host, *(_ranges(one.numbers(topic)) for topic in _SHARED))
-            for one in members
-        ]
-        print_table(_MEMBERS, rows)
+        print_table(_MEMBERS, [_cells(member.values()) for member in members])
         click.echo()
     print_table(_PARTITIONS, [_cells(place.values()) for place in places])
 
@@ -134,11 +132,6 @@ def reset_offsets_command(
         was = "none" if before is None else str(before)
         click.echo(f"{at.topic}[{at.partition}]: {was} -> {after}")
     click.echo("nothing was changed" if dry_run else "done; start the workers")
-
-
-def _member(member: Member) -> dict[str, Any]:
-    read = {topic: member.numbers(topic) for topic in _SHARED}
-    return {"member": member.client_id, "host": member.host, **read}
 
 
 def _places(
@@ -189,19 +182,13 @@ def _to(text: str) -> To:
     raise UsageError(f"--to: expected earliest, latest or an offset, got {text!r}")
 
 
-def _cells(values: Iterable[Any]) -> tuple[str, ...]:
-    return tuple(
-        "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
-        for value in values
-    )
+def _cells(values: Iterable[Any]) -> list[str]:
+    return [_cell(value) for value in values]
 
 
-def _ranges(numbers: Sequence[int]) -> str:
-    """Return numbers as `0-3, 7`; "-" for none."""
-
-    def parts() -> Iterator[str]:
-        for _, run in itertools.groupby(enumerate(numbers), key=lambda one: one[1] - one[0]):
-            first, *_, last = [number for _, number in run] * 2
-            yield str(first) if first == last else f"{first}-{last}"
-
-    return ", ".join(parts()) or "-"
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ranges(value) or "-"
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else str(value)

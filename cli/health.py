@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, suppress
+from typing import Any
 
 import click
+import msgspec
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -16,11 +19,12 @@ from rich.text import Text
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, on_terminal, plain_table, print_json, time_text
 from feedmill.events.instance import LegTimes
-from feedmill.operations.health.findings import Finding
-from feedmill.operations.health.reading import HealthReader
-from feedmill.operations.health.summary import Health, RunningWorker, health_of
+from feedmill.operations.status.finding import Finding
+from feedmill.operations.status.health import Health, RunningWorker, health_of
+from feedmill.operations.status.installation import Installation
 from feedmill.streams.environment import Environment
 from feedmill.streams.flow import COMBINER, RANKER
+from feedmill.streams.settings.clock import now_ms
 
 _EVERY_S = 2.0
 _COLUMNS = (
@@ -28,6 +32,10 @@ _COLUMNS = (
     *("state", "lag>", "MiB>", "seen>"),
 )
 _ALL_STAGES = 6
+# What `--json` prints of a finding, and of a worker and its heartbeat.
+_FIELDS = ("topic", "partitions", "instance", "way_out")
+_OF_INSTANCE = ("instance", "host", "pid", "build", "group", "ready", "reason", "lag", "memory_mib")
+_OF_WORKER = ("role", "stages", "partitions", "shards", "logs_lag", "age_ms")
 # As the screen calls them: short names for a line of 80 characters.
 _SHORT = {
     "append_to_fetch": "fetch",
@@ -53,44 +61,68 @@ def health(environment: Environment, watching: bool, as_json: bool) -> None:
     Exits with 1 if something is wrong; what is only to be looked at leaves it 0.
     """
     is_well = True
-    with closing(HealthReader(environment)) as reader, suppress(KeyboardInterrupt):
+    looks = _looks(environment)
+    with suppress(KeyboardInterrupt):
         if watching and on_terminal() and not as_json:
             with Live(console=Console(), auto_refresh=False) as screen:
-                for found in _looks(reader):
+                for found in looks:
                     is_well = found.is_well
                     screen.update(Text(health_text(found)), refresh=True)
         else:
-            for found in _looks(reader):
+            for found in looks:
                 is_well = found.is_well
-                _print(found, as_json=as_json)
+                print_json(health_json(found)) if as_json else click.echo(health_text(found))
                 if not watching:
                     break
+    looks.close()
     if not is_well:
         click.get_current_context().exit(1)
 
 
-def _looks(reader: HealthReader) -> Iterator[Health]:
+def _looks(environment: Environment) -> Generator[Health]:
     while True:
-        yield health_of(reader.read(), int(time.time() * 1000))
-        time.sleep(_EVERY_S)
+        with closing(Installation(environment, os.environ, now_ms, writes_clock=True)) as inst:
+            while True:
+                yield health_of(inst)
+                time.sleep(_EVERY_S)
+                if not inst.forget():
+                    break
 
 
-def _print(found: Health, *, as_json: bool) -> None:
-    if as_json:
-        print_json(found.as_dict())
-    else:
-        click.echo(health_text(found))
+def health_json(found: Health) -> dict[str, Any]:
+    """What `--json` prints."""
+    return {
+        "healthy": found.is_well,
+        "at_ms": found.at_ms,
+        "findings": [
+            {
+                "severity": "wrong" if one.is_stale else "warn",
+                "what": f"{one.where}: {one.what}",
+                **{name: getattr(one, name) for name in _FIELDS},
+            }
+            for one in found.findings
+        ],
+        "workers": [
+            {
+                **{name: getattr(worker.one, name) for name in _OF_INSTANCE},
+                **{name: getattr(worker, name) for name in _OF_WORKER},
+            }
+            for worker in found.workers
+        ],
+        "legs": msgspec.to_builtins(found.legs),
+        "feeds": found.feeds,
+        "redis_mib": found.redis_mib,
+    }
 
 
 def health_text(found: Health) -> str:
     """The screen: findings, instances, legs and feeds."""
-    wrong = [one for one in found.findings if one.severity == "wrong"]
-    others = [one for one in found.findings if one.severity != "wrong"]
-    title = f"{len(wrong)} wrong" if wrong else "healthy"
-    if others:
-        title += f", {len(others)} to look at"
+    wrong = sum(one.is_stale for one in found.findings)
+    title = f"{wrong} wrong" if wrong else "healthy"
+    if rest := len(found.findings) - wrong:
+        title += f", {rest} to look at"
     lines = [f"feedmill: {title}  {time_text(found.at_ms)}", ""]
-    for one in (*wrong, *others):
+    for one in found.findings:
         lines += _finding_lines(one)
     if found.findings:
         lines.append("")
@@ -105,7 +137,7 @@ def health_text(found: Health) -> str:
 
 
 def _finding_lines(one: Finding) -> list[str]:
-    mark = "WRONG  " if one.severity == "wrong" else "look   "
+    mark = "WRONG  " if one.is_stale else "look   "
     wrapper = textwrap.TextWrapper(
         max(40, shutil.get_terminal_size().columns),
         initial_indent=mark,
@@ -113,7 +145,7 @@ def _finding_lines(one: Finding) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    lines = wrapper.wrap(one.what)
+    lines = wrapper.wrap(f"{one.where}: {one.what}")
     wrapper.initial_indent, wrapper.subsequent_indent = " " * 7 + "-> ", " " * 10
     return lines + wrapper.wrap(one.way_out)
 
@@ -123,7 +155,7 @@ def _row(worker: RunningWorker) -> tuple[str, ...]:
     is_all = len({*worker.stages, COMBINER}) == _ALL_STAGES
     stages = "all" if is_all else " ".join(worker.stages)
     judges = worker.role not in ("", RANKER)
-    partitions = str(len({at.partition for at in one.partitions})) if judges else ""
+    partitions = str(worker.partitions) if judges else ""
     shards = str(len(worker.shards)) if COMBINER in worker.stages else ""
     memory = "" if one.memory_mib is None else str(one.memory_mib)
     state = "ready" if one.ready else "not ready"

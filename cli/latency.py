@@ -8,18 +8,28 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import astuple
+from typing import Any, NamedTuple
 
 import click
+import msgspec
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
-from feedmill.cli.latency_table import LatencyTable, live_latency_table, plain_latency_table
-from feedmill.cli.output import on_terminal, print_json
+from feedmill.cli.output import on_terminal, plain_table, print_json
 from feedmill.events.errors import UsageError
 from feedmill.streams.environment import Environment, read_environment
-from feedmill.streams.observe.legs import Scrape
+from feedmill.streams.observe.legs import LEGS, OF_THE_WORKER, TOPICS, PartitionLag, RowKey, Scrape
+from feedmill.streams.observe.metrics import Distribution
 
 _TIMEOUT_S = 5.0
+_COLUMNS = ("topic", "leg", "a second>", "p50>", "p99>")
+_LAG_COLUMNS = ("group", "topic", "lag>", "worst partition>", "its lag>")
+_ORDER: tuple[RowKey, ...] = (
+    *((leg, topic) for topic in TOPICS for leg in (*LEGS, "batch")),
+    *((row, "") for row in OF_THE_WORKER if row != "batch"),
+)
 
 
 @click.command()
@@ -58,19 +68,70 @@ def latency(
     end = math.inf if duration_s is None else time.monotonic() + duration_s
     tables = _tables(urls, every_s, 0.0 if once else end)
     with suppress(KeyboardInterrupt):
-        if as_json:
-            for table in tables:
-                print_json(table.as_dict())
-        elif on_terminal() and not once:
+        if on_terminal() and not once and not as_json:
             with Live(console=Console(), auto_refresh=False) as screen:
                 for table in tables:
-                    screen.update(live_latency_table(table), refresh=True)
+                    screen.update(Text(_text(table)), refresh=True)
         else:
             for table in tables:
-                click.echo(plain_latency_table(table))
+                print_json(_json(table)) if as_json else click.echo(_text(table))
 
 
-def _tables(urls: Sequence[str], every_s: float, end: float) -> Iterator[LatencyTable]:
+class _Table(NamedTuple):
+    """What happened within `seconds`: by leg and topic how long it took, and the lags."""
+
+    seconds: float
+    legs: Sequence[tuple[RowKey, Distribution]]
+    lags: Sequence[PartitionLag]
+
+
+def _text(table: _Table) -> str:
+    legs = [
+        (
+            *(topic or "(worker)", leg, f"{found.per_second:.1f}"),
+            *(_value_text(found, leg, q) for q in (0.5, 0.99)),
+        )
+        for (leg, topic), found in table.legs
+    ]
+    lags = [tuple(map(str, astuple(lag))) for lag in table.lags]
+    return (
+        f"in {table.seconds:.1f} s\n{plain_table(_COLUMNS, legs)}\n\n"
+        f"{plain_table(_LAG_COLUMNS, lags)}\n"
+    )
+
+
+def _json(table: _Table) -> dict[str, Any]:
+    """The table as `--json` prints it: seconds, and records for batches; None: no record."""
+    return {
+        "seconds": round(table.seconds, 3),
+        "legs": [
+            {
+                "topic": topic or None,
+                "leg": leg,
+                "per_second": round(found.per_second, 3),
+                "p50": _finite(found.quantile(0.5)),
+                "p99": _finite(found.quantile(0.99)),
+            }
+            for (leg, topic), found in table.legs
+        ],
+        "lag": msgspec.to_builtins(table.lags),
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or math.isinf(value) else value
+
+
+def _value_text(found: Distribution, leg: str, q: float) -> str:
+    value = found.quantile(q)
+    if value is None:
+        return "-"
+    above = "> " if math.isinf(value) else ""
+    value = found.bounds[-2] if above else value
+    return above + (f"{value:.0f} records" if leg == "batch" else f"{value * 1000:.1f} ms")
+
+
+def _tables(urls: Sequence[str], every_s: float, end: float) -> Iterator[_Table]:
     """Yield a table for each interval, at least one; those after `end` are left out.
 
     Raises `UsageError` as `_scrape` does; before `end` only at the start, since workers restart.
@@ -86,7 +147,8 @@ def _tables(urls: Sequence[str], every_s: float, end: float) -> Iterator[Latency
                 raise
             click.echo(f"trying again: {error}", err=True)
             continue
-        yield LatencyTable(now_s - at_s, later.since(earlier), later.lags)
+        rows = later.since(earlier)
+        yield _Table(now_s - at_s, [(k, rows[k]) for k in _ORDER if k in rows], later.lags)
         earlier, at_s = later, now_s
         if now_s >= end:
             return

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from contextlib import closing
 
 import click
 import msgspec
@@ -15,18 +16,21 @@ from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import FeedmillError
 from feedmill.events.instance import Instance, ModelDrift
 from feedmill.events.release import SHADOW
+from feedmill.operations.status.installation import Installation
+from feedmill.operations.status.workers import taking_back
 from feedmill.streams.environment import Environment
-from feedmill.streams.kafka.topic_reader import open_topic, read_all, send
+from feedmill.streams.kafka.topic_reader import read_all
+from feedmill.streams.ranking.feed_freshness import SEEN_WITHIN_MS
 from feedmill.streams.releases.loading import MODELS
 from feedmill.streams.releases.release_log import (
     TOPIC,
     ListHistory,
     ReleaseHistory,
 )
-from feedmill.streams.settings.instances import RECENT_MS, read_recent_instances
+from feedmill.streams.settings.clock import now_ms
 
-# Its record has no value, so nobody takes it for an instance; the broker stamps it.
-_CLOCK_KEY = b"clock/health"
+_COLUMNS = ("model", "instance", "version", "state", "reason")
+_OF_DRIFT = ("model", "version", "quantity", "state", "values>", "index>", "shift>", "reason")
 
 
 @click.command("health")
@@ -40,20 +44,16 @@ def health(environment: Environment, as_json: bool) -> None:
     """
     records = list(read_all(environment, TOPIC))
     history, lists = ReleaseHistory(MODELS, records), ListHistory(records)
-    instances = sorted(_running_instances(environment).items())
+    with closing(Installation(environment, os.environ, now_ms, writes_clock=True)) as inst:
+        running = [beat.instance for beat in inst.running.living]
+    instances = sorted((f"{one.stage}/{one.instance}", one) for one in running)
     rows = [row for name, one in instances for row in _health(history, name, one)]
     rows += [row for name, one in instances for row in _lists_not_in_force(lists, name, one)]
-    drift = [one for _, instance in instances for one in instance.drift]
+    drift = [one for instance in running for one in instance.drift]
     if as_json:
-        print_json(rows + [_drift_row(one) for one in drift])
-    elif not rows:
-        click.echo(f"no instance has reported in the last {RECENT_MS / 1000:.0f} s")
+        print_json(rows + [msgspec.to_builtins(one) for one in drift])
     else:
-        columns = ("model", "instance", "version", "state", "reason")
-        print_table(columns, [tuple(row[name] for name in columns) for row in rows])
-    if drift and not as_json:
-        click.echo()
-        _print_drift(drift)
+        _print(rows, drift)
     wrong = [row for row in rows if row["state"] in ("other version", "refused", "waiting")]
     if wrong:
         names = ", ".join(f"{row['model']} on {row['instance']}" for row in wrong)
@@ -65,50 +65,42 @@ def health(environment: Environment, as_json: bool) -> None:
 
 def _way_back(wrong: Sequence[Mapping[str, str]]) -> str:
     """Say how refused releases are taken back: they run once a worker that starts can load them."""
-    commands = []
-    for name in sorted({row["model"] for row in wrong if row["state"] == "refused"}):
-        kind, _, key = name.partition("/")
-        command = f"lists rollback {key.replace('/', ' ')}" if key else f"models rollback {kind}"
-        commands.append(f"`feedmill {command}`")
-    if not commands:
+    refused = sorted({row["model"] for row in wrong if row["state"] == "refused"})
+    if not refused:
         return ""
+    commands = ", ".join(f"`feedmill {taking_back(name)}`" for name in refused)
     return (
         "; what is refused stays on `models`, and a worker that starts later runs it if it can by"
-        f" then: {', '.join(commands)} takes it back"
+        f" then: {commands} takes it back"
     )
 
 
-def _drift_row(one: ModelDrift) -> dict[str, Any]:
-    row: dict[str, Any] = msgspec.to_builtins(one)
-    return row
-
-
-def _print_drift(drift: Sequence[ModelDrift]) -> None:
-    columns = ("model", "version", "quantity", "state", "values>", "index>", "shift>", "reason")
-    rows = []
-    for one in drift:
-        index = "" if one.index is None else f"{one.index:.2f}"
-        numbers = (f"{one.values:,}", index, f"{one.shift:+.3f}")
-        rows.append((one.model, one.version, one.quantity, one.state, *numbers, one.reason))
-    print_table(columns, rows)
-
-
-def _running_instances(environment: Environment) -> dict[str, Instance]:
-    """Read who runs by the broker's time: the clock of this host may be off."""
-    with open_topic(environment, "instances") as reader:
-        at_ms = send(environment, "instances", _CLOCK_KEY, None).at_ms
-        return read_recent_instances(reader, at_ms)
+def _print(rows: Sequence[Mapping[str, str]], drift: Sequence[ModelDrift]) -> None:
+    if rows:
+        print_table(_COLUMNS, [tuple(row[name] for name in _COLUMNS) for row in rows])
+    else:
+        click.echo(f"no instance has reported in the last {SEEN_WITHIN_MS / 1000:.0f} s")
+    if drift:
+        click.echo()
+        cells = [
+            (
+                *(one.model, one.version, one.quantity, one.state, f"{one.values:,}"),
+                *("" if one.index is None else f"{one.index:.2f}", f"{one.shift:+.3f}", one.reason),
+            )
+            for one in drift
+        ]
+        print_table(_OF_DRIFT, cells)
 
 
 def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[dict[str, str]]:
+    reasons = {one.offset: one.reason for one in instance.refused_releases}
+    waiting = {one.offset: one.reason for one in instance.waiting_releases}
     for model, version in instance.models.items():
         if model not in MODELS:
             continue
         entries = history.entries(model)
-        last, release = (entries[-1].offset if entries else -1), history.current(model)
-        reasons = {one.offset: one.reason for one in instance.refused_releases}
-        state = "shipped" if release is None else "released"
-        waiting = {one.offset: one.reason for one in instance.waiting_releases}
+        last = entries[-1].offset if entries else -1
+        state = "shipped" if history.current(model) is None else "released"
         if last in reasons:
             state = "refused"
         elif last in waiting:
@@ -117,28 +109,16 @@ def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[
             state = "loading"
         elif sha256_in_force(history, model)[:12] != version:
             state = "other version"
-        yield {
-            "model": model,
-            "instance": name,
-            "version": version,
-            "state": state,
-            "reason": reasons.get(last, waiting.get(last, "")),
-        }
+        reason = reasons.get(last, waiting.get(last, ""))
+        yield _row(model, name, version, state, reason)
         yield from canary_rows(model, name, instance, history.canaries.last(model))
         offset, challenger = history.challenger(model)
         if challenger is not None:
             reason = reasons.get(offset, "")
-            state = "stopped" if reason else "loading"
-            if not reason and instance.challengers.get(model) == challenger.version:
-                state = "in shadow"
+            is_running = instance.challengers.get(model) == challenger.version
             # One that is stopped harms nobody, so `health` does not fail.
-            yield {
-                "model": SHADOW + model,
-                "instance": name,
-                "version": challenger.version,
-                "state": state,
-                "reason": reason,
-            }
+            state = "stopped" if reason else "in shadow" if is_running else "loading"
+            yield _row(SHADOW + model, name, challenger.version, state, reason)
 
 
 def _lists_not_in_force(
@@ -149,11 +129,9 @@ def _lists_not_in_force(
     states = {one.offset: (state, one.reason) for state, ones in found for one in ones}
     for key, last in sorted(lists.last().items()):
         if key.filter in instance.models and last.offset in states:
-            state, reason = states[last.offset]
-            yield {
-                "model": str(key),
-                "instance": name,
-                "version": "" if last.release is None else last.release.version,
-                "state": state,
-                "reason": reason,
-            }
+            version = "" if last.release is None else last.release.version
+            yield _row(str(key), name, version, *states[last.offset])
+
+
+def _row(model: str, instance: str, version: str, state: str, reason: str) -> dict[str, str]:
+    return dict(zip(_COLUMNS, (model, instance, version, state, reason), strict=True))

@@ -8,7 +8,6 @@ again, or until the transaction is aborted here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from kafka import TopicPartition as KafkaPartition
@@ -24,8 +23,8 @@ _QUIET_MS = 60_000
 _OFFSETS = "__consumer_offsets"
 
 
-class HangingTransaction(NamedTuple):
-    """The place of a transaction, its first offset, when it wrote last, and its producer."""
+class OpenTransaction(NamedTuple):
+    """The place of a transaction, its first offset, its last write, its producer, if it hangs."""
 
     topic: str
     partition: int
@@ -33,37 +32,23 @@ class HangingTransaction(NamedTuple):
     wrote_at_ms: int
     producer_id: int
     producer_epoch: int
+    is_hanging: bool
 
 
-def find_hanging(environment: Environment, now_ms: int) -> list[HangingTransaction]:
+def find_hanging(environment: Environment, now_ms: int) -> list[OpenTransaction]:
     """Return the hanging transactions in an installation's topics and in its groups' offsets.
 
     Raises `UsageError`: Kafka cannot be reached.
     """
     with open_admin(environment.kafka, environment.security) as admin:
-        found = list(_open_and_quiet(environment, admin, now_ms))
-        ids = {transaction.producer_id for transaction in found}
-        known = _known_places(admin, ids) if ids else set()
-    return [
-        transaction
-        for transaction in found
-        if (transaction.producer_id, transaction.topic, transaction.partition) not in known
-    ]
+        found = find_open(environment, admin, now_ms)
+        return [transaction for transaction in found if transaction.is_hanging]
 
 
-def abort(environment: Environment, transactions: list[HangingTransaction]) -> None:
-    """Write the marker that is missing, which says that the records do not count."""
-    with open_admin(environment.kafka, environment.security) as admin:
-        for transaction in transactions:
-            at = KafkaPartition(transaction.topic, transaction.partition)
-            admin.abort_transaction(
-                AbortTransactionSpec(at, transaction.producer_id, transaction.producer_epoch)
-            )
-
-
-def _open_and_quiet(
+def find_open(
     environment: Environment, admin: KafkaAdminClient, now_ms: int
-) -> Iterator[HangingTransaction]:
+) -> list[OpenTransaction]:
+    """Return the transactions that are open and wrote nothing for a minute, hanging or not."""
     counts = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics()}
     named = [environment.topic(spec.name) for spec in topic_table(environment.signals.all)]
     places = {KafkaPartition(name, n) for name in named for n in range(counts.get(name, 0))}
@@ -72,18 +57,36 @@ def _open_and_quiet(
             KafkaPartition(_OFFSETS, offsets_partition(name, offsets))
             for name in worker_groups(environment, admin)
         }
-    for at, state in sorted(admin.describe_producers(sorted(places)).items()):
-        for producer in state.active_producers:
-            offset, wrote_at_ms = producer.current_transaction_start_offset, producer.last_timestamp
-            if offset >= 0 and wrote_at_ms <= now_ms - _QUIET_MS:
-                yield HangingTransaction(
-                    at.topic,
-                    at.partition,
-                    offset,
-                    wrote_at_ms,
-                    producer.producer_id,
-                    producer.producer_epoch,
-                )
+    quiet = [
+        (at, producer)
+        for at, state in sorted(admin.describe_producers(sorted(places)).items())
+        for producer in state.active_producers
+        if producer.current_transaction_start_offset >= 0
+        and producer.last_timestamp <= now_ms - _QUIET_MS
+    ]
+    known = _known_places(admin, {producer.producer_id for _, producer in quiet}) if quiet else ()
+    return [
+        OpenTransaction(
+            at.topic,
+            at.partition,
+            producer.current_transaction_start_offset,
+            producer.last_timestamp,
+            producer.producer_id,
+            producer.producer_epoch,
+            is_hanging=(producer.producer_id, at.topic, at.partition) not in known,
+        )
+        for at, producer in quiet
+    ]
+
+
+def abort(environment: Environment, transactions: list[OpenTransaction]) -> None:
+    """Write the marker that is missing, which says that the records do not count."""
+    with open_admin(environment.kafka, environment.security) as admin:
+        for transaction in transactions:
+            at = KafkaPartition(transaction.topic, transaction.partition)
+            admin.abort_transaction(
+                AbortTransactionSpec(at, transaction.producer_id, transaction.producer_epoch)
+            )
 
 
 def _known_places(admin: KafkaAdminClient, producer_ids: set[int]) -> set[tuple[int, str, int]]:

@@ -7,28 +7,25 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 from confluent_kafka import TopicPartition as GroupOffset
 from kafka import TopicPartition as KafkaPartition
 from kafka.admin import KafkaAdminClient, OffsetSpec
 from kafka.errors import CoordinatorLoadInProgressError
 
-from feedmill.events.decode import decode_instance
-from feedmill.events.errors import BadEvent, UsageError
+from feedmill.events.errors import UsageError
 from feedmill.operations.changes import OFFSETS, Audited, AuditedChanges, MadeBy, open_changes
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.assignment import POSTS
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.offsets import Bounds
 from feedmill.streams.kafka.topic_ids import INPUTS
-from feedmill.streams.kafka.topic_reader import read_all
+from feedmill.streams.kafka.topic_reader import open_topic
 from feedmill.streams.kafka.topics import open_admin
-from feedmill.streams.settings.instances import RECENT_MS
-
-T = TypeVar("T")
+from feedmill.streams.settings.instances import read_recent_instances
 
 _WORKER, _ENGAGEMENTS = "worker", "engagements"
 # So long a broker may read its groups after a start.
@@ -37,7 +34,6 @@ _LOOK_EVERY_S = 0.2
 
 # The first record that is there, after the last, or an offset.
 To = Literal["earliest", "latest"] | int
-_INSTANCES = "instances"
 
 
 @dataclass(frozen=True)
@@ -75,30 +71,21 @@ class Group:
     texts: tuple[str, ...]
 
 
-def once_loaded(ask: Callable[[], T], within_s: float) -> T:
-    """Return what a broker tells of groups, once it has read them after its start.
-
-    Raises `CoordinatorLoadInProgressError`: it has not within so many seconds.
-    """
-    end = time.monotonic() + within_s
-    while True:
-        try:
-            return ask()
-        except CoordinatorLoadInProgressError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(_LOOK_EVERY_S)
-
-
 def worker_groups(environment: Environment, admin: KafkaAdminClient) -> list[str]:
     """Return the full names of the groups that judge or rank, in order.
 
     Raises `KafkaError`: if a broker cannot say; one that has just started is given half a minute.
     """
     prefix = environment.group(_WORKER)
-    listed = once_loaded(admin.list_groups, _LOADED_WITHIN_S)
-    names = sorted(str(group["group_id"]) for group in listed)
-    return [name for name in names if name == prefix or name.startswith(f"{prefix}-")]
+    end = time.monotonic() + _LOADED_WITHIN_S
+    while True:
+        try:
+            names = sorted(str(group["group_id"]) for group in admin.list_groups())
+            return [name for name in names if name == prefix or name.startswith(f"{prefix}-")]
+        except CoordinatorLoadInProgressError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_LOOK_EVERY_S)
 
 
 def read_groups(environment: Environment, admin: KafkaAdminClient) -> dict[str, Group]:
@@ -288,19 +275,12 @@ def _by_place(offsets: Mapping[TopicPartition, int]) -> dict[str, int]:
 def _is_starting(environment: Environment, name: str, now_ms: int) -> bool:
     """Return whether a worker of a group says on `instances` that it runs: it joins later."""
     try:
-        newest = {record.key: record for record in read_all(environment, _INSTANCES)}
+        with open_topic(environment, "instances") as reader:
+            recent = read_recent_instances(reader, now_ms)
     except UsageError:
         # That topic is missing, too.
         return False
-    recent = [record for record in newest.values() if record.at_ms > now_ms - RECENT_MS]
-    return any(_group_of(record.value) == name for record in recent)
-
-
-def _group_of(value: bytes | None) -> str:
-    try:
-        return decode_instance(value).group if value else ""
-    except BadEvent:
-        return ""
+    return any(instance.group == name for instance in recent.values())
 
 
 def _members_text(group: str, members: int) -> str:

@@ -11,7 +11,7 @@ from feedmill.cli.duration import duration_text
 from feedmill.cli.options import by_option, made_by, with_environment
 from feedmill.cli.output import say
 from feedmill.operations.changes import Audited, open_changes
-from feedmill.operations.hanging_transactions import HangingTransaction, abort, find_hanging
+from feedmill.operations.hanging_transactions import OpenTransaction, abort, find_hanging
 from feedmill.operations.topic_copy import copy_topics
 from feedmill.operations.topic_reset import ResetPlan, plan_reset, reset
 from feedmill.streams.environment import Environment
@@ -85,7 +85,7 @@ def abort_hanging_command(
         say(f"{len(found)} aborted: their records do not count, and readers go on")
 
 
-def _audited_end(environment: Environment, one: HangingTransaction) -> Audited:
+def _audited_end(environment: Environment, one: OpenTransaction) -> Audited:
     before = {"producer_id": one.producer_id, "producer_epoch": one.producer_epoch}
     return Audited(environment.named(one.topic), None, one.partition, one.offset, before)
 

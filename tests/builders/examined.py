@@ -25,9 +25,8 @@ from feedmill.deploy.local import StackAddress
 from feedmill.deploy.local.java import kafka_tool
 from feedmill.deploy.local.redis_server import redis_cli
 from feedmill.events.decode import encode
-from feedmill.operations.doctor.examination import Check, examine
-from feedmill.operations.doctor.finding import Finding
-from feedmill.operations.doctor.installation import Installation
+from feedmill.operations.status.finding import Finding
+from feedmill.operations.status.installation import Check, Installation, examine
 from feedmill.streams.environment import read_environment
 
 PARTITIONS = 4

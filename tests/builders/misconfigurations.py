@@ -11,13 +11,9 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from builders.bombs import MIB, bomb, send_batch
 from builders.examined import Examined, commands_of, record_of
 from builders.waiting import now_ms, until
-from feedmill.operations.doctor import (
-    producers,
-    surroundings,
-    topics,
-)
-from feedmill.operations.doctor.examination import Check
-from feedmill.operations.doctor.finding import Finding, Severity
+from feedmill.operations.status import cluster, process, producers
+from feedmill.operations.status.finding import Finding, Severity
+from feedmill.operations.status.installation import Check
 from feedmill.streams.kafka.offsets import CommitMark, encode_mark
 
 Plant = Callable[[Examined], object]
@@ -122,21 +118,21 @@ def _reset(place: Examined, finding: Finding) -> None:
 
 SURROUNDINGS = (
     Misconfiguration(
-        *("a variable mistyped", surroundings.variables, "wrong", "did you mean FEEDMILL_PORT?"),
+        *("a variable mistyped", process.variables, "wrong", "did you mean FEEDMILL_PORT?"),
         *(variable("FEEDMILL_PROT", "9100"), first),
     ),
     Misconfiguration(
-        *("a home that is a file", surroundings.home, "wrong", "is no folder"),
+        *("a home that is a file", process.home, "wrong", "is no folder"),
         variable("FEEDMILL_HOME", f"{__file__}/home"),
         lambda place, _: place.variables.update(FEEDMILL_HOME=str(place.folder / "home")),
     ),
     Misconfiguration(
-        *("a port that is taken", surroundings.port, "wrong", "already in use"),
+        *("a port that is taken", process.port, "wrong", "already in use"),
         lambda place: place.variables.update(FEEDMILL_PORT=str(place.redis.port)),
         lambda place, _: place.variables.update(FEEDMILL_PORT="0"),
     ),
     Misconfiguration(
-        *("an address of another host", surroundings.port, "wrong", "cannot listen"),
+        *("an address of another host", process.port, "wrong", "cannot listen"),
         lambda place: place.variables.update(FEEDMILL_HOST="192.0.2.1", FEEDMILL_PORT="19100"),
         lambda place, _: place.variables.pop("FEEDMILL_HOST"),
     ),
@@ -144,55 +140,60 @@ SURROUNDINGS = (
 
 TOPICS = (
     Misconfiguration(
-        *("a topic is missing", topics.missing_topics, "wrong", "poison`"),
+        *("a topic is missing", cluster.missing_topics, "wrong", "poison`"),
         *(lambda place: delete_topic(place, "poison"), first),
     ),
     Misconfiguration(
-        *("another prefix", topics.missing_topics, "wrong", "no topic has the prefix"),
+        *("another prefix", cluster.missing_topics, "wrong", "no topic has the prefix"),
         *(_wrong_prefix, _right_prefix),
     ),
     Misconfiguration(
-        *("posts go after a day", topics.topic_settings, "wrong", "retention.ms is 86400000"),
+        *("posts go after a day", cluster.topic_settings, "wrong", "retention.ms is 86400000"),
         *(_topic("posts", retention_ms="86400000"), first),
     ),
     Misconfiguration(
-        *("records go by size", topics.topic_settings, "wrong", "retention.bytes is 1000000"),
+        *("records go by size", cluster.topic_settings, "wrong", "retention.bytes is 1000000"),
         *(_topic("engagements", retention_bytes="1000000"), first),
     ),
     Misconfiguration(
-        *("another codec", topics.topic_settings, "wrong", "compression.type is gzip"),
+        *("another codec", cluster.topic_settings, "wrong", "compression.type is gzip"),
         *(_topic("engagements", compression_type="gzip"), first),
     ),
     Misconfiguration(
-        *("producers' clocks", topics.topic_settings, "wrong", "timestamp.type is CreateTime"),
+        *("producers' clocks", cluster.topic_settings, "wrong", "timestamp.type is CreateTime"),
         *(_topic("posts", message_timestamp_type="CreateTime"), first),
     ),
     Misconfiguration(
-        *("counters are not compacted", topics.topic_settings, "wrong", "cleanup.policy is delete"),
+        *(
+            "counters are not compacted",
+            cluster.topic_settings,
+            "wrong",
+            "cleanup.policy is delete",
+        ),
         *(_topic("counters", cleanup_policy="delete"), first),
     ),
     Misconfiguration(
-        *("config is removed", topics.topic_settings, "wrong", "retention.ms is 604800000"),
+        *("config is removed", cluster.topic_settings, "wrong", "retention.ms is 604800000"),
         *(_topic("config", retention_ms="604800000"), first),
     ),
     Misconfiguration(
-        *("large segments", topics.topic_settings, "warn", "segment.ms is 999999999"),
+        *("large segments", cluster.topic_settings, "warn", "segment.ms is 999999999"),
         *(_topic("signals.spam", segment_ms="999999999"), first),
     ),
     Misconfiguration(
-        *("another number of partitions", topics.partitions, "wrong", "7 partitions, and 4"),
+        *("another number of partitions", cluster.partitions, "wrong", "7 partitions, and 4"),
         *(_other_partitions, in_turn),
     ),
     Misconfiguration(
-        *("a signal that nobody declares", topics.undeclared_signals, "warn", "`extra`"),
+        *("a signal that nobody declares", cluster.undeclared_signals, "warn", "`extra`"),
         *(lambda place: make_topic(place, "signals.extra", 4), last),
     ),
     Misconfiguration(
-        *("a window beyond the topics", topics.windows, "wrong", "window is 1000 hours"),
+        *("a window beyond the topics", cluster.windows, "wrong", "window is 1000 hours"),
         *(lambda place: place.set("feeds/long", {"window_hours": 1000}), first),
     ),
     Misconfiguration(
-        *("a topic made anew", topics.recreated_topics, "wrong", "`posts`"),
+        *("a topic made anew", cluster.recreated_topics, "wrong", "`posts`"),
         *(_former_topic, _reset),
     ),
 )
@@ -227,11 +228,11 @@ PRODUCERS = (
         *(_misplaced, _sent("posts")),
     ),
     Misconfiguration(
-        *("engagements keyed by user", producers.keys, "wrong", "the user_id"),
+        *("engagements keyed by user", producers.contracts, "wrong", "of the newest"),
         *(lambda place: place.send_many("engagements", key="user_id"), _sent("engagements")),
     ),
     Misconfiguration(
-        *("engagements without a key", producers.keys, "wrong", "have no key"),
+        *("engagements without a key", producers.contracts, "wrong", "of the newest"),
         *(lambda place: place.send_many("engagements", key=""), _sent("engagements")),
     ),
     Misconfiguration(
@@ -264,7 +265,7 @@ PRODUCERS = (
         _sent("posts"),
     ),
     Misconfiguration(
-        *("a batch that inflates", producers.batches, "wrong", "no reader inflates"),
+        *("a batch that inflates", producers.contracts, "wrong", "inflate"),
         *(_bomb, _sent("posts")),
     ),
 )

@@ -22,8 +22,8 @@ from builders.misconfigurations import (
 )
 from builders.waiting import now_ms
 from feedmill.events.instance import RefusedRelease, RefusedSetting
-from feedmill.operations.doctor import clocks, groups, instances, settings, store
-from feedmill.operations.doctor.finding import Finding
+from feedmill.operations.status import cluster, redis_server, settings, workers
+from feedmill.operations.status.finding import Finding
 
 GONE = "ab" * 32
 
@@ -34,11 +34,11 @@ def _clock_of_instance(place: Examined) -> None:
 
 CLOCKS = (
     Misconfiguration(
-        *("an instance's clock", clocks.instance_clocks, "warn", "3,600 s ahead"),
+        *("an instance's clock", workers.instance_clocks, "warn", "59 min ahead"),
         *(_clock_of_instance, lambda place, _: place.beat("novelty/off")),
     ),
     Misconfiguration(
-        *("this host's clock, by Kafka", clocks.host_clock, "warn", "behind that of the brokers"),
+        *("this host's clock, by Kafka", workers.host_clock, "warn", "behind that of the brokers"),
         in_order(
             lambda place: place.beat("novelty/one"),
             lambda place: vars(place).update(ahead_ms=-HOUR_MS),
@@ -46,7 +46,12 @@ CLOCKS = (
         lambda place, _: vars(place).update(ahead_ms=0),
     ),
     Misconfiguration(
-        *("this host's clock, by Redis", clocks.redis_clock, "warn", "behind that of this host"),
+        *(
+            "this host's clock, by Redis",
+            redis_server.redis_clock,
+            "warn",
+            "behind that of this host",
+        ),
         lambda place: vars(place).update(ahead_ms=HOUR_MS),
         lambda place, _: vars(place).update(ahead_ms=0),
     ),
@@ -91,28 +96,28 @@ def _declared(place: Examined, finding: Finding) -> None:
 LIST = {"sha256": GONE}
 STORE = (
     Misconfiguration(
-        *("no store", store.store, "wrong", "no such folder"),
+        *("no store", settings.store, "wrong", "no such folder"),
         lambda place: place.variables.update(FEEDMILL_MODELS=str(place.folder / "models")),
         first,
     ),
     Misconfiguration(
-        *("a release that is gone", store.models_in_force, "wrong", "no artifact"),
+        *("a release that is gone", settings.models, "wrong", "no artifact"),
         *(_release("spam"), first),
     ),
     Misconfiguration(
-        *("an artifact that is altered", store.models_in_force, "wrong", "was altered"),
+        *("an artifact that is altered", settings.models, "wrong", "was altered"),
         *(_altered, first),
     ),
     Misconfiguration(
-        *("a challenger that is gone", store.models_in_force, "warn", "no artifact"),
+        *("a challenger that is gone", settings.models, "warn", "no artifact"),
         *(_release("shadow/nsfw"), first),
     ),
     Misconfiguration(
-        *("a canary that is gone", store.models_in_force, "wrong", "no artifact"),
+        *("a canary that is gone", settings.models, "wrong", "no artifact"),
         *(_release("canary/nsfw", partitions=1, after_ms=1000), first),
     ),
     Misconfiguration(
-        *("a list that is gone", store.lists_in_force, "wrong", "has no store"),
+        *("a list that is gone", settings.lists, "wrong", "has no store"),
         lambda place: place.send("models", "list/spam/bad", LIST, partition=0),
         first,
     ),
@@ -141,30 +146,22 @@ def _stop_one(*names: str) -> Mend:
 
 INSTANCES = (
     Misconfiguration(
-        *("builds differ", instances.builds, "warn", "0.0.9"),
+        *("builds differ", workers.builds, "warn", "0.0.9"),
         in_order(
-            lambda place: place.beat("spam/one"),
-            lambda place: place.beat("nsfw/two", build="0.0.9"),
+            lambda place: place.beat("spam/one", group="w"),
+            lambda place: place.beat("nsfw/two", group="w", build="0.0.9"),
         ),
-        lambda place, _: place.beat("nsfw/two"),
+        lambda place, _: place.beat("nsfw/two", group="w"),
     ),
     Misconfiguration(
-        *("a name twice", instances.names, "wrong", "two processes are called same"),
+        *("a name twice", workers.instance_names, "wrong", "two processes are called same"),
         _two_names,
         mended_by(
             lambda place: place.leave("spam/same"), lambda place: place.beat("spam/other", pid=2)
         ),
     ),
     Misconfiguration(
-        *("a stage twice", instances.stages, "wrong", "both run spam"),
-        in_order(
-            lambda place: place.beat("spam/a", group="w"),
-            lambda place: place.beat("spam/b", group="w-spam"),
-        ),
-        _stop_one("spam/b"),
-    ),
-    Misconfiguration(
-        *("stores differ", instances.model_versions, "wrong", "spam has different versions"),
+        *("stores differ", workers.model_versions, "wrong", "it has different versions"),
         in_order(
             lambda place: place.beat("spam/a", models={"spam": "1" * 12}),
             lambda place: place.beat("spam/b", models={"spam": "2" * 12}),
@@ -172,24 +169,24 @@ INSTANCES = (
         lambda place, _: place.beat("spam/b", models={"spam": "1" * 12}),
     ),
     Misconfiguration(
-        *("a signal declared elsewhere", instances.declared_signals, "wrong", "signal extreme"),
-        *(lambda place: place.beat("extreme/one"), first),
+        *("a signal declared elsewhere", cluster.undeclared_signals, "wrong", "instance one"),
+        in_order(
+            lambda place: make_topic(place, "signals.extreme", 4),
+            lambda place: place.beat("extreme/one"),
+        ),
+        _declared,
     ),
     Misconfiguration(
-        *("an instance that refuses", instances.refused_settings, "wrong", "refuses the setting"),
+        *(
+            "an instance that refuses",
+            workers.refused_settings,
+            "wrong",
+            "refuses it: Expected another",
+        ),
         *(_refuses, lambda place, _: place.beat("spam/old")),
     ),
     Misconfiguration(
-        *("a weight that nobody writes", instances.writers, "wrong", "nobody runs novelty"),
-        in_order(
-            lambda place: place.variables.update(FEEDMILL_SIGNALS="novelty:objective"),
-            lambda place: place.set("weights", {"quality": 1, "engagement": 1, "novelty": 1}),
-            lambda place: place.beat("combiner/one"),
-        ),
-        lambda place, _: place.beat("novelty/one"),
-    ),
-    Misconfiguration(
-        *("a release that is refused", store.refused_releases, "wrong", "no artifact"),
+        *("a release that is refused", workers.refused_releases, "wrong", "no artifact"),
         *(_refused_by_one, _taken_back),
     ),
 )
@@ -221,7 +218,7 @@ SETTINGS = (
         *(lambda place: place.set("gates", {"spam": {"hide_at": 0.3}}), first),
     ),
     Misconfiguration(
-        *("rules of a gate that is off", settings.filters_without_effect, "warn", "gate nsfw"),
+        *("rules of a gate that is off", settings.rules, "warn", "gate nsfw"),
         in_order(
             lambda place: place.set("gates", {"nsfw": {"enabled": False}}),
             lambda place: place.set("rules/nsfw", {"one": {"verdict": "hide", "phrases": ["bad"]}}),
@@ -278,43 +275,25 @@ def _leaves(place: Examined, _: Finding) -> None:
     place.ahead_ms = 0
 
 
-def _shared(topic: str) -> Plant:
-    """Have a group that went through a topic have one member, which gets none of it."""
-    return in_order(lambda place: place.commit("worker", topic, 0, 0), _joins("engagements"))
-
-
-def _leaves_for_good(place: Examined, finding: Finding) -> None:
-    _leaves(place, finding)
-    place.forget("worker")
-
-
 GROUPS = (
     Misconfiguration(
-        *("a group of before", groups.members, "warn", "others run its stages"),
+        *("a group of before", workers.members, "warn", "others run its stages"),
         *(_deserted, first),
     ),
     Misconfiguration(
-        *("a log that was cut off", groups.positions, "wrong", "the log was cut off"),
+        *("a log that was cut off", workers.positions, "wrong", "the log was cut off"),
         *(_cut_off, _moved),
     ),
     Misconfiguration(
-        *("a stranger in the group", groups.strangers, "wrong", "writes no heartbeats"),
+        *("a stranger in the group", workers.strangers, "wrong", "writes no heartbeats"),
         *(_joins("posts"), _leaves),
     ),
     Misconfiguration(
-        *("partitions without an owner", groups.owners, "wrong", "nobody judges"),
-        *(_shared("posts"), _leaves_for_good),
-    ),
-    Misconfiguration(
-        *("shards without an owner", groups.owners, "wrong", "nobody ranks"),
-        *(_shared("feed-shards"), _leaves_for_good),
-    ),
-    Misconfiguration(
-        *("members without heartbeats", groups.silent_instances, "wrong", "a heartbeat"),
+        *("members without heartbeats", workers.host_clock, "wrong", "a heartbeat"),
         *(_joins_ahead, _leaves),
     ),
     Misconfiguration(
-        *("a letter of today", groups.dead_letters, "warn", "1 records were rejected"),
+        *("a letter of today", workers.dead_letters, "warn", "1 of posts"),
         *(_letter, last),
     ),
 )

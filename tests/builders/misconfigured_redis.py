@@ -6,8 +6,8 @@ from builders.bombs import MIB
 from builders.examined import Examined, commands_of
 from builders.misconfigurations import Misconfiguration, Plant, first, last
 from builders.waiting import until
-from feedmill.operations.doctor import redis_server
-from feedmill.operations.doctor.finding import Finding
+from feedmill.operations.status import redis_server, workers
+from feedmill.operations.status.finding import Finding
 
 
 def _redis(**values: str | int) -> Plant:
@@ -61,7 +61,7 @@ def _with_password(place: Examined, _: Finding) -> None:
 
 
 def _other_redis(place: Examined) -> None:
-    place.beat("combiner/one")
+    place.beat("combiner/one", group="worker")
     place.variables["FEEDMILL_REDIS_PREFIX"] = "other."
     place.client.hset("feed:{global}:info", "size", 0)
 
@@ -109,7 +109,7 @@ TABLE = (
         *(lambda place: place.client.set("feed:{global}", "x"), first),
     ),
     Misconfiguration(
-        *("another prefix in Redis", redis_server.redis_prefix, "wrong", "feeds under ''"),
+        *("another prefix in Redis", workers.feeds, "wrong", "no feed under the prefix 'other.'"),
         *(_other_redis, lambda place, _: place.variables.pop("FEEDMILL_REDIS_PREFIX")),
     ),
     Misconfiguration(

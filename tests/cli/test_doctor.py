@@ -1,4 +1,4 @@
-"""What `feedmill doctor` prints; what it finds is tested with operations/doctor."""
+"""What `feedmill doctor` prints; what it finds is tested with operations/status."""
 
 import json
 import os

@@ -10,7 +10,6 @@ from confluent_kafka import Consumer, TopicPartition
 
 from builders.commands import Run
 from builders.kafka_log import KafkaLog, until
-from feedmill.cli.groups import _ranges
 from feedmill.deploy.local import StackAddress
 
 COUNTED = {"engagements:0": 0, "engagements:1": 0}
@@ -122,11 +121,3 @@ def test_where_no_worker_has_run_there_is_no_group(
     KafkaLog.created(stack.kafka, prefix)
     assert "no worker has run yet" in run("groups list").output
     assert run("groups list --json").output == "[]\n"
-
-
-@pytest.mark.parametrize(
-    ("numbers", "text"),
-    [([], "-"), ([3], "3"), ([0, 1, 2], "0-2"), ([0, 1, 3, 5, 6], "0-1, 3, 5-6")],
-)
-def test_partitions_are_shown_as_ranges(numbers: list[int], text: str) -> None:
-    assert _ranges(numbers) == text

@@ -1,6 +1,8 @@
-"""What is wrong with an engine, by what was seen of it: a table of states and findings."""
+"""What is wrong with an engine, by what is known of it: a table of states and findings."""
 
+import importlib.metadata
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -15,17 +17,20 @@ from feedmill.events.instance import (
     RefusedSetting,
 )
 from feedmill.events.signal import SignalNames
-from feedmill.operations.health.findings import Finding, findings, ranges, seconds
-from feedmill.operations.health.seen import (
-    Beat,
-    FeedState,
-    KafkaState,
-    RedisState,
-    Seen,
-    Trouble,
-)
+from feedmill.operations.status.finding import Finding
+from feedmill.operations.status.health import CHECKS, health_of
+from feedmill.operations.status.heartbeats import Beat, Running, next_beat
+from feedmill.operations.status.installation import FeedState, Installation, examine
+from feedmill.operations.worker_groups import Group
+from feedmill.streams.environment import Environment
+from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.dead_letters import LetterHead, RejectedAt
+from feedmill.streams.kafka.offsets import Bounds
+from feedmill.streams.kafka.topic_reader import TopicRecord
+from feedmill.streams.settings.config_log import fold_log
 
 NOW_MS = 1_790_000_000_000
+BUILD = importlib.metadata.version("feedmill")
 STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
 OWN = replace(SignalNames(), objectives=("quality", "engagement", "novelty"))
 BUILT_IN = frozenset(STAGES[:-1])
@@ -46,7 +51,7 @@ def worker(
 ) -> tuple[Beat, ...]:
     """The heartbeats of a worker that is well, but for what is given; 16 shards a partition."""
     one = Instance(
-        *("", name, "host-1", 7, "0.2", -1, (), {}, True, 0, NOW_MS - age_ms),
+        *("", name, "host-1", 7, BUILD, -1, (), {}, True, 0, NOW_MS - age_ms),
         group="worker",
         partitions=lags(*partitions),
     )
@@ -55,7 +60,15 @@ def worker(
     if "combiner" in beats:
         beats["combiner"] = msgspec.structs.replace(beats["combiner"], shards=shards)
     replaced = (msgspec.structs.replace(beat, **more) for beat in beats.values())
-    return tuple(Beat(NOW_MS - age_ms, beat) for beat in replaced)
+    return tuple(steady(one, age_ms) for one in replaced)
+
+
+def steady(one: Instance, age_ms: int) -> Beat:
+    """The last beat of an instance that has been there for long."""
+    before_ms = NOW_MS - age_ms - 30_000
+    before = msgspec.structs.replace(one, ready=True, reason="", refused_writes=0)
+    beat = Beat(before_ms, before, recent=((before_ms, before),))
+    return replace(next_beat(beat, one, NOW_MS - age_ms), unsettled_ms=0)
 
 
 def ranker(name: str, *parts: int, **more: Any) -> tuple[Beat, ...]:
@@ -74,32 +87,65 @@ def feed(
     return FeedState(name, "fresh" if fresh_for_ms >= 0 else "stale", fresh_for_ms, stages)
 
 
-def seen(*beats: Beat, feeds: tuple[FeedState, ...] = (feed(),), **kafka: Any) -> Seen:
-    """An engine with four partitions."""
-    state = KafkaState(NOW_MS, beats, 4, **kafka)
-    return Seen(SignalNames(), state, RedisState(feeds, 1_000, 0))
+def seen(
+    *beats: Beat,
+    feeds: tuple[FeedState, ...] = (feed(),),
+    names: SignalNames | None = None,
+    redis_bytes: int = 95,
+    **known: Any,
+) -> Installation:
+    """An engine with four partitions, by what it would answer."""
+    environment = Environment(signals=names or SignalNames())
+    inst = Installation(environment, {}, lambda: NOW_MS)
+    info = {"used_memory": redis_bytes, "maxmemory": 1000}
+    client = SimpleNamespace(scan=lambda *_: (0, ["other.feed:{global}:info"]))
+    counts = dict.fromkeys(inst.table, 4)
+    answers = {
+        **{"running": Running(NOW_MS, beats), "feeds": feeds, "counts": counts, "letters": ()},
+        **{"groups": {}, "bounds": {}, "unanswered": {}, "config": fold_log([], OWN)},
+        **{
+            "redis_nodes": [
+                SimpleNamespace(address="redis://x", info=info, client=client, command=str)
+            ]
+        },
+        **{"releases": [TopicRecord(3, 0, b"spam", None)]},
+    }
+    vars(inst).update(answers | known)
+    return inst
 
 
-def well() -> Seen:
+def well() -> Installation:
     return seen(*worker("one", 0, 1), *worker("two", 2, 3))
 
 
 LACKING = {("novelty", 2): 3}
 
 
-def with_own(*beats: Beat, **kafka: Any) -> Seen:
+def with_own(*beats: Beat, **known: Any) -> Installation:
     """An engine whose feeds need a signal of one's own."""
     needs = (feed(stages=BUILT_IN | {"novelty"}),)
-    return replace(seen(*worker("one", 0, 1, 2, 3), *beats, feeds=needs, **kafka), names=OWN)
+    return seen(*worker("one", 0, 1, 2, 3), *beats, feeds=needs, names=OWN, **known)
 
 
-def refused_setting(last: int) -> Seen:
+def refused_setting(last: int) -> Installation:
     """One refused the setting at offset 9; the last one of its key stands at `last`."""
     refused = (RefusedSetting("weights", 9, "no such signal"),)
-    return seen(*worker("one", 0, 1, 2, 3, refused=refused), settings={"weights": last})
+    log = fold_log([TopicRecord(last, 0, b"weights", b"{}")], OWN)
+    return seen(*worker("one", 0, 1, 2, 3, refused=refused), config=log)
 
 
-def held_back() -> Seen:
+def waiting(**posts: int) -> dict[str, Any]:
+    """So many posts of a partition wait for the group."""
+    at = {TopicPartition("posts", int(name[1:])): count for name, count in posts.items()}
+    group = Group("Stable", (), dict.fromkeys(at, 0), ())
+    return {"groups": {"worker": group}, "bounds": {p: Bounds(0, n) for p, n in at.items()}}
+
+
+def letter(topic: str, records: int) -> LetterHead:
+    return LetterHead(8, NOW_MS, RejectedAt(topic, 0, 1), "", "bad", False, False, records)
+
+
+def held_back() -> Installation:
     late = lags(2, 3, late_ms=40_000, lag=5, why="held back by a transaction that does not end")
     return seen(*worker("one", 0, 1), *worker("two", 2, 3, partitions=late))
 
@@ -111,13 +157,13 @@ BUT_SPAM = worker("one", 0, 1, 2, 3, stages=STAGES[1:])
 AN_HOUR_LATE = (PartitionLag("posts", 3, 0), PartitionLag("engagements", 3, 900, 3_600_000))
 
 
-def one_worker(**more: Any) -> Seen:
+def one_worker(**more: Any) -> Installation:
     """An engine of one worker that is well, but for what is given."""
     return seen(*worker("one", 0, 1, 2, 3, **more))
 
 
 # By what was seen; `findings.txt` has what is found.
-CASES: dict[str, Seen] = {
+CASES: dict[str, Installation] = {
     "engagements an hour behind": seen(
         *worker("one", 0, 1, 2), *worker("two", 3, partitions=AN_HOUR_LATE)
     ),
@@ -126,7 +172,7 @@ CASES: dict[str, Seen] = {
     "a judge of some partitions is silent": seen(
         *(*BUT_SPAM, *worker("judge-1", 0, 1, stages=("spam",))),
         *worker("judge-2", 2, 3, stages=("spam",), age_ms=50_000),
-        waiting={("posts", 2): 4, ("posts", 3): 5},
+        **waiting(p2=4, p3=5),
     ),
     "one of two workers is stopped": seen(
         *worker("one", 0, 1), *worker("two", 2, 3, age_ms=14_000)
@@ -150,19 +196,13 @@ CASES: dict[str, Seen] = {
     "it answers nothing": with_own(*program(), unanswered=LACKING),
     "feeds are stale": seen(*ALL, feeds=(feed("lang:de"), feed(fresh_for_ms=-90_000))),
     "Redis has nothing": seen(*ALL, feeds=()),
-    "Redis is full": replace(well(), redis=RedisState((feed(),), 95, 100)),
-    "Kafka is away": replace(
-        well(), kafka=None, kafka_trouble=Trouble("Kafka at x: away", "start it")
-    ),
-    "Redis is away": replace(
-        well(), redis=None, redis_trouble=Trouble("Redis at x: away", "start it")
-    ),
+    "Redis is full": seen(*ALL, redis_bytes=900),
     "the broker's clock jumped": one_worker(at_ms=NOW_MS - 7_200_000),
     "builds differ": seen(*worker("one", 0, 1), *worker("two", 2, 3, build="0.3")),
     "a setting is refused and still the last": refused_setting(9),
-    "records are refused": seen(*ALL, rejected={"posts": 1_031, "engagements": 1}),
+    "records are refused": seen(*ALL, letters=[letter("engagements", 1), letter("posts", 1_031)]),
     "Redis refused writes": seen(
-        *(replace(beat, refused_writes=12 * (beat.instance.stage == "combiner")) for beat in ALL)
+        *worker("one", 0, 1, 2, 3, stages=STAGES[:-1]), *ranker("r1", 0, 1, 2, 3, refused_writes=12)
     ),
     "a release is refused": one_worker(refused_releases=(RefusedRelease("spam", 3, "too slow"),)),
     "a release waits": one_worker(waiting_releases=(RefusedRelease("spam", 3, "no answer"),)),
@@ -183,18 +223,26 @@ CASES: dict[str, Seen] = {
 }
 
 
+def findings(state: Installation) -> list[Finding]:
+    return examine(state, CHECKS).findings
+
+
 def test_what_is_wrong_is_named_with_place_and_way_out(golden: Golden) -> None:
     lines = []
     for name, state in CASES.items():
-        found = findings(state)
-        # What is wrong stands on top; what is only to be looked at is no fault.
-        assert [one.severity for one in found] == sorted((o.severity for o in found), reverse=True)
         lines += [f"## {name}"]
-        for one in found:
-            place = f"{one.topic}{ranges(list(one.partitions)) if one.partitions else ''}"
-            lines += [f"{one.severity} {place} {one.instance}".rstrip(), f"    {one.what}"]
-            lines += [f"    -> {one.way_out}"]
-    golden.check("findings.txt", "\n".join(lines) + "\n")
+        for one in findings(state):
+            shown = "WRONG" if one.is_stale else "look"
+            place = f"{one.topic} {one.instance} {len(one.partitions) or ''}".split()
+            lines += [f"{shown}, {one.severity} by {one.check}: {' '.join(place)}".rstrip()]
+            lines += [f"    {one.where}: {one.what}", f"    -> {one.way_out}"]
+    golden.check("workers.txt", "\n".join(lines).replace(BUILD, "<build>") + "\n")
+
+
+def test_what_makes_feeds_stale_stands_on_top() -> None:
+    found = health_of(CASES["a silent worker, stale feeds and a refused release"])
+    assert [one.is_stale for one in found.findings] == [True, True, True, True, False]
+    assert not found.is_well
 
 
 @pytest.mark.parametrize(
@@ -219,24 +267,5 @@ def test_what_is_wrong_is_named_with_place_and_way_out(golden: Golden) -> None:
         seen(*ALL, *worker("two", 2, 3, age_ms=700_000)),
     ],
 )
-def test_a_healthy_engine_has_no_findings(state: Seen) -> None:
+def test_a_healthy_engine_has_no_findings(state: Installation) -> None:
     assert findings(state) == []
-
-
-def test_a_finding_as_json_has_its_place() -> None:
-    assert Finding("wrong", "w", "o", "posts", (2, 3), "two").as_dict() == {
-        "severity": "wrong",
-        "what": "w",
-        "topic": "posts",
-        "partitions": [2, 3],
-        "instance": "two",
-        "way_out": "o",
-    }
-
-
-def test_partitions_and_times_are_written_as_people_read_them() -> None:
-    assert ranges([3, 0, 1, 7, 2]) == "[0-3, 7]"
-    assert ranges([5]) == "[5]"
-    assert [seconds(ms) for ms in (500, 119_000, 120_000, 7_200_000)] == [
-        *("0 s", "119 s", "2 min", "2 h")
-    ]

@@ -8,8 +8,8 @@ from typing import Any
 
 import redis
 
-from feedmill.operations.doctor.finding import Finding, Severity
-from feedmill.operations.doctor.installation import Installation, RedisNode
+from feedmill.operations.status.finding import Finding, Severity, seconds
+from feedmill.operations.status.installation import CLOCK_TOLERANCE_MS, Installation, RedisNode
 from feedmill.streams.redis.pipelines import is_cluster
 
 # As long as no field is longer, a post is one compact string: docs/contracts.md.
@@ -17,7 +17,8 @@ _MOST_VALUE_BYTES = 64
 # `SET … XX GET` and `ZRANGE … REV`.
 _LEAST_VERSION = (6, 2)
 # A feed of the default size is no listpack: to write one takes ten times as long.
-_MOST_LISTPACK_ENTRIES = 500
+_MOST_LISTPACK_ENTRIES = 499
+_ANY = 2**31
 # Fields of `signals:<post_id>` beside those of signals.
 _OTHER_FIELDS = 6
 _FULL, _NEARLY_FULL = 0.95, 0.80
@@ -45,23 +46,41 @@ def _of_each_node(check: _NodeCheck) -> Callable[[Installation], Iterator[Findin
 
 
 @_of_each_node
+def redis_clock(inst: Installation, node: RedisNode) -> Iterator[Finding]:
+    """Redis' clock, by which keys expire, is near this host's."""
+    try:
+        at_s, microseconds = node.client.time()
+    except redis.ResponseError:
+        return  # no right to ask
+    off_ms = at_s * 1000 + microseconds // 1000 - inst.now_ms()
+    if abs(off_ms) > CLOCK_TOLERANCE_MS:
+        side = "ahead of" if off_ms > 0 else "behind"
+        yield _finding(
+            node,
+            "warn",
+            f"its clock is {seconds(abs(off_ms))} {side} that of this host",
+            "compare both with another clock, and set the wrong one (NTP, chrony). Posts of a feed"
+            " expire by Redis' clock",
+        )
+
+
+@_of_each_node
 def redis_kind(inst: Installation, node: RedisNode) -> Iterator[Finding]:
     """Redis is one that feedmill can write: a master, or the cluster that is named, new enough."""
     info = node.info
     version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
     if version < _LEAST_VERSION:
         what = f"Redis {info['redis_version']} has no `SET … XX GET`: no feed is written"
-        yield _finding(node, "redis kind", "wrong", what, "upgrade it to 6.2 or later, or Valkey")
+        yield _finding(node, "wrong", what, "upgrade it to 6.2 or later, or Valkey")
     if info.get("cluster_enabled") and not is_cluster(inst.environment.redis):
         what = "it is a node of a cluster, and has a part of the keys"
         address = inst.environment.redis_address.partition("/0")[0]
         way_out = f"name the cluster: FEEDMILL_REDIS={address.replace('://', '+cluster://')}"
-        yield _finding(node, "redis kind", "wrong", what, way_out)
+        yield _finding(node, "wrong", what, way_out)
     if info.get("role") != "master":
         master = f"{info.get('master_host')}:{info.get('master_port')}"
         yield _finding(
             node,
-            "redis kind",
             "wrong",
             f"it is a replica of {master}, and takes no writes",
             f"set FEEDMILL_REDIS to the master, redis://{master}/0, or make it one:"
@@ -79,7 +98,6 @@ def redis_memory(inst: Installation, node: RedisNode) -> Iterator[Finding]:
         what += "posts and feeds go as memory fills" if most else "they will, once maxmemory is set"
         yield _finding(
             node,
-            "redis memory",
             "wrong" if most else "warn",
             what,
             f"{node.command('config set maxmemory-policy noeviction')}, and in its configuration",
@@ -90,7 +108,6 @@ def redis_memory(inst: Installation, node: RedisNode) -> Iterator[Finding]:
         what = f"{used / most:.0%} of maxmemory ({most // 2**20:,} MiB) is used"
         yield _finding(
             node,
-            "redis memory",
             "wrong" if is_full else "warn",
             what + (": new posts and feeds are refused, or soon" if is_full else ""),
             f"{node.command(f'config set maxmemory {2 * most}')}, and in its configuration; a"
@@ -101,33 +118,25 @@ def redis_memory(inst: Installation, node: RedisNode) -> Iterator[Finding]:
 @_of_each_node
 def redis_encodings(inst: Installation, node: RedisNode) -> Iterator[Finding]:
     """Posts are kept in the compact encoding, and feeds are not."""
-    value = _config(node, "hash-max-listpack-value", "hash-max-ziplist-value")
-    fields = _config(node, "hash-max-listpack-entries", "hash-max-ziplist-entries")
-    feed = _config(node, "zset-max-listpack-entries", "zset-max-ziplist-entries")
-    most_fields = 2 * len(inst.environment.signals.all) + _OTHER_FIELDS
-    expected = (
-        ("hash-max-listpack-value", value, _MOST_VALUE_BYTES),
-        ("hash-max-listpack-entries", fields, most_fields),
-    )
-    for name, found, least in expected:
-        if found is not None and found < least:
+    fields = 2 * len(inst.environment.signals.all) + _OTHER_FIELDS
+    post = "a post takes three times the memory"
+    feed = "whole feeds are lists, and each write of one takes ten times as long"
+    for end, least, most, harm in (
+        ("hash-max-{}-value", _MOST_VALUE_BYTES, _ANY, post),
+        ("hash-max-{}-entries", fields, _ANY, post),
+        ("zset-max-{}-entries", 0, _MOST_LISTPACK_ENTRIES, feed),
+    ):
+        names = (end.format("listpack"), end.format("ziplist"))
+        found = next((int(text) for n in names if (text := _text(node, n)).isdecimal()), least)
+        if not least <= found <= most:
+            bound = f"below {least}" if found < least else f"above {most}"
             yield _finding(
                 node,
-                "redis encodings",
                 "warn",
-                f"{name} is {found}, below {least}: a post takes three times the memory",
-                f"{node.command(f'config set {name} {max(least, 128)}')}, and in its"
-                " configuration; posts that are there change as they are written",
+                f"{names[0]} is {found}, {bound}: {harm}",
+                f"{node.command(f'config set {names[0]} {max(least, 128)}')}, and in its"
+                " configuration; what is there changes as it is written",
             )
-    if feed is not None and feed >= _MOST_LISTPACK_ENTRIES:
-        yield _finding(
-            node,
-            "redis encodings",
-            "warn",
-            f"zset-max-listpack-entries is {feed}: whole feeds are lists, and each write of one"
-            " takes ten times as long",
-            f"{node.command('config set zset-max-listpack-entries 128')}, and in its configuration",
-        )
 
 
 @_of_each_node
@@ -138,7 +147,6 @@ def redis_writes(inst: Installation, node: RedisNode) -> Iterator[Finding]:
     if info.get("rdb_last_bgsave_status", "ok") != "ok" and stops:
         yield _finding(
             node,
-            "redis writes",
             "wrong",
             "its last snapshot failed, so it refuses every write (MISCONF)",
             "make room or rights on its disk, see its log; without snapshots, which feedmill does"
@@ -147,7 +155,6 @@ def redis_writes(inst: Installation, node: RedisNode) -> Iterator[Finding]:
     if info.get("aof_last_write_status", "ok") != "ok":
         yield _finding(
             node,
-            "redis writes",
             "wrong",
             "its last write to the append-only file failed, so it refuses every write",
             f"make room on its disk, or {node.command('config set appendonly no')}",
@@ -157,7 +164,6 @@ def redis_writes(inst: Installation, node: RedisNode) -> Iterator[Finding]:
     if wanted > there:
         yield _finding(
             node,
-            "redis writes",
             "wrong",
             f"min-replicas-to-write is {wanted} and {there} replicas keep up: it refuses every"
             " write (NOREPLICAS)",
@@ -173,7 +179,6 @@ def redis_scripts(inst: Installation, node: RedisNode) -> Iterator[Finding]:
     except redis.ResponseError as error:
         yield _finding(
             node,
-            "redis scripts",
             "wrong",
             f"scripts are refused ({error}): every feed is written by one",
             _grant("+eval +evalsha +script"),
@@ -182,14 +187,12 @@ def redis_scripts(inst: Installation, node: RedisNode) -> Iterator[Finding]:
     if has != 1:
         what = "its Lua has no cmsgpack, by which scripts read their arguments"
         way_out = "use Redis 6.2 or later, or Valkey, as they are built by default"
-        yield _finding(node, "redis scripts", "wrong", what, way_out)
-    refused = [name for name, arguments in _calls(inst) if not _may(node, name, arguments)]
-    if refused:
+        yield _finding(node, "wrong", what, way_out)
+    if refused := _refused_calls(inst, node):
         granted = " ".join(f"+{name.lower()}" for name in refused)
         prefix = inst.environment.redis_prefix
         yield _finding(
             node,
-            "redis scripts",
             "wrong",
             f"the user may not call {', '.join(refused)} on our keys",
             _grant(f"{granted} ~{prefix}* &{prefix}*"),
@@ -198,7 +201,7 @@ def redis_scripts(inst: Installation, node: RedisNode) -> Iterator[Finding]:
 
 def redis_keys(inst: Installation) -> Iterator[Finding]:
     """What stands under the names of our keys has their types."""
-    keys, client = inst.keys, inst.redis_keys
+    keys, client = inst.keys, inst.redis
     wanted = {keys.feed_index: "zset", keys.info("global"): "hash", keys.feed("global"): "zset"}
     feeds: list[Any] = []
     posts: list[Any] = []
@@ -213,7 +216,6 @@ def redis_keys(inst: Installation) -> Iterator[Finding]:
         found = client.type(key)
         if found not in (expected, "none"):
             yield Finding(
-                "redis keys",
                 "wrong",
                 f"a {found} in place of a {expected}: what belongs there cannot be written",
                 f"key `{key}` of Redis at {inst.environment.redis_address}",
@@ -222,36 +224,8 @@ def redis_keys(inst: Installation) -> Iterator[Finding]:
             )
 
 
-def redis_prefix(inst: Installation) -> Iterator[Finding]:
-    """Where a combiner is ready, its feeds stand under our prefix."""
-    ready = [one for one in inst.instances.values() if one.stage == "combiner" and one.ready]
-    if not ready or inst.redis_keys.exists(inst.keys.info("global")):
-        return
-    pattern = "*feed:{global}:info"
-    found: set[str] = set()
-    for node in inst.redis_nodes:
-        cursor = 0
-        for _ in range(20):
-            cursor, names = node.client.scan(cursor, pattern, 1000)
-            found |= {name.removesuffix("feed:{global}:info") for name in names}
-            if not cursor:
-                break
-    there = ""
-    if found:
-        there = f"; there are feeds under {' and '.join(map(repr, sorted(found)[:3]))}"
-    yield Finding(
-        "redis prefix",
-        "wrong",
-        f"a combiner says that it is ready, and Redis has no `{inst.keys.info('global')}`{there}",
-        f"Redis at {inst.environment.redis_address}; instance {ready[0].instance} on"
-        f" {ready[0].host}",
-        "give this process and all workers the same FEEDMILL_REDIS (its database, too) and"
-        " FEEDMILL_REDIS_PREFIX",
-    )
-
-
-def _finding(node: RedisNode, check: str, severity: Severity, what: str, way_out: str) -> Finding:
-    return Finding(check, severity, what, f"Redis at {node.address}", way_out)
+def _finding(node: RedisNode, severity: Severity, what: str, way_out: str) -> Finding:
+    return Finding(severity, what, f"Redis at {node.address}", way_out)
 
 
 def _text(node: RedisNode, name: str) -> str:
@@ -259,29 +233,19 @@ def _text(node: RedisNode, name: str) -> str:
     return str(node.client.config_get(name).get(name, ""))
 
 
-def _config(node: RedisNode, *names: str) -> int | None:
-    """Return the first of some settings that Redis has."""
-    texts = (_text(node, name) for name in names)
-    return next((int(text) for text in texts if text.isdecimal()), None)
-
-
-def _calls(inst: Installation) -> Iterator[tuple[str, list[str]]]:
-    key = inst.keys.feed("global")
-    for name, arguments in _CALLS.items():
-        yield name, [key, *arguments]
-    yield "RENAME", [inst.keys.feed_copy("global"), key]
-    yield "EVALSHA", ["0" * 40, "1", key]
-    yield "SCRIPT", ["LOAD", "return 1"]
-    yield "PUBLISH", [inst.keys.feed_changes, "x"]
-
-
-def _may(node: RedisNode, name: str, arguments: list[str]) -> bool:
-    """Whether the user may call a command; True where Redis does not tell."""
+def _refused_calls(inst: Installation, node: RedisNode) -> list[str]:
+    """Return what the user may not call on our keys; nothing where Redis does not tell."""
+    keys = inst.keys
+    feed = keys.feed("global")
+    calls = [(name, feed, *arguments) for name, arguments in _CALLS.items()]
+    calls += [("RENAME", keys.feed_copy("global"), feed), ("EVALSHA", "0" * 40, "1", feed)]
+    calls += [("SCRIPT", "LOAD", "return 1"), ("PUBLISH", keys.feed_changes, "x")]
+    ask = node.client.execute_command
     try:
-        answer = node.client.execute_command("ACL DRYRUN", node.user, name, *arguments)
+        user = ask("ACL WHOAMI")
+        return [call[0] for call in calls if str(ask("ACL DRYRUN", user, *call)) != "OK"]
     except redis.ResponseError:
-        return True
-    return str(answer) == "OK"
+        return []
 
 
 def _del(inst: Installation, key: str) -> str:

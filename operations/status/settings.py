@@ -1,18 +1,28 @@
-"""What is wrong with settings and overrides: refused ones, and those that name what is gone."""
+"""What is wrong with settings, overrides, models and lists: refused, gone, or without effect."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
+from pathlib import Path
 
 from feedmill.events.decode import decode_override
-from feedmill.events.errors import BadEvent
+from feedmill.events.errors import BadEvent, FeedmillError
 from feedmill.events.settings import KINDS
-from feedmill.operations.doctor.finding import Finding
-from feedmill.operations.doctor.installation import Installation
+from feedmill.filters.list_store import read_list
+from feedmill.models.store import local_copy
+from feedmill.models.store_files import Store, file_sizes
+from feedmill.operations.status.finding import Finding, Severity
+from feedmill.operations.status.installation import Installation
+from feedmill.streams.kafka.client import CallIsStuck, bounded
+from feedmill.streams.releases.loading import MODELS, load_model, shipped_sha256, store_of
+from feedmill.streams.releases.release_log import ListHistory, ReleaseHistory
 from feedmill.streams.settings.config_log import ConfigEntry
 
+# Of a store on a server: whoever waits for a doctor does not wait for minutes.
+_ANSWERS_S = 4.0
 # Overrides may be hundreds of thousands.
 _NEWEST_OVERRIDES = 1_000
 
@@ -22,16 +32,18 @@ def refused_records(inst: Installation) -> Iterator[Finding]:
     entries = inst.config.entries
     last = {entry.key: entry for entry in entries}
     newest_applied = max((entry.offset for entry in entries if entry.applied), default=-1)
+    # What running instances refuse, `refused_settings` tells.
+    told = {of.offset for beat in inst.running.living for of in beat.instance.refused}
     for key, entry in last.items():
         is_known = key.partition("/")[0] in KINDS
         # Nothing can be written under a key of no setting: whatever is applied since outdates it.
-        if entry.applied or (not is_known and entry.offset < newest_applied):
+        is_outdated = not is_known and entry.offset < newest_applied
+        if entry.applied or is_outdated or entry.offset in told:
             continue
         kind, _, name = key.partition("/")
         if kind == "experiments" and name in inst.config.settings.experiments:
             continue  # what it began with is in force; the name of one that ended takes no other
         yield Finding(
-            "refused records",
             "wrong",
             f"the last record is refused, so what was before is in force: {entry.refusal}",
             f"setting `{key}`, offset {entry.offset}" + (f", by {entry.by}" if entry.by else ""),
@@ -72,7 +84,6 @@ def lost_feeds(inst: Installation) -> Iterator[Finding]:
                 known = [*settings.feeds, "global"]
                 close = get_close_matches(feed, known, 1, cutoff=0.7)
                 yield Finding(
-                    "lost feeds",
                     "warn",
                     f"there is no feed {feed!r}, so the setting has no effect"
                     + (f"; did you mean {close[0]!r}?" if close else ""),
@@ -90,7 +101,6 @@ def thresholds(inst: Installation) -> Iterator[Finding]:
             if warning := policy.warning():
                 key = f"gates/{feed}".rstrip("/")
                 yield Finding(
-                    "thresholds",
                     "warn",
                     warning,
                     f"setting `{key}`, gate {gate}",
@@ -98,7 +108,7 @@ def thresholds(inst: Installation) -> Iterator[Finding]:
                 )
 
 
-def filters_without_effect(inst: Installation) -> Iterator[Finding]:
+def rules(inst: Installation) -> Iterator[Finding]:
     """Rules belong to filters whose gates are on."""
     settings = inst.config.settings
     policies = settings.gates_of("")
@@ -110,7 +120,6 @@ def filters_without_effect(inst: Installation) -> Iterator[Finding]:
             and not any(one[name].enabled is True for one in own)
         ):
             yield Finding(
-                "rules",
                 "warn",
                 f"{len(rules)} rules, and the gate {name} is off: they hide nothing",
                 f"settings `rules/{name}` and `gates`",
@@ -130,7 +139,6 @@ def overrides(inst: Installation) -> Iterator[Finding]:
         except BadEvent as error:
             name = (key or b"").decode("utf-8", "replace")[:80]
             yield Finding(
-                "overrides",
                 "wrong",
                 f"an override has no effect: {error}",
                 f"topic `{inst.environment.topic('overrides')}`, offset {record.offset}, key"
@@ -138,3 +146,87 @@ def overrides(inst: Installation) -> Iterator[Finding]:
                 "declare its gate in FEEDMILL_SIGNALS of every process, or write it again with"
                 " `feedmill override`; an empty value under the key removes the record",
             )
+
+
+# --- models and lists --------------------------------------------------------------------------
+
+
+def store(inst: Installation) -> Iterator[Finding]:
+    """The store is there and can be read."""
+    found = inst.environment.models
+    what, way_out = "", ""
+    if isinstance(found, Path):
+        if not found.is_dir():
+            what, way_out = "there is no such folder", f"`mkdir -p {found}`, or "
+        elif not os.access(found, os.R_OK | os.X_OK):
+            what, way_out = "the folder cannot be read", f"`chmod u+rx {found}`, or "
+    elif found is not None:
+        try:
+            inst.once("store", lambda: bounded(lambda: _look(found), _ANSWERS_S))
+        except CallIsStuck:
+            what, way_out = f"no answer within {_ANSWERS_S:.0f} s", "start its server, or "
+        except (FeedmillError, OSError) as error:
+            what = f"it cannot be read: {error}"
+    if what:
+        way_out += "correct FEEDMILL_MODELS" + ("" if isinstance(found, Path) else " or AWS_…")
+        yield Finding("wrong", f"store of models: {what}", str(found), way_out)
+
+
+def models(inst: Installation) -> Iterator[Finding]:
+    """Models in force, canaries and challengers are in the store and fit this build."""
+    if any(store(inst)):
+        return
+    history = ReleaseHistory(MODELS, inst.releases)
+    for name in (one for one in inst.environment.signals.all if one in MODELS):
+        back = inst.command(f"models rollback {name}")
+        release, canary = history.current(name), history.canaries.current(name)
+        challenger = history.challenger(name).release
+        versions: list[tuple[Severity, str, str, str]] = []
+        if release is None:
+            sha256 = shipped_sha256(name)
+            versions.append(("wrong", sha256, "the shipped version", "install feedmill again"))
+        else:
+            way_out = f"put the file back into FEEDMILL_MODELS, or {back}"
+            versions.append(("wrong", release.sha256, f"release {release.version}", way_out))
+        if challenger is not None:
+            stop = inst.command(f"models shadow {name} --stop")
+            version = f"challenger {challenger.version}"
+            versions.append(("warn", challenger.sha256, version, stop))
+        if canary is not None:
+            sha256, version = canary.canary.sha256, f"canary {canary.canary.version}"
+            versions.append(("wrong", sha256, version, back))
+        for severity, sha256, version, way_out in versions:
+            if reason := _unusable(inst, name, sha256):
+                yield Finding(severity, reason, f"model {name}, {version}", way_out)
+
+
+def _unusable(inst: Installation, name: str, sha256: str) -> str:
+    """Return why a version cannot be loaded; "" if it can be."""
+    try:
+        with local_copy(store_of(name, inst.environment.models, sha256), name, sha256) as folder:
+            load_model(name, folder, sha256)
+    except FeedmillError as error:
+        return str(error)
+    return ""
+
+
+def lists(inst: Installation) -> Iterator[Finding]:
+    """Every list in force is in the store."""
+    found = inst.environment.models
+    if any(store(inst)):
+        return
+    for key, release in ListHistory(inst.releases).in_force().items():
+        way_out = "put the file back"
+        try:
+            if found is None:
+                way_out = "set FEEDMILL_MODELS to the store of the workers"
+                raise FeedmillError("this process has no store that the list in force could be in")
+            read_list(found, key.filter, key.name, release.sha256)
+        except FeedmillError as error:
+            withdraw = inst.command(f"lists withdraw {key.filter} {key.name}")
+            where = f"list {key.filter}/{key.name}, release {release.version}"
+            yield Finding("wrong", str(error), where, f"{way_out}, or {withdraw}")
+
+
+def _look(found: Store) -> None:
+    file_sizes(found)

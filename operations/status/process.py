@@ -1,17 +1,19 @@
-"""What is wrong with the process's own surroundings: variables, folders, the port."""
+"""What is wrong with this process and its surroundings: variables, folder, port, libraries."""
 
 from __future__ import annotations
 
 import http.client
+import importlib.metadata
 import os
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 
-from feedmill.operations.doctor.finding import Finding
-from feedmill.operations.doctor.installation import Installation
+from feedmill.operations.status.finding import Finding
+from feedmill.operations.status.installation import Installation
 from feedmill.streams.environment import CLIENT_SETTINGS, Environment, variable_of
 
 # Those that are no attribute of `Environment`; tests have some of their own.
@@ -19,6 +21,7 @@ _OTHERS = ("home", "data", "log_level", "status_fd", *(f"kafka_{name}" for name 
 _START = variable_of("")
 _OF_TESTS = "TEST_"
 _ASK_S = 1.0
+_REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[^]]*\])?>=(?P<least>[0-9.]+)")
 
 
 def variables(inst: Installation) -> Iterator[Finding]:
@@ -31,7 +34,6 @@ def variables(inst: Installation) -> Iterator[Finding]:
             continue
         close = [_START + one for one in get_close_matches(end, sorted(known), 1, cutoff=0.7)]
         yield Finding(
-            "variables",
             "wrong" if close else "warn",
             "nothing reads this variable" + (f"; did you mean {close[0]}?" if close else ""),
             f"variable {name}",
@@ -53,7 +55,7 @@ def home(inst: Installation) -> Iterator[Finding]:
         way_out = f"`chmod u+wx {there}`, or `export {name}=…` to another folder"
     else:
         return
-    yield Finding("home", "wrong", what, f"variable {name}", way_out)
+    yield Finding("wrong", what, f"variable {name}", way_out)
 
 
 def port(inst: Installation) -> Iterator[Finding]:
@@ -72,13 +74,32 @@ def port(inst: Installation) -> Iterator[Finding]:
     if _answers(host, number):
         return
     yield Finding(
-        "port",
         "wrong",
         f"a worker cannot listen there: {reason}",
         f"{host}:{number}",
         f"set {variable_of('port')} to a free one (0 takes any) and {variable_of('host')} to an"
         " address of this machine, or stop what listens there",
     )
+
+
+def libraries(inst: Installation) -> Iterator[Finding]:
+    """The packages that are installed are those that feedmill was written for."""
+    for line in importlib.metadata.requires("feedmill") or ():
+        match = _REQUIREMENT.fullmatch(line.partition(";")[0].replace(" ", ""))
+        if match is None or "extra ==" in line:
+            continue
+        try:
+            found = importlib.metadata.version(match["name"])
+        except importlib.metadata.PackageNotFoundError:
+            found = ""
+        if not found or _numbers(found) < _numbers(match["least"]):
+            yield Finding(
+                "wrong",
+                f"{match['name']} {found or 'is not installed'}, expected {match['least']} or"
+                " later",
+                "the Python of this process",
+                f"`pip install '{match['name']}>={match['least']}'`, or feedmill again",
+            )
 
 
 def _answers(host: str, number: int) -> bool:
@@ -92,3 +113,7 @@ def _answers(host: str, number: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])

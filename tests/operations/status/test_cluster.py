@@ -16,11 +16,10 @@ from builders.waiting import now_ms, until
 from feedmill.deploy.local import down, status, up
 from feedmill.deploy.local.process import Server, free_port
 from feedmill.deploy.local.redis_server import redis_cli, redis_serves
-from feedmill.operations.doctor import brokers, redis_server
-from feedmill.operations.doctor.cluster import Topic
-from feedmill.operations.doctor.examination import CHECKS, Check, examine
-from feedmill.operations.doctor.finding import Finding
-from feedmill.operations.doctor.installation import Installation
+from feedmill.operations.status import cluster, redis_server
+from feedmill.operations.status.doctor import CHECKS
+from feedmill.operations.status.finding import Finding
+from feedmill.operations.status.installation import Check, Installation, Topic, examine
 from feedmill.streams.environment import Environment, read_environment
 
 WRONG = {
@@ -52,30 +51,22 @@ def findings(place: Examined, checks: tuple[Check, ...] = CHECKS) -> list[Findin
 
 def settings_of(ways_out: list[Finding]) -> dict[str, str]:
     """What the ways out say is to be set in server.properties."""
-    found = {}
-    for finding in ways_out:
-        named = re.match(r"set ([\w.]+)=(\d+) in", finding.way_out)
-        value = re.match(r"set it to (\w+) in", finding.way_out)
-        name = finding.what.split()[0]
-        if named:
-            found[named[1]] = named[2]
-        else:
-            found[name] = value[1] if value else "60000"
-    return found
+    named = (re.match(r"set ([\w.]+)=(\w+) in", finding.way_out) for finding in ways_out)
+    return {match[1]: match[2] for match in named if match}
 
 
 def test_a_misconfigured_broker_is_named_and_restarted_as_the_ways_out_say(folder: Path) -> None:
     kafka = up(folder, broker_settings=NOWHERE).kafka
     variables = {"FEEDMILL_KAFKA": kafka}
     inst = Installation(read_environment(variables), variables, now_ms)
-    (finding,) = examine(inst, (brokers.addresses, brokers.broker_settings)).findings[:1]
+    (finding,) = examine(inst, (cluster.addresses, cluster.broker_settings)).findings[:1]
     assert "nowhere.invalid does not resolve" in finding.what
     assert "advertised.listeners" in finding.way_out
 
     down(folder)
     kafka = up(folder, broker_settings=WRONG | UNWISE).kafka
     place = Examined(kafka, folder, "")
-    found = [one for one in findings(place) if one.check in ("broker settings", "internal topics")]
+    found = [one for one in findings(place) if one.check == "broker settings"]
     told = {one.what.split()[0]: one.severity for one in found}
     assert told == dict.fromkeys(WRONG, "wrong") | dict.fromkeys(UNWISE, "warn")
     place.admin.close()
@@ -118,12 +109,12 @@ def topic(replicas: int, in_sync: int, least: int, leader: int = 0) -> Mapping[s
 @pytest.mark.parametrize(
     ("check", "topics", "says"),
     [
-        (brokers.replicas, topic(1, 1, 1), "loss of one broker loses the topic"),
-        (brokers.replicas, topic(3, 3, 1), "one broker alone has is acknowledged"),
-        (brokers.replicas, topic(2, 2, 2), "one broker that is away stops all"),
-        (brokers.leaders, topic(3, 2, 2, leader=-1), "have no leader"),
-        (brokers.leaders, topic(3, 1, 2), "writes are refused"),
-        (brokers.leaders, topic(3, 2, 2), "down or behind"),
+        (cluster.replicas, topic(1, 1, 1), "loss of one broker loses the topic"),
+        (cluster.replicas, topic(3, 3, 1), "one broker alone has is acknowledged"),
+        (cluster.replicas, topic(2, 2, 2), "one broker that is away stops all"),
+        (cluster.replicas, topic(3, 2, 2, leader=-1), "have no leader"),
+        (cluster.replicas, topic(3, 1, 2), "writes are refused"),
+        (cluster.replicas, topic(3, 2, 2), "down or behind"),
     ],
     ids=["one replica", "one acknowledges", "none may fail", "no leader", "too few", "behind"],
 )
@@ -137,13 +128,13 @@ def test_what_several_brokers_have_wrong_is_named(
 
 def test_three_brokers_as_they_should_be_have_nothing() -> None:
     healthy = cast(Installation, faked(topic(3, 3, 2), 3))
-    for check in (brokers.replicas, brokers.leaders, brokers.broker_version):
+    for check in (cluster.replicas, cluster.broker_version):
         assert list(check(healthy)) == []
 
 
 def test_a_broker_that_is_too_old_is_named() -> None:
     old = cast(Installation, faked(topic(1, 1, 1), 1, version=(2, 6)))
-    (finding,) = brokers.broker_version(old)
+    (finding,) = cluster.broker_version(old)
     assert "Kafka 2.6" in finding.what
     assert "upgrade" in finding.way_out
 

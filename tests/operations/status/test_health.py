@@ -5,9 +5,8 @@ from typing import Any
 import msgspec
 
 from feedmill.events.instance import Instance, LegTimes
-from feedmill.events.signal import SignalNames
-from feedmill.operations.health.seen import Beat, FeedState, KafkaState, RedisState, Seen
-from feedmill.operations.health.summary import health_of, worst_legs
+from feedmill.operations.status.health import running_workers, worst_legs
+from feedmill.operations.status.heartbeats import Beat, Running
 
 NOW_MS = 1_790_000_000_000
 
@@ -18,25 +17,20 @@ def instance(stage: str, name: str, pid: int = 7, **more: Any) -> Instance:
 
 
 def test_stages_of_one_process_are_one_worker_and_a_restarted_one_is_another() -> None:
-    beats = [
+    beats = (
         Beat(NOW_MS - 4_000, instance("spam", "one")),
         Beat(NOW_MS - 3_000, instance("nsfw", "one", lag=3)),
         Beat(NOW_MS - 1_000, instance("quality", "one", pid=8)),
         Beat(NOW_MS - 90_000, instance("spam", "gone")),
-    ]
-    feeds = (
-        FeedState("global", "fresh", 9_000, frozenset()),
-        FeedState("lang:de", "stale", -1, frozenset()),
     )
-    redis = RedisState(feeds, 3 << 20, 0)
-    found = health_of(Seen(SignalNames(), KafkaState(NOW_MS, tuple(beats), 4), redis), 0)
-    workers = [(one.one.instance, one.one.pid, one.stages, one.age_ms) for one in found.workers]
+    workers = [
+        (one.one.instance, one.one.pid, one.stages, one.age_ms)
+        for one in running_workers(Running(NOW_MS, beats))
+    ]
     assert workers == [
         ("one", 7, ("nsfw", "spam"), 3_000),
         ("one", 8, ("quality",), 1_000),
     ]
-    assert found.feeds == {"fresh": 1, "starting": 0, "stale": 1}
-    assert (found.at_ms, found.redis_mib, found.is_well) == (NOW_MS, 3, False)
 
 
 def test_a_leg_is_that_of_the_slowest_and_the_rate_of_all() -> None:

@@ -7,10 +7,10 @@ import msgspec
 
 from builders.events import heartbeat
 from feedmill.events.instance import Instance, PartitionLag
-from feedmill.events.signal import SignalNames
-from feedmill.operations.health.beats import next_beat, settling, without_replaced
-from feedmill.operations.health.findings import findings
-from feedmill.operations.health.seen import Beat, KafkaState, RedisState, Seen
+from feedmill.operations.status.heartbeats import Beat, Running, next_beat, without_replaced
+from feedmill.operations.status.installation import Installation, examine
+from feedmill.operations.status.workers import engine, feeds
+from feedmill.streams.environment import Environment
 
 S = 1000
 WAITS: dict[str, Any] = {"ready": False, "reason": "waiting for partitions"}
@@ -31,7 +31,7 @@ def last(*beats: tuple[int, Instance]) -> Beat:
 
 
 def doing(now_s: int, *beats: Beat) -> dict[str, str]:
-    return dict(settling(KafkaState(now_s * S, beats, 4)))
+    return dict(Running(now_s * S, beats).settling)
 
 
 STARTS = (100, said(ready=False, reason="starting"))
@@ -91,15 +91,16 @@ def test_who_was_replaced_is_gone_once_others_have_what_it_had() -> None:
 
 
 def found(beats: Iterable[Beat], now_s: int) -> list[tuple[str, str, str]]:
-    redis = RedisState((), 1, 0)
-    names = SignalNames()
-    seen = Seen(names, KafkaState(now_s * S, tuple(beats), 4), redis)
-    return [(one.severity, one.what, one.way_out) for one in findings(seen)]
+    inst = Installation(Environment(), {}, lambda: now_s * S)
+    answers = {"running": Running(now_s * S, tuple(beats)), "feeds": (), "redis_nodes": ()}
+    vars(inst).update(answers, counts={"posts": 4}, unanswered={}, groups={}, bounds={})
+    made = examine(inst, (engine, feeds)).findings
+    return [(one.severity, one.what, one.way_out) for one in made]
 
 
 def test_a_start_is_nothing_wrong_and_says_to_wait() -> None:
     assert found([last(STARTS)], 108) == [
-        ("warn", "one: starting for 8 s (starting)", "wait"),
-        ("warn", "Redis has no feed", "wait"),
+        ("warn", "starting for 8 s (starting)", "wait"),
+        ("warn", "no feed under the prefix ''", "wait"),
     ]
     assert "wrong" in {severity for severity, _, _ in found([last(STARTS)], 111 + 60)}

@@ -1,1 +1,0 @@
-"""`feedmill doctor`: checks that read an installation, change nothing, and say what is wrong."""
