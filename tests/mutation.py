@@ -18,8 +18,12 @@ WORK = ROOT / ".mutation"
 LEAST_KILLED = 0.9
 # Each module, and the tests that are to notice when it is wrong.
 MODULES = {
-    "tables/id_table.py": ["tests/tables/test_id_table_sweep.py"],
-    "rankers/combiner/view.py": ["tests/rankers/combiner/test_view_early_signals.py"],
+    "tables/id_table.py": ["tests/tables/test_id_table.py", "tests/tables/test_id_table_sweep.py"],
+    "rankers/combiner/view.py": [
+        "tests/rankers/combiner/test_view.py",
+        "tests/rankers/combiner/test_view_batches.py",
+        "tests/rankers/combiner/test_view_early_signals.py",
+    ],
     "rankers/combiner/gate_decisions.py": ["tests/rankers/combiner/test_gate_decisions.py"],
     "rankers/score.py": ["tests/rankers/test_score.py"],
     "features/counters.py": ["tests/features/test_counters.py"],

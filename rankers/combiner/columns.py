@@ -162,7 +162,7 @@ class ChangedRows:
 def _cut(rows: dict[int, int], most: int | None) -> tuple[dict[int, int], dict[int, int]]:
     """Return what is left, and the first `most`."""
     if most is None or len(rows) <= most:
-        return {}, rows  # one whose entries are deleted is looked through for ever
+        return {}, rows  # a dict whose entries are deleted gets slow to iterate
     taken = dict(islice(rows.items(), most))
     for row in taken:
         del rows[row]

@@ -30,15 +30,15 @@ from feedmill.rankers.combiner.signal_hash import signals_changes
 from feedmill.rankers.combiner.view import POST_CHANGED, PostView
 from feedmill.tables.mapped_column import MappedColumn
 
-# Of columns: a millisecond or two.
+# Rows of a pass over whole columns: a millisecond or two.
 _PASSED_ROWS = 1 << 19
 _TOUCHED_ROWS = 512
 _ENDED_OVERRIDES = 256
-# Each may have to be ranked in several feeds of thousands, by itself.
+# Rows that are ranked at once: each may have to be ranked alone, in several of thousands of feeds.
 _RANKED_ROWS = 256
-# Where feeds are few each ranks many posts at once: rows times feeds, and rows, of a slice.
+# Where feeds are few, more rows are ranked at once: at most this product of rows and feeds.
 _ROWS_BY_FEEDS, _MOST_ROWS = 1 << 17, 2048
-# Where each is counted in sixteen feeds, for places are short, or ranked twice, for feeds are made.
+# Rows at once while places are short, so that authors are counted, or while feeds are made anew.
 _COSTLY_ROWS = 96
 # In a restore rows are only decided and scored, which takes less time.
 _RESTORED_ROWS = 4096
@@ -79,7 +79,7 @@ class RowPasses:
         self._view = view
         self._pending = pending
         self._passes: deque[Iterator[None]] = deque()
-        self._grace_ms = 0  # up to then ends of grace were searched for
+        self._grace_ms = 0  # ends of grace were searched for up to this time
         self._is_ending_grace = False
 
     def __bool__(self) -> bool:
@@ -213,7 +213,7 @@ class Combiner:
         self._ranked_group: MappedColumn[np.int32] = MappedColumn(np.int32, fill=-1)
         self._last_tick_ms = 0
         self._is_prune_due = self._is_restoring = False
-        # They go before anything is ranked that follows from them.
+        # Passes go before the ranking of what follows from them.
         self._passes = RowPasses(self.view, self._pending)
 
     @property
@@ -365,7 +365,7 @@ class Combiner:
         """Bring decisions, scores, rankings and what is to be written up to date with the view."""
         view = self.view
         if view.deleted_unseen:
-            # Of those that came while nobody ranked, Kafka may have kept the deletion alone.
+            # Of a post that came while nobody ranked, Kafka may have kept the deletion alone.
             ends_ms = {i: at + self._kept_ms for i, at in view.deleted_unseen.items()}
             self._pending.remove(np.empty(0, np.int32), ends_ms, now_ms)
             view.deleted_unseen = {}
@@ -378,9 +378,9 @@ class Combiner:
         self._ranked_group.grow(view.capacity)
         self._pending.grow(view.capacity)
         before, groups = self._ranked_group.values[rows], view.post.group[rows]
-        # In a restore only those that feeds may hold already are ranked, as one may be hidden now.
+        # In a restore only posts that feeds may hold already are ranked: they may be hidden now.
         noted = before >= 0 if self._is_restoring else np.ones(len(rows), bool)
-        # No list has what no policy shows, as a post that waits for its last verdict.
+        # A post that no policy shows, as before its last verdict, is in no list.
         ranked = noted & are_shown
         self._live.update(rows[ranked], before[ranked], groups[ranked], now_ms)
         self._ranked_group.values[rows[noted]] = groups[noted]
@@ -437,7 +437,7 @@ class Combiner:
         removed_feeds = self._pending.take_removed_feeds()
         if only_whole:
             return PendingChanges(self._shown_signals(feeds, now_ms), feeds, removed_feeds)
-        # Those that came again meanwhile are written whole instead.
+        # Removed posts that came again meanwhile are written whole instead.
         gone = filter(self._is_gone, self._pending.take_removed())
         signals = [SignalsChange(post_id, 0, whole=True) for post_id in gone]
         while True:

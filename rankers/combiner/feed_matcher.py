@@ -121,7 +121,7 @@ class FeedMatcher:
             return ()
         langs = () if group.lang is None else (group.lang,)
         values = {"community:*": group.communities, "lang:*": langs}[pattern]
-        # One text for the many groups that have it.
+        # Many groups share the text of a name.
         names = (sys.intern(pattern.replace("*", value)) for value in values)
         return tuple(filter(self.is_on_demand, names))
 
@@ -129,7 +129,7 @@ class FeedMatcher:
         while self.prepare():
             pass
         for name in self._index.candidates(group):
-            spec = self.named.get(name)  # None since its shard was lost
+            spec = self.named.get(name)  # None after its shard was lost
             if spec is not None and _accepts(name, spec, group):
                 yield name
         for pattern in FEED_PATTERNS:

@@ -20,13 +20,13 @@ from feedmill.tables.mapped_column import MappedColumn, in_chunks
 
 Feeds = npt.NDArray[Any]
 
-# Authors are counted until so much of the limit would do: not on and off at every post.
+# Counting ends when the feeds need less than this part of the limit: not on and off at every post.
 _PLENTY: Final = 0.9
-# What an author shares out among feeds: it has every divisor up to 16.
+# What an author shares out among feeds: a number with every divisor up to 16.
 SHARED_BY_AUTHOR = 720_720
 _HASH = (1 << HASH_BITS) - 1
 _PAIRS_AT_ONCE = 1 << 17
-# A level is above all that the hash of a name says within it.
+# A level takes the bits above the hash of a name, which orders feeds of one level.
 _LEVEL_SHIFT = np.uint64(58)
 _HIGHEST_LEVEL = 63
 

@@ -48,7 +48,7 @@ class FeedRanking:
         self._oldest_ms: float = np.inf  # no post of the list was created before this
         self._written_rows: Rows = np.empty(0, np.int32)
         self._written_scores: npt.NDArray[np.float64] = np.empty(0)
-        self._written_gone: tuple[str, ...] = ()  # written posts whose rows stand for nothing now
+        self._written_gone: tuple[str, ...] = ()  # written posts whose rows were given up
 
     @property
     def all_scores(self) -> Sequence[FeedScores]:

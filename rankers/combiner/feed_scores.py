@@ -23,7 +23,7 @@ from feedmill.tables.mapped_column import MappedColumn
 if TYPE_CHECKING:
     from feedmill.rankers.combiner.view import PostView
 
-# Fewer are scored one by one: numpy's calls for all of them would take longer.
+# Fewer rows are scored one by one: numpy's calls for all of them would take longer.
 _MANY_FROM = 8
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -147,7 +147,7 @@ class PolicyCache:
         for scores in self._scores.values():
             scores.grow()
         for place, row in enumerate(rows.tolist()):
-            # Read once for all policies.
+            # Time and values are read once for all policies.
             created_ms, values = self.view.post.created_ms.item(row), dict[str, float]()
             for scores in self._scores.values():
                 if scores.update_one(row, created_ms, values):

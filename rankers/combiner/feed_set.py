@@ -23,7 +23,7 @@ from feedmill.rankers.combiner.gate_decisions import GateDecisions
 from feedmill.rankers.combiner.ranked_list import Positions, runs
 from feedmill.rankers.combiner.view import PostView
 
-# Of so many posts that leave the window at once it takes some milliseconds.
+# To count so many posts that leave the window takes some milliseconds.
 _DROPPED_ROWS = 1024
 # Rows that are scored at once, and rows whose feeds are ranked together: with more of them each
 # feed has more to do at once, which numpy does better.
@@ -174,7 +174,7 @@ class FeedSet:
         shown = rows[self.policies.scores(self.settings, name).score.values[rows] > -np.inf]
         if not len(shown):
             return None
-        # A list that begins with the first post that is shown has them all.
+        # A list that begins with the first post that is shown has all shown posts.
         made = self.new(name)
         if not made.in_window(shown, now_ms).any() or not self.has_room(name):
             return None
@@ -212,7 +212,7 @@ class FeedSet:
         """In which of these feeds a post is shown, as a bit for each feed."""
         shown, gates = 0, self.settings.gates
         for place, name in enumerate(names):
-            # Weights show and hide no post.
+            # Only gates show and hide posts, not weights.
             scores = self.policies.scores(self.settings, name if name in gates else "")
             shown |= (scores.score.values.item(row) > -np.inf) << place
         return shown
@@ -355,7 +355,7 @@ class FeedBuild:
             of_feed, at_once = np.concatenate(parts), self._at_once(name)
             for first in range(0, len(of_feed), at_once):
                 positions = of_feed[first : first + at_once]
-                # Posts that became others since the slice began were given to `next` then.
+                # Posts that changed their group since the slice began were given to `next` then.
                 same = post.group[rows[positions]] == groups[positions]
                 self.next.rank(name, rows[positions[same]], self._now_ms)
                 yield
@@ -364,7 +364,7 @@ class FeedBuild:
         feed = self.next.feeds.get(name)
         if feed is None:
             return _RANKED_ROWS
-        # Without a floor each of them enters the list, and all may be of one author.
+        # Without a floor each post enters the list, and all may be of one author.
         has_floor = feed.list.floor_score > -np.inf
         return _RANKED_ROWS // len(feed.all_scores) // (1 if has_floor else 4)
 

@@ -334,7 +334,7 @@ def decide_row(view: PostView, row: int, gates: Mapping[str, GatePolicy], now_ms
     if view.is_overridden(row):
         overrides = view.overrides_of(row, tuple(gates), now_ms)
     else:
-        # The others do nothing.
+        # Gates that the value passes do nothing.
         gates = {
             name: gate
             for name, gate in gates.items()
@@ -354,7 +354,7 @@ def decide_rows(
     passing = ~view.overridden.among(rows, view.post.author)
     for name, gate in gates.items():
         if gate.required:
-            # Of a threshold rounded to float32, a value that reaches the exact one is never below.
+            # A float32 that reaches the exact threshold is never below the rounded threshold.
             passing &= passes(gate, view.signals[name].current_values(rows))
     for place in np.flatnonzero(~passing).tolist():
         yield place, decide_row(view, int(rows[place]), gates, now_ms)

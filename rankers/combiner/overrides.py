@@ -15,9 +15,9 @@ from feedmill.rankers.combiner.signal_columns import RowSelection
 from feedmill.tables.id_table import IdTable
 from feedmill.tables.mapped_column import MappedColumn, in_chunks
 
-# So many ends are kept, and twice as many as there are overrides: some were replaced or withdrawn.
+# Ends of overrides that were replaced or withdrawn are cleaned up beyond this number.
 _FEW_ENDS = 1024
-# So many rows are searched at once for posts of authors.
+# How many rows are searched at once for posts of authors.
 _SLICE_ROWS = 1 << 17
 
 

@@ -23,7 +23,7 @@ from feedmill.tables.mapped_column import MappedColumn
 _MAX_QUEUED: Final = 65_536
 _SWEEP_ROWS: Final = 16_384
 _MOST_REMOVED: Final = 5_000
-# What is held back is taken after as many ticks, or twice as many.
+# A row that is held back is taken after so many ticks, or twice as many.
 HELD_TICKS: Final = 15
 # How many removed posts are remembered, to be removed again.
 MAX_TOMBSTONES: Final = 100_000
@@ -291,7 +291,7 @@ class PendingWrites:
             if mask and shard[row] in shards:
                 taken.append((row, mask & ~self._whole, mask >= self._whole))
             else:
-                passed += 1  # it was taken already, or its shard was lost
+                passed += 1  # the row was taken already, or its shard was lost
         return taken
 
     def take_among(self, rows: Rows) -> list[tuple[int, int, bool]]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from feedmill.rankers.combiner.columns import Flags, Rows
 
 _LEAST_RESERVE = 64
-# Of an author with more posts than the cap lets in, so many more are kept to follow.
+# How many posts beyond the cap of an author are kept, to follow when a better post leaves.
 _AUTHOR_RESERVE = 16
 Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.intp]
@@ -72,13 +72,13 @@ class RankedList:
         self._lookup = lookup or RowLookup()
         self._reserve = max(_LEAST_RESERVE, size // 2)
         self._floor: _Key | None = None
-        # Authors some of whose posts above the floor are not kept: the last one that is.
+        # By author, some of whose posts above the floor are not kept, the last post that is kept.
         self._author_floors: dict[int, _Key] = {}
         self._trim_above = size + 2 * self._reserve
         # Which posts the author cap lets in, once known; a slice while no author has more.
         self._within: Flags | slice | None = slice(None)
         self._may_be_short = False
-        # Since `take_move`: the one move, if nothing else changed.
+        # The move since `take_move`, if nothing else changed.
         self._move: PostMove | None = None
         self._has_changed = True
 
@@ -247,7 +247,7 @@ class RankedList:
                 enters[at] = self._ids[int(rows[at])] >= floor.post_id
         if not self._author_floors:
             return
-        # An author may have most of very many posts.
+        # Masks, not loops: an author may have most of very many posts.
         for author in self._author_floors.keys() & set(authors[enters].tolist()):
             least = self._author_floors[author]
             own = np.flatnonzero(enters & (authors == author))

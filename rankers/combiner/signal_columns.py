@@ -92,7 +92,7 @@ class SignalColumns:
         self.value = MappedColumn(np.float32, self._empty)
         self._state = MappedColumn(np.uint16)
         self._at_ms = MappedColumn(np.int64)
-        # Where every revision is 0 nothing is written, so that it takes no memory.
+        # Revisions of 0 are not written, so that a column of them takes no memory.
         self._revision = MappedColumn(np.int64)
         self._older: dict[int, int] = {}  # by row: the version, where it is not the present one
         self._far_models: dict[int, tuple[str, str]] = {}  # by row, once the table is full

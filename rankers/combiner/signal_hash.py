@@ -139,7 +139,7 @@ def encode_signals(
     models, delays_ms = signals.models, (signals.at_ms - arrived_ms).tolist()
     first = models[0]
     if first is not None and models.count(first) == len(models):
-        # As nearly always: all are of one model.
+        # All signals are of one model, as nearly always.
         version = _version(name, *first)
         columns = zip(values, delays_ms, strict=True)
         texts = [f"{value} {version} {delay_ms}" for value, delay_ms in columns]
@@ -223,12 +223,11 @@ def signals_changes(
     offset, created_ms = view.post.offset.item, view.post.created_ms.item
     rows_by_mask: dict[int, list[int]] = {}
     for row, mask, is_unwritten in taken:
-        if (
-            offset(row) != NO_POST
-        ):  # else it was deleted, which `Combiner.rank_changes` comes to later
-            # What a signal's field leaves out is the post's own: a new version is all new.
-            changed = EVERYTHING if is_unwritten or mask & POST_CHANGED else mask
-            rows_by_mask.setdefault(changed, []).append(row)
+        if offset(row) == NO_POST:
+            continue  # `Combiner.rank_changes` has not come to its deletion yet
+        # A field of a signal leaves out what the post says itself: a new version is all new.
+        changed = EVERYTHING if is_unwritten or mask & POST_CHANGED else mask
+        rows_by_mask.setdefault(changed, []).append(row)
     return [
         SignalsChange(
             view.ids[row], created_ms(row) + kept_ms, mask == EVERYTHING, fields, offset(row)

@@ -33,7 +33,7 @@ from feedmill.rankers.reaction_rates import BASES
 from feedmill.tables.id_table import IdTable
 from feedmill.tables.mapped_column import in_chunks
 
-# Some 600 bytes each.
+# How many signals may wait, of some 600 bytes each.
 MOST_EARLY = 100_000
 _PRUNED_AT_ONCE = 512
 # Rows whose authors and groups are noted at once: some milliseconds.
@@ -64,7 +64,7 @@ class EarlySignals:
         self._most = most
         self._own = frozenset(own)
         self._count = self._own_count = 0
-        # Tuples: the collector looks at one once, at a list each time.
+        # Tuples: the garbage collector looks at a tuple once, at a list in each run.
         self._by_row: dict[int, dict[str, tuple[Signal, ...]]] = {}
         self.rows = self._by_row.keys()
         self._own_rows: OrderedDict[int, None] = OrderedDict()
@@ -163,8 +163,8 @@ class Pruning:
         self._post = post
         self._authors = authors
         self._groups = groups
-        self._kept = 0  # authors and groups, when they were pruned last
-        self._unmarked = 0  # rows to be looked at before any is forgotten
+        self._kept = 0  # how many authors and groups there were after the last pruning
+        self._unmarked = 0  # rows to be looked at before anything is forgotten
 
     @property
     def is_running(self) -> bool:
@@ -233,11 +233,11 @@ class PostView:
         self.deciding = POST_CHANGED | sum(self.bits[name] for name in names.gates)
         self.changed = ChangedRows(self.deciding)
         self.written: dict[str, int] = {}
-        # In a restore, by id: when posts were deleted that it never had.
+        # In a restore, by id: when posts were deleted that the view never had.
         self.deleted_unseen: dict[str, int] | None = None
         self._freed: set[int] = set()
         self._old: Rows = np.empty(0, np.int32)  # found and not returned by `expired`
-        self._searched = 0  # rows among which it has looked, 0 once it has among all
+        self._searched = 0  # how many rows `expired` has looked at, 0 after all
         self.lookup = RowLookup()
         self.pruning = Pruning(self.post, self.authors, self.groups)
 

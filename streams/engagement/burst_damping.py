@@ -11,7 +11,7 @@ from feedmill.events.engagement import ENGAGEMENT_KINDS, EngagementKind
 from feedmill.features.counters import KIND_INDEX
 
 MINUTE_MS = 60_000
-# Each minute is compared with so many before it.
+# Each minute is compared with so many minutes before it.
 PAST_MINUTES = 9
 _OF_IMPRESSIONS = 0.1
 _TIMES_THE_MEAN = 3.0
@@ -21,7 +21,7 @@ _BUSY = 5
 _IMPRESSION = KIND_INDEX["impression"]
 _KINDS = len(ENGAGEMENT_KINDS)
 _NO_COUNTS = (0,) * _KINDS
-# From how many of each kind in a minute a post is busy.
+# From how many events of each kind in a minute a post is busy.
 _BUSY_FROM = [
     _BUSY / _OF_IMPRESSIONS if kind == "impression" else np.inf if kind == "dwell" else _BUSY
     for kind in ENGAGEMENT_KINDS

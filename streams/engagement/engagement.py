@@ -94,7 +94,7 @@ class Brigades:
         for source in (("community", state.community), ("author", state.author)):
             if source[1] and (source in found or len(found) < _MOST_SOURCES):
                 found[source] += 1
-                # Of a post from before a restart nothing but the post is known.
+                # The names of a post from before a restart are not known.
                 self._names.setdefault(source, f"of post {state.post_id}")
 
     def sources(self, now_ms: int) -> list[str]:

@@ -23,7 +23,7 @@ _SLICE_RECORDS = 125
 # How much processor time one call may take, beside the slice that it ends with.
 _BUDGET_S = 0.005
 _POLL_EVERY_S = 1.0
-# Some 130 bytes each.  Partitions beyond it are read once it is known which ones come.
+# Posts that are read ahead, of some 130 bytes; further partitions are read once they have come.
 MOST_AHEAD = 1_000_000
 
 
@@ -50,7 +50,7 @@ class EngagementRestore:
 
     def __init__(self, connection: Connection, partitions: int) -> None:
         self._count = partitions
-        # Counts say through which engagement they go: none is counted twice, however that ends.
+        # Past open transactions: counts say through which engagement they go, so none counts twice.
         self._counters = LogConsumer(
             connection, "counters", past_hanging=["counters"], waiting=WAITING
         )
@@ -86,7 +86,7 @@ class EngagementRestore:
         source, position = TopicPartition("counters", partition), BEGINNING
         ahead = self._partitions.get(partition)
         if ahead is not None:
-            # Up to the present end: who had the partition went on.
+            # Up to the present end: the former owner of the partition went on counting.
             state, position = ahead.state, self._counters.positions().get(source, BEGINNING)
             self._counters.drop([source])
         self._partitions[partition] = _Restoring(state, start, end)
@@ -124,7 +124,7 @@ class EngagementRestore:
         if now < self._idle_until and self._is_all_done():
             self.has_more = False
             return 0
-        # Also without anything to restore: a client that is not polled keeps its errors for ever.
+        # Clients are polled even if nothing is to be restored: else they keep errors for ever.
         self._idle_until = now + _POLL_EVERY_S
         unreadable, end = 0, time.thread_time() + _BUDGET_S
         while True:

@@ -34,7 +34,7 @@ from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import Record
 from feedmill.tables.id_table import IdTable
 
-# Of so many posts whose record has not come yet, a partition counts engagements.
+# How many posts whose record has not come yet a partition counts engagements of.
 MOST_UNKNOWN = 10_000
 # Why an engagement does not count, or counts apart; "": it counts.
 Uncounted = Literal[Repetition, "damped", "stranger"]
@@ -65,7 +65,7 @@ class PostSource(NamedTuple):
 NO_SOURCE = PostSource(0, 0)
 
 
-# The same in every process, since `counters` keeps it.
+# A hash that is the same in every process, because `counters` keeps it.
 @lru_cache(maxsize=10_000)
 def _hash32(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=4).digest()) or 1

@@ -23,7 +23,7 @@ COMPLAINTS: tuple[EngagementKind, ...] = ("hide", "report")
 # Where it matters whether the account read the community before.
 ACCOUNTS_COUNT = ("impression", *COMPLAINTS)
 
-# An event id is known for so long at least, and for twice as long at most.
+# How long an event id is known at least; at most it is known for twice as long.
 DEDUPLICATED_MS = 600_000
 KEY_BITS = 63
 _KEY = (1 << KEY_BITS) - 1

@@ -35,17 +35,17 @@ from feedmill.streams.worker.step import StepContext, WorkBatch
 log = logging.getLogger(__name__)
 
 TOPIC = "posts"
-# What is folded at once: texts and their characters cost, deletions hardly do.
+# How much is folded at once: texts and their characters take time, deletions hardly any.
 SLICE_TEXTS, SLICE_CHARACTERS = 128, TEXT_BYTES // 8
 LIVE_RECORDS = 2_000
-# Of one partition, read and not folded: beyond it the partition waits for the others.
+# How many records of a partition may be read and not folded before it waits for the others.
 MOST_WAITING = 5_000
-# Posts with something to tell that are remembered, until their partition's owner needs them or
-# after an expulsion judges them again.
+# How many posts with copies are remembered, until the owner of their partition judges them, or
+# judges them again after an expulsion.
 _KEPT = 20_000
 _IDLE_S = 2.0
-# Where no work came for so long, what waits is folded without it: partitions whose work is to come
-# may be behind it.  Longer than gained partitions wait for each other.
+# After so long without work, records that wait are folded without it: partitions whose work is to
+# come may be behind them.  Longer than gained partitions wait for each other.
 ALONE_AFTER_S = 6.0
 # After a rebalance, or a rebuild, the log holds posts back for no longer.
 MOST_WAIT_S = 5.0
@@ -81,7 +81,7 @@ class CopyHistory:
         self._history = PostHistory()
         self._waiting: dict[int, deque[_Pending]] = {p: deque() for p in range(partitions)}
         self._latest_ms = dict.fromkeys(range(partitions), 0)
-        # By partition: what comes next, and the first that was folded.
+        # By partition the offset that is queued next.
         self._next: dict[int, int] = {}
         # Gained partitions up to whose first post the log is still read.
         self._until: dict[int, int] = {}
@@ -139,7 +139,7 @@ class CopyHistory:
             else:
                 ask[source] = start
         self._log.drop(ask)
-        # Records that are gone delay no others: whether they are missed, the group says.
+        # Records that are gone delay no others; the consumer group says whether they are missed.
         self._log.add(ask, or_first=True)
 
     def _forget_stamp(self, partition: int) -> None:

@@ -46,7 +46,7 @@ _OVER_BELOW = 0.8
 _ABOVE_ALL = 2.0
 _NO_LIMIT = HideLimit(_ABOVE_ALL, _ABOVE_ALL)
 
-# As the offset of a change of rules or lists: before any.
+# The offset of a change of rules or lists before there was any.
 _NEVER = -1
 
 
@@ -138,7 +138,7 @@ class FilterStep(TextModelStep):
         if self._history is not None and self.context.worker.is_live():
             more = self._history.fold_idle() or more
         if not self.context.worker.has_loaded_lists():
-            # Without its lists it would take posts for ones that nothing has decided.
+            # Without the lists, posts would look as if nothing had decided them.
             return more
         return super().background(writer, budget_s) or more
 

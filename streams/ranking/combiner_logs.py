@@ -47,25 +47,25 @@ log = logging.getLogger(__name__)
 OVERRIDES = "overrides"
 SIGNALS = "signals."
 POSTS = "posts"
-# To decode and take a post costs as much as two signals.
+# To decode and store a post costs as much as two signals.
 _SIGNALS_A_POST = 2
-# So many are taken at once, half as many posts; then it is asked whether there is time for more.
+# So many records are read at once, half as many posts, before `has_time` is asked for more.
 _SLICE_RECORDS = 1_000
 # Of a partition this far behind posts go first: a signal that waits for its post costs three times.
 _POSTS_BEHIND = 1_000
-# With so many records in one read others have a backlog, until no such read came for so long.
+# A read of so many records shows a backlog, which ends when no such read came for so long.
 _BULK_RECORDS, _BULK_FOR_S = 100, 2.0
 # An override takes longer: each is validated by itself.
 _SLICE_OVERRIDES = 200
-# Where cycles are short.  An idle loop waits as long for input alone.
+# How often overrides are read where cycles are short.
 _OVERRIDES_EVERY_S = 0.005
-# While posts of authors are searched for: the next search is for all authors that come meanwhile.
+# The same while posts of authors are searched: the next search is for all authors until then.
 _SEARCH_EVERY_S = 0.05
-# While too many signals wait, so many rows of them are looked at, so often.
+# While too many signals wait: how many rows of them are looked at, and how often.
 _DROP_ROWS, _DROP_EVERY_S = 2_000, 0.05
 
 
-# Of what waits beyond the bound on bytes its place is kept alone, and of so many records.
+# Of records beyond the bound on bytes only the place is kept, of so many at most.
 MOST_PLACES = 20_000
 _MOST_REASON = 200
 _NEVER = -1
@@ -108,7 +108,7 @@ class CombinerLogs:
         self._since_ms = since_ms
         signals = [SIGNALS + name for name in names.all]
         self._log = LogConsumer(connection, "the combiner's logs")
-        # Of what workers write more may wait: no record of theirs is large.
+        # More records of workers may wait: none of them is large.
         self._of_workers = frozenset(signals).difference(SIGNALS + name for name in names.own)
         self._worker_log = LogConsumer(
             connection,
@@ -127,9 +127,9 @@ class CombinerLogs:
             POSTS: decode_posts,
             **{SIGNALS + name: partial(decode_signals, name, names) for name in names.all},
         }
-        # What is read to its end once more, and then no longer: this worker makes it now.
+        # Partitions that are read to their ends once more, because this worker writes them now.
         self._leaving: set[TopicPartition] = set()
-        # What is not read, and up to where the view has all of it.
+        # Partitions that are not read, and up to where the view has them.
         self._left: dict[TopicPartition, int] = {}
         self._posts = [TopicPartition(POSTS, p) for p in range(partitions)]
         self._after_posts = {
@@ -173,7 +173,7 @@ class CombinerLogs:
         for at in written.keys() & self._left.keys():
             self._left[at] = max(self._left[at], written[at])
         kept = self._left.keys() & self._own(change.kept)
-        # One that was lost in between may have records of others.
+        # A partition that was lost in between may have records of other workers.
         self._add({at: self._left.pop(at) for at in self._left.keys() - kept})
         self._leaving = self._own(change.owned) - kept
         # What others wrote must be read as of now before anything is ranked as the owner.
@@ -293,7 +293,7 @@ class CombinerLogs:
 
     def _begin(self, log_consumer: LogConsumer, starts: Mapping[TopicPartition, int]) -> None:
         if self._since_ms is None:
-            # What was removed before such an offset meanwhile is in the view.
+            # What Kafka removed before such an offset is in the view.
             log_consumer.add(starts, or_first=True)
         else:
             log_consumer.add_since(dict.fromkeys(starts, self._since_ms))
@@ -363,7 +363,7 @@ class RankingLetters:
         self._waiting: deque[_Waiting] = deque()
         self._places: deque[_Waiting] = deque()
         self._bytes = 0
-        # The times of those that were not even kept so.
+        # The times of records whose place was not kept either.
         self._lost: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
         self._most_bytes = memory_shares(context.connection.environment).letter_bytes
 

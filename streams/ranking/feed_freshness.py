@@ -19,7 +19,7 @@ _POSTS = ("posts",)
 # How long after it was written a feed is renewed, and how often such feeds are looked for.
 RENEW_S = 5.0
 LOOK_EVERY_S = 0.2
-# So many at a time, or what it takes to renew all within `_ROUND_S`.
+# How many feeds are renewed at a time at least, and within what time all are.
 _LEAST_AT_ONCE = 25
 _ROUND_S = 2.5
 
@@ -60,7 +60,7 @@ class FeedFreshness:
         `lacking` are signals of `own` that posts lack which came more than 5 s ago.
         """
         now_ms = self._base_ms + time.monotonic() * 1000
-        # After a step back of the broker's clock the last ones before it are ahead.
+        # After a step back of the broker's clock the last heartbeats before it are ahead.
         self._seen = {
             name: seen
             for name, seen in self._seen.items()

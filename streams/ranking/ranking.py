@@ -65,8 +65,8 @@ class RankingStep(Step):
         # The worker does not read posts yet: at its first claim, feeds go before all restores.
         self._is_starting = True
         self._feeds_first_until = 0.0
-        self._has_worked = self._has_more = False  # in this cycle; when it did last
-        # Nothing came since all was ranked and handed over: `_work` would find nothing.
+        self._has_worked = self._has_more = False  # in this cycle; after the last work
+        # Nothing came since all was ranked and handed over: `_work` would do nothing.
         self._is_settled = False
         self._tick_at = self._renew_at = 0.0
         self._lacking: Generator[None, None, Collection[str]] | None = None
@@ -96,7 +96,7 @@ class RankingStep(Step):
         self._claim.assigned(change)
         self._letters.assigned(change)
         self._handover.set_tokens(self._claim.tokens)
-        # Who joins others takes feeds over that these wrote until now.
+        # A worker that joins others takes over feeds that they wrote until now.
         joins = self._has_ranked and 0 < len(change.shards) < len(ALL_SHARDS)
         self._is_starting = self._is_starting and not joins
         self._is_settled = False
@@ -259,7 +259,7 @@ class RankingStep(Step):
     def _rank(self, budget_s: float) -> bool:
         now_ms, has_time = self.context.clock.now_ms(), _for(budget_s)
         combiner, is_restored = self.combiner, self._logs.is_restored
-        # What was read last belongs to the restore, too.
+        # Records that were read last belong to the restore, too.
         if combiner.is_restoring and is_restored and not combiner.view.has_changes:
             combiner.is_restoring = False
         if combiner.is_restoring:

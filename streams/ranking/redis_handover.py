@@ -58,7 +58,7 @@ class RedisHandover:
         self._renewals = FeedRenewals()
         self._not_fresh: set[str] = set()
         self._left_feeds: set[str] = set()  # named by Redis, perhaps of former owners
-        # By batch on its way the settings that Redis shows once it is written whole.
+        # By batch on its way, the settings that Redis shows once the batch is written whole.
         self._submitted: deque[int] = deque()
         self._writer = WriterThread(open_pipeline(environment.redis), environment.redis_prefix)
         self._writer.own(frozenset(), ALL_SHARDS)
@@ -236,7 +236,7 @@ class RedisHandover:
         if combiner.is_complete:
             gone, self._left_feeds = left.difference(combiner.feeds), set()
         else:
-            # Of the others it is not known yet whether posts are in them.
+            # Whether posts are in the other feeds is not known yet.
             gone = {feed for feed in left if combiner.settings.feed_of(feed) is None}
             self._left_feeds = left - gone
         return gone
@@ -264,6 +264,6 @@ class RedisHandover:
             self.newer_owners[shard] = max(self.newer_owners.get(shard, 0), token)
         refused = [*report.refused_feeds, *report.refused_posts]
         if refused:
-            # Of a shard that went what was on its way is refused, and nothing is wrong.
+            # Redis also refuses batches on their way when their shard was lost: nothing is wrong.
             self.refused_writes += len(self._own(refused))
             metrics.add("feedmill_redis_refused_total", len(refused))

@@ -21,11 +21,11 @@ from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, WAITING, LogConsumer
 from feedmill.streams.worker.step import Writer
 
-# Who ranks this shard writes the dead letters of what all who rank read.
+# The worker that ranks this shard writes the dead letters of records that all rankers read.
 FIRST_SHARD = TopicPartition(SHARDS, 0)
-# Where no claim is on its way, nothing is read; but a client must be polled.
+# How often the log is read while no claim is on its way, because a client must be polled.
 _POLL_EVERY_S = 0.5
-# So seldom a claim is repeated: two owners that do not know of each other would do nothing else.
+# A claim is repeated so seldom: two owners unaware of each other would do nothing else.
 _AGAIN_AFTER_S = 5.0
 # So far ahead of its own time a claim may be: a clock of the broker that was put back lowers no
 # token, and nobody can claim a shard beyond what Redis' index of feeds has room for (2**47).
@@ -70,7 +70,7 @@ class ShardClaims:
         self._log = LogConsumer(connection, "claims of shards", waiting=WAITING)
         self._wanted: frozenset[int] = frozenset()
         self._highest: dict[int, int] = {}
-        self._claims: dict[int, bytes] = {}  # the keys of those on their way
+        self._claims: dict[int, bytes] = {}  # by shard the key of a claim on its way
         self._poll_at = 0.0
         self._outdone_at = -_AGAIN_AFTER_S
 

@@ -32,7 +32,7 @@ from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.redis.writes import Announcements, FeedWrites, PostWrites
 
 CHECK_EVERY_S: Final = 0.4
-# A marker outlives the process that kept it by so long.
+# How long a marker outlives the process that kept it.
 MARKER_KEPT_S: Final = 3600
 # A token is a time in ms, or little more; Redis' scores are exact up to 53 bits.
 TOKEN_BITS: Final = 47
@@ -221,7 +221,7 @@ class BatchWriter:
             self._feeds.add(trip, feeds, batch)
             self._posts.add(trip, batch)
         else:
-            # A reader of a feed finds what it shows: also where they are on two servers.
+            # Posts before feeds: a reader of a feed finds its posts, even if on another server.
             self._posts.add(trip, batch)
             trip.begin_wave()
             self._feeds.add(trip, feeds, batch)

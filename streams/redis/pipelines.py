@@ -18,7 +18,7 @@ from redis.exceptions import AskError, MovedError, RedisClusterException
 from feedmill.events.errors import FeedmillError
 from feedmill.streams.redis.scripts import Command
 
-# A writer's client gives up after seconds.
+# The client of a writer gives up after seconds.
 WRITER_OPTIONS: Final = {"socket_timeout": 5, "socket_connect_timeout": 2, "protocol": 2}
 # `redis+cluster://user:password@host:port,host:port`; `rediss+cluster` with TLS.
 _CLUSTER: Final = "+cluster://"
@@ -26,7 +26,7 @@ _CLUSTER: Final = "+cluster://"
 _SLOTS: Final = 16_384
 # A command without a key, which every node must execute.
 _OF_EVERY_NODE: Final = "SCRIPT"
-# Of a script the number of keys stands before the first.
+# Where the first key of a command stands: in a script call behind the number of keys.
 _FIRST_KEY: Final = {"EVALSHA": 3}
 
 

@@ -29,7 +29,7 @@ from feedmill.streams.redis.writes import FRESH_MS
 
 State = Literal["fresh", "starting", "stale"]
 
-# Stages that have not come up by then will not do so by themselves.
+# Stages that are not up after this time will not come up by themselves.
 STARTING_MS: Final = 60_000
 
 _NOT_OBJECTIVES = ("scale", "costs", "half_life_hours", "max_per_author", "explore")

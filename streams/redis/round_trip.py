@@ -25,7 +25,7 @@ _OF_THE_SERVER: Final = (
 # How it answers a command that needs memory, when it has reached its limit.
 OUT_OF_MEMORY: Final = "OOM"
 
-# What counts as an error each time that a Redis without writes is asked whether it takes some.
+# The error that counts each time that Redis is asked whether it takes writes again, and does not.
 AWAY: Final = "AWAY"
 
 
@@ -112,7 +112,7 @@ def error_text(error: redis.RedisError) -> str:
 
 FIRST_RETRY_S: Final = 0.25
 LAST_RETRY_S: Final = 5.0
-# An entry that was handed out and never written again: its feed or post is another's by now.
+# An entry that was never written again after so long: its feed or post is another owner's by now.
 FORGOTTEN_AFTER_S: Final = 60.0
 
 

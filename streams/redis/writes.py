@@ -33,10 +33,10 @@ from feedmill.streams.redis.scripts import (
 from feedmill.streams.redis.write_batch import WriteBatch
 
 ANNOUNCED_EVERY_S: Final = 0.1
-# A round trip for each change costs as much as the change: those of so long share one.
+# A round trip for each change costs as much as the change: changes of so long share a round trip.
 GATHERED_S: Final = 0.05
 FRESH_MS: Final = 15_000
-# Beyond so many, turns that have come are forgotten.
+# Beyond so many turns, those that have come are forgotten.
 _MOST_TURNS: Final = 4096
 
 _WRITTEN, _SHRUNK, _NOT_THERE = 1, 2, 0
@@ -154,7 +154,7 @@ class Announcements:
         return min(map(self._alone_s, self._waiting), default=float("inf"))
 
     def _alone_s(self, feed: str) -> float:
-        # By its own time: some other feed waits for its turn nearly always.
+        # By the feed's own time: some other feed waits for its turn nearly always.
         _, since_s = self._waiting[feed]
         return max(self._turn_s.get(feed, 0.0), since_s + GATHERED_S)
 
