@@ -41,6 +41,11 @@ class SizeOptions:
         UsageError
             Nothing says what one of them is now, or what says it cannot be read.
         """
+        sizes = {"effect": self.effect, "list_noise": self.list_noise}
+        return plan_of(experiment, self.baselines(experiment), users_a_day=users_a_day, **sizes)
+
+    def baselines(self, experiment: Experiment) -> dict[str, Baseline]:
+        """Return what the metrics are now; raises what `plan` raises."""
         baselines = _assumed(self.assume, experiment.all_metrics)
         if self.before is not None:
             table = read_period(self.before, experiment)
@@ -52,8 +57,7 @@ class SizeOptions:
                 f"nothing says what {', '.join(missing)} is now; give --before TABLE or --assume"
                 f" {missing[0]}=VALUE:SD"
             )
-        sizes = {"effect": self.effect, "list_noise": self.list_noise}
-        return plan_of(experiment, baselines, users_a_day=users_a_day, **sizes)
+        return baselines
 
 
 def size_options(command: Command) -> Command:

@@ -103,7 +103,7 @@ def analyse(
     <metric>                       what the metric sums in it
     pre_impressions, pre_<metric>  before the exposure; empty: not seen
     elsewhere_<metric>             in the window, in other feeds
-    on_day<n>_impressions, on_day<n>_<primary>
+    on_day<n>_impressions, on_day<n>_<metric>
                                    in it, n calendar days after the exposure's
     arm_count                      how many arms the user was shown in it
     client                         which program asked for the first page

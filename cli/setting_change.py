@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from feedmill.cli.answers import answer_line, check_answers, instances_topic
@@ -9,7 +11,7 @@ from feedmill.cli.change_options import ChangeOptions
 from feedmill.cli.gates import warn_of_gates
 from feedmill.cli.output import print_json
 from feedmill.events.errors import BadSetting
-from feedmill.operations.changes import Change, write_change
+from feedmill.operations.changes import Change, write_changes
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.config_log import ConfigLog, RawValue, encode_record, fold_log
 from feedmill.streams.settings.environment import Environment
@@ -48,17 +50,45 @@ def change_setting(
     FeedmillError
         An instance refused it, or was silent.
     """
+    record = setting_record(
+        log, key, value, change.by, change.note, if_offset=if_offset, is_forced=is_forced
+    )
+    write_settings(environment, [record], change)
+
+
+def setting_record(
+    log: ConfigLog,
+    key: str,
+    value: RawValue | None,
+    by: str,
+    note: str,
+    *,
+    if_offset: int | None = None,
+    is_forced: bool = False,
+) -> Change:
+    """Return the record of a setting; raises `BadSetting` and takes what `change_setting` does."""
     expected = log.settings.offsets.get(key, -1) if if_offset is None else if_offset
-    record = encode_record(value, by=change.by, note=change.note or None, if_offset=expected)
+    record = encode_record(value, by=by, note=note or None, if_offset=expected)
     if not is_forced:
         _check_applies(log, key, record)
         warn_of_experiments(log, key)
     entry = log.current(key)
-    written = Change("config", key, record, None if entry is None else entry.record)
+    return Change("config", key, record, None if entry is None else entry.record)
+
+
+def write_settings(
+    environment: Environment, records: Sequence[Change], change: ChangeOptions
+) -> None:
+    """Write settings, all or none, and report what each instance does with the last one.
+
+    Raises `FeedmillError` where an instance refused it, or was silent.
+    """
     with instances_topic(environment, change.timeout_s) as reader:
-        offset, at_ms = write_change(environment, change.made_by, written)
+        sent = write_changes(environment, change.made_by, records)
+        offset, at_ms = sent[-1]
         instances = {} if reader is None else read_recent_instances(reader, at_ms)
-        change.tell(f"`{key}` written at offset {offset}")
+        for record, one in zip(records, sent, strict=True):
+            change.tell(f"`{record.key}` written at offset {one.offset}")
         if reader is not None and not instances:
             change.tell(
                 f"no instance has reported in the last {RECENT_MS / 1000:.0f} s; instances apply it"
@@ -71,7 +101,7 @@ def change_setting(
                 change.tell(answer_line(answer))
     if change.as_json:
         as_dicts = [answer.as_dict() for answer in answers]
-        print_json({"key": key, "offset": offset, "instances": as_dicts})
+        print_json({"key": records[-1].key, "offset": offset, "instances": as_dicts})
     check_answers(
         answers,
         change.timeout_s,

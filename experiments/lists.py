@@ -35,7 +35,7 @@ def other_lists(table: UserTable, experiment: Experiment, effect: Effect) -> Bou
         for one, days in enumerate((users.day_sums, users.day_impressions))
     )
     errors = float(reach / effect.standard_error)
-    by_day, noise, freedom = _day_variance(users, sums, below)
+    by_day, noise, freedom = day_variance(users, sums, below)
     if freedom < 1:
         return None
     whole = effect.standard_error**2 + noise
@@ -44,7 +44,7 @@ def other_lists(table: UserTable, experiment: Experiment, effect: Effect) -> Bou
     return float(estimate), float(estimate - reach), float(estimate + reach)
 
 
-def _day_variance(users: UserTable, sums: Values, below: Values) -> tuple[float, float, float]:
+def day_variance(users: UserTable, sums: Values, below: Values) -> tuple[float, float, float]:
     """Return the variance between days, what of it users do not explain, its degrees of freedom.
 
     `sums` and `below` are what users add to numerator and denominator: (users, days of the window).

@@ -10,10 +10,15 @@ from feedmill.events.errors import UsageError
 from feedmill.events.experiment import Experiment
 from feedmill.experiments.checks import ExperimentRecord
 from feedmill.experiments.report import Report
+from feedmill.experiments.tune_front import Front
 
 
 def keep_look(
-    report: Report, table: Path, experiment: Experiment, record: ExperimentRecord, at_ms: int
+    report: Report | Front,
+    table: Path,
+    experiment: Experiment,
+    record: ExperimentRecord,
+    at_ms: int,
 ) -> None:
     """Add a look to `looks.jsonl` beside the export's parts, without an export beside the table.
 

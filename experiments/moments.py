@@ -68,7 +68,7 @@ def contrast(
         np.einsum("...i,...ij->...j", gradient, arm.covariances[..., :2, 2:] * share)
         for gradient, arm, share in zip(gradients, (control, treated), shares, strict=True)
     )
-    slopes = _solve(spread[..., 2:, 2:], np.asarray(crossed)) if adjusted else 0.0 * crossed
+    slopes = solve(spread[..., 2:, 2:], np.asarray(crossed)) if adjusted else 0.0 * crossed
     variance = np.zeros(control.users.shape)
     for gradient, arm in zip(gradients, (control, treated), strict=True):
         whole = np.concatenate([gradient, -slopes], axis=-1)
@@ -91,7 +91,7 @@ def _ratio(arm: Moments) -> tuple[Values, Values]:
     return value, np.stack([1 / below, -value / below], axis=-1)
 
 
-def _solve(spread: Values, crossed: Values) -> Values:
+def solve(spread: Values, crossed: Values) -> Values:
     """Return the slopes (…, covariates); a covariate that does not vary gets 0."""
     deviations = np.sqrt(np.maximum(np.einsum("...ii->...i", spread), 0.0))
     scale = np.where(deviations > 0, 1 / np.where(deviations > 0, deviations, 1.0), 0.0)

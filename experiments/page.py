@@ -22,22 +22,25 @@ svg { display: block; margin: 1em 0; max-width: 100% }
 
 def page_of(report: Report) -> str:
     """Return the page; the same report gives the same bytes."""
-    title = f"Experiment {report.name}"
     parts = [
-        f"<h1>{escape(title)}</h1>",
         f'<p class="conclusion">{escape(report.conclusion)}</p>',
         f"<p>{report.users:,} users, {report.complete:,} with a complete window; they came on"
         f" {report.days} days.</p>",
         "<h2>What must hold</h2>",
-        *_table(CHECK_COLUMNS, check_rows(report.checks)),
+        *table_of(CHECK_COLUMNS, check_rows(report.checks)),
     ]
     for arm in report.arms:
         parts += _arm(arm)
     if report.valid:
-        parts += ["<h2>What is not shown</h2>", *_list(report.limits)]
+        parts += ["<h2>What is not shown</h2>", *lines_of(report.limits)]
     if report.changes:
-        parts += ["<h2>Changed while it ran</h2>", *_list(report.changes)]
-    body = "\n".join(parts)
+        parts += ["<h2>Changed while it ran</h2>", *lines_of(report.changes)]
+    return page(f"Experiment {report.name}", parts)
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """Return a page of these parts under its title."""
+    body = "\n".join([f"<h1>{escape(title)}</h1>", *parts])
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
@@ -49,12 +52,13 @@ def _arm(arm: ArmReport) -> Iterator[str]:
     rows = [(f"{one.metric}, {one.role}", one) for one in arm.effects]
     rows += [(segment, effect) for segment, effect in arm.segments]
     yield f"<h2>{escape(arm.arm)}: {escape(arm.verdict)}</h2>"
-    yield from _table(EFFECT_COLUMNS, effect_rows(arm))
+    yield from table_of(EFFECT_COLUMNS, effect_rows(arm))
     yield sequence_picture(arm.effects[0])
     yield forest_picture(f"{arm.arm}: change by metric", rows)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a table; a column whose name ends in `>` is aligned right."""
     sides = [' class="right"' if column.endswith(">") else "" for column in columns]
     yield "<table>"
     names = [column.removesuffix(">") for column in columns]
@@ -71,7 +75,8 @@ def _line(tag: str, cells: Sequence[str], sides: Sequence[str], mark: str = "") 
     return f"<tr{mark}>{''.join(parts)}</tr>"
 
 
-def _list(lines: Sequence[str]) -> Iterator[str]:
+def lines_of(lines: Sequence[str]) -> Iterator[str]:
+    """Yield a list of sentences."""
     yield "<ul>"
     yield from (f"<li>{escape(line)}</li>" for line in lines)
     yield "</ul>"

@@ -25,7 +25,7 @@ def sequence_picture(effect: Effect) -> str:
         one[shown] / scale for one in (effect.lower, effect.estimates, effect.upper)
     )
     if not len(users):
-        return _svg(title, 60, [_text(10, 48, "no look yet")])
+        return svg(title, 60, [label(10, 48, "no look yet")])
     # The first looks are wide: what is beyond three times the last is cut off.
     reach = 3 * max(abs(low[-1]), abs(high[-1]), 1e-12)
     bottom, top = max(low.min(), -reach), min(high.max(), reach)
@@ -46,17 +46,17 @@ def sequence_picture(effect: Effect) -> str:
         f'<path d="M{place(0, 0)}L{place(users[-1], 0)}" stroke="#900" stroke-dasharray="4"/>',
     ]
     unit, form = ("% of the control", "+.1%") if effect.control else ("difference", "+.3g")
-    body.append(_text(10, _TOP + height / 2, unit))
+    body.append(label(10, _TOP + height / 2, unit))
     for value in sorted({bottom, 0.0, top}):
         y = float(place(0, value).split()[1])
-        body.append(_text(_LEFT - 8, y + 4, format(value, form), "end"))
+        body.append(label(_LEFT - 8, y + 4, format(value, form), "end"))
     body += [
-        _text(_LEFT, _SEQUENCE_HEIGHT - 14, "0"),
-        _text(
+        label(_LEFT, _SEQUENCE_HEIGHT - 14, "0"),
+        label(
             _WIDTH - _RIGHT, _SEQUENCE_HEIGHT - 14, f"{users[-1]:,.0f} users of both arms", "end"
         ),
     ]
-    return _svg(title, _SEQUENCE_HEIGHT, body)
+    return svg(title, _SEQUENCE_HEIGHT, body)
 
 
 def forest_picture(title: str, rows: Sequence[tuple[str, Effect]]) -> str:
@@ -74,9 +74,9 @@ def forest_picture(title: str, rows: Sequence[tuple[str, Effect]]) -> str:
     body = [f'<path d="M{across(0):.1f} {_TOP}V{end}" stroke="#900" stroke-dasharray="4"/>']
     for place, (name, change) in enumerate(changes):
         y = _TOP + _ROW * place + _ROW // 2
-        body.append(_text(_LEFT - 8, y + 4, name, "end"))
+        body.append(label(_LEFT - 8, y + 4, name, "end"))
         if change is None:
-            body.append(_text(across(0) + 8, y + 4, "no interval yet"))
+            body.append(label(across(0) + 8, y + 4, "no interval yet"))
             continue
         middle, low, high = map(across, change)
         body += [
@@ -84,15 +84,15 @@ def forest_picture(title: str, rows: Sequence[tuple[str, Effect]]) -> str:
             f'<circle cx="{middle:.1f}" cy="{y}" r="4" fill="#036"/>',
         ]
     for value in (-reach, 0.0, reach):
-        body.append(_text(across(value), end + 20, f"{value:+.1%}", "middle"))
-    return _svg(title, height, body)
+        body.append(label(across(value), end + 20, f"{value:+.1%}", "middle"))
+    return svg(title, height, body)
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
+def label(x: float, y: float, text: str, anchor: str = "start") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {_FONT}>{escape(text)}</text>'
 
 
-def _svg(title: str, height: int, body: Sequence[str]) -> str:
+def svg(title: str, height: int, body: Sequence[str]) -> str:
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" role="img">'
     name = f"<title>{escape(title)}</title>"
     white = f'<rect width="{_WIDTH}" height="{height}" fill="#fff"/>'

@@ -111,7 +111,7 @@ def report_of(
         record = structs.replace(record, early=record.early + int(early.sum()))
         table = table.of(~early)
     checks = tuple(checks_of(table, experiment, record))
-    days = _entry_days(table, experiment)
+    days = entry_days(table, experiment)
     failed = next((check for check in checks if check.state == "failed"), None)
     arms: tuple[ArmReport, ...] = ()
     if failed is None:
@@ -131,7 +131,7 @@ def report_of(
     )
 
 
-def _entry_days(table: UserTable, experiment: Experiment) -> int:
+def entry_days(table: UserTable, experiment: Experiment) -> int:
     """Return on how many days every arm got users whose windows are complete by now."""
     every = [
         set(table.entry_day[table.complete & (table.arm == arm)].tolist())

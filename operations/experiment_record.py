@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
-from feedmill.experiments.checks import ExperimentRecord, Gap, StartedSetting
+from feedmill.events.weights import weights_decoder
+from feedmill.experiments.checks import ExperimentRecord, FeedWeights, Gap, StartedSetting
+from feedmill.experiments.dials import written
 from feedmill.experiments.join import JoinedExperiment, JoinedUsers
 from feedmill.experiments.parts import ExportFolder
 from feedmill.operations.experiment_runs import (
@@ -34,12 +38,40 @@ class ExportedSettings:
         yield from map(str, changes_during(self.config, run))
         yield from map(str, releases_during(self._records("models"), run))
 
+    def weights(self, run: ExperimentRun, shares: Mapping[str, float]) -> dict[str, FeedWeights]:
+        """Return the weights of each feed of an experiment, with its part of impressions."""
+        start, end = run.started.offset, self._end_of(run)
+        arms: dict[str, list[dict[str, Any]]] = {feed: [] for feed in run.experiment.feeds}
+        settings = Settings(self.config.settings.names)
+        for entry in (one for one in self.config.entries if one.applied and one.offset <= end):
+            settings = settings.fold(entry.key.encode(), entry.record, entry.offset)
+            for feed, seen in arms.items() if entry.offset >= start else ():
+                of_arms = _weights_of(settings, run, feed)
+                if not seen or seen[-1] != of_arms:
+                    seen.append(of_arms)
+        offsets = {feed: settings.offsets.get(f"weights/{feed}", -1) for feed in arms}
+        return {
+            feed: FeedWeights(offsets[feed], len(seen) > 1, seen[-1], shares.get(feed))
+            for feed, seen in arms.items()
+        }
+
+    def _end_of(self, run: ExperimentRun) -> int:
+        return self.config.settings.offset if run.stopped is None else run.stopped.offset
+
     def _records(self, topic: str) -> Iterator[TopicRecord]:
         for part in self._export.parts:
             for one in part.settings:
                 if one.topic == topic:
                     value = None if one.value is None else one.value.encode()
                     yield TopicRecord(one.offset, one.at_ms, one.key.encode(), value)
+
+
+def _weights_of(settings: Settings, run: ExperimentRun, feed: str) -> dict[str, Any]:
+    """Return the effective weights of each arm in a feed, as whole settings."""
+    own, names = settings.weights_of(feed), settings.names
+    decoder = weights_decoder(names)
+    arms = {arm.name: decoder.patched(own, arm.weights) for arm in run.experiment.arms}
+    return {arm: written(weights, names) for arm, weights in arms.items()}
 
 
 def to_join(run: ExperimentRun) -> JoinedExperiment:
@@ -67,6 +99,7 @@ def record_of(
         setting=StartedSetting(run.entries[-1].offset, setting.primary, setting.planned_n),
         export=str(export.path.resolve()),
         read={} if export.last is None else export.last.offsets,
+        weights=settings.weights(run, joined.feed_shares),
     )
 
 

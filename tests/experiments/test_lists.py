@@ -9,7 +9,7 @@ import statsmodels.api as sm
 from builders.experiment_tables import experiment_of
 from feedmill.experiments.checks import ExperimentRecord
 from feedmill.experiments.effects import effect_of
-from feedmill.experiments.lists import _day_variance, other_lists
+from feedmill.experiments.lists import day_variance, other_lists
 from feedmill.experiments.report import ArmReport, report_of
 from feedmill.experiments.table import DAY_MS, UserTable
 
@@ -61,7 +61,7 @@ def test_the_noise_is_that_of_a_regression_clustered_by_user_and_day() -> None:
     table = table_of(1, 2_000, noise=0.3)
     shown, taken = table.day_impressions, table.day_sums
     assert shown is not None and taken is not None
-    by_day, noise, freedom = _day_variance(table, taken, shown)
+    by_day, noise, freedom = day_variance(table, taken, shown)
     assert 10 < freedom < DAYS + WINDOW
     count = shown.astype(int).ravel()
     outcome = np.concatenate(

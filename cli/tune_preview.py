@@ -1,0 +1,162 @@
+"""`feedmill tune preview`: what each dial does to the top of a feed, before any reader sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from feedmill.cli.experiment_file import EXPERIMENT_FILE
+from feedmill.cli.experiment_sizes import SizeOptions, size_options
+from feedmill.cli.feed_table import age_text
+from feedmill.cli.options import with_environment
+from feedmill.cli.output import json_option, print_json, print_table
+from feedmill.cli.read_posts import read_for_command, timeout_option
+from feedmill.cli.weights import check_feed
+from feedmill.events.errors import UsageError
+from feedmill.events.experiment import MAX_ARMS, decode_experiment
+from feedmill.events.feeds import pattern_of
+from feedmill.events.settings import Settings
+from feedmill.experiments.dials import Dial, arms_of, dials_of
+from feedmill.experiments.tune_effects import planned_users
+from feedmill.experiments.tune_pictures import Axis, Point, Series, picture
+from feedmill.operations.preview.dial_sweep import TOP, Side, SweptFeed, SweptSetting
+from feedmill.rankers.combiner.view import PostView
+from feedmill.streams.kafka.topic_reader import read_all
+from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.config_log import fold_log
+from feedmill.streams.settings.environment import Environment
+
+# What an experiment may not worsen unless somebody changes the file.
+_GUARDRAILS = {"reporters": 0.25}
+_LEAST_USERS = 1_000
+
+
+@click.command()
+@click.argument("feed")
+@click.argument("dial", nargs=-1)
+@click.option("--out", type=EXPERIMENT_FILE, help="Write an experiment with arms to try.")
+@click.option("--svg", type=EXPERIMENT_FILE, help="Write a picture of the overlaps.")
+@size_options
+@timeout_option
+@json_option
+@with_environment
+def preview(
+    *,
+    environment: Environment,
+    feed: str,
+    dial: tuple[str, ...],
+    out: Path | None,
+    svg: Path | None,
+    sizing: SizeOptions,
+    patience_ms: int,
+    as_json: bool,
+) -> None:
+    """Show how far each DIAL moves the top twenty of FEED, without readers; change nothing.
+
+    A dial is an objective (alpha and beta are one), half_life_hours or a cost (costs.report);
+    without any, all of the feed. Each is set to a 64th to 64 times its value.
+
+    --out writes an experiment with an arm on each side where half of the top twenty stays, of one
+    dial also where three quarters stay; its size shows --effect in one look at a power of 80 %, by
+    --before or --assume. A direction that leaves 90 % of the top is left out.
+    """
+    settings = fold_log(read_all(environment, "config"), environment.signals).settings
+    check_feed(settings, feed)
+    dials = dials_of(dial, settings.weights_of(feed), environment.signals, feed)
+    if out is not None:
+        _check_out(feed, dials, sizing)
+    view = PostView(environment.signals)
+    read_for_command(environment, view, patience_ms / 1000)
+    at_ms = now_ms()
+    swept = SweptFeed(view, settings, feed, at_ms)
+    if not len(swept.now):
+        raise UsageError(f"no post is in `{feed}`; check the name, or wait for posts")
+    found, (sides, inert) = swept.sweep(dials), swept.sides(dials)
+    if svg is not None:
+        svg.write_text(_picture(feed, dials, found), encoding="utf-8")
+    value = _experiment(settings, feed, sides, sizing) if out is not None and sides else None
+    if out is not None and value is not None:
+        out.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    if as_json:
+        tops = {"settings": [one._asdict() for one in found], "left_out": inert}
+        print_json({"feed": feed, "at_ms": at_ms, "top": len(swept.now), **tops, "mix": value})
+        return
+    print_table(*_table(found))
+    click.echo("\narms to try:")
+    rows = [(one.dial.name, f"{one.value:.12g}", f"{one.overlap:.0%}") for one in sides]
+    print_table(("dial", "value>", f"of the top {TOP} stay>"), rows)
+    for line in inert:
+        click.echo(f"left out: {line}")
+    if value is not None:
+        click.echo(f"\n{out}: {value['planned_n']:,} users an arm; nothing was changed")
+    elif out is not None:
+        raise UsageError(f"{out} was not written: no direction of a dial moves the top {TOP}")
+
+
+def _check_out(feed: str, dials: Sequence[Dial], sizing: SizeOptions) -> None:
+    if pattern_of(feed):
+        raise UsageError(
+            f"Expected a feed with a name of its own for --out, got {feed!r}, which a pattern"
+            " makes; experiments run in `global` and feeds set under feeds/<name>"
+        )
+    if 2 * len(dials) > MAX_ARMS - 1:
+        raise UsageError(
+            f"Expected at most {(MAX_ARMS - 1) // 2} dials for --out, got {len(dials)}"
+            f" ({', '.join(one.name for one in dials)}); name those to try"
+        )
+    if not sizing.are_given:
+        raise UsageError("--out needs the size of an effect: give --before TABLE or --assume")
+
+
+def _experiment(
+    settings: Settings, feed: str, sides: Sequence[Side], sizing: SizeOptions
+) -> Mapping[str, Any]:
+    """Return the experiment of these arms, planned for one look."""
+    value: dict[str, Any] = {
+        "arms": arms_of([(side.dial.name, side.dial.patch(side.value)) for side in sides]),
+        "feeds": [feed],
+        "salt": f"tune-{settings.offset}",
+        "planned_n": _LEAST_USERS,
+        "primary": "take_rate",
+        "guardrails": _GUARDRAILS,
+    }
+    experiment = decode_experiment(value, settings.names)
+    sizes = {"effect": sizing.effect, "list_noise": sizing.list_noise}
+    users = planned_users(experiment, sizing.baselines(experiment), **sizes)
+    most = max(users, key=users.__getitem__)
+    if users[most] > 10**9:
+        raise UsageError(
+            f"no number of users shows a change of {most} so small beside --list-noise"
+            f" {sizing.list_noise:g}; take a larger --effect"
+        )
+    return {**value, "planned_n": max(users[most], _LEAST_USERS)}
+
+
+def _table(found: Sequence[SweptSetting]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    columns = ["dial", "value>", "times>", "overlap>", "age>", "authors>"]
+    rows = [
+        [
+            one.dial or "now",
+            f"{one.value:.12g}" if one.dial else "",
+            f"{2.0**one.doublings:g}",
+            f"{one.overlap:.0%}",
+            age_text(one.age_ms),
+            str(one.authors),
+            *(f"{mean:.4f}" for mean in one.means.values()),
+        ]
+        for one in found
+    ]
+    return [*columns, *(f"{name}>" for name in found[0].means)], rows
+
+
+def _picture(feed: str, dials: Sequence[Dial], found: Sequence[SweptSetting]) -> str:
+    series = []
+    for dial in dials:
+        points = [Point(one.doublings, one.overlap) for one in found if one.dial == dial.name]
+        series.append(Series(dial.name, sorted([*points, Point(0.0, 1.0)])))
+    across = Axis("doublings of the dial", "+.2g")
+    return picture(f"{feed}: the top {TOP} that stays", across, Axis("overlap", ".0%"), series)
