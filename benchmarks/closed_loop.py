@@ -78,6 +78,7 @@ class World:
 
     seed: int
     rounds: int
+    round_ms: int = ROUND_MS
     posts: list[Post] = field(default_factory=list)
     signals: dict[str, Floats] = field(default_factory=dict)
     priors: Floats = field(default_factory=lambda: np.zeros(0))
@@ -88,7 +89,7 @@ class World:
         drawn = DemoPosts(str(self.seed), rng)
         both = [drawn.post(number) for number in range(self.rounds * POSTS_A_ROUND)]
         self.posts = [
-            structs.replace(post, created_at_ms=START_MS + number // POSTS_A_ROUND * ROUND_MS)
+            structs.replace(post, created_at_ms=START_MS + number // POSTS_A_ROUND * self.round_ms)
             for number, (post, _) in enumerate(both)
         ]
         batch = PostBatch(self.posts)

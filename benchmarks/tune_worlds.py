@@ -16,14 +16,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from closed_loop import COMMUNITIES, ROUND_MS, START_MS, Floats, Loop, World, engaged
+from closed_loop import POSTS_A_ROUND, START_MS, Floats, Loop, World, engaged
 from machine import describe
 
 from feedmill.events.decode import encode
 from feedmill.experiments.moments import Moments
 from feedmill.experiments.tune_after import AfterChange, after_change
 from feedmill.experiments.tune_effects import Changes, changes_of, levels
+from feedmill.simulation.words import COMMUNITIES
 
+# Half an hour: a world of 16 days takes some 10 s of processor.
+ROUND_MS = 1_800_000
 DAY = 86_400_000 // ROUND_MS
 BURN_DAYS = 2
 COSTS = (18.0, 4.0)
@@ -68,8 +71,8 @@ class TunedLoop(Loop):
             if number == change_at:
                 for feed, patch in changed.items():
                     self.set(feed, patch)
-            first = number * 12
-            self._publish(range(first, first + 12), now_ms)
+            first = number * POSTS_A_ROUND
+            self._publish(range(first, first + POSTS_A_ROUND), now_ms)
             self._follow(now_ms)
             seen: set[int] = set()
             for feed, readers in self._readers.items():
@@ -167,7 +170,7 @@ def short_worlds(options: argparse.Namespace, readers: Mapping[str, int]) -> Non
     reach, half = list[Floats](), list[list[float]]()
     homes = [feed for feed in readers if feed != "global"]
     for seed in range(options.first, options.first + options.worlds):
-        world = World(seed, rounds)
+        world = World(seed, rounds, ROUND_MS)
         found = arms_run(world, readers, tired=options.tired)
         arms.append(found.estimates[:, 0])
         reach.append(found.reach[:, 0])
@@ -197,10 +200,10 @@ def short_worlds(options: argparse.Namespace, readers: Mapping[str, int]) -> Non
         "| setting | arm | other worlds' mean covered | everybody | half |\n|---|--:|--:|--:|--:|"
     )
     for place, name in enumerate(SETTINGS):
-        of_half = part([one[place] for one in half]) if homes else "-"
+        in_half = part([one[place] for one in half]) if homes else "-"
         print(
             f"| {name} | {part(seen[:, place].tolist())} | {covered[place]:.0%} |"
-            f" {part([one[place] for one in everybody])} | {of_half} |"
+            f" {part([one[place] for one in everybody])} | {in_half} |"
         )
 
 
@@ -212,7 +215,7 @@ def after_worlds(options: argparse.Namespace, readers: Mapping[str, int]) -> Non
     for name, patch in {"no change": CONTROL, **(SETTINGS if options.settings else {})}.items():
         found = []
         for seed in range(options.first, options.first + options.worlds):
-            world = World(seed, rounds)
+            world = World(seed, rounds, ROUND_MS)
             loop = ran(
                 world,
                 readers,

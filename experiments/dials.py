@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from feedmill.events.errors import BadSetting, UsageError
-from feedmill.events.reasons import with_suggestion
 from feedmill.events.signal import SignalNames
 from feedmill.events.weights import OBJECTIVE_ALIASES, Weights, weights_decoder
 
@@ -100,8 +99,9 @@ def _dial(word: str, weights: Weights, names: SignalNames, feed: str) -> Dial:
         )
     known = (*names.objectives, HALF_LIFE, *names.costs)
     if field not in known or (word.startswith("costs.") and field not in names.costs):
-        reason = f"Expected a dial ({', '.join(known)}), got {word[:80]!r} - at `$.{word[:80]}`"
-        raise UsageError(with_suggestion(reason, known))
+        raise UsageError(
+            f"Expected a dial ({', '.join(known)}), got {word[:80]!r} - at `$.{word[:80]}`"
+        )
     if field == HALF_LIFE:
         value = weights.half_life_hours
     else:

@@ -17,7 +17,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from feedmill.events.experiment import Experiment
-from feedmill.experiments.effects import columns_of, moments_by_look
+from feedmill.experiments.effects import Flags, columns_of, moments_by_look
 from feedmill.experiments.lists import day_variance
 from feedmill.experiments.moments import Moments, solve
 from feedmill.experiments.plan import BETA, Baseline
@@ -154,6 +154,12 @@ def on_front(changes: Changes, signs: Values) -> Values:
             if other != arm:
                 beaten[:, arm] |= (drawn[:, other] > drawn[:, arm]).all(axis=1)
     return np.asarray(1 - beaten.mean(axis=0)) if known.any() else np.ones(arms + 1)
+
+
+def off_front(changes: Changes, signs: Values) -> Flags:
+    """Return which arms are called off the front, the control first."""
+    shares = on_front(changes, signs)
+    return np.asarray(shares < ALPHA / len(shares))
 
 
 @dataclass(frozen=True)

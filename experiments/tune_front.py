@@ -19,6 +19,7 @@ from feedmill.experiments.report import MIN_DAYS, Report
 from feedmill.experiments.table import UserTable
 from feedmill.experiments.tune_effects import (
     ALPHA,
+    Changes,
     changes_in,
     objectives_of,
     on_front,
@@ -127,23 +128,9 @@ def front_of(
             " planned size: wait, or stop the experiment and join it again"
         )
     stands = {name: places(weights.arms[name]) for name in names}
-    moved = _moved(stands, names)
-    shares = on_front(found.changes, signs_of(experiment))
-    arms = []
-    for place, name in enumerate(names):
-        changes = tuple(_changes(experiment, found.changes, place - 1)) if place else ()
-        arms.append(
-            FrontArm(
-                name=name,
-                weights=experiment.arms[list(experiment.shares).index(name)].weights,
-                places={dial: stands[name][dial] for dial in moved},
-                changes=changes,
-                on_front=float(shares[place]),
-                is_on_front=bool(shares[place] >= ALPHA / len(names)),
-                why_not=_why_not(experiment, changes, report.days) if place else "",
-            )
-        )
-    best = _best(arms, experiment)
+    moved = _moved(stands)
+    arms = front_arms(experiment, found.changes, report.days, stands)
+    best = best_of(arms, experiment)
     return Front(
         report.name,
         report.checks,
@@ -155,6 +142,31 @@ def front_of(
         _following(best, arms, experiment, weights),
         tuple(_everybody(best, report.name, record)),
     )
+
+
+def front_arms(
+    experiment: Experiment,
+    found: Changes,
+    days: int,
+    stands: Mapping[str, Mapping[str, float]],
+) -> list[FrontArm]:
+    """Return the control and the arms with these changes, which got users on so many days."""
+    shares = on_front(found, signs_of(experiment))
+    moved, arms = _moved(stands), list[FrontArm]()
+    for place, arm in enumerate((experiment.control, *experiment.treatments)):
+        changes = tuple(_changes(experiment, found, place - 1)) if place else ()
+        arms.append(
+            FrontArm(
+                name=arm.name,
+                weights=arm.weights,
+                places={dial: stands[arm.name][dial] for dial in moved},
+                changes=changes,
+                on_front=float(shares[place]),
+                is_on_front=bool(shares[place] >= ALPHA / len(shares)),
+                why_not=_why_not(experiment, changes, days) if place else "",
+            )
+        )
+    return arms
 
 
 # --- what is refused --------------------------------------------------------------------------
@@ -217,17 +229,17 @@ def _check_dials(experiment: Experiment, arms: Mapping[str, Mapping[str, Any]]) 
 # --- what is said -----------------------------------------------------------------------------
 
 
-def _moved(stands: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> tuple[str, ...]:
-    """Return the dials on which an arm is elsewhere than the control."""
-    control = stands[names[0]]
+def _moved(stands: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+    """Return the dials on which an arm is elsewhere than the control, the first of them."""
+    control, *others = stands.values()
     return tuple(
         dial
         for dial, place in control.items()
-        if any(abs(stands[name][dial] - place) > 1e-9 for name in names)
+        if any(abs(one[dial] - place) > 1e-9 for one in others)
     )
 
 
-def _changes(experiment: Experiment, found: Any, arm: int) -> Iterator[ArmChange]:
+def _changes(experiment: Experiment, found: Changes, arm: int) -> Iterator[ArmChange]:
     for place, name in enumerate(objectives_of(experiment)):
         role = "primary" if name == experiment.primary else "named"
         role = "guardrail" if name in experiment.guardrails else role
@@ -262,7 +274,8 @@ def _gain(experiment: Experiment, one: ArmChange) -> float:
     return (one.change or 0.0) * (1 if better == "more" else -1)
 
 
-def _best(arms: Sequence[FrontArm], experiment: Experiment) -> FrontArm:
+def best_of(arms: Sequence[FrontArm], experiment: Experiment) -> FrontArm:
+    """Return the arm to set: the control where none may be."""
     control, *others = arms
     allowed = [arm for arm in others if not arm.why_not]
     return max(allowed, key=lambda arm: _gain(experiment, arm.primary), default=control)
