@@ -18,7 +18,7 @@ from feedmill.experiments.report import report_of
 from feedmill.experiments.rows import CHECK_COLUMNS, check_rows
 from feedmill.experiments.table import read_table
 from feedmill.experiments.tune_front import Front, front_of
-from feedmill.experiments.tune_page import LIMITS, arm_columns, arm_rows, front_page
+from feedmill.experiments.tune_page import LIMITS, arm_table, front_page
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.environment import read_environment
 
@@ -75,7 +75,7 @@ def _print(found: Front, out: Path | None) -> None:
         print_table(CHECK_COLUMNS, check_rows(found.checks))
         click.echo(f"\n{found.conclusion}")
         return
-    print_table(arm_columns(found), arm_rows(found))
+    print_table(*arm_table(found))
     click.echo(f"\n{found.conclusion}")
     for line in (*LIMITS, *found.everybody):
         click.echo(f"- {line}")

@@ -22,7 +22,7 @@ from feedmill.events.feeds import pattern_of
 from feedmill.events.settings import Settings
 from feedmill.experiments.dials import Dial, arms_of, dials_of
 from feedmill.experiments.tune_effects import planned_users
-from feedmill.experiments.tune_pictures import Axis, Point, Series, picture
+from feedmill.experiments.tune_pictures import Point, Series, picture
 from feedmill.operations.preview.dial_sweep import TOP, Side, SweptFeed, SweptSetting
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.kafka.topic_reader import read_all
@@ -75,7 +75,8 @@ def preview(
     swept = SweptFeed(view, settings, feed, at_ms)
     if not len(swept.now):
         raise UsageError(f"no post is in `{feed}`; check the name, or wait for posts")
-    found, (sides, inert) = swept.sweep(dials), swept.sides(dials)
+    found = swept.sweep(dials)
+    sides, inert = swept.sides(dials, found)
     if svg is not None:
         svg.write_text(_picture(feed, dials, found), encoding="utf-8")
     value = _experiment(settings, feed, sides, sizing) if out is not None and sides else None
@@ -140,11 +141,11 @@ def _table(found: Sequence[SweptSetting]) -> tuple[Sequence[str], Sequence[Seque
     columns = ["dial", "value>", "times>", "overlap>", "age>", "authors>"]
     rows = [
         [
-            one.dial or "now",
-            f"{one.value:.12g}" if one.dial else "",
+            one.dial if one.doublings else "now",
+            f"{one.value:.12g}",
             f"{2.0**one.doublings:g}",
             f"{one.overlap:.0%}",
-            age_text(one.age_ms),
+            age_text(one.age_ms or 0),
             str(one.authors),
             *(f"{mean:.4f}" for mean in one.means.values()),
         ]
@@ -158,5 +159,5 @@ def _picture(feed: str, dials: Sequence[Dial], found: Sequence[SweptSetting]) ->
     for dial in dials:
         points = [Point(one.doublings, one.overlap) for one in found if one.dial == dial.name]
         series.append(Series(dial.name, sorted([*points, Point(0.0, 1.0)])))
-    across = Axis("doublings of the dial", "+.2g")
-    return picture(f"{feed}: the top {TOP} that stays", across, Axis("overlap", ".0%"), series)
+    title = f"{feed}: which part of the top {TOP} stays, by doublings of the dial"
+    return picture(title, series, "+.2g", ".0%")

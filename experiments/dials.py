@@ -74,6 +74,8 @@ def dials_of(
     if not words:
         words = [*weighed[1:], *(f"costs.{name}" for name in weights.costs)]
         words = [*words, *([HALF_LIFE] if weights.half_life_hours else [])]
+    if not words:
+        raise UsageError(f"`{feed}` has no dial: one objective, no costs and no half-life")
     dials = tuple(
         {(one := _dial(word, weights, names, feed)).field: one for word in words}.values()
     )

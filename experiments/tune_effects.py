@@ -17,7 +17,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from feedmill.events.experiment import Experiment
-from feedmill.experiments.effects import Flags, columns_of, moments_by_look
+from feedmill.experiments.effects import columns_of, moments_by_look
 from feedmill.experiments.lists import day_variance
 from feedmill.experiments.moments import Moments, solve
 from feedmill.experiments.plan import BETA, Baseline
@@ -156,26 +156,13 @@ def on_front(changes: Changes, signs: Values) -> Values:
     return np.asarray(1 - beaten.mean(axis=0)) if known.any() else np.ones(arms + 1)
 
 
-def off_front(changes: Changes, signs: Values) -> Flags:
-    """Return which arms are called off the front, the control first."""
-    shares = on_front(changes, signs)
-    return np.asarray(shares < ALPHA / len(shares))
+def changes_in(
+    table: UserTable, experiment: Experiment, arms: Sequence[str]
+) -> tuple[Changes, int]:
+    """Return the changes of these arms, the control first, and the users of the smallest.
 
-
-@dataclass(frozen=True)
-class TableLevels:
-    """What a table says of arms: values (arms, objectives), their changes, and the columns used.
-
-    `smallest` is how many users with complete windows the smallest arm has.
+    Users count whose windows are complete.
     """
-
-    values: Values
-    changes: Changes
-    smallest: int
-
-
-def changes_in(table: UserTable, experiment: Experiment, arms: Sequence[str]) -> TableLevels:
-    """Return the changes of these arms, the control first, of users whose windows are complete."""
     names, shares = objectives_of(experiment), list(experiment.shares)
     wanted = [shares.index(arm) for arm in arms]
     users = table.of(table.complete & np.isin(table.arm, wanted))
@@ -197,8 +184,7 @@ def changes_in(table: UserTable, experiment: Experiment, arms: Sequence[str]) ->
                 *(users, name, columns[name], plain[:, place], arm),
                 float(covariances[arm, place, place] + covariances[0, place, place]),
             )
-    smallest = int(moments.users.min())
-    return TableLevels(plain, changes_of(values, covariances, noise, freedom), smallest)
+    return changes_of(values, covariances, noise, freedom), int(moments.users.min())
 
 
 def _of_days(

@@ -28,20 +28,28 @@ from feedmill.experiments.tune_effects import (
 
 # Arms nearer than so many doublings are not worth an experiment of their own.
 _NEAREST = 0.1
+_ANALYSE = "`feedmill experiments analyse` compares such arms"
 
 
 @dataclass(frozen=True)
 class ArmChange:
-    """What an arm changes in an objective, as parts of the control's value, with its interval.
+    """What an arm changes in an objective, in parts of the control's value, with its interval.
 
-    The three are None where an arm or the control counted nothing.
+    NaN where an arm or the control counted nothing.
     """
 
     metric: str
-    role: str
-    change: float | None
-    lower: float | None
-    upper: float | None
+    change: float
+    lower: float
+    upper: float
+
+    @property
+    def is_known(self) -> bool:
+        return math.isfinite(self.upper)
+
+    def __str__(self) -> str:
+        bounds = f"{self.change:+.1%} ({self.lower:+.1%} to {self.upper:+.1%})"
+        return bounds if self.is_known else "not known"
 
 
 @dataclass(frozen=True)
@@ -50,16 +58,12 @@ class FrontArm:
 
     Attributes
     ----------
-    weights
-        In what it differs from the feed's settings; {} for the control.
-    places
-        Where it stands on each dial of the experiment, in doublings.
+    weights, places
+        In what it differs from the feed's settings, and where it stands on each dial that moved.
     changes
         Against the control, in the order of the objectives; () for the control.
-    on_front
-        In which part of draws no other arm was as good in every objective.
-    is_on_front
-        False where that is so rare that the arm is off the front.
+    on_front, is_on_front
+        In which part of draws no other arm was as good in every objective, and whether often.
     why_not
         Why it is not to be set; "" for one that may be.
     """
@@ -72,10 +76,6 @@ class FrontArm:
     is_on_front: bool
     why_not: str
 
-    @property
-    def primary(self) -> ArmChange:
-        return self.changes[0]
-
 
 @dataclass(frozen=True)
 class Front:
@@ -83,10 +83,9 @@ class Front:
 
     name: str
     checks: tuple[Check, ...]
+    conclusion: str
     arms: tuple[FrontArm, ...] = ()
-    dials: tuple[str, ...] = ()
     recommended: str = ""
-    conclusion: str = ""
     commands: tuple[str, ...] = ()
     following: Mapping[str, Any] | None = None
     everybody: tuple[str, ...] = ()
@@ -94,7 +93,7 @@ class Front:
     def as_dict(self) -> dict[str, Any]:
         """Return the front for JSON."""
         found: dict[str, Any] = msgspec.to_builtins(self)
-        return {"front": found.pop("name"), **found}
+        return found
 
 
 def front_of(
@@ -108,9 +107,7 @@ def front_of(
         The experiment tells nothing of dials, or it runs and has fewer users than were planned.
     """
     if not report.valid:
-        failed = next(check for check in report.checks if check.state == "failed")
-        said = f"Nothing may be concluded: {failed.name}: {failed.found}."
-        return Front(report.name, report.checks, conclusion=said)
+        return Front(report.name, report.checks, report.conclusion)
     if record.started_ms is not None:
         table = table.of(~(table.first_exposure_ms < record.started_ms))
     weights = _weights_of(experiment, record)
@@ -120,50 +117,44 @@ def front_of(
             " show what other lists do, and `feedmill experiments join` writes them"
         )
     names = [experiment.control.name, *(arm.name for arm in experiment.treatments)]
-    found = changes_in(table, experiment, names)
-    if found.smallest < experiment.planned_n and not experiment.stopped:
+    changes, smallest = changes_in(table, experiment, names)
+    if smallest < experiment.planned_n and not experiment.stopped:
         raise UsageError(
             f"Expected {experiment.planned_n:,} users with complete windows in each arm, got"
-            f" {found.smallest:,} - at `$.planned_n`; the intervals hold for one look, at the"
-            " planned size: wait, or stop the experiment and join it again"
+            f" {smallest:,} - at `$.planned_n`; the intervals hold for one look, at the planned"
+            " size: wait, or stop the experiment and join it again"
         )
     stands = {name: places(weights.arms[name]) for name in names}
-    moved = _moved(stands)
-    arms = front_arms(experiment, found.changes, report.days, stands)
+    arms = front_arms(experiment, changes, report.days, stands)
     best = best_of(arms, experiment)
     return Front(
-        report.name,
-        report.checks,
-        tuple(arms),
-        moved,
-        best.name,
-        _conclusion(best, arms, experiment),
-        tuple(_commands(best, record)),
+        *(report.name, report.checks, _conclusion(best, arms, experiment), tuple(arms), best.name),
+        tuple(
+            f"feedmill config set weights/{feed} {words} --if-offset {one.offset}"
+            for feed, one in record.weights.items()
+            if (words := pairs_text(best.weights))
+        ),
         _following(best, arms, experiment, weights),
         tuple(_everybody(best, report.name, record)),
     )
 
 
 def front_arms(
-    experiment: Experiment,
-    found: Changes,
-    days: int,
-    stands: Mapping[str, Mapping[str, float]],
+    experiment: Experiment, found: Changes, days: int, stands: Mapping[str, Mapping[str, float]]
 ) -> list[FrontArm]:
     """Return the control and the arms with these changes, which got users on so many days."""
     shares = on_front(found, signs_of(experiment))
-    moved, arms = _moved(stands), list[FrontArm]()
+    control, *others = stands.values()
+    moved = [d for d in control if any(abs(one[d] - control[d]) > 1e-9 for one in others)]
+    arms = []
     for place, arm in enumerate((experiment.control, *experiment.treatments)):
         changes = tuple(_changes(experiment, found, place - 1)) if place else ()
         arms.append(
             FrontArm(
-                name=arm.name,
-                weights=arm.weights,
-                places={dial: stands[arm.name][dial] for dial in moved},
-                changes=changes,
-                on_front=float(shares[place]),
-                is_on_front=bool(shares[place] >= ALPHA / len(shares)),
-                why_not=_why_not(experiment, changes, days) if place else "",
+                *(arm.name, arm.weights, {dial: stands[arm.name][dial] for dial in moved}, changes),
+                float(shares[place]),
+                bool(shares[place] >= ALPHA / len(shares)),
+                _why_not(experiment, changes, days) if place else "",
             )
         )
     return arms
@@ -175,48 +166,42 @@ def front_arms(
 def _weights_of(experiment: Experiment, record: ExperimentRecord) -> FeedWeights:
     """Return the weights of the arms, which must be alike in all feeds, and differ on dials."""
     for place, arm in enumerate(experiment.arms):
-        path = f"$.arms[{place}]"
-        if any(arm.gates.values()):
-            raise _no_dial(f"{path}.gates", "a gate", "`feedmill experiments analyse` compares it")
-        for field in {"max_per_author", "explore"} & {*arm.weights}:
-            raise _no_dial(
-                f"{path}.weights.{field}", "a cap", "`feedmill experiments analyse` compares it"
+        fields = [f"weights.{one}" for one in ("max_per_author", "explore") if one in arm.weights]
+        for field in [*fields, *(f"gates.{gate}" for gate in arm.gates)]:
+            raise UsageError(
+                "Expected arms that differ on dials, got a gate or a cap - at"
+                f" `$.arms[{place}].{field}`; {_ANALYSE}"
             )
-    if {*record.weights} < {*experiment.feeds} or not record.weights:
+    if not record.weights or {*record.weights} != {*experiment.feeds}:
         raise UsageError(
-            "Expected the weights of the arms in every feed, got none - at `$.weights` of the"
+            "Expected the weights of the arms in every feed, got others - at `$.weights` of the"
             " record; `feedmill experiments join --record` writes it anew"
         )
+    first, found = next(iter(record.weights.items()))
     for feed, one in record.weights.items():
+        at = f" - at `$.weights.{feed}` of the record;"
         if one.changed:
             raise UsageError(
-                f"Expected the same weights from start to end, got a change - at `$.weights.{feed}`"
-                " of the record: who came before saw other lists; start a new experiment"
+                f"Expected the same weights from start to end, got a change{at} who came before"
+                " saw other lists: start a new experiment"
             )
-    (first, found), *others = record.weights.items()
-    for feed, one in others:
         if one.arms != found.arms:
             raise UsageError(
-                f"Expected the weights of `{first}`, got others - at `$.weights.{feed}` of the"
-                " record; one dial cannot be read off two feeds: run an experiment for each"
+                f"Expected the weights of `{first}`, got others{at} one dial cannot be read off"
+                " two feeds: run an experiment for each"
             )
     _check_dials(experiment, found.arms)
     return found
-
-
-def _no_dial(path: str, what: str, way_out: str) -> UsageError:
-    return UsageError(f"Expected arms that differ on dials, got {what} - at `{path}`; {way_out}")
 
 
 def _check_dials(experiment: Experiment, arms: Mapping[str, Mapping[str, Any]]) -> None:
     copies = {arm.name for arm in experiment.arms if arm.control_copy}
     stands = {name: places(value) for name, value in arms.items() if name not in copies}
     for (one, of_one), (other, of_other) in combinations(stands.items(), 2):
-        missing = sorted(of_one.keys() ^ of_other.keys())
-        if missing:
+        for dial in sorted(of_one.keys() ^ of_other.keys()):
             raise UsageError(
                 f"Expected a value above 0 on each dial, got 0 or null in {one!r} or {other!r} - at"
-                f" `$.arms[…].weights.{missing[0]}`; `feedmill experiments analyse` compares them"
+                f" `$.arms[…].weights.{dial}`; {_ANALYSE}"
             )
         if all(abs(of_one[dial] - of_other[dial]) < 1e-9 for dial in of_one):
             raise UsageError(
@@ -229,112 +214,63 @@ def _check_dials(experiment: Experiment, arms: Mapping[str, Mapping[str, Any]]) 
 # --- what is said -----------------------------------------------------------------------------
 
 
-def _moved(stands: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
-    """Return the dials on which an arm is elsewhere than the control, the first of them."""
-    control, *others = stands.values()
-    return tuple(
-        dial
-        for dial, place in control.items()
-        if any(abs(one[dial] - place) > 1e-9 for one in others)
-    )
-
-
 def _changes(experiment: Experiment, found: Changes, arm: int) -> Iterator[ArmChange]:
     for place, name in enumerate(objectives_of(experiment)):
-        role = "primary" if name == experiment.primary else "named"
-        role = "guardrail" if name in experiment.guardrails else role
         bounds = [one[arm, place] for one in (found.estimates, found.lower, found.upper)]
-        known = bool(np.isfinite(bounds).all())
-        yield ArmChange(name, role, *(math.expm1(one) if known else None for one in bounds))
+        yield ArmChange(name, *np.expm1(bounds).tolist())
+
+
+def _gains(experiment: Experiment, one: ArmChange) -> tuple[float, float, float]:
+    """Return a change as a gain: the least, itself, and the most within its interval."""
+    if experiment.all_metrics[one.metric].better == "more":
+        return one.lower, one.change, one.upper
+    return -one.upper, -one.change, -one.lower
 
 
 def _why_not(experiment: Experiment, changes: Sequence[ArmChange], days: int) -> str:
     """Return what keeps an arm from being set, "" for nothing."""
-    primary, *others = changes
-    edge = _worst(experiment, primary)
-    if edge is None or edge <= 0:
-        return f"{primary.metric} is not shown to be better"
-    for one in others:
+    # A bound that is not known is no bound.
+    if not _gains(experiment, changes[0])[0] > 0:
+        return f"{changes[0].metric} is not shown to be better"
+    for one in changes[1:]:
         margin = experiment.guardrails.get(one.metric)
-        edge = _worst(experiment, one)
-        if margin is not None and (edge is None or edge < -margin):
+        if margin is not None and not _gains(experiment, one)[0] >= -margin:
             return f"{one.metric} is not shown to stay within its margin of {margin:.0%}"
     return "" if days >= MIN_DAYS else f"{days} days of entries are not two whole weeks"
 
 
-def _worst(experiment: Experiment, one: ArmChange) -> float | None:
-    """Return the end of an interval that is worse, as a gain."""
-    if one.lower is None or one.upper is None:
-        return None
-    return one.lower if experiment.all_metrics[one.metric].better == "more" else -one.upper
-
-
-def _gain(experiment: Experiment, one: ArmChange) -> float:
-    better = experiment.all_metrics[one.metric].better
-    return (one.change or 0.0) * (1 if better == "more" else -1)
-
-
 def best_of(arms: Sequence[FrontArm], experiment: Experiment) -> FrontArm:
     """Return the arm to set: the control where none may be."""
-    control, *others = arms
-    allowed = [arm for arm in others if not arm.why_not]
-    return max(allowed, key=lambda arm: _gain(experiment, arm.primary), default=control)
-
-
-def change_text(one: ArmChange) -> str:
-    """Return a change with its interval."""
-    if one.change is None:
-        return "not known"
-    return f"{one.change:+.1%} ({one.lower:+.1%} to {one.upper:+.1%})"
+    allowed = [arm for arm in arms[1:] if not arm.why_not]
+    return max(allowed, key=lambda arm: _gains(experiment, arm.changes[0])[1], default=arms[0])
 
 
 def _conclusion(best: FrontArm, arms: Sequence[FrontArm], experiment: Experiment) -> str:
-    control, *others = arms
-    if best is not control:
+    if best.changes:
         return (
-            f"Set {best.name}: {best.primary.metric} {change_text(best.primary)} for its readers,"
-            " and every guardrail is within its margin."
+            f"Set {best.name}: {best.changes[0].metric} {best.changes[0]} for its readers, and"
+            " every guardrail is within its margin."
         )
-    ends = [(arm.primary.lower, arm.primary.upper) for arm in others]
-    more = experiment.all_metrics[experiment.primary].better == "more"
-    reached = [high if more else -low for low, high in ends if high is not None and low is not None]
-    most = f" No arm can be better by more than {max(*reached, 0):.1%}." if reached else ""
-    reasons = "; ".join(f"{arm.name}: {arm.why_not}" for arm in others)
-    return f"Keep the control: {reasons}.{most}"
-
-
-def _commands(best: FrontArm, record: ExperimentRecord) -> Iterator[str]:
-    if best.weights:
-        for feed, one in record.weights.items():
-            pairs = pairs_text(best.weights)
-            yield f"feedmill config set weights/{feed} {pairs} --if-offset {one.offset}"
+    reached = [_gains(experiment, arm.changes[0])[2] for arm in arms[1:]]
+    reasons = "; ".join(f"{arm.name}: {arm.why_not}" for arm in arms[1:])
+    most = f"No arm can be better by more than {max(*reached, 0):.1%}."
+    return f"Keep the control: {reasons}. {most if np.isfinite(reached).all() else ''}".rstrip()
 
 
 def _following(
     best: FrontArm, arms: Sequence[FrontArm], experiment: Experiment, weights: FeedWeights
 ) -> dict[str, Any] | None:
     """Return the next experiment: half way to the best arm's neighbours, or beyond an edge."""
-    control = arms[0]
-    patches = []
-    for dial in best.places:
-        if best is not control and abs(best.places[dial] - control.places[dial]) < 1e-9:
-            continue
+    control, patches = arms[0], []
+    own = [d for d in best.places if abs(best.places[d] - control.places[d]) > 1e-9]
+    for dial in own or best.places:
         others = [one for one in best.places if one != dial]
-        line = sorted(
-            {
-                round(arm.places[dial], 9)
-                for arm in arms
-                if arm is control
-                or all(abs(arm.places[one] - best.places[one]) < 1e-9 for one in others)
-            }
-            | {round(best.places[dial], 9)}
-        )
-        at = line.index(round(best.places[dial], 9))
+        there = [arm for arm in arms if all(arm.places[d] == best.places[d] for d in others)]
+        line = sorted({arm.places[dial] for arm in (control, *there)})
+        at = line.index(best.places[dial])
         for step in (-1, 1):
-            if 0 <= at + step < len(line):
-                place = (line[at] + line[at + step]) / 2
-            else:
-                place = 2 * line[at] - line[at - step]
+            place = 2 * line[at] - line[at - step] if not 0 <= at + step < len(line) else 0.0
+            place = place or (line[at] + line[at + step]) / 2
             if abs(place - line[at]) >= _NEAREST:
                 patches.append((dial, patch_at(weights.arms[best.name], dial, place)))
     if not patches:
@@ -361,10 +297,8 @@ def _everybody(best: FrontArm, name: str, record: ExperimentRecord) -> Iterator[
                 f"{feed} has {one.share:.0%} of the impressions of its posts: others bring most of"
                 " their counts. In simulated worlds an arm then was within 2 points of everybody."
             )
-    if not best.weights:
-        return
-    yield (
-        "Its readers share posts and counters with all others. What everybody gets is measured by"
-        f" `feedmill tune half 'community:*' {name}.json {best.name}` before, and by `feedmill tune"
-        " after` when it is set."
-    )
+    if best.weights:
+        yield (
+            f"What everybody gets is measured by `feedmill tune half 'community:*' {name}.json"
+            f" {best.name}` before, and by `feedmill tune after` when it is set."
+        )

@@ -1,4 +1,4 @@
-"""What `feedmill tune front` shows: rows of its tables, its pictures, and the page of both."""
+"""What `feedmill tune front` shows: rows of its table, its pictures, and the page of both."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from html import escape
 
 from feedmill.experiments.page import lines_of, page, table_of
 from feedmill.experiments.rows import CHECK_COLUMNS, check_rows
-from feedmill.experiments.tune_front import ArmChange, Front, FrontArm, change_text
-from feedmill.experiments.tune_pictures import Axis, Point, Series, picture
+from feedmill.experiments.tune_front import ArmChange, Front, FrontArm
+from feedmill.experiments.tune_pictures import Point, Series, picture
 
-_CHANGE = "+.0%"
 LIMITS = (
     "Candidates are the arms that ran: nothing is said of values between them.",
     "All intervals hold together in 95 of 100 experiments, for one look and whichever arm.",
@@ -19,52 +18,34 @@ LIMITS = (
 )
 
 
-def arm_columns(front: Front) -> list[str]:
-    """Return the columns of the table of arms."""
+def arm_table(front: Front) -> tuple[list[str], list[list[str]]]:
+    """Return columns and rows: of each arm its places, its changes, and what is said of it."""
+    control, dials = front.arms[0], list(front.arms[0].places)
     metrics = [one.metric for one in front.arms[-1].changes]
-    return ["arm", *(f"{dial}>" for dial in front.dials), *metrics, "front>", "says"]
-
-
-def arm_rows(front: Front) -> list[list[str]]:
-    """Return a row for each arm: its places, its changes, and whether it is on the front."""
-    control = front.arms[0]
-    return [
+    rows = [
         [
             arm.name,
-            *(_times(arm.places[d] - control.places[d]) for d in front.dials),
-            *([change_text(one) for one in arm.changes] or [""] * len(front.arms[-1].changes)),
+            *(f"x{2 ** (arm.places[dial] - control.places[dial]):.3g}" for dial in dials),
+            *(map(str, arm.changes) if arm.changes else [""] * len(metrics)),
             f"{arm.on_front:.0%}" if arm.is_on_front else "off",
-            _said(arm, front),
+            "set it" if arm.changes and arm.name == front.recommended else arm.why_not,
         ]
         for arm in front.arms
     ]
-
-
-def _times(doublings: float) -> str:
-    return f"x{2**doublings:.3g}"
-
-
-def _said(arm: FrontArm, front: Front) -> str:
-    if arm.name == front.recommended:
-        return "set it" if arm.changes else "keep it"
-    return arm.why_not or ("better, and not best" if arm.changes else "")
+    return ["arm", *(f"{dial}>" for dial in dials), *metrics, "front", "says"], rows
 
 
 def pictures_of(front: Front) -> Iterator[str]:
     """Yield the curves along each dial, and the arms by the primary and each other objective."""
     control, *others = front.arms
-    for dial in front.dials:
-        line = [arm for arm in others if _is_on(arm, control, dial)]
+    for dial in control.places:
+        # Those that differ from the control on this dial alone.
+        rest = [one for one in control.places if one != dial]
+        line = [arm for arm in others if all(arm.places[d] == control.places[d] for d in rest)]
         if line:
             yield _curves(dial, control, line)
-    for place, second in enumerate(others[0].changes[1:], 1):
-        yield _scatter(front, place, second)
-
-
-def _is_on(arm: FrontArm, control: FrontArm, dial: str) -> bool:
-    """Whether an arm differs from the control on this dial alone."""
-    moved = [one for one in arm.places if abs(arm.places[one] - control.places[one]) > 1e-9]
-    return moved == [dial]
+    for place in range(1, len(others[0].changes)):
+        yield _scatter(front, place)
 
 
 def _curves(dial: str, control: FrontArm, line: list[FrontArm]) -> str:
@@ -72,32 +53,27 @@ def _curves(dial: str, control: FrontArm, line: list[FrontArm]) -> str:
     for place, first in enumerate(line[0].changes):
         points = [Point(0.0, 0.0)]
         for arm in line:
-            one = arm.changes[place]
-            if one.change is not None:
-                x = arm.places[dial] - control.places[dial]
-                points.append(Point(x, one.change, y_ends=_ends(one)))
-        series.append(Series(f"{first.metric}, {first.role}", sorted(points)))
-    across = Axis(f"{dial}: doublings from the control's value", "+.2g")
-    return picture(f"Change by {dial}", across, Axis("change", _CHANGE), series)
+            x, one = arm.places[dial] - control.places[dial], arm.changes[place]
+            if one.is_known:
+                points.append(Point(x, one.change, "", (one.lower, one.upper)))
+        series.append(Series(first.metric, sorted(points)))
+    return picture(f"Change by {dial}, in doublings of the control's value", series, "+.2g", "+.0%")
 
 
-def _scatter(front: Front, place: int, second: ArmChange) -> str:
-    kept, off = [Point(0.0, 0.0, front.arms[0].name)], list[Point]()
-    if not front.arms[0].is_on_front:
-        kept, off = off, kept
-    for arm in front.arms[1:]:
-        first, other = arm.changes[0], arm.changes[place]
-        if first.change is not None and other.change is not None:
-            point = Point(first.change, other.change, arm.name, _ends(other), _ends(first))
-            (kept if arm.is_on_front else off).append(point)
-    series = [Series("on the front", kept, False), Series("off the front", off, False)]
-    primary = front.arms[-1].primary.metric
-    across = Axis(f"change of {primary}", _CHANGE)
-    return picture(f"{primary} and {second.metric}", across, Axis(second.metric, _CHANGE), series)
-
-
-def _ends(one: ArmChange) -> tuple[float, float] | None:
-    return None if one.lower is None or one.upper is None else (one.lower, one.upper)
+def _scatter(front: Front, place: int) -> str:
+    none = ArmChange("", 0.0, 0.0, 0.0)
+    series = []
+    for name, is_on in (("on the front", True), ("off the front", False)):
+        points = []
+        for arm in (one for one in front.arms if one.is_on_front == is_on):
+            x, y = (arm.changes[at] if arm.changes else none for at in (0, place))
+            if x.is_known and y.is_known:
+                ends = (y.lower, y.upper), (x.lower, x.upper)
+                points.append(Point(x.change, y.change, arm.name, *ends))
+        series.append(Series(name, points, is_line=False))
+    names = [one.metric for one in front.arms[-1].changes]
+    title = f"Change of {names[0]}, across, and of {names[place]}, up"
+    return picture(title, series, "+.0%", "+.0%")
 
 
 def front_page(front: Front) -> str:
@@ -108,10 +84,8 @@ def front_page(front: Front) -> str:
         *table_of(CHECK_COLUMNS, check_rows(front.checks)),
     ]
     if front.arms:
-        parts += ["<h2>Arms</h2>", *table_of(arm_columns(front), arm_rows(front))]
-        parts += [*pictures_of(front), "<h2>What this does not say</h2>", *lines_of(LIMITS)]
-        parts += ["<h2>What everybody gets</h2>", *lines_of(front.everybody)]
+        parts += ["<h2>Arms</h2>", *table_of(*arm_table(front)), *pictures_of(front)]
+        parts += ["<h2>What this does not say</h2>", *lines_of([*LIMITS, *front.everybody])]
         parts += ["<h2>Next</h2>", *lines_of(front.commands)]
-        if front.following:
-            parts.append(f"<pre>{escape(json.dumps(front.following, indent=1))}</pre>")
+        parts.append(f"<pre>{escape(json.dumps(front.following, indent=1))}</pre>")
     return page(f"Tune {front.name}", parts)

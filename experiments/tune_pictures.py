@@ -18,8 +18,8 @@ class Point(NamedTuple):
     x: float
     y: float
     name: str = ""
-    y_ends: tuple[float, float] | None = None
-    x_ends: tuple[float, float] | None = None
+    y_ends: Sequence[float] = ()
+    x_ends: Sequence[float] = ()
 
 
 class Series(NamedTuple):
@@ -30,57 +30,37 @@ class Series(NamedTuple):
     is_line: bool = True
 
 
-class Axis(NamedTuple):
-    """What an axis shows, and how its numbers are written."""
-
-    name: str
-    form: str
-    ticks: Sequence[float] = ()
-
-
-def picture(title: str, across: Axis, up: Axis, series: Sequence[Series]) -> str:
-    """Return a picture; the same points give the same bytes."""
+def picture(title: str, series: Sequence[Series], form_x: str, form_y: str) -> str:
+    """Return a picture whose numbers are written in these forms; it has lines at 0 and 0."""
     every = [point for one in series for point in one.points]
-    xs = [0.0, *across.ticks, *(x for p in every for x in (p.x, *(p.x_ends or ())))]
-    ys = [0.0, *up.ticks, *(y for p in every for y in (p.y, *(p.y_ends or ())))]
-    left, right, bottom, top = min(xs), max(xs), min(ys), max(ys)
-    wide, high = (right - left) or 1.0, (top - bottom) or 1.0
+    xs = [0.0, *(x for p in every for x in (p.x, *p.x_ends))]
+    ys = [0.0, *(y for p in every for y in (p.y, *p.y_ends))]
+    (left, right), (bottom, top) = ((min(some), max(some)) for some in (xs, ys))
 
     def at(x: float, y: float) -> tuple[float, float]:
-        placed_x = _LEFT + (_WIDTH - _LEFT - _RIGHT) * (x - left) / wide
-        return placed_x, _TOP + (_HEIGHT - _TOP - _BOTTOM) * (top - y) / high
+        across, up = (x - left) / ((right - left) or 1.0), (top - y) / ((top - bottom) or 1.0)
+        wide, high = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+        return _LEFT + wide * across, _TOP + high * up
 
-    def line(*ends: tuple[float, float], style: str) -> str:
+    def line(ends: Sequence[tuple[float, float]], style: str) -> str:
         placed = "L".join("{:.1f} {:.1f}".format(*at(*end)) for end in ends)
-        return f'<path d="M{placed}" fill="none" {style}/>'
+        return f'<path d="M{placed}" fill="none" {style}/>' if ends else ""
 
     dashed = 'stroke="#900" stroke-dasharray="4"'
-    body = [
-        line((left, 0), (right, 0), style=dashed),
-        line((0, bottom), (0, top), style=dashed),
-        label(_LEFT, _HEIGHT - 8, across.name),
-        label(4, _TOP - 2, up.name),
-    ]
-    body += [
-        label(at(x, 0)[0], _HEIGHT - 24, format(x, across.form), "middle")
-        for x in sorted({left, 0.0, right, *across.ticks})
-    ]
-    body += [
-        label(_LEFT - 8, at(0, y)[1] + 4, format(y, up.form), "end")
-        for y in sorted({bottom, 0.0, top})
-    ]
+    body = [line([(left, 0), (right, 0)], dashed), line([(0, bottom), (0, top)], dashed)]
+    for x in sorted({left, 0.0, right}):
+        body.append(label(at(x, 0)[0], _HEIGHT - 20, format(x, form_x), "middle"))  # noqa: PERF401
+    for y in sorted({bottom, 0.0, top}):
+        body.append(label(_LEFT - 8, at(0, y)[1] + 4, format(y, form_y), "end"))  # noqa: PERF401
     for place, (name, points, is_line) in enumerate(series):
         colour = _COLOURS[place % len(_COLOURS)]
         stroke = f'stroke="{colour}"'
         body.append(f'<g fill="{colour}"><title>{escape(name)}</title>')
-        if is_line:
-            body.append(line(*((p.x, p.y) for p in points), style=f'{stroke} stroke-width="2"'))
+        body.append(line([(p.x, p.y) for p in points if is_line], f'{stroke} stroke-width="2"'))
         for p in points:
             x, y = at(p.x, p.y)
-            up_down = ((p.x, end) for end in p.y_ends or (p.y, p.y))
-            aside = ((end, p.y) for end in p.x_ends or (p.x, p.x))
-            body += [line(*up_down, style=stroke), line(*aside, style=stroke)]
-            body.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
-            body.append(label(x + 6, y - 6, p.name))
+            body += [line([(p.x, end) for end in p.y_ends], stroke)]
+            body += [line([(end, p.y) for end in p.x_ends], stroke)]
+            body += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>', label(x + 6, y - 6, p.name)]
         body.append(label(_WIDTH - _RIGHT + 14, _TOP + 18 * place + 12, name) + "</g>")
     return svg(title, _HEIGHT, body)

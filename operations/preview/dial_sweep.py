@@ -6,8 +6,9 @@ setting scores them by the combiner's own formula.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -16,13 +17,17 @@ import numpy.typing as npt
 from feedmill.events.settings import Settings
 from feedmill.events.weights import Weights
 from feedmill.experiments.dials import Dial
+from feedmill.operations.preview.feed_preview import top_age_ms, top_means
 from feedmill.rankers.combiner.one_feed import candidates_of, rank_feed
 from feedmill.rankers.combiner.view import PostView
 from feedmill.rankers.score import scores_of
 
 TOP = 20
-# The ends of a sweep, in doublings; between them arms are looked for in steps of a quarter.
-FARTHEST, _STEP = 6, 0.25
+# The ends of a sweep, in doublings, and where arms are looked for between them.
+FARTHEST = 6
+_STEPS = (-0.75, -0.5, -0.25, 0.25, 0.5, 0.75)
+# Of many posts only the best are put in order, unless authors have too many of them.
+_ORDERED = 1_000
 # A direction that leaves so much of the top at all values shows readers no other list.
 INERT = 0.9
 
@@ -37,18 +42,16 @@ class SweptSetting(NamedTuple):
     value: float
     overlap: float
     means: Mapping[str, float]
-    age_ms: int
+    age_ms: int | None
     authors: int
 
 
-@dataclass(frozen=True)
-class Side:
-    """An arm to try: a dial at the value where the overlap is nearest to `wanted`."""
+class Side(NamedTuple):
+    """An arm to try: a dial at a value, and which part of the top stays there."""
 
     dial: Dial
     value: float
     overlap: float
-    wanted: float
 
 
 class SweptFeed:
@@ -82,62 +85,63 @@ class SweptFeed:
             if name not in self._values:
                 self._values[name] = self._view.signals[name].value.values[self._rows]
         scores = scores_of(weights, self._values, self._factors, self._created_ms)
-        cap, shown, had = weights.max_per_author, [], dict[int, int]()
-        for place in np.argsort(-scores, kind="stable").tolist():
+        places = np.arange(len(scores))
+        if len(scores) > _ORDERED:
+            places = places[scores >= np.partition(scores, -_ORDERED)[-_ORDERED]]
+        shown = self._first(places[np.argsort(-scores[places], kind="stable")], weights)
+        if len(shown) < self._most and len(places) < len(scores):
+            shown = self._first(np.argsort(-scores, kind="stable"), weights)
+        return self._rows[shown]
+
+    def _first(self, order: npt.NDArray[np.intp], weights: Weights) -> list[int]:
+        """Return the first of these places that the author cap lets in."""
+        cap, shown, had = weights.max_per_author or len(order), list[int](), Counter[int]()
+        for place in order.tolist():
             author = int(self._authors[place])
-            if cap is None or had.get(author, 0) < cap:
-                had[author] = had.get(author, 0) + 1
+            had[author] += 1
+            if had[author] <= cap and len(shown) < self._most:
                 shown.append(place)
-                if len(shown) == self._most:
-                    break
-        return self._rows[np.array(shown, dtype=np.intp)]
+        return shown
 
     def swept(self, dial: Dial, doublings: float) -> SweptSetting | None:
         """Return the top with a dial so far from now; None beyond what its field may be."""
         value = dial.at(doublings) if doublings else dial.value
         weights = dial.weights(self._names, self.weights, value)
-        return None if weights is None else self._setting(dial.name, doublings, value, weights)
-
-    def _setting(self, dial: str, doublings: float, value: float, weights: Weights) -> SweptSetting:
-        view, rows = self._view, self.top(weights)
-        scored = (*view.names.objectives, *view.names.costs)
-        means = {
-            name: float(view.signals[name].value.values[rows].mean(dtype=float))
-            for name in scored
-            if name in view.written
-        }
-        return SweptSetting(
-            *(dial, doublings, value, len(np.intersect1d(rows, self.now)) / len(self.now), means),
-            int(np.median(self._now_ms - view.post.created_ms[rows])),
-            len(np.unique(view.post.author[rows])),
-        )
+        if weights is None:
+            return None
+        rows = self.top(weights)
+        overlap = len(np.intersect1d(rows, self.now)) / len(self.now)
+        seen = top_means(self._view, rows), top_age_ms(self._view, rows, self._now_ms)
+        authors = len(np.unique(self._view.post.author[rows]))
+        return SweptSetting(dial.name, doublings, value, overlap, *seen, authors)
 
     def sweep(self, dials: Sequence[Dial]) -> list[SweptSetting]:
         """Return the top now, and at each doubling of each dial as far as both ends."""
         steps = [step for step in range(-FARTHEST, FARTHEST + 1) if step]
-        found = [self.swept(dial, step) for dial in dials for step in steps]
-        now = self._setting("", 0, 0.0, self.weights)
-        return [now, *(one for one in found if one is not None)]
+        found = [self.swept(dials[0], 0), *(self.swept(one, n) for one in dials for n in steps)]
+        return [one for one in found if one is not None]
 
-    def sides(self, dials: Sequence[Dial]) -> tuple[list[Side], list[str]]:
+    def sides(
+        self, dials: Sequence[Dial], found: Sequence[SweptSetting]
+    ) -> tuple[list[Side], list[str]]:
         """Return the arms to try on both sides of each dial, and the directions that do nothing.
 
-        Of one dial alone there are two arms on each side.
+        `found` is the sweep, between whose doublings it looks on.  Of one dial alone there are two
+        arms on each side.
         """
         wanted = (0.75, 0.5) if len(dials) == 1 else (0.5,)
         sides, inert = list[Side](), list[str]()
-        for dial in dials:
-            for sign, name in ((-1, "down"), (1, "up")):
-                steps = np.arange(_STEP, FARTHEST + _STEP, _STEP).tolist()
-                swept = [self.swept(dial, sign * step) for step in steps]
-                there = [one for one in swept if one is not None]
-                least = min((one.overlap for one in there), default=1.0)
-                if least >= INERT:
-                    inert.append(f"{dial.name} {name}: {least:.0%} of the top {TOP} stay")
-                    continue
-                for overlap in wanted:
-                    best = min(there, key=lambda one: abs(one.overlap - overlap))
-                    side = Side(dial, best.value, best.overlap, overlap)
-                    if side.value not in {one.value for one in sides if one.dial is dial}:
-                        sides.append(side)
+        for dial, (sign, name) in product(dials, ((-1, "down"), (1, "up"))):
+            there = [one for one in found if one.dial == dial.name and one.doublings * sign > 0]
+            least = min((one.overlap for one in there), default=1.0)
+            if least >= INERT:
+                inert.append(f"{dial.name} {name}: {least:.0%} of the top {TOP} stay")
+                continue
+            for overlap in wanted:
+                best = min(there, key=lambda one: abs(one.overlap - overlap))
+                near = [self.swept(dial, best.doublings + step) for step in _STEPS]
+                there += [one for one in near if one and 0 < one.doublings * sign <= FARTHEST]
+                best = min(there, key=lambda one: abs(one.overlap - overlap))
+                if best.value not in {one.value for one in sides if one.dial is dial}:
+                    sides.append(Side(dial, best.value, best.overlap))
         return sides, inert

@@ -15,9 +15,10 @@ import numpy as np
 from builders.experiment_tables import experiment_of
 from builders.experiment_users import BATCH, Population, population, readers
 from feedmill.events.experiment import Experiment
+from feedmill.experiments.effects import Flags
 from feedmill.experiments.moments import Moments
 from feedmill.experiments.sequences import Values
-from feedmill.experiments.tune_effects import Changes, changes_of, levels, off_front
+from feedmill.experiments.tune_effects import ALPHA, Changes, changes_of, levels, on_front
 from feedmill.experiments.tune_front import best_of, front_arms
 
 # Take-rate with covariates, reporters, actions a user.
@@ -83,6 +84,12 @@ def experiments(
                 )
             )
             yield Drawn(changes_of(*levels(every, widths)), truth[1:] - truth[0])
+
+
+def off_front(drawn: Drawn, signs: Values) -> Flags:
+    """Which arms are called off the front, the control first."""
+    shares = on_front(drawn.changes, signs)
+    return np.asarray(shares < ALPHA / len(shares))
 
 
 def _place(objective: int) -> slice:
@@ -164,9 +171,7 @@ def figures(seeds: int) -> Iterator[str]:
     signs = SIGNS[[0, 2]]
     for arms in (5, 8):
         lifts = [*[EQUAL] * (arms - 1), (0.95, 1.0, 0.95)]
-        off = np.array(
-            [off_front(one.changes, signs) for one in experiments(lifts, 80_000, seeds, (0, 2))]
-        )
+        off = np.array([off_front(one, signs) for one in experiments(lifts, 80_000, seeds, (0, 2))])
         worse, others = off[:, -1].mean(), off[:, :-1].mean()
         yield f"{arms} arms: worse in two off {worse:.1%}, others {others:.1%}"
     for gain in (0.1, 0.05):

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from builders.experiment_tables import experiment_of
-from builders.tune_users import EQUAL, SIGNS, Lift, covered, experiments
+from builders.tune_users import EQUAL, SIGNS, Lift, covered, experiments, off_front
 from feedmill.experiments.effects import arm_moments, columns_of, moments_by_look
 from feedmill.experiments.moments import contrast
 from feedmill.experiments.plan import Baseline
@@ -15,7 +15,6 @@ from feedmill.experiments.table import DAY_MS, UserTable
 from feedmill.experiments.tune_effects import (
     changes_in,
     changes_of,
-    off_front,
     on_front,
     planned_users,
 )
@@ -37,14 +36,14 @@ def test_they_hold_where_arms_differ() -> None:
 def test_an_arm_that_is_worse_in_two_objectives_is_off_the_front_and_equal_ones_are_not() -> None:
     lifts = [*[EQUAL] * 4, (0.95, 1.0, 0.95)]
     signs = SIGNS[[0, 2]]
-    off = [off_front(one.changes, signs) for one in experiments(lifts, 80_000, 50, (0, 2))]
+    off = [off_front(one, signs) for one in experiments(lifts, 80_000, 50, (0, 2))]
     assert np.mean([one[-1] for one in off]) >= 0.95
     assert np.mean([one[:-1] for one in off]) <= 0.05
 
 
 def test_arms_that_trade_one_objective_for_another_stay_on_the_front() -> None:
     signs = SIGNS[[0, 2]]
-    off = [off_front(one.changes, signs) for one in experiments(TRADE, 80_000, 50, (0, 2))]
+    off = [off_front(one, signs) for one in experiments(TRADE, 80_000, 50, (0, 2))]
     assert np.mean(off) <= 0.05
 
 
@@ -113,16 +112,16 @@ EXPERIMENT = experiment_of(arms=ARMS, guardrails={"actions": 0.05})
 def test_errors_are_those_of_analyse() -> None:
     table = user_table(1, 6_000, 0.0)
     table = replace(table, sums_by_day={})
-    found = changes_in(table, EXPERIMENT, list(EXPERIMENT.shares))
+    found, _ = changes_in(table, EXPERIMENT, list(EXPERIMENT.shares))
     metric = EXPERIMENT.all_metrics["take_rate"]
     columns = columns_of(table, "take_rate", metric)
     moments = moments_by_look(columns, table.arm, np.zeros_like(table.arm))
     for arm in (1, 2):
         one = contrast(arm_moments(moments, 0), arm_moments(moments, arm))
         relative = one.standard_error[0] / one.control[0]
-        error = found.changes.reach[arm - 1, 0] / found.changes.critical
+        error = found.reach[arm - 1, 0] / found.critical
         assert error == pytest.approx(relative, rel=0.02)
-        change = np.expm1(found.changes.estimates[arm - 1, 0])
+        change = np.expm1(found.estimates[arm - 1, 0])
         assert change == pytest.approx(one.estimate[0] / one.control[0], abs=0.1 * error)
 
 
@@ -132,7 +131,7 @@ def test_lists_that_vary_by_day_widen_all_intervals() -> None:
     for seed in range(seeds):
         table = user_table(seed, 6_000, 0.12)
         for name, one in (("days", table), ("users", replace(table, sums_by_day={}))):
-            found = changes_in(one, EXPERIMENT, list(EXPERIMENT.shares)).changes
+            found = changes_in(one, EXPERIMENT, list(EXPERIMENT.shares))[0]
             held[name] += bool((np.abs(found.estimates) <= found.reach).all())
     assert held["days"] >= 0.88 * seeds
     assert held["users"] <= 0.6 * seeds

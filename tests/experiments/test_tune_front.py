@@ -124,7 +124,7 @@ def test_equal_arms_keep_the_control_and_say_what_could_still_be_gained() -> Non
     found = front(setting(), equal)
     assert (found.recommended, found.commands) == ("h24", ())
     assert found.conclusion.startswith("Keep the control: h3: take_rate is not shown to be better;")
-    highest = max(arm.primary.upper or 0 for arm in found.arms[1:])
+    highest = max(arm.changes[0].upper for arm in found.arms[1:])
     assert found.conclusion.endswith(f"No arm can be better by more than {highest:.1%}.")
 
 
@@ -145,7 +145,7 @@ def test_the_page_is_the_same_bytes_twice_and_has_its_pictures() -> None:
     first, second = (front_page(front(setting())) for _ in range(2))
     assert first == second
     assert first.count("<svg") == 2  # one dial, and one objective beside the primary one
-    assert "half_life_hours: doublings from the control" in first
+    assert "Change by half_life_hours, in doublings of" in first
     json.dumps(front(setting()).as_dict())
 
 
@@ -175,7 +175,11 @@ def changed(weights: dict[str, Any]) -> dict[str, Any]:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], Callable[[Any], Any] | None, str]] = {
-    "gate": (with_arm(gates={"spam": {"hide_at": 0.5}}), None, "got a gate - at `$.arms[4].gates`"),
+    "gate": (
+        with_arm(gates={"spam": {"hide_at": 0.5}}),
+        None,
+        "- at `$.arms[4].gates.spam`; `feed",
+    ),
     "cap": (with_arm(weights={"max_per_author": 1}), None, "at `$.arms[4].weights.max_per_author`"),
     "null": (
         with_arm(weights={"half_life_hours": None}),
@@ -198,7 +202,7 @@ REFUSED: dict[str, tuple[dict[str, Any], Callable[[Any], Any] | None, str]] = {
         "at `$.weights.mine` of the record; one dial cannot be read off two feeds: run an",
     ),
     "changed": (setting(), changed, "got a change - at `$.weights.global` of the record: who came"),
-    "old": (setting(), lambda _: {}, "got none - at `$.weights` of the record; `feedmill experime"),
+    "old": (setting(), lambda _: {}, "got others - at `$.weights` of the record; `feedmill experi"),
     "running": (setting(stopped=False, planned_n=9_000), None, "- at `$.planned_n`; the intervals"),
 }
 
@@ -226,5 +230,5 @@ def test_an_experiment_on_two_dials_has_a_curve_for_each() -> None:
     arms = setting()["arms"]
     value = setting(arms=[*arms[:4], {**arms[4], "name": "b4", "weights": {"engagement": 2}}])
     found = front(value)
-    assert found.dials == ("beta", "half_life_hours")
+    assert [*found.arms[0].places] == ["beta", "half_life_hours"]
     assert front_page(found).count("<svg") == 3

@@ -87,14 +87,16 @@ def test_sides_are_where_half_of_the_top_stays_and_what_does_nothing_is_left_out
     settings = Settings(names=NAMES)
     swept = SweptFeed(large_view(1, 400), settings, "global", NOW_MS)
     dials = dials_of(["beta", "half_life_hours"], swept.weights, NAMES, "global")
-    sides, inert = swept.sides(dials)
+    sides, inert = swept.sides(dials, swept.sweep(dials))
     assert len(sides) + len(inert) == 4
     assert sides
     assert all(abs(side.overlap - 0.5) <= 0.2 for side in sides)
-    alone, _ = swept.sides(dials[1:])
-    assert {side.wanted for side in alone} == {0.5, 0.75}
+    alone, _ = swept.sides(dials[1:], swept.sweep(dials[1:]))
+    assert len(alone) == 4
+    assert {round(side.overlap * 4) for side in alone} == {2, 3}
     # No post has a report: the cost moves nothing.
-    _, inert = swept.sides(dials_of(["report"], swept.weights, NAMES, "global"))
+    report = dials_of(["report"], swept.weights, NAMES, "global")
+    _, inert = swept.sides(report, swept.sweep(report))
     assert inert == [f"costs.report {way}: 100% of the top {TOP} stay" for way in ("down", "up")]
 
 
