@@ -1,8 +1,13 @@
-"""`feedmill tune half|after`: what a change of weights gives everybody, by whole feeds."""
+"""`feedmill tune half|after`: what a change of weights gives everybody, by whole feeds.
+
+Modules that need the extra `experiments` are imported by the command that uses them.
+"""
+
+# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,18 +20,17 @@ from feedmill.cli.output import json_option, print_json, time_text
 from feedmill.cli.setting_change import read_settings_log, setting_record, write_settings
 from feedmill.events.errors import UsageError
 from feedmill.events.experiment import Arm
-from feedmill.events.feeds import BUILT_IN_FEEDS
+from feedmill.events.feeds import BUILT_IN_FEEDS, pattern_of
 from feedmill.events.settings import Settings
 from feedmill.events.weights import weights_decoder
 from feedmill.experiments.dials import written
+from feedmill.operations.experiment_runs import steps_of
 from feedmill.streams.redis.reader import open_feed_reader
 from feedmill.streams.settings.config_log import ConfigLog
 from feedmill.streams.settings.environment import Environment, read_environment
 
 _NOTE = "tune half"
 _HOUR_MS = 3_600_000
-# With fewer feeds on a side nothing is said by feed.
-_ENOUGH = 40
 
 
 @click.command()
@@ -56,18 +60,19 @@ def half(
     log = read_settings_log(environment)
     note = f"{_NOTE} {file.name}.{arm}"
     if undo:
-        keys = [key for key, said in _noted(log, pattern) if said == note]
+        before = f"weights/{pattern[:-1]}"
+        keys = [key for key in sorted(log.settings.offsets) if key.startswith(before)]
+        keys = [key for key in keys if _note_of(log, key) == note]
         if not keys:
             raise UsageError(f"no feed of {pattern} has weights by `{note}`; nothing was sent")
         records = [setting_record(log, key, None, change.by, f"{note} --undo") for key in keys]
         write_settings(environment, records, change)
         return
     feeds = _drawn(environment, log.settings, pattern, file)
-    decoder, names = weights_decoder(environment.signals), environment.signals
-    records = []
+    records, decoder = [], weights_decoder(environment.signals)
     for feed in feeds:
-        weights = decoder.patched(log.settings.weights_of(feed), wanted.weights)
-        value = written(weights, names)
+        own = log.settings.weights_of(feed)
+        value = written(decoder.patched(own, wanted.weights), environment.signals)
         records.append(setting_record(log, f"weights/{feed}", value, change.by, note))
     write_settings(environment, records, change)
     change.tell(f"half of {pattern} has {arm}: {', '.join(feeds)}")
@@ -77,23 +82,18 @@ def _arm(file: WrittenExperiment, path: Path, name: str) -> Arm:
     arms = {arm.name: arm for arm in file.experiment.treatments}
     if name not in arms:
         raise UsageError(f"{path}: expected an arm ({', '.join(arms)}), got {name!r}")
-    place = list(file.experiment.shares).index(name)
-    for kind in ("gates", "weights"):
-        if bool(getattr(arms[name], kind)) != (kind == "weights"):
-            raise UsageError(
-                f"{path}: Expected an arm of `weights` alone, got {name!r} - at"
-                f" `$.arms[{place}].{kind}`; a gate is no dial"
-            )
+    if arms[name].gates:
+        place = list(file.experiment.shares).index(name)
+        raise UsageError(
+            f"{path}: Expected an arm of `weights` alone, got {name!r} - at"
+            f" `$.arms[{place}].gates`; a gate is no dial"
+        )
     return arms[name]
 
 
-def _noted(log: ConfigLog, pattern: str) -> Iterator[tuple[str, str]]:
-    """Yield the settings of weights of these feeds, each with its note."""
-    before = f"weights/{pattern.removesuffix('*')}"
-    for key in sorted(log.settings.offsets):
-        entry = log.current(key) if key.startswith(before) else None
-        if entry is not None:
-            yield key, entry.note or ""
+def _note_of(log: ConfigLog, key: str) -> str:
+    entry = log.current(key)
+    return "" if entry is None else entry.note or ""
 
 
 def _drawn(
@@ -102,7 +102,7 @@ def _drawn(
     """Return half of the feeds of a pattern that exist, none of which has weights of its own."""
     reader = open_feed_reader(environment.redis, environment.redis_prefix)
     try:
-        feeds = [one for one in reader.feeds() if one.startswith(pattern.removesuffix("*"))]
+        feeds = [one for one in reader.feeds() if one.startswith(pattern[:-1])]
     finally:
         reader.client.close()
     own = [feed for feed in feeds if feed in settings.weights]
@@ -114,11 +114,6 @@ def _drawn(
         )
     if len(feeds) < 2:
         raise UsageError(f"Redis has {len(feeds)} feeds of {pattern}, which have no half")
-    if len(feeds) < _ENOUGH:
-        click.echo(
-            f"warning: {len(feeds)} feeds are few: `tune after` compares by feed from {_ENOUGH} on",
-            err=True,
-        )
     salt = f"{file.experiment.salt}\0{file.name}\0"
     by_hash = sorted(feeds, key=lambda feed: sha256(f"{salt}{feed}".encode()).digest())
     return sorted(by_hash[: len(feeds) // 2])
@@ -135,10 +130,9 @@ def after(*, folder: Path, feed: tuple[str, ...], as_json: bool) -> None:
     the change by `tune half` and 20 did not, the comparison is by feed, with a randomisation test;
     else by day. 'community:*' stands for all such feeds of the export.
     """
-    # They need the extra `experiments`.
-    from feedmill.experiments.parts import open_export  # noqa: PLC0415 - see above
-    from feedmill.experiments.tune_after import after_change, daily, feeds_of  # noqa: PLC0415
-    from feedmill.operations.experiment_record import ExportedSettings  # noqa: PLC0415
+    from feedmill.experiments.parts import open_export
+    from feedmill.experiments.tune_after import after_change, daily, feeds_of
+    from feedmill.operations.experiment_record import ExportedSettings
 
     export = open_export(folder)
     with export.locked():
@@ -150,9 +144,9 @@ def after(*, folder: Path, feed: tuple[str, ...], as_json: bool) -> None:
         ]
         changed, at_ms = _changed(log, feeds)
         found = after_change(daily(export, feeds, at_ms), changed)
-    keys = [f"weights/{one}" for one in changed]
-    notes = {key: entry.note or "" for key in keys if (entry := log.current(key)) is not None}
-    is_drawn = bool(notes) and all(note.startswith(_NOTE) for note in notes.values())
+    keys = [key for one in changed if (key := f"weights/{one}") in log.settings.offsets]
+    notes = [_note_of(log, key) for key in keys]
+    is_drawn = bool(notes) and all(note.startswith(_NOTE) for note in notes)
     if as_json:
         print_json({**vars(found), "at_ms": at_ms, "changed": changed, "drawn": is_drawn})
         return
@@ -160,48 +154,38 @@ def after(*, folder: Path, feed: tuple[str, ...], as_json: bool) -> None:
     click.echo(
         f"take_rate {size} since {time_text(at_ms)}, in {len(changed)} of {len(feeds)} feeds"
     )
-    if found.p is not None and is_drawn:
-        click.echo(f"by feed: so much or more by chance in {found.p:.1%} of draws")
-    else:
-        how = "feed" if found.p is not None else "day"
-        click.echo(f"by {how}: nothing was randomised, so whatever else changed then is in it")
-    click.echo("\nthis takes it back:")
+    how, said = "day", "nothing was randomised, so whatever else changed then is in it"
+    if found.p is not None:
+        how, said = "feed", f"so much by chance in {found.p:.1%} of draws" if is_drawn else said
+    click.echo(f"by {how}: {said}\n\nthis takes it back:")
+    commands = [f"config rollback {key}" for key in keys or ["weights"]]
     if is_drawn:
-        name, _, arm = next(iter(notes.values())).removeprefix(f"{_NOTE} ").rpartition(".")
-        kind = changed[0].partition(":")[0]
-        click.echo(f"  feedmill tune half '{kind}:*' {name}.json {arm} --undo")
-    else:
-        for key in notes or ("weights",):
-            click.echo(f"  feedmill config rollback {key}")
+        name, _, arm = notes[0].removeprefix(f"{_NOTE} ").rpartition(".")
+        commands = [f"tune half '{pattern_of(changed[0])}' {name}.json {arm} --undo"]
+    for command in commands:
+        click.echo(f"  feedmill {command}")
 
 
 def _changed(log: ConfigLog, feeds: Sequence[str]) -> tuple[list[str], int]:
     """Return the feeds whose weights changed last, and when."""
-    changes, settings = list[tuple[int, str]](), Settings(log.settings.names)
-    for entry in log.entries:
-        if entry.applied:
-            then = settings.fold(entry.key.encode(), entry.record, entry.offset)
-            changes += [
-                (entry.at_ms, feed)
-                for feed in feeds
-                if settings.weights_of(feed) != then.weights_of(feed)
-            ]
-            settings = then
+    changes = [
+        (entry.at_ms, feed)
+        for entry, before, after in steps_of(log)
+        for feed in feeds
+        if before.weights_of(feed) != after.weights_of(feed)
+    ]
     if not changes:
         raise UsageError(
             f"no record of the export changes the weights of {', '.join(feeds[:5])}; give feeds"
             " that were changed, or an export that was made since"
         )
-    at_ms = max(changes)[0]
-    near = [feed for changed_ms, feed in changes if changed_ms > at_ms - _HOUR_MS]
-    again = [
-        (changed_ms, feed)
-        for changed_ms, feed in changes
-        if at_ms - 14 * 24 * _HOUR_MS < changed_ms <= at_ms - _HOUR_MS
-    ]
-    if again:
-        raise UsageError(
-            f"Expected one change in four weeks, got another of `{again[0][1]}` at"
-            f" {time_text(again[0][0])} - at `weights`; compare feeds that changed once, or later"
-        )
-    return list(dict.fromkeys(near)), at_ms
+    last_ms, changed = max(changes)[0], list[str]()
+    for at_ms, feed in changes:
+        if at_ms > last_ms - _HOUR_MS:
+            changed.append(feed)
+        elif at_ms > last_ms - 14 * 24 * _HOUR_MS:
+            raise UsageError(
+                f"Expected one change in four weeks, got another of `{feed}` at {time_text(at_ms)}"
+                " - at `weights`; compare feeds that changed once, or later"
+            )
+    return list(dict.fromkeys(changed)), last_ms

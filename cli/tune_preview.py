@@ -17,8 +17,7 @@ from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.cli.read_posts import read_for_command, timeout_option
 from feedmill.cli.weights import check_feed
 from feedmill.events.errors import UsageError
-from feedmill.events.experiment import MAX_ARMS, decode_experiment
-from feedmill.events.feeds import pattern_of
+from feedmill.events.experiment import decode_experiment
 from feedmill.events.settings import Settings
 from feedmill.experiments.dials import Dial, arms_of, dials_of
 from feedmill.experiments.tune_effects import planned_users
@@ -67,8 +66,6 @@ def preview(
     settings = fold_log(read_all(environment, "config"), environment.signals).settings
     check_feed(settings, feed)
     dials = dials_of(dial, settings.weights_of(feed), environment.signals, feed)
-    if out is not None:
-        _check_out(feed, dials, sizing)
     view = PostView(environment.signals)
     read_for_command(environment, view, patience_ms / 1000)
     at_ms = now_ms()
@@ -98,21 +95,6 @@ def preview(
         raise UsageError(f"{out} was not written: no direction of a dial moves the top {TOP}")
 
 
-def _check_out(feed: str, dials: Sequence[Dial], sizing: SizeOptions) -> None:
-    if pattern_of(feed):
-        raise UsageError(
-            f"Expected a feed with a name of its own for --out, got {feed!r}, which a pattern"
-            " makes; experiments run in `global` and feeds set under feeds/<name>"
-        )
-    if 2 * len(dials) > MAX_ARMS - 1:
-        raise UsageError(
-            f"Expected at most {(MAX_ARMS - 1) // 2} dials for --out, got {len(dials)}"
-            f" ({', '.join(one.name for one in dials)}); name those to try"
-        )
-    if not sizing.are_given:
-        raise UsageError("--out needs the size of an effect: give --before TABLE or --assume")
-
-
 def _experiment(
     settings: Settings, feed: str, sides: Sequence[Side], sizing: SizeOptions
 ) -> Mapping[str, Any]:
@@ -128,13 +110,9 @@ def _experiment(
     experiment = decode_experiment(value, settings.names)
     sizes = {"effect": sizing.effect, "list_noise": sizing.list_noise}
     users = planned_users(experiment, sizing.baselines(experiment), **sizes)
-    most = max(users, key=users.__getitem__)
-    if users[most] > 10**9:
-        raise UsageError(
-            f"no number of users shows a change of {most} so small beside --list-noise"
-            f" {sizing.list_noise:g}; take a larger --effect"
-        )
-    return {**value, "planned_n": max(users[most], _LEAST_USERS)}
+    value["planned_n"] = max(_LEAST_USERS, *users.values())
+    decode_experiment(value, settings.names)
+    return value
 
 
 def _table(found: Sequence[SweptSetting]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:

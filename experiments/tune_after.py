@@ -28,9 +28,9 @@ _SHUFFLES, _SEED, _ALPHA = 10_000, 55, 0.05
 
 @dataclass(frozen=True)
 class AfterChange:
-    """A change of the take-rate, as a part of what it was, with its 95 % interval.
+    """A change of the take-rate, in parts of what it was, with its 95 % interval.
 
-    `p` is that of the randomisation test, None where nothing was randomised.
+    `p` is that of the randomisation test, None where days are compared.
     """
 
     change: float

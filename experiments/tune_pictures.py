@@ -48,10 +48,9 @@ def picture(title: str, series: Sequence[Series], form_x: str, form_y: str) -> s
 
     dashed = 'stroke="#900" stroke-dasharray="4"'
     body = [line([(left, 0), (right, 0)], dashed), line([(0, bottom), (0, top)], dashed)]
-    for x in sorted({left, 0.0, right}):
-        body.append(label(at(x, 0)[0], _HEIGHT - 20, format(x, form_x), "middle"))  # noqa: PERF401
-    for y in sorted({bottom, 0.0, top}):
-        body.append(label(_LEFT - 8, at(0, y)[1] + 4, format(y, form_y), "end"))  # noqa: PERF401
+    across, up = sorted({left, 0.0, right}), sorted({bottom, 0.0, top})
+    body += [label(at(x, 0)[0], _HEIGHT - 20, format(x, form_x), "middle") for x in across]
+    body += [label(_LEFT - 8, at(0, y)[1] + 4, format(y, form_y), "end") for y in up]
     for place, (name, points, is_line) in enumerate(series):
         colour = _COLOURS[place % len(_COLOURS)]
         stroke = f'stroke="{colour}"'

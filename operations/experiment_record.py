@@ -17,6 +17,7 @@ from feedmill.operations.experiment_runs import (
     changes_during,
     releases_during,
     run_of,
+    steps_of,
 )
 from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.settings.config_log import ConfigLog, fold_log
@@ -40,23 +41,19 @@ class ExportedSettings:
 
     def weights(self, run: ExperimentRun, shares: Mapping[str, float]) -> dict[str, FeedWeights]:
         """Return the weights of each feed of an experiment, with its part of impressions."""
-        start, end = run.started.offset, self._end_of(run)
         arms: dict[str, list[dict[str, Any]]] = {feed: [] for feed in run.experiment.feeds}
-        settings = Settings(self.config.settings.names)
-        for entry in (one for one in self.config.entries if one.applied and one.offset <= end):
-            settings = settings.fold(entry.key.encode(), entry.record, entry.offset)
-            for feed, seen in arms.items() if entry.offset >= start else ():
-                of_arms = _weights_of(settings, run, feed)
-                if not seen or seen[-1] != of_arms:
-                    seen.append(of_arms)
-        offsets = {feed: settings.offsets.get(f"weights/{feed}", -1) for feed in arms}
+        offsets: dict[str, int] = {}
+        for entry, _, settings in steps_of(self.config):
+            if run.started.offset <= entry.offset <= run.end_offset(self.config):
+                for feed, of_feed in arms.items():
+                    of_arms = _weights_of(settings, run, feed)
+                    if of_arms not in of_feed[-1:]:
+                        of_feed.append(of_arms)
+                    offsets[feed] = settings.offsets.get(f"weights/{feed}", -1)
         return {
             feed: FeedWeights(offsets[feed], len(seen) > 1, seen[-1], shares.get(feed))
             for feed, seen in arms.items()
         }
-
-    def _end_of(self, run: ExperimentRun) -> int:
-        return self.config.settings.offset if run.stopped is None else run.stopped.offset
 
     def _records(self, topic: str) -> Iterator[TopicRecord]:
         for part in self._export.parts:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from builders.changed_export import write_export
 from builders.commands import CommandTopics, Run
 from builders.golden import Golden
 from builders.written_redis import WrittenRedis
@@ -109,7 +110,7 @@ def test_a_preview_writes_an_experiment_of_arms_that_move_the_top(run: Run) -> N
     both = run(f"tune preview global beta hide {ASSUMED} --out both.json")
     assert "left out: costs.hide down: 100% of the top 20 stay" in both.stdout
     started = run("experiments start both.json --timeout 0")
-    assert "no topic `exposures`" in started.stderr, started.output
+    assert ".exposures`; create the topics" in started.stderr, started.output
 
 
 @pytest.mark.stack
@@ -123,11 +124,16 @@ def test_a_preview_writes_an_experiment_of_arms_that_move_the_top(run: Run) -> N
         ("global reply", "got 0 - at `$.reply` of `global`; give it one first: feedmill config"),
         ("nowhere", "there is no feed `nowhere`"),
         ("community:none beta", "no post is in `community:none`; check the name"),
-        ("community:x beta --out a.json", "got 'community:x', which a pattern makes; experiments"),
-        ("global beta hide report half_life_hours --out a.json", "Expected at most 3 dials for"),
-        ("global beta --out a.json", "--out needs the size of an effect: give --before TABLE or"),
+        (
+            f"community:x beta {ASSUMED} --out a.json",
+            "got 'community:x', which a pattern makes - at",
+        ),
+        (f"global beta half_life_hours {ASSUMED} --list-noise 0.5 --out a.json", "planned_n"),
+        (
+            "global beta --out a.json",
+            "nothing says what take_rate, reporters is now; give --before",
+        ),
         (f"global hide {ASSUMED} --out a.json", "a.json was not written: no direction of a dial"),
-        (f"global beta {ASSUMED} --list-noise 0.5 --out a.json", "beside --list-noise 0.5; take"),
     ],
 )
 def test_what_a_preview_cannot_show_is_refused_with_a_way_out(
@@ -211,3 +217,48 @@ def test_what_has_no_half_is_refused(run: Run, words: str, said: str) -> None:
     assert found.exit_code == 1
     assert said in found.stderr
     assert settings(run) == {}
+
+
+# --- after ------------------------------------------------------------------------------------
+
+FEEDS = [f"community:c{number:02}" for number in range(40)]
+
+
+def test_twenty_feeds_that_were_drawn_are_compared_with_twenty_that_were_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_export(Path("record"), FEEDS, FEEDS[::2], lift=1.3)
+    said = feedmill("tune after record community:*")
+    assert said.exit_code == 0, said.output
+    assert "in 20 of 40 feeds\nby feed: so much by chance in 0.0% of draws" in said.stdout
+    assert "  feedmill tune half 'community:*' mix.json slow --undo" in said.stdout
+    found = json.loads(feedmill("tune after record community:* --json").stdout)
+    assert found["lower"] > 0.1
+    assert found["drawn"] is True
+
+
+def test_one_feed_is_compared_by_day_and_nothing_was_randomised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_export(Path("record"), FEEDS[:3], FEEDS[:1], note="by hand", seen=60)
+    said = feedmill(f"tune after record {FEEDS[0]}")
+    assert "by day: nothing was randomised, so whatever else changed then is in it" in said.stdout
+    assert f"  feedmill config rollback weights/{FEEDS[0]}" in said.stdout
+    for words, reason in (
+        (FEEDS[1], f"no record of the export changes the weights of {FEEDS[1]}; give feeds"),
+        ("global", "no record of the export changes the weights of global"),
+    ):
+        refused = feedmill(f"tune after record {words}")
+        assert refused.exit_code == 1
+        assert reason in refused.stderr
+
+
+def test_two_weeks_that_are_not_over_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_export(Path("record"), FEEDS[:2], FEEDS[:1], days_after=9)
+    refused = feedmill(f"tune after record {FEEDS[0]}")
+    assert "expected 16 days after the change, 7.0 are missing; export again when" in refused.stderr

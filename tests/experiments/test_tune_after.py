@@ -1,10 +1,23 @@
 """What everybody got, by feed and by day, of levels that wander by themselves."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from builders.changed_export import CHANGED_MS, write_export
+from feedmill.events.errors import UsageError
+from feedmill.experiments.kept_rows import DAY_MS
 from feedmill.experiments.sequences import Values
-from feedmill.experiments.tune_after import DAYS, FEEDS, after_change, by_day, by_feed
+from feedmill.experiments.tune_after import (
+    DAYS,
+    FEEDS,
+    after_change,
+    by_day,
+    by_feed,
+    daily,
+    feeds_of,
+)
 
 
 def wandering(rng: np.random.Generator, alike: float, days: int = 2 * DAYS + 2) -> Values:
@@ -76,3 +89,22 @@ def test_few_feeds_are_compared_by_day_beside_those_without_the_change() -> None
     assert some.change == pytest.approx(0.1, abs=1e-6)
     alone = after_change({"f0": found["f0"]}, ["f0"])
     assert alone.upper - alone.lower > 0.1
+
+
+# --- from an export ---------------------------------------------------------------------------
+
+
+def test_takes_and_impressions_of_each_day_are_those_of_the_export(tmp_path: Path) -> None:
+    feeds_there = ["community:a", "community:b"]
+    export = write_export(tmp_path, feeds_there, ["community:a"], seen=5)
+    assert feeds_of(export, "community:") == feeds_there
+    found = daily(export, feeds_there, CHANGED_MS)
+    for before, after in found.values():
+        assert before.shape == after.shape == (2, DAYS)
+        assert (before[1] == 5).all()
+        assert (after[1] == 5).all()
+        assert 0 < before[0].sum() < 40
+    with pytest.raises(UsageError, match=r"expected 16 days after the change, 1\.0 are missing"):
+        daily(export, feeds_there, CHANGED_MS + 2 * DAY_MS)
+    with pytest.raises(UsageError, match="a day has none in community:c; leave these feeds out"):
+        daily(export, ["community:c"], CHANGED_MS)
