@@ -50,9 +50,7 @@ def change_setting(
     FeedmillError
         An instance refused it, or was silent.
     """
-    record = setting_record(
-        log, key, value, change.by, change.note, if_offset=if_offset, is_forced=is_forced
-    )
+    record = setting_record(log, key, value, change, if_offset=if_offset, is_forced=is_forced)
     write_settings(environment, [record], change)
 
 
@@ -60,15 +58,14 @@ def setting_record(
     log: ConfigLog,
     key: str,
     value: RawValue | None,
-    by: str,
-    note: str,
+    change: ChangeOptions,
     *,
     if_offset: int | None = None,
     is_forced: bool = False,
 ) -> Change:
     """Return the record of a setting; raises `BadSetting` and takes what `change_setting` does."""
     expected = log.settings.offsets.get(key, -1) if if_offset is None else if_offset
-    record = encode_record(value, by=by, note=note or None, if_offset=expected)
+    record = encode_record(value, by=change.by, note=change.note or None, if_offset=expected)
     if not is_forced:
         _check_applies(log, key, record)
         warn_of_experiments(log, key)

@@ -8,6 +8,7 @@ Modules that need the extra `experiments` are imported by the command that uses 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -65,16 +66,19 @@ def half(
         keys = [key for key in keys if _note_of(log, key) == note]
         if not keys:
             raise UsageError(f"no feed of {pattern} has weights by `{note}`; nothing was sent")
-        records = [setting_record(log, key, None, change.by, f"{note} --undo") for key in keys]
-        write_settings(environment, records, change)
+        undone = replace(change, note=f"{note} --undo")
+        write_settings(
+            environment, [setting_record(log, key, None, undone) for key in keys], undone
+        )
         return
     feeds = _drawn(environment, log.settings, pattern, file)
+    drawn = replace(change, note=note)
     records, decoder = [], weights_decoder(environment.signals)
     for feed in feeds:
         own = log.settings.weights_of(feed)
         value = written(decoder.patched(own, wanted.weights), environment.signals)
-        records.append(setting_record(log, f"weights/{feed}", value, change.by, note))
-    write_settings(environment, records, change)
+        records.append(setting_record(log, f"weights/{feed}", value, drawn))
+    write_settings(environment, records, drawn)
     change.tell(f"half of {pattern} has {arm}: {', '.join(feeds)}")
 
 

@@ -66,13 +66,10 @@ class FeedWeights(Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     offset
         That of the record of `weights/<feed>` in force at the end; -1 without one.
-    changed
-        Whether the weights of an arm, the control too, changed while it ran.
-    arms
-        By arm its effective weights at the end, as the whole setting.
+    changed, arms
+        Whether weights of an arm changed while it ran, and the effective ones of each at the end.
     share
-        Of the impressions of posts that had one in the feed, which part was in the feed; None where
-        no impression says its feed.
+        Of the impressions of the feed's posts, which part was in the feed; None where none says so.
     """
 
     offset: int

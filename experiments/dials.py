@@ -21,28 +21,18 @@ HALF_LIFE = "half_life_hours"
 _ALIASES = {objective: alias for alias, objective in OBJECTIVE_ALIASES.items()}
 # Fields of `weights` that are no dials, and what looks at them instead.
 _NO_DIALS = {
-    "max_per_author": "it is a cap; see `feedmill weights preview {feed} max_per_author=1`",
-    "explore": "exploration is not supported yet",
-    "scale": "weight times scale is one number; name the objective",
+    "max_per_author": "; a cap is none, see `feedmill weights preview {feed} max_per_author=1`",
+    "scale": "; weight times scale is one number: name the objective",
 }
 
 
 @dataclass(frozen=True)
 class Dial:
-    """One field of the weights of a feed, and its value there.
-
-    `name` is the field as `config set` takes it, and `field` as a setting has it, a cost without
-    `costs.`.
-    """
+    """One field of the weights of a feed, and its value there; `name` is that of `config set`."""
 
     name: str
     field: str
     value: float
-
-    @property
-    def is_cost(self) -> bool:
-        """Whether the field stands under `costs`."""
-        return self.name.startswith("costs.")
 
     def at(self, doublings: float) -> float:
         """Return the value after so many doublings, to three digits as it is set."""
@@ -50,7 +40,8 @@ class Dial:
 
     def patch(self, value: float) -> dict[str, Any]:
         """Return the fields of `weights` that set the dial, as an arm has them."""
-        return {"costs": {self.field: value}} if self.is_cost else {self.field: value}
+        patch = {self.field: value}
+        return {"costs": patch} if self.name.startswith("costs.") else patch
 
     def weights(self, names: SignalNames, weights: Weights, value: float) -> Weights | None:
         """Return the weights with the dial at a value; None beyond what the field may be."""
@@ -92,22 +83,15 @@ def dials_of(
 
 def _dial(word: str, weights: Weights, names: SignalNames, feed: str) -> Dial:
     field = OBJECTIVE_ALIASES.get(word, word).removeprefix("costs.")
-    top = field.partition(".")[0]
-    if top in names.gates or top in _NO_DIALS:
-        why = _NO_DIALS.get(top, "a gate is a rule of the product; see `feedmill gates preview`")
-        raise UsageError(
-            f"Expected a dial, which is an objective, {HALF_LIFE} or a cost, got {word!r} - at"
-            f" `$.{word}`: {why.format(feed=feed)}"
-        )
-    known = (*names.objectives, HALF_LIFE, *names.costs)
+    known, top = (*names.objectives, HALF_LIFE, *names.costs), field.partition(".")[0]
     if field not in known or (word.startswith("costs.") and field not in names.costs):
+        gate = "; a gate is a rule of the product, see `feedmill gates preview`"
+        why = gate if top in names.gates else _NO_DIALS.get(top, "").format(feed=feed)
         raise UsageError(
-            f"Expected a dial ({', '.join(known)}), got {word[:80]!r} - at `$.{word[:80]}`"
+            f"Expected a dial ({', '.join(known)}), got {word[:80]!r} - at `$.{word[:80]}`{why}"
         )
-    if field == HALF_LIFE:
-        value = weights.half_life_hours
-    else:
-        value = weights.objectives.get(field) or weights.costs.get(field, 0.0)
+    value: float | None = weights.objectives.get(field) or weights.costs.get(field, 0.0)
+    value = weights.half_life_hours if field == HALF_LIFE else value
     name = f"costs.{field}" if field in names.costs else _ALIASES.get(field, field)
     if not value:
         raise UsageError(
@@ -119,10 +103,8 @@ def _dial(word: str, weights: Weights, names: SignalNames, feed: str) -> Dial:
 
 def written(weights: Weights, names: SignalNames) -> dict[str, Any]:
     """Return weights as a setting that says all: a cost that is left out has its default."""
-    return {
-        **weights.as_dict(),
-        "costs": {name: weights.costs.get(name, 0.0) for name in names.costs},
-    }
+    costs = {name: weights.costs.get(name, 0.0) for name in names.costs}
+    return {**weights.as_dict(), "costs": costs}
 
 
 def places(value: Mapping[str, Any]) -> dict[str, float]:

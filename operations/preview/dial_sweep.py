@@ -55,13 +55,7 @@ class Side(NamedTuple):
 
 
 class SweptFeed:
-    """One feed of a view, ready to be ranked under any weights.
-
-    Attributes
-    ----------
-    now
-        The posts of its top now, best first; fewer than `TOP` where the feed has fewer.
-    """
+    """One feed of a view, ready to be ranked under any weights; `now` is its top as it is."""
 
     def __init__(self, view: PostView, settings: Settings, feed: str, now_ms: int) -> None:
         ranking = rank_feed(view, settings, feed, now_ms)
@@ -124,10 +118,9 @@ class SweptFeed:
     def sides(
         self, dials: Sequence[Dial], found: Sequence[SweptSetting]
     ) -> tuple[list[Side], list[str]]:
-        """Return the arms to try on both sides of each dial, and the directions that do nothing.
+        """Return the arms to try beside each dial, and the directions that do nothing.
 
-        `found` is the sweep, between whose doublings it looks on.  Of one dial alone there are two
-        arms on each side.
+        It looks on between the doublings that a sweep `found`.
         """
         wanted = (0.75, 0.5) if len(dials) == 1 else (0.5,)
         sides, inert = list[Side](), list[str]()

@@ -113,36 +113,34 @@ def test_a_preview_writes_an_experiment_of_arms_that_move_the_top(run: Run) -> N
     assert ".exposures`; create the topics" in started.stderr, started.output
 
 
+REFUSED = (
+    ("global spam", "at `$.spam`; a gate is a rule of the product"),
+    ("global max_per_author", "a cap is none, see `feedmill weights preview global max_pe"),
+    ("global alpha beta", "only their ratio moves the list, so name beta alone"),
+    ("global reply", "got 0 - at `$.reply` of `global`; give it one first: feedmill config"),
+    ("nowhere", "there is no feed `nowhere`"),
+    ("community:none beta", "no post is in `community:none`; check the name"),
+    (
+        f"community:x beta {ASSUMED} --out a.json",
+        "got 'community:x', which a pattern makes - at",
+    ),
+    (f"global beta half_life_hours {ASSUMED} --list-noise 0.5 --out a.json", "planned_n"),
+    (
+        "global beta --out a.json",
+        "nothing says what take_rate, reporters is now; give --before",
+    ),
+    (f"global hide {ASSUMED} --out a.json", "a.json was not written: no direction of a dial"),
+)
+
+
 @pytest.mark.stack
 @pytest.mark.usefixtures("posts")
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("global spam", "at `$.spam`: a gate is a rule of the product"),
-        ("global max_per_author", "it is a cap; see `feedmill weights preview global max_per_aut"),
-        ("global alpha beta", "only their ratio moves the list, so name beta alone"),
-        ("global reply", "got 0 - at `$.reply` of `global`; give it one first: feedmill config"),
-        ("nowhere", "there is no feed `nowhere`"),
-        ("community:none beta", "no post is in `community:none`; check the name"),
-        (
-            f"community:x beta {ASSUMED} --out a.json",
-            "got 'community:x', which a pattern makes - at",
-        ),
-        (f"global beta half_life_hours {ASSUMED} --list-noise 0.5 --out a.json", "planned_n"),
-        (
-            "global beta --out a.json",
-            "nothing says what take_rate, reporters is now; give --before",
-        ),
-        (f"global hide {ASSUMED} --out a.json", "a.json was not written: no direction of a dial"),
-    ],
-)
-def test_what_a_preview_cannot_show_is_refused_with_a_way_out(
-    run: Run, words: str, said: str
-) -> None:
-    found = run(f"tune preview {words}")
-    assert found.exit_code == 1
-    assert said in found.stderr
-    assert not Path("a.json").exists()
+def test_what_a_preview_cannot_show_is_refused_with_a_way_out(run: Run) -> None:
+    for words, said in REFUSED:
+        found = run(f"tune preview {words}")
+        assert found.exit_code == 1, words
+        assert said in found.stderr
+        assert not Path("a.json").exists()
 
 
 # --- half -------------------------------------------------------------------------------------
@@ -180,7 +178,6 @@ def settings(run: Run) -> dict[str, Any]:
 def test_half_of_the_feeds_get_an_arm_and_undo_leaves_no_setting(run: Run) -> None:
     said = run("tune half community:* mix.json slow --timeout 0")
     assert said.exit_code == 0, said.output
-    assert "9 feeds are few" in said.stderr
     found = settings(run)
     assert len(found) == 4
     assert all(key.startswith("weights/community:c") for key in found)
@@ -201,21 +198,21 @@ def test_half_of_the_feeds_get_an_arm_and_undo_leaves_no_setting(run: Run) -> No
     assert settings(run).keys() == found.keys()
 
 
+NO_HALF = (
+    ("community:c1 mix.json slow", "Expected 'community:*' or 'lang:*', got 'community:c1'"),
+    ("community:* mix.json fast", "mix.json: expected an arm (slow), got 'fast'"),
+    ("community:* gated.json strict", "got 'strict' - at `$.arms[1].gates`; a gate is no dial"),
+    ("lang:* mix.json slow", "Redis has 0 feeds of lang:*, which have no half"),
+)
+
+
 @pytest.mark.stack
 @pytest.mark.usefixtures("communities")
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("community:c1 mix.json slow", "Expected 'community:*' or 'lang:*', got 'community:c1'"),
-        ("community:* mix.json fast", "mix.json: expected an arm (slow), got 'fast'"),
-        ("community:* gated.json strict", "got 'strict' - at `$.arms[1].gates`; a gate is no dial"),
-        ("lang:* mix.json slow", "Redis has 0 feeds of lang:*, which have no half"),
-    ],
-)
-def test_what_has_no_half_is_refused(run: Run, words: str, said: str) -> None:
-    found = run(f"tune half {words} --timeout 0")
-    assert found.exit_code == 1
-    assert said in found.stderr
+def test_what_has_no_half_is_refused(run: Run) -> None:
+    for words, said in NO_HALF:
+        found = run(f"tune half {words} --timeout 0")
+        assert found.exit_code == 1
+        assert said in found.stderr
     assert settings(run) == {}
 
 

@@ -34,11 +34,11 @@ def test_without_names_all_dials_of_a_feed_are_meant_but_the_first_objective() -
 @pytest.mark.parametrize(
     ("words", "value", "said"),
     [
-        (["spam"], {}, "got 'spam' - at `$.spam`: a gate is a rule of the product; see `feedmill"),
-        (["spam.hide_at"], {}, "got 'spam.hide_at' - at `$.spam.hide_at`: a gate"),
-        (["max_per_author"], {}, "it is a cap; see `feedmill weights preview mine max_per_author"),
-        (["scale.beta"], {}, "weight times scale is one number; name the objective"),
-        (["explore"], {}, "exploration is not supported yet"),
+        (["spam"], {}, "got 'spam' - at `$.spam`; a gate is a rule of the product, see `feedmil"),
+        (["spam.hide_at"], {}, "got 'spam.hide_at' - at `$.spam.hide_at`; a gate"),
+        (["max_per_author"], {}, "a cap is none, see `feedmill weights preview mine max_per_auth"),
+        (["scale.beta"], {}, "weight times scale is one number: name the objective"),
+        (["explore"], {}, "got 'explore' - at `$.explore`"),
         (
             ["half_live_hours"],
             {},

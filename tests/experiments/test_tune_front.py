@@ -201,7 +201,7 @@ REFUSED: dict[str, tuple[dict[str, Any], Callable[[Any], Any] | None, str]] = {
         unlike,
         "at `$.weights.mine` of the record; one dial cannot be read off two feeds: run an",
     ),
-    "changed": (setting(), changed, "got a change - at `$.weights.global` of the record: who came"),
+    "changed": (setting(), changed, "got a change - at `$.weights.global` of the record; who came"),
     "old": (setting(), lambda _: {}, "got others - at `$.weights` of the record; `feedmill experi"),
     "running": (setting(stopped=False, planned_n=9_000), None, "- at `$.planned_n`; the intervals"),
 }
