@@ -145,7 +145,7 @@ def test_what_a_preview_cannot_show_is_refused_with_a_way_out(run: Run) -> None:
 
 # --- half -------------------------------------------------------------------------------------
 
-MIX = {
+MIX: dict[str, Any] = {
     "arms": [
         {"name": "control", "share": 5000},
         {"name": "slow", "share": 5000, "weights": {"half_life_hours": 96}},
@@ -164,8 +164,7 @@ def communities(
     for number in range(9):
         writer.feed(f"community:c{number}", {"p": 1.0})
     Path("mix.json").write_text(json.dumps(MIX))
-    arms = [MIX["arms"][0], GATED]  # type: ignore[index]
-    Path("gated.json").write_text(json.dumps({**MIX, "arms": arms}))
+    Path("gated.json").write_text(json.dumps({**MIX, "arms": [MIX["arms"][0], GATED]}))
 
 
 def settings(run: Run) -> dict[str, Any]:
