@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,6 +78,7 @@ class SimulatedPosts:
 
     seed: int
     rounds: int
+    round_ms: int = ROUND_MS
     posts: list[Post] = field(default_factory=list)
     signals: dict[str, Floats] = field(default_factory=dict)
     priors: Floats = field(default_factory=lambda: np.zeros(0))
@@ -88,7 +89,7 @@ class SimulatedPosts:
         drawn = DemoPosts(str(self.seed), rng)
         both = [drawn.post(number) for number in range(self.rounds * POSTS_A_ROUND)]
         self.posts = [
-            structs.replace(post, created_at_ms=START_MS + number // POSTS_A_ROUND * ROUND_MS)
+            structs.replace(post, created_at_ms=START_MS + number // POSTS_A_ROUND * self.round_ms)
             for number, (post, _) in enumerate(both)
         ]
         batch = PostBatch(self.posts)
@@ -130,8 +131,8 @@ class Loop:
     def __init__(self, world: SimulatedPosts, costs: Sequence[float]) -> None:
         self.world = world
         value = {"quality": 0.5, "engagement": 0.5, "costs": dict(zip(COSTS, costs, strict=True))}
-        settings = Settings(NAMES).fold(b"weights", encode({"value": value}), 0)
-        self.combiner = Combiner(NAMES, settings)
+        self.settings = Settings(NAMES).fold(b"weights", encode({"value": value}), 0)
+        self.combiner = Combiner(NAMES, self.settings)
         self.counted = dict.fromkeys(("impressions", *MEASURES), 0)
         self._rng = np.random.default_rng([world.seed, 2])
         self._counters = [Counters() for _ in world.posts]
@@ -186,32 +187,52 @@ class Loop:
 
     def _read(self, feed: str, readers: int, now_ms: int, *, counts: bool) -> set[int]:
         """Let readers look at the top of a feed; returns the posts that they were shown."""
+        shown = self.top(feed)
+        given = self.react(shown, readers, now_ms)
+        if counts:
+            harmed = given["report"] | given["hide"]
+            found = (given["report"], given["hide"], given["click"] & ~harmed, engaged(given))
+            self.counted["impressions"] += harmed.size
+            for name, happened in zip(MEASURES, found, strict=True):
+                self.counted[name] += int(happened.sum())
+        return set(shown)
+
+    def top(self, feed: str) -> list[int]:
+        """Return the posts that readers of a feed are shown, by number."""
         rows, _ = self.combiner.ranking(feed).list.best()
-        view, react = self.combiner.view, self.world.react
-        shown = [int(view.post.offset[row]) for row in rows[:SLATE]]
+        return [int(self.combiner.view.post.offset[row]) for row in rows[:SLATE]]
+
+    def click_rates(self, shown: Sequence[int], now_ms: int) -> Floats:
+        """Return how likely readers who examine these posts click them."""
+        return self.world.react["click"][list(shown)]
+
+    def react(
+        self, shown: Sequence[int], readers: int, now_ms: int
+    ) -> dict[EngagementKind, npt.NDArray[np.bool_]]:
+        """Let readers look at posts, and count; returns by kind who did what: (readers, posts)."""
+        react = self.world.react
         happens = self._rng.random((8, readers, len(shown)))
         examined = happens[0] < (1.0 + np.arange(len(shown))) ** -ETA
-        clicks = examined & (happens[1] < react["click"][shown])
+        clicks = examined & (happens[1] < self.click_rates(shown, now_ms))
         given: dict[EngagementKind, npt.NDArray[np.bool_]] = {"click": clicks}
         of_clicks: tuple[EngagementKind, ...] = ("dwell", *REACTIONS)
         for number, kind in enumerate(of_clicks, 2):
-            given[kind] = clicks & (happens[number] < react[kind][shown])
+            given[kind] = clicks & (happens[number] < react[kind][list(shown)])
         for number, kind in enumerate(COSTS, 6):
-            given[kind] = examined & (happens[number] < react[kind][shown])
+            given[kind] = examined & (happens[number] < react[kind][list(shown)])
         for place, post in enumerate(shown):
             counters = self._counters[post]
             update(counters, "impression", now_ms, weight=readers)
             for kind, of_readers in given.items():
                 if count := int(of_readers[:, place].sum()):
                     update(counters, kind, now_ms, weight=count)
-        if counts:
-            harmed = given["report"] | given["hide"]
-            engaged = given["dwell"] | given["like"] | given["reply"] | given["share"]
-            found = (given["report"], given["hide"], clicks & ~harmed, engaged & ~harmed)
-            self.counted["impressions"] += happens[0].size
-            for name, happened in zip(MEASURES, found, strict=True):
-                self.counted[name] += int(happened.sum())
-        return set(shown)
+        return given
+
+
+def engaged(given: Mapping[EngagementKind, npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_]:
+    """Return which impressions of (readers, posts) were followed by engagement, and no harm."""
+    did = given["dwell"] | given["like"] | given["reply"] | given["share"]
+    return did & ~(given["report"] | given["hide"])
 
 
 def interval(changes: Floats) -> tuple[float, float, float]:

@@ -14,7 +14,7 @@ from feedmill.cli.options import Command, by_option, made_by, user_name, with_en
 from feedmill.cli.output import Answer, json_option, print_answer, say, warn
 from feedmill.events.errors import BadSetting, FeedmillError
 from feedmill.events.gates import GatePolicy
-from feedmill.operations.changes import Change, MadeBy, write_change
+from feedmill.operations.changes import Change, MadeBy, write_changes
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, read_all
 from feedmill.streams.settings.config_log import ConfigLog, RawValue, encode_record, fold_log
@@ -174,18 +174,43 @@ def change_setting(
     Raises `BadSetting` where it would be refused, and nothing was written; `FeedmillError` where an
     instance refused it, or was silent.
     """
+    record = setting_record(log, key, value, change, if_offset=if_offset, is_forced=is_forced)
+    write_settings(environment, [record], change)
+
+
+def setting_record(
+    log: ConfigLog,
+    key: str,
+    value: RawValue | None,
+    change: ChangeOptions,
+    *,
+    if_offset: int | None = None,
+    is_forced: bool = False,
+) -> Change:
+    """Return the record of a setting; raises `BadSetting` and takes what `change_setting` does."""
     expected = log.settings.offsets.get(key, -1) if if_offset is None else if_offset
     record = encode_record(value, by=change.by, note=change.note or None, if_offset=expected)
     if not is_forced:
         _check_applies(log, key, record)
         _warn_of_experiments(log, key)
     entry = log.current(key)
-    written = Change("config", key, record, None if entry is None else entry.record)
+    return Change("config", key, record, None if entry is None else entry.record)
+
+
+def write_settings(
+    environment: Environment, records: Sequence[Change], change: ChangeOptions
+) -> None:
+    """Write settings, all or none, and report what each instance does with the last one.
+
+    Raises `FeedmillError` where an instance refused it, or was silent.
+    """
     answers: list[SettingAnswer] = []
     with instances_topic(environment, change.timeout_s) as reader:
-        offset, at_ms = write_change(environment, change.made_by, written)
+        sent = write_changes(environment, change.made_by, records)
+        offset, at_ms = sent[-1]
         instances = {} if reader is None else read_recent_instances(reader, at_ms)
-        change.tell(f"`{key}` written at offset {offset}")
+        for record, place in zip(records, sent, strict=True):
+            change.tell(f"`{record.key}` written at offset {place.offset}")
         if reader is not None:
             if not instances:
                 change.tell(
@@ -195,7 +220,7 @@ def change_setting(
             found = setting_answers(reader, instances, offset, change.timeout_s)
             answers += told_answers(found, change.tell)
     otherwise = "see the log there, the setting is applied once it reads `config` again"
-    change.report({"key": key, "offset": offset}, answers, "the setting", otherwise)
+    change.report({"key": records[-1].key, "offset": offset}, answers, "the setting", otherwise)
 
 
 def _warn_of_experiments(log: ConfigLog, key: str) -> None:

@@ -45,6 +45,7 @@ COMMANDS = (
     "evaluate",
     "examination",
     "experiments",
+    "tune",
 )
 
 _NO_COMMAND = re.compile(r"No such command '(?P<name>.*)'\.")
@@ -93,7 +94,8 @@ class CommandGroup(LazyGroup):
         except ModuleNotFoundError as error:
             if str(error.name).partition(".")[0] not in _TRAIN_MODULES:
                 raise
-            extra = "experiments" if ctx.invoked_subcommand == "experiments" else "train"
+            is_tried = ctx.invoked_subcommand in {"experiments", "tune"}
+            extra = "experiments" if is_tried else "train"
             raise CommandFailed(
                 f"`{ctx.invoked_subcommand}` needs {error.name}, which is not installed; install"
                 f" it with pip install 'feedmill[{extra}]'"

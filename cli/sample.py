@@ -1,4 +1,4 @@
-"""`feedmill sample <folder>`: simulated files to try training, scoring and lists with."""
+"""`feedmill sample <folder>`: simulated files to try training, scoring, lists and tune with."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ def sample(folder: Path, seed: int) -> None:
     """Write simulated files into FOLDER (`sample`), to try training, scoring and lists with.
 
     labelled.csv has posts that somebody called junk or fine, ordinary.jsonl posts without a label,
-    posts.jsonl posts as on the topic, domains.txt hosts of spam. Everything is invented: what a
-    model is worth on them says nothing about people.
+    posts.jsonl posts as on the topic, domains.txt hosts of spam. tune.json, tune-users.csv and
+    tune-record.json are a finished experiment for `feedmill tune front`. Everything is invented:
+    what a model is worth on them says nothing about people.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in sample_files(seed).items():

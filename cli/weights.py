@@ -61,7 +61,7 @@ def preview_command(
     log = read_settings_log(environment)
     changes = words_by_setting(change, feed, environment.signals.gates)
     then = changed_settings(log, changes)
-    _check_feed(log.settings, feed)
+    check_feed(log.settings, feed)
     warn_of_gates(feed, then.gates_of(feed))
     view = PostView(environment.signals)
     read_for_command(environment, view, patience_ms / 1000)
@@ -81,7 +81,8 @@ def preview_command(
     return Answer(content, _preview_lines(preview, changes))
 
 
-def _check_feed(settings: Settings, feed: str) -> None:
+def check_feed(settings: Settings, feed: str) -> None:
+    """Raise `UsageError` unless the settings know a feed."""
     if settings.feed_of(feed) is None:
         close = get_close_matches(feed, settings.named_feeds, 1)
         question = f"did you mean `{close[0]}`?" if close else "`feedmill config get` lists them;"
@@ -114,7 +115,7 @@ def suggest_command(environment: Environment, feed: str | None, patience_ms: int
     """
     log = read_settings_log(environment)
     name = feed or "global"
-    _check_feed(log.settings, name)
+    check_feed(log.settings, name)
     view = PostView(environment.signals)
     read_for_command(environment, view, patience_ms / 1000)
     at_ms = now_ms()

@@ -59,6 +59,25 @@ class StartedSetting(Struct, frozen=True, forbid_unknown_fields=True):
     planned_n: int
 
 
+class FeedWeights(Struct, frozen=True, forbid_unknown_fields=True):
+    """The weights of a feed while an experiment ran.
+
+    Attributes
+    ----------
+    offset
+        That of the record of `weights/<feed>` in force at the end; -1 without one.
+    changed, arms
+        Whether weights of an arm changed while it ran, and the effective ones of each at the end.
+    share
+        Of the impressions of the feed's posts, which part was in the feed; None where none says so.
+    """
+
+    offset: int
+    changed: bool
+    arms: dict[Name, dict[str, Any]]
+    share: float | None = None
+
+
 class ExperimentRecord(Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of an experiment beside the table of its users.
 
@@ -76,6 +95,8 @@ class ExperimentRecord(Struct, frozen=True, forbid_unknown_fields=True):
         How many engagements, of how many users, came when the windows had been called complete.
     setting, export, read
         The setting that was started, the folder of the export, and its next offsets.
+    weights
+        By feed of the experiment its weights, and those of the arms.
     """
 
     gaps: tuple[Gap, ...] | None = None
@@ -87,6 +108,7 @@ class ExperimentRecord(Struct, frozen=True, forbid_unknown_fields=True):
     setting: StartedSetting | None = None
     export: str | None = None
     read: Mapping[str, Mapping[int, int]] = {}
+    weights: Mapping[str, FeedWeights] = {}
 
 
 def decode_record(value: bytes, source: str) -> ExperimentRecord:

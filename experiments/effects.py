@@ -84,7 +84,7 @@ def contrast(
         np.einsum("...i,...ij->...j", gradient, arm.covariances[..., :2, 2:] * share)
         for gradient, arm, share in zip(gradients, (control, treated), shares, strict=True)
     )
-    slopes = _solve(spread[..., 2:, 2:], np.asarray(crossed)) if adjusted else 0.0 * crossed
+    slopes = solve(spread[..., 2:, 2:], np.asarray(crossed)) if adjusted else 0.0 * crossed
     variance = np.zeros(control.users.shape)
     for gradient, arm in zip(gradients, (control, treated), strict=True):
         whole = np.concatenate([gradient, -slopes], axis=-1)
@@ -107,7 +107,7 @@ def _ratio(arm: Moments) -> tuple[Values, Values]:
     return value, np.stack([1 / below, -value / below], axis=-1)
 
 
-def _solve(spread: Values, crossed: Values) -> Values:
+def solve(spread: Values, crossed: Values) -> Values:
     """Return the slopes (…, covariates); a covariate that does not vary gets 0."""
     deviations = np.sqrt(np.maximum(np.einsum("...ii->...i", spread), 0.0))
     scale = np.where(deviations > 0, 1 / np.where(deviations > 0, deviations, 1.0), 0.0)
@@ -411,7 +411,7 @@ def other_lists(table: UserTable, experiment: Experiment, effect: Effect) -> Bou
         for column, days in enumerate((users.day_sums, users.day_impressions))
     )
     errors = float(reach / effect.standard_error)
-    by_day, noise, freedom = _day_variance(users, sums, below)
+    by_day, noise, freedom = day_variance(users, sums, below)
     if freedom < 1:
         return None
     whole = effect.standard_error**2 + noise
@@ -420,7 +420,7 @@ def other_lists(table: UserTable, experiment: Experiment, effect: Effect) -> Bou
     return float(estimate), float(estimate - reach), float(estimate + reach)
 
 
-def _day_variance(users: UserTable, sums: Values, below: Values) -> tuple[float, float, float]:
+def day_variance(users: UserTable, sums: Values, below: Values) -> tuple[float, float, float]:
     """Return the variance between days, what of it users do not explain, its degrees of freedom.
 
     `sums` and `below` are what users add to numerator and denominator: (users, days of the window).

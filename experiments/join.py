@@ -8,7 +8,7 @@ the export.  Sums are of integers and users come in order: the same rows give th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ BEFORE_MS = 14 * DAY_MS
 LATE_MS = HOUR_MS
 # How many engagements a range of users has, about.
 _RANGE_ROWS = 2_500_000
-_IMPRESSION, _DWELL = KINDS["impression"], KINDS["dwell"]
+IMPRESSION, _DWELL = KINDS["impression"], KINDS["dwell"]
 # When and where an event was: before the exposure, in the window, or in it in other feeds.
 _BEFORE, _WITHIN, _ELSEWHERE = range(3)
 
@@ -66,6 +66,8 @@ class JoinedUsers:
         How many exposures are dated before the start; they are left out.
     late
         How many engagements, of how many users, came when the windows had been called complete.
+    feed_shares
+        By feed, which part of the impressions of posts shown in it was in it, as far as they say.
     """
 
     users: int
@@ -76,6 +78,7 @@ class JoinedUsers:
     other_lists: dict[str, float]
     early: int
     late: tuple[int, int] = (0, 0)
+    feed_shares: dict[str, float] = field(default_factory=dict)
 
 
 def join(
@@ -95,10 +98,10 @@ def join(
     rows = sum(part.tables.get("engagements", 0) for part in export.parts)
     ranges = max(1, -(-rows // _RANGE_ROWS))
     with out_of_core(export.path, memory_mb) as db:
-        found = _expose(db, export, run)
+        found = replace(_expose(db, export, run), feed_shares=_feed_shares(db, export, run))
         columns = ", ".join(f"m{place} BIGINT" for place in range(len(metrics)))
         db.execute(f'CREATE TABLE sums ("user" UBIGINT, place TINYINT, seen BIGINT, {columns})')
-        db.execute('CREATE TABLE days ("user" UBIGINT, "day" BIGINT, seen BIGINT, taken BIGINT)')
+        db.execute(f'CREATE TABLE days ("user" UBIGINT, "day" BIGINT, seen BIGINT, {columns})')
         for number in range(ranges):
             first, end = (place * 2**64 // ranges for place in (number, number + 1))
             users = f'"user" BETWEEN {first} AND {end - 1}'
@@ -180,6 +183,26 @@ def _nobody(export: ExportFolder, run: JoinedExperiment, early: int = 0) -> Usag
     return UsageError(f"{export.path} has no exposure of the experiment {run.name!r}{before}")
 
 
+def _feed_shares(db: Any, export: ExportFolder, run: JoinedExperiment) -> dict[str, float]:
+    """Return by feed of an experiment which part of the impressions of its posts it had."""
+    if not export.files("engagements"):
+        return {}
+    found = db.execute(
+        f"""
+        WITH shown AS (
+            SELECT post, feed, count(*) AS seen FROM read_parquet(?)
+            WHERE kind = {IMPRESSION} AND feed IS NOT NULL AND at_ms >= ? AND at_ms < ?
+            GROUP BY ALL
+        )
+        SELECT own.feed, sum(own.seen) / sum(total) FROM shown own
+        JOIN (SELECT post, sum(seen) AS total FROM shown GROUP BY post) USING (post)
+        WHERE own.feed IN ({_feeds(run.setting)}) GROUP BY own.feed ORDER BY own.feed
+        """,
+        [export.files("engagements"), run.started_ms, run.stopped_ms or 2**62],
+    ).fetchall()
+    return {feed: round(float(share), 6) for feed, share in found}
+
+
 def _sum_events(
     db: Any, export: ExportFolder, run: JoinedExperiment, users: str
 ) -> tuple[int, int]:
@@ -204,8 +227,8 @@ def _sum_events(
     )
     metrics = setting.all_metrics.values()
     values = _join_quality(db, export) if any(not metric.kinds for metric in metrics) else "events"
-    posts = ", ".join(f"({_of_post(metric)})::BIGINT AS v{n}" for n, metric in enumerate(metrics))
-    seen = f"FILTER (kind = {_IMPRESSION})"
+    posts = ", ".join(f"({of_post(metric)})::BIGINT AS v{n}" for n, metric in enumerate(metrics))
+    seen = f"FILTER (kind = {IMPRESSION})"
     db.execute(
         f"""
         CREATE OR REPLACE TABLE of_posts AS
@@ -219,11 +242,10 @@ def _sum_events(
         """
     )
     sums = ", ".join(f"sum(v{place})" for place in range(len(metrics)))
-    primary = list(setting.all_metrics).index(setting.primary)
     db.execute(
         f"""
         INSERT INTO sums SELECT "user", place, sum(seen), {sums} FROM of_posts GROUP BY ALL;
-        INSERT INTO days SELECT "user", "day", sum(seen), sum(v{primary}) FROM of_posts
+        INSERT INTO days SELECT "user", "day", sum(seen), {sums} FROM of_posts
         WHERE place = {_WITHIN} GROUP BY ALL
         """
     )
@@ -258,7 +280,7 @@ def _sum_sums(db: Any, export: ExportFolder, run: JoinedExperiment, users: str) 
     db.execute(
         f"""
         INSERT INTO sums SELECT "user", {_BEFORE},
-            coalesce(sum(posts) FILTER (kinds & {1 << _IMPRESSION} != 0), 0), {sums}
+            coalesce(sum(posts) FILTER (kinds & {1 << IMPRESSION} != 0), 0), {sums}
         FROM read_parquet(?) JOIN exposed USING ("user")
         WHERE {users} AND ("day" + 1) * {DAY_MS} <= first_ms
             AND "day" * {DAY_MS} >= first_ms - {BEFORE_MS}
@@ -269,9 +291,9 @@ def _sum_sums(db: Any, export: ExportFolder, run: JoinedExperiment, users: str) 
     )
 
 
-def _of_post(metric: Metric) -> str:
+def of_post(metric: Metric) -> str:
     """What a metric sums over the events of a user with a post."""
-    seen = f"FILTER (kind = {_IMPRESSION})"
+    seen = f"FILTER (kind = {IMPRESSION})"
     if not metric.kinds:
         first = "{'at_ms': at_ms, 'stored_ms': stored_ms, 'quality': quality}"
         return f"coalesce((min({first}) {seen}).quality, 0)"
@@ -293,7 +315,7 @@ def _of_sum(metric: Metric) -> str:
         return "0"
     if metric.per != "impression":
         return f"posts * ({_how_many(metric.kinds, metric)})"
-    taken = f"kinds & {1 << _IMPRESSION} != 0 AND ({_how_many(metric.kinds, metric)}) > 0"
+    taken = f"kinds & {1 << IMPRESSION} != 0 AND ({_how_many(metric.kinds, metric)}) > 0"
     if metric.unless:
         taken += f" AND ({_how_many(metric.unless, metric)}) = 0"
     return f"CASE WHEN {taken} THEN posts ELSE 0 END"
@@ -322,8 +344,9 @@ def _write(db: Any, setting: Experiment, out: Path) -> None:
         ]
         return ", ".join(found)
 
-    scale = "" if metrics[setting.primary].kinds else f" / {MILLIONTHS}"
-    names = {"seen": ("impressions", ""), "taken": (setting.primary, scale)}
+    names = {"seen": ("impressions", "")}
+    for place, (name, metric) in enumerate(metrics.items()):
+        names[f"m{place}"] = (name, "" if metric.kinds else f" / {MILLIONTHS}")
     by_day = {
         f'"on_day{day}_{name}"': f'(sum({what}) FILTER ("day" = {day}))::BIGINT{scaled}'
         for day in range(setting.window_days)

@@ -32,22 +32,25 @@ svg { display: block; margin: 1em 0; max-width: 100% }
 
 def page_of(report: Report) -> str:
     """Return the page; the same report gives the same bytes."""
-    title = f"Experiment {report.name}"
     parts = [
-        f"<h1>{escape(title)}</h1>",
         f'<p class="conclusion">{escape(report.conclusion)}</p>',
         f"<p>{report.users:,} users, {report.complete:,} with a complete window; they came on"
         f" {report.days} days.</p>",
         "<h2>What must hold</h2>",
-        *_table(*check_table(report.checks)),
+        *table_of(*check_table(report.checks)),
     ]
     for arm in report.arms:
         parts += _arm(arm)
     if report.valid:
-        parts += ["<h2>What is not shown</h2>", *_list(report.limits)]
+        parts += ["<h2>What is not shown</h2>", *lines_of(report.limits)]
     if report.changes:
-        parts += ["<h2>Changed while it ran</h2>", *_list(report.changes)]
-    body = "\n".join(parts)
+        parts += ["<h2>Changed while it ran</h2>", *lines_of(report.changes)]
+    return page(f"Experiment {report.name}", parts)
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """Return a page of these parts under its title."""
+    body = "\n".join([f"<h1>{escape(title)}</h1>", *parts])
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
@@ -59,12 +62,13 @@ def _arm(arm: ArmReport) -> Iterator[str]:
     rows = [(f"{effect.metric}, {effect.role}", effect) for effect in arm.effects]
     rows += [(segment, effect) for segment, effect in arm.segments]
     yield f"<h2>{escape(arm.arm)}: {escape(arm.verdict)}</h2>"
-    yield from _table(*effect_table(arm))
+    yield from table_of(*effect_table(arm))
     yield sequence_picture(arm.effects[0])
     yield forest_picture(f"{arm.arm}: change by metric", rows)
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield a table; a column whose name ends in `>` is aligned right."""
     sides = [' class="right"' if column.endswith(">") else "" for column in columns]
     yield "<table>"
     names = [column.removesuffix(">") for column in columns]
@@ -81,7 +85,8 @@ def _line(tag: str, cells: Sequence[str], sides: Sequence[str], mark: str = "") 
     return f"<tr{mark}>{''.join(parts)}</tr>"
 
 
-def _list(lines: Sequence[str]) -> Iterator[str]:
+def lines_of(lines: Sequence[str]) -> Iterator[str]:
+    """Yield a list of sentences."""
     yield "<ul>"
     yield from (f"<li>{escape(line)}</li>" for line in lines)
     yield "</ul>"
@@ -102,7 +107,7 @@ def sequence_picture(effect: Effect) -> str:
         values[shown] / scale for values in (effect.lower, effect.estimates, effect.upper)
     )
     if not len(users):
-        return _svg(title, 60, [_text(10, 48, "no look yet")])
+        return svg(title, 60, [label(10, 48, "no look yet")])
     # The first looks are wide: what is beyond three times the last is cut off.
     reach = 3 * max(abs(low[-1]), abs(high[-1]), 1e-12)
     bottom, top = max(low.min(), -reach), min(high.max(), reach)
@@ -123,17 +128,17 @@ def sequence_picture(effect: Effect) -> str:
         f'<path d="M{place(0, 0)}L{place(users[-1], 0)}" stroke="#900" stroke-dasharray="4"/>',
     ]
     unit, form = ("% of the control", "+.1%") if effect.control else ("difference", "+.3g")
-    body.append(_text(10, _TOP + height / 2, unit))
+    body.append(label(10, _TOP + height / 2, unit))
     for value in sorted({bottom, 0.0, top}):
         y = float(place(0, value).split()[1])
-        body.append(_text(_LEFT - 8, y + 4, format(value, form), "end"))
+        body.append(label(_LEFT - 8, y + 4, format(value, form), "end"))
     body += [
-        _text(_LEFT, _SEQUENCE_HEIGHT - 14, "0"),
-        _text(
+        label(_LEFT, _SEQUENCE_HEIGHT - 14, "0"),
+        label(
             _WIDTH - _RIGHT, _SEQUENCE_HEIGHT - 14, f"{users[-1]:,.0f} users of both arms", "end"
         ),
     ]
-    return _svg(title, _SEQUENCE_HEIGHT, body)
+    return svg(title, _SEQUENCE_HEIGHT, body)
 
 
 def forest_picture(title: str, rows: Sequence[tuple[str, Effect]]) -> str:
@@ -151,9 +156,9 @@ def forest_picture(title: str, rows: Sequence[tuple[str, Effect]]) -> str:
     body = [f'<path d="M{across(0):.1f} {_TOP}V{end}" stroke="#900" stroke-dasharray="4"/>']
     for place, (name, change) in enumerate(changes):
         y = _TOP + _ROW * place + _ROW // 2
-        body.append(_text(_LEFT - 8, y + 4, name, "end"))
+        body.append(label(_LEFT - 8, y + 4, name, "end"))
         if change is None:
-            body.append(_text(across(0) + 8, y + 4, "no interval yet"))
+            body.append(label(across(0) + 8, y + 4, "no interval yet"))
             continue
         middle, low, high = map(across, change)
         body += [
@@ -161,15 +166,15 @@ def forest_picture(title: str, rows: Sequence[tuple[str, Effect]]) -> str:
             f'<circle cx="{middle:.1f}" cy="{y}" r="4" fill="#036"/>',
         ]
     for value in (-reach, 0.0, reach):
-        body.append(_text(across(value), end + 20, f"{value:+.1%}", "middle"))
-    return _svg(title, height, body)
+        body.append(label(across(value), end + 20, f"{value:+.1%}", "middle"))
+    return svg(title, height, body)
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
+def label(x: float, y: float, text: str, anchor: str = "start") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {_FONT}>{escape(text)}</text>'
 
 
-def _svg(title: str, height: int, body: Sequence[str]) -> str:
+def svg(title: str, height: int, body: Sequence[str]) -> str:
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" role="img">'
     name = f"<title>{escape(title)}</title>"
     white = f'<rect width="{_WIDTH}" height="{height}" fill="#fff"/>'

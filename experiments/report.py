@@ -125,7 +125,7 @@ def report_of(
         record = structs.replace(record, early=record.early + int(early.sum()))
         table = table.of(~early)
     checks = tuple(checks_of(table, experiment, record))
-    days = _entry_days(table, experiment)
+    days = entry_days(table, experiment)
     failed = next((check for check in checks if check.state == "failed"), None)
     arms: tuple[ArmReport, ...] = ()
     if failed is None:
@@ -145,7 +145,7 @@ def report_of(
     )
 
 
-def _entry_days(table: UserTable, experiment: Experiment) -> int:
+def entry_days(table: UserTable, experiment: Experiment) -> int:
     """Return on how many days every arm got users whose windows are complete by now."""
     every = [
         set(table.entry_day[table.complete & (table.arm == arm)].tolist())
@@ -275,7 +275,11 @@ def _number(value: float) -> float | None:
 
 
 def keep_look(
-    report: Report, table: Path, experiment: Experiment, record: ExperimentRecord, at_ms: int
+    look: dict[str, Any],
+    table: Path,
+    experiment: Experiment,
+    record: ExperimentRecord,
+    at_ms: int,
 ) -> None:
     """Add a look to `looks.jsonl` beside the export's parts, without an export beside the table.
 
@@ -295,7 +299,7 @@ def keep_look(
     read = {"setting_offset": offset, "read": record.read, "table_sha256": digest}
     try:
         with file.open("a", encoding="utf-8") as kept:
-            kept.write(json.dumps({"at_ms": at_ms, **read, **report.as_dict()}) + "\n")
+            kept.write(json.dumps({"at_ms": at_ms, **read, **look}) + "\n")
     except OSError as error:
         reason = f"the look cannot be kept, so it is not shown: {error.strerror}"
         raise UsageError(f"{file}: {reason}") from None

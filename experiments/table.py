@@ -12,7 +12,7 @@
 | `<metric>` | what the metric sums, in the window |
 | `pre_impressions`, `pre_<metric>` | the same strictly before the first exposure; empty: not seen |
 | `elsewhere_<metric>` | the same in the window, in feeds outside the experiment |
-| `on_day<n>_impressions`, `on_day<n>_<primary>` | those of the window n calendar days (UTC) later |
+| `on_day<n>_impressions`, `on_day<n>_<metric>` | those of the window n calendar days (UTC) later |
 | `arm_count` | how many arms the user's exposures in the window report |
 | `client` | which program requested the first page; empty: the exposure does not say |
 
@@ -23,7 +23,7 @@ out; without days no arm is shipped, or stopped by the primary metric.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ class UserTable:
         By metric; of the last two those that the table has.
     day_impressions, day_sums
         (users, days): impressions and the primary metric's sum by day of the window; or None.
+    sums_by_day
+        The same by metric, of those that the table has by day.
     arm_count, client
         How many arms the user was shown; and the client's name.  None where the table has none.
     """
@@ -75,6 +77,7 @@ class UserTable:
     elsewhere: Mapping[str, Values]
     day_impressions: Values | None = None
     day_sums: Values | None = None
+    sums_by_day: Mapping[str, Values] = field(default_factory=dict)
     arm_count: Values | None = None
     client: NDArray[np.str_] | None = None
 
@@ -114,6 +117,8 @@ def read_table(path: Path, experiment: Experiment) -> UserTable:
     metrics = [name for name in experiment.all_metrics if name in wanted or name in columns]
     exposed = columns.numbers("first_exposure_ms", empty=True)
     known = exposed[~np.isnan(exposed)]
+    days = {name: columns.by_day(name, experiment) for name in ("impressions", *metrics)}
+    by_day = {name: one for name, one in days.items() if one is not None}
     # A clock that is off is no reason to refuse the others; other units than milliseconds are.
     first, last = np.quantile(known, (0.01, 0.99)) if len(known) else (0, 0)
     if last - first > MAX_DAYS * DAY_MS:
@@ -134,8 +139,9 @@ def read_table(path: Path, experiment: Experiment) -> UserTable:
         sums={name: columns.numbers(name) for name in metrics},
         sums_before=columns.optional("pre_", metrics) if "pre_impressions" in columns else {},
         elsewhere=columns.optional("elsewhere_", metrics),
-        day_impressions=columns.by_day("impressions", experiment),
-        day_sums=columns.by_day(experiment.primary, experiment),
+        day_impressions=by_day.pop("impressions", None),
+        day_sums=by_day.get(experiment.primary),
+        sums_by_day=by_day,
         arm_count=columns.numbers("arm_count") if "arm_count" in columns else None,
         client=columns.clients("client") if "client" in columns else None,
     )

@@ -248,19 +248,32 @@ def write_change(environment: Environment, made_by: MadeBy, change: Change) -> S
 
     Raises what `open_changes` raises.
     """
+    return write_changes(environment, made_by, [change])[0]
+
+
+def write_changes(
+    environment: Environment, made_by: MadeBy, wanted: Sequence[Change]
+) -> list[SentRecord]:
+    """Write records, all or none, and what the audit says of each; return where they stand.
+
+    Raises what `open_changes` raises.
+    """
+    written = []
     with open_changes(environment, made_by) as changes, changes.transaction():
-        sent = changes.send(change.topic, change.key.encode(), change.value, headers=change.headers)
-        changes.audit(
-            Audited(
-                topic=change.topic,
-                key=change.key,
-                partition=0,
-                offset=sent.offset,
-                before=_part(change.before),
-                after=_part(change.value),
+        for one in wanted:
+            sent = changes.send(one.topic, one.key.encode(), one.value, headers=one.headers)
+            changes.audit(
+                Audited(
+                    topic=one.topic,
+                    key=one.key,
+                    partition=0,
+                    offset=sent.offset,
+                    before=_part(one.before),
+                    after=_part(one.value),
+                )
             )
-        )
-    return sent
+            written.append(sent)
+    return written
 
 
 def _part(value: bytes | None) -> msgspec.Raw | str | None:

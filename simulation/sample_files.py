@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from feedmill.simulation.post_writer import BAD, COMMUNITIES, PostWriter
+from feedmill.simulation.sample_experiment import sample_experiment
 
 # What the raters of the sample call junk.  The shipped filter does not know clickbait as spam.
 _JUNK: Final = ("spam", "clickbait")
@@ -45,7 +46,8 @@ def sample_files(seed: int) -> Mapping[str, bytes]:
     """Return the files by name.
 
     `labelled.csv` has posts with the labels `junk` and `fine`, `ordinary.jsonl` posts without a
-    label, `posts.jsonl` posts as the topic has them, and `domains.txt` the hosts of spam.
+    label, `posts.jsonl` posts as the topic has them, and `domains.txt` the hosts of spam; `tune…`
+    are of a finished experiment.
     """
     random = np.random.default_rng(seed)
     posts = _posts(random)
@@ -60,6 +62,7 @@ def sample_files(seed: int) -> Mapping[str, bytes]:
         ),
         "posts.jsonl": _lines(_event(number, post) for number, post in enumerate(mixed, 1)),
         "domains.txt": "".join(f"{host}\n" for host in _hosts()).encode(),
+        **sample_experiment(np.random.default_rng(seed)),
     }
 
 

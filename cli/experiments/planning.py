@@ -36,7 +36,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 _MOST_USERS = 1e10
 
 
-_size_options = together(
+size_options = together(
     click.option(
         "--before",
         type=FILE,
@@ -77,6 +77,14 @@ def _sized(
 
     Raises `UsageError` where nothing says what one of them is now, or a table is unreadable.
     """
+    baselines = baselines_by(experiment, before=before, assume=assume)
+    return plan_of(experiment, baselines, users_a_day=users_a_day, **options)
+
+
+def baselines_by(
+    experiment: Experiment, *, before: Path | None, assume: tuple[str, ...]
+) -> dict[str, Baseline]:
+    """Return what the metrics are now; raises what `_sized` raises."""
     baselines = _assumed(assume, experiment.all_metrics)
     if before is not None:
         baselines = {**baselines_of(read_period(before, experiment), experiment), **baselines}
@@ -87,7 +95,7 @@ def _sized(
             f"nothing says what {', '.join(missing)} is now; give --before TABLE or --assume"
             f" {missing[0]}=VALUE:SD"
         )
-    return plan_of(experiment, baselines, users_a_day=users_a_day, **options)
+    return baselines
 
 
 def _too_small(found: Plan) -> FeedmillError | None:
@@ -169,7 +177,7 @@ def read_experiment(path: Path, names: SignalNames, name: str | None = None) -> 
 
 @click.command()
 @click.argument("experiment", type=FILE)
-@_size_options
+@size_options
 @click.option(
     "--users-a-day",
     type=click.FloatRange(0, min_open=True),
@@ -234,7 +242,7 @@ def _plan_columns(found: Plan) -> Columns:
     metavar="N",
     help="How many of 10,000 readers are in it, instead of what EXPERIMENT says.",
 )
-@_size_options
+@size_options
 @with_setting_change(by_option, note_option)
 def start(
     environment: Environment,

@@ -47,7 +47,7 @@ def analyse(*, table: Path, experiment: Path, record: Path | None, html: Path | 
     <metric>                       what the metric sums in it
     pre_impressions, pre_<metric>  before the exposure; empty: not seen
     elsewhere_<metric>             in the window, in other feeds
-    on_day<n>_impressions, on_day<n>_<primary>
+    on_day<n>_impressions, on_day<n>_<metric>
                                    in it, n calendar days after the exposure's
     arm_count                      how many arms the user was shown in it
     client                         which program asked for the first page
@@ -63,7 +63,7 @@ def analyse(*, table: Path, experiment: Path, record: Path | None, html: Path | 
     wanted = read_experiment(experiment, read_environment().signals).experiment
     known = ExperimentRecord() if record is None else decode_record(bytes_of(record), str(record))
     report = report_of(experiment.stem, read_table(table, wanted), wanted, known)
-    keep_look(report, table, wanted, known, now_ms())
+    keep_look(report.as_dict(), table, wanted, known, now_ms())
     if html is not None:
         html.write_text(page_of(report), encoding="utf-8")
     failure = None if report.valid else click.exceptions.Exit(1)

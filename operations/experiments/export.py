@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import redis
@@ -20,7 +21,9 @@ from feedmill.events.decode import decode_engagement, decode_exposure, decode_si
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
-from feedmill.experiments.checks import ExperimentRecord, Gap, StartedSetting
+from feedmill.events.weights import weights_decoder
+from feedmill.experiments.checks import ExperimentRecord, FeedWeights, Gap, StartedSetting
+from feedmill.experiments.dials import written
 from feedmill.experiments.export_folder import (
     MOST_REJECTED,
     ExportFolder,
@@ -43,6 +46,7 @@ from feedmill.operations.experiments.runs import (
     changes_during,
     releases_during,
     run_of,
+    steps_of,
 )
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import (
@@ -466,12 +470,36 @@ class ExportedSettings:
         yield from map(str, changes_during(self.config, run))
         yield from map(str, releases_during(self._records("models"), run))
 
+    def weights(self, run: ExperimentRun, shares: Mapping[str, float]) -> dict[str, FeedWeights]:
+        """Return the weights of each feed of an experiment, with its part of impressions."""
+        arms: dict[str, list[dict[str, Any]]] = {feed: [] for feed in run.experiment.feeds}
+        offsets: dict[str, int] = {}
+        for entry, _, settings in steps_of(self.config):
+            if run.started.offset <= entry.offset <= run.end_offset(self.config):
+                for feed, of_feed in arms.items():
+                    of_arms = _weights_of(settings, run, feed)
+                    if of_arms not in of_feed[-1:]:
+                        of_feed.append(of_arms)
+                    offsets[feed] = settings.offsets.get(f"weights/{feed}", -1)
+        return {
+            feed: FeedWeights(offsets[feed], len(seen) > 1, seen[-1], shares.get(feed))
+            for feed, seen in arms.items()
+        }
+
     def _records(self, topic: str) -> Iterator[TopicRecord]:
         for part in self._export.parts:
             for setting in part.settings:
                 if setting.topic == topic:
                     value = None if setting.value is None else setting.value.encode()
                     yield TopicRecord(setting.offset, setting.at_ms, setting.key.encode(), value)
+
+
+def _weights_of(settings: Settings, run: ExperimentRun, feed: str) -> dict[str, Any]:
+    """Return the effective weights of each arm in a feed, as whole settings."""
+    own, names = settings.weights_of(feed), settings.names
+    decoder = weights_decoder(names)
+    arms = {arm.name: decoder.patched(own, arm.weights) for arm in run.experiment.arms}
+    return {arm: written(weights, names) for arm, weights in arms.items()}
 
 
 def to_join(run: ExperimentRun) -> JoinedExperiment:
@@ -499,6 +527,7 @@ def record_of(
         setting=StartedSetting(run.entries[-1].offset, setting.primary, setting.planned_n),
         export=str(export.path.resolve()),
         read={} if export.last is None else export.last.offsets,
+        weights=settings.weights(run, joined.feed_shares),
     )
 
 

@@ -41,6 +41,10 @@ class ExperimentRun:
         """The record that stopped it; None while it runs."""
         return self.entries[-1] if self.experiment.stopped else None
 
+    def end_offset(self, log: ConfigLog) -> int:
+        """The last record of `config` while it ran."""
+        return log.settings.offset if self.stopped is None else self.stopped.offset
+
     def ran_ms(self, now_ms: int) -> int:
         """For how long it has run, or ran."""
         end_ms = now_ms if self.stopped is None else self.stopped.at_ms
@@ -112,17 +116,21 @@ def changes_during(log: ConfigLog, run: ExperimentRun) -> Iterator[ControlChange
 
     Its arms changed with it where they do not differ from it.
     """
-    end = log.settings.offset if run.stopped is None else run.stopped.offset
-    before = Settings(log.settings.names)
-    for entry in log.entries:
-        if not entry.applied or entry.offset > end:
-            continue
-        after = before.fold(entry.key.encode(), entry.record, entry.offset)
-        if entry.offset > run.started.offset:
+    for entry, before, after in steps_of(log):
+        if run.started.offset < entry.offset <= run.end_offset(log):
             feeds = _changed(before, after, run.experiment.feeds)
             if feeds:
                 yield ControlChange("config", entry.key, entry.offset, entry.by or "", feeds)
-        before = after
+
+
+def steps_of(log: ConfigLog) -> Iterator[tuple[ConfigEntry, Settings, Settings]]:
+    """Yield every record that was applied, with the settings before it and after."""
+    before = Settings(log.settings.names)
+    for entry in log.entries:
+        if entry.applied:
+            after = before.fold(entry.key.encode(), entry.record, entry.offset)
+            yield entry, before, after
+            before = after
 
 
 def releases_during(models: Iterable[TopicRecord], run: ExperimentRun) -> Iterator[ControlChange]:

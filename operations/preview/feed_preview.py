@@ -143,8 +143,6 @@ def preview_feed(
 def _side(view: PostView, ranking: FeedRanking, now_ms: int, top: int) -> FeedSide:
     rows, _ = ranking.list.best()
     authors, best = view.post.author, rows[:top]
-    scored = (*view.names.objectives, *view.names.costs) if len(best) else ()
-    ages_ms = now_ms - view.post.created_ms[best]
     return FeedSide(
         weights=ranking.scores.weights.as_dict(),
         gates=ranking.scores.gates.gates,
@@ -152,9 +150,24 @@ def _side(view: PostView, ranking: FeedRanking, now_ms: int, top: int) -> FeedSi
         authors=len(np.unique(authors[rows])),
         top_authors=len(np.unique(authors[best])),
         top_demoted=int((ranking.scores.gates.factor.values[best] < 1).sum()),
-        top_means={name: _mean(view, best, name) for name in scored if name in view.written},
-        top_age_ms=int(np.median(ages_ms)) if len(best) else None,
+        top_means=top_means(view, best),
+        top_age_ms=top_age_ms(view, best, now_ms),
     )
+
+
+def top_means(view: PostView, rows: Rows) -> dict[str, float]:
+    """Return the mean of each objective and cost that some post has, over these posts."""
+    scored = (*view.names.objectives, *view.names.costs) if len(rows) else ()
+    return {
+        name: float(view.signals[name].value.values[rows].mean(dtype=float))
+        for name in scored
+        if name in view.written
+    }
+
+
+def top_age_ms(view: PostView, rows: Rows, now_ms: int) -> int | None:
+    """Return the median age of these posts, None without any."""
+    return int(np.median(now_ms - view.post.created_ms[rows])) if len(rows) else None
 
 
 def _posts(view: PostView, before: FeedRanking, after: FeedRanking) -> list[PreviewedPost]:
@@ -187,10 +200,6 @@ def _places(rows: Rows, scores: npt.NDArray[np.float64]) -> dict[int, tuple[int,
     """By row the rank, from 1 on, and the score."""
     pairs = zip(rows.tolist(), scores.tolist(), strict=True)
     return {row: (rank, score) for rank, (row, score) in enumerate(pairs, 1)}
-
-
-def _mean(view: PostView, rows: Rows, name: str) -> float:
-    return float(view.signals[name].value.values[rows].mean(dtype=float))
 
 
 def _value(view: PostView, row: int, name: str) -> float | None:

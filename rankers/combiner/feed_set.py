@@ -436,10 +436,14 @@ def rank_feed(view: PostView, settings: Settings, feed: str, now_ms: int) -> Fee
 
 def candidates(view: PostView, settings: Settings, feed: str, now_ms: int) -> Rows:
     """The rows of all posts that a feed would show if it had the room and no author had a cap."""
-    ranking = rank_feed(view, settings, feed, now_ms)
+    return candidates_of(view, rank_feed(view, settings, feed, now_ms), settings, now_ms)
+
+
+def candidates_of(view: PostView, ranking: FeedRanking, settings: Settings, now_ms: int) -> Rows:
+    """Return the same of a feed that was ranked, under any weights."""
     matcher, groups, rows = FeedMatcher(settings), view.groups.values, view.live_rows()
     takes = [
-        group is not None and feed in matcher.feeds_of(number, groups)
+        group is not None and ranking.name in matcher.feeds_of(number, groups)
         for number, group in enumerate(groups)
     ]
     return ranking.candidates(rows[np.array(takes, bool)[view.post.group[rows]]], now_ms)

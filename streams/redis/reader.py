@@ -217,6 +217,15 @@ class FeedReader:
         close = get_close_matches(feed, names, 3, cutoff=0.7)
         return next((name for name in close if self.client.exists(self._keys.info(name))), "")
 
+    def feeds(self) -> list[str]:
+        """The feeds that exist, by name."""
+        found: Any = self.client.zrange(self._keys.feed_index, 0, -1)
+        with self.client.pipeline(transaction=False) as pipe:
+            for name in found:
+                pipe.exists(self._keys.info(_text(name)))
+            there = pipe.execute() if found else []
+        return sorted(_text(name) for name, is_there in zip(found, there, strict=True) if is_there)
+
     def posts(self, post_ids: Sequence[str]) -> list[PostSnapshot]:
         """What is true of these posts; without fields where Redis knows nothing of one."""
         with self.client.pipeline(transaction=False) as pipe:

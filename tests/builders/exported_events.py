@@ -138,8 +138,8 @@ def _sums(setting: Experiment, events: list[Event], begin: int, end: int) -> Eve
             of_day = [one for one in by_post.values() if _day(one) - begin // DAY_MS == day]
             seen = sum(_first_seen(one) is not None for one in of_day)
             row[f"on_day{day}_impressions"] = seen
-            primary = setting.all_metrics[setting.primary]
-            row[f"on_day{day}_{setting.primary}"] = sum(_value(primary, one) for one in of_day)
+            for name, metric in setting.all_metrics.items():
+                row[f"on_day{day}_{name}"] = sum(_value(metric, one) for one in of_day)
     return row
 
 

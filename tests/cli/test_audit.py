@@ -74,8 +74,9 @@ CHANGES = (
     f"topics reset {WHY}",
     f"topics abort-hanging {WHY}",
 )
-# Those whose tests are elsewhere: `test_train_follow_engagement.py`, `test_topic_copy.py`.
-ELSEWHERE = {"train", "topics copy"}
+# Those whose tests are elsewhere: `test_train_follow_engagement.py`, `test_topic_copy.py`,
+# `test_tune.py`.
+ELSEWHERE = {"train", "topics copy", "tune half"}
 # What reads, and what changes nothing but files or the servers of this machine.  `run` creates
 # missing topics, and `replay` sends what a product sends.
 CHANGING_NOTHING = {
@@ -97,6 +98,7 @@ CHANGING_NOTHING = {
     *("local up", "local down", "local status", "labels report", "labels sample"),
     *("models compare", "models diff", "models health", "models list", "models show"),
     *("models watch", "models purge", "lists build", "lists list"),
+    *("tune preview", "tune front", "tune after"),
 }
 NAMES = SignalNames()
 

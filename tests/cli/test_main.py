@@ -168,6 +168,14 @@ WRONG_LINES = {
         "analyse x.csv --experiment good.json --record nowhere.json",
         "analyse x.csv --experiment good.json --record broken.jsonl",
     ),
+    "tune": (
+        *("", "show", "preview", f"preview global {NO_KAFKA}", "preview global --effect 0"),
+        *("front", "front x.csv", "front x.csv --experiment nowhere.json --record r.json"),
+        *("front nowhere.csv --experiment good.json --record broken.jsonl", "half", "after"),
+        *("half 'community:*' nowhere.json b", "half global good.json b", "after nowhere"),
+        *("half 'community:*' good.json c", f"half 'lang:*' good.json b {NO_KAFKA}"),
+        "after nowhere global",
+    ),
     "examination": (
         *("nowhere.jsonl", "broken.jsonl", "--positions 1", "--positions many"),
         *("a.jsonl b.jsonl", NO_KAFKA),

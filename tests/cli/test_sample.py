@@ -17,6 +17,9 @@ TRAIN = (
 )
 
 
+EXPERIMENT = ("tune.json", "tune-record.json", "tune-users.csv")
+
+
 def run(line: str) -> Result:
     return CliRunner().invoke(main, shlex.split(line))
 
@@ -31,7 +34,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_same_seed_makes_the_same_files(user: Path) -> None:
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
         assert run(f"sample {folder} --seed {seed}").exit_code == 0
-    names = ("labelled.csv", "ordinary.jsonl", "posts.jsonl", "domains.txt")
+    names = ("labelled.csv", "ordinary.jsonl", "posts.jsonl", "domains.txt", *EXPERIMENT)
     assert {path.name for path in (user / "a").iterdir()} == set(names)
     for name in names:
         assert (user / "a" / name).read_bytes() == (user / "b" / name).read_bytes()

@@ -13,9 +13,9 @@ from feedmill.experiments.anytime_intervals import Values
 from feedmill.experiments.checks import ExperimentRecord
 from feedmill.experiments.effects import (
     Contrast,
-    _day_variance,
     arm_moments,
     contrast,
+    day_variance,
     effect_of,
     moments_by_look,
     other_lists,
@@ -131,7 +131,7 @@ def test_the_noise_is_that_of_a_regression_clustered_by_user_and_day() -> None:
     table = table_of(1, 2_000, noise=0.3)
     shown, taken = table.day_impressions, table.day_sums
     assert shown is not None and taken is not None
-    by_day, noise, freedom = _day_variance(table, taken, shown)
+    by_day, noise, freedom = day_variance(table, taken, shown)
     assert 10 < freedom < DAYS + WINDOW
     count = shown.astype(int).ravel()
     outcome = np.concatenate(

@@ -360,3 +360,23 @@ def test_an_export_from_before_clients_were_named_is_joined_too(tmp_path: Path) 
         pa_parquet.write_table(table.drop_columns(["client"]), file)
     joined(made.folder)
     assert rows_of(made.folder) == {user: {**row, "client": None} for user, row in expected.items()}
+
+
+def test_a_feed_has_its_part_of_the_impressions_of_posts_that_were_shown_in_it(
+    tmp_path: Path,
+) -> None:
+    exposures = list(EVENTS[0][0][:1])
+    at_ms = STARTED_MS + DAY_MS
+    # The last two are of another post, and of nobody knows where.
+    shown = [
+        *(("p1", "global"), ("p1", "community:a"), ("p1", "community:a"), ("p2", "global")),
+        *(("p3", "community:a"), ("p1", None)),
+    ]
+    events: list[Event] = [
+        {"user_id": f"u{n}", "post_id": post, "kind": "impression", "at_ms": at_ms, "feed": feed}
+        for n, (post, feed) in enumerate(shown)
+    ]
+    events.append({**events[0], "user_id": "early", "at_ms": STARTED_MS - 1})
+    made = exported(tmp_path / "export", (exposures, events))
+    found = join(made.folder, RUN, tmp_path / "users.parquet")
+    assert found.feed_shares == {"global": 0.5}

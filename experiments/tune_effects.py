@@ -1,0 +1,236 @@
+"""Changes of all arms in all objectives at one look, in intervals that hold together.
+
+A change is a difference of two logarithms of values, by the delta method with the user as the unit.
+The intervals reach as far as the largest of all standardised differences does in 95 % of draws of
+their joint normal distribution (max-t), by Student's t where days make the error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from feedmill.events.experiment import Experiment
+from feedmill.experiments.anytime_intervals import Values
+from feedmill.experiments.effects import Moments, columns_of, day_variance, moments_by_look, solve
+from feedmill.experiments.plan import BETA, Baseline
+from feedmill.experiments.report import MIN_DAYS
+from feedmill.experiments.table import UserTable
+
+ALPHA = 0.05
+_DRAWS, _SEED = 20_000, 55
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The changes of arms against the control in each objective, in logarithms: (arms, objectives).
+
+    Attributes
+    ----------
+    estimates, reach
+        The changes, and how far their intervals reach; NaN where nothing was counted.
+    covariance
+        Of all changes, arm by arm: (arms x objectives, arms x objectives).
+    critical
+        How many errors the intervals reach, with days beyond number.
+    """
+
+    estimates: Values
+    reach: Values
+    covariance: Values
+    critical: float
+
+    @property
+    def lower(self) -> Values:
+        return self.estimates - self.reach
+
+    @property
+    def upper(self) -> Values:
+        return self.estimates + self.reach
+
+
+def objectives_of(experiment: Experiment) -> tuple[str, ...]:
+    """Return the metrics that tune looks at: the primary one, guardrails, and those it defines."""
+    return tuple(dict.fromkeys((experiment.primary, *experiment.guardrails, *experiment.metrics)))
+
+
+def signs_of(experiment: Experiment) -> Values:
+    """Return by objective 1 where more is better, else -1."""
+    better = [experiment.all_metrics[name].better for name in objectives_of(experiment)]
+    return np.array([1.0 if one == "more" else -1.0 for one in better])
+
+
+def levels(arms: Moments, widths: Sequence[int]) -> tuple[Values, Values]:
+    """Return the logarithms of arms' values (arms, objectives), and their covariances by arm.
+
+    `arms` has for each objective so many columns as `widths` says: numerator, denominator, and
+    covariates, which take away what they explain of all arms' errors together.
+    """
+    count, total = len(arms.users), sum(widths)
+    gradients = np.zeros((count, len(widths), total))
+    values = np.zeros((count, len(widths)))
+    shares = 1 / np.maximum(arms.users, 1.0)
+    at = 0
+    for place, width in enumerate(widths):
+        above, below = arms.means[:, at], arms.means[:, at + 1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values[:, place] = np.log(above / below)
+            own = np.stack([1 / above, -1 / below], axis=-1)
+        covariates = slice(at + 2, at + width)
+        if width > 2:
+            spread = np.einsum("a,aij->ij", shares, arms.covariances[:, covariates, covariates])
+            pair = arms.covariances[:, at : at + 2, covariates]
+            slopes = solve(spread, np.einsum("a,ai,aij->j", shares, own, pair))
+            values[:, place] -= arms.means[:, covariates] @ slopes
+            gradients[:, place, covariates] = -slopes
+        gradients[:, place, at : at + 2] = own
+        at += width
+    covariances = np.einsum("ami,aij,anj,a->amn", gradients, arms.covariances, gradients, shares)
+    return np.where(np.isfinite(values), values, np.nan), covariances
+
+
+def changes_of(
+    values: Values,
+    covariances: Values,
+    noise: Values | float = 0.0,
+    freedom: Values | float = np.inf,
+) -> Changes:
+    """Return the changes of all arms but the first, the control.
+
+    `noise` is what days add to the variance of each change, with so many degrees of `freedom`.
+    """
+    arms, objectives = values.shape
+    estimates = values[1:] - values[0]
+    whole = np.tile(covariances[0], (arms - 1, arms - 1))
+    for arm in range(arms - 1):
+        place = slice(arm * objectives, (arm + 1) * objectives)
+        whole[place, place] += covariances[arm + 1]
+    known = np.isfinite(estimates).ravel() & (np.diag(whole) > 0)
+    whole[~known] = whole[:, ~known] = 0.0
+    by_user = np.sqrt(np.diag(whole))
+    errors = np.sqrt(by_user**2 + np.broadcast_to(noise, estimates.shape).ravel())
+    stretch = np.divide(errors, by_user, out=np.zeros_like(errors), where=known)
+    whole = whole * stretch[:, None] * stretch
+    drawn = _draws(whole)[:, known] / errors[known] if known.any() else np.zeros((1, 1))
+    critical = float(np.quantile(np.abs(drawn).max(axis=1), 1 - ALPHA))
+    with np.errstate(invalid="ignore"):
+        reach = student.isf(norm.sf(critical), freedom) * errors.reshape(estimates.shape)
+    reach = np.where(known.reshape(estimates.shape), reach, np.nan)
+    return Changes(estimates, reach, whole, critical)
+
+
+def _draws(covariance: Values) -> Values:
+    """Return draws of a normal distribution around 0, the same ones each time."""
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    return np.asarray(_standard(len(covariance)) @ root.T)
+
+
+@cache
+def _standard(width: int) -> Values:
+    return np.random.default_rng(_SEED).standard_normal((_DRAWS, width))
+
+
+def on_front(changes: Changes, signs: Values) -> Values:
+    """Return in which share of draws no other arm is as good as each in every objective: (arms,).
+
+    The control is the first of these arms.  Objectives in which something is unknown do not count.
+    """
+    known = np.isfinite(changes.reach).all(axis=0)
+    arms, objectives = changes.estimates.shape
+    drawn = _draws(changes.covariance).reshape(-1, arms, objectives) + changes.estimates
+    drawn = np.concatenate([np.zeros_like(drawn[:, :1]), drawn], axis=1)[..., known] * signs[known]
+    beaten = np.zeros(drawn.shape[:2], dtype=np.bool_)
+    for arm in range(arms + 1):
+        for other in range(arms + 1):
+            if other != arm:
+                beaten[:, arm] |= (drawn[:, other] > drawn[:, arm]).all(axis=1)
+    return np.asarray(1 - beaten.mean(axis=0)) if known.any() else np.ones(arms + 1)
+
+
+def changes_in(
+    table: UserTable, experiment: Experiment, arms: Sequence[str]
+) -> tuple[Changes, int]:
+    """Return the changes of these arms, the control first, and the users of the smallest.
+
+    Users count whose windows are complete.
+    """
+    names, shares = objectives_of(experiment), list(experiment.shares)
+    wanted = [shares.index(arm) for arm in arms]
+    users = table.of(table.complete & np.isin(table.arm, wanted))
+    users = replace(users, arm=np.searchsorted(np.sort(wanted), users.arm))
+    metrics = experiment.all_metrics
+    columns = {name: columns_of(users, name, metrics[name]) for name in names}
+    widths = [one.shape[1] for one in columns.values()]
+    every = moments_by_look(
+        np.concatenate([*columns.values()], axis=1), users.arm, np.zeros_like(users.arm)
+    )
+    moments = Moments(every.users[:, 0], every.means[:, 0], every.covariances[:, 0])
+    values, covariances = levels(moments, widths)
+    first = np.cumsum([0, *widths[:-1]])
+    plain = moments.means[:, first] / moments.means[:, first + 1]
+    noise, freedom = np.zeros((2, len(arms) - 1, len(names)))
+    for place, name in enumerate(names):
+        for arm in range(1, len(arms)):
+            noise[arm - 1, place], freedom[arm - 1, place] = _of_days(
+                *(users, name, columns[name], plain[:, place], arm),
+                float(covariances[arm, place, place] + covariances[0, place, place]),
+            )
+    return changes_of(values, covariances, noise, freedom), int(moments.users.min())
+
+
+def _of_days(
+    users: UserTable, name: str, columns: Values, values: Values, arm: int, by_user: float
+) -> tuple[float, float]:
+    """Return what days add to the variance of an arm's change, and the degrees of freedom."""
+    sums, shown = users.sums_by_day.get(name), users.day_impressions
+    if sums is None or shown is None or not (values[[0, arm]] > 0).all():
+        return 0.0, math.inf
+    pair = np.isin(users.arm, (0, arm))
+    ratio = values[users.arm[pair], None]
+    by_day = [
+        columns[pair][:, [one]]
+        * days[pair]
+        / np.maximum(days[pair].sum(axis=1, keepdims=True), 1e-9)
+        for one, days in enumerate((sums, shown))
+    ]
+    found, noise, freedom = day_variance(users.of(pair), by_day[0] / ratio, by_day[1])
+    if freedom < 1:
+        return 0.0, math.inf
+    return noise, freedom * ((by_user + noise) / found) ** 2 if found else math.inf
+
+
+def planned_users(
+    experiment: Experiment,
+    baselines: Mapping[str, Baseline],
+    *,
+    effect: float,
+    list_noise: float,
+) -> dict[str, int]:
+    """Return by metric how many users an arm one look takes to show a gain, or a margin.
+
+    All together show what they are to show with a probability of 80 %.
+    """
+    arms, names = len(experiment.treatments), objectives_of(experiment)
+    # Changes of arms share the control; objectives are taken to differ, which takes most users.
+    pairs: Values = np.full((arms, arms), 0.5) + 0.5 * np.eye(arms)
+    shared = np.asarray(np.kron(pairs, np.eye(len(names))), dtype=np.float64)
+    critical = float(np.quantile(np.abs(_draws(shared)).max(axis=1), 1 - ALPHA))
+    miss = BETA / (len(experiment.guardrails) + 1)
+    found = {}
+    for name, change in {experiment.primary: effect, **experiment.guardrails}.items():
+        metric, base = experiment.all_metrics[name], baselines[name]
+        relative = base.deviation / abs(base.value)
+        if metric.per == "reader":
+            relative = math.sqrt((1 - base.value) / base.value)
+        is_loss = (metric.better == "more") == (name in experiment.guardrails)
+        error = abs(math.log(1 - change if is_loss else 1 + change)) / (critical + norm.isf(miss))
+        left = error**2 - (list_noise**2 * 2 / MIN_DAYS if name == experiment.primary else 0.0)
+        found[name] = math.ceil(2 * relative**2 / left) if left > 0 else 10**10
+    return found
