@@ -289,8 +289,8 @@ def _everybody(best: FrontArm, name: str, record: ExperimentRecord) -> Iterator[
             yield (
                 f"{feed} has {one.share:.0%} of the impressions of its posts, so it is their main"
                 " source of counts: everybody may get something else, even of another sign. In"
-                " simulated worlds a half-life of 96 h gave an arm's readers +4.5 % and everybody"
-                " -3.4 %."
+                " simulated worlds a half-life of 96 h gave an arm's readers +2.4 % and everybody"
+                " -2.9 %."
             )
         else:
             yield (

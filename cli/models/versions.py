@@ -111,8 +111,10 @@ def _versions(environment: Environment, history: ReleaseHistory, name: str) -> I
     shipped = shipped_store(name)
     released, in_force = history.current(name), sha256_in_force(history, name)
     challenger, canary = history.challenger(name).release, history.canaries.current(name)
+    is_here = False
     for card in cards_of(environment.models or shipped, name, shipped):
         states = ["in force"] if card.sha256 == in_force else []
+        is_here = is_here or card.sha256 == in_force
         states += ["frozen"] if states and released is not None and released.frozen else []
         states += ["shipped" if card.sha256 == shipped_sha256(name) else "in the store"]
         states += ["shadow"] if challenger is not None and card.sha256 == challenger.sha256 else []
@@ -125,6 +127,15 @@ def _versions(environment: Environment, history: ReleaseHistory, name: str) -> I
             "trained": card.trained_on,
             "state": ", ".join(states),
             "summary": card.summary,
+        }
+    if not is_here:
+        yield {
+            "model": name,
+            "version": in_force[:12],
+            "sha256": in_force,
+            "trained": "",
+            "state": "in force, not in this store",
+            "summary": "name the store of the workers: FEEDMILL_MODELS",
         }
 
 

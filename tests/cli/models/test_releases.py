@@ -161,7 +161,8 @@ def test_the_history_has_canaries_shadows_and_who_went_back(
     ended = msgspec.structs.replace(canary, ends=began, reason="spam/2: it says nan")
     topics.send("models", "canary/spam", ended)
     back = "rollback spam --timeout 0 --by eve"
-    lines = (f"{back} --note 'hides tea'", f"{back} --json", back, "list spam --json", "list spam")
+    again = (f"{back} --note 'hides tea'", f"{back} --json", back)
+    lines = ("list spam", *again, "list spam --json", "list spam")
     said = transcript(run, [f"models {line}" for line in lines], hidden(shipped))
     golden.check("model_history.txt", said)
 
