@@ -171,10 +171,12 @@ def forest_picture(title: str, rows: Sequence[tuple[str, Effect]]) -> str:
 
 
 def label(x: float, y: float, text: str, anchor: str = "start") -> str:
+    """Return a text of a picture, escaped."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {_FONT}>{escape(text)}</text>'
 
 
 def svg(title: str, height: int, body: Sequence[str]) -> str:
+    """Return a picture of this height, with a title for who cannot see it."""
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" role="img">'
     name = f"<title>{escape(title)}</title>"
     white = f'<rect width="{_WIDTH}" height="{height}" fill="#fff"/>'
