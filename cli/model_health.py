@@ -19,8 +19,7 @@ from feedmill.events.release import SHADOW
 from feedmill.operations.status.installation import Installation
 from feedmill.operations.status.workers import taking_back
 from feedmill.streams.environment import Environment
-from feedmill.streams.kafka.topic_reader import read_all
-from feedmill.streams.ranking.feed_freshness import SEEN_WITHIN_MS
+from feedmill.streams.kafka.topic_reader import open_topic, read_all
 from feedmill.streams.releases.loading import MODELS
 from feedmill.streams.releases.release_log import (
     TOPIC,
@@ -28,6 +27,7 @@ from feedmill.streams.releases.release_log import (
     ReleaseHistory,
 )
 from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.instances import RECENT_MS, read_recent_instances
 
 _COLUMNS = ("model", "instance", "version", "state", "reason")
 _OF_DRIFT = ("model", "version", "quantity", "state", "values>", "index>", "shift>", "reason")
@@ -45,8 +45,11 @@ def health(environment: Environment, as_json: bool) -> None:
     records = list(read_all(environment, TOPIC))
     history, lists = ReleaseHistory(MODELS, records), ListHistory(records)
     with closing(Installation(environment, os.environ, now_ms, writes_clock=True)) as inst:
-        running = [beat.instance for beat in inst.running.living]
-    instances = sorted((f"{one.stage}/{one.instance}", one) for one in running)
+        at_ms = inst.running.now_ms
+    # Those whose answers commands wait for, whether others replaced them or not.
+    with open_topic(environment, "instances") as reader:
+        instances = sorted(read_recent_instances(reader, at_ms).items())
+    running = [one for _, one in instances]
     rows = [row for name, one in instances for row in _health(history, name, one)]
     rows += [row for name, one in instances for row in _lists_not_in_force(lists, name, one)]
     drift = [one for instance in running for one in instance.drift]
@@ -79,7 +82,7 @@ def _print(rows: Sequence[Mapping[str, str]], drift: Sequence[ModelDrift]) -> No
     if rows:
         print_table(_COLUMNS, [tuple(row[name] for name in _COLUMNS) for row in rows])
     else:
-        click.echo(f"no instance has reported in the last {SEEN_WITHIN_MS / 1000:.0f} s")
+        click.echo(f"no instance has reported in the last {RECENT_MS / 1000:.0f} s")
     if drift:
         click.echo()
         cells = [
