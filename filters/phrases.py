@@ -1,4 +1,12 @@
-"""TODO."""
+"""Reads texts as words, and finds the phrases of rules and lists in them.
+
+Words are letters and digits, without case; blanks, punctuation and emoji between two words do not
+count.  In a phrase that has symbols (`$`, an emoji) each symbol is a word too.
+
+A run of as many words as phrases have gets a hash of 64 bits, its key.  A bitmap, then a search in
+the sorted keys, leave nearly only true phrases.  A key is no proof: a list compares the digests of
+the runs that are left.
+"""
 
 from __future__ import annotations
 

@@ -258,3 +258,11 @@ def test_every_exception_from_a_check_has_its_reason() -> None:
         if UNREASONED.search(line)
     ]
     assert without == []
+
+
+PLACEHOLDER = re.compile(r"\b(?:[T]ODO|[F]IXME)\b")
+
+
+def test_nothing_is_left_to_be_written_later() -> None:
+    assert PLACEHOLDER.search('"""T' + 'ODO."""')
+    assert [str(name) for name in tracked() if PLACEHOLDER.search(source(name))] == []
