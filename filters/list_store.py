@@ -97,11 +97,8 @@ def read_entries(
     Empty lines and those that begin with `#` are left out; so are wrong ones where `skipped` is
     given, which then has them.  `tell` is told how many bytes are read now and then, of how many.
 
-    Raises
-    ------
-    UsageError
-        The file cannot be read, has no entry or too many; or lines are no entries: with their
-        numbers.
+    Raises `UsageError`: the file cannot be read, has no entry or too many; or lines are no
+    entries: with their numbers.
     """
     wrong = WrongLines() if skipped is None else skipped
     if kind == "phrases":
@@ -395,10 +392,7 @@ def find_list_card(store: Store, filter_name: str, name: str, version: str | Non
 
     None stands for the only version that there is.
 
-    Raises
-    ------
-    UsageError
-        No version begins so, or several do, or it is no version.
+    Raises `UsageError`: no version begins so, or several do, or it is no version.
     """
     if version is not None:
         check_digits(version)

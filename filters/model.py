@@ -205,10 +205,8 @@ class FilterModel:
     ) -> FilterModel:
         """Build from a checked artifact.
 
-        Raises
-        ------
-        BadArtifact
-            An array is missing, or it was trained on another number of columns.
+        Raises `BadArtifact`: an array is missing, or it was trained on another number of
+        columns.
         """
         ngram_models = tuple(read_ngram_model(artifact, view) for view in evidence.views)
         weights = read_array(artifact, "weights").astype(np.float64)
@@ -274,10 +272,8 @@ class FilterSpec:
 
         Called once at start and once per release; reads one file of well under a megabyte.
 
-        Raises
-        ------
-        BadArtifact
-            There is no card or artifact, it was altered, or it was trained on other evidence.
+        Raises `BadArtifact`: there is no card or artifact, it was altered, or it was
+        trained on other evidence.
         """
         where = store_with(store, self.name, STORE, sha256)
         artifact = read_artifact(where, self.name, self.evidence.names, sha256)
