@@ -1,55 +1,18 @@
-import json
-
 import pytest
 
 from builders.encoded import bytes_of, refusal
 from feedmill.events.decode import (
     decode_engagement,
-    decode_instance,
     decode_key,
-    decode_label,
     decode_post,
-    decode_signal,
     decoder_of,
-    encode,
 )
 from feedmill.events.engagement import ENGAGEMENT_KINDS
-from feedmill.events.instance import Instance
-from feedmill.events.label import Label
 from feedmill.events.post import Deletion, Post
-from feedmill.events.signal import Signal, SignalNames
+from feedmill.events.signal import SignalNames
 
-NAMES = SignalNames.parse("extreme:gate,novelty:objective")
 POST = {"post_id": "p", "author_id": "a", "created_at_ms": 1_700_000_000_001, "text": "x"}
 ENGAGEMENT = {"post_id": "p", "user_id": "u", "kind": "like", "at_ms": 1_700_000_000_001}
-SIGNAL = {
-    "post_id": "p",
-    "post_offset": 3,
-    "value": 0.5,
-    "model": "m",
-    "version": "v",
-    "at_ms": 1,
-}
-LABEL = {"post_id": "p", "target": "spam", "value": 1, "source": "rater", "at_ms": 1}
-
-
-def test_a_post_with_everything_comes_through_and_unknown_fields_are_ignored() -> None:
-    fields = {
-        **POST,
-        "lang": "en",
-        "links": ["https://a.example"] * 32,
-        "media": [{"url": "https://a.example/x.png", "kind": "image", "sha256": "0" * 64}] * 16,
-        "communities": [f"c{i}" for i in range(16)],
-        "in_reply_to": "q",
-        "self_labels": ["satire"],
-        "tenant": "t",
-        "mood": {"deep": [1, 2, 3]},
-    }
-    post = decode_post(b"p", json.dumps(fields).encode())
-    assert isinstance(post, Post)
-    assert post.links is not None
-    assert len(post.links) == 32
-    assert decode_post(b"p", encode(post)) == post
 
 
 def test_the_last_of_duplicate_keys_counts() -> None:
@@ -93,24 +56,6 @@ def test_keys_of_withdrawn_signals_are_ids() -> None:
 def test_every_kind_of_engagement_comes_through(kind: str) -> None:
     event = decode_engagement(b"p", bytes_of(ENGAGEMENT, kind=kind, dwell_ms=12.5, position=3))
     assert (event.kind, event.dwell_ms, event.position) == (kind, 12.5, 3)
-
-
-def test_signals_come_through() -> None:
-    assert decode_signal("spam", NAMES, b"p", bytes_of(SIGNAL, value=1)).value == 1.0
-    assert decode_signal("novelty", NAMES, b"p", bytes_of(SIGNAL, value=-7.5)).value == -7.5
-    failed = decode_signal("spam", NAMES, b"p", bytes_of(SIGNAL, value=None, error="no memory"))
-    assert (failed.value, failed.error) == (None, "no memory")
-    assert isinstance(failed, Signal)
-
-
-def test_labels_and_heartbeats_come_through() -> None:
-    label = decode_label(b"p", bytes_of(LABEL))
-    assert isinstance(label, Label)
-    assert label.value == 1.0
-    own = decode_label(b"p", bytes_of(LABEL, target="pills"), ("pills",))
-    assert own.target == "pills"
-    heartbeat = Instance("spam", "i", "h", 1, "b", -1, (), {"spam": "v"}, True, 0, 5)
-    assert decode_instance(encode(heartbeat)) == heartbeat
 
 
 def test_messages_stay_short_whatever_the_record() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedmill.events.decode import decode_post, decode_posts, decode_signal, decode_signals, encode
+from feedmill.events.decode import decode_posts, decode_signal, decode_signals, encode
 from feedmill.events.errors import BadEvent
 from feedmill.events.post import Post
 from feedmill.events.signal import ModelVerdict, Signal, SignalNames
@@ -33,16 +33,6 @@ def many_posts(records: Records) -> list[Post] | None:
 def many_signals(records: Records, name: str = "spam") -> list[Signal] | None:
     keys, values = [key for key, _ in records], [value for _, value in records]
     return decode_signals(name, NAMES, keys, values)
-
-
-def test_posts_are_those_that_are_decoded_one_by_one() -> None:
-    records = posts(
-        {},
-        {"text": '{"braces": [1]}\n', "links": ["https://a.example"], "mood": {"deep": [{}]}},
-        {"lang": "en", "communities": ["a", "b"], "in_reply_to": "q", "tenant": "t"},
-        {"lang": "de", "media": [{"url": "u", "kind": "image"}]},
-    )
-    assert many_posts(records) == [decode_post(*record) for record in records]
 
 
 @pytest.mark.parametrize(

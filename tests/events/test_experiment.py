@@ -110,15 +110,6 @@ def test_a_good_experiment_has_its_arms_and_metrics() -> None:
     assert list(found.all_metrics) == ["take_rate", "actions", "reporters", "hiders", "likes"]
 
 
-def test_an_arm_may_differ_in_every_field_of_weights_and_gates() -> None:
-    weights: dict[str, Any] = {"quality": 1, "engagement": 2, "novelty": 0.1}
-    weights |= {"half_life_hours": None}
-    weights |= {"max_per_author": 5, "scale": {"engagement": 3}}
-    gates = {"spam": {"hide_at": 0.8}, "extreme": {"enabled": True}}
-    arm = {"name": "b", "share": 5000, "weights": weights, "gates": gates}
-    assert decode_experiment({**GOOD, "arms": [CONTROL, arm]}, NAMES).arms[1].gates == gates
-
-
 def settings_with(*records: tuple[str, Any]) -> Settings:
     """Two feeds, one gate that is off, and these."""
     off = {"extreme": {"enabled": False}}
@@ -204,25 +195,6 @@ def test_an_experiment_runs_from_its_first_value_to_the_stop() -> None:
     # What is not a feed by a setting alone may go back to what is built in.
     settings_of(("feeds/global", {"size": 10}), ("feeds/global", None), before=runs)
     assert settings_of(("feeds/x", None), before=after).feed_of("x") is None
-
-
-def test_an_arm_is_a_difference_from_what_the_feed_has_now() -> None:
-    weights = {"scale": {"engagement": 9}, "costs": {"hide": 1}}
-    arm = {"name": "b", "share": 5000, "weights": weights, "gates": {"extreme": {"enabled": True}}}
-    copy = {"name": "again", "share": 1000, "control_copy": True}
-    there = settings_with(
-        ("weights/x", {"quality": 1, "engagement": 3, "costs": {"report": 0}}),
-        started(arms=[{**CONTROL, "share": 4000}, arm, copy], feeds=["x"]),
-    )
-    own = there.running["x"].arms["one.b"]
-    assert own.weights.objectives == {"quality": 1, "engagement": 3}
-    assert own.weights.scale == {"quality": 1, "engagement": 9}
-    assert own.weights.costs == {"hide": 1}
-    assert own.gates == {**there.gates_of("x"), "extreme": GatePolicy()}
-    again = there.running["x"].arms["one.again"]
-    assert again == (there.weights_of("x"), there.gates_of("x"))
-    later = settings_of(("weights/x", {"quality": 2, "engagement": 3}), before=there)
-    assert later.running["x"].arms["one.b"].weights.objectives["quality"] == 2
 
 
 OPEN = {"on_failure": "open"}

@@ -52,50 +52,10 @@ def test_omitted_fields_take_the_values_of_the_contract() -> None:
     }
 
 
-def test_a_declared_objective_weighs_nothing_until_told() -> None:
-    before = folded(("weights", WEIGHTS)).weights_of("global")
-    assert before.objectives.keys() == before.scale.keys() == {"quality", "engagement"}
-    after = folded(("weights", {"quality": 0, "engagement": 0, "novelty": 0.1}))
-    named = {"quality": 0.0, "engagement": 0.0, "novelty": 0.1}
-    assert after.weights_of("global").objectives == named
-
-
-def test_costs_are_inherited_one_by_one_and_those_of_0_do_not_count() -> None:
-    before = folded(("weights", WEIGHTS)).weights_of("global")
-    assert before.costs == {"hide": 4.0, "report": 18.0}
-    assert before.signals == ("quality", "engagement", "hide", "report")
-    costs = {"hide": 0, "grumble": 3}
-    after = folded(("weights", {**WEIGHTS, "costs": costs})).weights_of("global")
-    assert after.costs == {"report": 18.0, "grumble": 3.0}
-
-
 def test_null_means_no_decay_and_no_limit() -> None:
     value = {**WEIGHTS, "half_life_hours": None, "max_per_author": None}
     weights = folded(("weights", value)).weights_of("global")
     assert (weights.half_life_hours, weights.max_per_author) == (None, None)
-
-
-def test_a_feeds_weights_replace_the_general_ones_whole() -> None:
-    own = {"quality": 3, "engagement": 4}
-    settings = folded(("weights", {**WEIGHTS, "max_per_author": 9}), ("weights/x", own))
-    assert settings.weights_of("x").objectives["quality"] == 3.0
-    assert settings.weights_of("x").max_per_author == 3
-    assert settings.weights_of("y").max_per_author == 9
-
-
-def test_gates_inherit_field_by_field() -> None:
-    settings = folded(
-        ("gates", {"spam": {"hide_at": 0.8, "grace_s": 5}, "nsfw": {"shadow": True}}),
-        ("gates/x", {"spam": {"hide_at": None}, "extreme": {"enabled": False}}),
-    )
-    assert settings.gates_of("y")["spam"] == GatePolicy(hide_at=0.8, grace_s=5)
-    own = settings.gates_of("x")
-    assert own["spam"] == GatePolicy(hide_at=None, grace_s=5)
-    assert own["nsfw"] == GatePolicy(shadow=True)
-    assert not own["nsfw"].required
-    assert own["extreme"] == GatePolicy(enabled=False)
-    assert own["misinformation"] == GatePolicy()
-    assert settings.gates_of("")["extreme"] == GatePolicy()
 
 
 def test_a_feed_without_a_setting_of_its_own_follows_its_pattern() -> None:
@@ -208,43 +168,11 @@ def test_a_draft_of_many_records_is_what_one_after_another_gives(
     assert draft.settings().says_as(one_by_one[0]) == refused_all
 
 
-def test_in_a_draft_each_record_meets_what_those_before_it_say() -> None:
-    draft = SettingsDraft(Settings(NAMES))
-    draft.fold(b"weights", record(WEIGHTS), 4)
-    with pytest.raises(BadSetting, match="the record in force has the offset 4"):
-        draft.fold(b"weights", record(WEIGHTS, if_offset=-1), 5)
-    draft.fold(b"weights", record({"quality": 2, "engagement": 2}, if_offset=4), 6)
-    # An arm must differ from its feed, whose weights came just before.
-    arms: list[dict[str, Any]] = [
-        {"name": "control", "share": 5000},
-        {"name": "even", "share": 5000, "weights": {"quality": 2}},
-    ]
-    trial = {"arms": arms, "feeds": ["global"], "salt": "s", "planned_n": 63_000}
-    with pytest.raises(BadSetting, match="settings of its own in the feed"):
-        draft.fold(b"experiments/trial", record(trial), 7)
-    draft.fold(b"weights", record(WEIGHTS), 8)
-    draft.fold(b"experiments/trial", record(trial), 9)
-    with pytest.raises(BadSetting, match="trial"):
-        draft.fold(b"experiments/second", record(trial), 10)
-    with pytest.raises(BadSetting, match="an experiment ends by"):
-        draft.fold(b"experiments/trial", None, 11)
-    assert draft.settings().experiments.keys() == {"trial"}
-
-
 def test_folding_changes_no_older_settings() -> None:
     before = folded(("gates", {"spam": {"hide_at": 0.8}}))
     before.fold(b"gates", record({"spam": {"hide_at": 0.7}}), 1)
     before.fold(b"weights", record(WEIGHTS), 1)
     assert before == folded(("gates", {"spam": {"hide_at": 0.8}}))
-
-
-def test_signals_may_be_called_after_words_of_python() -> None:
-    names = SignalNames.parse("class:gate,if:objective")
-    settings = folded(
-        ("gates", {"class": {"hide_at": 0.1}}), ("weights", {**WEIGHTS, "if": 1}), names=names
-    )
-    assert settings.gates_of("global")["class"].hide_at == 0.1
-    assert settings.weights_of("global").objectives["if"] == 1.0
 
 
 def test_rules_are_for_the_gates_that_have_a_filter() -> None:
@@ -253,13 +181,3 @@ def test_rules_are_for_the_gates_that_have_a_filter() -> None:
     assert set(folded(("rules/extreme", rule), names=names).rules) == {"extreme"}
     reason = refusal(Settings(names), b"rules/nsfw", record(rule))
     assert reason == "Expected `rules/<filter>`, one of spam, extreme, got 'rules/nsfw'"
-
-
-def test_a_filter_brings_the_defaults_of_its_gate() -> None:
-    names = NAMES.with_filters(
-        {"extreme": GatePolicy(hide_at=None, demote_at=0.4), "none": GatePolicy()}
-    )
-    assert names.filters == ("extreme",)
-    gates = folded(("gates", {"extreme": {"demote_at": 0.5}}), names=names).gates_of("global")
-    assert gates["extreme"] == GatePolicy(hide_at=None, demote_at=0.5)
-    assert gates["spam"] == GatePolicy()

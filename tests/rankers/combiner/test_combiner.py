@@ -103,29 +103,6 @@ def test_signals_of_objectives_decide_no_post_anew(
     assert decided == [4]
 
 
-def test_the_end_of_each_open_gates_grace_is_followed_at_the_next_tick(bench: Bench) -> None:
-    graces = dict(zip(NAMES.gates, (30, 60, 45), strict=True))
-    bench.set("gates", {n: {"on_failure": "open", "grace_s": s} for n, s in graces.items()})
-    bench.post("p", 10)
-    held_by = [bench.fields()["p"]["decided_by"]]
-    for _ in range(2):
-        bench.now_ms += 30_000
-        bench.combiner.tick(bench.now_ms)
-        held_by.append(bench.fields()["p"].get("decided_by", ""))
-    assert held_by == [f"{NAMES.gates[0]}@none", f"{NAMES.gates[1]}@none", ""]
-    assert bench.shown() == ["p"]
-
-
-def test_a_signal_between_the_end_of_grace_and_the_tick_brings_the_decision(bench: Bench) -> None:
-    bench.set("gates", {name: {"on_failure": "open", "grace_s": 60} for name in NAMES.gates})
-    bench.post("p", 10)
-    bench.cycle()
-    bench.now_ms += 60_000
-    bench.signal("quality", "p", 10, 0.5)
-    fields = bench.fields()["p"]
-    assert (fields["decision"], fields["decided_by"]) == ("", "")
-
-
 def test_a_feed_whose_setting_is_removed_is_removed(bench: Bench) -> None:
     bench.set("feeds/mine", {})
     bench.post("p", 10)

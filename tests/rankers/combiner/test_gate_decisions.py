@@ -4,7 +4,6 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +11,6 @@ from builders.events import override
 from feedmill.events.gates import GatePolicy
 from feedmill.events.override import OverrideKey, OverrideVerdict
 from feedmill.rankers.combiner.gate_decisions import (
-    DECISIONS,
     DEMOTE,
     HIDE,
     HOLD,
@@ -84,65 +82,6 @@ def test_what_passes_by_the_short_way_passes_by_the_long_one() -> None:
             assert outcome == GateOutcome("spam", SHOW, 1.0, "")
 
 
-@pytest.mark.parametrize(
-    ("published", "threshold", "decision"),
-    [
-        # float32 of 0.9 is below 0.9, that of 0.6 above 0.6: compared in float64, as published.
-        (np.float32(0.9), 0.9, "show"),
-        (np.nextafter(np.float32(0.9), np.float32(1)), 0.9, "hide"),
-        (np.float32(0.9), float(np.float32(0.9)), "hide"),
-        (np.float32(0.6), 0.6, "hide"),
-        (np.nextafter(np.float32(0.6), np.float32(0)), 0.6, "show"),
-        (np.float32(0.5), 0.5, "hide"),
-        (np.float32(0.0), 0.0, "hide"),
-        (np.float32(1.0), 1.0, "hide"),
-    ],
-)
-def test_float32_values_meet_float64_thresholds(
-    published: np.float32, threshold: float, decision: str
-) -> None:
-    hiding = {"spam": GatePolicy(hide_at=threshold, demote_at=None)}
-    demoting = {"spam": GatePolicy(hide_at=None, demote_at=threshold)}
-    for policy, name in ((hiding, "hide"), (demoting, "demote")):
-        expected = name if decision == "hide" else "show"
-        known, arrived_ms = np.array([True]), np.zeros(1, np.int64)
-        values = {"spam": np.array([published])}
-        code, _ = decide_many(policy, values, {"spam": known}, arrived_ms, 0)
-        assert DECISIONS[code[0]] == expected
-        assert decided(policy, {"spam": GateVerdict(float(published), "")}, {}).name == expected
-
-
-@pytest.mark.parametrize(
-    ("on_failure", "grace_s", "waited_ms", "decision"),
-    [
-        ("closed", 60.0, 10**9, "hold"),
-        ("open", 60.0, 0, "hold"),
-        ("open", 60.0, 59_999, "hold"),
-        ("open", 60.0, 60_000, "show"),
-        ("open", 0.0, 0, "show"),
-        ("open", 0.0015, 0, "hold"),  # in whole milliseconds
-        ("open", 0.0015, 1, "show"),
-    ],
-)
-def test_an_open_gate_without_a_verdict_holds_for_its_grace(
-    on_failure: Any, grace_s: float, waited_ms: int, decision: str
-) -> None:
-    policy = {"spam": GatePolicy(on_failure=on_failure, grace_s=grace_s)}
-    now_ms = 1_700_000_000_000
-    arrived_ms = now_ms - waited_ms
-    # Not judged in this version, and judged without success.
-    values, judged = np.array([0.95, np.nan], np.float32), np.array([False, True])
-    codes, _ = decide_many(
-        policy, {"spam": values}, {"spam": judged}, np.full(2, arrived_ms), now_ms
-    )
-    assert [DECISIONS[code] for code in codes] == [decision] * 2
-    missing = {"spam": GateVerdict.missing("spam")}
-    assert decided(policy, missing, {}, arrived_ms, now_ms).name == decision
-    # A verdict needs no grace.
-    known = {"spam": GateVerdict(0.1, "spam@1")}
-    assert decided(policy, known, {}, arrived_ms, now_ms).name == "show"
-
-
 def decided(
     gates: dict[str, GatePolicy],
     verdicts: dict[str, GateVerdict],
@@ -155,30 +94,6 @@ def decided(
 
 def active(verdict: OverrideVerdict, gate: str, by: str = "mo") -> ActiveOverride:
     return ActiveOverride(OverrideKey("post", "p", gate), override(verdict, by=by))
-
-
-def test_an_allowed_gate_needs_no_verdict_and_another_still_does() -> None:
-    policy = {"spam": GatePolicy(), "nsfw": GatePolicy()}
-    allowed = {"spam": active("allow", "spam")}
-    nsfw = {"nsfw": GateVerdict(None, "nsfw@none"), "spam": GateVerdict(1.0, "spam@1")}
-    assert decided(policy, nsfw, allowed).decided_by == "nsfw@none"
-    judged = {**nsfw, "nsfw": GateVerdict(0.1, "nsfw@1")}
-    decision = decided(policy, judged, allowed)
-    assert (decision.name, decision.decided_by, decision.factor) == ("show", "override:mo", 1.0)
-
-
-def test_who_hides_stands_before_who_holds_and_who_demotes() -> None:
-    policy = {"spam": GatePolicy(), "nsfw": GatePolicy(), "extreme": GatePolicy()}
-    verdicts = {
-        "spam": GateVerdict(0.7, "spam@1"),
-        "nsfw": GateVerdict(None, "nsfw@none"),
-        "extreme": GateVerdict(0.95, "extreme@1"),
-    }
-    assert decided(policy, verdicts, {}).decided_by == "extreme@1"
-    verdicts["extreme"] = GateVerdict(0.0, "extreme@1")
-    assert decided(policy, verdicts, {}).decided_by == "nsfw@none"
-    verdicts["nsfw"] = GateVerdict(0.0, "nsfw@1")
-    assert decided(policy, verdicts, {}).decided_by == "spam@1"
 
 
 def test_a_rule_is_named_where_it_hides_demotes_or_allows() -> None:

@@ -4,7 +4,6 @@ from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -220,35 +219,6 @@ def test_one_prolific_author_does_not_fill_the_list() -> None:
     posts.authors[rows] = 1
     posts.change(rows, posts.scores[rows] + 10**9)
     assert len(posts.list) < 500
-    posts.check()
-
-
-def test_posts_that_a_prolific_author_loses_are_followed_by_the_next_ones() -> None:
-    posts = filled(3000, 5, 2, 4, 10**9)
-    for _ in range(60):
-        posts.leave_the_top()
-        posts.check()
-    assert 0 < posts.made_anew < 30
-
-
-@pytest.mark.parametrize("most", [None, 3])
-def test_a_list_that_lost_its_reserve_says_so(most: int | None) -> None:
-    posts = filled(3000, 50, most, 2000, 10**9)
-    for _ in range(12):
-        rows = posts.list.best()[0][:10].copy()
-        posts.change(rows, np.full(len(rows), -np.inf))
-        posts.check()
-    assert posts.made_anew > 0
-
-
-def test_a_tie_with_the_floor_is_decided_by_id() -> None:
-    posts = filled(3000, 5, None, 2000, 1)
-    assert posts.list.floor_score == 0.0
-    below, above = np.array([7], np.int32), np.array([8], np.int32)
-    posts.ids[7], posts.ids[8] = " first", "\U0001f600 last"
-    posts.list.update(np.array([7, 8], np.int32), np.full(2, -np.inf), posts.authors[7:9])
-    assert not posts.list.update(below, np.zeros(1), posts.authors[below])
-    assert posts.list.update(above, np.zeros(1), posts.authors[above])
     posts.check()
 
 

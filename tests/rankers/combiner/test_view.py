@@ -267,31 +267,6 @@ def stored_signal(view: PostView, post_id: str, name: str) -> StoredSignal:
     return stored
 
 
-def test_of_equal_offsets_the_lower_revision_loses_and_of_equal_revisions_the_earlier() -> None:
-    view = PostView(NAMES)
-    for author in ("ann", "bob"):  # of one record of a post the first
-        view.update_post(post("p", author_id=author), 5, NOW_MS)
-    assert view.author_of(row_of(view, "p")) == "ann"
-    take_all(view)
-    for value, revision, expected in (
-        (0.1, 7, 0.1),
-        (0.2, 6, 0.1),  # a paused owner writes late
-        (0.3, 7, 0.3),
-        (0.4, 8, 0.4),
-    ):
-        view.update_signal("engagement", signal("p", 5, value, revision=revision))
-        stored = stored_signal(view, "p", "engagement")
-        assert stored.value == float(np.float32(expected))
-        assert bool(take_all(view)) is (value == expected)
-    view.update_post(post("p"), 9, NOW_MS)
-    # Of another version: the revision of the one before does not matter.
-    view.update_signal("engagement", signal("p", 9, 0.5, revision=1))
-    assert stored_signal(view, "p", "engagement").post_offset == 9
-    take_all(view)
-    view.update_signal("engagement", signal("p", 5, 0.6, revision=9))
-    assert take_all(view) == {}
-
-
 def test_a_column_that_nobody_writes_is_never_touched() -> None:
     view = PostView(NAMES)
     for i in range(10_000):
