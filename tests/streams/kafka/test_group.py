@@ -9,8 +9,6 @@ from operator import attrgetter
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
-from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -127,34 +125,6 @@ def test_gained_partitions_begin_together_but_wait_some_seconds_at_most(
     consumer.begin([0, 1])
     assert consumer.reading == {0, 1}
     consumer.close()
-
-
-def test_a_kill_in_the_middle_of_a_transaction_loses_and_repeats_nothing(kafka: KafkaLog) -> None:
-    dead = claimed(Member(kafka.named("dead"), interval_s=3600))
-    kafka.produce("posts", posts(200))
-    until(lambda: dead.seen == 200, dead.turn)
-    assert not kafka.read("signals.quality")
-    # As a killed process leaves it: records and offsets sent, the transaction not ended.
-    with dead.writer._committing:
-        dead.writer._session = None
-        open_one: Producer = dead.writer._producer._producer
-        open_one.send_offsets_to_transaction(
-            [
-                KafkaPartition(kafka.environment.topic(at.topic), at.partition, offset)
-                for at, offset in dead.group.positions().items()
-            ],
-            dead.group.group_metadata(),
-            10,
-        )
-        open_one.flush(10)
-    assert len(kafka.read("signals.quality", committed=False)) >= 200
-    dead.group._on_revoked = lambda: False
-    dead.group.close()
-    # The same name: its producer ends what the dead one left open.
-    heir = Member(kafka.named("dead"))
-    until(lambda: heir.seen == 200 and heir.is_done, heir.turn)
-    heir.close()
-    assert copies(kafka) == Counter(key for key, _ in posts(200))
 
 
 def test_an_upstream_that_aborts_does_not_keep_a_restart_from_being_ready(kafka: KafkaLog) -> None:

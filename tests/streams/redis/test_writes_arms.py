@@ -141,23 +141,6 @@ def test_a_control_and_its_copy_are_alike_at_250_versions_and_through_a_takeover
     assert feed_of(client) != arms_of(client)["one.b"]
 
 
-def test_a_hidden_or_deleted_post_is_in_no_list(client: RedisClient, engine: Engine) -> None:
-    engine.start()
-    engine.write()
-    shown = [set(feed_of(client)), *map(set, arms_of(client).values())]
-    assert all("p7" in one and "p8" in one and "p9" in one for one in shown)
-    engine.combiner.view.update_override(OverrideKey("post", "p7", "*"), override("hide"))
-    engine.signal("nsfw", "p8", HIDDEN)
-    engine.delete("p9")
-    engine.write()
-    for members in (feed_of(client), *arms_of(client).values()):
-        assert not {"p7", "p8", "p9"} & set(members)
-    # What is at most stricter hides more in its own list alone.
-    engine.signal("spam", "p6", 0.6)
-    engine.write()
-    assert [n for n, members in arms_of(client).items() if "p6" not in members] == ["one.strict"]
-
-
 def test_an_arm_has_an_info_of_its_own(client: RedisClient, engine: Engine) -> None:
     engine.start()
     engine.write()
@@ -197,44 +180,6 @@ def test_start_and_stop_change_no_other_feed_and_leave_no_key(
     assert "experiment" not in info_of(client)
 
 
-@pytest.mark.parametrize("next_one", [False, True])
-def test_who_removes_the_info_as_an_experiment_stops_leaves_no_arm_behind(
-    client: RedisClient, engine: Engine, next_one: bool
-) -> None:
-    engine.start()
-    engine.write()
-    client.delete(KEYS.info("global"))
-    engine.stop()
-    if next_one:
-        engine.set("experiments/two", ONE)
-    engine.write()
-    expected = {f"two.{name.removeprefix('one.')}" for name in NAMES} if next_one else set()
-    assert arms_of(client).keys() == expected
-    assert len(client.keys(f"{PREFIX}*:arm:*")) == 2 * len(expected)
-
-
-@pytest.mark.parametrize("how", ["stopped", "next", "feed gone"])
-def test_an_owner_that_comes_later_removes_arms_that_ended_meanwhile(
-    own_redis: OwnRedis, client: RedisClient, engine: Engine, how: str
-) -> None:
-    engine.set("feeds/mine", {})
-    engine.set("experiments/one", {**ONE, "feeds": ["global", "mine"]})
-    engine.write()
-    heir = Engine(own_redis.url, 11)
-    heir.combiner.apply(engine.combiner.settings)
-    heir.set("experiments/one", {**ONE, "feeds": ["global", "mine"], "stopped": True})
-    if how == "next":
-        heir.set("experiments/two", {**ONE, "feeds": ["global", "mine"]})
-    heir.set("feeds/mine", None) if how == "feed gone" else None
-    heir.write()
-    heir.writer.write(removed_feeds=["mine"] if how == "feed gone" else [], token=11)
-    left = {key.partition(":arm:")[2] for key in client.keys(f"{PREFIX}*:arm:*:info")}
-    assert left == (
-        {f"two.{arm}:info" for arm in ("again", "b", "strict")} if how == "next" else set()
-    )
-    heir.close()
-
-
 @pytest.mark.parametrize("then", ["", "two", "one"])
 def test_an_owner_whose_settings_were_made_anew_removes_the_arms_that_were_there(
     own_redis: OwnRedis, client: RedisClient, engine: Engine, then: str
@@ -270,28 +215,6 @@ def test_of_a_feed_the_newest_ended_arms_are_remembered(engine: Engine) -> None:
             engine.set(f"experiments/e{n}", {**ONE, "arms": arms, "stopped": stopped})
     ended = engine.combiner.settings.ended["global"]
     assert ended == tuple(f"e{n}.b" for n in range(50, 150))
-
-
-def test_arms_come_again_after_a_flush_and_what_somebody_removed_is_written_again(
-    client: RedisClient, engine: Engine
-) -> None:
-    engine.start()
-    engine.write()
-    lists = arms_of(client)
-    for lost in (
-        [KEYS.feed("global", "one.b")],
-        [KEYS.info("global", "one.again")],
-        list(everything(client)),
-    ):
-        client.delete(*lost)
-        engine.add("p0", quality=random.random())
-        report = engine.write()
-        assert report.rewrite_feeds == {"global"}
-        engine.combiner.rewrite(["global"])
-        engine.write()
-        assert arms_of(client).keys() == lists.keys()
-        assert feed_of(client) == arms_of(client)["one.again"]
-        assert len(arms_of(client)["one.b"]) == 40
 
 
 def test_without_memory_what_is_hidden_leaves_every_list_and_equal_arms_stay_equal(

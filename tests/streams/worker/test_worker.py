@@ -149,44 +149,6 @@ def test_each_post_is_judged_once_however_often_the_worker_is_killed(
     assert 0.0 <= signal["value"] <= 1.0
 
 
-def test_a_flood_of_bad_records_has_letters_for_all_of_them_once_each(
-    kafka: KafkaLog, tmp_path: Path
-) -> None:
-    # Far more than have letters of their own in the time that they take.
-    bad = [(b"p%d" % n, b"{" * (n % 100)) for n in range(20_000)]
-    killed = WorkerProcess(kafka, tmp_path, "quality", "engagement")
-    until(lambda: killed.is_ready, nap)
-    kafka.produce("engagements", bad[:10_000])
-    until(lambda: kafka.read("dead-letters"), nap)
-    killed.kill()
-    kafka.produce("engagements", bad[10_000:])
-    with running(kafka, tmp_path, "engagement"):
-        kafka.produce("posts", posts(20))
-        until(lambda: len(judged(kafka)) == 20, nap)
-        lettered = until(lambda: (found := letters_of(kafka)).total() >= 20_000 and found, nap)
-    stood = {
-        (m.topic().removeprefix(kafka.environment.topic_prefix), m.partition(), m.offset())
-        for m in kafka.read("engagements")
-    }
-    assert len(stood) == 20_000
-    assert lettered == Counter(stood)
-    assert len(kafka.read("dead-letters")) < 10_000
-
-
-def letters_of(kafka: KafkaLog) -> Counter[tuple[str, int, int]]:
-    """Which records have dead letters, and how many: topic, partition and offset."""
-    found: Counter[tuple[str, int, int]] = Counter()
-    for letter in kafka.read("dead-letters"):
-        headers = {name: value.decode() for name, value in letter.headers()}
-        topic, partition = headers["topic"], int(headers["partition"])
-        ranges = [[int(headers["offset"])] * 2]
-        if "records" in headers:
-            ranges = json.loads(letter.value())["ranges"]
-        for first, last in ranges:
-            found.update((topic, partition, offset) for offset in range(first, last + 1))
-    return found
-
-
 def test_a_worker_says_on_instances_what_it_is_and_when_it_ends(
     kafka: KafkaLog, tmp_path: Path
 ) -> None:
