@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import Producer
 
-from builders.fault_engine import FaultEngine
+from builders.engine import Engine
 
 _EVERY_S = 0.01
 # Stands in a record for a user of its own in each round: one who repeats himself is not counted.
@@ -19,7 +19,7 @@ class Flood:
 
     def __init__(
         self,
-        engine: FaultEngine,
+        engine: Engine,
         topic: str,
         pool: Sequence[tuple[bytes, bytes]],
         rate: float = 0.0,

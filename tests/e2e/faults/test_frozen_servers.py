@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builders.engine import changed
-from builders.fault_engine import FaultEngine
+from builders.engine import Engine, changed
 from builders.own_redis import OwnRedis
 from builders.waiting import until
 from feedmill.deploy.local import StackAddress, down, status, up
@@ -45,10 +44,10 @@ def own_stack(tmp_path: Path) -> Iterator[tuple[StackAddress, int]]:
 def test_a_worker_outlives_a_broker_that_is_away_and_stops_while_a_server_is_frozen(
     own_stack: tuple[StackAddress, int],
     own_redis: OwnRedis,
-    fault_engine: Callable[..., FaultEngine],
+    make_engine: Callable[..., Engine],
 ) -> None:
     address, broker = own_stack
-    engine = fault_engine(kafka=address.kafka, redis=own_redis.url)
+    engine = make_engine(kafka=address.kafka, redis=own_redis.url)
     worker = engine.ready_worker(variables=changed(engine.folder, *HASTY))
     for post_id in POSTS:
         engine.post(post_id)

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from builders.fault_engine import FaultEngine
+from builders.engine import Engine
 from builders.waiting import in_background, until
 
 
 @contextmanager
-def watched(engine: FaultEngine) -> Iterator[list[Any]]:
+def watched(engine: Engine) -> Iterator[list[Any]]:
     """Give what `health --watch` prints, one look after the other, while it goes on."""
     looks: list[Any] = []
     watching = subprocess.Popen(
@@ -38,7 +38,7 @@ def watched(engine: FaultEngine) -> Iterator[list[Any]]:
 
 
 def test_a_start_and_a_rebalance_are_nothing_wrong_and_who_was_replaced_is_gone(
-    engine: FaultEngine,
+    engine: Engine,
 ) -> None:
     gone = engine.ready_worker("one")
     engine.ready_worker("two")
@@ -57,7 +57,7 @@ def test_a_start_and_a_rebalance_are_nothing_wrong_and_who_was_replaced_is_gone(
     assert wrong == []
 
 
-def test_refused_records_of_the_last_hour_are_counted(engine: FaultEngine) -> None:
+def test_refused_records_of_the_last_hour_are_counted(engine: Engine) -> None:
     engine.ready_worker("one")
     for number in range(31):
         engine.send("posts", f"p{number}", {"post_id": f"p{number}"})
