@@ -110,21 +110,3 @@ def test_every_judge_runs_what_is_in_force_whatever_the_store_has_and_whoever_re
     judges.models.done("rollback spam")
     judges.check(trained)
     assert engine.complaints() == []
-
-
-def test_two_versions_of_one_model_are_named_by_health_and_doctor(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One judge has no store, so it refuses what is released, and goes on with what ships."""
-    judges = Judges(engine, tmp_path, monkeypatch)
-    trained = judges.trained()
-    engine.ready_worker("other", stages="spam")
-    judges.models.run("release spam --timeout 0")
-
-    def named(command: str) -> bool:
-        said = engine.feedmill(command, COLUMNS="400").stdout
-        return "spam" in said and "different versions" in said and f"{SHIPPED} in other" in said
-
-    until(lambda: named("health"), 15)
-    until(lambda: named("doctor"), 15)
-    assert f"{trained} in judge-" in engine.feedmill("health", COLUMNS="400").stdout
