@@ -23,7 +23,7 @@ HASTY = (
     "from feedmill.streams.settings import log_time",
     "log_time.HEARTBEAT_S = feed_freshness.RENEW_S = 2.0",
     "feed_freshness.SEEN_WITHIN_MS = 5_000",
-    "feed_writes.FRESH_MS = 6_000",
+    "writes.FRESH_MS = 6_000",
 )
 # It takes some 15 s; a loaded machine may take longer, but less than the session.
 STALE_WITHIN_S = 100.0
