@@ -21,6 +21,8 @@ def test_a_deletion_withdraws_what_was_written_and_nothing_else(start_engine: An
     engine.send("posts", "never-was", None)
     engine.send("posts", "gone", None).get(10)
     engine.workers[WORKER].stop()
+    # It has said goodbye.
+    until(lambda: not engine.instances())
     engine.restart(WORKER)
     engine.send("posts", "never-was-either", None)
     # Behind the deletions, in every partition.
