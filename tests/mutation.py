@@ -108,10 +108,9 @@ def main(modules: Sequence[str]) -> int:
 
 def _lay_out(modules: Sequence[str]) -> None:
     shutil.rmtree(WORK, ignore_errors=True)
-    ignore = shutil.ignore_patterns("__pycache__", "artifacts")
+    ignore = shutil.ignore_patterns("__pycache__")
     for package in PACKAGES:
         shutil.copytree(ROOT / package, WORK / "src/feedmill" / package, ignore=ignore)
-    ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "tests", WORK / "tests", ignore=ignore)
     # In place of the one that starts Kafka and Redis.
     (WORK / "tests/conftest.py").write_text(_CONFTEST)
