@@ -190,11 +190,7 @@ def _post(post_id: str, author_id: str, text: str, **more: Any) -> bytes:
 
 
 def _send(
-    engine: Engine,
-    topic: str,
-    records: Iterator[tuple[str, bytes | None]],
-    *,
-    partition: int = -1,
+    engine: Engine, topic: str, records: Iterator[tuple[str, bytes | None]], *, partition: int = -1
 ) -> int:
     """Send as fast as Kafka takes it; how many."""
 

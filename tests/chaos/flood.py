@@ -18,11 +18,7 @@ class Flood:
     """Sends the records of a pool in turn, each a key and a value."""
 
     def __init__(
-        self,
-        engine: Engine,
-        topic: str,
-        pool: Sequence[tuple[bytes, bytes]],
-        rate: float = 0.0,
+        self, engine: Engine, topic: str, pool: Sequence[tuple[bytes, bytes]], rate: float = 0.0
     ) -> None:
         self.total = 0
         self.rate = rate

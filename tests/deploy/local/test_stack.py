@@ -16,14 +16,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from builders.patient_broker import PATIENT_BROKER
 from feedmill.cli.main import main
-from feedmill.deploy.local import (
-    LocalStackError,
-    StackAddress,
-    default_folder,
-    down,
-    status,
-    up,
-)
+from feedmill.deploy.local import LocalStackError, StackAddress, default_folder, down, status, up
 from feedmill.streams.kafka import topics
 
 pytestmark = pytest.mark.stack
