@@ -97,7 +97,7 @@ chaos: $(STAMP) ## Faults in a running engine, and what came of them; LONG=1, ON
 alarms: $(STAMP) ## Raise each alarm on a live engine by its fault, see it clear: nightly; ONLY=redis_away, QUIET=0
 	PYTHONPATH=tests:benchmarks $(BIN)/python -m alarms $(if $(ONLY),--only $(ONLY)) $(if $(QUIET),--quiet $(QUIET))
 
-mutation: $(STAMP) ## Change the pure core in small ways, see that tests notice; MODULES=rankers/score.py for one
+mutation: $(STAMP) ## Change the code in small ways, see that tests notice; MODULES=rankers/score.py for one
 	$(BIN)/python tests/mutation.py $(MODULES)
 
 fuzz: $(STAMP) ## Fuzz every reader of outside bytes; TARGETS="posts config" and SECONDS=30, for each

@@ -15,6 +15,7 @@ import pytest
 
 import feedmill.streams.flow
 from builders import metrics_page
+from builders.command_tree import leaves
 from feedmill.cli.main import main
 from feedmill.events.decode import decode_engagement, decode_post
 from feedmill.events.engagement import Engagement
@@ -78,14 +79,6 @@ def subcommand(group: click.Group, name: str) -> click.Command:
     return command
 
 
-def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    if isinstance(command, click.Group):
-        for name in command.list_commands(CONTEXT):
-            yield from leaves(subcommand(command, name), (*path, name))
-    else:
-        yield path
-
-
 def named_commands(text: str) -> set[tuple[str, ...]]:
     """`feedmill config get|set` names (config, get) and (config, set)."""
     found: set[tuple[str, ...]] = set()
@@ -125,7 +118,7 @@ def check_command(arguments: list[str], *, whole: bool = True) -> None:
 
 def test_every_command_is_documented() -> None:
     documented = set().union(*(named_commands(page.read_text("utf-8")) for page in PAGES))
-    assert {*leaves(main)} - documented == set()
+    assert {tuple(words.split()) for words in leaves(main)} - documented == set()
 
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)
