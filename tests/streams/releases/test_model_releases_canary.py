@@ -275,3 +275,20 @@ def test_a_decision_that_does_not_appear_is_written_again(cluster: Cluster) -> N
     run(worker)
     worker.beat(99_000, refused_releases=(refusal,))
     assert len(sent) == 2
+
+
+def test_time_without_the_candidate_does_not_count(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = CanaryWorker(cluster)
+    cluster.canary(A, after_ms=10_000)
+    run(worker)
+    worker.beat(1_000)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(worker.releases.canaries, "offset_of", lambda _: None)
+        worker.beat(10_999)
+    for at_ms in (12_000, 21_999):
+        worker.beat(at_ms)
+    assert len(cluster.topics[MODELS]) == 1
+    worker.beat(22_000)
+    assert len(cluster.topics[MODELS]) == 2
