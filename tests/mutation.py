@@ -60,7 +60,6 @@ MODULES = {
     "streams/ranking/shard_claims.py": ["tests/streams/ranking/test_shard_claims.py"],
     "streams/releases/candidates.py": [
         _CANARIES,
-        "tests/streams/releases/test_candidates_canaries.py",
         "tests/streams/releases/test_candidates_challengers.py",
     ],
     "streams/releases/model_releases.py": [

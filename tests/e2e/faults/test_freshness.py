@@ -16,14 +16,12 @@ from feedmill.events.partition import partition_of
 
 # Nobody takes over from who is paused meanwhile.
 LONG_SESSION = {"FEEDMILL_SESSION_TIMEOUT_MS": "120000"}
-# Heartbeats come more often, and they and what was written hold for less than half as long.
+# Heartbeats come more often, and hold for less than half as long.
 HASTY = (
     "from feedmill.streams.ranking import feed_freshness",
-    "from feedmill.streams.redis import writes",
     "from feedmill.streams.settings import log_time",
     "log_time.HEARTBEAT_S = feed_freshness.RENEW_S = 2.0",
     "feed_freshness.SEEN_WITHIN_MS = 5_000",
-    "writes.FRESH_MS = 6_000",
 )
 # It takes some 15 s; a loaded machine may take longer, but less than the session.
 STALE_WITHIN_S = 100.0

@@ -68,8 +68,13 @@ class Judges:
         known = self.engine.latest("signals.spam")
         judged = [known[post_id]["version"] for post_id in ids]
         assert judged == [canary if p < partitions else version for p in range(PARTITIONS)]
-        beats = [self.engine.instances()[f"spam/{one[4:]}"] for one in self._running]
-        assert [beat["models"]["spam"] for beat in beats] == [version, version]
+
+        def all_say_so() -> bool:
+            beats = self.engine.instances()
+            told = [beats[f"spam/{one[4:]}"]["models"]["spam"] for one in self._running]
+            return told == [version, version]
+
+        until(all_say_so)
 
 
 def test_every_judge_runs_what_is_in_force_whatever_the_store_has_and_whoever_restarts(
