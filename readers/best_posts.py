@@ -169,7 +169,7 @@ def _from_cells(question: Question, most: int, count: int) -> Ranked | None:
     found: list[Ranked] = []
     first, visited, wanted = 0, 0, _VISITED * most
     while True:
-        end = min(int(np.searchsorted(behind, visited + wanted)) + 1, len(numbers))
+        end = min(int(np.searchsorted(behind, visited + wanted, "right")) + 1, len(numbers))
         found.append(question.score(cells.rows.rows_of(numbers[first:end])))
         scored = Ranked(*map(np.concatenate, zip(*found, strict=True)))
         if end == len(numbers):
