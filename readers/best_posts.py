@@ -96,7 +96,10 @@ class Question:
         groups, authors = self.pool.groups, self.pool.authors
         sizes = groups.size.values[: len(self._takes)]
         taken = self._takes[: len(sizes)]
-        of_feed = int(sizes[taken].sum()), lambda: groups.rows_of(np.flatnonzero(taken & (sizes > 0)))
+        of_feed = (
+            int(sizes[taken].sum()),
+            lambda: groups.rows_of(np.flatnonzero(taken & (sizes > 0))),
+        )
         if self._only is not None:
             numbers = np.flatnonzero(self._only[: len(authors.size)])
             of_feed = int(authors.size.values[numbers].sum()), lambda: authors.rows_of(numbers)

@@ -87,7 +87,7 @@ class Cells:
                 edge = np.exp2((engagement - 40) / 2)
                 edge = np.where(engagement < _ENGAGEMENT_CELLS - 1, edge, most)
             else:
-                edge = np.float64(most)
+                edge = np.full(len(numbers), most)
             total += weight * edge
         bounds = np.log2(np.maximum(total, LEAST_SUM)) + (most_added + _SLACK)
         if weights.half_life_hours is not None:
@@ -104,7 +104,8 @@ class Cells:
         quality = np.floor(signals["quality"].value.values[rows] * np.float64(8))
         quality = np.clip(quality, 0, _QUALITY_CELLS - 1).astype(np.int64)
         in_time: npt.NDArray[np.int64] = created_ms // _CREATION_MS
-        return (in_time * _ENGAGEMENT_CELLS + engagement) * _QUALITY_CELLS + quality
+        keys: npt.NDArray[np.int64] = in_time * _ENGAGEMENT_CELLS + engagement
+        return keys * _QUALITY_CELLS + quality
 
     def _note_highest(self, rows: Rows) -> None:
         if not len(rows):

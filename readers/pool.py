@@ -1,4 +1,4 @@
-"""All posts of a reader: what the logs say, decisions by gate policy, and indexes, on one thread."""
+"""All posts of a reader: what the logs say, decisions by gate policy, and indexes."""
 
 from __future__ import annotations
 
@@ -190,8 +190,9 @@ class Pool:
         if made.decisions and not self._has_cells:
             self._has_cells = True
             self.cells.build(self._are_shown(slice(0, view.capacity)))
-        self.served, self._building = made, None
-        for first in range(0, capacity, _FILLED_ROWS):
+        before, self.served, self._building = self.served, made, None
+        is_same = before.decisions.keys() == made.decisions.keys()
+        for first in range(0, 0 if is_same else capacity, _FILLED_ROWS):
             # What only former policies showed leaves its cell.
             end = min(first + _FILLED_ROWS, capacity)
             self._update_cells(np.arange(first, end, dtype=np.int32))

@@ -143,7 +143,9 @@ def _check_ids(request: PageRequest) -> None:
             _check_authors(ids, path)
         if len({*ids}) < len(ids):
             again = next(place for place, name in enumerate(ids) if name in ids[:place])
-            raise BadEvent(f"Expected each id once, got {ids[again]!r} again - at `{path}[{again}]`")
+            raise BadEvent(
+                f"Expected each id once, got {ids[again]!r} again - at `{path}[{again}]`"
+            )
 
 
 def _check_authors(ids: Iterable[str], path: str) -> None:
@@ -157,7 +159,9 @@ def _check_within(path: str, given: Mapping[str, float], allowed: Mapping[str, R
     for name, value in given.items():
         if name not in allowed:
             known = ", ".join(allowed) or "nothing"
-            raise BadRequest(f"Expected {known}, as this feed allows, got {name[:80]!r} - at `{path}`")
+            raise BadRequest(
+                f"Expected {known}, as this feed allows, got {name[:80]!r} - at `{path}`"
+            )
         _check_number(f"{path}.{name}", value, allowed[name])
 
 

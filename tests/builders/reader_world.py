@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -86,7 +86,7 @@ class ReaderWorld(World):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(pages, "arm_of", lambda *_: name)
             while True:
-                more = {} if cursor is None else {"cursor": cursor}
+                more: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
                 request = decode_request(json.dumps({**body, **more}).encode(), served.bounds)
                 answer = page_of(self.pool, served, request, self.now_ms).answer
                 found += [(one["post_id"], one["score"]) for one in answer["posts"]]
@@ -153,7 +153,10 @@ def explained(post: dict[str, Any], answer: dict[str, Any]) -> float:
 def draw_request(random: Random) -> dict[str, Any]:
     """The body of a request with personal parts."""
     body: dict[str, Any] = {"count": random.choice((1, 2, 3, 50))}
-    some = lambda of: random.sample(of, k=random.randrange(len(of)))  # noqa: E731 - short
+
+    def some(of: Sequence[str]) -> list[str]:
+        return random.sample(of, k=random.randrange(len(of)))
+
     parts: dict[str, Any] = {
         "authors": some([*AUTHORS, "nobody"]),
         "communities": some([*COMMUNITIES, "none"]),
@@ -168,5 +171,3 @@ def draw_request(random: Random) -> dict[str, Any]:
     }
     body |= {name: parts[name] for name in some([*parts])}
     return body
-
-
