@@ -33,9 +33,6 @@ class RequestQueue:
         self._mean_s = 0.001
         self._has_some = asyncio.Event()
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     @property
     def is_full(self) -> bool:
         """Whether a request that comes now would wait too long."""
@@ -51,7 +48,18 @@ class RequestQueue:
         self._has_some.set()
         return await answered
 
-    async def wait(self, most_s: float) -> None:
+    async def serve_until(self, end_s: float, waited: Callable[[float], None]) -> None:
+        """Answer requests until a time of the monotonic clock, telling how long each waited."""
+        while (left_s := end_s - time.monotonic()) > 0:
+            waited_s = self._serve_next()
+            if waited_s is None:
+                await self._wait(left_s)
+            else:
+                waited(waited_s)
+                # The next request may be among what came meanwhile.
+                await asyncio.sleep(0)
+
+    async def _wait(self, most_s: float) -> None:
         """Wait until there is a request, or for so long."""
         self._has_some.clear()
         if not self._waiting:
@@ -60,7 +68,7 @@ class RequestQueue:
             except TimeoutError:
                 return
 
-    def serve_next(self) -> float | None:
+    def _serve_next(self) -> float | None:
         """Answer the next request, and shed those before it that waited too long.
 
         Returns how long the request waited, None if there was none.

@@ -98,21 +98,14 @@ class Reader:
                 next_at = time.monotonic() + _CYCLE_S
                 self._cycle(self._logs)
                 await asyncio.sleep(0)
-                await self._answer_until(next_at)
+                await self._queue.serve_until(next_at, self._waited)
         finally:
             stop.set()
             await self.web.stop()
             self._close()
 
-    async def _answer_until(self, end_s: float) -> None:
-        while (left_s := end_s - time.monotonic()) > 0:
-            waited_s = self._queue.serve_next()
-            if waited_s is None:
-                await self._queue.wait(left_s)
-            else:
-                self.metrics.observe("feedmill_reader_queue_seconds", waited_s)
-                # The next request may be among what came meanwhile.
-                await asyncio.sleep(0)
+    def _waited(self, seconds: float) -> None:
+        self.metrics.observe("feedmill_reader_queue_seconds", seconds)
 
     def _close(self) -> None:
         self._time.close()
