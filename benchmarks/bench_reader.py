@@ -300,7 +300,7 @@ class Served:
     def metrics_text(self) -> str:
         longest = max(self.waited_s, default=0.0)
         memory_mib = resident_bytes() / 2**20
-        return f"{longest} {self.late_s} {memory_mib}"
+        return f"{longest} {self.late_s} {memory_mib} {time.process_time()}"
 
     async def run(self, tells: Connection) -> None:
         """Serve until the parent ends this process."""
@@ -378,9 +378,10 @@ async def overload(posts: int, seconds: float) -> None:
         statuses = Counter[int]()
         await load(url, None, 3, statuses)
         statuses.clear()
+        idle = await seen(address)
         await load(url, None, 10, statuses)
-        capacity = statuses[200] / 10
-        before = await seen(address)
+        before, asked = await seen(address), Counter(statuses)
+        capacity = asked[200] / 10
         statuses.clear()
         await load(url, 2 * capacity, seconds, statuses)
         after = await seen(address)
@@ -392,6 +393,9 @@ async def overload(posts: int, seconds: float) -> None:
     print(
         f"longest in the queue {after[0] * 1000:.1f} ms, records late by {after[1]:.2f} s at most"
     )
+    page_s = (before[3] - idle[3]) / asked[200]
+    shed_s = (after[3] - before[3] - statuses[200] * page_s) / max(1, statuses[503])
+    print(f"processor: {page_s * 1000:.2f} ms an answer, {shed_s * 1000:.2f} ms a request shed")
     print(f"memory {before[2]:.0f} MiB before, {after[2]:.0f} MiB after")
 
 

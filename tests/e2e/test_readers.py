@@ -25,6 +25,8 @@ BOUNDS = {
     "half_life_hours": [6, 168],
     "adjust": [-8, 2],
 }
+# The posts that are hidden stand at the top until then.
+UP = {"authors": {f"h{n}": 2 for n in range(60)}}
 POSTS = [f"p{n}" for n in range(120)]
 AUTHORS = [f"a{n}" for n in range(30)]
 
@@ -68,7 +70,12 @@ def ask(
 
 
 def page(engine: Engine, name: str, **body: Any) -> dict[str, Any]:
-    status, answer = ask(engine, name, body)
+    """A page; on a busy machine a reader may shed requests, which are sent again."""
+    for _ in range(20):
+        status, answer = ask(engine, name, body)
+        if status != 503:
+            break
+        time.sleep(0.1)
     assert status == 200, answer
     return answer
 
@@ -107,18 +114,22 @@ def test_at_rest_pages_are_what_redis_and_the_formula_say(
 
 
 def test_no_page_whose_offsets_lie_behind_a_hide_shows_the_post(engine: Engine) -> None:
-    hidden: dict[str, int] = {}
-    for n in range(20):
-        post_id = f"hide-{n}"
+    posts = [f"hide-{n}" for n in range(60)]
+    for n, post_id in enumerate(posts):
         engine.post(post_id, author_id=f"h{n}")
-    engine.wait_decided([f"hide-{n}" for n in range(20)])
+    engine.wait_decided(posts)
+    # By post the topic, partition and offset of the record that hides it.
+    hidden: dict[str, tuple[str, str, int]] = {}
 
     def hide() -> None:
-        for n in range(20):
-            override = {"verdict": "hide", "by": "mo", "reason": "", "at_ms": now_ms()}
-            sent = engine.send("overrides", f"post:hide-{n}|*", override)
-            hidden[f"hide-{n}"] = sent.get(20).offset
-            time.sleep(0.02)
+        for n, post_id in enumerate(posts):
+            subject = (f"post:{post_id}|*", f"author:h{n}|*", post_id)[n % 3]
+            topic = "posts" if n % 3 == 2 else "overrides"
+            verdict = {"verdict": "hide", "by": "mo", "reason": "", "at_ms": now_ms()}
+            sent = engine.send(topic, subject, None if topic == "posts" else verdict).get(20)
+            hidden[post_id] = topic, str(sent.partition), sent.offset
+            engine.post(f"new-{n}", author_id=f"n{n}")
+            engine.click(f"p{n}", "w")
 
     hiding = threading.Thread(target=hide)
     hiding.start()
@@ -126,11 +137,18 @@ def test_no_page_whose_offsets_lie_behind_a_hide_shows_the_post(engine: Engine) 
     while not is_last:
         is_last = not hiding.is_alive()
         before = dict(hidden)
-        answer = page(engine, "reader-1", count=100, offsets=True)
-        read = answer["offsets"]["overrides"]["0"]
-        assert not {post for post, at in before.items() if at < read}.intersection(order(answer))
+        for name in ("reader-1", "reader-2"):
+            answer = page(engine, name, count=100, offsets=True, adjust=UP)
+            read = answer["offsets"]
+            gone = {p for p, (topic, at, n) in before.items() if n < read[topic].get(at, 0)}
+            assert not gone.intersection(order(answer))
     hiding.join()
-    until(lambda: not {*hidden}.intersection(order(page(engine, "reader-2", count=100))), 10)
+
+    def are_gone() -> bool:
+        answers = [page(engine, name, count=100, adjust=UP) for name in ("reader-1", "reader-2")]
+        return not any({*posts}.intersection(order(answer)) for answer in answers)
+
+    until(are_gone, 20)
 
 
 def test_no_page_has_the_old_weights_once_a_setting_is_applied(engine: Engine) -> None:
@@ -151,6 +169,7 @@ def test_walks_go_on_while_a_reader_is_killed(
         ports = [port_of(engine, name) for name in ("reader-1", "reader-2")]
         readers = client([f"http://127.0.0.1:{port}" for port in ports], within_s=20)
         walks: list[list[str]] = []
+        before = {*order(page(engine, "reader-1", count=50))}
         for number in range(12):
             shown, cursor = list[str](), None
             for _ in range(10):
@@ -163,9 +182,11 @@ def test_walks_go_on_while_a_reader_is_killed(
                 if cursor is None:
                     break
             walks.append(shown)
-        wanted = order(page(engine, "reader-1", count=100))
+        after = {*order(page(engine, "reader-1", count=50))}
         assert all(len(walk) == len({*walk}) for walk in walks)
-        assert all(walk[: len(wanted)] == wanted[: len(walk)] for walk in walks)
+        # What was among the first 50 before and after all walks is in each walk of 80.
+        assert len(before & after) > 30
+        assert all(before & after <= {*walk} for walk in walks)
         engine.restart("reader-2")
         engine.wait_ready("reader-2")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 
 import pytest
 
@@ -18,10 +19,7 @@ def test_requests_are_answered_in_their_order_and_errors_are_theirs() -> None:
                 raise ValueError(number)
             return b"%d" % number
 
-        waiting = [
-            asyncio.ensure_future(queue.answer(lambda n=n: answer(n)))  # type: ignore[misc]
-            for n in range(4)
-        ]
+        waiting = [asyncio.ensure_future(queue.answer(partial(answer, n))) for n in range(4)]
         await asyncio.sleep(0)
         waiting[1].cancel()
         await asyncio.sleep(0)
