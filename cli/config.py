@@ -34,8 +34,8 @@ def config() -> None:
 def get_command(environment: Environment, key: str | None) -> Answer:
     """Show one setting or all: the values in force, and what was written.
 
-    KEY is weights, weights/<feed>, gates, gates/<feed>, feeds/<name>, rules/<filter> or
-    experiments/<name>.
+    KEY is weights, weights/<feed>, gates, gates/<feed>, feeds/<name>, rules/<filter>,
+    experiments/<name> or readers/<feed>.
     """
     log = read_settings_log(environment)
     built_in = ("weights", "gates", "feeds/global")

@@ -20,8 +20,10 @@ from feedmill.events.errors import FeedmillError
 COMMANDS = (
     "run",
     "worker",
+    "reader",
     "replay",
     "feed",
+    "page",
     "explain",
     "posts",
     "health",

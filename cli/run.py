@@ -21,7 +21,14 @@ from feedmill.cli.options import installation_flags, own_command, with_given_env
 from feedmill.cli.output import print_local_stack_log, say, warn
 from feedmill.cli.worker import isolate_option, without_option
 from feedmill.deploy.local import default_folder, down, status, up
-from feedmill.deploy.supervisor import Supervisor, WorkerSpec, by_role, isolated, stop_on_signals
+from feedmill.deploy.supervisor import (
+    Supervisor,
+    WorkerSpec,
+    by_role,
+    isolated,
+    readers,
+    stop_on_signals,
+)
 from feedmill.simulation.demo import demo_experiment
 from feedmill.simulation.replay.run import run_tag
 from feedmill.streams.environment import Environment, environment_variables, read_environment
@@ -80,6 +87,14 @@ _FEEDMILL = (sys.executable, "-m", "feedmill.cli.main")
     metavar="M",
     help="Run M workers that rank feeds alone; with --judges.",
 )
+@click.option(
+    "--readers",
+    "reader_count",
+    type=click.IntRange(1, _MOST_INSTANCES),
+    metavar="N",
+    help="Also run N readers, which serve pages for single users over HTTP, on"
+    " FEEDMILL_READER_PORT and the ports after it.",
+)
 @with_given_environment
 def run(
     environment: Environment,
@@ -94,6 +109,7 @@ def run(
     scale: Sequence[str],
     judges: int | None,
     rankers: int | None,
+    reader_count: int | None,
 ) -> None:
     """Run a worker with all stages under a supervisor, and show a feed.
 
@@ -113,6 +129,7 @@ def run(
         )
     else:
         workers = by_role(stages, judges, rankers)
+    workers += readers(reader_count or 0, environment.reader_port)
     flags = installation_flags(environment)
     folder = default_folder()
     servers = environment.kafka, environment.redis
@@ -286,6 +303,9 @@ def _print_addresses(environment: Environment, supervisor: Supervisor, flags: st
     say(f"Kafka {environment.kafka}  Redis {environment.redis_address}")
     if supervisor.web.port:
         say(f"metrics on http://{environment.host}:{supervisor.web.port}/metrics")
+    for child in supervisor.children:
+        if child.name.startswith("reader"):
+            say(f"{child.name} on http://{environment.host}:{child.stages[0]}/v1/feeds/")
     say("\nIn another terminal, let engagement count for more than quality:\n")
     say(f"    {own_command()} config set weights alpha=0.1 beta=0.9{flags}\n")
 

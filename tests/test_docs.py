@@ -37,7 +37,7 @@ from feedmill.streams.observe.metric_list import METRICS
 ROOT = Path(__file__).parents[1]
 CODE = (
     *("events", "features", "models", "filters", "rankers", "training", "streams", "simulation"),
-    *("operations", "deploy", "cli", "benchmarks", "examples"),
+    *("operations", "readers", "deploy", "cli", "benchmarks", "examples"),
 )
 PAGES = sorted(
     [

@@ -23,15 +23,17 @@ MAY_IMPORT = {
     "streams": _SERVING,
     "operations": _SERVING | {"experiments", "streams"},
     "simulation": {"events", "experiments", "streams"},
+    "readers": {"tables", "events", "rankers", "experiments", "streams"},
     "deploy": _SERVING | {"streams", "simulation"},
-    "cli": _SERVING | {"training", "experiments", "streams", "operations", "simulation", "deploy"},
+    "cli": _SERVING
+    | {"training", "experiments", "streams", "operations", "simulation", "readers", "deploy"},
     # What users write: against the contract alone, or with the helper for their own signals.
     "examples": {"events", "streams"},
     "benchmarks": _SERVING
-    | {"training", "experiments", "streams", "operations", "simulation", "deploy"},
+    | {"training", "experiments", "streams", "operations", "simulation", "readers", "deploy"},
 }
 OUTSIDE = (
-    *("streams/", "operations/", "simulation/", "deploy/", "cli/"),
+    *("streams/", "operations/", "simulation/", "readers/", "deploy/", "cli/"),
     *("examples/", "benchmarks/"),
 )
 # Time and the environment come in through `streams` and `deploy`; below them they are arguments.

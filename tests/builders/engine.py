@@ -57,7 +57,13 @@ _COMPACTED_AT_ONCE = {
 }
 
 
+# A reader on a free port.
+READER = "reader"
+
+
 def _command(stages: str) -> list[str]:
+    if stages == READER:
+        return ["feedmill.readers.reader_process", "0"]
     named = [] if stages == WORKER else stages.split("+")
     return ["feedmill.streams.worker_process", *named]
 

@@ -30,6 +30,17 @@ WRONG_LINES = {
         *("--judges 0 --rankers 1", "--judges 2", "--judges 2 --rankers 1 --isolate"),
     ),
     "worker": ("ham", "--without ham", "spam --without spam", "spam --redis localhost"),
+    "reader": ("global", "--port many", "--port 65536", "--tokens nowhere", "--kafka broker"),
+    "page": (
+        *(
+            "",
+            "global --top 0",
+            "global --top 101",
+            "global --weights alpha",
+            "global --costs hide=",
+        ),
+        *("global --reader localhost:8090", "global --reader http://127.0.0.1:9"),
+    ),
     "replay": (
         *("", "nowhere.jsonl", "demo --posts -1", "demo --rate fast", "demo --rate -1"),
         *("demo --speed 0", "demo --speed nan", "demo --audience -1", "reddit --reactions -1"),
