@@ -234,21 +234,24 @@ def _role_missing(route: Route) -> Refused:
     return Refused(f"this takes the role {route.role}; ask an operator for it")
 
 
+# By kind of error the status and the title of its page; the first one that fits.
+_KINDS: tuple[tuple[type[Exception], int, str], ...] = (
+    (NotFound, 404, "Not found"),
+    (Conflict, 409, "Changed meanwhile"),
+    (Refused, 403, "Not allowed"),
+    (FeedmillError, 422, "Refused"),
+    (kafka.errors.KafkaError, 503, "Kafka is away"),
+    (redis.RedisError, 503, "Redis is away"),
+)
+
+
 def _explained(error: Exception) -> tuple[int, str, str]:
     """Return the status, the title and the text of what went wrong."""
-    away = isinstance(error.__cause__, KafkaException)
-    if isinstance(error, NotFound):
-        return 404, "Not found", str(error)
-    if isinstance(error, Conflict):
-        return 409, "Changed meanwhile", str(error)
-    if isinstance(error, Refused):
-        return 403, "Not allowed", str(error)
-    if isinstance(error, FeedmillError):
-        return (503, "Not there", str(error)) if away else (422, "Refused", str(error))
-    if isinstance(error, kafka.errors.KafkaError):
-        return 503, "Kafka is away", f"Kafka does not answer: {type(error).__name__}"
-    if isinstance(error, redis.RedisError):
-        return 503, "Redis is away", str(error) or type(error).__name__
+    if isinstance(error, FeedmillError) and isinstance(error.__cause__, KafkaException):
+        return 503, "Kafka is away", str(error)
+    for kind, status, title in _KINDS:
+        if isinstance(error, kind):
+            return status, title, str(error) or kind.__name__
     if isinstance(error, web.HTTPException) and error.status < 500:
         return error.status, "Refused", error.reason
     return 500, "An error of the console", "its log has the reason; nothing was changed"

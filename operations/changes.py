@@ -61,7 +61,7 @@ def user_name() -> str:
 
 
 def made_by(by: str | None, command: str, note: str | None = None) -> MadeBy:
-    """Return who makes a change: by that name, else the user's; where, by which command, and why."""
+    """Return who makes a change: named so, else as the user is; where, how, and why."""
     user = user_name()
     return MadeBy(by or user, user, socket.gethostname(), command, note or "")
 
