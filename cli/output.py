@@ -20,7 +20,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from feedmill.cli.duration import duration_text
+from feedmill.operations.durations import duration_text
 
 Command = Callable[..., Any]
 

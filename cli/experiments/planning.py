@@ -14,7 +14,6 @@ from feedmill.cli.awaited_change import (
     ChangeOptions,
     change_setting,
     note_option,
-    read_settings_log,
     with_setting_change,
 )
 from feedmill.cli.options import by_option, together
@@ -28,6 +27,7 @@ from feedmill.events.weights import OBJECTIVE_ALIASES
 from feedmill.experiments.plan import LIST_NOISE, Baseline, Plan, baselines_of, plan_of
 from feedmill.experiments.table import read_period
 from feedmill.operations.experiments.runs import PREFIX, run_of
+from feedmill.operations.setting_changes import read_settings_log
 from feedmill.streams.environment import Environment, read_environment
 from feedmill.streams.kafka.topic_reader import count_partitions
 
