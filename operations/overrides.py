@@ -53,13 +53,16 @@ def override_key(names: SignalNames, subject: str, gate: str = "*") -> OverrideK
 
 
 def last_overrides(
-    records: Iterable[TopicRecord], names: SignalNames
+    records: Iterable[TopicRecord],
+    names: SignalNames,
+    so_far: Mapping[OverrideKey, LastOverride] = {},
 ) -> dict[OverrideKey, LastOverride]:
     """Return the last override of each subject and gate, unless withdrawn, the oldest first.
 
-    Records that break the contract are passed over, as the combiner does.
+    `so_far` are those of earlier records.  Records that break the contract are passed over, as the
+    combiner does.
     """
-    last: dict[OverrideKey, LastOverride] = {}
+    last = dict(so_far)
     for record in records:
         try:
             key, override = decode_override(names, record.key, record.value)
