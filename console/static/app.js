@@ -17,7 +17,7 @@ document.addEventListener("htmx:config:request", (event) => {
   const part = ctx.sourceElement;
   if (ctx.sourceEvent?.type === "every" && rests(part)) return event.preventDefault();
   if (part.dataset.version && ctx.request.body?.set) ctx.request.body.set("version", part.dataset.version);
-  const token = document.querySelector("meta[name=csrf]")?.content;
+  const token = document.querySelector("meta[name=csrf-token]")?.content;
   if (token && ctx.request.method !== "GET") ctx.request.headers["X-CSRF-Token"] = token;
   if (part.matches("form.dials")) sayAddress(part, ctx.request.body);
 });
