@@ -54,7 +54,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # mypy finds these folders as `feedmill` and tests/builders as `builders`, through links.
 TYPING := $(VENV)/typing
-PACKAGES := tables events features models filters rankers training experiments streams operations simulation deploy cli
+PACKAGES := tables events features models filters rankers training experiments streams operations simulation deploy console cli
 
 define link_for_mypy
 	@rm -rf $(TYPING) && mkdir -p $(TYPING)/feedmill
