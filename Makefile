@@ -121,7 +121,7 @@ wheel: $(STAMP) ## Build dist/feedmill-….whl
 
 lock: $(STAMP) ## Resolve pyproject.toml into requirements.lock again
 	$(BIN)/python -m pip install -q uv
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra train --extra experiments --extra s3 --extra watch --extra dev --universal --python-version 3.11 --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra console --extra train --extra experiments --extra s3 --extra watch --extra dev --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' --quiet --output-file $(LOCK)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from feedmill.cli.options import Command, by_option, made_by, user_name, with_environment
+from feedmill.cli.options import Command, by_option, made_by, with_environment
 from feedmill.cli.output import Answer, json_option, print_answer, say, warn
 from feedmill.events.errors import BadSetting, FeedmillError
 from feedmill.events.gates import GatePolicy
-from feedmill.operations.changes import Change, MadeBy, write_changes
+from feedmill.operations.changes import Change, MadeBy, user_name, write_changes
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, read_all
 from feedmill.streams.settings.config_log import ConfigLog, RawValue, encode_record, fold_log

@@ -7,6 +7,8 @@ until the broker looks for those that are over, every ten seconds unless it was 
 
 from __future__ import annotations
 
+import getpass
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -48,6 +50,20 @@ class MadeBy(NamedTuple):
     host: str
     command: str
     note: str
+
+
+def user_name() -> str:
+    """The name of the user who runs this process; "unknown" if the system has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def made_by(by: str | None, command: str, note: str | None = None) -> MadeBy:
+    """Return who makes a change: by that name, else the user's; where, by which command, and why."""
+    user = user_name()
+    return MadeBy(by or user, user, socket.gethostname(), command, note or "")
 
 
 class Change(NamedTuple):

@@ -36,7 +36,7 @@ from feedmill.streams.observe.metric_list import METRICS
 ROOT = Path(__file__).parents[1]
 CODE = (
     *("events", "features", "models", "filters", "rankers", "training", "streams", "simulation"),
-    *("operations", "deploy", "cli", "benchmarks", "examples"),
+    *("operations", "console", "deploy", "cli", "benchmarks", "examples"),
 )
 PAGES = sorted(
     [

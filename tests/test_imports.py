@@ -24,14 +24,16 @@ MAY_IMPORT = {
     "operations": _SERVING | {"experiments", "streams"},
     "simulation": {"events", "experiments", "streams"},
     "deploy": _SERVING | {"streams", "simulation"},
-    "cli": _SERVING | {"training", "experiments", "streams", "operations", "simulation", "deploy"},
+    "console": _SERVING | {"experiments", "streams", "operations"},
+    "cli": _SERVING
+    | {"training", "experiments", "streams", "operations", "simulation", "deploy", "console"},
     # What users write: against the contract alone, or with the helper for their own signals.
     "examples": {"events", "streams"},
     "benchmarks": _SERVING
     | {"training", "experiments", "streams", "operations", "simulation", "deploy"},
 }
 OUTSIDE = (
-    *("streams/", "operations/", "simulation/", "deploy/", "cli/"),
+    *("streams/", "operations/", "console/", "simulation/", "deploy/", "cli/"),
     *("examples/", "benchmarks/"),
 )
 # Time and the environment come in through `streams` and `deploy`; below them they are arguments.
