@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from feedmill.operations.durations import parse_duration
+from feedmill.operations.times import parse_duration
 
 
 class Duration(click.ParamType):

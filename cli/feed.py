@@ -36,7 +36,7 @@ from feedmill.cli.output import (
 )
 from feedmill.events.errors import UsageError
 from feedmill.events.weights import OBJECTIVE_ALIASES
-from feedmill.operations.durations import age_text
+from feedmill.operations.times import age_text
 from feedmill.streams.environment import Environment
 from feedmill.streams.redis.reader import (
     FeedReader,

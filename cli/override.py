@@ -10,12 +10,11 @@ import click
 from feedmill.cli.awaited_change import timeout_option
 from feedmill.cli.duration import Duration
 from feedmill.cli.options import asks_installation, by_option, made_by, together, with_environment
-from feedmill.cli.output import Answer, Columns, json_option, print_answer, show, time_text, warn
+from feedmill.cli.output import Answer, Columns, json_option, print_answer, show, warn
 from feedmill.cli.posts_on_kafka import MOST_RECORDS, is_author
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict
 from feedmill.operations.changes import write_change
-from feedmill.operations.durations import duration_text
 from feedmill.operations.overrides import (
     LastOverride,
     OverrideRow,
@@ -26,6 +25,7 @@ from feedmill.operations.overrides import (
     visible_after_ms,
     withdrawal_record,
 )
+from feedmill.operations.times import duration_text, time_text
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.redis.reader import open_feed_reader

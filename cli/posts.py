@@ -11,9 +11,9 @@ from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer, Columns, on_one_line, plain_table, table_of
 from feedmill.cli.posts_on_kafka import read_for_command, timeout_option
 from feedmill.events.errors import UsageError
-from feedmill.operations.durations import age_text
 from feedmill.operations.post_list import ListedPost, TextView, count_complaints, list_posts
 from feedmill.operations.setting_changes import read_settings_log
+from feedmill.operations.times import age_text
 from feedmill.streams.environment import Environment
 from feedmill.streams.settings.clock import now_ms
 

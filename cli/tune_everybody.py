@@ -17,7 +17,7 @@ import click
 from feedmill.cli.awaited_change import ChangeOptions, with_setting_change, write_settings
 from feedmill.cli.experiments.planning import FILE, WrittenExperiment, read_experiment
 from feedmill.cli.options import by_option
-from feedmill.cli.output import Answer, answers, time_text
+from feedmill.cli.output import Answer, answers
 from feedmill.events.errors import UsageError
 from feedmill.events.experiment import Arm
 from feedmill.events.feeds import BUILT_IN_FEEDS, pattern_of
@@ -26,6 +26,7 @@ from feedmill.events.weights import weights_decoder
 from feedmill.experiments.dials import written
 from feedmill.operations.experiments.runs import steps_of
 from feedmill.operations.setting_changes import read_settings_log
+from feedmill.operations.times import time_text
 from feedmill.streams.environment import Environment, read_environment
 from feedmill.streams.redis.reader import open_feed_reader
 from feedmill.streams.settings.config_log import ConfigLog

@@ -20,8 +20,8 @@ from feedmill.events.settings import Settings
 from feedmill.experiments.dials import Dial, arms_of, dials_of
 from feedmill.experiments.tune_effects import planned_users
 from feedmill.experiments.tune_pictures import Point, Series, picture
-from feedmill.operations.durations import age_text
 from feedmill.operations.preview.dial_sweep import TOP, Side, SweptFeed, SweptSetting
+from feedmill.operations.times import age_text
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all

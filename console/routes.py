@@ -29,12 +29,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from aiohttp import web
+from multidict import MultiDict, MultiMapping
 
 from feedmill.console.access import Access, Visitor
 from feedmill.events.errors import FeedmillError
@@ -123,24 +124,31 @@ class Visit:
     ----------
     visitor
         Who is signed in; None only on routes of everybody.
-    names
-        The parts of the path that the route names: of `/posts/{post_id}` the `post_id`.
     form
-        The fields of a POST; the last of each name.
+        The fields of a POST.
     """
 
     console: Console
     request: web.Request
-    visitor: Visitor | None
-    names: Mapping[str, str]
-    form: Mapping[str, str]
     templates: jinja2.Environment
+    visitor: Visitor | None = None
+    form: MultiMapping[str] = field(default_factory=MultiDict)
 
     def may(self, role: str) -> bool:
         """Whether the page is to offer what takes this role."""
         if self.visitor is None or (self.console.read_only and role != "viewer"):
             return False
         return self.visitor.may(role)
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The parts of the path that the route names: of `/posts/{post_id}` the `post_id`."""
+        return self.request.match_info
+
+    @property
+    def layout(self) -> str:
+        """The template around an answer: a page, or a part of one where htmx asked."""
+        return "part.html" if "HX-Request" in self.request.headers else "base.html"
 
     def query(self, name: str, default: str = "") -> str:
         """Return a value of the address, behind the `?`."""

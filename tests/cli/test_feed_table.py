@@ -13,7 +13,7 @@ from feedmill.cli.feed import (
     live_feed_table,
     plain_feed_table,
 )
-from feedmill.operations.durations import age_text
+from feedmill.operations.times import age_text
 from feedmill.streams.redis.reader import STARTING_MS, FeedSnapshot, PostSnapshot
 
 NOW_MS = 1_790_000_000_000

@@ -1,8 +1,9 @@
-"""Time spans as people write and read them."""
+"""Times and time spans as people write and read them."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 _UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])\Z")
@@ -27,3 +28,12 @@ def age_text(age_ms: int) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+def time_text(at_ms: int) -> str:
+    """Unix milliseconds as a time in UTC to the second; "" for a number that is no time."""
+    try:
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return ""
+    return at.strftime("%Y-%m-%d %H:%M:%SZ")
