@@ -143,7 +143,7 @@ def _override(visit: Visit) -> web.Response:
     made_by, at_ms = visit.made_by(form.get("reason", "")), now_ms()
     wanted = override_of(form.get("verdict", ""), made_by, at_ms, lasts_ms(form.get("expires", "")))
     if key.kind == "post":
-        offset = _number(form.get("post_offset", ""))
+        offset = number_of(form.get("post_offset", ""))
         visit.console.part(Posts).check_version(key.id, offset)
         if wanted.verdict == "allow":
             wanted = msgspec.structs.replace(wanted, post_offset=offset)
@@ -221,13 +221,14 @@ def lasts_ms(text: str) -> int | None:
 
 
 def _offsets(visit: Visit) -> list[int]:
-    offsets = [_number(text) for text in visit.form.getall("offset", [])]
+    offsets = [number_of(text) for text in visit.form.getall("offset", [])]
     if not offsets:
         raise UsageError("nothing to undo: give the offset of a record")
     return offsets
 
 
-def _number(text: str) -> int:
+def number_of(text: str) -> int:
+    """Return an offset that a form has; raises `UsageError`."""
     try:
         return int(text)
     except ValueError:
