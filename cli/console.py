@@ -52,9 +52,7 @@ def _token_file(path: Path | None) -> TokenFile:
     help="How browsers reach it through a proxy, with a path if it has one: https://host/feedmill.",
 )
 @click.option("--read-only", is_flag=True, help="Change nothing, whoever signs in.")
-@click.option(
-    "--link", is_flag=True, help="Print a link that signs in also where there are tokens."
-)
+@click.option("--link", is_flag=True, help="Print a link that signs in, tokens or not.")
 @click.option(
     "--proxy",
     "peers",

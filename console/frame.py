@@ -8,6 +8,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
@@ -18,6 +19,7 @@ import redis
 from aiohttp import web
 from confluent_kafka import KafkaException
 from markupsafe import Markup
+from multidict import MultiDict
 
 from feedmill.console.pages import TABLE
 from feedmill.console.pages.sign_in import cookie_of
@@ -105,7 +107,7 @@ class Frame:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Answer a request by the table; aiohttp's own `handler` is never called."""
-        visit = Visit(self._console, request, None, request.match_info, {}, self._templates)
+        visit = Visit(self._console, request, self._templates)
         try:
             if request.headers.getall("Host", []) not in [[host] for host in self._hosts]:
                 raise Refused(
@@ -115,7 +117,7 @@ class Frame:
             route = self._routes.get(request.match_info.route)
             cookie = request.cookies.get(cookie_of(request), "")
             visitor = await self._in_thread(self._console.access.visitor, request, cookie)
-            visit = Visit(self._console, request, visitor, request.match_info, {}, self._templates)
+            visit = replace(visit, visitor=visitor)
             if visitor is None and (route is None or route.role != EVERYBODY):
                 return _sign_in_first(visit)
             if route is None:
@@ -150,7 +152,8 @@ class Frame:
             raise Refused(f"this was sent from {origin or 'no page'}, not from this console")
         if site not in (None, "same-origin"):
             raise Refused("this was sent from a page of another site, not from this console")
-        form = {name: str(value) for name, value in (await visit.request.post()).items()}
+        sent = await visit.request.post()
+        form = MultiDict((name, str(value)) for name, value in sent.items())
         if route.role != EVERYBODY:
             shown = form.pop("csrf", "") or visit.request.headers.get("X-CSRF-Token", "")
             expected = visit.visitor.csrf if visit.visitor else ""
@@ -160,7 +163,7 @@ class Frame:
                 raise Refused("this console was started with --read-only: it changes nothing")
             if not visit.may(route.role) and route.path != "/sign-out":
                 raise _role_missing(route)
-        return Visit(**{**vars(visit), "form": form})
+        return replace(visit, form=form)
 
     def _unknown(self, request: web.Request) -> NotFound:
         known = [route.path for route in self._routes.values() if route.method == "GET"]
@@ -236,21 +239,24 @@ def _role_missing(route: Route) -> Refused:
     return Refused(f"this takes the role {route.role}; ask an operator for it")
 
 
+# By kind of error the status and the title of its page; the first one that fits.
+_KINDS: tuple[tuple[type[Exception], int, str], ...] = (
+    (NotFound, 404, "Not found"),
+    (Conflict, 409, "Changed meanwhile"),
+    (Refused, 403, "Not allowed"),
+    (FeedmillError, 422, "Refused"),
+    (kafka.errors.KafkaError, 503, "Kafka is away"),
+    (redis.RedisError, 503, "Redis is away"),
+)
+
+
 def _explained(error: Exception) -> tuple[int, str, str]:
     """Return the status, the title and the text of what went wrong."""
-    away = isinstance(error.__cause__, KafkaException)
-    if isinstance(error, NotFound):
-        return 404, "Not found", str(error)
-    if isinstance(error, Conflict):
-        return 409, "Changed meanwhile", str(error)
-    if isinstance(error, Refused):
-        return 403, "Not allowed", str(error)
-    if isinstance(error, FeedmillError):
-        return (503, "Not there", str(error)) if away else (422, "Refused", str(error))
-    if isinstance(error, kafka.errors.KafkaError):
-        return 503, "Kafka is away", f"Kafka does not answer: {type(error).__name__}"
-    if isinstance(error, redis.RedisError):
-        return 503, "Redis is away", str(error) or type(error).__name__
+    if isinstance(error, FeedmillError) and isinstance(error.__cause__, KafkaException):
+        return 503, "Kafka is away", str(error)
+    for kind, status, title in _KINDS:
+        if isinstance(error, kind):
+            return status, title, str(error) or kind.__name__
     if isinstance(error, web.HTTPException) and error.status < 500:
         return error.status, "Refused", error.reason
     return 500, "An error of the console", "its log has the reason; nothing was changed"

@@ -9,30 +9,33 @@ A page is one module of `console/pages`.  It defines `ROUTES`, rows of the table
 
 and `console/pages/__init__.py` adds them to `TABLE`.  Nothing that is not in the table is answered.
 
-A handler is a function of a `Visit`, called in a thread, so that it may block; it returns an
+A handler is a function of a `Visit`, called in a thread, so that it may block.  It returns an
 answer, mostly `visit.page("queue.html", …)`.  It raises `NotFound` for an unknown name, `Conflict`
-for what changed meanwhile, `Refused` where it must not do what is asked, and lets errors of Kafka and Redis pass: the
-frame makes pages of them.  A value that a command would refuse is shown by the page itself, beside its
-field: `except FeedmillError as error: return visit.page(…, status=422, error=str(error))`.
+for what changed meanwhile, and `Refused` where it must not do what is asked; it lets errors of
+Kafka and Redis pass.  The frame makes pages of all these.  A value that a command would refuse is
+shown by the page itself, beside its field: `except FeedmillError as error: return visit.page(…,
+status=422, error=str(error))`.
 
 What all requests share, such as a reader that keeps what it read, is `visit.console.part(Reader)`:
 the console calls `Reader(console)` when it is needed first, and `close()` of it at the end.
 
-In templates are `visit` (`visit.may("moderator")`, `visit.visitor.name`), `url("/queue")` for every address of the console,
-`static("console.css")`, and `csrf()`: the hidden field that each form with method POST needs.
-A script sends the same token, `<meta name="csrf-token">`, as the header `X-CSRF-Token`.
+In templates are `visit` (`visit.may("moderator")`, `visit.visitor.name`), `url("/queue")` for every
+address of the console, `static("console.css")`, `… | part` for an id within an address, and
+`csrf()`: the hidden field that each form with method POST needs.  A script sends the same token,
+`<meta name="csrf-token">`, as the header `X-CSRF-Token`.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from aiohttp import web
+from multidict import MultiDict, MultiMapping
 
 from feedmill.console.access import Access, Visitor
 from feedmill.events.errors import FeedmillError
@@ -76,7 +79,8 @@ P = TypeVar("P", bound=_Part)
 class Console:
     """What the requests share: the settings of the process, and the parts that pages need.
 
-    `root` comes before the path of every page: "" or as "/feedmill"; `is_secure`: browsers reach it by https.
+    `root` comes before the path of every page: "" or as "/feedmill"; `is_secure`: browsers use
+    https.
     """
 
     def __init__(
@@ -120,24 +124,31 @@ class Visit:
     ----------
     visitor
         Who is signed in; None only on routes of everybody.
-    names
-        The parts of the path that the route names: of `/posts/{post_id}` the `post_id`.
     form
-        The fields of a POST; the last of each name.
+        The fields of a POST.
     """
 
     console: Console
     request: web.Request
-    visitor: Visitor | None
-    names: Mapping[str, str]
-    form: Mapping[str, str]
     templates: jinja2.Environment
+    visitor: Visitor | None = None
+    form: MultiMapping[str] = field(default_factory=MultiDict)
 
     def may(self, role: str) -> bool:
         """Whether the page is to offer what takes this role."""
         if self.visitor is None or (self.console.read_only and role != "viewer"):
             return False
         return self.visitor.may(role)
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The parts of the path that the route names: of `/posts/{post_id}` the `post_id`."""
+        return self.request.match_info
+
+    @property
+    def layout(self) -> str:
+        """The template around an answer: a page, or a part of one where htmx asked."""
+        return "part.html" if "HX-Request" in self.request.headers else "base.html"
 
     def query(self, name: str, default: str = "") -> str:
         """Return a value of the address, behind the `?`."""

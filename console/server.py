@@ -42,9 +42,9 @@ class Address(NamedTuple):
 
     def origins(self, port: int) -> list[str]:
         """Return `http://host:port` of each address that browsers may name; the best one first."""
-        hosts = _LOOPBACK if self.is_loopback else (self.host,)
+        hosts = [*_LOOPBACK] if self.is_loopback else [self.host]
         if not self.is_loopback and ip_address(self.host).is_unspecified:
-            hosts = ()
+            hosts = []
         own = [f"http://{host}" if port == 80 else f"http://{host}:{port}" for host in hosts]
         split = urlsplit(self.url)
         return [f"{split.scheme}://{split.netloc}", *own] if self.url else own

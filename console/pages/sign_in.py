@@ -9,7 +9,7 @@ from feedmill.console.tokens import VIEWER
 
 
 def cookie_of(request: web.Request) -> str:
-    """Return the name of the cookie: by port, since cookies of a host are those of all its ports."""
+    """Return the name of the cookie: by port, since all ports of a host share cookies."""
     return f"feedmill-console-{request.url.port}"
 
 
