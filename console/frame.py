@@ -34,6 +34,7 @@ from feedmill.console.routes import (
     Route,
     Visit,
 )
+from feedmill.console.words import add_filters
 from feedmill.events.errors import FeedmillError
 from feedmill.streams.kafka.client import kafka_errors
 
@@ -202,6 +203,7 @@ class Frame:
         templates.globals["static"] = self._static_url
         templates.globals["csrf"] = _csrf_field
         templates.filters["part"] = lambda text: quote(str(text), safe="")
+        add_filters(templates)
         return templates
 
     def _static_url(self, name: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from msgspec import Raw, Struct
 
+_NIL = Raw(b"\xc0")
 # What a moderator may look through, in the queue.
 Pile = Literal["reported", "near", "held", "hidden"]
 # A setting by its key, and the value that it would have.
@@ -78,7 +79,7 @@ class Answer(Struct, frozen=True):
     """
 
     number: int
-    result: Raw = Raw()
+    result: Raw = _NIL
     reading: Reading | None = None
     refusal: str = ""
     late: str = ""

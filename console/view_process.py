@@ -39,7 +39,7 @@ IDLE_S = 600.0
 _DRAG_S, _MOST_DRAG_S = 1.5, 30.0
 _RECORDS = 4_000
 # How long the process follows the logs before it looks for questions again.
-_SLICE_S, _WAIT_S = 0.03, 0.02
+_SLICE_S, _WAIT_S, _READING_WAIT_S = 0.03, 0.02, 0.002
 _EXPIRE_EVERY_S = 30.0
 
 
@@ -129,10 +129,11 @@ def serve(pipe: Pipe, followed: FollowedView, idle_s: float = IDLE_S) -> None:
     Raises `EOFError` where the other end of the pipe is closed.
     """
     waiting: dict[str, Question] = {}
-    asked_s, came = time.monotonic(), 1
+    asked_s, came = time.monotonic(), 0
     while waiting or time.monotonic() < asked_s + idle_s:
         # Without records and questions it sleeps in `poll`.
-        while pipe.poll(0 if waiting or came else _WAIT_S):
+        pause_s = _WAIT_S if followed.reading is None else _READING_WAIT_S
+        while pipe.poll(0 if waiting or came else pause_s):
             question = msgspec.msgpack.decode(pipe.recv_bytes(), type=Question)
             waiting[question.page] = question
             asked_s = time.monotonic()
