@@ -240,8 +240,8 @@ class Queue:
         else:
             # Of a post only the version is allowed that somebody read.
             is_allowed = wanted.override.verdict == "allow"
-            for post_id, offset in wanted.posts.items():
-                keys[OverrideKey("post", post_id, "*")] = offset if is_allowed else None
+            for post_id, shown in wanted.posts.items():
+                keys[OverrideKey("post", post_id, "*")] = shown if is_allowed else None
         records = []
         for key, offset in keys.items():
             override = msgspec.structs.replace(wanted.override, post_offset=offset)

@@ -1,6 +1,8 @@
 """The pages, a module each; `TABLE` is all that the console answers."""
 
-from feedmill.console.pages import actions, queue, sign_in
+from feedmill.console.pages import actions, audit, models, queue, servers, sign_in
 from feedmill.console.routes import Route
 
-TABLE: tuple[Route, ...] = (*sign_in.ROUTES, *actions.ROUTES, *queue.ROUTES)
+TABLE: tuple[Route, ...] = tuple(
+    route for page in (sign_in, actions, audit, models, queue, servers) for route in page.ROUTES
+)

@@ -14,6 +14,8 @@ Forms of other pages post here.  An answer is a part of a page where htmx asks, 
 allow), `gate` ("*" unless given), `reason`, `expires` ("", 30m, 2h, 7d), and of a post the
 `post_offset` that the page showed: after an edit the answer is 409 with the new text.
 
+`POST /overrides/withdraw`: `subject`, `gate`, `expect`, the offset of the override, `reason`.
+
 `POST /settings/undo` and `POST /overrides/undo`: `offset`, repeated, of records that are in force,
 and what was in force before each of them is written again.
 """
@@ -167,6 +169,19 @@ def _undo_overrides(visit: Visit) -> web.Response:
     return visit.page("override_written.html", said=said, visible_ms=None)
 
 
+def _withdraw(visit: Visit) -> web.Response:
+    form, names = visit.form, visit.console.environment.signals
+    key = override_key(names, form.get("subject", ""), form.get("gate") or "*")
+    last = visit.console.part(Logs).overrides().get(key)
+    if last is None or last.offset != number_of(form.get("expect", "")):
+        raise _decided_meanwhile(key, last)
+    made_by = visit.made_by(form.get("reason", ""))
+    change = withdrawal_record(key, made_by, last.value)
+    written = write_changes(visit.console.environment, made_by, [change])
+    said = [(key, "withdrawn", written[0].offset)]
+    return visit.page("override_written.html", said=said, visible_ms=None)
+
+
 def undo_of(visit: Visit, offset: int, made_by: MadeBy) -> tuple[OverrideKey, Change]:
     """Return the record that restores what was in force before the override at an offset.
 
@@ -239,5 +254,6 @@ ROUTES = (
     Route("POST", "/settings", OPERATOR, _set),
     Route("POST", "/settings/undo", OPERATOR, _undo_settings),
     Route("POST", "/overrides", MODERATOR, _override),
+    Route("POST", "/overrides/withdraw", MODERATOR, _withdraw),
     Route("POST", "/overrides/undo", MODERATOR, _undo_overrides),
 )
