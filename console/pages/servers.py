@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from feedmill.console.routes import VIEWER, Route, Visit
+from feedmill.console.routes import Route, Visit
 from feedmill.console.servers import Servers
+from feedmill.console.tokens import VIEWER
 
 
 def show_servers(visit: Visit) -> web.Response:
