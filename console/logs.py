@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Generic, TypeVar
@@ -10,6 +11,7 @@ from typing import Generic, TypeVar
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.console.routes import Console
+from feedmill.events.instance import Instance
 from feedmill.events.override import OverrideKey
 from feedmill.operations.audit import AuditRow, audit_row
 from feedmill.operations.overrides import LastOverride, last_overrides
@@ -18,9 +20,14 @@ from feedmill.streams.kafka.client import ClientHealth, WatchedConsumer, new_log
 from feedmill.streams.kafka.topic_reader import TopicReader, TopicRecord, open_topic
 from feedmill.streams.releases.loading import MODELS
 from feedmill.streams.releases.release_log import ReleaseHistory
+from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.config_log import ConfigLog, fold_log
+from feedmill.streams.settings.instances import recent_instances
 
 _ANSWER_S = 2.5
+_HEARTBEATS_S = 1.0
+# Each stage of each instance writes one every 5 s, and counts as gone after 15 s.
+_MOST_HEARTBEATS = 4_000
 # Of the audit only so many changes are kept, the newest.
 MOST_CHANGES = 20_000
 
@@ -86,7 +93,12 @@ class Logs:
     """
 
     def __init__(self, console: Console) -> None:
-        environment = console.environment
+        self._environment = environment = console.environment
+        self._heartbeats_lock = threading.Lock()
+        self._heartbeats: TopicReader | None = None
+        self._instances: dict[str, Instance] = {}
+        self._heard_s = -_HEARTBEATS_S
+        self._open = ExitStack()
         names = environment.signals
         self._consumer = new_log_consumer(environment, ClientHealth())
         none: tuple[list[TopicRecord], ConfigLog] = ([], fold_log([], names))
@@ -129,8 +141,33 @@ class Logs:
         """Return the newest changes, the newest first."""
         return self._audit.read(self._consumer)
 
+    def instances(self) -> dict[str, Instance]:
+        """Return the instances that run, by their heartbeats, as of a second ago at most."""
+        with self._heartbeats_lock:
+            now_s = time.monotonic()
+            if now_s < self._heard_s + _HEARTBEATS_S:
+                return self._instances
+            # Asked first, since it says within seconds that Kafka is away.
+            name = self._environment.topic("instances")
+            self._consumer.get_watermark_offsets(KafkaPartition(name, 0), _ANSWER_S)
+            try:
+                if self._heartbeats is None:
+                    self._heartbeats = self._open.enter_context(
+                        open_topic(self._environment, "instances")
+                    )
+                self._heartbeats.seek_before_end(_MOST_HEARTBEATS)
+                records = list(self._heartbeats.read_to_end())
+            except BaseException:
+                self._heartbeats = None
+                self._open.close()
+                raise
+            at_ms = max((now_ms(), *(record.at_ms for record in records)))
+            self._instances, self._heard_s = recent_instances(records, at_ms), now_s
+            return self._instances
+
     def close(self) -> None:
         """Disconnect."""
+        self._open.close()
         for followed in (self._config, self._models, self._overrides, self._audit):
             followed.close()
         self._consumer.close()

@@ -14,6 +14,8 @@ Forms of other pages post here.  An answer is a part of a page where htmx asks, 
 allow), `gate` ("*" unless given), `reason`, `expires` ("", 30m, 2h, 7d), and of a post the
 `post_offset` that the page showed: after an edit the answer is 409 with the new text.
 
+`POST /overrides/withdraw`: `subject`, `gate`, `expect`, the offset of the override, `reason`.
+
 `POST /settings/undo` and `POST /overrides/undo`: `offset`, repeated, of records that are in force,
 and what was in force before each of them is written again.
 """
@@ -143,7 +145,7 @@ def _override(visit: Visit) -> web.Response:
     made_by, at_ms = visit.made_by(form.get("reason", "")), now_ms()
     wanted = override_of(form.get("verdict", ""), made_by, at_ms, lasts_ms(form.get("expires", "")))
     if key.kind == "post":
-        offset = _number(form.get("post_offset", ""))
+        offset = number_of(form.get("post_offset", ""))
         visit.console.part(Posts).check_version(key.id, offset)
         if wanted.verdict == "allow":
             wanted = msgspec.structs.replace(wanted, post_offset=offset)
@@ -164,6 +166,19 @@ def _undo_overrides(visit: Visit) -> web.Response:
     said = [
         (key, "as before", place.offset) for (key, _), place in zip(changes, written, strict=True)
     ]
+    return visit.page("override_written.html", said=said, visible_ms=None)
+
+
+def _withdraw(visit: Visit) -> web.Response:
+    form, names = visit.form, visit.console.environment.signals
+    key = override_key(names, form.get("subject", ""), form.get("gate") or "*")
+    last = visit.console.part(Logs).overrides().get(key)
+    if last is None or last.offset != number_of(form.get("expect", "")):
+        raise _decided_meanwhile(key, last)
+    made_by = visit.made_by(form.get("reason", ""))
+    change = withdrawal_record(key, made_by, last.value)
+    written = write_changes(visit.console.environment, made_by, [change])
+    said = [(key, "withdrawn", written[0].offset)]
     return visit.page("override_written.html", said=said, visible_ms=None)
 
 
@@ -221,13 +236,14 @@ def lasts_ms(text: str) -> int | None:
 
 
 def _offsets(visit: Visit) -> list[int]:
-    offsets = [_number(text) for text in visit.form.getall("offset", [])]
+    offsets = [number_of(text) for text in visit.form.getall("offset", [])]
     if not offsets:
         raise UsageError("nothing to undo: give the offset of a record")
     return offsets
 
 
-def _number(text: str) -> int:
+def number_of(text: str) -> int:
+    """Return an offset that a form has; raises `UsageError`."""
     try:
         return int(text)
     except ValueError:
@@ -238,5 +254,6 @@ ROUTES = (
     Route("POST", "/settings", OPERATOR, _set),
     Route("POST", "/settings/undo", OPERATOR, _undo_settings),
     Route("POST", "/overrides", MODERATOR, _override),
+    Route("POST", "/overrides/withdraw", MODERATOR, _withdraw),
     Route("POST", "/overrides/undo", MODERATOR, _undo_overrides),
 )
