@@ -182,7 +182,8 @@ class Frame:
         if "json" in visit.request.headers.get("Accept", ""):
             return web.json_response({"error": text}, status=status)
         nearest = error.nearest if isinstance(error, NotFound) and error.is_page else ""
-        return visit.page("error.html", status=status, title=title, text=text, nearest=nearest)
+        said = {"title": title, "text": text, "nearest": nearest, "retries": status == 503}
+        return visit.page("error.html", status=status, **said)
 
     def _serve_static(self, visit: Visit) -> web.Response:
         name = visit.names["name"]
@@ -239,6 +240,7 @@ def _sign_in_first(visit: Visit) -> web.Response:
         title="Signed out",
         text="sign in, then send it again",
         nearest="/sign-in",
+        retries=False,
     )
 
 

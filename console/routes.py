@@ -161,7 +161,7 @@ class Visit:
 
     def page(self, template: str, /, status: int = 200, **values: object) -> web.Response:
         """Return a page, or a part of one."""
-        text = self.templates.get_template(template).render(visit=self, **values)
+        text = self.templates.get_template(template).render(visit=self, status=status, **values)
         return web.Response(text=text, status=status, content_type="text/html")
 
     def redirect(self, path: str) -> web.Response:

@@ -117,9 +117,9 @@ class View:
                     older.is_done.set()
             self._waiting[number] = waiting
             question = msgspec.msgpack.encode(Question(number, page, ask))
-            with contextlib.suppress(OSError):
-                assert self._pipe is not None
-                self._pipe.send_bytes(question)
+            if self._pipe is not None:
+                with contextlib.suppress(OSError):
+                    self._pipe.send_bytes(question)
         waiting.is_done.wait(_ANSWER_S)
         with self._lock:
             self._waiting.pop(number, None)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-_UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
+from feedmill.operations.times import age_text
+
 # Signals that have a colour of their own on every page.
 _COLOURED = ("quality", "engagement")
 
@@ -22,20 +23,10 @@ class Part(NamedTuple):
     colour: str
 
 
-def age(ms: float | None) -> str:
-    """Return a time span as people read it: `45 s`, `12 min`, `3 h`, `2 d`."""
-    if ms is None:
-        return "–"
-    for unit_ms, name in _UNITS:
-        if ms >= unit_ms * (2 if name in ("d", "h") else 1) or name == "s":
-            return f"{max(0, ms) / unit_ms:.0f} {name}"
-    raise AssertionError("seconds take every span")
-
-
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number with so many digits that count; a dash for none."""
     if value is None:
-        return "–"
+        return "-"
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value):,}"
     return f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
@@ -81,6 +72,11 @@ def parts_of_score(weights: Mapping[str, Any], signals: Mapping[str, float | Non
     return parts
 
 
+def shares(parts: Sequence[Part]) -> str:
+    """Return a bar in words, for those who do not see it."""
+    return ", ".join(f"{part.name} {part.width:.0%}" for part in parts) or "no value"
+
+
 def shares_of(
     weights: Mapping[str, Any], many: Sequence[Mapping[str, float | None]]
 ) -> dict[str, float]:
@@ -93,8 +89,17 @@ def shares_of(
     return {name: value / total if total else 0.0 for name, value in sums.items()}
 
 
+def share_parts(shares_by_name: Mapping[str, float]) -> list[Part]:
+    """Return shares as the parts of one bar."""
+    at, parts = 0.0, []
+    for name, share in shares_by_name.items():
+        parts.append(Part(name, at, share, colour_of(name)))
+        at += share
+    return parts
+
+
 def add_filters(templates: jinja2.Environment) -> None:
     """Let templates use the functions of this module."""
-    for function in (age, number, dom_id, colour_of):
+    for function in (age_text, number, dom_id, colour_of, shares, share_parts):
         templates.filters[function.__name__] = function
     templates.globals["parts_of_score"] = parts_of_score

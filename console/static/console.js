@@ -3,6 +3,8 @@
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const GLIDE_MS = 220;
+// Of two tabs each has its own lists: questions of the same tab alone supersede each other.
+const TAB = String(Math.random()).slice(2, 10);
 
 // --- polls: a visible page asks each second with its version; rows rest under pointer or focus ---
 
@@ -19,7 +21,13 @@ document.addEventListener("htmx:config:request", (event) => {
   if (part.dataset.version && ctx.request.body?.set) ctx.request.body.set("version", part.dataset.version);
   const token = document.querySelector("meta[name=csrf-token]")?.content;
   if (token && ctx.request.method !== "GET") ctx.request.headers["X-CSRF-Token"] = token;
-  if (part.matches("form.dials")) sayAddress(part, ctx.request.body);
+  if (part.matches("form.dials")) {
+    sayAddress(part, ctx.request.body);
+    if (ctx.sourceEvent?.type === "input") ctx.request.body.set("drag", "1");
+  } else if ("withAddress" in part.dataset) {
+    for (const [name, value] of new URLSearchParams(location.search)) ctx.request.body.set(name, value);
+  }
+  if (part.closest("#lists, form.dials")) ctx.request.body.set("tab_id", TAB);
 });
 
 document.addEventListener("visibilitychange", () => {
@@ -34,7 +42,7 @@ function heard(isThere) {
 }
 document.addEventListener("htmx:error", (event) => event.detail.error?.name !== "AbortError" && heard(false));
 document.addEventListener("htmx:after:request", (event) => {
-  heard(event.detail.ctx.response.status < 500);
+  heard(true);
   // Signed out, or restarted: the page itself says what to do.
   if (event.detail.ctx.response.status === 401) location.reload();
 });
@@ -187,7 +195,14 @@ function prepare() {
   }
 }
 
+// A page that Kafka or Redis kept from being made comes as soon as they are back.
+async function retry() {
+  const answer = await fetch(location.href).catch(() => null);
+  if (answer && answer.status !== 503) location.reload();
+}
+
 document.addEventListener("DOMContentLoaded", () => {
+  if (document.querySelector("[data-retries]")) setInterval(retry, 2000);
   prepare();
   for (const dial of document.querySelectorAll(".dial")) fill(dial);
   const first = document.querySelector(".dial");
