@@ -169,7 +169,7 @@ class Frame:
     def _unknown(self, request: web.Request) -> NotFound:
         known = [route.path for route in self._routes.values() if route.method == "GET"]
         path = request.path.removeprefix(self._console.root)
-        return NotFound("page", path, known)
+        return NotFound("page", path, [one for one in known if "{" not in one])
 
     # --- answers ------------------------------------------------------------------------------
 
@@ -181,7 +181,9 @@ class Frame:
             text = f"Redis at {self._console.environment.redis_address}: {text}"
         if "json" in visit.request.headers.get("Accept", ""):
             return web.json_response({"error": text}, status=status)
-        return visit.page("error.html", status=status, title=title, text=text)
+        nearest = error.nearest if isinstance(error, NotFound) and error.is_page else ""
+        said = {"title": title, "text": text, "nearest": nearest, "retries": status == 503}
+        return visit.page("error.html", status=status, **said)
 
     def _serve_static(self, visit: Visit) -> web.Response:
         name = visit.names["name"]
@@ -233,7 +235,12 @@ def _sign_in_first(visit: Visit) -> web.Response:
         path = request.rel_url.raw_path_qs.removeprefix(visit.console.root) or "/"
         return visit.redirect(f"/sign-in?then={quote(path, safe='')}")
     return visit.page(
-        "error.html", status=401, title="Signed out", text="sign in, then send it again"
+        "error.html",
+        status=401,
+        title="Signed out",
+        text="sign in, then send it again",
+        nearest="/sign-in",
+        retries=False,
     )
 
 

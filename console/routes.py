@@ -55,6 +55,7 @@ class NotFound(FeedmillError):
     def __init__(self, what: str, name: str, known: list[str] | tuple[str, ...] = ()) -> None:
         close = get_close_matches(name, known, 1, 0.5)
         self.nearest = close[0] if close else ""
+        self.is_page = what == "page"
         super().__init__(
             f"there is no {what} `{name}`" + (f"; did you mean `{close[0]}`?" if close else "")
         )

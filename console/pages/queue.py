@@ -18,6 +18,8 @@ from feedmill.operations.changes import write_changes
 from feedmill.streams.settings.clock import now_ms
 
 PILES: tuple[Pile, ...] = get_args(Pile)
+# Below this value of its gate a post is not likely to be labelled for it.
+_LIKELY = 0.3
 # What a label of a target says where a moderator hides, demotes or allows a post.
 _VALUES = {"hide": 1.0, "demote": 1.0, "allow": 0.0}
 
@@ -101,10 +103,11 @@ def _targets() -> tuple[str, ...]:
 
 
 def _likely_target(visit: Visit, shown: Shown) -> str:
-    """Return the gate that is surest that the post violates."""
+    """Return the gate that is surest that the post violates; "" where none is sure enough."""
     gates = visit.console.environment.signals.gates
     values = {name: shown.post.signals.get(name) or 0.0 for name in gates if name in _targets()}
-    return max(values, key=lambda name: values[name], default="")
+    likely = max(values, key=lambda name: values[name], default="")
+    return likely if likely and values[likely] >= _LIKELY else ""
 
 
 ROUTES = (
