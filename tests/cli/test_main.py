@@ -33,7 +33,8 @@ WRONG_LINES = {
         *("start", "--port 70000", "--group mods=moderator", "--proxy somewhere", "token"),
         *("--proxy 10.0.0.1", "--proxy 10.0.0.1 --group mods=boss", "--url console"),
         *("--host 0.0.0.0", "--host somewhere", "token add", "token add ann"),
-        *("token add ann --role boss", "token add 'a\nb' --role viewer", "token remove nobody"),
+        *("token add ann --role boss", "token add '' --role viewer", "token remove nobody"),
+        "token list --tokens .",
     ),
     "worker": ("ham", "--without ham", "spam --without spam", "spam --redis localhost"),
     "replay": (
