@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Generic, TypeVar
 
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.console.routes import Console
@@ -25,6 +26,8 @@ from feedmill.streams.settings.config_log import ConfigLog, fold_log
 from feedmill.streams.settings.instances import recent_instances
 
 _ANSWER_S = 2.5
+_AGAIN_S = 0.1
+_NO_LEADER = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 _HEARTBEATS_S = 1.0
 # Each stage of each instance writes one every 5 s, and counts as gone after 15 s.
 _MOST_HEARTBEATS = 4_000
@@ -58,7 +61,7 @@ class _Followed(Generic[T]):
         """
         name = self._environment.topic(self._topic)
         with self._lock:
-            end = consumer.get_watermark_offsets(KafkaPartition(name, 0), _ANSWER_S)[1]
+            end = _end(consumer, name)
             if end == self._end:
                 return self._value
             try:
@@ -84,6 +87,19 @@ class _Followed(Generic[T]):
     def close(self) -> None:
         self._open.close()
         self._reader, self._end = None, 0
+
+
+def _end(consumer: WatchedConsumer, topic: str) -> int:
+    """Return the offset after the last record; raises `KafkaException` soon where Kafka is away."""
+    until_s = time.monotonic() + _ANSWER_S
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(KafkaPartition(topic, 0), _ANSWER_S)[1])
+        except KafkaException as error:
+            # A topic has no leader for a moment after it was made, and after a broker went.
+            if error.args[0].code() not in _NO_LEADER or time.monotonic() > until_s:
+                raise
+            time.sleep(_AGAIN_S)
 
 
 class Logs:
@@ -149,7 +165,7 @@ class Logs:
                 return self._instances
             # Asked first, since it says within seconds that Kafka is away.
             name = self._environment.topic("instances")
-            self._consumer.get_watermark_offsets(KafkaPartition(name, 0), _ANSWER_S)
+            _end(self._consumer, name)
             try:
                 if self._heartbeats is None:
                     self._heartbeats = self._open.enter_context(

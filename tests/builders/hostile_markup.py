@@ -17,7 +17,7 @@ HOSTILE = (
 def markup_of(text: str, page: str) -> list[str]:
     """Return the tags of a page that stand in a hostile text and were not made text."""
     main = page.partition("<main")[2] or page
-    tags = re.findall(r"<[a-z/][^>]*>", text)
+    tags = re.findall(r"<[a-z][^>]*>", text)
     found = [tag for tag in tags if tag in main]
     events = re.findall(r"<[^>]*\s(?:on[a-z]+|autofocus)\s*=?[^>]*>", main)
     return [*found, *events, *(["49{%"] if "{{" in text and "49{%" in main else [])]
