@@ -35,6 +35,11 @@ class Dial(NamedTuple):
     def top(self) -> int:
         return _WITH_NONE if self.has_none else _PLACES
 
+    @property
+    def place(self) -> float:
+        """Where a threshold stands in [0, 1]; beyond it for none."""
+        return _number(self.given) if self.given else 2.0
+
     def share(self, text: str) -> float:
         """Where a value stands on the slider, in [0, 1]."""
         if not text:
