@@ -243,5 +243,3 @@ def test_redis_away_is_said_and_all_comes_back_without_a_reload(
         watched.close()
     proxy.close()
     assert away == {}
-
-
