@@ -126,7 +126,7 @@ class Frame:
             if route.method == "POST":
                 visit = await self._checked_post(visit, route)
             elif route.role and not visit.may(route.role):
-                raise _role_missing(route)
+                raise _role_missing(visit, route)
             return await self._handled(route, visit)
         except Exception as error:  # noqa: BLE001 - whatever a page raises becomes an error page
             return self._error_page(visit, error)
@@ -163,7 +163,7 @@ class Frame:
             if self._console.read_only and route.path != "/sign-out":
                 raise Refused("this console was started with --read-only: it changes nothing")
             if not visit.may(route.role) and route.path != "/sign-out":
-                raise _role_missing(route)
+                raise _role_missing(visit, route)
         return replace(visit, form=form)
 
     def _unknown(self, request: web.Request) -> NotFound:
@@ -244,7 +244,9 @@ def _sign_in_first(visit: Visit) -> web.Response:
     )
 
 
-def _role_missing(route: Route) -> Refused:
+def _role_missing(visit: Visit, route: Route) -> Refused:
+    if visit.console.read_only and visit.visitor and visit.visitor.may(route.role):
+        return Refused("this console was started with --read-only: it changes nothing")
     return Refused(f"this takes the role {route.role}; ask an operator for it")
 
 

@@ -107,17 +107,21 @@ class Queue:
         seen = self._pile(pile)
         if seen.result is None:
             return seen
-        decided = self._decided()
+        overrides = self._overrides
+        decided = _decided(overrides)
         left = [post for post in seen.result.posts if not decided(post)]
         if first:
             left.sort(key=lambda post: post.post_id != first)
         for post in self._mine(name, left):
+            # Whoever had the post until now may have decided it since.
+            if (newer := self._overrides) is not overrides and _decided(newer)(post):
+                continue
             texts = self._console.part(Texts)
             said = texts.read([_place(post)], _TEXT_S).get(_place(post))
             if said is None:
                 self.put_aside(name, post.post_id)  # gone, or not to be read now
                 continue
-            last = self._overrides.get(OverrideKey("post", post.post_id, "*"))
+            last = newer.get(OverrideKey("post", post.post_id, "*"))
             copies = self._copies(post, said, left)
             expect = -1 if last is None else last.offset
             return Shown(post, said, expect, copies, len(left))
@@ -139,21 +143,6 @@ class Queue:
                 return Seen(kept.result)
             kept.result, kept.read_s = seen.result, time.monotonic()
             return seen
-
-    def _decided(self) -> Callable[[ViewPost], bool]:
-        """Return what says whether an override is in force for a version of a post."""
-        at_ms, in_force = now_ms(), dict[str, list[Override]]()
-        for key, last in self._overrides.items():
-            if not last.is_over(at_ms):
-                in_force.setdefault(key.subject, []).append(last.override)
-
-        def is_decided(post: ViewPost) -> bool:
-            of_post = in_force.get(f"post:{post.post_id}", [])
-            return f"author:{post.author_id}" in in_force or any(
-                one.post_offset in (None, post.offset) for one in of_post
-            )
-
-        return is_decided
 
     def _mine(self, name: str, posts: Sequence[ViewPost]) -> Iterator[ViewPost]:
         """Yield posts, each claimed when it is asked for; those that `name` has come first."""
@@ -300,3 +289,19 @@ class Queue:
 
 def _place(post: ViewPost) -> Place:
     return Place(post.partition, post.offset)
+
+
+def _decided(overrides: Mapping[OverrideKey, LastOverride]) -> Callable[[ViewPost], bool]:
+    """Return what says whether an override is in force for a version of a post."""
+    at_ms, in_force = now_ms(), dict[str, list[Override]]()
+    for key, last in overrides.items():
+        if not last.is_over(at_ms):
+            in_force.setdefault(key.subject, []).append(last.override)
+
+    def is_decided(post: ViewPost) -> bool:
+        return f"author:{post.author_id}" in in_force or any(
+            one.post_offset in (None, post.offset)
+            for one in in_force.get(f"post:{post.post_id}", [])
+        )
+
+    return is_decided

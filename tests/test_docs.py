@@ -49,7 +49,7 @@ WITH_COMMANDS = [
     ROOT / page
     for page in (
         *("README.md", "docs/contracts.md", "docs/own_signals.md", OPERATOR),
-        *("docs/operating/moderator.md", "docs/operating/trainer.md"),
+        *("docs/operating/moderator.md", "docs/operating/trainer.md", "docs/operating/console.md"),
         *(f"docs/journeys/{page.name}" for page in (ROOT / "docs/journeys").glob("[a-z]*.md")),
     )
 ]

@@ -158,8 +158,8 @@ def test_a_refused_value_has_the_sentence_of_the_command(
     open_console: OpenConsole, topics: CommandTopics, words: str, text: str
 ) -> None:
     operator = open_console()["operator"]
-    expect = {"weights__global": -1, "gates__global": -1}
-    answer = operator.post("/settings", fields(words, "global", **expect), HX_Request="true")
+    given = fields(words, "global", weights__global=-1, gates__global=-1)
+    answer = operator.post("/settings", given, HX_Request="true")
     assert answer.status == 422
     assert text in said(answer)
     assert topics.read("config") == []
@@ -205,7 +205,9 @@ def test_a_moderator_decides_with_reason_and_end_and_takes_it_back(
     assert one.expires_at_ms == one.at_ms + 7_200_000
     assert one.post_offset is None
     shown = decide(moderator, "post:p1", "allow", gate="spam")
-    assert overrides_of(topics)[-1][1].post_offset == 0  # type: ignore[union-attr]
+    _, allowed = overrides_of(topics)[-1]
+    assert allowed is not None
+    assert allowed.post_offset == 0
     for answer in (hidden, shown):
         assert moderator.post("/overrides/undo", offsets_in(answer)).status == 200
     assert [(key, one) for key, one in overrides_of(topics)][2:] == [
