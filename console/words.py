@@ -100,6 +100,7 @@ def share_parts(shares_by_name: Mapping[str, float]) -> list[Part]:
 
 def add_filters(templates: jinja2.Environment) -> None:
     """Let templates use the functions of this module."""
-    for function in (age_text, number, dom_id, colour_of, shares, share_parts):
+    templates.filters["age"] = age_text
+    for function in (number, dom_id, colour_of, shares, share_parts):
         templates.filters[function.__name__] = function
     templates.globals["parts_of_score"] = parts_of_score

@@ -24,10 +24,11 @@ def fill(engine: Engine, posts: int = POSTS) -> list[str]:
     for number in range(posts):
         post, _ = demo.post(number)
         hostile = HOSTILE[number // 10 % len(HOSTILE)] if number % 10 == 3 else ""
+        as_id = "".join(c for c in hostile if c.isprintable() and c not in " |{}")
         written.append(
             {
-                "post_id": post.post_id,
-                "author_id": f"{post.author_id} {hostile.replace(chr(0), '')}"[:60].strip(),
+                "post_id": f"{post.post_id}{as_id}",
+                "author_id": f"{post.author_id}{as_id}",
                 "created_at_ms": now - int(random.exponential(6 * _HOUR_MS)) - 60_000,
                 "text": f"{post.text} {hostile}".strip(),
                 "lang": post.lang,
