@@ -36,7 +36,7 @@ from feedmill.console.routes import (
 )
 from feedmill.console.words import add_filters
 from feedmill.events.errors import FeedmillError
-from feedmill.operations.times import time_text
+from feedmill.operations.times import age_text, time_text
 from feedmill.streams.kafka.client import kafka_errors
 
 log = logging.getLogger(__name__)
@@ -205,6 +205,7 @@ class Frame:
         templates.globals["url"] = lambda path: self._console.root + path
         templates.globals["static"] = self._static_url
         templates.globals["csrf"] = _csrf_field
+        templates.filters["age"] = age_text
         templates.filters["time"] = time_text
         templates.filters["part"] = lambda text: quote(str(text), safe="")
         add_filters(templates)

@@ -110,9 +110,7 @@ class Queue:
         overrides = self._overrides
         decided = _decided(overrides)
         left = [post for post in seen.result.posts if not decided(post)]
-        if first:
-            left.sort(key=lambda post: post.post_id != first)
-        for post in self._mine(name, left):
+        for post in self._mine(name, left, first):
             # Whoever had the post until now may have decided it since.
             if (newer := self._overrides) is not overrides and _decided(newer)(post):
                 continue
@@ -144,12 +142,14 @@ class Queue:
             kept.result, kept.read_s = seen.result, time.monotonic()
             return seen
 
-    def _mine(self, name: str, posts: Sequence[ViewPost]) -> Iterator[ViewPost]:
-        """Yield posts, each claimed when it is asked for; those that `name` has come first."""
+    def _mine(self, name: str, posts: Sequence[ViewPost], first: str) -> Iterator[ViewPost]:
+        """Yield posts, each claimed when it is asked for: `first`, then those that `name` has."""
         now_s = self._now_s()
         with self._lock:
             own = {post_id for post_id, (who, end_s) in self._claims.items() if who == name}
-        for post in sorted(posts, key=lambda post: post.post_id not in own):
+        for post in sorted(
+            posts, key=lambda post: (post.post_id != first, post.post_id not in own)
+        ):
             with self._lock:
                 if self._aside.get((name, post.post_id), 0.0) > now_s:
                     continue

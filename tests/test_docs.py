@@ -87,9 +87,10 @@ def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple
 
 
 def named_commands(text: str) -> set[tuple[str, ...]]:
-    """`feedmill config get|set` names (config, get) and (config, set)."""
+    """`feedmill config get|set` names (config, get) and (config, set); words are three at most."""
     found: set[tuple[str, ...]] = set()
-    for match in re.finditer(r"feedmill ([a-z][a-z|-]*)(?: ([a-z][a-z|-]*))?", text):
+    word = r"([a-z][a-z|-]*)"
+    for match in re.finditer(rf"feedmill {word}(?: {word}(?: {word})?)?", text):
         words = [word.split("|") for word in match.groups() if word]
         for end in range(1, len(words) + 1):
             found.update(itertools.product(*words[:end]))
@@ -112,7 +113,7 @@ def check_command(arguments: list[str], *, whole: bool = True) -> None:
     """
     command: click.Command = main
     words = list(arguments)
-    while isinstance(command, click.Group) and words:
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         command = subcommand(command, words.pop(0))
     if whole and not set("".join(words)) & set("<[…|"):
         command.make_context("feedmill", words)

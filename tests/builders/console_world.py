@@ -1,4 +1,4 @@
-"""What a console has to show: posts that say something, judged, some hidden or reported.
+"""What a console has to show: posts that are judged, some hidden, reported or overridden.
 
 Of a combiner alone, so nothing moves; all is drawn from one seed.
 """
