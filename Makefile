@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test check format bench chaos alarms mutation fuzz evaluate wheel lock clean
+.PHONY: help run test check format bench chaos alarms mutation fuzz evaluate wheel vendor pictures lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -118,6 +118,12 @@ wheel: $(STAMP) ## Build dist/feedmill-….whl
 	@rm -rf build dist
 	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 	@rm -rf build
+
+vendor: ## Fetch the console's files of npm packages again, by the checksums of console/vendor.json
+	PYTHONPATH=tests python3 -m builders.vendored
+
+pictures: $(STAMP) ## Take the console's pictures in docs/console of a seeded installation; needs chromium
+	PYTHONPATH=tests $(BIN)/python -m builders.console_pictures docs/console
 
 lock: $(STAMP) ## Resolve pyproject.toml into requirements.lock again
 	$(BIN)/python -m pip install -q uv

@@ -111,18 +111,20 @@ def _stage(look: Look, name: str) -> Stage:
     if not of_stage:
         return Stage(name, "wrong", "no worker")
     ready = sum(one.one.ready for one in of_stage)
-    legs = ("judged_to_ranked",) if name == COMBINER else ("fetch_to_judged",)
+    leg = "judged_to_ranked" if name == COMBINER else "fetch_to_judged"
     topic = "engagements" if name == ENGAGEMENT else "posts"
     state = "ready" if ready == len(of_stage) else "warn" if ready else "wrong"
     said = (
         f"{ready} of {len(of_stage)} ready" if ready < len(of_stage) else _versions(name, of_stage)
     )
-    return Stage(name, state, said, None, _leg(look, topic, legs))
+    times = look.health.legs.get(topic, {}).get(leg)
+    rate = times.per_second if times else 0.0
+    return Stage(name, state, said, rate, times.p50_ms if times else None)
 
 
 def _versions(name: str, workers: Iterable[RunningWorker]) -> str:
     versions = {one.one.models[name][:6] for one in workers if name in one.one.models}
-    return f"version {', '.join(sorted(versions))}" if versions else "ready"
+    return f"version {', '.join(sorted(versions))}" if versions else ""
 
 
 def _leg(look: Look, topic: str, names: Sequence[str]) -> float | None:

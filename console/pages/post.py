@@ -52,6 +52,13 @@ class Standing(NamedTuple):
     terms: list[Term]
 
     @property
+    def parts(self) -> list[tuple[str, float]]:
+        """Each objective's share of the value."""
+        total = self.explained.total or 1.0
+        terms = self.explained.objectives
+        return [(one.name, one.contribution / total) for one in terms if one.contribution]
+
+    @property
     def largest(self) -> float:
         """The longest bar."""
         return max((abs(term.value) for term in self.terms), default=0.0) or 1.0

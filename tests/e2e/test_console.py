@@ -17,6 +17,7 @@ from builders.console_client import ConsoleClient
 from builders.console_world import fill
 from builders.engine import Engine
 from builders.hostile_markup import HOSTILE
+from builders.proxied_kafka import ProxiedKafka
 from builders.running_console import ConsoleOf, running
 from builders.tcp_proxy import TcpProxy
 from builders.waiting import until
@@ -243,3 +244,48 @@ def test_redis_away_is_said_and_all_comes_back_without_a_reload(
         watched.close()
     proxy.close()
     assert away == {}
+
+
+def test_kafka_away_is_said_and_all_comes_back_without_a_reload(
+    browser: Browser, stack: Any, tmp_path: Path
+) -> None:
+    kafka = ProxiedKafka(tmp_path / "kafka")
+    engine = Engine(kafka.direct, stack.redis, "away.", tmp_path)
+    tokens, target = TokenFile(tmp_path / "tokens.json"), kafka.proxy.target_port
+    environment = replace(environment_of(engine), kafka=kafka.proxied)
+    try:
+        with running(ConsoleOf(environment, Access(tokens))) as client:
+            signed_in(client, tokens)
+            watched = Watched.open(browser, client.origin, client.cookie)
+            watched.visit(PREVIEW)
+            empty = watched.page.locator("#lists .compare, #lists .empty")
+            expect(empty.first).to_be_visible(timeout=WAIT_MS)
+            kafka.proxy.target_port = 1
+            kafka.proxy.cut()
+            notice = watched.page.locator("#servers .notice")
+            expect(notice).to_contain_text("Kafka", timeout=WAIT_MS)
+            # What cannot be made without Kafka comes by itself, too.
+            other = Watched.open(browser, client.origin, client.cookie)
+            assert other.visit("/audit") == 503
+            kafka.proxy.target_port = target
+            expect(notice).to_have_count(0, timeout=WAIT_MS)
+            expect(other.page.locator("h1")).to_have_text("Audit", timeout=WAIT_MS)
+            assert watched.faults() == []
+    finally:
+        engine.stop()
+        kafka.close()
+
+
+def test_twenty_posts_are_decided_by_keys_alone(watched: Watched) -> None:
+    page = watched.page
+    watched.visit(PREVIEW)
+    wait_for_lists(page)
+    watched.visit("/queue?pile=near")
+    post = page.locator("#queue article bdi").first
+    for number in range(20):
+        shown = post.inner_text(timeout=WAIT_MS)
+        page.keyboard.press("hda"[number % 3])
+        expect(post).not_to_have_text(shown, timeout=WAIT_MS)
+    watched.visit("/audit")
+    assert page.locator("main", has_text="hide").count() == 1
+    assert watched.faults() == []
