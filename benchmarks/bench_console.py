@@ -31,18 +31,30 @@ _HOUR_MS = 3_600_000
 
 def fill(kafka: str, posts: int) -> None:
     """Write posts of the last six days, with the signals that every post has."""
-    producer = Producer({"bootstrap.servers": kafka, "linger.ms": 50, "acks": "all",
-                         "partitioner": "murmur2_random", "compression.type": "zstd"})  # fmt: skip
+    producer = Producer(
+        {
+            "bootstrap.servers": kafka,
+            "linger.ms": 50,
+            "queue.buffering.max.messages": 10_000_000,
+            "acks": "all",
+            "partitioner": "murmur2_random",
+            "compression.type": "zstd",
+        }
+    )
     random, now = np.random.default_rng(54), time.time_ns() // 1_000_000
     offsets: dict[str, int] = {}
 
     def stored(error: object, message: object) -> None:
         assert error is None, error
-        offsets[message.key().decode()] = message.offset()  # type: ignore[attr-defined]
+        offsets[message.key().decode()] = message.offset()  # type: ignore[attr-defined]  # a message
 
     for number in range(posts):
-        value = {"post_id": f"p{number}", "author_id": f"a{number % (posts // 10)}", "text": "x",
-                 "created_at_ms": now - int(random.random() * 140 * _HOUR_MS)}  # fmt: skip
+        value = {
+            "post_id": f"p{number}",
+            "author_id": f"a{number % (posts // 10)}",
+            "text": "x",
+            "created_at_ms": now - int(random.random() * 140 * _HOUR_MS),
+        }
         producer.produce("posts", json.dumps(value), f"p{number}", on_delivery=stored)
         producer.poll(0)
     producer.flush(120)
@@ -50,8 +62,14 @@ def fill(kafka: str, posts: int) -> None:
         drawn = {"quality": random.random(), "engagement": random.random() / 10}
         drawn |= dict.fromkeys(("spam", "nsfw", "misinformation"), 0.01)
         for name, number in drawn.items():
-            signal = {"post_id": post_id, "post_offset": offset, "value": float(np.float32(number)),
-                      "model": name, "version": "1", "at_ms": now}  # fmt: skip
+            signal = {
+                "post_id": post_id,
+                "post_offset": offset,
+                "value": float(np.float32(number)),
+                "model": name,
+                "version": "1",
+                "at_ms": now,
+            }
             producer.produce(f"signals.{name}", json.dumps(signal), post_id)
             producer.poll(0)
     producer.flush(120)

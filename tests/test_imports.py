@@ -30,7 +30,7 @@ MAY_IMPORT = {
     # What users write: against the contract alone, or with the helper for their own signals.
     "examples": {"events", "streams"},
     "benchmarks": _SERVING
-    | {"training", "experiments", "streams", "operations", "simulation", "deploy"},
+    | {"training", "experiments", "streams", "operations", "simulation", "deploy", "console"},
 }
 OUTSIDE = (
     *("streams/", "operations/", "console/", "simulation/", "deploy/", "cli/"),
