@@ -19,6 +19,7 @@ from feedmill.events.errors import FeedmillError
 # In the order of `feedmill --help`.
 COMMANDS = (
     "run",
+    "console",
     "worker",
     "reader",
     "replay",

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,12 +158,16 @@ def run(
 
 
 class _Commands(NamedTuple):
-    """Commands of feedmill: beside the workers, once before and after them, and when all ended."""
+    """Commands of feedmill: beside the workers, once before and after them, and when all ended.
+
+    `with_console`: the console runs beside the workers, too.
+    """
 
     beside: Sequence[Sequence[str]]
     before: Sequence[Sequence[str]] = ()
     after: Sequence[Sequence[str]] = ()
     result: Sequence[str] = ()
+    with_console: bool = False
 
 
 def _commands(feed: str, top: int, *, demo: bool, experiment: bool) -> _Commands:
@@ -172,8 +177,9 @@ def _commands(feed: str, top: int, *, demo: bool, experiment: bool) -> _Commands
         # A seed of its own per run, so that a second run brings other posts.
         read = ["--read", "global", "--audience", "400"] if experiment else []
         beside.insert(0, ["replay", "demo", "--for", "0", "--seed", str(os.getpid()), *read])
+    with_console = demo and find_spec("jinja2") is not None
     if not experiment:
-        return _Commands(beside)
+        return _Commands(beside, with_console=with_console)
     name = f"demo-{run_tag()}"  # no name is used twice
     file = default_folder().parent / "experiments" / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -181,7 +187,7 @@ def _commands(feed: str, top: int, *, demo: bool, experiment: bool) -> _Commands
     start = ["experiments", "start", os.path.relpath(file), "--note", "the demo"]
     export = os.path.relpath(file.with_suffix(""))
     after = [["experiments", "export", "--out", export], ["experiments", "stop", name]]
-    return _Commands(beside, [start], after, ["experiments", "demo", export, name])
+    return _Commands(beside, [start], after, ["experiments", "demo", export, name], with_console)
 
 
 def _start_local_stack(environment: Environment, folder: Path) -> Environment:
@@ -223,6 +229,8 @@ async def _run_workers(
     try:
         await wait_until_ready(supervisor, supervising)
         _print_addresses(environment, supervisor, flags)
+        if commands.with_console:
+            processes.append(await _start_console(environment, logs))
         for arguments in commands.before:
             await (await _start_command(environment, arguments, logs)).wait()
         for arguments in commands.beside:
@@ -296,6 +304,23 @@ async def _start_command(
             stdout=output,
             stderr=output,
         )
+
+
+async def _start_console(environment: Environment, logs: Path) -> asyncio.subprocess.Process:
+    """Start the console on any free port, and print the link that signs in as operator."""
+    with (logs / "console.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *_FEEDMILL,
+            *("console", "--port", "0", "--link"),
+            env={**os.environ, **environment_variables(environment)},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
+    if process.stdout is not None:
+        line = (await process.stdout.readline()).decode().strip()
+        say(f"{line or 'the console ended: console.log beside the other logs says why'}\n")
+    return process
 
 
 def _print_addresses(environment: Environment, supervisor: Supervisor, flags: str) -> None:

@@ -37,7 +37,7 @@ from feedmill.streams.observe.metric_list import METRICS
 ROOT = Path(__file__).parents[1]
 CODE = (
     *("events", "features", "models", "filters", "rankers", "training", "streams", "simulation"),
-    *("operations", "readers", "deploy", "cli", "benchmarks", "examples"),
+    *("operations", "readers", "console", "deploy", "cli", "benchmarks", "examples"),
 )
 PAGES = sorted(
     [
@@ -50,7 +50,7 @@ WITH_COMMANDS = [
     ROOT / page
     for page in (
         *("README.md", "docs/contracts.md", "docs/own_signals.md", OPERATOR),
-        *("docs/operating/moderator.md", "docs/operating/trainer.md"),
+        *("docs/operating/moderator.md", "docs/operating/trainer.md", "docs/operating/console.md"),
         *(f"docs/journeys/{page.name}" for page in (ROOT / "docs/journeys").glob("[a-z]*.md")),
     )
 ]
@@ -80,9 +80,10 @@ def subcommand(group: click.Group, name: str) -> click.Command:
 
 
 def named_commands(text: str) -> set[tuple[str, ...]]:
-    """`feedmill config get|set` names (config, get) and (config, set)."""
+    """`feedmill config get|set` names (config, get) and (config, set); words are three at most."""
     found: set[tuple[str, ...]] = set()
-    for match in re.finditer(r"feedmill ([a-z][a-z|-]*)(?: ([a-z][a-z|-]*))?", text):
+    word = r"([a-z][a-z|-]*)"
+    for match in re.finditer(rf"feedmill {word}(?: {word}(?: {word})?)?", text):
         words = [word.split("|") for word in match.groups() if word]
         for end in range(1, len(words) + 1):
             found.update(itertools.product(*words[:end]))
@@ -105,7 +106,7 @@ def check_command(arguments: list[str], *, whole: bool = True) -> None:
     """
     command: click.Command = main
     words = list(arguments)
-    while isinstance(command, click.Group) and words:
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         command = subcommand(command, words.pop(0))
     if whole and not set("".join(words)) & set("<[…|"):
         command.make_context("feedmill", words)

@@ -80,7 +80,7 @@ ELSEWHERE = {"train", "topics copy", "tune half"}
 # missing topics, and `replay` sends what a product sends.
 CHANGING_NOTHING = {
     *("run", "worker", "replay", "feed", "explain", "latency", "audit", "sample", "score"),
-    *("doctor", "health"),
+    *("doctor", "health", "console token add", "console token list", "console token remove"),
     *("config get", "config history", "gates preview", "weights preview", "weights suggest"),
     *("override list", "evaluate", "examination", "experiments plan", "experiments analyse"),
     *("experiments list", "experiments status", "experiments export", "experiments join"),

@@ -29,6 +29,13 @@ WRONG_LINES = {
         *("global", "--without ham", "--isolate --scale worker=2", "--experiment"),
         *("--judges 0 --rankers 1", "--judges 2", "--judges 2 --rankers 1 --isolate"),
     ),
+    "console": (
+        *("start", "--port 70000", "--group mods=moderator", "--proxy somewhere", "token"),
+        *("--proxy 10.0.0.1", "--proxy 10.0.0.1 --group mods=boss", "--url console"),
+        *("--host 0.0.0.0", "--host somewhere", "token add", "token add ann"),
+        *("token add ann --role boss", "token add '' --role viewer", "token remove nobody"),
+        "token list --tokens .",
+    ),
     "worker": ("ham", "--without ham", "spam --without spam", "spam --redis localhost"),
     "reader": ("global", "--port many", "--port 65536", "--tokens nowhere", "--kafka broker"),
     "page": (

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from builders.golden import Golden
-from feedmill.cli.setting_words import parse_setting_value
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames
+from feedmill.operations.setting_words import parse_setting_value
 from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.settings.config_log import ConfigLog, fold_log
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
 import msgspec
 
 from feedmill.events.errors import BadSetting, UsageError
@@ -146,16 +145,14 @@ def words_by_setting(
 def changed_settings(log: ConfigLog, changes: Sequence[SettingWords]) -> Settings:
     """Return the settings in force with changes.
 
-    Raises `click.UsageError` where the words are neither JSON nor pairs, `BadSetting` where a stage
-    would refuse the change.
+    Raises `UsageError` where the words are neither JSON nor pairs, `BadSetting` where a stage would
+    refuse the change.
     """
     settings = log.settings
     for key, words in changes:
         try:
             record = encode_record(parse_setting_value(log, key, words))
             settings = settings.fold(key.encode(), record, settings.offset + 1)
-        except UsageError as error:
-            raise click.UsageError(str(error)) from None
         except BadSetting as error:
             raise BadSetting(f"`{key}` would be refused: {error}") from None
     return settings
