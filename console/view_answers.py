@@ -119,11 +119,14 @@ class _Pages:
     def gates(self, ask: GatesAsk) -> GatesResult:
         then, rows = self.changed(ask.feed, ask.changes), self.view.live_rows()
         spreads = []
-        for name in self.view.names.gates:
+        for name in ask.signals or self.view.names.gates:
             values = self.view.signals[name].current_values(rows)
             judged = values[~np.isnan(values)]
-            counts, _ = np.histogram(judged, BINS, (0.0, 1.0))
-            spreads.append(GateSpread(name, tuple(counts.tolist()), len(judged)))
+            # What rankers say of all posts may be within a hundredth.
+            is_gate = name in self.view.names.gates or not len(judged)
+            top = 1.0 if is_gate else max(float(judged.max()), 1e-6)
+            counts, _ = np.histogram(judged, BINS, (0.0, top))
+            spreads.append(GateSpread(name, tuple(counts.tolist()), len(judged), top))
         sides = (self._decided(one.gates_of(ask.feed), rows) for one in (self.settings, then))
         return GatesResult(self.now_ms, len(rows), tuple(spreads), *sides)
 

@@ -23,10 +23,14 @@ class PreviewAsk(Struct, frozen=True, tag="preview"):
 
 
 class GatesAsk(Struct, frozen=True, tag="gates"):
-    """How the values of each gate are spread, and what its thresholds would decide."""
+    """How values are spread, and what the thresholds of a feed's gates would decide.
+
+    `signals` are those whose values are counted; none: all gates.
+    """
 
     feed: str
     changes: tuple[Change, ...] = ()
+    signals: tuple[str, ...] = ()
 
 
 class AuthorAsk(Struct, frozen=True, tag="author"):
@@ -131,11 +135,12 @@ class PreviewResult(Struct, frozen=True):
 
 
 class GateSpread(Struct, frozen=True):
-    """The values of one gate: in how many posts each 50th part of [0, 1] occurs."""
+    """The values of one signal: in how many posts each 50th part of [0, `top`] occurs."""
 
     gate: str
     counts: tuple[int, ...]
     judged: int
+    top: float = 1.0
 
 
 class GatesResult(Struct, frozen=True):

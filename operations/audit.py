@@ -10,7 +10,7 @@ from feedmill.events.errors import BadEvent
 from feedmill.streams.kafka.topic_reader import TopicRecord
 
 # Of records: what other columns have, and what only machines read.
-_NOT_SHOWN = ("by", "note", "reason", "at_ms", "if_offset", "answers")
+_NOT_SHOWN = ("by", "note", "reason", "at_ms", "if_offset", "answers", "source", "post_id")
 
 
 class AuditRow(NamedTuple):
@@ -65,8 +65,8 @@ def _changed(value: Any, other: Any) -> Any:
 
 
 def _shown(value: Any) -> Any:
-    """Return what a record says, without who wrote it and why."""
-    if isinstance(value, dict) and "value" in value:
+    """Return what a record says, without who wrote it and why; of a label also its target."""
+    if isinstance(value, dict) and "value" in value and "target" not in value:
         value = value["value"]
     if not isinstance(value, dict):
         return value

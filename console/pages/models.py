@@ -67,15 +67,13 @@ def _page(visit: Visit, model: str, status: int = 200, error: str = "") -> web.R
 
 
 def _spread(visit: Visit, model: str) -> GateSpread | None:
-    """Return how the values of a gate are spread; None of a ranker, and while the view is read."""
-    if model not in visit.console.environment.signals.gates:
-        return None
+    """Return how the values of a model are spread; None while the view is read."""
+    ask = GatesAsk(_VIEW_OF, signals=(model,))
     try:
-        found = visit.console.part(View).ask(f"models {model}", GatesAsk(_VIEW_OF)).result
+        found = visit.console.part(View).ask(f"models {model}", ask).result
     except (Superseded, FeedmillError):
         return None
-    spreads = () if found is None else found.spreads
-    return next((one for one in spreads if one.gate == model), None)
+    return None if found is None else next(iter(found.spreads), None)
 
 
 def _release(visit: Visit) -> web.Response:
