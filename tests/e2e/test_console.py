@@ -280,7 +280,7 @@ def test_twenty_posts_are_decided_by_keys_alone(watched: Watched) -> None:
     page = watched.page
     watched.visit(PREVIEW)
     wait_for_lists(page)
-    watched.visit("/queue?pile=near")
+    watched.visit("/queue?pile=reported")
     post = page.locator("#queue article bdi").first
     for number in range(20):
         shown = post.inner_text(timeout=WAIT_MS)
