@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
+import subprocess
+import sys
 import tempfile
 import time
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import machine
 import numpy as np
 from confluent_kafka import Producer
 
-from feedmill.console.access import Access
-from feedmill.console.routes import Console
-from feedmill.console.tokens import TokenFile
-from feedmill.console.view import View
-from feedmill.console.view_messages import PreviewAsk
 from feedmill.deploy.local import down, up
-from feedmill.streams.environment import Environment, declared_signals
+from feedmill.streams.environment import declared_signals
 from feedmill.streams.kafka import topics
 
 LIMIT_MS, LIMIT_MB = 200, 700
@@ -75,22 +75,46 @@ def fill(kafka: str, posts: int) -> None:
     producer.flush(120)
 
 
-def measure(view: View, posts: int, questions: int) -> tuple[list[float], float]:
-    """Return the milliseconds of each question, and the megabytes of the process."""
+class Reader:
+    """A browser without a screen, signed in by the link that the console prints."""
+
+    def __init__(self, link: str) -> None:
+        url = urlsplit(link)
+        self._connection = HTTPConnection(str(url.hostname), url.port or 80, timeout=60)
+        self._headers: dict[str, str] = {}
+        answer = self.get(f"{url.path}?{url.query}")
+        self._headers["Cookie"] = str(answer.headers["Set-Cookie"]).partition(";")[0]
+
+    def get(self, path: str) -> HTTPResponse:
+        self._connection.request("GET", path, headers=self._headers)
+        answer = self._connection.getresponse()
+        self.text = answer.read().decode()
+        return answer
+
+
+def measure(reader: Reader, posts: int, questions: int) -> list[float]:
+    """Return the milliseconds from each question to the list of its answer, as HTML."""
     begun = time.monotonic()
-    while (seen := view.ask("bench", PreviewAsk("global"))).result is None:
-        assert time.monotonic() < begun + 1800, seen
+    while f"{posts:,} posts in the view" not in reader.text:
+        assert time.monotonic() < begun + 1800, reader.text
         time.sleep(0.5)
-    assert seen.result.view_posts == posts, seen.result.view_posts
+        reader.get("/feeds/global/preview/lists")
     took = []
     for number in range(questions):
-        weights = {"quality": 0.5, "engagement": 0.5 + number / questions}
+        value = f"{0.501 + number / questions / 2:.4f}"
         start = time.perf_counter()
-        result = view.ask("bench", PreviewAsk("global", (("weights/global", weights),))).result
+        reader.get(f"/feeds/global/preview/lists?engagement={value}&drag=1")
         took.append(1000 * (time.perf_counter() - start))
-        assert result.then.weights["engagement"] == weights["engagement"]
-        assert len(result.then.best) == len(result.now.best) == 20
-    return took, view.memory_mb()
+        assert reader.text.count("data-id=") == 40, reader.text
+    return took
+
+
+def memory_mb(pid: int) -> float:
+    """Return the resident megabytes of the one child of a process."""
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    child = next(text.split()[0] for one in threads if (text := one.read_text("ascii").strip()))
+    pages = int(Path(f"/proc/{child}/statm").read_text("ascii").split()[1])
+    return pages * resource.getpagesize() / 1e6
 
 
 def main() -> None:
@@ -105,16 +129,30 @@ def main() -> None:
             signals = declared_signals("")
             topics.create(stack.kafka, "", 4, signals.all)
             fill(stack.kafka, options.posts)
-            environment = Environment(kafka=stack.kafka, redis=stack.redis, signals=signals)
-            console = Console(environment, Access(TokenFile(Path(folder) / "tokens.json")))
-            took, memory_mb = measure(console.part(View), options.posts, options.questions)
-            console.close()
+            command = (
+                sys.executable,
+                "-m",
+                "feedmill.cli.main",
+                "console",
+                "--port",
+                "0",
+                "--link",
+            )
+            where = ("--kafka", stack.kafka, "--redis", stack.redis)
+            with subprocess.Popen((*command, *where), stdout=subprocess.PIPE, text=True) as console:
+                assert console.stdout is not None
+                try:
+                    reader = Reader(console.stdout.readline().split()[-1])
+                    took = measure(reader, options.posts, options.questions)
+                    used_mb = memory_mb(console.pid)
+                finally:
+                    console.terminate()
         finally:
             down(Path(folder))
     p50, p99 = np.quantile(took, (0.5, 0.99))
     print(
         f"{options.posts:,} posts: a preview p50 {p50:.0f} ms (limit {LIMIT_MS}), p99 {p99:.0f} ms;"
-        f" the process of the view {memory_mb:.0f} MB (limit {LIMIT_MB} at 1,000,000)"
+        f" the process of the view {used_mb:.0f} MB (limit {LIMIT_MB} at 1,000,000)"
     )
 
 

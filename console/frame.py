@@ -179,6 +179,8 @@ class Frame:
             log.exception("%s %s", visit.request.method, visit.request.path, exc_info=error)
         elif isinstance(error, redis.RedisError):
             text = f"Redis at {self._console.environment.redis_address}: {text}"
+        elif isinstance(error, kafka.errors.KafkaError):
+            text = f"Kafka at {self._console.environment.kafka}: {text}"
         if "json" in visit.request.headers.get("Accept", ""):
             return web.json_response({"error": text}, status=status)
         nearest = error.nearest if isinstance(error, NotFound) and error.is_page else ""

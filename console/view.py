@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import resource
 import subprocess
 import sys
 import threading
@@ -13,7 +12,6 @@ import time
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -170,15 +168,6 @@ class View:
             self._ended = said.strip().rpartition("\n")[2].partition(": ")[2]
             for waiting in self._waiting.values():
                 waiting.is_done.set()
-
-    def memory_mb(self) -> float:
-        """Return the resident megabytes of the process; 0 where the system does not say."""
-        process = self._process
-        path = Path(f"/proc/{process.pid if process else 0}/statm")
-        try:
-            return int(path.read_text("ascii").split()[1]) * resource.getpagesize() / 1e6
-        except OSError:
-            return 0.0
 
     def close(self) -> None:
         """End the process."""

@@ -126,7 +126,7 @@ def test_hostile_texts_stay_text(watched: Watched, engine: Engine) -> None:
     rows = watched.page.locator("#rows .words")
     expect(rows.first).to_contain_text(HOSTILE[0], timeout=WAIT_MS)
     assert watched.page.locator("#rows script, #rows img").count() == 0
-    hidden = engine.post_ids[5]  # type: ignore[attr-defined]
+    hidden = engine.post_ids[5]  # type: ignore[attr-defined]  # of the fixture
     watched.visit(f"/posts/{hidden}")
     expect(watched.page.locator("#post")).to_contain_text(HOSTILE[0], timeout=WAIT_MS)
     assert watched.faults() == []
@@ -280,7 +280,7 @@ def test_twenty_posts_are_decided_by_keys_alone(watched: Watched) -> None:
     page = watched.page
     watched.visit(PREVIEW)
     wait_for_lists(page)
-    watched.visit("/queue?pile=near")
+    watched.visit("/queue?pile=reported")
     post = page.locator("#queue article bdi").first
     for number in range(20):
         shown = post.inner_text(timeout=WAIT_MS)
