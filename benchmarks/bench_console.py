@@ -61,11 +61,11 @@ def fill(kafka: str, posts: int) -> None:
     for post_id, offset in offsets.items():
         drawn = {"quality": random.random(), "engagement": random.random() / 10}
         drawn |= dict.fromkeys(("spam", "nsfw", "misinformation"), 0.01)
-        for name, number in drawn.items():
+        for name, value_of in drawn.items():
             signal = {
                 "post_id": post_id,
                 "post_offset": offset,
-                "value": float(np.float32(number)),
+                "value": float(np.float32(value_of)),
                 "model": name,
                 "version": "1",
                 "at_ms": now,
