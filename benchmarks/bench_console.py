@@ -61,11 +61,11 @@ def fill(kafka: str, posts: int) -> None:
     for post_id, offset in offsets.items():
         drawn = {"quality": random.random(), "engagement": random.random() / 10}
         drawn |= dict.fromkeys(("spam", "nsfw", "misinformation"), 0.01)
-        for name, value_of in drawn.items():
+        for name, drawn_value in drawn.items():
             signal = {
                 "post_id": post_id,
                 "post_offset": offset,
-                "value": float(np.float32(value_of)),
+                "value": float(np.float32(drawn_value)),
                 "model": name,
                 "version": "1",
                 "at_ms": now,

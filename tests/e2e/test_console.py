@@ -126,7 +126,7 @@ def test_hostile_texts_stay_text(watched: Watched, engine: Engine) -> None:
     rows = watched.page.locator("#rows .words")
     expect(rows.first).to_contain_text(HOSTILE[0], timeout=WAIT_MS)
     assert watched.page.locator("#rows script, #rows img").count() == 0
-    hidden = engine.post_ids[5]  # type: ignore[attr-defined]
+    hidden = engine.post_ids[5]  # type: ignore[attr-defined]  # of the fixture
     watched.visit(f"/posts/{hidden}")
     expect(watched.page.locator("#post")).to_contain_text(HOSTILE[0], timeout=WAIT_MS)
     assert watched.faults() == []
