@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import redis
@@ -19,6 +20,7 @@ from feedmill.events.post import Post
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
 from feedmill.streams.settings.clock import now_ms
 
+T = TypeVar("T")
 _FRESH_S = 0.5
 _NAMES_S = 5.0
 _MOST_KEPT = 256
@@ -70,6 +72,15 @@ class Feeds:
                     kept.value = kept.value or []
                 kept.at_s = time.monotonic()
             return sorted({"global", *kept.value}, key=lambda name: (name != "global", name))
+
+    def drawn(self, key: tuple[str, ...], draw: Callable[[], T]) -> T:
+        """Return what `draw` makes for all pages that show the same, twice a second at most."""
+        kept = self._slot(("drawn", *key))
+        with kept.lock:
+            if time.monotonic() > kept.at_s + _FRESH_S:
+                kept.value, kept.at_s = draw(), time.monotonic()
+            drawn: T = kept.value
+        return drawn
 
     def feed(self, name: str, top: int, arm: str = "") -> SeenFeed:
         """Return the first posts of a feed, or of an arm of it.

@@ -15,7 +15,7 @@ from feedmill.streams.kafka.client import ClientHealth, client_settings
 from feedmill.streams.redis.pipelines import open_client
 from feedmill.streams.settings.clock import now_ms
 
-_EVERY_S, _LOOKED_AT_S, _ANSWER_S = 1.0, 10.0, 1.5
+_EVERY_S, _LOOKED_AT_S, _ANSWER_S = 0.5, 10.0, 1.5
 
 
 class AwayServer(NamedTuple):

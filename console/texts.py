@@ -50,12 +50,13 @@ class Texts:
         self._wanted: dict[Place, None] = {}
         self._change = threading.Condition()
         self._is_closed = False
-        self._partitions = 0
+        self._partitions, self._ask_again_s = 0, 0.0
         self._thread: threading.Thread | None = None
 
     def place_of(self, post_id: str, offset: int) -> Place:
         """Return where a version of a post stands; one before all offsets while Kafka is away."""
-        if not self._partitions:
+        if not self._partitions and time.monotonic() > self._ask_again_s:
+            self._ask_again_s = time.monotonic() + 2 * _READ_S
             topic = self._environment.topic("posts")
             with suppress(KafkaException):
                 admin = AdminClient(client_settings(self._environment, self._health))

@@ -7,12 +7,13 @@ import itertools
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import msgspec
 
@@ -96,6 +97,7 @@ class View:
         self._pipe: Connection | None = None
         self._started_s = -_RESTART_S
         self._ended = ""
+        self._said: IO[bytes]
 
     def ask(self, page: str, ask: Ask) -> Seen:
         """Return what the view answers to a page; an older question of the page is superseded.
@@ -135,13 +137,14 @@ class View:
             return False
         self._started_s = time.monotonic()
         mine, its = Pipe()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         variables = {**os.environ, **environment_variables(self._environment)}
         self._process = subprocess.Popen(
             (*_COMMAND, str(its.fileno())),
             pass_fds=(its.fileno(),),
             env=variables,
             stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=self._said,
         )
         its.close()
         self._pipe = mine
@@ -160,10 +163,12 @@ class View:
                 if waiting is not None:
                     waiting.answer = answer
                     waiting.is_done.set()
-        said = process.stderr.read().decode("utf-8", "replace") if process.stderr else ""
         process.wait()
         pipe.close()
         with self._lock:
+            self._said.seek(0)
+            said = self._said.read().decode("utf-8", "replace")
+            self._said.close()
             # The last line of a traceback says what went wrong.
             self._ended = said.strip().rpartition("\n")[2].partition(": ")[2]
             for waiting in self._waiting.values():

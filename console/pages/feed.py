@@ -24,10 +24,18 @@ def _show(visit: Visit) -> web.Response:
 
 
 def _show_rows(visit: Visit) -> web.Response:
-    values = _list(visit)
-    if visit.query("version") == values["version"]:
+    key = (visit.names["feed"], visit.query("arm"), visit.query("search"))
+    version, text = visit.console.part(Feeds).drawn(key, lambda: _drawn(visit))
+    if visit.query("version") == version:
         return web.Response(status=204)
-    return visit.page("feed_rows.html", **values)
+    return web.Response(text=text, content_type="text/html")
+
+
+def _drawn(visit: Visit) -> tuple[str, str]:
+    """The version of the list and its page, which is the same for everybody."""
+    values = _list(visit)
+    template = visit.templates.get_template("feed_rows.html")
+    return values["version"], template.render(visit=visit, **values)
 
 
 def _list(visit: Visit) -> dict[str, Any]:

@@ -119,8 +119,8 @@ def _lists(visit: Visit, wanted: _Wanted, texts_s: float) -> dict[str, Any]:
 
 
 def _ask(visit: Visit, wanted: _Wanted, changes: Sequence[Change]) -> Seen:
-    # By session and feed: of two tabs on one feed the newest question wins, and each asks again.
-    page = f"{visit.visitor.csrf if visit.visitor else ''} {visit.query('tab_id')}"
+    # A tab of a browser supersedes its own questions alone; a whole page supersedes none.
+    page = f"{visit.visitor.csrf if visit.visitor else ''} {visit.query('tab_id') or id(visit)}"
     ask: PreviewAsk | GatesAsk = PreviewAsk(
         wanted.feed, tuple(changes), TOP, bool(visit.query("drag"))
     )

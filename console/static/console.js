@@ -171,6 +171,11 @@ async function copy(button) {
   setTimeout(() => (button.textContent = "copy"), 1500);
 }
 
+// What was applied is in force now: the page begins with it.
+document.addEventListener("close", (event) => {
+  if (event.target.querySelector(".written")) location.assign(location.pathname);
+}, true);
+
 // A key presses the visible button that names it, but not with Ctrl and not while somebody types.
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.defaultPrevented) return;
