@@ -305,7 +305,7 @@ def check_key(name: str, names: SignalNames) -> None:
     if kind not in KINDS:
         raise BadSetting(
             "Expected one of weights, weights/<feed>, gates, gates/<feed>, feeds/<name>,"
-            f" rules/<filter>, experiments/<name>, got {name[:80]!r}"
+            f" rules/<filter>, experiments/<name>, readers/<feed>, got {name[:80]!r}"
         )
     if kind == "rules":
         # A gate without a filter is written from outside: nothing would apply its rules.

@@ -79,7 +79,19 @@ ELSEWHERE = {"train", "topics copy", "tune half"}
 # What reads, and what changes nothing but files or the servers of this machine.  `run` creates
 # missing topics, and `replay` sends what a product sends.
 CHANGING_NOTHING = {
-    *("run", "worker", "replay", "feed", "explain", "latency", "audit", "sample", "score"),
+    *(
+        "run",
+        "worker",
+        "reader",
+        "page",
+        "replay",
+        "feed",
+        "explain",
+        "latency",
+        "audit",
+        "sample",
+        "score",
+    ),
     *("doctor", "health", "console token add", "console token list", "console token remove"),
     *("config get", "config history", "gates preview", "weights preview", "weights suggest"),
     *("override list", "evaluate", "examination", "experiments plan", "experiments analyse"),
