@@ -94,7 +94,7 @@ def _plain(value: Any) -> object:
     """Return a number of numpy as one of Python's."""
     if isinstance(value, float):
         return float(value)
-    raise NotImplementedError(f"no JSON of a {type(value).__name__}")
+    raise TypeError(f"no JSON of a {type(value).__name__}")
 
 
 def show(

@@ -244,6 +244,9 @@ async def _run_workers(
         for arguments in commands.after:
             await (await _start_command(environment, arguments, logs)).wait()
     finally:
+        if supervisor.stopping.is_set() and processes:
+            # A terminal's Ctrl-C reaches them, too; a second one would break off how they end.
+            await asyncio.wait([asyncio.ensure_future(p.wait()) for p in processes], timeout=2)
         supervisor.stopping.set()
         await asyncio.gather(_end_all(processes), supervising)
 
