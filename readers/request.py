@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -98,6 +99,12 @@ class BadRequest(UsageError):
 
 
 _decode = msgspec.json.Decoder(PageRequest).decode
+_decode_any = msgspec.json.Decoder().decode
+# What msgspec says of a value of the right type beyond its limits, without the value.
+_BEYOND = re.compile(
+    r"(?P<expected>Expected `\w+` (?P<length>of length )?[<>]=? -?\d+)"
+    r" - at `(?P<path>\$[.\w]*(\[\d+\])*)`\Z"
+)
 _FIELDS = (*PageRequest.__struct_fields__, *Subjects.__struct_fields__)
 
 
@@ -110,7 +117,7 @@ def decode_request(body: bytes, bounds: ReaderBounds) -> PageRequest:
         request = _decode(body)
         _check_ids(request)
     except DECODE_ERRORS as error:
-        raise BadRequest(with_suggestion(reason_of(error), _FIELDS)) from None
+        raise BadRequest(with_suggestion(_with_found(reason_of(error), body), _FIELDS)) from None
     except BadEvent as error:
         raise BadRequest(str(error)) from None
     _check_within("$.weights", request.weights, bounds.weights)
@@ -121,6 +128,21 @@ def decode_request(body: bytes, bounds: ReaderBounds) -> PageRequest:
         for subject, doublings in getattr(request.adjust, kind).items():
             _check_number(f"$.adjust.{kind}.{subject}", doublings, bounds.adjust)
     return request
+
+
+def _with_found(reason: str, body: bytes) -> str:
+    """Add what was found to the refusal of a number, text or list beyond its limits."""
+    match = _BEYOND.match(reason)
+    if match is None:
+        return reason
+    try:
+        found: Any = _decode_any(body)
+        for key, place in re.findall(r"\.(\w+)|\[(\d+)\]", match["path"]):
+            found = found[key] if key else found[int(place)]
+        text = str(len(found) if match["length"] else found)[:80]
+    except (*DECODE_ERRORS, LookupError, TypeError, ValueError):
+        return reason  # what comes later is malformed, or there is another value of the same name
+    return f"{match['expected']}, got {text} - at `{match['path']}`"
 
 
 def _check_ids(request: PageRequest) -> None:
@@ -142,11 +164,11 @@ def _check_ids(request: PageRequest) -> None:
             check_names(ids, path)
         else:
             _check_authors(ids, path)
-        if len({*ids}) < len(ids):
-            again = next(place for place, name in enumerate(ids) if name in ids[:place])
-            raise BadEvent(
-                f"Expected each id once, got {ids[again]!r} again - at `{path}[{again}]`"
-            )
+        before: set[str] = set()
+        for place, name in enumerate(ids):
+            if name in before:
+                raise BadEvent(f"Expected each id once, got {name!r} again - at `{path}[{place}]`")
+            before.add(name)
 
 
 def _check_authors(ids: Sequence[str], path: str) -> None:

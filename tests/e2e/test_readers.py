@@ -204,7 +204,12 @@ def test_walks_go_on_while_a_reader_is_killed(
         (b'{"half_life_hours": 1}', 400, "from 6 to 168, got 1"),
         (b'{"half_life_hours": null}', 400, "`$.half_life_hours`"),
         (b'{"adjust": {"authors": {"a1": 9}}}', 400, "from -8 to 2, got 9"),
-        (json.dumps({"authors": [f"a{n}" for n in range(5001)]}).encode(), 400, "length <= 5000"),
+        (
+            json.dumps({"authors": [f"a{n}" for n in range(5001)]}).encode(),
+            400,
+            "<= 5000, got 5001 -",
+        ),
+        (b'{"count": 101}', 400, "<= 100, got 101 - at `$.count`"),
         (b'{"authors": ["a", "b", "a"]}', 400, "at `$.authors[2]`"),
         (b'{"user_id": "\\ud800"}', 400, ""),
         (b'{"user_id": "\xed\xa0\x80"}', 400, ""),
