@@ -38,6 +38,8 @@ COMMANDS = (
     "dead-letters",
     "topics",
     "groups",
+    "backup",
+    "restore",
     "local",
     "sample",
     "score",

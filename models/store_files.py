@@ -303,6 +303,11 @@ def place_of(store: Store, name: str) -> str:
     return f"{store}/{name}"
 
 
+def is_file_name(name: str) -> bool:
+    """Return whether a file of a store may have this name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _check(name: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not is_file_name(name):
         raise UsageError(f"{name[:80]!r}: no file of a store has such a name")

@@ -19,6 +19,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.events.errors import UsageError
 from feedmill.operations.changes import Audited, MadeBy, open_changes
+from feedmill.operations.moved_records import OFFSET_FIELDS, MovedRecords
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batch_headers import PassedBatch
 from feedmill.streams.kafka.client import (
@@ -27,7 +28,7 @@ from feedmill.streams.kafka.client import (
     new_log_consumer,
     new_producer,
 )
-from feedmill.streams.kafka.topic_reader import TopicRecord, count_partitions, open_topic
+from feedmill.streams.kafka.topic_reader import TopicRecord, count_partitions, open_topic, read_all
 from feedmill.streams.kafka.topics import keep_stamps
 
 # Settings come before what they are about.
@@ -69,10 +70,13 @@ class _Copier:
         # A former run, if it lives, writes nothing from now on.
         self._producer.init_transactions(_ANSWER_S)
         self._group = new_log_consumer(environment, ClientHealth(), group=GROUP)
+        self._moved = MovedRecords(environment, self._producer)
 
     def copy(self, topic: str) -> int:
         """Copy a topic from where the last run ended to where it ends now."""
         count = 0
+        if topic in OFFSET_FIELDS:
+            self._moved.offsets[topic] = self._copied_before(topic)
         with ExitStack() as opened:
             records = self._records(opened, topic)
             while (taken := self._copy_some(topic, records)) > 0:
@@ -81,6 +85,13 @@ class _Copier:
 
     def close(self) -> None:
         self._group.close()
+
+    def _copied_before(self, topic: str) -> dict[int, int]:
+        """Where earlier runs wrote the records of a topic, which all have one partition."""
+        new = {(one.key, one.at_ms): one.offset for one in read_all(self._environment, topic)}
+        source = read_all(self._source, topic) if new else ()
+        places = {one.offset: new.get((one.key, one.at_ms)) for one in source}
+        return {old: offset for old, offset in places.items() if offset is not None}
 
     def _records(self, opened: ExitStack, topic: str) -> Iterator[TopicRecord]:
         count = count_partitions(self._source, [topic])[topic]
@@ -102,7 +113,9 @@ class _Copier:
             for record in records:
                 ends[record.partition] = record.offset + 1
                 count += 1
-                self._write(topic, record)
+                # Of a batch that inflates too far no reader has the records.
+                if not isinstance(record.value, PassedBatch):
+                    self._moved.write(topic, record)
                 if count >= _RECORDS or time.monotonic() > until:
                     break
             self._commit(self._source.topic(topic), ends)
@@ -110,22 +123,6 @@ class _Copier:
             self._producer.abort_transaction(_ANSWER_S)
             raise
         return count
-
-    def _write(self, topic: str, record: TopicRecord) -> None:
-        if isinstance(record.value, PassedBatch):
-            return  # Of a batch that inflates too far no reader has the records.
-        while True:
-            try:
-                self._producer.produce(
-                    self._environment.topic(topic),
-                    record.value,
-                    record.key,
-                    timestamp=record.at_ms,
-                    headers=list(record.headers),
-                )
-                return
-            except BufferError:
-                self._producer.poll(0.1)
 
     def _commit(self, name: str, ends: Mapping[int, int]) -> None:
         if ends:

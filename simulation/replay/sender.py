@@ -129,7 +129,7 @@ def start_producer(environment: Environment, topics: Iterable[str]) -> ReplayPro
     Raises `UsageError`: the broker does not answer or refuses, or one of the topics does not exist.
     """
     producer = new_producer(
-        environment, errors := _Errors(), queue_records=_QUEUE_RECORDS, delivery_ms=_DELIVERY_MS
+        environment, errors := _Errors(), queue_records=_QUEUE_RECORDS, timeout_ms=_DELIVERY_MS
     )
     found = _topics(environment, producer, errors)
     missing = [name for name in map(environment.topic, topics) if name not in found]

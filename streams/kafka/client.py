@@ -30,6 +30,7 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # Below the limit of a topic, since a broker applies the limit to whole batches.
 MAX_BATCH_BYTES = 512 * 1024
 TRANSACTION_TIMEOUT_MS = 5_000
+_DELIVERY_MS = 10_000
 MAX_POLL_INTERVAL_MS = 30_000
 # An error that is not repeated within this time counts as over.
 _ERROR_HOLDS_S = 5.0
@@ -240,13 +241,14 @@ def new_producer(
     *,
     transactional_id: str = "",
     queue_records: int = 1_000_000,
-    delivery_ms: int = 10_000,
+    timeout_ms: int | None = None,
     linger_ms: int = 0,
 ) -> WatchedProducer:
     """Return an idempotent producer with acks=all, transactional if an id is given.
 
-    `delivery_ms` is how long a record outside of transactions waits for a broker that is away,
-    `linger_ms` how long one in a transaction waits for others; a commit sends all at once.
+    `timeout_ms` is how long a record waits for a broker that is away, ten seconds unless it is
+    given; with transactions how long one may take, by default `TRANSACTION_TIMEOUT_MS`.
+    `linger_ms` is how long a record in one waits for others; a commit sends all at once.
     """
     settings: dict[str, object] = {
         **client_settings(environment, health),
@@ -260,13 +262,13 @@ def new_producer(
     if transactional_id:
         settings |= {
             "transactional.id": environment.topic(transactional_id),
-            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "transaction.timeout.ms": timeout_ms or TRANSACTION_TIMEOUT_MS,
             "linger.ms": linger_ms,
         }
     else:
         settings |= {
             "linger.ms": 0,
-            "message.timeout.ms": delivery_ms,
+            "message.timeout.ms": timeout_ms or _DELIVERY_MS,
             # A new leader that takes a second request before the first would lose the first.
             "max.in.flight.requests.per.connection": 1,
         }

@@ -74,8 +74,8 @@ CHANGES = (
     f"topics abort-hanging {WHY}",
 )
 # Those whose tests are elsewhere: `test_train_follow_engagement.py`, `test_topic_copy.py`,
-# `test_tune.py`.
-ELSEWHERE = {"train", "topics copy", "tune half"}
+# `test_tune.py`, `test_backup.py`.
+ELSEWHERE = {"train", "topics copy", "tune half", "restore"}
 # What reads, and what changes nothing but files or the servers of this machine.  `run` creates
 # missing topics, and `replay` sends what a product sends.
 CHANGING_NOTHING = {
@@ -98,7 +98,7 @@ CHANGING_NOTHING = {
     *("experiments list", "experiments status", "experiments export", "experiments join"),
     "experiments forget",
     "experiments demo",
-    "posts",
+    *("posts", "backup"),
     *(
         "dead-letters list",
         "dead-letters show",

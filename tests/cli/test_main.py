@@ -103,6 +103,8 @@ WRONG_LINES = {
         *("", "delete worker", "list --kafka x", f"describe {NO_KAFKA}", "reset-offsets worker"),
         *("reset-offsets worker posts:1", "reset-offsets worker posts:1 --to middle"),
     ),
+    "backup": ("", "broken.jsonl", ".", f"new {NO_KAFKA}"),
+    "restore": ("", "nowhere", "broken.jsonl", f". {NO_KAFKA}"),
     "local": (
         *("", "restart", "status --folder nowhere", "up --kafka-port 70000"),
         *("up --redis-port x", "up --folder broken.jsonl"),

@@ -8,11 +8,14 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
 from builders.kafka_log import KafkaLog
 from feedmill.deploy.local import StackAddress
+from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
 from feedmill.events.partition import partition_of
-from feedmill.operations.changes import MadeBy
-from feedmill.operations.topic_copy import COPIED, _Copier, copy_topics
-from feedmill.streams.kafka.topic_reader import TopicRecord
+from feedmill.operations.changes import Change, MadeBy, write_change
+from feedmill.operations.moved_records import MovedRecords
+from feedmill.operations.topic_copy import COPIED, copy_topics
+from feedmill.streams.kafka.topic_reader import TopicRecord, read_all
+from feedmill.streams.settings.config_log import fold_log
 
 pytestmark = pytest.mark.stack
 ANN = MadeBy("ann", "ann", "host", "topics copy", "why")
@@ -86,19 +89,19 @@ def test_a_copy_that_breaks_off_goes_on_where_it_was(
     monkeypatch.setattr("feedmill.operations.topic_copy._RECORDS", 10)
     writes = 0
 
-    def break_off(self: _Copier, topic: str, record: TopicRecord) -> None:
+    def break_off(self: MovedRecords, topic: str, record: TopicRecord) -> None:
         nonlocal writes
         writes += 1
         if writes > 15:
             raise KeyboardInterrupt
         original(self, topic, record)
 
-    original = _Copier._write
-    monkeypatch.setattr(_Copier, "_write", break_off)
+    original = MovedRecords.write
+    monkeypatch.setattr(MovedRecords, "write", break_off)
     with pytest.raises(KeyboardInterrupt):
         copied(old, new)
     assert len(new.read("posts")) == 10
-    monkeypatch.setattr(_Copier, "_write", original)
+    monkeypatch.setattr(MovedRecords, "write", original)
     assert copied(old, new)["posts"] == 20
     assert by_key(new.read("posts")) == by_key(old.read("posts"))
 
@@ -109,3 +112,25 @@ def test_a_wrong_prefix_copies_nothing(old: KafkaLog) -> None:
     with pytest.raises(UsageError, match=r"has no topic `nowhere\.config`"):
         copy_topics(old.environment, "nowhere.", ANN)
     assert old.read("audit") == []
+
+
+def test_a_setting_that_names_the_offset_of_another_one_counts_after_a_copy(
+    old: KafkaLog, new: KafkaLog
+) -> None:
+    def set_weights(quality: float, if_offset: int) -> int:
+        value = {"value": {"quality": quality, "engagement": 0.5}, "if_offset": if_offset}
+        change = Change("config", "weights", encode(value), None)
+        return write_change(old.environment, ANN, change).offset
+
+    def weights_of(log: KafkaLog) -> object:
+        records = read_all(log.environment, "config")
+        return fold_log(records, log.environment.signals).settings.weights_of("global")
+
+    last = set_weights(0.2, set_weights(0.1, -1))
+    copied(old, new)
+    assert weights_of(new) == weights_of(old)
+    last = set_weights(0.3, last)
+    set_weights(0.4, last)
+    copied(old, new)
+    assert weights_of(new) == weights_of(old)
+    assert weights_of(new).objectives["quality"] == 0.4  # type: ignore[attr-defined]

@@ -1,0 +1,56 @@
+"""`feedmill restore`: a backup, written where nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from feedmill.cli.awaited_change import note_option
+from feedmill.cli.options import by_option, made_by, with_environment
+from feedmill.cli.output import Answer, answers
+from feedmill.operations.backup import Restored, restore_backup
+from feedmill.streams.environment import Environment
+
+
+@click.command("restore")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@by_option
+@note_option
+@with_environment
+@answers
+def restore(environment: Environment, folder: Path, by: str | None, note: str) -> Answer:
+    """Write the backup in FOLDER into the empty topics of a prefix, and into its model store.
+
+    Create the topics first, with as many partitions as you want. Every byte is checked before
+    anything is written, and all records count or none. Then start the workers, and have the product
+    send its posts and engagements again.
+    """
+    found = restore_backup(environment, environment.models, folder, made_by(by, note))
+    return Answer(found, _lines(found))
+
+
+def _lines(found: Restored) -> Iterator[str]:
+    manifest = found.manifest
+    yield f"restored what {manifest.kafka} had under {manifest.topic_prefix!r} {manifest.made_at}"
+    for topic, count in manifest.records.items():
+        yield f"{topic}: {count:,} records{_moved(found.offsets.get(topic, {}))}"
+    yield f"{found.files} files of the model store"
+    if found.versions:
+        yield (
+            "these overrides hold for one version of a post, by its offset in `posts`, which is"
+            " another one once posts are written again; decide them again:"
+        )
+        yield from (f"  {key}" for key in found.versions)
+
+
+def _moved(offsets: dict[int, int]) -> str:
+    changed = {old: new for old, new in offsets.items() if old != new}
+    if not changed:
+        return ""
+    (old, new), last = next(iter(changed.items())), [*changed.items()][-1]
+    return (
+        f"; from offset {old} on they have other offsets, {old} is {new}, {last[0]} is {last[1]}:"
+        " read a setting again before you send `if_offset`"
+    )
