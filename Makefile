@@ -86,6 +86,7 @@ format: $(STAMP) ## Format the code; write the schemas and docs/metrics.md
 	$(BIN)/ruff format .
 	$(BIN)/python -m feedmill.events.schema docs/events
 	PYTHONPATH=tests $(BIN)/python -m builders.metrics_page docs/metrics.md
+	PYTHONPATH=tests $(BIN)/python -m builders.dashboards
 
 bench: $(STAMP) ## Every benchmark, one after another; each prints its table
 	@for script in benchmarks/bench_*.py; do \

@@ -21,6 +21,7 @@ from alarms.page import Result, write_page
 from alarms.prometheus_server import DAYS_FACTOR, PrometheusServer
 from alarms.surroundings import SEEN_BEFORE_S, Fault, Surroundings
 from builders.alarms import rules
+from builders.dashboards import DASHBOARDS
 from builders.waiting import in_background
 from chaos.scenario import Chaos, SharedStack
 
@@ -61,7 +62,10 @@ def main() -> None:
 
 
 def quiet_time(stack: SharedStack, seconds: float) -> set[str]:
-    """Return the alarms of a healthy engine under a light load, by the rules as they are."""
+    """Return the alarms of a healthy engine under a light load, by the rules as they are.
+
+    So it does with panels of the dashboards that show nothing.
+    """
     with Chaos("quiet", 1, is_long=False, stack=stack) as chaos, _surroundings(chaos, 1) as at:
         at.start()
         found: set[str] = set()
@@ -70,6 +74,9 @@ def quiet_time(stack: SharedStack, seconds: float) -> set[str]:
             while time.monotonic() < end:
                 time.sleep(1.0)
                 found |= at.prometheus.firing()
+            panels = [panel for _, some in DASHBOARDS.values() for panel in some]
+            empty = [one.title for one in panels if not at.prometheus.count_series(one.query)]
+        found |= {f"no series in {title!r}" for title in empty}
         return found
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -93,6 +94,13 @@ class PrometheusServer:
         with urllib.request.urlopen(f"http://{self._address}/api/v1/alerts", timeout=10) as answer:
             alerts = json.load(answer)["data"]["alerts"]
         return {one["labels"]["alertname"] for one in alerts if one["state"] == "firing"}
+
+    def count_series(self, query: str) -> int:
+        """How many series a query has now."""
+        asked = urllib.parse.urlencode({"query": query})
+        address = f"http://{self._address}/api/v1/query?{asked}"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return len(json.load(answer)["data"]["result"])
 
     def close(self) -> None:
         self._process.terminate()
