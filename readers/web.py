@@ -8,7 +8,7 @@ import time
 from typing import Any, Protocol
 
 import msgspec
-from aiohttp import web
+from aiohttp import http_exceptions, web
 
 from feedmill.events.errors import UsageError
 from feedmill.readers.queue import RequestQueue
@@ -16,10 +16,19 @@ from feedmill.readers.request import BadRequest
 from feedmill.readers.tokens import Tokens
 from feedmill.streams.observe.metrics import Metrics
 
-log = logging.getLogger(__name__)
+# aiohttp's own: a stranger's bytes that are no HTTP are answered with 400, and no error of ours.
+_http_log = logging.getLogger(f"{__name__}.http")
+_http_log.addFilter(
+    lambda said: (
+        not isinstance((said.exc_info or (None,) * 3)[1], http_exceptions.HttpProcessingError)
+    )
+)
 
 MOST_BYTES = 256 * 1024
 _BODY_WITHIN_S = 5.0
+# A connection that sends no whole request head for so long is closed, idle or slow alike; the rest
+# of a refused body is read for so long, since a client that still sends may not read the refusal.
+_HEAD_WITHIN_S, _REST_WITHIN_S = 15.0, 2.0
 _METRICS_TYPE = "text/plain; version=0.0.4"
 _encode = msgspec.json.Encoder().encode
 
@@ -73,8 +82,14 @@ class ReaderWeb:
         for path, answer in (("healthz", self._healthz), ("readyz", self._readyz)):
             app.router.add_get(f"/{path}", answer)
         app.router.add_get("/metrics", self._metrics)
-        # A compressed body is refused, not inflated.
-        self._runner = web.AppRunner(app, access_log=None, auto_decompress=False)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=_http_log,
+            auto_decompress=False,  # a compressed body is refused, not inflated
+            keepalive_timeout=_HEAD_WITHIN_S,
+            lingering_time=_REST_WITHIN_S,
+        )
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, host, port).start()
@@ -108,6 +123,8 @@ class ReaderWeb:
             return _error(408, f"Expected the body within {_BODY_WITHIN_S:g} s; send it at once")
         except web.HTTPRequestEntityTooLarge:
             return _error(413, f"Expected a body of at most {MOST_BYTES} bytes, got more")
+        except (web.RequestPayloadError, ConnectionError) as error:
+            return _error(400, f"Expected a body as its headers say, got another one: {error}")
         return await self._answer(feed, body)
 
     async def _answer(self, feed: str, body: bytes) -> web.Response:
