@@ -30,7 +30,7 @@ class RefusedRelease(Struct, frozen=True, gc=False):
 
 
 class ModelDrift(Struct, frozen=True, gc=False):
-    """Whether a quantity of a model looks as at the same hour of earlier days.
+    """Whether a quantity of a model looks as at the same hour of earlier days, or on them.
 
     Attributes
     ----------

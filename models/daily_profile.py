@@ -40,18 +40,14 @@ class DailyProfile:
         """Add the (BINS,) counts of an hour that is over."""
         self.counts[hour] = self.counts[hour] * _DAY_WEIGHT + counts
 
-    def total(self, hour: int) -> float:
-        """Return how many values there are of an hour, older ones decayed."""
-        return float(self.counts[hour].sum())
 
-    def mid_ranks(self, hour: int) -> Counts:
-        """Return by bin the share of an hour's values below it, and half of those in it: (BINS,).
+def mid_ranks(counts: Counts) -> Counts:
+    """Return by bin the share of (BINS,) counts below it, and half of those in it: (BINS,).
 
-        The mid-ranks of values of the same distribution have the mean 0.5.
-        """
-        counts = self.counts[hour]
-        ranks: Counts = (np.cumsum(counts) - counts / 2) / counts.sum()
-        return ranks
+    The mid-ranks of values of the same distribution have the mean 0.5.
+    """
+    ranks: Counts = (np.cumsum(counts) - counts / 2) / counts.sum()
+    return ranks
 
 
 def bins_of(values: npt.ArrayLike) -> npt.NDArray[np.int64]:

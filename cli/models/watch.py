@@ -21,10 +21,10 @@ from feedmill.streams.environment import Environment
 )
 @with_environment
 def watch(environment: Environment, state: Path | None) -> None:
-    """Watch scores and inputs of all models, and raise an alarm where they drift.
+    """Watch scores, inputs, and what gates cut off, and raise an alarm where they drift.
 
-    Each is compared with the same hour of earlier days. `models health` shows the alarms, as do
-    the log and the metrics. Needs feedmill[watch]; runs until Ctrl-C.
+    Each is compared with earlier days. `models health` shows the alarms, as do the log and the
+    metrics. Needs feedmill[watch]; runs until Ctrl-C.
     """
     # river is optional, and takes more than a second.
     from feedmill.streams.watch.model_watch import WatchProcess  # noqa: PLC0415 - see above

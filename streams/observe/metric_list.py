@@ -316,7 +316,7 @@ METRICS = (
     gauge(
         "feedmill_drift",
         "0 or 1",
-        "Whether a quantity is unlike that hour of earlier days; of `feedmill models watch`.",
+        "Whether a quantity is unlike that hour, or day, before; of `feedmill models watch`.",
         "`feedmill models health` says by how much: look at recent posts, or train again.",
         ("model", "version", "quantity"),
     ),

@@ -6,6 +6,7 @@
 | `fallback` | signal | 1 where the model failed |
 | `unknown` | post, by version of a filter | share of its n-grams that have no weight |
 | `missing` | post | share of its optional fields that are missing |
+| `share at <threshold>` | post, by version of a filter | 1 where the gate would demote, or hide |
 | `reactions` | impression or reaction | 1 for a reaction |
 """
 
@@ -17,7 +18,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import sqrt
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -31,6 +33,7 @@ from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
 from feedmill.events.instance import REASON_CHARACTERS, Instance, ModelDrift
 from feedmill.events.post import Post
+from feedmill.events.settings import Settings
 from feedmill.events.signal import RULE_MODEL, ModelVerdict, Signal, SignalNames
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.filters.registry import FILTERS
@@ -40,6 +43,7 @@ from feedmill.models.daily_profile import (
     Counts,
     DailyProfile,
     bins_of,
+    mid_ranks,
     stability_index,
 )
 from feedmill.models.store import find_card
@@ -55,6 +59,7 @@ from feedmill.streams.observe.status import StatusServer
 from feedmill.streams.releases.loading import MODELS, load_model, shipped_store
 from feedmill.streams.settings.clock import LogTime
 from feedmill.streams.settings.config_log import SettingsLog
+from feedmill.streams.watch.post_parts import PostParts, PostVerdict
 from feedmill.streams.worker.heap import resident_mib
 
 T = TypeVar("T")
@@ -67,7 +72,13 @@ _REACTIONS = frozenset(("click", "like", "reply", "share"))
 _ONCE = "engagement"
 # After so many hours without a value a quantity is forgotten: its version is gone.
 _KEEP_HOURS = 8 * 24
-Kind = Literal["score", "share"]
+_KEEP_PART_HOURS = 24
+_TAIL = "share at "
+# So many values of a part are taken at once, which costs a fraction.
+_PART_VALUES = 25
+# How many parts are named at most.
+_MOST_NAMED = 20
+Kind = Literal["score", "share", "tail"]
 State = Literal["learning", "stable", "drift"]
 # How many values an hour of the day needs for a comparison, and an hour for its index.
 LEAST_VALUES = 1000
@@ -75,8 +86,8 @@ LEAST_VALUES = 1000
 LEAST_INDEX = 0.25
 # The probability that a value is above one of earlier days is beyond 0.6 or below 0.4.
 LEAST_SHIFT = 0.1
-# A share has risen or fallen by this factor.
-LEAST_FACTOR = 1.3
+# A share has risen or fallen by this factor; a tail, which may be compared with whole days, by 2.
+LEAST_FACTOR: Mapping[Kind, float] = {"share": 1.3, "tail": 2.0}
 # An alarm ends once all is within half of the limits, so that it does not flicker.
 _END = 0.5
 # How many values are ranked before the state is checked.
@@ -93,11 +104,19 @@ _SAVE_EVERY_S = 60.0
 
 
 class Quantity(NamedTuple):
-    """What is watched of a model, or of `posts`; `version` is "" where it does not matter."""
+    """What is watched of a model, or of `posts`; `version` is "" where it does not matter.
+
+    `part` is "" of all posts, else `lang:<language>` or `community:<name>`.
+    """
 
     model: str
     version: str
     name: str
+    part: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} in {self.part}" if self.part else self.name
 
 
 class SavedQuantity(msgspec.Struct, frozen=True):
@@ -107,6 +126,7 @@ class SavedQuantity(msgspec.Struct, frozen=True):
     version: str
     name: str
     watch: SavedWatch
+    part: str = ""
 
 
 class ModelWatch:
@@ -125,10 +145,23 @@ class ModelWatch:
         self._load = load
         # By filter its last version, and the n-grams without a weight in it.
         self._unknown: dict[str, tuple[str, Flags | None]] = {}
+        self._parts = PostParts()
+        self._of_parts: defaultdict[Quantity, list[float]] = defaultdict(list)
         self.watches: dict[Quantity, ValueWatch] = {}
         for kept in saved:
-            quantity = Quantity(kept.model, kept.version, kept.name)
+            quantity = Quantity(kept.model, kept.version, kept.name, kept.part)
             self._watch(quantity, kept.watch)
+            if kept.part:
+                self._parts.busy.keep(kept.part)
+        self.set_settings(Settings(names))
+
+    def set_settings(self, settings: Settings) -> None:
+        """Watch the shares at the thresholds of these gates from now on."""
+        self._thresholds = {
+            name: sorted({at for at in (gate.demote_at, gate.hide_at) if at is not None})
+            for name, gate in settings.gates_of("").items()
+            if gate.enabled
+        }
 
     def take(self, batch: RecordBatch) -> None:
         """Take the records of a partition; bad records are left to the stages."""
@@ -148,12 +181,21 @@ class ModelWatch:
         return {quantity: watch for quantity, watch in self.watches.items() if watch.hour >= since}
 
     def reports(self) -> Iterator[ModelDrift]:
-        """Yield the state of every quantity that is current."""
-        for quantity, watch in sorted(self.current().items()):
+        """Yield the state of every quantity that is current; of parts only what drifts alone."""
+        self._forget()
+        current, named = self.current(), 0
+        for quantity, watch in sorted(current.items()):
+            if quantity.part:
+                of_all = current.get(quantity._replace(part=""))
+                if watch.state != "drift" or (of_all is not None and of_all.state == "drift"):
+                    continue
+                named += 1
+                if named > _MOST_NAMED:
+                    continue
             yield ModelDrift(
                 quantity.model,
                 quantity.version,
-                quantity.name,
+                quantity.label,
                 watch.state,
                 watch.values,
                 None if watch.index is None else round(watch.index, 4),
@@ -163,11 +205,20 @@ class ModelWatch:
 
     def saved(self) -> list[SavedQuantity]:
         """Return what outlives the process; forget versions without a value for eight days."""
-        newest = self._newest_hour()
+        self._forget()
+        return [
+            SavedQuantity(*quantity[:3], watch.saved(), quantity.part)
+            for quantity, watch in self.watches.items()
+        ]
+
+    def _forget(self) -> None:
+        newest, busy = self._newest_hour(), self._parts.busy
         for quantity, watch in list(self.watches.items()):
-            if watch.hour < newest - _KEEP_HOURS:
+            kept_hours = _KEEP_PART_HOURS if quantity.part else _KEEP_HOURS
+            if watch.hour < newest - kept_hours or (quantity.part and quantity.part not in busy):
                 del self.watches[quantity]
-        return [SavedQuantity(*quantity, watch.saved()) for quantity, watch in self.watches.items()]
+        for quantity in [q for q in self._of_parts if q.part not in busy]:
+            del self._of_parts[quantity]
 
     def _newest_hour(self) -> int:
         return max((watch.hour for watch in self.watches.values()), default=0)
@@ -186,13 +237,41 @@ class ModelWatch:
         for verdict in verdicts:
             if verdict.value is not None:
                 by_version.setdefault(verdict.version, []).append(min(1.0, max(0.0, verdict.value)))
+        if name in self._thresholds:
+            self._take_verdicts(name, signals, at_ms)
         for version, values in by_version.items():
             self._update(Quantity(name, version, "score"), values, at_ms)
             if self._unknown.get(name, ("",))[0] != version:
                 model = self._load(name, version)
                 self._unknown[name] = version, None if model is None else without_weight(model)
 
+    def _take_verdicts(self, name: str, signals: Iterable[Signal], at_ms: int) -> None:
+        found = []
+        for signal in signals:
+            verdict = _of_model(signal)
+            if verdict is not None and verdict.value is not None:
+                value = float(np.float32(verdict.value))
+                of_post = PostVerdict(name, verdict.version, value)
+                found.append((of_post, self._parts.take_verdict(signal.post_id, of_post)))
+        self._count_tails(found, at_ms)
+
+    def _count_tails(self, found: Iterable[tuple[PostVerdict, Sequence[str]]], at_ms: int) -> None:
+        """Count verdicts at the thresholds, each in the parts of its post."""
+        waiting, is_watched = self._of_parts, self._parts.busy.is_watched
+        for verdict, parts in found:
+            for at in self._thresholds.get(verdict.name, ()):
+                for part in parts:
+                    if not part or is_watched(part):
+                        quantity = Quantity(verdict.name, verdict.version, f"{_TAIL}{at}", part)
+                        waiting[quantity].append(float(verdict.value >= at))
+        for quantity, values in [*waiting.items()]:
+            if not quantity.part or len(values) >= _PART_VALUES:
+                self._update(quantity, waiting.pop(quantity), at_ms)
+
     def _take_posts(self, posts: list[Post], at_ms: int) -> None:
+        self._count_tails(
+            [found for post in posts for found in self._parts.take_post(post, at_ms)], at_ms
+        )
         missing = [sum(not getattr(post, name) for name in _OPTIONAL) for post in posts]
         shares = [count / len(_OPTIONAL) for count in missing]
         self._update(Quantity("posts", "", "missing"), shares, at_ms)
@@ -209,6 +288,7 @@ class ModelWatch:
     def _watch(self, quantity: Quantity, saved: SavedWatch | None = None) -> ValueWatch:
         if quantity not in self.watches:
             kind: Kind = "share" if quantity.name in _SHARES else "score"
+            kind = "tail" if quantity.name.startswith(_TAIL) else kind
             self.watches[quantity] = ValueWatch(kind, saved)
         return self.watches[quantity]
 
@@ -291,15 +371,23 @@ class ShiftDetector:
 
 
 class SavedWatch(msgspec.Struct, frozen=True):
-    """What outlives a process: the profile, and the hour that runs (since 1970) with its counts."""
+    """What outlives a process: the profile, and the hour that runs (since 1970) with its counts.
+
+    Of a tail also what came before today, and the first hour.
+    """
 
     profile: list[list[float]]
     counts: list[float]
     hour: int
+    days: list[float] = []
+    since: int = 0
 
 
 class ValueWatch:
-    """Values of one kind; `kind` "share" says that each is 0 or 1.
+    """Values of one kind; `kind` "share" says that each is 0 or 1, "tail" that few are 1.
+
+    The reference is the same hour of earlier days.  A tail of which such an hour has too little is
+    compared with the whole days before today.
 
     Attributes
     ----------
@@ -321,14 +409,19 @@ class ValueWatch:
         self.hour = -1
         self._profile = DailyProfile()
         self._counts = np.zeros(BINS)
+        self._days = np.zeros(BINS)
+        self._since = -1
+        self._reference: Counts = self._days
         self._detector = ShiftDetector()
         self._ranks: Counts | None = None
         self._variance = 0.0
         if saved is not None:
             self._profile, self._counts = DailyProfile(saved.profile), np.array(saved.counts)
-            if self._counts.shape != (BINS,):
-                raise ValueError(f"expected {BINS} counts, got {self._counts.shape}")
-            self.hour = saved.hour
+            self._days = np.array(saved.days or self._days)
+            for counts in (self._counts, self._days):
+                if counts.shape != (BINS,):
+                    raise ValueError(f"expected {BINS} counts, got {counts.shape}")
+            self.hour, self._since = saved.hour, saved.since
             self._begin_hour()
 
     @property
@@ -346,6 +439,12 @@ class ValueWatch:
         if hour > self.hour:
             if self.hour >= 0:
                 self._profile.add_hour(self.hour % HOURS, self._counts)
+            else:
+                self._since = hour
+            today = hour - hour % HOURS
+            # Of a part of a day, the time of day would count as a change.
+            if self.hour < today and self._since <= today - HOURS:
+                self._days = self._profile.counts.sum(axis=0)
             self._counts = np.zeros(BINS)
             self.hour = hour
             self._begin_hour()
@@ -357,33 +456,38 @@ class ValueWatch:
             self._look()
 
     def saved(self) -> SavedWatch:
-        counts = self._counts.tolist()
-        return SavedWatch(self._profile.counts.tolist(), counts, self.hour)
+        counts, days = self._counts.tolist(), self._days.tolist()
+        days = days if self.kind == "tail" else []
+        return SavedWatch(self._profile.counts.tolist(), counts, self.hour, days, self._since)
 
     def reason(self) -> str:
         """Say in words why the state is what it is."""
         before = self._before()
         if self.state == "learning":
-            return f"{before:.0f} of {LEAST_VALUES} values of this hour of earlier days"
+            of = "earlier days" if self.kind == "tail" else "this hour of earlier days"
+            return f"{before:.0f} of {LEAST_VALUES} values of {of}"
         if self.state == "stable":
             return ""
-        if self.kind == "share":
+        if self.kind != "score":
             return f"the share is {self._share():.3f}, on earlier days {self._share_before():.3f}"
         above = 0.5 + self.shift
         index = "" if self.index is None else f"; stability index {self.index:.2f}"
         return f"above a value of earlier days with a probability of {above:.2f}{index}"
 
     def _before(self) -> float:
-        return self._profile.total(self.hour % HOURS)
+        return float(self._reference.sum())
 
     def _begin_hour(self) -> None:
+        self._reference = self._profile.counts[self.hour % HOURS]
+        if self.kind == "tail" and self._before() < LEAST_VALUES:
+            self._reference = self._days
         self.index, known = None, self._before() >= LEAST_VALUES
         self._ranks = None
         if not known:
             self.state = "learning"
             return
-        self._ranks = self._profile.mid_ranks(self.hour % HOURS)
-        shares = self._profile.counts[self.hour % HOURS] / self._before()
+        self._ranks = mid_ranks(self._reference)
+        shares = self._reference / self._before()
         self._variance = float(shares @ (self._ranks - 0.5) ** 2)
         if self.state == "learning":
             self.state = "stable"
@@ -392,8 +496,7 @@ class ValueWatch:
         if self._ranks is None:
             return
         if self.values >= LEAST_VALUES:
-            before = self._profile.counts[self.hour % HOURS]
-            self.index = stability_index(self._counts, before)
+            self.index = stability_index(self._counts, self._reference)
         if self.state == "stable" and self._beyond(1.0):
             self.state = "drift"
             self.alarms += 1
@@ -413,10 +516,10 @@ class ValueWatch:
         # Half an event on each side keeps the factor finite.
         little = 0.5 / self._before()
         factor = (self._share() + little) / (self._share_before() + little)
-        return abs(float(np.log(factor))) >= float(np.log(LEAST_FACTOR)) * part
+        return abs(float(np.log(factor))) >= float(np.log(LEAST_FACTOR[self.kind])) * part
 
     def _share_before(self) -> float:
-        return float(self._profile.counts[self.hour % HOURS][-1]) / self._before()
+        return float(self._reference[-1]) / self._before()
 
     def _share(self) -> float:
         # The mean mid-rank moves by half as much as the share.
@@ -441,7 +544,8 @@ class WatchProcess:
         self._metrics = Metrics(STAGE, environment.instance)
         self._web = StatusServer(lambda: self._reason, self._metrics.text)
         self._reason = "starting"
-        self._states: dict[tuple[str, str, str], str] = {}
+        self._drifting: frozenset[str] = frozenset()
+        self._applied: Settings | None = None
         self._reports: list[ModelDrift] = []
         self._report_at = self._save_at = 0.0
 
@@ -461,6 +565,9 @@ class WatchProcess:
             self._save_at = time.monotonic() + _SAVE_EVERY_S
             while not self.stopping.is_set():
                 settings.follow()
+                if settings.settings is not self._applied:
+                    self._applied = settings.settings
+                    self.watch.set_settings(self._applied)
                 time_log.follow(self._instances)
                 for batch in records.read(_MOST_RECORDS, _WAIT_S):
                     self.watch.take(batch)
@@ -484,25 +591,21 @@ class WatchProcess:
 
     def _report(self) -> None:
         self._reports = list(self.watch.reports())
-        for report in self._reports:
-            at = (report.model, report.version, report.quantity)
-            before, self._states[at] = self._states.get(at, "learning"), report.state
-            label = f"{report.quantity} of {report.model}" + (
-                f"@{report.version}" if report.version else ""
-            )
-            if report.state == "drift" and before != "drift":
-                log.warning("drift: %s: %s", label, report.reason)
-                self._time.heartbeats.hurry()
-            elif before == "drift" and report.state != "drift":
-                log.info("no drift any more: %s", label)
-        watches = self.watch.current()
-        drifts = {tuple(at): float(report.state == "drift") for at, report in watches.items()}
+        drifting = {_label(one): one for one in self._reports if one.state == "drift"}
+        for label in sorted(drifting.keys() - self._drifting):
+            log.warning("drift: %s: %s", label, drifting[label].reason)
+            self._time.heartbeats.hurry()
+        for label in sorted(self._drifting - drifting.keys()):
+            log.info("no drift any more: %s", label)
+        self._drifting = frozenset(drifting)
+        reports: dict[tuple[str, ...], ModelDrift] = {
+            (one.model, one.version, one.quantity): one for one in self._reports
+        }
+        drifts = {at: float(one.state == "drift") for at, one in reports.items()}
         self._metrics.replace("feedmill_drift", drifts)
-        self._metrics.replace(
-            "feedmill_stability_index",
-            {tuple(at): report.index for at, report in watches.items() if report.index is not None},
-        )
-        self._metrics.replace("feedmill_shift", {tuple(at): o.shift for at, o in watches.items()})
+        indexes = {at: one.index for at, one in reports.items() if one.index is not None}
+        self._metrics.replace("feedmill_stability_index", indexes)
+        self._metrics.replace("feedmill_shift", {at: one.shift for at, one in reports.items()})
         self._metrics.set("feedmill_ready", float(not self._reason))
 
     def _instances(self) -> Iterator[Instance]:
@@ -544,6 +647,11 @@ class WatchProcess:
             write_whole(self._state, msgspec.json.encode(self.watch.saved()))
         except OSError as error:
             log.error("cannot write %s: %s; a restart would learn anew", self._state, error)
+
+
+def _label(report: ModelDrift) -> str:
+    version = f"@{report.version}" if report.version else ""
+    return f"{report.quantity} of {report.model}{version}"
 
 
 def _read_state(path: Path | None) -> list[SavedQuantity]:

@@ -11,12 +11,19 @@ from builders.events import NOW_MS
 from builders.records import StoredRecord, record, record_batch
 from feedmill.events.engagement import Engagement, EngagementKind
 from feedmill.events.post import Post
+from feedmill.events.settings import Settings
 from feedmill.events.signal import ModelVerdict, Signal, SignalNames
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.filters.registry import load
 from feedmill.models.text_model import NgramModel
 from feedmill.streams.kafka.topic_table import HOUR_MS
-from feedmill.streams.watch.model_watch import ModelWatch, unknown_shares, without_weight
+from feedmill.streams.watch.model_watch import (
+    ModelWatch,
+    Quantity,
+    ValueWatch,
+    unknown_shares,
+    without_weight,
+)
 
 SPAM = load("spam")
 BATCH = 50
@@ -158,7 +165,7 @@ def test_what_is_watched_is_counted_and_nothing_else(
         for one in events
     ]
     watch.take(record_batch(topic, records))
-    assert {" ".join(at): watched.values for at, watched in watch.watches.items()} == counts
+    assert {" ".join(at[:3]): watched.values for at, watched in watch.watches.items()} == counts
 
 
 def test_what_was_saved_is_there_again_but_for_old_versions() -> None:
@@ -176,3 +183,88 @@ def test_a_replaced_version_is_not_reported_after_two_hours() -> None:
     for hour, versions in ((1, {"v1", "v2"}), (2, {"v2"})):
         take_signals(watch, "spam", signal("b", 0.3, version="v2"), at_ms=hour * HOUR_MS)
         assert {one.version for one in watch.reports() if one.quantity == "score"} == versions
+
+
+AN_HOUR = 90
+
+
+def take_hour(watch: ModelWatch, hour: int, flagged: dict[str, float]) -> None:
+    """Give posts of each language, of which these shares have a value of 0.7.
+
+    In every second hour signals are read before their posts.
+    """
+    draw = random.Random(hour)
+    for lang, share in flagged.items():
+        some = [
+            Post(f"{hour}-{lang}-{i}", "a", NOW_MS, "t", lang=lang, communities=(f"of-{lang}",))
+            for i in range(AN_HOUR)
+        ]
+        values = [0.7 if draw.random() < share else 0.1 for _ in some]
+        signals = [signal(p.post_id, value) for p, value in zip(some, values, strict=True)]
+        at_ms = hour * HOUR_MS
+        if hour % 2:
+            take_signals(watch, "spam", *signals, at_ms=at_ms)
+        watch.take(record_batch("posts", [record(p.post_id, p, timestamp=at_ms) for p in some]))
+        if not hour % 2:
+            take_signals(watch, "spam", *signals, at_ms=at_ms)
+
+
+def drifting(watch: ModelWatch) -> set[str]:
+    named = {one.quantity for one in watch.reports() if one.state == "drift"}
+    return {name for name in named if name.startswith("share at")}
+
+
+def test_a_wave_in_one_language_is_named_and_one_everywhere_is_named_once() -> None:
+    watch = new_watch()
+    usual = {"en": 0.02, "sv": 0.02, "de": 0.02, "fr": 0.02, "fi": 0.02}
+    for hour in range(48):
+        take_hour(watch, hour, usual)
+    assert drifting(watch) == set()
+    parts = {quantity.part for quantity in watch.watches}
+    assert parts >= {"lang:fi", "community:of-fi"}
+    for hour in range(48, 53):
+        take_hour(watch, hour, {**usual, "fi": 0.2})
+        if drifting(watch):
+            break
+    assert drifting(watch) == {"share at 0.6 in lang:fi", "share at 0.6 in community:of-fi"}
+    for hour in range(53, 60):
+        take_hour(watch, hour, dict.fromkeys(usual, 0.3))
+    assert drifting(watch) == {"share at 0.6"}
+    # A restart goes on with what is known of parts.
+    again = ModelWatch(SignalNames(), no_model, watch.saved())
+    assert {q.part for q in again.watches} == {q.part for q in watch.watches}
+
+
+def of_all(watch: ModelWatch) -> dict[str, int]:
+    return {q.name: w.values for q, w in watch.watches.items() if q.name.startswith("share at")}
+
+
+def test_thresholds_are_those_in_force_and_posts_count_once() -> None:
+    watch = new_watch()
+    post = Post("p", "a", NOW_MS, "t")
+    for offset in range(2):
+        watch.take(record_batch("posts", [record("p", post, timestamp=offset)]))
+        # The second is of an edit, or of a release.
+        take_signals(watch, "spam", signal("p", 0.7, post_offset=offset))
+    assert of_all(watch) == {"share at 0.6": 1, "share at 0.9": 1}
+    gates = {"value": {"spam": {"demote_at": 0.25, "hide_at": None}, "nsfw": {"enabled": False}}}
+    watch.set_settings(Settings().fold(b"gates", msgspec.json.encode(gates), 0))
+    watch.take(record_batch("posts", [record("q", msgspec.structs.replace(post, post_id="q"))]))
+    take_signals(watch, "spam", signal("q", 0.7))
+    take_signals(watch, "nsfw", signal("q", 0.7))
+    assert of_all(watch) == {"share at 0.25": 1, "share at 0.6": 1, "share at 0.9": 1}
+
+
+def test_names_of_communities_take_bounded_memory_and_a_busy_one_stays() -> None:
+    watch = new_watch()
+    for turn in range(40):
+        some = [
+            Post(f"{turn}-{i}", "a", NOW_MS, "t", communities=("busy" if i % 20 == 0 else f"{i}x",))
+            for i in range(turn * 200, turn * 200 + 200)
+        ]
+        take_signals(watch, "spam", *(signal(p.post_id, 0.1) for p in some))
+        watch.take(record_batch("posts", [record(p.post_id, p) for p in some]))
+    assert {q.part for q in watch.watches if q.part} == {"community:busy"}
+    watch.watches[Quantity("spam", "v1", "share at 0.6", "community:gone")] = ValueWatch("tail")
+    assert drifting(watch) == set()
+    assert {q.part for q in watch.watches if q.part} == {"community:busy"}

@@ -172,3 +172,50 @@ def test_a_shift_of_ranks_is_certain_where_chance_makes_none(
     assert not detector.is_certain(variance, reference)
     detector.update_many(ranks)
     assert detector.is_certain(variance, reference) is is_certain
+
+
+A_DAY = 2000
+
+
+def run_tail(watch: ValueWatch, share: Draw, hours: tuple[int, int], seed: int) -> int | None:
+    """Feed a tail of `A_DAY` posts a day, as `run`, a few at a time."""
+    random, taken, began = np.random.default_rng(seed), 0, watch.alarms
+    for hour in range(*hours):
+        for start in range(0, int(A_DAY / 24 * cycle(hour)), 10):
+            watch.update_many(share(random, hour + start / 1000, 10).tolist(), hour * HOUR_MS)
+            taken += 10
+            if watch.alarms > began:
+                return taken
+    return None
+
+
+@pytest.mark.parametrize(("share", "most"), [(0.05, 3000), (0.18, 500)])
+@pytest.mark.parametrize("begins", [24 * 8 + 3, 24 * 8 + 20])
+def test_a_tail_of_few_posts_a_day_raises_an_alarm_wherever_the_day_is(
+    share: float, most: int, begins: int
+) -> None:
+    """Figures of many seeds: docs/decisions/drift.md."""
+    late = 0
+    for seed in range(10):
+        watch = ValueWatch("tail")
+        assert run_tail(watch, reactions(0.01), (5, begins), seed) is None
+        taken = run_tail(watch, reactions(share), (begins, begins + 72), seed + 100)
+        late += taken is None or taken > most
+    assert late <= 1
+
+
+def test_cycles_of_tails_raise_no_alarm_in_twelve_days() -> None:
+    for seed in range(8):
+        watch = ValueWatch("tail")
+        run_tail(watch, reactions(0.02), (seed, 24 * 12), seed)
+        assert (watch.alarms, watch.state) == (0, "stable")
+
+
+def test_a_tail_learns_a_whole_day_and_keeps_it() -> None:
+    watch = ValueWatch("tail")
+    run_tail(watch, reactions(0.02), (5, 47), 1)
+    assert watch.reason().endswith("of 1000 values of earlier days")
+    run_tail(watch, reactions(0.02), (47, 52), 2)
+    again = ValueWatch("tail", watch.saved())
+    assert (again.state, watch.state) == ("stable", "stable")
+    assert again.saved() == watch.saved()
