@@ -7,10 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    from feedmill.console.routes import Console
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 _MOST_KEPT = 256
@@ -27,7 +24,7 @@ class _Kept:
 class Shared:
     """Keeps what was made last, by key.  Any thread may ask."""
 
-    def __init__(self, _: Console) -> None:
+    def __init__(self, _: object) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
 

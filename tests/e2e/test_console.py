@@ -223,6 +223,7 @@ def test_posts_glide_in_place_and_rest_under_the_pointer(watched: Watched, engin
     until(lambda: engine.order() == ids, 30)
 
 
+@pytest.mark.timeout(600)
 def test_killed_servers_are_said_on_every_page_and_all_comes_back_without_a_reload(
     browser: Browser, tmp_path: Path
 ) -> None:
