@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
 
 import orjson
 import redis
 
-from feedmill.console.routes import Console, NotFound
-from feedmill.console.shown import Shown
+from feedmill.console.routes import Conflict, Console, NotFound
+from feedmill.console.shared import Shared
 from feedmill.console.texts import Place, Texts
 from feedmill.events.feeds import BUILT_IN_FEEDS, FEED_PATTERNS
 from feedmill.events.post import Post
-from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
+from feedmill.streams.redis.reader import (
+    FeedReader,
+    FeedSnapshot,
+    PostSnapshot,
+    open_feed_reader,
+)
 from feedmill.streams.settings.clock import now_ms
 
-T = TypeVar("T")
 _FRESH_S = 0.5
 _NAMES_S = 5.0
-_MOST_KEPT = 256
+_EDITED_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -45,62 +44,47 @@ class SeenFeed:
         return [arm["name"] for arm in orjson.loads(said)["arms"]] if said else []
 
 
-@dataclass
-class _Kept:
-    at_s: float = -1e9
-    value: Any = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
 class Feeds:
-    """Reads feeds for pages.  Any thread may ask."""
+    """Reads feeds and posts for pages, by one client.  Any thread may ask.
+
+    `reader`, for what is not shared, raises `redis.RedisError`.
+    """
 
     def __init__(self, console: Console) -> None:
-        self._reader = console.part(Shown).reader
+        environment = console.environment
+        self.reader: FeedReader = open_feed_reader(environment.redis, environment.redis_prefix)
         self._texts = console.part(Texts)
-        self._lock = threading.Lock()
-        self._kept: dict[Any, _Kept] = {}
+        self._shared = console.part(Shared)
 
     def names(self) -> list[str]:
         """Return the feeds that exist, as of some seconds ago; `global` always does."""
-        kept = self._slot("names")
-        with kept.lock:
-            if time.monotonic() > kept.at_s + _NAMES_S:
-                try:
-                    kept.value = self._reader.feeds()
-                except redis.RedisError:
-                    kept.value = kept.value or []
-                kept.at_s = time.monotonic()
-            return sorted({"global", *kept.value}, key=lambda name: (name != "global", name))
+        names = self._shared.get("feeds", _NAMES_S, self._read_names)
+        return sorted({"global", *names}, key=lambda name: (name != "global", name))
 
-    def drawn(self, key: tuple[str, ...], draw: Callable[[], T]) -> T:
-        """Return what `draw` makes for all pages that show the same, twice a second at most."""
-        kept = self._slot(("drawn", *key))
-        with kept.lock:
-            if time.monotonic() > kept.at_s + _FRESH_S:
-                kept.value, kept.at_s = draw(), time.monotonic()
-            drawn: T = kept.value
-        return drawn
+    def _read_names(self) -> list[str]:
+        try:
+            return self.reader.feeds()
+        except redis.RedisError:
+            return self._shared.last("feeds") or []
 
     def feed(self, name: str, top: int, arm: str = "") -> SeenFeed:
         """Return the first posts of a feed, or of an arm of it.
 
         Raises `NotFound` where there is no such feed, or no such arm.
         """
-        kept = self._slot((name, top, arm))
-        with kept.lock:
-            if time.monotonic() > kept.at_s + _FRESH_S:
-                try:
-                    kept.value = self._read(name, top, arm)
-                except redis.RedisError:
-                    before = kept.value or SeenFeed(None, (), now_ms())
-                    kept.value = SeenFeed(before.snapshot, before.posts, before.at_ms, is_away=True)
-                kept.at_s = time.monotonic()
-            seen: SeenFeed = kept.value
-        return seen
+        key = ("feed", name, top, arm)
+
+        def read() -> SeenFeed:
+            try:
+                return self._read(name, top, arm)
+            except redis.RedisError:
+                before = self._shared.last(key) or SeenFeed(None, (), now_ms())
+                return replace(before, is_away=True)
+
+        return self._shared.get(key, _FRESH_S, read)
 
     def _read(self, name: str, top: int, arm: str) -> SeenFeed:
-        first = self._reader.feed(name, 0 if arm else top)
+        first = self.reader.feed(name, 0 if arm else top)
         if first is None:
             if name in BUILT_IN_FEEDS and name not in FEED_PATTERNS:
                 return SeenFeed(None, (), now_ms())
@@ -109,24 +93,32 @@ class Feeds:
             running = SeenFeed(first, (), 0).arms
             if arm not in running:
                 raise NotFound("arm", arm, running)
-            first = self._reader.feed(name, top, self._reader.arm_named(name, arm)) or first
+            first = self.reader.feed(name, top, self.reader.arm_named(name, arm)) or first
         ids = [post_id for post_id, _ in first.ranking]
-        return SeenFeed(first, tuple(self._reader.posts(ids)) if ids else (), now_ms())
-
-    def _slot(self, key: object) -> _Kept:
-        with self._lock:
-            while len(self._kept) >= _MOST_KEPT and key not in self._kept:
-                del self._kept[next(iter(self._kept))]
-            return self._kept.setdefault(key, _Kept())
+        return SeenFeed(first, tuple(self.reader.posts(ids)) if ids else (), now_ms())
 
     def texts_of(self, posts: tuple[PostSnapshot, ...], wait_s: float) -> dict[str, Post | None]:
         """Return what these posts say, as far as it is known in time; None: the record is gone."""
-        place_of = partial(self._texts.place_of)
+        place_of = self._texts.place_of
         places = {post.post_id: place_of(post.post_id, post.post_offset) for post in posts}
         return texts_by_id(self._texts, places, wait_s)
 
+    def check_version(self, post_id: str, shown_offset: int) -> None:
+        """Raise `Conflict` with the new text unless the version that a page showed is current.
+
+        Raises `NotFound` where Redis knows nothing of the post.
+        """
+        found = self.reader.post(post_id)
+        if not found.known:
+            raise NotFound("post", post_id)
+        if found.post_offset != shown_offset:
+            post = self.texts_of((found,), _EDITED_S).get(post_id)
+            text = "" if post is None else f", and says now: {post.text}"
+            raise Conflict(f"post `{post_id}` was edited meanwhile{text}. Nothing was written")
+
     def close(self) -> None:
-        """Nothing is open beside the client of `Shown`."""
+        """Disconnect."""
+        self.reader.client.close()
 
 
 def texts_by_id(texts: Texts, places: dict[str, Place], wait_s: float) -> dict[str, Post | None]:

@@ -117,7 +117,8 @@ class Frame:
                 )
             route = self._routes.get(request.match_info.route)
             cookie = request.cookies.get(cookie_of(request), "")
-            visitor = await self._in_thread(self._console.access.visitor, request, cookie)
+            # Threads of their own: pages may wait for Kafka in all the others.
+            visitor = await asyncio.to_thread(self._console.access.visitor, request, cookie)
             visit = replace(visit, visitor=visitor)
             if visitor is None and (route is None or route.role != EVERYBODY):
                 return _sign_in_first(visit)

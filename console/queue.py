@@ -6,17 +6,18 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
+from feedmill.console.feeds import Feeds
 from feedmill.console.logs import Logs
-from feedmill.console.posts import Posts
 from feedmill.console.routes import Conflict, Console
+from feedmill.console.shared import Shared
 from feedmill.console.texts import Place, Texts
-from feedmill.console.view import Seen, Superseded, View
-from feedmill.console.view_messages import Pile, PileAsk, PostsResult, ViewPost
+from feedmill.console.view import Seen, View
+from feedmill.console.view_messages import Pile, PileAsk, ViewPost
 from feedmill.events.decode import encode
 from feedmill.events.label import Label
 from feedmill.events.override import Override, OverrideKey
@@ -75,12 +76,6 @@ class Wanted:
     label: tuple[str, float] | None = None
 
 
-@dataclass
-class _Kept:
-    result: PostsResult | None = None
-    read_s: float = field(default=-_FRESH_S)
-
-
 class Queue:
     """The claims of all moderators of this console.  Any thread may call it.
 
@@ -94,8 +89,6 @@ class Queue:
         # By post who has it, until when.
         self._claims: dict[str, _Claim] = {}
         self._aside: dict[tuple[str, str], float] = {}
-        self._piles: dict[Pile, _Kept] = {}
-        self._pile_lock = threading.Lock()
 
     # --- which post ---------------------------------------------------------------------------
 
@@ -131,16 +124,11 @@ class Queue:
 
     def _pile(self, pile: Pile) -> Seen:
         """Return a pile; moderators who ask at once share an answer."""
-        with self._pile_lock:
-            kept = self._piles.setdefault(pile, _Kept())
-            if kept.result is not None and time.monotonic() < kept.read_s + _FRESH_S:
-                return Seen(kept.result)
-            try:
-                seen = self._console.part(View).ask(f"queue {pile}", PileAsk(pile, _MOST_POSTS))
-            except Superseded:
-                return Seen(kept.result)
-            kept.result, kept.read_s = seen.result, time.monotonic()
-            return seen
+
+        def ask() -> Seen:
+            return self._console.part(View).ask(f"queue {pile}", PileAsk(pile, _MOST_POSTS))
+
+        return self._console.part(Shared).get(("pile", pile), _FRESH_S, ask)
 
     def _mine(self, name: str, posts: Sequence[ViewPost], first: str) -> Iterator[ViewPost]:
         """Yield posts, each claimed when it is asked for: `first`, then those that `name` has."""
@@ -208,7 +196,7 @@ class Queue:
         """
         with self._deciding(made_by.by, wanted.posts):
             for post_id, offset in wanted.posts.items():
-                self._console.part(Posts).check_version(post_id, offset)
+                self._console.part(Feeds).check_version(post_id, offset)
                 last = self._overrides.get(OverrideKey("post", post_id, "*"))
                 if last is not None and last.offset != expect.get(post_id, -1):
                     one = last.override

@@ -38,6 +38,7 @@ from aiohttp import web
 from multidict import MultiDict, MultiMapping
 
 from feedmill.console.access import Access, Visitor
+from feedmill.console.shared import Shared
 from feedmill.events.errors import FeedmillError
 from feedmill.operations.changes import MadeBy, made_by
 from feedmill.streams.environment import Environment
@@ -45,6 +46,8 @@ from feedmill.streams.environment import Environment
 if TYPE_CHECKING:
     import jinja2
 
+# Pages ask each second; those that show the same share what was drawn in the last so many seconds.
+_DRAWN_S = 0.8
 # The role of what is answered to whoever asks: the sign-in and what its page is made of.
 EVERYBODY = ""
 
@@ -163,6 +166,24 @@ class Visit:
         """Return a page, or a part of one."""
         text = self.templates.get_template(template).render(visit=self, status=status, **values)
         return web.Response(text=text, status=status, content_type="text/html")
+
+    def part(
+        self, template: str, values: Callable[[], Mapping[str, Any]], *key: str
+    ) -> web.Response:
+        """Answer a page that asks whether a part of it changed: without content if it did not.
+
+        The part is the same for all who ask with these `key`; `values` has its `version`.
+        """
+
+        def draw() -> tuple[str, str]:
+            found = values()
+            text = self.templates.get_template(template).render(visit=self, **found)
+            return found["version"], text
+
+        version, text = self.console.part(Shared).get((template, *key), _DRAWN_S, draw)
+        if self.query("version") == version:
+            return web.Response(status=204)
+        return web.Response(text=text, content_type="text/html")
 
     def redirect(self, path: str) -> web.Response:
         """Return the answer that leads a browser to another page of the console."""

@@ -7,8 +7,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import jinja2
-
-from feedmill.operations.times import age_text
+import msgspec
 
 # Signals that have a colour of their own on every page.
 _COLOURED = ("quality", "engagement")
@@ -30,6 +29,11 @@ def number(value: float | None, digits: int = 3) -> str:
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value):,}"
     return f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def as_json(value: object) -> str:
+    """Return a value of a record as JSON; "" for none."""
+    return "" if value is None else msgspec.json.encode(value).decode()
 
 
 def dom_id(text: str) -> str:
@@ -62,14 +66,9 @@ def parts_of_score(weights: Mapping[str, Any], signals: Mapping[str, float | Non
     total = sum(added.values())
     costs = weights.get("costs", {})
     doublings = sum(cost * (signals.get(name) or 0.0) for name, cost in costs.items())
-    left, at, parts = 2.0**-doublings, 0.0, []
-    for name, value in added.items():
-        width = left * value / total if total else 0.0
-        parts.append(Part(name, at, width, colour_of(name)))
-        at += width
-    if total and left < 1:
-        parts.append(Part("costs", at, 1 - at, "cost"))
-    return parts
+    left = 2.0**-doublings
+    parts = share_parts({name: left * value / (total or 1.0) for name, value in added.items()})
+    return [*parts, Part("costs", left, 1 - left, "cost")] if total and left < 1 else parts
 
 
 def shares(parts: Sequence[Part]) -> str:
@@ -100,7 +99,5 @@ def share_parts(shares_by_name: Mapping[str, float]) -> list[Part]:
 
 def add_filters(templates: jinja2.Environment) -> None:
     """Let templates use the functions of this module."""
-    templates.filters["age"] = age_text
-    for function in (number, dom_id, colour_of, shares, share_parts):
+    for function in (number, as_json, dom_id, colour_of, shares, share_parts):
         templates.filters[function.__name__] = function
-    templates.globals["parts_of_score"] = parts_of_score

@@ -9,13 +9,12 @@ from feedmill.console.pages import (
     post,
     preview,
     queue,
-    servers,
     sign_in,
 )
 from feedmill.console.routes import Route
 
 TABLE: tuple[Route, ...] = tuple(
     route
-    for page in (sign_in, actions, audit, feed, health, models, post, preview, queue, servers)
+    for page in (sign_in, actions, audit, feed, health, models, post, preview, queue)
     for route in page.ROUTES
 )

@@ -28,8 +28,8 @@ from typing import get_args
 import msgspec
 from aiohttp import web
 
+from feedmill.console.feeds import Feeds
 from feedmill.console.logs import Logs
-from feedmill.console.posts import Posts
 from feedmill.console.routes import Conflict, Route, Visit
 from feedmill.console.tokens import MODERATOR, OPERATOR
 from feedmill.events.errors import UsageError
@@ -128,7 +128,7 @@ def _check_offsets(log: ConfigLog, expected: dict[str, int]) -> None:
         last = entry or next(reversed(log.history(key)), None)
         who = "" if last is None else f" by {last.by or 'somebody'} at {time_text(last.at_ms)}"
         note = f" ({last.note})" if last is not None and last.note else ""
-        value = "removed" if entry is None else msgspec.json.encode(entry.value).decode()
+        value = "nothing" if entry is None else msgspec.json.encode(entry.value).decode()
         raise Conflict(
             f"`{key}` was changed meanwhile{who}{note}; now in force: {value}. Nothing was written:"
             " reload the page to see the change, and apply yours again"
@@ -146,7 +146,7 @@ def _override(visit: Visit) -> web.Response:
     wanted = override_of(form.get("verdict", ""), made_by, at_ms, lasts_ms(form.get("expires", "")))
     if key.kind == "post":
         offset = number_of(form.get("post_offset", ""))
-        visit.console.part(Posts).check_version(key.id, offset)
+        visit.console.part(Feeds).check_version(key.id, offset)
         if wanted.verdict == "allow":
             wanted = msgspec.structs.replace(wanted, post_offset=offset)
     change = verdict_record(environment.signals, key, wanted, last.value if last else None)

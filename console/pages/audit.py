@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
-import msgspec
 from aiohttp import web
 
 from feedmill.console.logs import Logs
@@ -21,23 +19,6 @@ _PAGE = 100
 _SINCE = ("", "1h", "1d", "7d", "30d")
 # What reverts a change of a topic, and who may do that.
 _REVERTS = {"config": ("/settings/undo", OPERATOR), "overrides": ("/overrides/undo", MODERATOR)}
-
-
-class _Row(NamedTuple):
-    """A change as the page shows it; `revert` is where a form takes it back, "" where none can."""
-
-    audit_offset: int
-    at_ms: int
-    by: str
-    user: str
-    command: str
-    topic: str
-    key: str
-    offset: int | None
-    before: str
-    after: str
-    note: str
-    revert: str
 
 
 def _show(visit: Visit) -> web.Response:
@@ -65,7 +46,9 @@ def _show(visit: Visit) -> web.Response:
     return _page(visit, 200, shown, len(rows), "")
 
 
-def _page(visit: Visit, status: int, rows: Sequence[_Row], total: int, error: str) -> web.Response:
+def _page(
+    visit: Visit, status: int, rows: Sequence[tuple[AuditRow, str]], total: int, error: str
+) -> web.Response:
     asked = {name: visit.query(name) for name in ("by", "subject", "since", "from")}
     return visit.page(
         "audit.html",
@@ -79,29 +62,20 @@ def _page(visit: Visit, status: int, rows: Sequence[_Row], total: int, error: st
     )
 
 
-def _rows(visit: Visit, every: Sequence[AuditRow], chosen: Sequence[AuditRow]) -> Iterator[_Row]:
-    """Yield rows; the newest change of a setting or an override can be taken back."""
+def _rows(
+    visit: Visit, every: Sequence[AuditRow], chosen: Sequence[AuditRow]
+) -> Iterator[tuple[AuditRow, str]]:
+    """Yield rows, each with where a form takes it back; "" where none can.
+
+    The newest change of a setting or an override can be taken back.
+    """
     newest: dict[tuple[str, str | None], int] = {}
     for row in every:
         newest.setdefault((row.said.topic, row.said.key), row.audit_offset)
     for row in chosen:
-        said = row.said
-        path, role = _REVERTS.get(said.topic, ("", OPERATOR))
-        is_newest = newest[said.topic, said.key] == row.audit_offset
-        yield _Row(
-            row.audit_offset,
-            row.stored_ms,
-            said.by,
-            f"{said.user}@{said.host}",
-            said.command,
-            said.topic,
-            said.key or "",
-            said.offset,
-            _text(row.before),
-            _text(row.after) or "(removed)",
-            said.note,
-            path if path and is_newest and visit.may(role) else "",
-        )
+        path, role = _REVERTS.get(row.said.topic, ("", OPERATOR))
+        is_newest = newest[row.said.topic, row.said.key] == row.audit_offset
+        yield row, path if is_newest and visit.may(role) else ""
 
 
 def _show_overrides(visit: Visit) -> web.Response:
@@ -121,10 +95,6 @@ def _show_overrides(visit: Visit) -> web.Response:
         at_ms=at_ms,
         asked={"by": visit.query("by"), "subject": visit.query("subject")},
     )
-
-
-def _text(value: object) -> str:
-    return "" if value is None else msgspec.json.encode(value).decode()
 
 
 ROUTES = (

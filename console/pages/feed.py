@@ -25,17 +25,7 @@ def _show(visit: Visit) -> web.Response:
 
 def _show_rows(visit: Visit) -> web.Response:
     key = (visit.names["feed"], visit.query("arm"), visit.query("search"))
-    version, text = visit.console.part(Feeds).drawn(key, lambda: _drawn(visit))
-    if visit.query("version") == version:
-        return web.Response(status=204)
-    return web.Response(text=text, content_type="text/html")
-
-
-def _drawn(visit: Visit) -> tuple[str, str]:
-    """The version of the list and its page, which is the same for everybody."""
-    values = _list(visit)
-    template = visit.templates.get_template("feed_rows.html")
-    return values["version"], template.render(visit=visit, **values)
+    return visit.part("feed_rows.html", lambda: _list(visit), *key)
 
 
 def _list(visit: Visit) -> dict[str, Any]:
@@ -81,7 +71,6 @@ def _rows(seen: SeenFeed, texts: dict[str, Post | None], search: str) -> list[di
                 "is_known": post.post_id in texts,
                 "age": age_text(seen.at_ms - post.created_ms) if post.known else "",
                 "parts": parts_of_score(weights, signals),
-                "signals": signals,
             }
         )
     return rows

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException
 from feedmill.console.health_watch import HealthWatch, Look, place_of
 from feedmill.console.logs import Logs
 from feedmill.console.routes import Route, Visit
+from feedmill.console.servers import Servers
 from feedmill.console.tokens import VIEWER
 from feedmill.events.errors import UsageError
 from feedmill.operations.audit import AuditRow
@@ -40,10 +41,7 @@ def _show(visit: Visit) -> web.Response:
 
 
 def _show_now(visit: Visit) -> web.Response:
-    values = _health(visit)
-    if visit.query("version") == values["version"]:
-        return web.Response(status=204)
-    return visit.page("health_now.html", **values)
+    return visit.part("health_now.html", lambda: _health(visit))
 
 
 def _health(visit: Visit) -> dict[str, Any]:
@@ -133,7 +131,20 @@ def _leg(look: Look, topic: str, names: Sequence[str]) -> float | None:
     return next((legs[name].p50_ms for name in names if name in legs), None)
 
 
+async def _show_servers(visit: Visit) -> web.Response:
+    """The notice at the top of every page; without a change there is no content.
+
+    No thread: pages may wait in all of them for a server that is away.
+    """
+    away = visit.console.part(Servers).away()
+    version = " ".join(f"{one.name}{one.since_ms}" for one in away)
+    if visit.query("version", "-") == (version or "none"):
+        return web.Response(status=204)
+    return visit.page("servers.html", away=away, version=version or "none")
+
+
 ROUTES = (
     Route("GET", "/", VIEWER, _show),
     Route("GET", "/health/now", VIEWER, _show_now),
+    Route("GET", "/servers", VIEWER, _show_servers),
 )

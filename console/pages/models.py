@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from aiohttp import web
 
 from feedmill.console.logs import Logs
-from feedmill.console.routes import Conflict, NotFound, Route, Visit
+from feedmill.console.routes import Handler, NotFound, Route, Visit
 from feedmill.console.tokens import TRAINER, VIEWER
 from feedmill.console.view import Superseded, View
 from feedmill.console.view_messages import GatesAsk, GateSpread
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.operations.awaited_change import AwaitedChange
+from feedmill.operations.changes import MadeBy
 from feedmill.operations.releases import (
     CANARY_MS,
     WantedRelease,
@@ -26,11 +28,14 @@ from feedmill.operations.releases import (
     write_release,
 )
 from feedmill.operations.times import parse_duration, time_text
+from feedmill.streams.environment import Environment
 from feedmill.streams.releases.loading import BY_TEXT, MODELS
 from feedmill.streams.releases.release_log import ReleaseHistory
 
 _ANSWERS_S = 90.0
 _VIEW_OF = "global"
+# A refusal that begins with the name of a field stands beside that field.
+_FIELD = re.compile("-*(version|canary|after)[: ]")
 
 
 def _first(visit: Visit) -> web.Response:
@@ -62,8 +67,14 @@ def _page(visit: Visit, model: str, status: int = 200, error: str = "") -> web.R
         spread=_spread(visit, model),
         policy=policy,
         error=error,
+        error_field=_field_of(error),
         typed=visit.form,
     )
+
+
+def _field_of(error: str) -> str:
+    found = _FIELD.match(error)
+    return found[1] if found else ""
 
 
 def _spread(visit: Visit, model: str) -> GateSpread | None:
@@ -85,7 +96,9 @@ def _release(visit: Visit) -> web.Response:
             raise UsageError(f"canary: expected a number of partitions, got {canary!r}")
         after_ms = parse_duration(after) if after else CANARY_MS
         if after_ms is None:
-            raise UsageError(f"expected a duration such as 90s, 30m, 2h or 7d, got {after!r}")
+            raise UsageError(
+                f"after: expected a duration such as 90s, 30m, 2h or 7d, got {after!r}"
+            )
         partitions = int(canary) if canary else None
         return wanted_release(
             visit.console.environment,
@@ -99,38 +112,29 @@ def _release(visit: Visit) -> web.Response:
     return _written(visit, model, wanted)
 
 
-def _roll_back(visit: Visit) -> web.Response:
-    model = _model(visit)
-    made_by = visit.made_by(visit.form.get("note", ""))
-    return _written(
-        visit, model, lambda: wanted_rollback(visit.console.environment, made_by, model, None)
-    )
+# What of `operations.releases` takes who asks and a model.
+_Wanted = Callable[[Environment, MadeBy, str], WantedRelease]
 
 
-def _freeze(visit: Visit) -> web.Response:
-    model = _model(visit)
-    made_by = visit.made_by(visit.form.get("note", ""))
-    return _written(visit, model, lambda: wanted_freeze(visit.console.environment, made_by, model))
+def _rollback(environment: Environment, made_by: MadeBy, model: str) -> WantedRelease:
+    return wanted_rollback(environment, made_by, model, None)
 
 
-def _unfreeze(visit: Visit) -> web.Response:
-    model = _model(visit)
-    made_by = visit.made_by(visit.form.get("note", ""))
-    return _written(
-        visit, model, lambda: wanted_unfreeze(visit.console.environment, made_by, model)
-    )
+def _change(wanted: _Wanted) -> Handler:
+    """Return the handler of a form that says nothing but why."""
+
+    def handle(visit: Visit) -> web.Response:
+        model, made_by = _model(visit), visit.made_by(visit.form.get("note", ""))
+        return _written(visit, model, lambda: wanted(visit.console.environment, made_by, model))
+
+    return handle
 
 
 def _written(visit: Visit, model: str, wanted: Callable[[], WantedRelease]) -> web.Response:
     """Write what is wanted, unless somebody changed the model since the page was shown."""
     history = visit.console.part(Logs).releases()
     if visit.form.get("expect", "") != str(_last_offset(history, model)):
-        last = history.rows(model)[-1]
-        raise Conflict(
-            f"`{model}` was changed meanwhile: {last.what} {last.version} by"
-            f" {last.by or 'somebody'} at {time_text(last.at_ms)}"
-            f"{f' ({last.note})' if last.note else ''}. Nothing was written: reload the page"
-        )
+        return _page(visit, model, 409, _changed_meanwhile(history, model))
     try:
         found = wanted()
     except FeedmillError as error:
@@ -144,6 +148,19 @@ def _written(visit: Visit, model: str, wanted: Callable[[], WantedRelease]) -> w
         done=found.done,
         written=written,
         pending=pending_text(f"models rollback {model}") if is_refused and found.version else "",
+    )
+
+
+def _changed_meanwhile(history: ReleaseHistory, model: str) -> str:
+    rows = history.rows(model)
+    if not rows:
+        return f"`{model}` was changed meanwhile: nothing is released of it. Nothing was written"
+    last = rows[-1]
+    note = f" ({last.note})" if last.note else ""
+    who, when = last.by or "somebody", time_text(last.at_ms)
+    return (
+        f"`{model}` was changed meanwhile: {last.what} {last.version} by {who} at {when}{note}."
+        " Nothing was written"
     )
 
 
@@ -164,7 +181,7 @@ ROUTES = (
     Route("GET", "/models", VIEWER, _first),
     Route("GET", "/models/{model}", VIEWER, _show),
     Route("POST", "/models/{model}/release", TRAINER, _release),
-    Route("POST", "/models/{model}/rollback", TRAINER, _roll_back),
-    Route("POST", "/models/{model}/freeze", TRAINER, _freeze),
-    Route("POST", "/models/{model}/unfreeze", TRAINER, _unfreeze),
+    Route("POST", "/models/{model}/rollback", TRAINER, _change(_rollback)),
+    Route("POST", "/models/{model}/freeze", TRAINER, _change(wanted_freeze)),
+    Route("POST", "/models/{model}/unfreeze", TRAINER, _change(wanted_unfreeze)),
 )

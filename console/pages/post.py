@@ -14,7 +14,6 @@ from confluent_kafka import KafkaException
 from feedmill.console.feeds import Feeds, texts_by_id
 from feedmill.console.logs import Logs
 from feedmill.console.routes import NotFound, Route, Visit
-from feedmill.console.shown import Shown
 from feedmill.console.texts import Place, Texts
 from feedmill.console.tokens import VIEWER
 from feedmill.console.view import Seen, Superseded, View
@@ -69,16 +68,14 @@ def _show(visit: Visit) -> web.Response:
 
 
 def _show_now(visit: Visit) -> web.Response:
-    values = _post(visit)
-    if visit.query("version") == values["version"]:
-        return web.Response(status=204)
-    return visit.page("post_now.html", **values)
+    key = (visit.names["post_id"], visit.query("feed", "global"))
+    return visit.part("post_now.html", lambda: _post(visit), *key)
 
 
 def _post(visit: Visit) -> dict[str, Any]:
     post_id, feed = visit.names["post_id"], visit.query("feed", "global")
     console = visit.console
-    reader = console.part(Shown).reader
+    reader = console.part(Feeds).reader
     post = reader.post(post_id)
     if not post.known:
         raise NotFound("post", post_id, _near_ids(visit, feed))
@@ -111,7 +108,7 @@ def _near_ids(visit: Visit, feed: str) -> list[str]:
 
 def _standing(visit: Visit, post: PostSnapshot, name: str) -> Standing | None:
     """Explain the post by two members of the feed and its own rank: no list is read."""
-    reader, keys = visit.console.part(Shown).reader, Keys(visit.console.environment.redis_prefix)
+    reader, keys = visit.console.part(Feeds).reader, Keys(visit.console.environment.redis_prefix)
     feed = reader.feed(name, 1)
     if feed is None:
         if name == "global":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlencode
@@ -65,19 +65,22 @@ def _show(visit: Visit) -> web.Response:
     # Texts come with the first poll: a page appears at once.
     values = _lists(visit, wanted, _TEXTS_S)
     names = visit.console.part(Feeds).names()
-    return visit.page("preview.html", names=names, is_part=False, **values)
+    return visit.page("preview.html", names=names, **{**values, "is_part": False})
 
 
 def _show_lists(visit: Visit) -> web.Response:
-    wanted = _Wanted(visit)
-    is_dragging = bool(visit.query("drag"))
     try:
-        values = _lists(visit, wanted, _DRAG_TEXTS_S if is_dragging else _TEXTS_S)
+        if visit.query("drag"):
+            values = _lists(visit, _Wanted(visit), _DRAG_TEXTS_S)
+            return visit.page("preview_lists.html", **values)
+        address = {**visit.request.query, "feed": visit.names["feed"]}
+        of_tab = ("version", "tab_id")
+        key = sorted(f"{name}={value}" for name, value in address.items() if name not in of_tab)
+        return visit.part(
+            "preview_lists.html", lambda: _lists(visit, _Wanted(visit), _TEXTS_S), *key
+        )
     except Superseded:
         return web.Response(status=204)
-    if visit.query("version") == values["version"] and not is_dragging:
-        return web.Response(status=204)
-    return visit.page("preview_lists.html", is_part=True, **values)
 
 
 def _lists(visit: Visit, wanted: _Wanted, texts_s: float) -> dict[str, Any]:
@@ -102,6 +105,7 @@ def _lists(visit: Visit, wanted: _Wanted, texts_s: float) -> dict[str, Any]:
         texts = _texts(visit, seen.result, texts_s)
         sides = {"now": _side(seen.result.now), "then": _side(seen.result.then)}
     values = {
+        "is_part": True,
         "wanted": wanted,
         "feed": wanted.feed,
         "seen": seen,
@@ -119,8 +123,9 @@ def _lists(visit: Visit, wanted: _Wanted, texts_s: float) -> dict[str, Any]:
 
 
 def _ask(visit: Visit, wanted: _Wanted, changes: Sequence[Change]) -> Seen:
-    # A tab of a browser supersedes its own questions alone; a whole page supersedes none.
-    page = f"{visit.visitor.csrf if visit.visitor else ''} {visit.query('tab_id') or id(visit)}"
+    # While somebody drags, a tab of a browser supersedes its own questions alone.
+    page = f"{visit.visitor.csrf if visit.visitor else ''} {visit.query('tab_id')}"
+    page = page if visit.query("drag") else str(id(visit))
     ask: PreviewAsk | GatesAsk = PreviewAsk(
         wanted.feed, tuple(changes), TOP, bool(visit.query("drag"))
     )
@@ -152,7 +157,17 @@ def _summary(result: PreviewResult) -> dict[str, Any]:
     enter = [post for post in then.best if not post.other_rank or post.other_rank > len(now.best)]
     leave = [post for post in now.best if not post.other_rank or post.other_rank > len(then.best)]
     move = [post for post in then.best if post not in enter and post.other_rank != post.rank]
-    means = [(name, now.means.get(name), then.means.get(name)) for name in _meant(now, then)]
+    counts = {
+        name
+        for weights in (now.weights, then.weights)
+        for name, weight in (*weights.items(), *weights.get("costs", {}).items())
+        if weight
+    }
+    means = [
+        (name, now.means.get(name), then.means.get(name))
+        for name in {**now.means, **then.means}
+        if name in counts
+    ]
     return {
         "enter": len(enter),
         "leave": len(leave),
@@ -160,19 +175,6 @@ def _summary(result: PreviewResult) -> dict[str, Any]:
         "change": max(len(enter), len(leave)) + len(move),
         "means": means,
     }
-
-
-def _meant(now: Side, then: Side) -> list[str]:
-    """The signals whose means are shown: those that count on a side."""
-    return [
-        name
-        for name in {**now.means, **then.means}
-        if any(_counts(side.weights, name) for side in (now, then))
-    ]
-
-
-def _counts(weights: Mapping[str, Any], name: str) -> bool:
-    return bool(weights.get(name) or weights.get("costs", {}).get(name))
 
 
 def _show_apply(visit: Visit) -> web.Response:

@@ -48,6 +48,8 @@ class Watched:
             viewport={"width": width, "height": 900},
             color_scheme="dark" if scheme == "dark" else "light",
         )
+        # Where other programs take all processors, a page may take long.
+        context.set_default_navigation_timeout(120_000)
         name, _, value = cookie.partition("=")
         if name:
             context.add_cookies([{"name": name, "value": value, "url": origin}])

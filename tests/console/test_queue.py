@@ -11,8 +11,8 @@ from builders.events import override, post
 from builders.running_console import NOWHERE, ConsoleOf
 from feedmill.console import queue as queue_module
 from feedmill.console.access import Access
+from feedmill.console.feeds import Feeds
 from feedmill.console.logs import Logs
-from feedmill.console.posts import Posts
 from feedmill.console.queue import CLAIM_S, Queue, Shown, Wanted
 from feedmill.console.routes import Conflict
 from feedmill.console.texts import Place, Texts
@@ -84,7 +84,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple
     def make(**texts: str) -> tuple[Queue, World]:
         world = World(texts)
         monkeypatch.setattr(queue_module, "write_changes", world.write)
-        parts: dict[type[Any], Any] = dict.fromkeys((View, Texts, Logs, Posts), world)
+        parts: dict[type[Any], Any] = dict.fromkeys((View, Texts, Logs, Feeds), world)
         console = ConsoleOf(NOWHERE, Access(TokenFile(tmp_path / "none")), parts)
         return Queue(console, lambda: world.now_s), world
 

@@ -1,10 +1,10 @@
 """The console in a real browser: its pages are sound, follow, say what is away, and do not lie."""
 
 import json
-import re
+import os
 import shlex
+import signal
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,12 @@ from builders.console_client import ConsoleClient
 from builders.console_world import fill
 from builders.engine import Engine
 from builders.hostile_markup import HOSTILE
-from builders.proxied_kafka import ProxiedKafka
 from builders.running_console import ConsoleOf, running
-from builders.tcp_proxy import TcpProxy
 from builders.waiting import until
 from feedmill.cli.main import main
 from feedmill.console.access import Access
 from feedmill.console.tokens import OPERATOR, TokenFile
+from feedmill.deploy.local import down, status, up
 from feedmill.streams.environment import Environment, read_environment
 
 pytestmark = pytest.mark.stack
@@ -32,6 +31,11 @@ ROUTES = (
     *("/", "/feeds/global", "/feeds/global?search=the", "/feeds/global/preview"),
     *("/feeds/global/preview?engagement=0.9", "/feeds/global/preview?tab=gates&spam.hide_at=0.5"),
     *("/queue", "/models", "/audit", "/feeds/gloabl"),
+)
+# Pages that people keep open.
+OPEN_ROUTES = (
+    *("/feeds/global", "/feeds/global/preview", "/feeds/global/preview?tab=gates"),
+    *("/", "/queue", "/models", "/audit"),
 )
 SCREENS = ((1280, "light"), (1280, "dark"), (320, "light"), (320, "dark"))
 FEW_SCREENS = (SCREENS[0], SCREENS[3])
@@ -219,61 +223,66 @@ def test_posts_glide_in_place_and_rest_under_the_pointer(watched: Watched, engin
     until(lambda: engine.order() == ids, 30)
 
 
-def test_redis_away_is_said_and_all_comes_back_without_a_reload(
-    browser: Browser, engine: Engine, tmp_path: Path
+@pytest.mark.timeout(600)
+def test_killed_servers_are_said_on_every_page_and_all_comes_back_without_a_reload(
+    browser: Browser, tmp_path: Path
 ) -> None:
-    host, _, port = re.sub(r"redis://|/\d+$", "", engine.redis_url).rpartition(":")
-    proxy, tokens = TcpProxy(int(port)), TokenFile(tmp_path / "tokens.json")
-    environment = replace(environment_of(engine), redis=f"redis://{host}:{proxy.port}/0")
-    with running(ConsoleOf(environment, Access(tokens))) as client:
-        signed_in(client, tokens)
-        watched = Watched.open(browser, client.origin, client.cookie)
-        watched.visit("/feeds/global")
-        rows = watched.page.locator("#rows .posts li")
-        until(lambda: rows.count() > 10, 30)
-        watched.page.evaluate("window.isSame = true")
-        proxy.target_port = 1
-        proxy.cut()
-        notice = watched.page.locator("#servers .notice")
-        expect(notice).to_contain_text("Redis", timeout=WAIT_MS)
-        assert rows.count() > 10
-        away = faults_of(browser, client, ROUTES, FEW_SCREENS)
-        proxy.target_port = int(port)
-        expect(notice).to_have_count(0, timeout=WAIT_MS)
-        assert watched.page.evaluate("window.isSame")
-        watched.close()
-    proxy.close()
-    assert away == {}
-
-
-def test_kafka_away_is_said_and_all_comes_back_without_a_reload(
-    browser: Browser, stack: Any, tmp_path: Path
-) -> None:
-    kafka = ProxiedKafka(tmp_path / "kafka")
-    engine = Engine(kafka.direct, stack.redis, "away.", tmp_path)
-    tokens, target = TokenFile(tmp_path / "tokens.json"), kafka.proxy.target_port
-    environment = replace(environment_of(engine), kafka=kafka.proxied)
+    folder, tokens = tmp_path / "stack", TokenFile(tmp_path / "tokens.json")
+    address = up(folder)
+    engine = Engine(address.kafka, address.redis, "killed.", tmp_path)
     try:
-        with running(ConsoleOf(environment, Access(tokens))) as client:
+        engine.start("combiner")
+        engine.wait_ready(seconds=180)
+        fill(engine)
+        stored = engine.order()
+        with running(ConsoleOf(environment_of(engine), Access(tokens))) as client:
             signed_in(client, tokens)
-            watched = Watched.open(browser, client.origin, client.cookie)
-            watched.visit(PREVIEW)
-            empty = watched.page.locator("#lists .compare, #lists .empty")
-            expect(empty.first).to_be_visible(timeout=WAIT_MS)
-            kafka.proxy.target_port = 1
-            kafka.proxy.cut()
-            notice = watched.page.locator("#servers .notice")
-            expect(notice).to_contain_text("Kafka", timeout=WAIT_MS)
+            routes = (*OPEN_ROUTES, f"/posts/{stored[0]}")
+            pages = [Watched.open(browser, client.origin, client.cookie) for _ in routes]
+            for one, route in zip(pages, routes, strict=True):
+                one.visit(route)
+                one.page.evaluate("window.isSame = true")
+            feed, preview = pages[0].page.locator("#rows .posts li"), pages[1].page
+            wait_for_lists(preview)
+            os.kill(status(folder).redis_pid or 0, signal.SIGKILL)
+            say_away("Redis", pages)
+            assert feed.count() > 10
+            away = faults_of(browser, client, ROUTES, FEW_SCREENS)
+            up(folder)  # with nothing in it, until the combiner has written the feeds again
+            say_away("", pages)
+            os.kill(status(folder).kafka_pids[0] or 0, signal.SIGKILL)
+            say_away("Kafka", pages)
             # What cannot be made without Kafka comes by itself, too.
             other = Watched.open(browser, client.origin, client.cookie)
             assert other.visit("/audit") == 503
-            kafka.proxy.target_port = target
-            expect(notice).to_have_count(0, timeout=WAIT_MS)
+            up(folder)
+            say_away("", pages)
             expect(other.page.locator("h1")).to_have_text("Audit", timeout=WAIT_MS)
-            assert watched.faults() == []
+            until(lambda: engine.order() == stored, 60)
+            until(lambda: feed.count() >= 20, 30)
+            # The feed, the view of the preview and the reader of settings follow again.
+            engine.set("weights/global", {"quality": 1.0, "engagement": 0.0})
+            until(lambda: engine.order() != stored, 60)
+            best = engine.order()[:20]
+            until(lambda: [post_id for post_id, _ in list_of(preview, "now")] == best, 60)
+            assert all(one.page.evaluate("window.isSame") for one in pages)
+            for one in (*pages, other):
+                assert one.faults() == []
+                one.close()
+            assert away == {}
     finally:
         engine.stop()
-        kafka.close()
+        down(folder)
+
+
+def say_away(name: str, pages: list[Watched]) -> None:
+    """Wait until each of these pages says that a server is away; "": that none is."""
+    for one in pages:
+        notice = one.page.locator("#servers .notice")
+        if name:
+            expect(notice).to_contain_text(name, timeout=WAIT_MS)
+        else:
+            expect(notice).to_have_count(0, timeout=WAIT_MS)
 
 
 def test_twenty_posts_are_decided_by_keys_alone(watched: Watched) -> None:

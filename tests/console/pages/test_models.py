@@ -37,6 +37,7 @@ def test_a_trainer_freezes_and_unfreezes_and_sees_it(
     assert f"{version}, in force, shipped" in first.text
     assert 'action="/models/spam/release"' not in people["moderator"].get("/models/spam").text
     given = [*expect_of(first), ("note", "a <b>quiet</b> week")]
+    assert trainer.post("/models/spam/freeze", [("expect", "7")]).status == 409
     frozen = trainer.post("/models/spam/freeze", given)
     assert frozen.status == 200
     assert f"spam: {version} released at offset 0" in frozen.text
@@ -49,6 +50,7 @@ def test_a_trainer_freezes_and_unfreezes_and_sees_it(
     assert again.status == 409
     text = html.unescape(again.text)
     assert f"`spam` was changed meanwhile: frozen {version} by a trainer at " in text
+    assert 'value="a <b>quiet</b> week"' in text  # what was typed stays
     assert trainer.post("/models/spam/unfreeze", expect_of(page)).status == 200
     [(_, one), (_, last)] = [
         decode_release(MODELS, record.key, record.value) for record in topics.read("models")
@@ -59,22 +61,28 @@ def test_a_trainer_freezes_and_unfreezes_and_sees_it(
 
 
 @pytest.mark.parametrize(
-    ("given", "text"),
+    ("given", "beside", "text"),
     [
-        ({"version": "abcdef"}, "abcdef"),
-        ({"canary": "many"}, "canary: expected a number of partitions, got 'many'"),
-        ({"canary": "7"}, "--canary 7: `posts` has 2 partitions"),
-        ({"after": "soon"}, "expected a duration such as 90s, 30m, 2h or 7d, got 'soon'"),
+        ({"version": "abcdef"}, "model", "abcdef"),
+        ({"version": "x"}, "version", "expected 6 to 64 small hexadecimal digits, got 'x'"),
+        ({"canary": "many"}, "canary", "canary: expected a number of partitions, got 'many'"),
+        ({"canary": "7"}, "canary", "--canary 7: `posts` has 2 partitions"),
+        ({"after": "soon"}, "after", "expected a duration such as 90s, 30m, 2h or 7d, got 'soon'"),
     ],
 )
 def test_a_release_that_cannot_be_is_refused_and_what_was_typed_stays(
-    open_console: Callable[..., People], topics: CommandTopics, given: dict[str, str], text: str
+    open_console: Callable[..., People],
+    topics: CommandTopics,
+    given: dict[str, str],
+    beside: str,
+    text: str,
 ) -> None:
     trainer = open_console()["trainer"]
     fields = [("expect", "-1"), ("note", "better & newer"), *given.items()]
     page = trainer.post("/models/spam/release", fields)
     assert page.status == 422
-    assert text in html.unescape(page.text)
+    said = page.text.partition(f'id="{beside}-error"')[2].partition("</p>")[0]
+    assert text in html.unescape(said)
     assert 'value="better &amp; newer"' in page.text
     assert topics.read("models") == []
 

@@ -38,6 +38,9 @@ class Piled:
         ]
         return Seen(PostsResult(1, tuple(found), len(found)))
 
+    def place_of(self, post_id: str, offset: int) -> Place:
+        return Place(0, offset)
+
     def read(self, places: Collection[Place], wait_s: float = 0.3) -> dict[Place, Post | None]:
         there = range(len(self.posts))
         return {place: self.posts[place.offset] for place in places if place.offset in there}
