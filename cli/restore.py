@@ -15,7 +15,7 @@ from feedmill.streams.environment import Environment
 
 
 @click.command("restore")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @by_option
 @note_option
 @with_environment

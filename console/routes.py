@@ -172,7 +172,8 @@ class Visit:
     ) -> web.Response:
         """Answer a page that asks whether a part of it changed: without content if it did not.
 
-        The part is the same for all who ask with these `key`; `values` has its `version`.
+        The part is the same for all who ask with these `key`: no token and no role stands in it.
+        `values` has its `version`.
         """
 
         def draw() -> tuple[str, str]:

@@ -11,6 +11,7 @@ from feedmill.deploy.local import StackAddress
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
 from feedmill.events.partition import partition_of
+from feedmill.events.weights import Weights
 from feedmill.operations.changes import Change, MadeBy, write_change
 from feedmill.operations.moved_records import MovedRecords
 from feedmill.operations.topic_copy import COPIED, copy_topics
@@ -122,7 +123,7 @@ def test_a_setting_that_names_the_offset_of_another_one_counts_after_a_copy(
         change = Change("config", "weights", encode(value), None)
         return write_change(old.environment, ANN, change).offset
 
-    def weights_of(log: KafkaLog) -> object:
+    def weights_of(log: KafkaLog) -> Weights:
         records = read_all(log.environment, "config")
         return fold_log(records, log.environment.signals).settings.weights_of("global")
 
@@ -133,4 +134,4 @@ def test_a_setting_that_names_the_offset_of_another_one_counts_after_a_copy(
     set_weights(0.4, last)
     copied(old, new)
     assert weights_of(new) == weights_of(old)
-    assert weights_of(new).objectives["quality"] == 0.4  # type: ignore[attr-defined]
+    assert weights_of(new).objectives["quality"] == 0.4
