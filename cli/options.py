@@ -164,8 +164,10 @@ def _read_named(
     read: Callable[[Mapping[str, str]], Environment], given: Mapping[str, str]
 ) -> Environment:
     """Read the environment; a refusal names the flag that was given, not its variable."""
+    # A flag wins over the variable, so over its file, too.
+    files = dict.fromkeys((f"{name}_FILE" for name in given), "")
     try:
-        return read({**os.environ, **given})
+        return read({**os.environ, **files, **given})
     except UsageError as error:
         variable, colon, reason = str(error).partition(": ")
         if colon and variable in given:
@@ -182,7 +184,7 @@ def _reason(error: Exception) -> str:
 
 
 def _environment_or_local_stack(variables: Mapping[str, str]) -> Environment:
-    if "FEEDMILL_KAFKA" not in os.environ and "FEEDMILL_REDIS" not in os.environ:
+    if not os.environ.keys() & {"FEEDMILL_KAFKA", "FEEDMILL_REDIS", "FEEDMILL_REDIS_FILE"}:
         local_stack = status(default_folder())
         # Where a part is away, what is said of it needs its address all the more.
         if any((*local_stack.kafka_pids, local_stack.redis_pid)):

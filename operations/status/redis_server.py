@@ -24,7 +24,7 @@ _OTHER_FIELDS = 6
 _FULL, _NEARLY_FULL = 0.95, 0.80
 _SAMPLED_FEEDS = 50
 # What the worker and its scripts call, with what stands behind the key.
-_CALLS: dict[str, tuple[str, ...]] = {
+CALLS: dict[str, tuple[str, ...]] = {
     **{"ZADD": ("1", "x"), "ZREM": ("x",), "ZCARD": (), "ZSCORE": ("x",), "ZRANGE": ("0", "1")},
     **{"ZCOUNT": ("0", "1"), "ZRANGEBYSCORE": ("0", "1")},
     **{"HSET": ("f", "x"), "HSETNX": ("f", "x"), "HDEL": ("f",), "HKEYS": (), "HLEN": ()},
@@ -237,7 +237,7 @@ def _refused_calls(inst: Installation, node: RedisNode) -> list[str]:
     """Return what the user may not call on our keys; nothing where Redis does not tell."""
     keys = inst.keys
     feed = keys.feed("global")
-    calls = [(name, feed, *arguments) for name, arguments in _CALLS.items()]
+    calls = [(name, feed, *arguments) for name, arguments in CALLS.items()]
     calls += [("RENAME", keys.feed_copy("global"), feed), ("EVALSHA", "0" * 40, "1", feed)]
     calls += [("SCRIPT", "LOAD", "return 1"), ("PUBLISH", keys.feed_changes, "x")]
     ask = node.client.execute_command

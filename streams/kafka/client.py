@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
@@ -39,6 +41,13 @@ _STATISTICS_MS = 5_000
 _MOST_WITHOUT = 2
 # How statistics mark a broker with an address; a coordinator without one does not count.
 _SOURCES = '"source":"learned"', '"source":"configured"'
+# How Kafka refuses what a user has no right to.
+REFUSALS = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+)
 _NO_CONNECTION = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
 
 _SECURITY = {
@@ -49,6 +58,7 @@ _SECURITY = {
     "ssl_cafile": "ssl.ca.location",
     "ssl_certfile": "ssl.certificate.location",
     "ssl_keyfile": "ssl.key.location",
+    "ssl_password": "ssl.key.password",
 }
 
 
@@ -60,12 +70,15 @@ class ClientHealth:
         self._trouble = ""
         self._at = -_ERROR_HOLDS_S
         self._logged_at = -_SAY_EVERY_S
+        self._refused_at = -math.inf
 
     def report(self, error: KafkaError | str) -> None:
         """Note an error, and log one at most every ten seconds."""
         now = time.monotonic()
         with self._lock:
             self._trouble, self._at = str(error), now
+            if isinstance(error, KafkaError) and error.code() in REFUSALS:
+                self._refused_at = now
             if now - self._logged_at < _SAY_EVERY_S:
                 return
             self._logged_at = now
@@ -76,6 +89,11 @@ class ClientHealth:
         with self._lock:
             recent = time.monotonic() - self._at < _ERROR_HOLDS_S
             return f"Kafka: {self._trouble}" if recent else ""
+
+    @property
+    def refused_at(self) -> float:
+        """When Kafka refused something for a lack of rights last, monotonic seconds."""
+        return self._refused_at
 
 
 @contextmanager
@@ -90,6 +108,15 @@ def kafka_errors(environment: Environment) -> Iterator[None]:
             f"Kafka at {environment.kafka}: {reason}; start it (`feedmill local up` starts a local"
             " one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
         ) from error
+
+
+def refusal(environment: Environment, operation: str, resource: str) -> str:
+    """Say which right this process lacks in Kafka, and the way out."""
+    user = f"the user {environment.user}" if environment.user else "a user without a name"
+    return (
+        f"Kafka at {environment.kafka}: {user} may not {operation} the {resource}; `feedmill acls"
+        " print` says what each role needs, and grants it"
+    )
 
 
 class KnownBrokers:
@@ -223,15 +250,23 @@ def new_log_consumer(
     then does a partition that ends with a transaction's marker count as read to its end.
     """
     shares = memory_shares(environment)
+    # The client looks for the coordinator of a group that it never uses; that needs no right.
+    quiet = {"error_cb": partial(_without_group, health)} if group == "unused" else {}
     return WatchedConsumer(
         {
             **client_settings(environment, health),
             **_consumer_settings(waiting, shares.fetch_bytes),
+            **quiet,
             "group.id": environment.group(group),
             "isolation.level": "read_committed" if committed else "read_uncommitted",
             "fetch.wait.max.ms": fetch_wait_ms,
         }
     )
+
+
+def _without_group(health: ClientHealth, error: KafkaError) -> None:
+    if error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
+        health.report(error)
 
 
 def new_producer(

@@ -404,7 +404,9 @@ def broker_credentials(security: Mapping[str, str]) -> Any:
     if protocol.endswith("SSL"):
         context = ssl.create_default_context(cafile=security.get("ssl_cafile"))
         if "ssl_certfile" in security:
-            context.load_cert_chain(security["ssl_certfile"], security.get("ssl_keyfile"))
+            context.load_cert_chain(
+                security["ssl_certfile"], security.get("ssl_keyfile"), security.get("ssl_password")
+            )
     if protocol.startswith("SASL"):
         return faust.SASLCredentials(
             username=security.get("sasl_plain_username"),
