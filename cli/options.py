@@ -24,6 +24,7 @@ from feedmill.events.errors import UsageError
 from feedmill.models.store_files import Store, parse_store
 from feedmill.operations.changes import MadeBy
 from feedmill.streams.environment import Environment, read_environment
+from feedmill.streams.kafka.client import why_no_connection
 
 # Each flag, the field of `Environment` that shows it, its variable, what it takes, and its help.
 _FLAGS = (
@@ -134,8 +135,10 @@ def _with_flags(command: Command, read: Callable[[Mapping[str, str]], Environmen
         try:
             return command(*args, environment=environment, **options)
         except kafka.errors.KafkaError as error:
+            is_away = isinstance(error, _NO_CONNECTION)
+            reason = why_no_connection(environment) if is_away else _reason(error)
             raise UsageError(
-                f"Kafka at {environment.kafka}: {_reason(error)}; start it (`feedmill local up`"
+                f"Kafka at {environment.kafka}: {reason}; start it (`feedmill local up`"
                 " starts a local one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
             ) from error
         except redis.RedisError as error:
@@ -177,9 +180,6 @@ def _read_named(
 
 
 def _reason(error: Exception) -> str:
-    # The client's own text lists its attempts; the address is in the message already.
-    if isinstance(error, _NO_CONNECTION):
-        return "cannot connect"
     return str(error).rstrip(".") or type(error).__name__
 
 

@@ -39,7 +39,7 @@ def rights_checks(role: str, rights: Rights) -> tuple[Check, ...]:
     checks = partial(_kafka_rights, role, rights), partial(_redis_rights, role, rights.redis)
     for check, name in zip(checks, ("rights in kafka", "rights in redis"), strict=True):
         check.__dict__["__name__"] = name
-    return checks  # type: ignore[return-value]  # a partial with a name
+    return checks
 
 
 def _kafka_rights(role: str, rights: Rights, inst: Installation) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.environment import Environment, memory_shares
@@ -48,6 +50,7 @@ REFUSALS = (
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
 )
+_WHY_S = 5.0
 _NO_CONNECTION = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
 
 _SECURITY = {
@@ -103,7 +106,8 @@ def kafka_errors(environment: Environment) -> Iterator[None]:
         yield
     except KafkaException as error:
         complaint: KafkaError = error.args[0]
-        reason = "cannot connect" if complaint.code() in _NO_CONNECTION else complaint.str()
+        is_away = complaint.code() in _NO_CONNECTION
+        reason = why_no_connection(environment) if is_away else complaint.str()
         raise UsageError(
             f"Kafka at {environment.kafka}: {reason}; start it (`feedmill local up` starts a local"
             " one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
@@ -177,6 +181,26 @@ def client_settings(environment: Environment, health: ClientHealth) -> dict[str,
         "topic.metadata.propagation.max.ms": 1_000,
         **security,
     }
+
+
+def why_no_connection(environment: Environment) -> str:
+    """Return why no client gets through to Kafka, as librdkafka tells it; waits some seconds.
+
+    kafka-python says only that it cannot connect, also where the server refuses who signs in.
+    """
+    host, _, port = environment.kafka.split(",")[0].strip().rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+    except OSError:
+        return "cannot connect"
+    said: list[KafkaError] = []
+    settings = {**client_settings(environment, ClientHealth()), "error_cb": said.append}
+    client, end = AdminClient({**settings, "log_level": 0}), time.monotonic() + _WHY_S
+    while not said and time.monotonic() < end:
+        client.poll(0.1)
+    told = (error.str() for error in said if error.code() != KafkaError._ALL_BROKERS_DOWN)
+    text = next(told, "").partition("/bootstrap: ")[2] or "cannot connect"
+    return text.partition(" (after ")[0].rstrip(".")
 
 
 def _consumer_settings(waiting: int, fetch_bytes: int) -> dict[str, Setting]:

@@ -102,7 +102,10 @@ class WorkerStatus:
     def ready_reason(self) -> str:
         """Say why the worker is not ready, as last seen; "" when it is.  Any thread may ask."""
         stuck_s = self.watchdog.stuck_s()
-        return f"the loop stands still for {stuck_s:.0f} s" if stuck_s > _STUCK_S else self._reason
+        if stuck_s > _STUCK_S:
+            return f"the loop stands still for {stuck_s:.0f} s"
+        is_starting = self._reason == "starting"
+        return (is_starting and self._worker.connection.health.reason()) or self._reason
 
     def hurry(self) -> None:
         """Have the next `look` look at once."""

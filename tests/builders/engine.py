@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,8 @@ class Engine(EngineTopics, EngineFeeds):
     variables: dict[str, str] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
     partitions: int = PARTITIONS
+    # Returns how workers of some stages sign in, where the servers ask.
+    sign_in: Callable[["Engine", str], dict[str, str]] | None = None
 
     def __post_init__(self) -> None:
         names = read_environment({"FEEDMILL_SIGNALS": self.signals}).signals
@@ -162,10 +165,11 @@ class Engine(EngineTopics, EngineFeeds):
         for stages in workers:
             name = f"{stages}{tag}"
             path = self.folder / f"{name}.log"
+            signs_in = self.sign_in(self, stages) if self.sign_in else {}
             with path.open("ab") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-m", *_command(stages)],
-                    env=self.environment(),
+                    env={**self.environment(), **signs_in},
                     cwd=self.folder,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -28,11 +28,13 @@ from confluent_kafka.admin import (
 from cryptography.hazmat.primitives import serialization as forms
 
 from builders.debian import unpacked
+from builders.engine import WORKER, Engine
 from builders.patient_broker import PATIENT_BROKER
 from builders.waiting import until
 from feedmill.deploy.local.kafka_server import Broker, broker_serves, start_broker
 from feedmill.deploy.local.process import HOST, Server, free_port
 from feedmill.deploy.local.redis_server import redis_serves
+from feedmill.streams.environment import declared_signals
 from feedmill.streams.rights import KafkaRight, redis_rules, rights_of
 
 # One line of the authorizer's log for each decision.
@@ -73,7 +75,7 @@ class SecuredStack:
             ports.add(free_port(ports))
         plain, controller, sasl, mutual, redis_plain, self.redis_port = ports
         self.kafka, self.sasl, self.mutual = (f"{HOST}:{port}" for port in (plain, sasl, mutual))
-        self.redis_url = f"redis://{HOST}:{redis_plain}/0"
+        self.redis = self.redis_url = f"redis://{HOST}:{redis_plain}/0"
         server_certificate, server_key = self.certificates.issue("broker", HOST, "localhost")
         self._kafka, self._redis = Server("kafka", folder), Server("redis", folder)
         self._start_redis(redis_plain, server_certificate, server_key)
@@ -85,7 +87,7 @@ class SecuredStack:
         until(lambda: broker_serves(plain), 60)
         until(lambda: redis_serves(redis_plain), 60)
         self.admin = AdminClient({"bootstrap.servers": self.kafka})
-        self.redis: Any = redis.Redis.from_url(self.redis_url, decode_responses=True)
+        self.client: Any = redis.Redis.from_url(self.redis_url, decode_responses=True)
 
     def _broker_settings(self, broker: Broker, store: Path) -> dict[str, str]:
         inside = f"PLAINTEXT://{self.kafka},CONTROLLER://{HOST}:{broker.controller_port}"
@@ -156,7 +158,7 @@ class SecuredStack:
         )
         for done in self.admin.alter_user_scram_credentials([change]).values():
             done.result(30)
-        self.redis.execute_command("ACL", "SETUSER", user, "on", "resetpass", f">{password}")
+        self.client.execute_command("ACL", "SETUSER", user, "on", "resetpass", f">{password}")
         self.passwords[user] = password
         return password
 
@@ -166,7 +168,7 @@ class SecuredStack:
             rights = rights_of(role, tuple(signals))
             self.allow(user, prefix, rights.kafka)
             if rights.redis is not None:
-                self.redis.execute_command(
+                self.client.execute_command(
                     "ACL", "SETUSER", user, "resetkeys", "resetchannels", "nocommands",
                     *redis_rules(rights.redis, prefix),
                 )  # fmt: skip
@@ -201,6 +203,19 @@ class SecuredStack:
             f"?ssl_ca_certs={self.certificates.authority}",
         }
 
+    def sign_in(self, engine: Engine, stages: str) -> dict[str, str]:
+        """Return how workers of some stages of an engine sign in, with the rights of their role."""
+        ranks = stages == WORKER or "combiner" in stages
+        role = ("ranker" if stages == "combiner" else "worker") if ranks else "judge"
+        user = f"{role}-{engine.prefix[:-1]}"
+        if user not in self.passwords:
+            self.add_user(user)
+            self.grant(user, engine.prefix, [role], declared_signals(engine.signals).all)
+        found = self.variables(user)
+        if engine.redis_url != self.redis_url:
+            del found["FEEDMILL_REDIS"]
+        return found
+
     def decisions(self, user: str, what: str = "Allowed") -> set[tuple[str, str, str]]:
         """What the authorizer decided of a user: the kinds of resources, names and operations."""
         text = self._kafka.log_file.read_text("utf-8", errors="replace")
@@ -211,7 +226,7 @@ class SecuredStack:
         }
 
     def close(self) -> None:
-        self.redis.close()
+        self.client.close()
         self._redis.stop(10)
         self._kafka.stop(30)
 

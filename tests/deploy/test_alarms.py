@@ -199,12 +199,6 @@ CASES = [
         "0x4 1x3 0x20",
     ),
     of_series(
-        *("FeedmillCertificate", f'feedmill_certificate_days{{{WORKER}, variable="V"}}'),
-        *("20x4 13x20", "11m", "9m"),
-        {**W1, "variable": "V"},
-        "15x20",
-    ),
-    of_series(
         *("FeedmillDrift", 'feedmill_drift{model="spam", version="v", quantity="scores"}'),
         *("0x4 1x20", "16m", "13m"),
         {"model": "spam", "version": "v", "quantity": "scores"},

@@ -1,5 +1,6 @@
 """Engines for the end-to-end tests: those of one test, and those that a file shares."""
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ def _factory(stack: Any, folder: Path) -> Iterator[EngineFactory]:
         own = folder / prefix.rstrip(".")
         own.mkdir()
         engine = Engine(stack.kafka, redis_url or stack.redis, prefix, own, signals, variables)
+        engine.sign_in = getattr(stack, "sign_in", None)
         made.append(engine)
         engine.start(*workers)
         engine.wait_ready()
@@ -31,6 +33,18 @@ def _factory(stack: Any, folder: Path) -> Iterator[EngineFactory]:
     finally:
         for engine in made:
             engine.stop()
+
+
+if os.environ.get("SECURED_TESTS"):
+
+    @pytest.fixture(scope="session")
+    def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+        """Servers at which each worker signs in with the rights of its role alone."""
+        from builders.secured_stack import SecuredStack  # noqa: PLC0415 - of that run alone
+
+        secured = SecuredStack(tmp_path_factory.mktemp("stack") / "servers")
+        yield secured
+        secured.close()
 
 
 @pytest.fixture
