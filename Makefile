@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test test-secure sbom check format bench chaos alarms mutation fuzz evaluate wheel lock clean
+.PHONY: help run test test-secure sbom check format bench chaos alarms mutation fuzz evaluate wheel vendor pictures lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -54,7 +54,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # mypy finds these folders as `feedmill` and tests/builders as `builders`, through links.
 TYPING := $(VENV)/typing
-PACKAGES := tables events features models filters rankers training experiments streams operations simulation deploy cli
+PACKAGES := tables events features models filters rankers training experiments streams operations simulation readers deploy console cli
 
 define link_for_mypy
 	@rm -rf $(TYPING) && mkdir -p $(TYPING)/feedmill
@@ -108,7 +108,7 @@ chaos: $(STAMP) ## Faults in a running engine, and what came of them; LONG=1, ON
 alarms: $(STAMP) ## Raise each alarm on a live engine by its fault, see it clear: nightly; ONLY=redis_away, QUIET=0
 	PYTHONPATH=tests:benchmarks $(BIN)/python -m alarms $(if $(ONLY),--only $(ONLY)) $(if $(QUIET),--quiet $(QUIET))
 
-mutation: $(STAMP) ## Change the pure core in small ways, see that tests notice; MODULES=rankers/score.py for one
+mutation: $(STAMP) ## Change the code in small ways, see that tests notice; MODULES=rankers/score.py for one
 	$(BIN)/python tests/mutation.py $(MODULES)
 
 fuzz: $(STAMP) ## Fuzz every reader of outside bytes; TARGETS="posts config" and SECONDS=30, for each
@@ -130,9 +130,15 @@ wheel: $(STAMP) ## Build dist/feedmill-….whl
 	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 	@rm -rf build
 
+vendor: ## Fetch the console's files of npm packages again, by the checksums of console/vendor.json
+	PYTHONPATH=tests python3 -m builders.vendored
+
+pictures: $(STAMP) ## Take the console's pictures in docs/console of a seeded installation; needs chromium
+	PYTHONPATH=tests $(BIN)/python -m builders.console_pictures docs/console
+
 lock: $(STAMP) ## Resolve pyproject.toml into requirements.lock again
 	$(BIN)/python -m pip install -q uv
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra train --extra experiments --extra s3 --extra watch --extra dev --universal --python-version 3.11 --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra console --extra train --extra experiments --extra s3 --extra watch --extra dev --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' --quiet --output-file $(LOCK)
 

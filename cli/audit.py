@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import click
 import msgspec
 
 from feedmill.cli.duration import Duration
 from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer, Columns, short_json, show, warn
-from feedmill.events.audit import TOPIC, AuditRecord, decode_audit
-from feedmill.events.errors import BadEvent
+from feedmill.events.audit import TOPIC
+from feedmill.operations.audit import audit_row, matching
 from feedmill.streams.environment import Environment
-from feedmill.streams.kafka.topic_reader import TopicRecord, read_all
+from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.clock import now_ms
-
-# Of records: what other columns have, and what only machines read.
-_NOT_SHOWN = ("by", "note", "reason", "at_ms", "if_offset", "answers")
 
 
 @click.command("audit")
@@ -39,65 +33,26 @@ def audit(
     Every command that changes settings, overrides, releases, lists, topics or offsets, or sends
     dead letters again, leaves a record here. What other programs write themselves does not.
     """
-    found = [
-        {"audit_offset": stored.offset, "stored_ms": stored.at_ms, **msgspec.to_builtins(said)}
-        for stored, said in _records(environment, since)
-        if topic in (None, said.topic) and key in (None, said.key) and by in (None, said.by)
-    ]
-    return show(found, _COLUMNS, empty="no change was recorded")
-
-
-def _records(
-    environment: Environment, since_ms: int | None
-) -> Iterator[tuple[TopicRecord, AuditRecord]]:
-    """Yield the records in their order; tells how many are none of the audit."""
-    bad = 0
-    for record in read_all(
-        environment, TOPIC, since_ms=0 if since_ms is None else now_ms() - since_ms
-    ):
-        try:
-            yield record, decode_audit(record.value)
-        except BadEvent:
-            bad += 1
-    if bad:
+    since_ms = 0 if since is None else now_ms() - since
+    read = [audit_row(record) for record in read_all(environment, TOPIC, since_ms=since_ms)]
+    if bad := read.count(None):
         warn(f"left out: {bad} records that are none of the audit")
-
-
-def _before(said: dict[str, Any]) -> str:
-    before = _changed(said["before"], said["after"])
-    return "" if before is None else short_json(before)
-
-
-def _after(said: dict[str, Any]) -> str:
-    after = _changed(said["after"], said["before"])
-    return "(removed)" if after is None else short_json(after)
-
-
-def _changed(value: Any, other: Any) -> Any:
-    """Return what is shown of a value: of a long setting only what the other has not."""
-    value, other = _shown(value), _shown(other)
-    if isinstance(value, dict) and isinstance(other, dict) and value != other:
-        return {k: v for k, v in value.items() if k not in other or other[k] != v}
-    return value
-
-
-def _shown(value: Any) -> Any:
-    """Return what a record says, without who wrote it and why."""
-    if isinstance(value, dict) and "value" in value:
-        value = value["value"]
-    if not isinstance(value, dict):
-        return value
-    return {name: field for name, field in value.items() if name not in _NOT_SHOWN}
+    rows = matching(filter(None, read), topic=topic, key=key, by=by)
+    answer = show(rows, _COLUMNS, empty="no change was recorded")
+    content = [{**row._asdict(), **msgspec.to_builtins(row.said)} for row in rows]
+    for one in content:
+        del one["said"]
+    return Answer(content, answer.lines)
 
 
 _COLUMNS: Columns = {
     "time": "stored_ms:time",
-    "by": "by",
-    "from": lambda said: f"{said['user']}@{said['host']}",
-    "command": "command",
-    "topic": "topic",
-    "key": "key",
-    "before": _before,
-    "after": _after,
-    "note": "note",
+    "by": lambda row: row.said.by,
+    "from": lambda row: f"{row.said.user}@{row.said.host}",
+    "command": lambda row: row.said.command,
+    "topic": lambda row: row.said.topic,
+    "key": lambda row: row.said.key,
+    "before": lambda row: "" if row.before is None else short_json(row.before),
+    "after": lambda row: "(removed)" if row.after is None else short_json(row.after),
+    "note": lambda row: row.said.note,
 }

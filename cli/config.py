@@ -12,13 +12,14 @@ from feedmill.cli.awaited_change import (
     ChangeOptions,
     change_setting,
     note_option,
-    read_settings_log,
     with_setting_change,
+    words_checked,
 )
 from feedmill.cli.options import asks_installation, by_option
-from feedmill.cli.output import Answer, Columns, Table, short_json, show, time_text
-from feedmill.cli.setting_words import parse_setting_value
-from feedmill.events.errors import UsageError
+from feedmill.cli.output import Answer, Columns, Table, short_json, show
+from feedmill.operations.setting_changes import read_settings_log
+from feedmill.operations.setting_words import parse_setting_value
+from feedmill.operations.times import time_text
 from feedmill.streams.environment import Environment
 from feedmill.streams.settings.config_log import ConfigLog, RawValue, effective_value
 
@@ -34,8 +35,8 @@ def config() -> None:
 def get_command(environment: Environment, key: str | None) -> Answer:
     """Show one setting or all: the values in force, and what was written.
 
-    KEY is weights, weights/<feed>, gates, gates/<feed>, feeds/<name>, rules/<filter> or
-    experiments/<name>.
+    KEY is weights, weights/<feed>, gates, gates/<feed>, feeds/<name>, rules/<filter>,
+    experiments/<name> or readers/<feed>.
     """
     log = read_settings_log(environment)
     built_in = ("weights", "gates", "feeds/global")
@@ -136,10 +137,8 @@ def set_command(
     `bad-links=null` removes it.
     """
     log = read_settings_log(environment)
-    try:
+    with words_checked():
         new_value = parse_setting_value(log, key, value)
-    except UsageError as error:
-        raise click.UsageError(str(error)) from None
     change_setting(environment, log, key, new_value, change, if_offset=if_offset, is_forced=force)
 
 

@@ -23,9 +23,10 @@ from feedmill.cli.options import (
     together,
     with_environment,
 )
-from feedmill.cli.output import Answer, Columns, json_option, print_answer, say, show, time_text
+from feedmill.cli.output import Answer, Columns, json_option, print_answer, say, show
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.operations.dead_letter_replay import ReplayOutcome, open_replayer
+from feedmill.operations.times import time_text
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.dead_letters import DeadLetterLog, LetterHead, Replay, open_dead_letters
 from feedmill.streams.kafka.topic_table import topic_table

@@ -1,14 +1,12 @@
-"""Time spans on a command line and in tables."""
+"""Time spans on a command line."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import click
 
-_UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])\Z")
+from feedmill.operations.times import parse_duration
 
 
 class Duration(click.ParamType):
@@ -19,22 +17,7 @@ class Duration(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        match = _DURATION.match(str(value))
-        if match is None or not float(match[1]):
+        found = parse_duration(str(value))
+        if found is None:
             self.fail(f"expected a duration such as 90s, 30m, 2h or 7d, got {value!r}", param, ctx)
-        return int(float(match[1]) * _UNITS_MS[match[2]])
-
-
-def duration_text(ms: int) -> str:
-    """Return milliseconds as `Duration` takes them, in the largest unit that leaves 2 of them."""
-    unit = next((u for u in reversed(_UNITS_MS) if ms >= 2 * _UNITS_MS[u]), "s")
-    return f"{ms // _UNITS_MS[unit]}{unit}"
-
-
-def age_text(age_ms: int) -> str:
-    """An age in its largest unit: 12 s, 5 m, 3 h, 2 d."""
-    seconds = max(age_ms, 0) // 1000
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+        return found

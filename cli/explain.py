@@ -9,10 +9,11 @@ from collections.abc import Iterator
 import click
 
 from feedmill.cli.options import arm_option, with_environment
-from feedmill.cli.output import Answer, Columns, Table, answers_as, on_one_line, table_of, time_text
+from feedmill.cli.output import Answer, Columns, Table, answers_as, on_one_line, table_of
 from feedmill.cli.posts_on_kafka import feed_spec, post_record, signal_reasons, why_unknown
 from feedmill.events.errors import UsageError
 from feedmill.events.feeds import pattern_of
+from feedmill.operations.times import time_text
 from feedmill.rankers.score import LEAST_SUM
 from feedmill.streams.environment import Environment
 from feedmill.streams.redis.explanation import Explanation, FeedEntry, why_absent

@@ -22,7 +22,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from feedmill.cli.duration import age_text
 from feedmill.cli.options import arm_option, count_option, with_environment
 from feedmill.cli.output import (
     Answer,
@@ -37,6 +36,7 @@ from feedmill.cli.output import (
 )
 from feedmill.events.errors import UsageError
 from feedmill.events.weights import OBJECTIVE_ALIASES
+from feedmill.operations.times import age_text
 from feedmill.streams.environment import Environment
 from feedmill.streams.redis.reader import (
     FeedReader,

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 import click
 
-from feedmill.cli.awaited_change import read_settings_log, warn_of_gates
+from feedmill.cli.awaited_change import warn_of_gates, words_checked
 from feedmill.cli.duration import Duration
 from feedmill.cli.options import asks_installation, count_option
 from feedmill.cli.output import Answer, Columns, Table, table_of
 from feedmill.cli.posts_on_kafka import read_for_command, timeout_option
-from feedmill.cli.setting_words import SettingWords, changed_settings
 from feedmill.events.errors import UsageError
 from feedmill.operations.preview.gate_preview import SourcedView, SourceRow, compare_gates
+from feedmill.operations.setting_changes import read_settings_log
+from feedmill.operations.setting_words import SettingWords, changed_settings
 from feedmill.rankers.combiner.gate_decisions import DecisionName
 from feedmill.streams.environment import Environment
 from feedmill.streams.settings.clock import now_ms
@@ -51,7 +52,8 @@ def preview_command(
     decided stays. A source is a community, a language, an author or a linked domain.
     """
     log = read_settings_log(environment)
-    changed = changed_settings(log, [SettingWords(f"gates/{feed}" if feed else "gates", value)])
+    with words_checked():
+        changed = changed_settings(log, [SettingWords(f"gates/{feed}" if feed else "gates", value)])
     before, after = log.settings.gates_of(feed), changed.gates_of(feed)
     warn_of_gates(feed, after)
     view = SourcedView(environment.signals)

@@ -17,11 +17,12 @@ from rich.live import Live
 from rich.text import Text
 
 from feedmill.cli.options import with_environment
-from feedmill.cli.output import json_option, on_terminal, plain_table, print_json, time_text
+from feedmill.cli.output import json_option, on_terminal, plain_table, print_json
 from feedmill.events.instance import LegTimes
 from feedmill.operations.status.finding import Finding
 from feedmill.operations.status.health import Health, RunningWorker, health_of
 from feedmill.operations.status.installation import Installation
+from feedmill.operations.times import time_text
 from feedmill.streams.environment import Environment
 from feedmill.streams.flow import COMBINER, RANKER
 from feedmill.streams.settings.clock import now_ms

@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from feedmill.cli.awaited_change import ChangeOptions, with_named_change, with_noted_change
-from feedmill.cli.models.releases import pending_text, send_record
+from feedmill.cli.models.releases import send_record
 from feedmill.cli.options import StoreType, asks_installation
 from feedmill.cli.output import Answer, show, warn
 from feedmill.cli.progress import long_work
@@ -36,6 +36,7 @@ from feedmill.filters.lists import KINDS, ListKind
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import sha256_of
 from feedmill.models.store_files import Store
+from feedmill.operations.releases import pending_text
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.releases.release_log import TOPIC, ListHistory, ListKey

@@ -20,9 +20,12 @@ from feedmill.events.errors import BadCredentials, FeedmillError
 # In the order of `feedmill --help`.
 COMMANDS = (
     "run",
+    "console",
     "worker",
+    "reader",
     "replay",
     "feed",
+    "page",
     "explain",
     "posts",
     "health",

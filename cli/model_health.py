@@ -9,13 +9,11 @@ from contextlib import closing
 import click
 import msgspec
 
-from feedmill.cli.models.releases import canary_rows
-from feedmill.cli.models.versions import sha256_in_force
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import FeedmillError
 from feedmill.events.instance import Instance, ModelDrift
-from feedmill.events.release import SHADOW
+from feedmill.operations.releases import RunningRow, running_rows
 from feedmill.operations.status.installation import Installation
 from feedmill.operations.status.workers import taking_back
 from feedmill.streams.environment import Environment
@@ -50,8 +48,9 @@ def health(environment: Environment, as_json: bool) -> None:
     with open_topic(environment, "instances") as reader:
         instances = sorted(read_recent_instances(reader, at_ms).items())
     running = [one for _, one in instances]
-    rows = [row for name, one in instances for row in _health(history, name, one)]
-    rows += [row for name, one in instances for row in _lists_not_in_force(lists, name, one)]
+    found = [row for name, one in instances for row in running_rows(history, name, one)]
+    found += [row for name, one in instances for row in _lists_not_in_force(lists, name, one)]
+    rows = [row._asdict() for row in found]
     drift = [one for instance in running for one in instance.drift]
     if as_json:
         print_json(rows + [msgspec.to_builtins(one) for one in drift])
@@ -95,46 +94,11 @@ def _print(rows: Sequence[Mapping[str, str]], drift: Sequence[ModelDrift]) -> No
         print_table(_OF_DRIFT, cells)
 
 
-def _health(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[dict[str, str]]:
-    reasons = {one.offset: one.reason for one in instance.refused_releases}
-    waiting = {one.offset: one.reason for one in instance.waiting_releases}
-    for model, version in instance.models.items():
-        if model not in MODELS:
-            continue
-        entries = history.entries(model)
-        last = entries[-1].offset if entries else -1
-        state = "shipped" if history.current(model) is None else "released"
-        if last in reasons:
-            state = "refused"
-        elif last in waiting:
-            state = "waiting"
-        elif instance.models_offset < last:
-            state = "loading"
-        elif sha256_in_force(history, model)[:12] != version:
-            state = "other version"
-        reason = reasons.get(last, waiting.get(last, ""))
-        yield _row(model, name, version, state, reason)
-        yield from canary_rows(model, name, instance, history.canaries.last(model))
-        offset, challenger = history.challenger(model)
-        if challenger is not None:
-            reason = reasons.get(offset, "")
-            is_running = instance.challengers.get(model) == challenger.version
-            # One that is stopped harms nobody, so `health` does not fail.
-            state = "stopped" if reason else "in shadow" if is_running else "loading"
-            yield _row(SHADOW + model, name, challenger.version, state, reason)
-
-
-def _lists_not_in_force(
-    lists: ListHistory, name: str, instance: Instance
-) -> Iterator[dict[str, str]]:
+def _lists_not_in_force(lists: ListHistory, name: str, instance: Instance) -> Iterator[RunningRow]:
     """Yield a row for each list whose last record an instance refused, or cannot read now."""
     found = ("refused", instance.refused_releases), ("waiting", instance.waiting_releases)
     states = {one.offset: (state, one.reason) for state, ones in found for one in ones}
     for key, last in sorted(lists.last().items()):
         if key.filter in instance.models and last.offset in states:
             version = "" if last.release is None else last.release.version
-            yield _row(str(key), name, version, *states[last.offset])
-
-
-def _row(model: str, instance: str, version: str, state: str, reason: str) -> dict[str, str]:
-    return dict(zip(_COLUMNS, (model, instance, version, state, reason), strict=True))
+            yield RunningRow(str(key), name, version, *states[last.offset])

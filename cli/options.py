@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import getpass
 import logging
 import os
 import shlex
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from feedmill.cli.output import answers
 from feedmill.deploy.local import default_folder, status
 from feedmill.events.errors import UsageError
 from feedmill.models.store_files import Store, parse_store
+from feedmill.operations import changes
 from feedmill.operations.changes import MadeBy
 from feedmill.streams.environment import Environment, read_environment
 from feedmill.streams.kafka.client import why_no_connection
@@ -59,22 +58,14 @@ class StoreType(click.ParamType):
         return store
 
 
-def user_name() -> str:
-    """The name of the user who runs the command; "unknown" if the system has none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
-
-
 def made_by(by: str | None, note: str | None = None) -> MadeBy:
     """Return who makes a change, for the audit: by which name, where, by this command, and why."""
-    user, names = user_name(), list[str]()
+    names = list[str]()
     context = click.get_current_context()
     while context.parent is not None:
         names.insert(0, str(context.info_name))
         context = context.parent
-    return MadeBy(by or user, user, socket.gethostname(), " ".join(names), note or "")
+    return changes.made_by(by, " ".join(names), note)
 
 
 arm_option = click.option(

@@ -11,7 +11,6 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import click
@@ -20,7 +19,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from feedmill.cli.duration import duration_text
+from feedmill.operations.times import duration_text, time_text
 
 Command = Callable[..., Any]
 
@@ -95,7 +94,7 @@ def _plain(value: Any) -> object:
     """Return a number of numpy as one of Python's."""
     if isinstance(value, float):
         return float(value)
-    raise NotImplementedError(f"no JSON of a {type(value).__name__}")
+    raise TypeError(f"no JSON of a {type(value).__name__}")
 
 
 def show(
@@ -184,15 +183,6 @@ def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in lines
     )
-
-
-def time_text(at_ms: int) -> str:
-    """Unix milliseconds as a time in UTC to the second; "" for a number that is no time."""
-    try:
-        at = datetime.fromtimestamp(at_ms / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        return ""
-    return at.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def number_text(value: float | None, digits: int) -> str:

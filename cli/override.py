@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from feedmill.cli.awaited_change import timeout_option
-from feedmill.cli.duration import Duration, duration_text
+from feedmill.cli.duration import Duration
 from feedmill.cli.options import asks_installation, by_option, made_by, together, with_environment
-from feedmill.cli.output import Answer, Columns, json_option, print_answer, show, time_text, warn
+from feedmill.cli.output import Answer, Columns, json_option, print_answer, show, warn
 from feedmill.cli.posts_on_kafka import MOST_RECORDS, is_author
-from feedmill.events.decode import decode_override, encode
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
-from feedmill.events.override import Override, OverrideKey, OverrideVerdict, Withdrawal
-from feedmill.operations.changes import Change, MadeBy, write_change
+from feedmill.events.override import Override, OverrideKey, OverrideVerdict
+from feedmill.operations.changes import write_change
+from feedmill.operations.overrides import (
+    LastOverride,
+    OverrideRow,
+    last_overrides,
+    override_key,
+    override_rows,
+    verdict_record,
+    visible_after_ms,
+    withdrawal_record,
+)
+from feedmill.operations.times import duration_text, time_text
 from feedmill.streams.environment import Environment
-from feedmill.streams.kafka.topic_reader import SentRecord, read_all
+from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.redis.reader import open_feed_reader
 from feedmill.streams.settings.clock import now_ms
 
-_POLL_S = 0.02
 _CLOCK_OFF_MS = 60_000
 
 
@@ -116,13 +124,13 @@ def clear_command(
         raise click.UsageError("give --gate or --all")
     who, at_ms = made_by(by, reason), now_ms()
     in_force = {
-        one: given.verdict
-        for one, (given, _) in _last_of_each(environment).items()
-        if one.subject == subject and not _is_over(given, at_ms)
+        one: given
+        for one, given in _last_of_each(environment).items()
+        if one.subject == subject and not given.is_over(at_ms)
     }
     cleared = [one for one in in_force if every_gate or one == key]
-    withdrawal = encode(Withdrawal(None, who.by, who.note))
-    offsets = [_send(environment, one, withdrawal, who).offset for one in cleared]
+    changes = [withdrawal_record(one, who, in_force[one].value) for one in cleared]
+    offsets = [write_change(environment, who, change).offset for change in changes]
     names = [str(one) for one in cleared]
 
     def is_gone(shown: Sequence[Any]) -> bool:
@@ -135,7 +143,10 @@ def clear_command(
         content = {"key": str(key), "offset": None, "visible_after_ms": None}
         text = f"no override `{key}` is in force, so nothing was written"
         print_answer(Answer(content, [text]), as_json=as_json)
-    left = [f"{in_force[one]} for the gate `{one.gate}`" for one in in_force.keys() - {*cleared}]
+    left = [
+        f"{in_force[one].override.verdict} for the gate `{one.gate}`"
+        for one in in_force.keys() - {*cleared}
+    ]
     if left:
         shown = ", ".join(sorted(left))
         warn(f"still in force for {subject}: {shown}; --all clears every gate")
@@ -157,46 +168,27 @@ def list_command(
     if subject is not None:
         _parse_key(environment, subject, "*")
     at_ms = now_ms()
-    found = [
-        (key, override)
-        for key, (override, _) in _last_of_each(environment).items()
-        if subject in (None, key.subject)
-        and by in (None, override.by)
-        and (expired or not _is_over(override, at_ms))
-    ]
-    found.sort(key=lambda one: (one[1].expires_at_ms or 1 << 62, one[1].at_ms, str(one[0])))
-    rows = [
-        {
-            "subject": key.subject,
-            "gate": key.gate,
-            "verdict": override.verdict,
-            "post_offset": override.post_offset,
-            "by": override.by,
-            "reason": override.reason,
-            "at_ms": override.at_ms,
-            "expires_at_ms": override.expires_at_ms,
-            "is_over": _is_over(override, at_ms),
-        }
-        for key, override in found
-    ]
+    last = _last_of_each(environment)
+    rows = override_rows(last, at_ms, subject=subject, by=by, with_expired=expired)
 
-    def expiry(row: dict[str, Any]) -> str:
-        until_ms = row["expires_at_ms"]
+    def expiry(row: OverrideRow) -> str:
+        until_ms = row.expires_at_ms
         if until_ms is None:
             return "never"
-        left = "over" if row["is_over"] else f"in {duration_text(until_ms - at_ms)}"
+        left = "over" if row.is_over else f"in {duration_text(until_ms - at_ms)}"
         return f"{time_text(until_ms)}, {left}"
 
     columns: Columns = {
         **{name: name for name in ("subject", "gate", "verdict")},
-        "version": lambda row: "any" if row["post_offset"] is None else str(row["post_offset"]),
+        "version": lambda row: "any" if row.post_offset is None else str(row.post_offset),
         "by": "by",
         "decided": "at_ms:time",
         "expires": expiry,
         "reason": "reason",
     }
     empty = "no override is in force" + (f" for {subject}" if subject else "")
-    return show(rows, columns, empty=empty)
+    answer = show(rows, columns, empty=empty)
+    return Answer([row._asdict() for row in rows], answer.lines)
 
 
 def _parse_key(environment: Environment, subject: str, gate: str) -> OverrideKey:
@@ -205,30 +197,13 @@ def _parse_key(environment: Environment, subject: str, gate: str) -> OverrideKey
     Raises `click.UsageError` where it is the key of no override.
     """
     try:
-        return decode_override(environment.signals, f"{subject}|{gate}".encode(), None)[0]
+        return override_key(environment.signals, subject, gate)
     except BadEvent as error:
         raise click.UsageError(str(error)) from None
 
 
-def _last_of_each(environment: Environment) -> dict[OverrideKey, tuple[Override, bytes]]:
-    """Return the last override of each subject and gate, and its record's value, unless withdrawn.
-
-    Records that break the contract are passed over, as the combiner does.
-    """
-    last: dict[OverrideKey, tuple[Override, bytes]] = {}
-    for record in read_all(environment, "overrides"):
-        try:
-            key, override = decode_override(environment.signals, record.key, record.value)
-        except BadEvent:
-            continue
-        last.pop(key, None)
-        if override is not None:
-            last[key] = override, record.value or b""
-    return last
-
-
-def _is_over(override: Override, at_ms: int) -> bool:
-    return override.expires_at_ms is not None and override.expires_at_ms <= at_ms
+def _last_of_each(environment: Environment) -> dict[OverrideKey, LastOverride]:
+    return last_overrides(read_all(environment, "overrides"), environment.signals)
 
 
 def _send_verdict(
@@ -246,17 +221,12 @@ def _send_verdict(
 ) -> None:
     key = _parse_key(environment, subject, gate)
     who, at_ms = made_by(by, reason), now_ms()
-    override_record = Override(
-        verdict=verdict,
-        by=who.by,
-        reason=reason,
-        at_ms=at_ms,
-        expires_at_ms=None if duration_ms is None else at_ms + duration_ms,
-        post_offset=post_offset,
-    )
-    value = encode(override_record)
-    decode_override(environment.signals, str(key).encode(), value)
-    offset, stored_ms = _send(environment, key, value, who)
+    last = _last_of_each(environment).get(key)
+    expires_ms = None if duration_ms is None else at_ms + duration_ms
+    wanted = Override(verdict, who.by, reason, at_ms, expires_ms, post_offset)
+    before = None if last is None else last.value
+    change = verdict_record(environment.signals, key, wanted, before)
+    offset, stored_ms = write_change(environment, who, change)
     if duration_ms is not None and abs(at_ms - stored_ms) > _CLOCK_OFF_MS:
         off_s = (at_ms - stored_ms) / 1000
         warn(
@@ -275,11 +245,6 @@ def _send_verdict(
         )
 
 
-def _send(environment: Environment, key: OverrideKey, value: bytes, who: MadeBy) -> SentRecord:
-    _, before = _last_of_each(environment).get(key, (None, None))
-    return write_change(environment, who, Change("overrides", str(key), value, before))
-
-
 def _visible(
     environment: Environment,
     key: OverrideKey,
@@ -291,24 +256,14 @@ def _visible(
 
     Fails where that took longer than `timeout_s`; 0: does not wait.
     """
-    wait_s = timeout_s if key.kind == "post" else 0.0
-    start, visible_ms, failure = time.monotonic(), None, None
-    if wait_s:
-        reader = open_feed_reader(environment.redis, environment.redis_prefix)
-        while visible_ms is None and time.monotonic() - start < wait_s:
-            # A post has the field alone, or one override with `others` beside it.
-            field = reader.post(key.id).override
-            if is_done([field, *field.get("others", ())] if field else []):
-                visible_ms = (time.monotonic() - start) * 1000
-            else:
-                time.sleep(_POLL_S)
+    visible_ms, failure = visible_after_ms(environment, key, timeout_s, is_done), None
     lines = [f"`{key}` written at offset {offset}"]
     if visible_ms is not None:
         lines.append(f"visible in Redis after {visible_ms:.0f} ms")
-    elif wait_s:
+    elif timeout_s and key.kind == "post":
         failure = FeedmillError(
             f"the override is written, but {key.subject} in Redis does not show it after"
-            f" {wait_s:g} s; it takes effect as soon as a combiner runs and has the post"
+            f" {timeout_s:g} s; it takes effect as soon as a combiner runs and has the post"
         )
     rounded_ms = None if visible_ms is None else round(visible_ms)
     content = {"key": str(key), "offset": offset, "visible_after_ms": rounded_ms}

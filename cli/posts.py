@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from feedmill.cli.awaited_change import read_settings_log
-from feedmill.cli.duration import Duration, age_text
+from feedmill.cli.duration import Duration
 from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer, Columns, on_one_line, plain_table, table_of
 from feedmill.cli.posts_on_kafka import read_for_command, timeout_option
 from feedmill.events.errors import UsageError
 from feedmill.operations.post_list import ListedPost, TextView, count_complaints, list_posts
+from feedmill.operations.setting_changes import read_settings_log
+from feedmill.operations.times import age_text
 from feedmill.streams.environment import Environment
 from feedmill.streams.settings.clock import now_ms
 

@@ -8,9 +8,8 @@ from contextlib import suppress
 import click
 import kafka.errors
 
-from feedmill.cli.awaited_change import read_settings_log
 from feedmill.cli.duration import Duration
-from feedmill.cli.output import time_text, warn
+from feedmill.cli.output import warn
 from feedmill.cli.progress import long_work
 from feedmill.events.decode import decode_post, decode_signal
 from feedmill.events.errors import BadEvent, UsageError
@@ -18,6 +17,8 @@ from feedmill.events.feeds import FeedSpec
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
 from feedmill.operations.preview.view_by_log import read_view
+from feedmill.operations.setting_changes import read_settings_log
+from feedmill.operations.times import time_text
 from feedmill.rankers.combiner.feed_matcher import FeedMatcher
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.environment import Environment

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,14 @@ from feedmill.cli.options import installation_flags, own_command, with_given_env
 from feedmill.cli.output import print_local_stack_log, say, warn
 from feedmill.cli.worker import isolate_option, without_option
 from feedmill.deploy.local import default_folder, down, status, up
-from feedmill.deploy.supervisor import Supervisor, WorkerSpec, by_role, isolated, stop_on_signals
+from feedmill.deploy.supervisor import (
+    Supervisor,
+    WorkerSpec,
+    by_role,
+    isolated,
+    readers,
+    stop_on_signals,
+)
 from feedmill.simulation.demo import demo_experiment
 from feedmill.simulation.replay.run import run_tag
 from feedmill.streams.environment import Environment, environment_variables, read_environment
@@ -80,6 +88,14 @@ _FEEDMILL = (sys.executable, "-m", "feedmill.cli.main")
     metavar="M",
     help="Run M workers that rank feeds alone; with --judges.",
 )
+@click.option(
+    "--readers",
+    "reader_count",
+    type=click.IntRange(1, _MOST_INSTANCES),
+    metavar="N",
+    help="Also run N readers, which serve pages for single users over HTTP, on"
+    " FEEDMILL_READER_PORT and the ports after it.",
+)
 @with_given_environment
 def run(
     environment: Environment,
@@ -94,6 +110,7 @@ def run(
     scale: Sequence[str],
     judges: int | None,
     rankers: int | None,
+    reader_count: int | None,
 ) -> None:
     """Run a worker with all stages under a supervisor, and show a feed.
 
@@ -113,6 +130,7 @@ def run(
         )
     else:
         workers = by_role(stages, judges, rankers)
+    workers += readers(reader_count or 0, environment.reader_port)
     flags = installation_flags(environment)
     folder = default_folder()
     servers = environment.kafka, environment.redis
@@ -140,12 +158,16 @@ def run(
 
 
 class _Commands(NamedTuple):
-    """Commands of feedmill: beside the workers, once before and after them, and when all ended."""
+    """Commands of feedmill: beside the workers, once before and after them, and when all ended.
+
+    `with_console`: the console runs beside the workers, too.
+    """
 
     beside: Sequence[Sequence[str]]
     before: Sequence[Sequence[str]] = ()
     after: Sequence[Sequence[str]] = ()
     result: Sequence[str] = ()
+    with_console: bool = False
 
 
 def _commands(feed: str, top: int, *, demo: bool, experiment: bool) -> _Commands:
@@ -155,8 +177,9 @@ def _commands(feed: str, top: int, *, demo: bool, experiment: bool) -> _Commands
         # A seed of its own per run, so that a second run brings other posts.
         read = ["--read", "global", "--audience", "400"] if experiment else []
         beside.insert(0, ["replay", "demo", "--for", "0", "--seed", str(os.getpid()), *read])
+    with_console = demo and find_spec("jinja2") is not None
     if not experiment:
-        return _Commands(beside)
+        return _Commands(beside, with_console=with_console)
     name = f"demo-{run_tag()}"  # no name is used twice
     file = default_folder().parent / "experiments" / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +187,7 @@ def _commands(feed: str, top: int, *, demo: bool, experiment: bool) -> _Commands
     start = ["experiments", "start", os.path.relpath(file), "--note", "the demo"]
     export = os.path.relpath(file.with_suffix(""))
     after = [["experiments", "export", "--out", export], ["experiments", "stop", name]]
-    return _Commands(beside, [start], after, ["experiments", "demo", export, name])
+    return _Commands(beside, [start], after, ["experiments", "demo", export, name], with_console)
 
 
 def _start_local_stack(environment: Environment, folder: Path) -> Environment:
@@ -206,6 +229,8 @@ async def _run_workers(
     try:
         await wait_until_ready(supervisor, supervising)
         _print_addresses(environment, supervisor, flags)
+        if commands.with_console:
+            processes.append(await _start_console(environment, logs))
         for arguments in commands.before:
             await (await _start_command(environment, arguments, logs)).wait()
         for arguments in commands.beside:
@@ -219,6 +244,9 @@ async def _run_workers(
         for arguments in commands.after:
             await (await _start_command(environment, arguments, logs)).wait()
     finally:
+        if supervisor.stopping.is_set() and processes:
+            # A terminal's Ctrl-C reaches them, too; a second one would break off how they end.
+            await asyncio.wait([asyncio.ensure_future(p.wait()) for p in processes], timeout=2)
         supervisor.stopping.set()
         await asyncio.gather(_end_all(processes), supervising)
 
@@ -281,11 +309,31 @@ async def _start_command(
         )
 
 
+async def _start_console(environment: Environment, logs: Path) -> asyncio.subprocess.Process:
+    """Start the console on any free port, and print the link that signs in as operator."""
+    with (logs / "console.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *_FEEDMILL,
+            *("console", "--port", "0", "--link"),
+            env={**os.environ, **environment_variables(environment)},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
+    if process.stdout is not None:
+        line = (await process.stdout.readline()).decode().strip()
+        say(f"{line or 'the console ended: console.log beside the other logs says why'}\n")
+    return process
+
+
 def _print_addresses(environment: Environment, supervisor: Supervisor, flags: str) -> None:
     """Say where it runs, and a command that is about this installation, pasted elsewhere too."""
     say(f"Kafka {environment.kafka}  Redis {environment.redis_address}")
     if supervisor.web.port:
         say(f"metrics on http://{environment.host}:{supervisor.web.port}/metrics")
+    for child in supervisor.children:
+        if child.name.startswith("reader"):
+            say(f"{child.name} on http://{environment.host}:{child.stages[0]}/v1/feeds/")
     say("\nIn another terminal, let engagement count for more than quality:\n")
     say(f"    {own_command()} config set weights alpha=0.1 beta=0.9{flags}\n")
 

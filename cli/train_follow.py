@@ -18,8 +18,7 @@ import numpy as np
 from kafka.errors import KafkaError
 
 from feedmill.cli.awaited_change import ChangeOptions
-from feedmill.cli.models.releases import send_record, tried_release
-from feedmill.cli.models.versions import read_history, sha256_in_force
+from feedmill.cli.models.releases import send_record
 from feedmill.cli.output import Answer, print_answer, warn
 from feedmill.cli.train_from_topics import read_impressions
 from feedmill.cli.train_options import SHIPPED, TrainOptions
@@ -28,6 +27,7 @@ from feedmill.filters.model import FilterSpec
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store_files import Store, parse_store
+from feedmill.operations.releases import read_history, sha256_in_force, tried_release
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.impressions import Impressions
 from feedmill.rankers.registry import ENGAGEMENT_RANKER

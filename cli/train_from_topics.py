@@ -10,10 +10,10 @@ from functools import partial
 from itertools import groupby, islice
 from typing import NamedTuple, TypeVar, cast
 
-from feedmill.cli.duration import duration_text
 from feedmill.events.decode import decode_engagement, decode_post
 from feedmill.events.errors import UsageError
 from feedmill.events.reasons import DECODE_ERRORS
+from feedmill.operations.times import duration_text
 from feedmill.rankers.impressions import Impressions, join
 from feedmill.streams.engagement.engagement_replay import TOO_LATE, EngagementReplay
 from feedmill.streams.engagement.feature_row import TOPIC as FEATURES

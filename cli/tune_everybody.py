@@ -14,16 +14,10 @@ from pathlib import Path
 
 import click
 
-from feedmill.cli.awaited_change import (
-    ChangeOptions,
-    read_settings_log,
-    setting_record,
-    with_setting_change,
-    write_settings,
-)
+from feedmill.cli.awaited_change import ChangeOptions, with_setting_change, write_settings
 from feedmill.cli.experiments.planning import FILE, WrittenExperiment, read_experiment
 from feedmill.cli.options import by_option
-from feedmill.cli.output import Answer, answers, time_text
+from feedmill.cli.output import Answer, answers
 from feedmill.events.errors import UsageError
 from feedmill.events.experiment import Arm
 from feedmill.events.feeds import BUILT_IN_FEEDS, pattern_of
@@ -31,6 +25,8 @@ from feedmill.events.settings import Settings
 from feedmill.events.weights import weights_decoder
 from feedmill.experiments.dials import written
 from feedmill.operations.experiments.runs import steps_of
+from feedmill.operations.setting_changes import read_settings_log
+from feedmill.operations.times import time_text
 from feedmill.streams.environment import Environment, read_environment
 from feedmill.streams.redis.reader import open_feed_reader
 from feedmill.streams.settings.config_log import ConfigLog
@@ -72,9 +68,7 @@ def half(
         if not keys:
             raise UsageError(f"no feed of {pattern} has weights by `{note}`; nothing was sent")
         undone = replace(change, note=f"{note} --undo")
-        write_settings(
-            environment, [setting_record(log, key, None, undone) for key in keys], undone
-        )
+        write_settings(environment, [undone.setting(log, key, None) for key in keys], undone)
         return
     feeds = _drawn(environment, log.settings, pattern, file)
     drawn = replace(change, note=note)
@@ -82,7 +76,7 @@ def half(
     for feed in feeds:
         own = log.settings.weights_of(feed)
         value = written(decoder.patched(own, wanted.weights), environment.signals)
-        records.append(setting_record(log, f"weights/{feed}", value, drawn))
+        records.append(drawn.setting(log, f"weights/{feed}", value))
     write_settings(environment, records, drawn)
     change.tell(f"half of {pattern} has {arm}: {', '.join(feeds)}")
 

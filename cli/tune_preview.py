@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from feedmill.cli.duration import age_text
 from feedmill.cli.experiments.planning import FILE, baselines_by, size_options
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import Answer, Table, answers
@@ -22,6 +21,7 @@ from feedmill.experiments.dials import Dial, arms_of, dials_of
 from feedmill.experiments.tune_effects import planned_users
 from feedmill.experiments.tune_pictures import Point, Series, picture
 from feedmill.operations.preview.dial_sweep import TOP, Side, SweptFeed, SweptSetting
+from feedmill.operations.times import age_text
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all

@@ -10,19 +10,20 @@ import click
 import msgspec
 import numpy as np
 
-from feedmill.cli.awaited_change import read_settings_log, warn_of_gates
-from feedmill.cli.duration import age_text
+from feedmill.cli.awaited_change import warn_of_gates, words_checked
 from feedmill.cli.feed import signal_columns
 from feedmill.cli.options import asks_installation, count_option
 from feedmill.cli.output import Answer, Columns, Table, number_text, short_json, table_of, warn
 from feedmill.cli.posts_on_kafka import read_for_command, timeout_option
-from feedmill.cli.setting_words import SettingWords, changed_settings, words_by_setting
 from feedmill.events.errors import UsageError
 from feedmill.events.feeds import pattern_of
 from feedmill.events.settings import Settings
 from feedmill.events.weights import OBJECTIVE_ALIASES
 from feedmill.operations.preview.feed_preview import FeedPreview, PreviewedPost, preview_feed
 from feedmill.operations.preview.scale_suggestion import SuggestedScale, Suggestion, suggest_scales
+from feedmill.operations.setting_changes import read_settings_log
+from feedmill.operations.setting_words import SettingWords, changed_settings, words_by_setting
+from feedmill.operations.times import age_text
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.environment import Environment
 from feedmill.streams.settings.clock import now_ms
@@ -60,7 +61,8 @@ def preview_command(
     """
     log = read_settings_log(environment)
     changes = words_by_setting(change, feed, environment.signals.gates)
-    then = changed_settings(log, changes)
+    with words_checked():
+        then = changed_settings(log, changes)
     check_feed(log.settings, feed)
     warn_of_gates(feed, then.gates_of(feed))
     view = PostView(environment.signals)

@@ -35,13 +35,18 @@ _SILENT_AFTER_S = 15.0
 _LAST_REPORT_S = 1.0
 
 _MODULE = "feedmill.streams.worker_process"
+_READER_MODULE = "feedmill.readers.reader_process"
 
 
 class WorkerSpec(NamedTuple):
-    """A worker to run: what its process is called, and its stages."""
+    """A worker to run: what its process is called, its stages, and the module that runs it.
+
+    A reader has its port in the place of stages.
+    """
 
     name: str
     stages: tuple[str, ...]
+    module: str = _MODULE
 
 
 def isolated(stages: Iterable[str]) -> list[WorkerSpec]:
@@ -54,6 +59,12 @@ def by_role(stages: Sequence[str], judges: int, rankers: int) -> list[WorkerSpec
     judging = tuple(stage for stage in stages if stage != COMBINER)
     of_judges, of_rankers = WorkerSpec(JUDGE, judging), WorkerSpec(RANKER, (COMBINER,))
     return [of_judges] * judges + [of_rankers] * rankers
+
+
+def readers(count: int, first_port: int) -> list[WorkerSpec]:
+    """Return readers, each on the port after that of the one before; 0 gives all a free one."""
+    ports = [first_port + i if first_port else 0 for i in range(count)]
+    return [WorkerSpec("reader", (str(port),), _READER_MODULE) for port in ports]
 
 
 def _process_name(workers: Sequence[WorkerSpec], i: int) -> str:
@@ -78,6 +89,7 @@ class WorkerProcess:
     error: str = ""
     cannot_start: bool = False
     log_file: IO[bytes] | None = field(default=None, repr=False)
+    module: str = _MODULE
 
     def not_ready_reason(self) -> str:
         """Why it is not ready; "" if it is."""
@@ -113,7 +125,7 @@ class Supervisor:
         self.stopping = asyncio.Event()
         self.metrics = Metrics("supervisor", environment.instance)
         self.children = [
-            WorkerProcess(_process_name(workers, i), worker.stages)
+            WorkerProcess(_process_name(workers, i), worker.stages, module=worker.module)
             for i, worker in enumerate(workers)
         ]
         self.web = StatusServer(self.ready_reason, self._metrics_text)
@@ -175,7 +187,7 @@ class Supervisor:
             child.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                _MODULE,
+                child.module,
                 *child.stages,
                 pass_fds=(writing,),
                 env=self._child_variables(writing),

@@ -27,12 +27,13 @@ from feedmill.events.experiment import (
 from feedmill.events.feeds import BUILT_IN_FEEDS, FeedMatch, FeedSpec, check_feed_name, pattern_of
 from feedmill.events.gates import GatePolicy, GatePolicyPatch, gates_struct
 from feedmill.events.limits import MAX_SETTING_BYTES, NAME_MEANING, NAME_PATTERN, check_id
+from feedmill.events.reader_bounds import ReaderBounds, decode_reader_bounds
 from feedmill.events.reasons import DECODE_ERRORS, reason_of, with_suggestion
 from feedmill.events.rules import Rule, decode_rules
 from feedmill.events.signal import SignalNames
 from feedmill.events.weights import OBJECTIVE_ALIASES, Weights, weights_decoder
 
-KINDS = ("weights", "gates", "feeds", "rules", "experiments")
+KINDS = ("weights", "gates", "feeds", "rules", "experiments", "readers")
 _RESERVED_KINDS = {"rankings": "slates of `rankings` are not published yet"}
 
 
@@ -61,7 +62,7 @@ class Settings:
         The signals of this installation.
     offset
         The last record that was applied or skipped; -1 before the first.
-    weights, gates, feeds, rules, experiments
+    weights, gates, feeds, rules, experiments, readers
         The settings of each kind by what follows the kind in the key: a feed, a filter for rules,
         the name of an experiment; "" for the general weights and gates.  Experiments that were
         stopped are among them.
@@ -78,6 +79,7 @@ class Settings:
     feeds: Mapping[str, FeedSpec] = field(default_factory=dict)
     rules: Mapping[str, Mapping[str, Rule]] = field(default_factory=dict)
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
+    readers: Mapping[str, ReaderBounds] = field(default_factory=dict)
     offsets: Mapping[str, int] = field(default_factory=dict)
     change_offsets: Mapping[str, int] = field(default_factory=dict)
 
@@ -150,10 +152,11 @@ class Settings:
 
     @property
     def weighed(self) -> frozenset[str]:
-        """The signals that count in the score of some list."""
+        """The signals that count in the score of some list, or may count for a reader's user."""
         of_arms = (policy.weights for _, policy in self.arms)
         of_lists = (self.weights_of(""), *self.weights.values(), *of_arms)
-        return frozenset(name for weights in of_lists for name in weights.signals)
+        of_users = (name for bounds in self.readers.values() for name in bounds.weighed)
+        return frozenset(name for weights in of_lists for name in weights.signals).union(of_users)
 
     def feed_of(self, feed: str) -> FeedSpec | None:
         """Return what goes into a feed: by its own setting, else by its pattern's.
@@ -255,6 +258,10 @@ class SettingsDraft:
                 return next_experiment(
                     target, value, there.experiments, there.policy_of, self._names
                 )
+            if kind == "readers":
+                if self.settings().feed_of(target) is None:
+                    raise BadSetting(f"Expected a feed that there is, got {target!r}")
+                return decode_reader_bounds(value, self._names)
             return _decode_feed(target, value)
         except msgspec.ValidationError as error:
             reason = reason_of(error, "$.value")
@@ -267,6 +274,8 @@ class SettingsDraft:
             return (*fields, *self._names.costs, *OBJECTIVE_ALIASES)
         if kind == "gates":
             return GatePolicyPatch.__struct_fields__
+        if kind == "readers":
+            return ReaderBounds.__struct_fields__
         return (*FeedSpec.__struct_fields__, *FeedMatch.__struct_fields__)
 
     def _decode_gates(self, value: dict[str, Any]) -> Mapping[str, GatePolicyPatch]:
@@ -296,7 +305,7 @@ def check_key(name: str, names: SignalNames) -> None:
     if kind not in KINDS:
         raise BadSetting(
             "Expected one of weights, weights/<feed>, gates, gates/<feed>, feeds/<name>,"
-            f" rules/<filter>, experiments/<name>, got {name[:80]!r}"
+            f" rules/<filter>, experiments/<name>, readers/<feed>, got {name[:80]!r}"
         )
     if kind == "rules":
         # A gate without a filter is written from outside: nothing would apply its rules.
@@ -308,8 +317,8 @@ def check_key(name: str, names: SignalNames) -> None:
             raise BadSetting(f"Expected `experiments/<name>`, {NAME_MEANING}, got {name[:80]!r}")
     elif slash:
         check_feed_name(target, pattern_allowed=kind == "feeds")
-    elif kind == "feeds":
-        raise BadSetting("Expected `feeds/<name>`, got `feeds`")
+    elif kind in ("feeds", "readers"):
+        raise BadSetting(f"Expected `{kind}/<name>`, got `{kind}`")
 
 
 def _decode_feed(feed: str, value: dict[str, Any]) -> FeedSpec:

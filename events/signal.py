@@ -26,7 +26,8 @@ Role = Literal["gate", "objective", "cost"]
 
 # The `model` of a signal that a rule decided; its `version` is the name of the rule.
 RULE_MODEL = "rule"
-# Names of other fields of `signals:<post_id>` and of settings, which no signal may have.
+# Names of other fields of `signals:<post_id>`, of settings, and of a stage without a signal, which
+# no signal may have.
 RESERVED_NAMES = frozenset(
     [
         "post",
@@ -42,6 +43,7 @@ RESERVED_NAMES = frozenset(
         "explore",
         "alpha",
         "beta",
+        "reader",
     ]
 )
 # The combiner keeps a bit for each signal of a post, and one for the post, in 63.

@@ -7,6 +7,8 @@ until the broker looks for those that are over, every ten seconds unless it was 
 
 from __future__ import annotations
 
+import getpass
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +22,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from feedmill.events.audit import TOPIC, AuditRecord
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
+from feedmill.events.partition import partition_of
 from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.client import (
@@ -50,8 +53,22 @@ class MadeBy(NamedTuple):
     note: str
 
 
+def user_name() -> str:
+    """The name of the user who runs this process; "unknown" if the system has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def made_by(by: str | None, command: str, note: str | None = None) -> MadeBy:
+    """Return who makes a change: named so, else as the user is; where, how, and why."""
+    user = user_name()
+    return MadeBy(by or user, user, socket.gethostname(), command, note or "")
+
+
 class Change(NamedTuple):
-    """A record that a command writes to partition 0 of a topic, and what it is about.
+    """A record that a command writes, and what it is about.
 
     Attributes
     ----------
@@ -59,6 +76,8 @@ class Change(NamedTuple):
         The value that was in force; None for none.
     headers
         Texts beside the record; empty ones are left out.
+    is_keyed
+        Whether it goes to the partition of its key, not to partition 0.
     """
 
     topic: str
@@ -66,6 +85,7 @@ class Change(NamedTuple):
     value: bytes | None
     before: bytes | None
     headers: Mapping[str, str] = {}
+    is_keyed: bool = False
 
 
 class Audited(NamedTuple):
@@ -261,12 +281,15 @@ def write_changes(
     written = []
     with open_changes(environment, made_by) as changes, changes.transaction():
         for one in wanted:
-            sent = changes.send(one.topic, one.key.encode(), one.value, headers=one.headers)
+            key, partition = one.key.encode(), 0
+            if one.is_keyed:
+                partition = partition_of(key, changes.partitions_of(one.topic))
+            sent = changes.send(one.topic, key, one.value, partition, one.headers)
             changes.audit(
                 Audited(
                     topic=one.topic,
                     key=one.key,
-                    partition=0,
+                    partition=partition,
                     offset=sent.offset,
                     before=_part(one.before),
                     after=_part(one.value),

@@ -52,6 +52,8 @@ class Environment:
         The store of models, a folder or `s3://bucket/prefix`; None for those that ship.
     host, port
         Where `/healthz`, `/readyz` and `/metrics` listen. Port 0 is any free one, None is off.
+    reader_port, reader_tokens
+        Where a reader listens, and the file of those who may ask it; "": everybody on this machine.
     batch_records
         The most records that a stage processes at once.
     session_timeout_ms
@@ -87,6 +89,8 @@ class Environment:
     models: Store | None = None
     host: str = "127.0.0.1"
     port: int | None = None
+    reader_port: int = 8090
+    reader_tokens: str = ""
     batch_records: int = 2000
     session_timeout_ms: int = 10_000
     flagged_cap: float = 0.10
@@ -301,6 +305,8 @@ _PARSERS: Mapping[str, Callable[[str, str], Any]] = {
     "models": _store,
     "host": _any_text,
     "port": _whole_number(0, 65_535),
+    "reader_port": _whole_number(0, 65_535),
+    "reader_tokens": _any_text,
     "batch_records": _whole_number(1, 100_000),
     "session_timeout_ms": _whole_number(6_000, 1_800_000),
     "flagged_cap": _fraction,

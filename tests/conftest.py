@@ -3,14 +3,14 @@
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from builders.commands import CommandTopics
+from builders.commands import CommandTopics, FakeStage
 from builders.own_redis import OwnRedis
 from builders.patient_broker import PATIENT_BROKER
 from builders.scratch import scratch_folder
@@ -103,6 +103,26 @@ def topics(stack: StackAddress, prefix: str) -> Iterator[CommandTopics]:
     made = CommandTopics(stack.kafka, prefix)
     yield made
     made.close()
+
+
+@pytest.fixture
+def stage(
+    stack: StackAddress, prefix: str, topics_made: None
+) -> Iterator[Callable[..., FakeStage]]:
+    """Start fake stages: `stage("spam/1")`, or one that refuses what it reads."""
+    started: list[FakeStage] = []
+
+    def start(name: str, refuses: str | None = None) -> FakeStage:
+        one = FakeStage(stack.kafka, prefix, name, refuses)
+        one.start()
+        assert one.ready.wait(60)
+        started.append(one)
+        return one
+
+    yield start
+    for one in started:
+        one.ended.set()
+        one.join(10)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ Load(environment, Watcher(environment)).engagements(rate=1000, seconds=1)
     ("script", "options", "shown"),
     [
         ("bench_ranking.py", "--sizes 300,600 --events 3", "engagement"),
+        ("bench_reader.py", "--posts 3000 --only pages", "40 drawn requests of 3,000 posts: as"),
         ("closed_loop.py", "--seeds 2 --hours 3 --costs 0:0,18:4", "| 18 | 4 | -9.1% |"),
         ("experiment_verdicts.py", "--only moving --runs 1", "covered    1 of 1"),
     ],

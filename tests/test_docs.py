@@ -15,6 +15,7 @@ import pytest
 
 import feedmill.streams.flow
 from builders import metrics_page
+from builders.command_tree import leaves
 from feedmill.cli.main import main
 from feedmill.events.decode import decode_engagement, decode_post
 from feedmill.events.engagement import Engagement
@@ -37,7 +38,7 @@ from feedmill.streams.security import CLIENT_SETTINGS, REDIS_FILES, SECRET_FILES
 ROOT = Path(__file__).parents[1]
 CODE = (
     *("events", "features", "models", "filters", "rankers", "training", "streams", "simulation"),
-    *("operations", "deploy", "cli", "benchmarks", "examples"),
+    *("operations", "readers", "console", "deploy", "cli", "benchmarks", "examples"),
 )
 PAGES = sorted(
     [
@@ -50,7 +51,7 @@ WITH_COMMANDS = [
     ROOT / page
     for page in (
         *("README.md", "docs/contracts.md", "docs/own_signals.md", OPERATOR),
-        *("docs/operating/moderator.md", "docs/operating/trainer.md"),
+        *("docs/operating/moderator.md", "docs/operating/trainer.md", "docs/operating/console.md"),
         *(f"docs/journeys/{page.name}" for page in (ROOT / "docs/journeys").glob("[a-z]*.md")),
     )
 ]
@@ -79,18 +80,11 @@ def subcommand(group: click.Group, name: str) -> click.Command:
     return command
 
 
-def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    if isinstance(command, click.Group):
-        for name in command.list_commands(CONTEXT):
-            yield from leaves(subcommand(command, name), (*path, name))
-    else:
-        yield path
-
-
 def named_commands(text: str) -> set[tuple[str, ...]]:
-    """`feedmill config get|set` names (config, get) and (config, set)."""
+    """`feedmill config get|set` names (config, get) and (config, set); words are three at most."""
     found: set[tuple[str, ...]] = set()
-    for match in re.finditer(r"feedmill ([a-z][a-z|-]*)(?: ([a-z][a-z|-]*))?", text):
+    word = r"([a-z][a-z|-]*)"
+    for match in re.finditer(rf"feedmill {word}(?: {word}(?: {word})?)?", text):
         words = [word.split("|") for word in match.groups() if word]
         for end in range(1, len(words) + 1):
             found.update(itertools.product(*words[:end]))
@@ -113,7 +107,7 @@ def check_command(arguments: list[str], *, whole: bool = True) -> None:
     """
     command: click.Command = main
     words = list(arguments)
-    while isinstance(command, click.Group) and words:
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         command = subcommand(command, words.pop(0))
     if whole and not set("".join(words)) & set("<[…|"):
         command.make_context("feedmill", words)
@@ -126,7 +120,7 @@ def check_command(arguments: list[str], *, whole: bool = True) -> None:
 
 def test_every_command_is_documented() -> None:
     documented = set().union(*(named_commands(page.read_text("utf-8")) for page in PAGES))
-    assert {*leaves(main)} - documented == set()
+    assert {tuple(words.split()) for words in leaves(main)} - documented == set()
 
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)

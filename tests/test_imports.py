@@ -11,6 +11,10 @@ ROOT = Path(__file__).parents[1]
 # What each folder may import of the others; `filters` and `rankers` never each other.
 _MODELS = {"events", "features", "models"}
 _SERVING = _MODELS | {"tables", "filters", "rankers"}
+_APPLICATIONS = {
+    *("training", "experiments", "streams", "operations", "simulation", "readers", "deploy"),
+    "console",
+}
 MAY_IMPORT = {
     "tables": set(),
     "events": set(),
@@ -23,15 +27,16 @@ MAY_IMPORT = {
     "streams": _SERVING,
     "operations": _SERVING | {"experiments", "streams"},
     "simulation": {"events", "experiments", "streams"},
+    "readers": {"tables", "events", "rankers", "experiments", "streams"},
     "deploy": _SERVING | {"streams", "simulation"},
-    "cli": _SERVING | {"training", "experiments", "streams", "operations", "simulation", "deploy"},
+    "console": _SERVING | {"experiments", "streams", "operations"},
+    "cli": _SERVING | _APPLICATIONS,
     # What users write: against the contract alone, or with the helper for their own signals.
     "examples": {"events", "streams"},
-    "benchmarks": _SERVING
-    | {"training", "experiments", "streams", "operations", "simulation", "deploy"},
+    "benchmarks": _SERVING | _APPLICATIONS,
 }
 OUTSIDE = (
-    *("streams/", "operations/", "simulation/", "deploy/", "cli/"),
+    *("streams/", "operations/", "console/", "simulation/", "readers/", "deploy/", "cli/"),
     *("examples/", "benchmarks/"),
 )
 # Time and the environment come in through `streams` and `deploy`; below them they are arguments.

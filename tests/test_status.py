@@ -2,12 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 
+from builders.command_tree import command_tree
 from feedmill.cli.main import main
 from feedmill.events.errors import BadSetting
 from feedmill.events.settings import Settings
@@ -45,24 +44,13 @@ def test_what_the_status_calls_missing_is_missing(name: str) -> None:
     assert MISSING[name]()
 
 
-def commands(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Every command by its last word, with its groups."""
-    yield name, command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for word in command.list_commands(context):
-            child = command.get_command(context, word)
-            assert child is not None
-            yield from commands(child, word)
-
-
 def test_what_there_is_a_command_for_is_not_called_missing() -> None:
     text = missing_by_readme()
     assert set(re.findall(r"`([a-z]+)`", text)) <= set(MISSING)
     text = re.sub("`.*?`", "", text)
-    for command_name, command in commands(main):
+    for words, command in command_tree(main):
         options = [name.strip("-") for each in command.params for name in each.opts]
-        for name in filter(None, (command_name, *options)):
+        for name in (*words.split()[-1:], *options):
             is_said = re.search(rf"\b{name.removesuffix('y')}(y|ies|s)?\b", text)
             # The words of "personal feeds" and "asks for one".
-            assert not is_said or name in ("feed", "for"), (command_name, name)
+            assert not is_said or name in ("feed", "for"), (words, name)

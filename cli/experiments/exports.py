@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from feedmill.cli.duration import Duration, duration_text
+from feedmill.cli.duration import Duration
 from feedmill.cli.experiments.planning import FILE
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import Answer, answers, json_option, print_answer, warn
 from feedmill.events.errors import UsageError
 from feedmill.operations.experiments.runs import ExperimentRun
+from feedmill.operations.times import duration_text
 from feedmill.streams.environment import Environment, read_environment
 from feedmill.streams.kafka.topic_reader import records_after
 from feedmill.streams.settings.clock import now_ms

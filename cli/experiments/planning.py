@@ -14,11 +14,10 @@ from feedmill.cli.awaited_change import (
     ChangeOptions,
     change_setting,
     note_option,
-    read_settings_log,
     with_setting_change,
 )
 from feedmill.cli.options import by_option, together
-from feedmill.cli.output import Answer, Columns, answers, table_of, time_text, warn
+from feedmill.cli.output import Answer, Columns, answers, table_of, warn
 from feedmill.events.errors import BadSetting, FeedmillError, UsageError
 from feedmill.events.experiment import WHOLE, Experiment, decode_experiment
 from feedmill.events.limits import is_name
@@ -28,6 +27,8 @@ from feedmill.events.weights import OBJECTIVE_ALIASES
 from feedmill.experiments.plan import LIST_NOISE, Baseline, Plan, baselines_of, plan_of
 from feedmill.experiments.table import read_period
 from feedmill.operations.experiments.runs import PREFIX, run_of
+from feedmill.operations.setting_changes import read_settings_log
+from feedmill.operations.times import time_text
 from feedmill.streams.environment import Environment, read_environment
 from feedmill.streams.kafka.topic_reader import count_partitions
 

@@ -9,11 +9,9 @@ from typing import Any
 
 import click
 
-from feedmill.cli.awaited_change import read_settings_log
-from feedmill.cli.duration import duration_text
 from feedmill.cli.experiments.exports import FOLDER, exported_lines, exported_part, result_of
 from feedmill.cli.options import asks_installation
-from feedmill.cli.output import Answer, Columns, Table, short_json, show, table_of, time_text
+from feedmill.cli.output import Answer, Columns, Table, short_json, show, table_of
 from feedmill.events.errors import UsageError
 from feedmill.events.experiment import WHOLE, Arm
 from feedmill.operations.experiments.runs import (
@@ -23,6 +21,8 @@ from feedmill.operations.experiments.runs import (
     run_of,
     runs_of,
 )
+from feedmill.operations.setting_changes import read_settings_log
+from feedmill.operations.times import duration_text, time_text
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.redis.reader import FeedReader, open_feed_reader

@@ -8,9 +8,8 @@ from typing import Any
 import click
 import numpy as np
 
-from feedmill.cli.awaited_change import read_settings_log
 from feedmill.cli.duration import Duration
-from feedmill.cli.models.versions import chosen_card, model_argument, read_history
+from feedmill.cli.models.versions import model_argument
 from feedmill.cli.options import asks_installation, count_option
 from feedmill.cli.output import Answer, Columns, Table, number_text, table_of
 from feedmill.cli.train_summary import metrics_table
@@ -21,6 +20,8 @@ from feedmill.events.settings import Settings
 from feedmill.filters.model import STORE
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import ModelCard
+from feedmill.operations.releases import chosen_card, read_history
+from feedmill.operations.setting_changes import read_settings_log
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicRecord, read_all
 from feedmill.streams.releases.candidates import SHADOW_TOPIC

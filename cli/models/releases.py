@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 
 import click
-import msgspec
 
-from feedmill.cli.awaited_change import (
-    ChangeOptions,
-    instances_topic,
-    told_answers,
-    with_noted_change,
-)
+from feedmill.cli.awaited_change import ChangeOptions, with_noted_change
 from feedmill.cli.duration import Duration
-from feedmill.cli.models.versions import chosen_card, model_argument, read_history, sha256_in_force
-from feedmill.events.decode import encode
+from feedmill.cli.models.versions import model_argument
 from feedmill.events.errors import UsageError
-from feedmill.events.instance import Instance
 from feedmill.events.release import (
-    CANARY,
     CORE_SHARE,
     SHADOW,
-    Canary,
     Challenger,
     ListRelease,
-    ModelRelease,
     TriedVersion,
 )
-from feedmill.models.artifact import ModelCard, read_card
-from feedmill.models.store import local_copy
-from feedmill.operations.changes import Change, last_value, write_change
-from feedmill.streams.environment import Environment
-from feedmill.streams.kafka.topic_reader import open_topic
-from feedmill.streams.releases.loading import BY_TEXT, Trial, shipped_sha256, store_of, try_model
-from feedmill.streams.releases.release_log import TOPIC, StartedCanary
-from feedmill.streams.settings.instances import (
-    SettingAnswer,
-    read_recent_instances,
-    release_answers,
+from feedmill.operations.releases import (
+    CANARY_MS,
+    WantedRelease,
+    chosen_card,
+    pending_text,
+    read_history,
+    tried_release,
+    wanted_freeze,
+    wanted_release,
+    wanted_rollback,
+    wanted_unfreeze,
+    write_release,
 )
-
-# How long a canary lasts unless the command says otherwise.
-_CANARY_MS = 600_000
+from feedmill.streams.environment import Environment
+from feedmill.streams.kafka.topic_reader import SentRecord
+from feedmill.streams.releases.loading import BY_TEXT
+from feedmill.streams.settings.instances import SettingAnswer
 
 
 @click.command("release")
@@ -81,21 +72,9 @@ def release(
     """
     if after_ms is not None and partitions is None:
         raise click.UsageError("--after is how long a canary lasts; give --canary, too")
-    read_history(environment).check_not_frozen(model)
-    if partitions is not None:
-        _check_canary(environment, model, partitions)
-    if version is None:
-        card = read_card(store_of(model, environment.models), model)
-    else:
-        card = chosen_card(environment, model, version)
-    wanted = tried_release(environment, card, change.by, change.note)
-    if partitions is None:
-        _send_and_wait(environment, change, model, wanted)
-        return
-    tried = {name: getattr(wanted, name) for name in ("sha256", "answers", "by", "note")}
-    canary = Canary(**tried, partitions=partitions, after_ms=after_ms or _CANARY_MS)
-    done = f"{model}: {canary.version} judges {partitions} of the partitions"
-    _send_tried(environment, change, CANARY + model, model, canary, done)
+    lasts_ms = after_ms or CANARY_MS
+    wanted = wanted_release(environment, change.made_by, model, version, partitions, lasts_ms)
+    _send_wanted(environment, change, wanted)
 
 
 @click.command("rollback")
@@ -109,24 +88,7 @@ def rollback(environment: Environment, change: ChangeOptions, model: str, to: in
 
     Before the first release that is the version which ships with feedmill.
     """
-    history = read_history(environment)
-    history.check_not_frozen(model)
-    canary, shipped = history.canaries.current(model), shipped_sha256(model)
-    if canary is not None and to is None:
-        key, wanted, version = CANARY + model, None, sha256_in_force(history, model)[:12]
-        note = f"end of the canary at {canary.offset}"
-        done = f"{model}: the canary of {canary.canary.version} ends, {version} judges all posts"
-    else:
-        target = history.rollback_target(model, to, shipped)
-        key, wanted, version = model, target.release, shipped[:12]
-        note, done = "rollback to the shipped version", f"{model}: back to {version}, which ships,"
-        if wanted is not None:
-            version, note = wanted.version, f"rollback to {target.offset}"
-            done = f"{model}: back to {version}"
-    change = replace(change, note=f"{note}: {change.note}" if change.note else note)
-    if wanted is not None:
-        wanted = _renewed(wanted, change, frozen=False)
-    _send_tried(environment, change, key, model, wanted, done, version)
+    _send_wanted(environment, change, wanted_rollback(environment, change.made_by, model, to))
 
 
 @click.command("freeze")
@@ -134,14 +96,7 @@ def rollback(environment: Environment, change: ChangeOptions, model: str, to: in
 @with_noted_change
 def freeze(environment: Environment, change: ChangeOptions, model: str) -> None:
     """Keep the version in force: `release` and `rollback` refuse another one until unfreeze."""
-    history = read_history(environment)
-    history.check_not_frozen(model)
-    current = history.current(model)
-    if current is None:
-        current = tried_release(
-            environment, chosen_card(environment, model, None), change.by, change.note
-        )
-    _send_and_wait(environment, change, model, _renewed(current, change, frozen=True))
+    _send_wanted(environment, change, wanted_freeze(environment, change.made_by, model))
 
 
 @click.command("unfreeze")
@@ -149,10 +104,7 @@ def freeze(environment: Environment, change: ChangeOptions, model: str) -> None:
 @with_noted_change
 def unfreeze(environment: Environment, change: ChangeOptions, model: str) -> None:
     """Allow releases again."""
-    current = read_history(environment).current(model)
-    if current is None or not current.frozen:
-        raise UsageError(f"`{model}` is not frozen")
-    _send_and_wait(environment, change, model, _renewed(current, change, frozen=False))
+    _send_wanted(environment, change, wanted_unfreeze(environment, change.made_by, model))
 
 
 @click.command("shadow")
@@ -198,44 +150,9 @@ def shadow(
     _send_tried(environment, change, SHADOW + model, model, challenger, done)
 
 
-def _check_canary(environment: Environment, model: str, partitions: int) -> None:
-    """Refuse with `UsageError` a canary that could not be one."""
-    if model not in BY_TEXT:
-        raise UsageError(
-            f"`{model}` has no canaries, only {', '.join(BY_TEXT)} have; release it to all"
-        )
-    with open_topic(environment, "posts") as reader:
-        count = reader.partitions
-    if partitions >= count:
-        raise UsageError(
-            f"--canary {partitions}: `posts` has {count} partitions; give fewer, or release the"
-            " version to all of them without --canary"
-        )
-
-
-def tried_release(environment: Environment, card: ModelCard, by: str, note: str) -> ModelRelease:
-    """Try a version in a process of its own; return its release, with the known answers.
-
-    Raises `BadArtifact` or `UsageError` where the trial refuses it, or the store has it not.
-    """
-    store = store_of(card.name, environment.models, card.sha256)
-    with local_copy(store, card.name, card.sha256) as folder:
-        answers = try_model(Trial(card.name, card.sha256, str(folder))).answers
-    return ModelRelease(card.sha256, answers, by, note)
-
-
-def _renewed(release: ModelRelease, change: ChangeOptions, *, frozen: bool) -> ModelRelease:
-    renewed: ModelRelease = msgspec.structs.replace(
-        release, by=change.by, note=change.note, frozen=frozen, canary=None
-    )
-    return renewed
-
-
-def _send_and_wait(
-    environment: Environment, change: ChangeOptions, model: str, release: ModelRelease
-) -> None:
-    done = f"{model}: {release.version} released"
-    _send_tried(environment, change, model, model, release, done)
+def _send_wanted(environment: Environment, change: ChangeOptions, wanted: WantedRelease) -> None:
+    key, model, version, shown, note, done = wanted
+    _send_tried(environment, replace(change, note=note), key, model, version, done, shown)
 
 
 def _send_tried(
@@ -263,14 +180,6 @@ def _send_tried(
     change.report(found, answers, "the release", otherwise, pending)
 
 
-def pending_text(back: str) -> str:
-    """Say what is left of a record of `models` that an instance refused, and the way back."""
-    return (
-        "; it stays on `models`, and an instance that starts later runs it if it can by then:"
-        f" `feedmill {back}` takes it back"
-    )
-
-
 def send_record(
     environment: Environment,
     change: ChangeOptions,
@@ -278,46 +187,14 @@ def send_record(
     model: str,
     version: TriedVersion | ListRelease | None,
     done: str,
-) -> tuple[int, list[SettingAnswer]]:
+) -> tuple[int, Sequence[SettingAnswer]]:
     """Write a record of `models`, empty for None, and wait for the instances that run a model.
 
     `done` says what was done.  Returns the offset of the record, and the answers.
     """
-    # Who and why: headers of an empty record, else the version says so.
-    headers = {"by": change.by, "note": change.note} if version is None else {}
-    value = None if version is None else encode(version)
-    written = Change(TOPIC, key, value, last_value(environment, TOPIC, key), headers)
-    with instances_topic(environment, change.timeout_s) as reader:
-        offset, at_ms = write_change(environment, change.made_by, written)
-        instances = {} if reader is None else read_recent_instances(reader, at_ms)
-        change.tell(f"{done} at offset {offset}")
-        if reader is None:
-            return offset, []
-        found = release_answers(reader, instances, model, offset, change.timeout_s)
-        return offset, [*told_answers(found, change.tell)]
 
+    def say_written(places: Sequence[SentRecord], _: int | None) -> None:
+        change.tell(f"{done} at offset {places[-1].offset}")
 
-def canary_rows(
-    model: str, name: str, instance: Instance, canary: StartedCanary | None
-) -> Iterator[dict[str, str]]:
-    """Yield the row of `health` about a canary of a model on an instance, if there is one."""
-    if canary is None:
-        return
-    refusals = (one for one in instance.refused_releases if one.model == CANARY + model)
-    reasons = {one.offset: one.reason for one in refusals}
-    reason = reasons.get(canary.offset, "")
-    if not canary.is_under_way:
-        state, reason = "went back", canary.reason
-    elif reason:
-        state = "stopped"
-    elif instance.canaries.get(model) == canary.canary.version:
-        state = "canary"
-    else:
-        state = "loading"
-    yield {
-        "model": CANARY + model,
-        "instance": name,
-        "version": canary.canary.version,
-        "state": state,
-        "reason": reason,
-    }
+    written = write_release(change.awaited(environment, say_written), key, model, version)
+    return written.offset, written.answers

@@ -2,52 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 
 from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer, Columns, Table, show, table_of
 from feedmill.events.errors import UsageError
-from feedmill.models.artifact import ModelCard
 from feedmill.models.cards import card_page
-from feedmill.models.store import cards_of, find_card
+from feedmill.operations.releases import chosen_card, read_history, version_rows
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
-from feedmill.streams.releases.loading import MODELS, shipped_sha256, shipped_store
-from feedmill.streams.releases.release_log import (
-    FROZEN,
-    RELEASED,
-    TOPIC,
-    HistoryRow,
-    ReleaseHistory,
-)
+from feedmill.streams.releases.loading import MODELS
+from feedmill.streams.releases.release_log import FROZEN, RELEASED, HistoryRow
 
 model_argument = click.argument("model", type=click.Choice(MODELS))
-
-
-def read_history(environment: Environment) -> ReleaseHistory:
-    """Return what was released, by the whole topic `models`; raises what `open_topic` raises."""
-    return ReleaseHistory(MODELS, read_all(environment, TOPIC))
-
-
-def sha256_in_force(history: ReleaseHistory, model: str) -> str:
-    """Return the version that workers are told to run: the released one, else the shipped one."""
-    release = history.current(model)
-    return shipped_sha256(model) if release is None else release.sha256
-
-
-def chosen_card(environment: Environment, model: str, version: str | None) -> ModelCard:
-    """Return the card of a version, of the one in force if None; `shipped` is a version, too."""
-    shipped = shipped_store(model)
-    store = environment.models or shipped
-    if version == "shipped":
-        version = shipped_sha256(model)
-    elif version is None:
-        version = sha256_in_force(read_history(environment), model)
-    return find_card(store, model, version, shipped)
 
 
 @click.command("list")
@@ -65,9 +34,9 @@ def list_command(environment: Environment, model: str | None) -> Answer:
     """
     history = read_history(environment)
     rows = [
-        row
+        row._asdict()
         for name in ([model] if model else MODELS)
-        for row in _versions(environment, history, name)
+        for row in version_rows(environment, history, name)
     ]
     lines: list[str | Table] = [table_of(rows, {name: name for name in _SHOWN})]
     if model is None:
@@ -105,38 +74,6 @@ _HISTORY_COLUMNS: Columns = {
     "by": "by",
     "note": "note",
 }
-
-
-def _versions(environment: Environment, history: ReleaseHistory, name: str) -> Iterator[Any]:
-    shipped = shipped_store(name)
-    released, in_force = history.current(name), sha256_in_force(history, name)
-    challenger, canary = history.challenger(name).release, history.canaries.current(name)
-    is_here = False
-    for card in cards_of(environment.models or shipped, name, shipped):
-        states = ["in force"] if card.sha256 == in_force else []
-        is_here = is_here or card.sha256 == in_force
-        states += ["frozen"] if states and released is not None and released.frozen else []
-        states += ["shipped" if card.sha256 == shipped_sha256(name) else "in the store"]
-        states += ["shadow"] if challenger is not None and card.sha256 == challenger.sha256 else []
-        if canary is not None and card.sha256 == canary.canary.sha256:
-            states.append(f"canary (partitions: {canary.canary.partitions})")
-        yield {
-            "model": name,
-            "version": card.version,
-            "sha256": card.sha256,
-            "trained": card.trained_on,
-            "state": ", ".join(states),
-            "summary": card.summary,
-        }
-    if not is_here:
-        yield {
-            "model": name,
-            "version": in_force[:12],
-            "sha256": in_force,
-            "trained": "",
-            "state": "in force, not in this store",
-            "summary": "name the store of the workers: FEEDMILL_MODELS",
-        }
 
 
 @click.command("show")

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import click
 
 from feedmill.cli.awaited_change import note_option
-from feedmill.cli.duration import duration_text
 from feedmill.cli.options import by_option, made_by, with_environment
 from feedmill.cli.output import say
 from feedmill.operations.changes import Audited, open_changes
 from feedmill.operations.hanging_transactions import OpenTransaction, abort, find_hanging
+from feedmill.operations.times import duration_text
 from feedmill.operations.topic_copy import copy_topics
 from feedmill.operations.topic_reset import ResetPlan, plan_reset, reset
 from feedmill.streams.environment import Environment

@@ -130,7 +130,7 @@ class FeedMatcher:
             pass
         for name in self._index.candidates(group):
             spec = self.named.get(name)  # None after its shard was lost
-            if spec is not None and _accepts(name, spec, group):
+            if spec is not None and accepts(name, spec, group):
                 yield name
         for pattern in FEED_PATTERNS:
             names = self.on_demand_of(pattern, group)
@@ -192,7 +192,8 @@ def _spec(settings: Settings, name: str) -> FeedSpec:
     return spec
 
 
-def _accepts(name: str, spec: FeedSpec, group: PostGroup) -> bool:
+def accepts(name: str, spec: FeedSpec, group: PostGroup) -> bool:
+    """Whether a feed takes posts of a group, whoever the authors are."""
     if group.is_reply and not spec.include_replies:
         return False
     communities, langs = _asked_for(name, spec)

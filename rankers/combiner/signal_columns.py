@@ -78,6 +78,8 @@ class SignalColumns:
         Whether a failure leaves NaN; that of an objective or a cost leaves the last good value.
     base
         What an objective or a cost is without a value.
+    keeps_times
+        Whether `at_ms` of signals is kept, eight bytes each; else it is 0.
 
     Attributes
     ----------
@@ -85,10 +87,18 @@ class SignalColumns:
         By row: a gate without a verdict is NaN, an objective or a cost without a value `base`.
     """
 
-    def __init__(self, models: InternTable, *, is_gate: bool, base: float = 0.0) -> None:
+    def __init__(
+        self,
+        models: InternTable,
+        *,
+        is_gate: bool,
+        base: float = 0.0,
+        keeps_times: bool = True,
+    ) -> None:
         self._models = models
         self._empty = np.nan if is_gate else base
         self._keeps_value = not is_gate
+        self._keeps_times = keeps_times
         self.value = MappedColumn(np.float32, self._empty)
         self._state = MappedColumn(np.uint16)
         self._at_ms = MappedColumn(np.int64)
@@ -187,7 +197,8 @@ class SignalColumns:
         else:
             self._older[row] = signal.post_offset
         self._state.cells[row] = state
-        self._at_ms.cells[row] = signal.at_ms
+        if self._keeps_times:
+            self._at_ms.cells[row] = signal.at_ms
         if signal.revision or self._revision.cells[row]:
             self._revision.cells[row] = signal.revision
         return True

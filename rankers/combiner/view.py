@@ -212,9 +212,13 @@ class PostView:
         `POST_CHANGED` and those of the gates.
     written
         The part of `bits` whose signals some post ever had: no other column takes memory.
+
+    Without `keeps_times` it does not keep when signals were made.
     """
 
-    def __init__(self, names: SignalNames, most_early: int = MOST_EARLY) -> None:
+    def __init__(
+        self, names: SignalNames, most_early: int = MOST_EARLY, *, keeps_times: bool = True
+    ) -> None:
         self.names = names
         self.capacity = 0
         self.ids = IdTable()
@@ -225,7 +229,12 @@ class PostView:
         self.groups = InternTable()
         self.models = InternTable()
         self.signals = {
-            name: SignalColumns(self.models, is_gate=name in names.gates, base=BASES.get(name, 0.0))
+            name: SignalColumns(
+                self.models,
+                is_gate=name in names.gates,
+                base=BASES.get(name, 0.0),
+                keeps_times=keeps_times,
+            )
             for name in names.all
         }
         self.early = EarlySignals(most_early, names.own)

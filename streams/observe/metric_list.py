@@ -404,6 +404,32 @@ METRICS = (
         ("variable",),
     ),
     counter(
+        "feedmill_reader_requests_total",
+        "requests",
+        "Requests for pages that a reader answered, by HTTP status.",
+        "429: a token's rate. 503: more than the reader can answer, or it is not ready: run more"
+        " readers. Other 4xx: a frontend asks wrongly; the answer says what.",
+        ("status",),
+    ),
+    histogram(
+        "feedmill_reader_page_seconds",
+        "seconds",
+        "How long a reader took for a page, without HTTP.",
+        "More posts, or longer lists of authors; run more readers.",
+    ),
+    histogram(
+        "feedmill_reader_queue_seconds",
+        "seconds",
+        "How long requests that were answered waited for the reader; after 50 ms it answers 503.",
+        "Run more readers.",
+    ),
+    gauge(
+        "feedmill_reader_posts",
+        "posts",
+        "Posts that a reader holds.",
+        "Memory follows: some 250 bytes a post.",
+    ),
+    counter(
         "feedmill_worker_restarts_total",
         "restarts",
         "Workers that the supervisor restarted, by name.",

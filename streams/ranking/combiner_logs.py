@@ -142,6 +142,10 @@ class CombinerLogs:
         self.is_restored = self.was_restored = False
         self.signals_read: list[RecordBatch] = []
 
+    def positions(self) -> dict[TopicPartition, int]:
+        """Return up to where the view has each partition: the next offset."""
+        return {at: n for reader in self._logs for at, n in reader.positions().items()}
+
     def ready_reason(self) -> str:
         """Say what is still to be read; "" if nothing is."""
         reasons = [reader.ready_reason() for reader in self._logs]

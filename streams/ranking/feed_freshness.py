@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from math import ceil
 
+from feedmill.events.gates import GatePolicy
 from feedmill.events.instance import Instance
 from feedmill.events.signal import stage_of
+from feedmill.events.weights import Weights
 from feedmill.rankers.combiner import FeedChange, arm_list
 
 # Two heartbeats, and a while.
@@ -84,7 +86,11 @@ class FeedFreshness:
 
     def is_fresh(self, change: FeedChange) -> bool:
         """Return whether a list may count as fresh for another while."""
-        return self._ranks and self._fresh.issuperset(stages_behind(change))
+        return self._ranks and self.is_judged(change.gates, change.weights)
+
+    def is_judged(self, gates: Mapping[str, GatePolicy], weights: Weights) -> bool:
+        """Return whether every stage behind these gates and weights is up to date."""
+        return self._fresh.issuperset(_stages(gates, weights))
 
     def fresh_of(self, changes: Iterable[FeedChange]) -> tuple[set[str], set[str]]:
         """Return the lists that may count so, and the feeds of which all may."""
@@ -101,8 +107,12 @@ class FeedFreshness:
 
 def stages_behind(change: FeedChange) -> list[str]:
     """Return the stages without which a feed grows stale."""
-    gates = [name for name, gate in change.gates.items() if gate.required]
-    return [*gates, *map(stage_of, change.weights.signals)]
+    return _stages(change.gates, change.weights)
+
+
+def _stages(gates: Mapping[str, GatePolicy], weights: Weights) -> list[str]:
+    required = [name for name, gate in gates.items() if gate.required]
+    return [*required, *map(stage_of, weights.signals)]
 
 
 class FeedRenewals:

@@ -171,6 +171,9 @@ def effective_value(settings: Settings, key: str) -> RawValue:
     if kind == "experiments":
         experiment = settings.experiments.get(name)
         return {} if experiment is None else _as_dict(experiment)
+    if kind == "readers":
+        bounds = settings.readers.get(name)
+        return {} if bounds is None else _as_dict(bounds)
     feed = settings.feed_of(name)
     return {} if feed is None else _as_dict(feed)
 

@@ -26,8 +26,8 @@ from alarms.model_faults import (
 )
 from alarms.surroundings import Fault, Surroundings
 from builders.bombs import bomb, send_batch
+from builders.engine import Engine
 from builders.engine_topics import post_of
-from builders.fault_engine import FaultEngine
 from builders.waiting import in_background, now_ms, until
 from feedmill.deploy.local.process import free_port
 
@@ -128,7 +128,7 @@ def stamp_in_the_future(at: Surroundings) -> Iterator[None]:
     _stamp_by(at.engine, "LogAppendTime")
 
 
-def _stamp_by(engine: FaultEngine, kind: str) -> None:
+def _stamp_by(engine: Engine, kind: str) -> None:
     entries = [
         ConfigEntry("message.timestamp.type", kind, incremental_operation=AlterConfigOpType.SET),
         ConfigEntry(
@@ -155,7 +155,7 @@ def capped_community(at: Surroundings) -> Iterator[None]:
     at.engine.wait_applied(at.engine.set("gates", None))
 
 
-def _send(engine: FaultEngine, tag: str, spam_every: int) -> None:
+def _send(engine: Engine, tag: str, spam_every: int) -> None:
     def text(n: int) -> str:
         return SPAM.format(n) if n % spam_every == 3 else f"{n} and a walk along the river"
 

@@ -3,13 +3,13 @@
 import random
 import threading
 
-from builders.fault_engine import FaultEngine
+from builders.engine import Engine
 from chaos.load import COMMUNITIES, random_text
 
 _A_SECOND = 20
 
 
-def send_good_events(engine: FaultEngine, drawn: random.Random, stop: threading.Event) -> None:
+def send_good_events(engine: Engine, drawn: random.Random, stop: threading.Event) -> None:
     """Send a post and twenty engagements a second."""
     posts: list[str] = []
     while not stop.wait(1.0):

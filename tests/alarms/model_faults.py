@@ -15,9 +15,8 @@ import msgspec
 
 from alarms.surroundings import SEEN_BEFORE_S, Surroundings
 from builders.broken_model import break_model, greedy_model, poison_model
-from builders.engine import Worker
+from builders.engine import Engine, Worker
 from builders.engine_topics import Json
-from builders.fault_engine import FaultEngine
 from builders.model_store import add_version, shipped_store
 from builders.records import record, record_batch
 from builders.s3_server import keys_to, new_store, running_s3_server
@@ -72,7 +71,7 @@ def waiting_release(at: Surroundings) -> Iterator[None]:
             at.engine.send("models", "quality", None, partition=0).get(10)
 
 
-def _version(engine: FaultEngine) -> str:
+def _version(engine: Engine) -> str:
     beat = engine.instances().get("quality/away", {})
     return str(beat.get("models", {}).get("quality", ""))
 
@@ -163,7 +162,7 @@ def other_reactions(at: Surroundings) -> Iterator[None]:
         at.prometheus.watch(at.engine.port_of(at.worker))
 
 
-def _watch(engine: FaultEngine) -> Json:
+def _watch(engine: Engine) -> Json:
     """The last heartbeat of the process that watches."""
     return engine.instances().get("watch/reactions", {})
 
@@ -183,7 +182,7 @@ def _write_day(path: Path) -> None:
     path.write_bytes(msgspec.json.encode(watch.saved()))
 
 
-def _send_kinds(engine: FaultEngine, kinds: Iterable[EngagementKind]) -> None:
+def _send_kinds(engine: Engine, kinds: Iterable[EngagementKind]) -> None:
     for n, kind in enumerate(kinds):
         engine.click("some", f"user-{n}", kind=kind)
     engine.producer.flush(60)

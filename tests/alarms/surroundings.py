@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from alarms.prometheus_server import PrometheusServer
-from builders.engine import Worker
-from builders.fault_engine import FaultEngine
+from builders.engine import Engine, Worker
 from builders.own_redis import OwnRedis
 
 # As long as the rules look back: before, a new series is none that came into being.
@@ -22,7 +21,7 @@ class Surroundings:
         The one that runs.
     """
 
-    engine: FaultEngine
+    engine: Engine
     redis: OwnRedis
     prometheus: PrometheusServer
     worker: Worker | None = None

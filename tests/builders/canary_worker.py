@@ -95,8 +95,8 @@ class Cluster:
         value = {"sha256": sha256, "answers": [0.5], **more}
         return self.write(b"spam", json.dumps(value).encode() if sha256 else b"")
 
-    def canary(self, sha256: str, partitions: int = 1, after_ms: int = 60_000) -> int:
-        value = {"partitions": partitions, "after_ms": after_ms, "sha256": sha256}
+    def canary(self, sha256: str, partitions: int = 1, after_ms: int = 60_000, **more: Any) -> int:
+        value = {"partitions": partitions, "after_ms": after_ms, "sha256": sha256, **more}
         return self.write(b"canary/spam", json.dumps({**value, "answers": [0.5]}).encode())
 
     def say(self, partition: int, text: str = "tea") -> str:

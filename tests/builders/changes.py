@@ -63,10 +63,7 @@ def removal(post_id: str) -> SignalsChange:
 
 
 def write_batch(
-    *changes: SignalsChange | FeedChange,
-    token: int = 10,
-    at_ms: int | None = None,
-    **more: Any,
+    *changes: SignalsChange | FeedChange, token: int = 10, at_ms: int | None = None, **more: Any
 ) -> WriteBatch:
     """Return a batch of these changes; `more` are its other fields."""
     return WriteBatch(

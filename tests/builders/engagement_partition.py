@@ -156,3 +156,22 @@ class Partition:
         self._writer.added.clear()
         self._writer.notes.clear()
         self._committed = {at: len(self.topics[at]) for at in (POSTS, ENGAGEMENTS)}
+
+
+def begun(
+    monkeypatch: pytest.MonkeyPatch,
+    model: ExpectedClicks,
+    settings: Settings | None = None,
+    posts: int = 150,
+) -> Partition:
+    """A partition with posts: some edited, deleted, seen, clicked."""
+    made = Partition(monkeypatch, model, settings)
+    made.idle(5)
+    made.cycle([(f"p{i}", f"{i} reasons why post {i} is worth a look!") for i in range(posts)])
+    for i in range(0, posts, 3):
+        shown: list[tuple[str, EngagementKind]] = [(f"p{i}", "impression")] * (i + 1)
+        made.cycle(engagements=[*shown, (f"p{i}", "reply"), (f"p{i}", "click")])
+    made.cycle([("p3", "an edit"), ("p4", "another edit"), ("p5", None)])
+    made.cycle(engagements=[("unknown", "reply")])
+    made.idle(5)
+    return made

@@ -4,7 +4,7 @@ import itertools
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import kafka
@@ -123,7 +123,6 @@ class EngineTopics:
     kafka: str
     prefix: str
     gates: tuple[str, ...]
-    objectives: tuple[str, ...]
     producer: KafkaProducer
     _latest: dict[tuple[str, int], LatestValues]
 
@@ -171,16 +170,6 @@ class EngineTopics:
             "at_ms": now_ms(),
         }
         return self.send(f"signals.{name}", post_id, {**fields, **more})
-
-    def write_signals(self, offsets: Mapping[str, int], **values: float) -> None:
-        """Write constant signals for posts: gates 0 unless given, others as given."""
-        futures = [
-            self.signal(name, post_id, offset, values.get(name, 0.0))
-            for post_id, offset in offsets.items()
-            for name in dict.fromkeys((*self.gates, *values))
-        ]
-        for future in futures:
-            future.get(60)
 
     def set(self, key: str, value: Any, **more: Any) -> int:
         """Write a setting; its offset."""

@@ -1,11 +1,7 @@
-"""How often the statistics of experiments are right, over simulated experiments.
-
-`python -m builders.experiment_figures`, with tests/ on the path, prints error rates and power.
-"""
+"""How often the statistics of experiments are right, over simulated experiments."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -116,41 +112,3 @@ def ratio(seeds: int, arms: int, users: int, lost: float) -> float:
     came[-1] -= lost
     counts = rng.multinomial(users // looks, came / came.sum(), (seeds, looks)).cumsum(axis=1)
     return float((ratio_log_e(counts, [1] * arms) >= np.log(1_000)).any(axis=1).mean())
-
-
-def figures() -> Iterator[tuple[str, str]]:
-    """Yield each figure at full size, by what it is."""
-    for looks, batches in ((28, 8), (100, 4)):
-        for heavy in (1.0, 1.7):
-            one = experiments_of(
-                1_000, looks=looks, batches=batches, planned=looks * batches * BATCH, heavy=heavy
-            )
-            name = f"A/A, {looks} looks, heavy {heavy}"
-            yield name, f"{one.excluded:.3f} beside naive {one.naive:.3f}"
-    one = experiments_of(2_000, looks=1_000, batches=1, planned=10_000)
-    yield "A/A, 1,000 looks, ten times n", f"{one.excluded:.3f} beside naive {one.naive:.3f}"
-    for uplift in (0.05, 0.025):
-        one = experiments_of(1_000, looks=28, batches=23, planned=64_400, uplift=uplift)
-        yield f"+{uplift:.1%}, 64,400 an arm", f"found {one.found:.3f}, covered {one.covered:.3f}"
-        one = experiments_of(
-            1_000, looks=28, batches=23, planned=64_400, uplift=uplift, adjusted=True
-        )
-        yield "the same, CUPED", f"found {one.found:.3f}, covered {one.covered:.3f}"
-    plain = experiments_of(1_000, looks=28, batches=8, planned=22_400)
-    cuped = experiments_of(1_000, looks=28, batches=8, planned=22_400, adjusted=True)
-    saved = 1 - cuped.estimates.var() / plain.estimates.var()
-    yield "CUPED", f"r² {explained():.3f}, saved {saved:.3f}, A/A {cuped.excluded:.3f}"
-    spread = plain.estimates.std(ddof=1)
-    yield "delta method", f"error over spread {plain.standard_errors.mean() / spread:.3f}"
-    yield "reporters 1 to 1.25 %", f"found {harm(5_000, (0.01, 0.0125), 63_000, 0.25)[0]:.3f}"
-    for users, margin in ((63_000, 0.1), (63_000, 0.25), (250_000, 0.1)):
-        false, shown = harm(5_000, (0.01, 0.01), users, margin)
-        yield f"no harm, {users:,}, margin {margin}", f"shown {shown:.3f}, false {false:.3f}"
-    for arms, users in ((2, 80_000), (8, 300_000)):
-        stops = [ratio(5_000, arms, users, lost) for lost in (0.0, 0.05)]
-        yield f"ratio, {arms} arms", f"false {stops[0]:.4f}, 5 % lost {stops[1]:.3f}"
-
-
-if __name__ == "__main__":
-    for name, value in figures():
-        print(f"{name}: {value}", flush=True)

@@ -24,6 +24,7 @@ from feedmill.events.engagement import Engagement
 from feedmill.events.errors import BadArtifact, BadEvent, BadSetting, FeedmillError, UsageError
 from feedmill.events.experiment import WHOLE, decode_experiment
 from feedmill.events.post import Deletion, Post
+from feedmill.events.reader_bounds import ReaderBounds
 from feedmill.events.reasons import DECODE_ERRORS, MAX_REASON_CHARACTERS
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
@@ -47,6 +48,8 @@ from feedmill.models.artifact import (
 from feedmill.models.text_model import read_ngram_model, read_trees, tree_arrays
 from feedmill.models.trees import Trees
 from feedmill.rankers.engagement import HEADS, ExpectedClicks
+from feedmill.readers.cursor import shown_in
+from feedmill.readers.request import BadRequest, decode_request
 from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.environment import read_environment
 from feedmill.streams.kafka.offsets import CommitMark, decode_mark
@@ -73,6 +76,7 @@ left_child=-1
 right_child=-2
 leaf_value=0.25 -0.25
 """
+_BOUNDS = ReaderBounds({"quality": (0, 2)}, {"hide": (0, 16)}, (6, 168), (-8, 2))
 _POST = Post("p", "ann", 1, "Buy n0w at shop.example, it is f r e e", links=("https://a.example",))
 
 
@@ -307,6 +311,19 @@ def kept_inputs(target: str) -> dict[str, bytes]:
 
 
 _TOPICS = ("posts", "engagements", "exposures", "overrides", "labels")
+
+
+def page_request(content: bytes) -> bool:
+    """The body of a request to a reader; of what is accepted the weights and the cursor, too."""
+
+    def read() -> None:
+        request = decode_request(content, _BOUNDS)
+        request.weights_in(Settings(NAMES).weights_of("global"), NAMES)
+        shown_in("global", request.cursor)
+
+    return accepted(read, BadRequest)
+
+
 TARGETS: Mapping[str, Target] = {
     **{topic: of_topic(topic) for topic in _TOPICS},
     "signals": of_topic("signals.spam"),
@@ -317,6 +334,7 @@ TARGETS: Mapping[str, Target] = {
     "experiments": experiments,
     "experiment_table": experiment_table,
     "post_lines": post_lines,
+    "page_request": page_request,
     "environment": environment,
     "artifact": artifact,
     "artifact_member": artifact_member,

@@ -293,8 +293,7 @@ GROUPS = (
         *(_joins_ahead, _leaves),
     ),
     Misconfiguration(
-        *("a letter of today", workers.dead_letters, "warn", "1 of posts"),
-        *(_letter, last),
+        *("a letter of today", workers.dead_letters, "warn", "1 of posts"), *(_letter, last)
     ),
 )
 

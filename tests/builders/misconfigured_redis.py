@@ -72,8 +72,7 @@ TABLE = (
         *(_redis(maxmemory="100mb", maxmemory_policy="allkeys-lru"), first),
     ),
     Misconfiguration(
-        *("Redis is full", redis_server.redis_memory, "wrong", "% of maxmemory"),
-        *(_full, _emptied),
+        *("Redis is full", redis_server.redis_memory, "wrong", "% of maxmemory"), *(_full, _emptied)
     ),
     Misconfiguration(
         *("posts are no lists", redis_server.redis_encodings, "warn", "listpack-value is 16"),
@@ -92,8 +91,7 @@ TABLE = (
         *(_redis(min_replicas_to_write=1), first),
     ),
     Misconfiguration(
-        *("snapshots fail", redis_server.redis_writes, "wrong", "MISCONF"),
-        *(_no_snapshot, first),
+        *("snapshots fail", redis_server.redis_writes, "wrong", "MISCONF"), *(_no_snapshot, first)
     ),
     Misconfiguration(
         *("a replica", redis_server.redis_kind, "wrong", "replica of 127.0.0.1:1"),

@@ -14,13 +14,7 @@ from unittest import mock
 import msgspec
 
 from feedmill.filters.model import STORE
-from feedmill.models.artifact import (
-    card_file,
-    pack_artifact,
-    read_card,
-    sha256_of,
-    unpack_artifact,
-)
+from feedmill.models.artifact import card_file, pack_artifact, read_card, sha256_of, unpack_artifact
 from feedmill.simulation.sample_files import sample_files
 
 POST = {"post_id": "p1", "author_id": "ann", "created_at_ms": 1_795_541_438_542, "text": "Hello"}
@@ -131,8 +125,7 @@ TRAINING = (
     _train("a column misspelt", "--data sample/labelled.csv,text=boddy,label=kind,positive=junk"),
     _train("labels that are words", "--data sample/labelled.csv,text=body,label=kind"),
     _train(
-        "a label that no row has",
-        "--data sample/labelled.csv,text=body,label=kind,positive=jumk",
+        "a label that no row has", "--data sample/labelled.csv,text=body,label=kind,positive=jumk"
     ),
     _train("an option misspelt", "--data sample/labelled.csv,lable=kind"),
     _train("a spreadsheet", "--data sheet.xlsx"),

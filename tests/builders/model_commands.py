@@ -16,11 +16,7 @@ class Models:
     """`feedmill models …` against an engine, and what stands beside its offsets."""
 
     def __init__(
-        self,
-        engine: Engine,
-        store: Store,
-        patch: pytest.MonkeyPatch,
-        group: str = "worker",
+        self, engine: Engine, store: Store, patch: pytest.MonkeyPatch, group: str = "worker"
     ) -> None:
         self._engine = engine
         self._group = group

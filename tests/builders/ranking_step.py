@@ -66,6 +66,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> RankingStep:
     return made
 
 
+def writer_of(step: RankingStep) -> Any:
+    """The writer that the step hands its batches to, a `FakeWriterThread`."""
+    return step._handover._writer
+
+
 def turn(step: RankingStep) -> None:
     step.poll(KeptWriter())
     step.background(KeptWriter(), 1.0)

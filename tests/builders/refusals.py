@@ -24,10 +24,7 @@ class Refusals:
     """
 
     def __init__(
-        self,
-        error: type[Exception],
-        *modules: ModuleType,
-        causes: tuple[type[Exception], ...] = (),
+        self, error: type[Exception], *modules: ModuleType, causes: tuple[type[Exception], ...] = ()
     ) -> None:
         self._error = error
         names = {error.__name__, *(cause.__name__ for cause in causes)}

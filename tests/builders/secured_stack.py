@@ -207,6 +207,8 @@ class SecuredStack:
         """Return how workers of some stages of an engine sign in, with the rights of their role."""
         ranks = stages == WORKER or "combiner" in stages
         role = ("ranker" if stages == "combiner" else "worker") if ranks else "judge"
+        if engine.kafka != self.kafka:
+            return {}
         user = f"{role}-{engine.prefix[:-1]}"
         if user not in self.passwords:
             self.add_user(user)

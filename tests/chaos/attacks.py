@@ -12,8 +12,8 @@ from typing import Any
 from confluent_kafka import KafkaError, Message, Producer
 
 from builders.bombs import MIB, RefusedBatch, bomb, send_batch
+from builders.engine import Engine
 from builders.engine_topics import id_in, post_of
-from builders.fault_engine import FaultEngine
 from builders.hostile_texts import hostile_texts
 from builders.shards import communities
 from builders.waiting import now_ms
@@ -31,7 +31,7 @@ BOMBED_TOPICS = ("posts", "engagements", "overrides", "config", "signals.misinfo
 BOMBS = (("zstd", 130), ("gzip", 130), ("snappy", 20), ("lz4", 230), ("zstd", 1024), ("gzip", 1024))
 
 
-Send = Callable[[FaultEngine, Random], int]
+Send = Callable[[Engine, Random], int]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def attacks(*, is_long: bool) -> Iterator[Attack]:
     yield Attack(name, [tombstones], while_stopped=True, bar_s=math.inf)
     yield Attack("garbage of 900 kB as engagements", [partial(_garbage, 10_000 // share)])
     yield Attack("refused settings", [partial(_refused_settings, 5_000 // share)])
-    yield Attack("forged heartbeats", [partial(_heartbeats, 20_000 // share)])
+    yield Attack("forged heartbeats", [partial(_heartbeats, 20_000 // share)], is_short=True)
     yield Attack("overrides of authors", [partial(_author_overrides, 20_000 // share)])
     name = f"{PAIRS} pairs of a large batch and a good post on one partition"
     yield Attack(name, [_pairs], killed_bar_s=15.0, is_short=True)
@@ -82,7 +82,7 @@ def attacks(*, is_long: bool) -> Iterator[Attack]:
     yield Attack("invented communities, then deleted", [deleted])
 
 
-def _texts(kinds: Sequence[str], number: int, engine: FaultEngine, drawn: Random) -> int:
+def _texts(kinds: Sequence[str], number: int, engine: Engine, drawn: Random) -> int:
     drawn_texts = [hostile_texts(seed=drawn.randrange(2**30)) for _ in range(5)]
     texts = [of_seed[kind] for of_seed in drawn_texts for kind in kinds]
     tag = kinds[0].replace(" ", "-")
@@ -93,7 +93,7 @@ def _texts(kinds: Sequence[str], number: int, engine: FaultEngine, drawn: Random
     return _send(engine, "posts", posts)
 
 
-def _bombs(codec: str, inflated_mib: int, engine: FaultEngine, _: Random) -> int:
+def _bombs(codec: str, inflated_mib: int, engine: Engine, _: Random) -> int:
     batch, taken = bomb(codec, inflated_mib * MIB), 0
     for topic in BOMBED_TOPICS:
         # What the broker refuses is no attack; that it is, is no failure.
@@ -103,7 +103,7 @@ def _bombs(codec: str, inflated_mib: int, engine: FaultEngine, _: Random) -> int
     return taken
 
 
-def _pairs(engine: FaultEngine, _: Random) -> int:
+def _pairs(engine: Engine, _: Random) -> int:
     batch, topic, producer = bomb("zstd", 130 * MIB), engine.topic("posts"), engine.producer_of()
     for n in range(PAIRS):
         send_batch(engine.kafka, topic, 0, batch)
@@ -113,7 +113,7 @@ def _pairs(engine: FaultEngine, _: Random) -> int:
     return 2 * PAIRS
 
 
-def _in_full_shards(accounts: Iterable[int], engine: FaultEngine, _: Random) -> int:
+def _in_full_shards(accounts: Iterable[int], engine: Engine, _: Random) -> int:
     """Take the places of the shard of `NEW_COMMUNITY`, by a post of each of these accounts."""
     names = communities("ground", PLACES, shard_of(f"community:{NEW_COMMUNITY}"))
     ids = [f"ground-{n}" for n in accounts]
@@ -126,29 +126,29 @@ def _in_full_shards(accounts: Iterable[int], engine: FaultEngine, _: Random) -> 
     return count
 
 
-def _large_keys(number: int, engine: FaultEngine, drawn: Random) -> int:
+def _large_keys(number: int, engine: Engine, drawn: Random) -> int:
     rest = drawn.randbytes(LARGE_BYTES // 2).hex()
     keys = (f"{n}-{rest}" for n in range(number))
     return _send(engine, "posts", ((key, None) for key in keys))
 
 
-def _tombstones(number: int, engine: FaultEngine, _: Random) -> int:
+def _tombstones(number: int, engine: Engine, _: Random) -> int:
     return _send(engine, "posts", ((f"never-posted-{n}", None) for n in range(number)))
 
 
-def _garbage(number: int, engine: FaultEngine, drawn: Random) -> int:
+def _garbage(number: int, engine: Engine, drawn: Random) -> int:
     # Of drawn bytes, which no codec makes small.
     garbage = drawn.randbytes(LARGE_BYTES)
     return _send(engine, "engagements", ((f"garbage-{n}", garbage) for n in range(number)))
 
 
-def _refused_settings(number: int, engine: FaultEngine, _: Random) -> int:
+def _refused_settings(number: int, engine: Engine, _: Random) -> int:
     refused = json.dumps({"value": {"qualty": 1.0}, "by": "somebody"}).encode()
     keys = (f"weights/community:c{n}" for n in range(number))
     return _send(engine, "config", ((key, refused) for key in keys), partition=0)
 
 
-def _heartbeats(number: int, engine: FaultEngine, _: Random) -> int:
+def _heartbeats(number: int, engine: Engine, _: Random) -> int:
     """Of groups that workers could be in, each of an instance of its own that leaves."""
     groups = ("!", *(engine.topic(name) for name in ("", "worker", "worker-spam", "signals.x")))
     usual = {"host": "h" * 1_000, "pid": 1, "build": "", "config_offset": 10**9, "refused": []}
@@ -163,17 +163,17 @@ def _heartbeats(number: int, engine: FaultEngine, _: Random) -> int:
     return _send(engine, "instances", heartbeats(), partition=0)
 
 
-def _author_overrides(number: int, engine: FaultEngine, _: Random) -> int:
+def _author_overrides(number: int, engine: Engine, _: Random) -> int:
     hide = {"verdict": "hide", "by": "mo", "reason": "seen", "at_ms": now_ms()}
     value = json.dumps(hide).encode()
     return _send(engine, "overrides", ((f"author:a-{n}|*", value) for n in range(number)))
 
 
-def _communities(number: int, engine: FaultEngine, _: Random) -> int:
+def _communities(number: int, engine: Engine, _: Random) -> int:
     return _send(engine, "posts", ((f"squat-{n}", _in_new_communities(n)) for n in range(number)))
 
 
-def _deleted(number: int, engine: FaultEngine, drawn: Random) -> int:
+def _deleted(number: int, engine: Engine, drawn: Random) -> int:
     shown = _communities(number, engine, drawn)
     engine.wait_decided([f"squat-{n}" for n in range(number - 20, number)], 120)
     return shown + _send(engine, "posts", ((f"squat-{n}", None) for n in range(number)))
@@ -190,11 +190,7 @@ def _post(post_id: str, author_id: str, text: str, **more: Any) -> bytes:
 
 
 def _send(
-    engine: FaultEngine,
-    topic: str,
-    records: Iterator[tuple[str, bytes | None]],
-    *,
-    partition: int = -1,
+    engine: Engine, topic: str, records: Iterator[tuple[str, bytes | None]], *, partition: int = -1
 ) -> int:
     """Send as fast as Kafka takes it; how many."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import Producer
 
-from builders.fault_engine import FaultEngine
+from builders.engine import Engine
 
 _EVERY_S = 0.01
 # Stands in a record for a user of its own in each round: one who repeats himself is not counted.
@@ -18,11 +18,7 @@ class Flood:
     """Sends the records of a pool in turn, each a key and a value."""
 
     def __init__(
-        self,
-        engine: FaultEngine,
-        topic: str,
-        pool: Sequence[tuple[bytes, bytes]],
-        rate: float = 0.0,
+        self, engine: Engine, topic: str, pool: Sequence[tuple[bytes, bytes]], rate: float = 0.0
     ) -> None:
         self.total = 0
         self.rate = rate

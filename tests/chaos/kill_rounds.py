@@ -1,17 +1,15 @@
 """Rounds of kill -9: of workers drawn each time, at a random moment or at a point of the loop."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from builders.contract_score import BASES
+from builders.engine import WORKER, Engine
 from builders.engine_topics import PARTITIONS
-from builders.fault_engine import ALL_STAGES, FaultEngine
-from builders.waiting import in_background, until
+from builders.waiting import until
 from chaos.fault_points.sitecustomize import COMMON_POINTS
-from chaos.load import Load
-from chaos.peak_memory import peak_memory
-from chaos.recovery import TAKEOVER_BAR_S, Probe, final_verdict
+from chaos.recovery import Probe, under_load
 from chaos.scenario import Chaos, Row
 
 # A worker that has partitions comes to them while it starts.
@@ -25,7 +23,8 @@ _LEFT = 20 * PARTITIONS
 class FaultPoints:
     """The fault points of one worker; start it with `variables`."""
 
-    def __init__(self, engine: FaultEngine, name: str) -> None:
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.engine = engine
         self._file = engine.folder / f"fault-of-{name}"
         self.variables = {"PYTHONPATH": str(_FOLDER), "CHAOS_FAULT": str(self._file)}
 
@@ -40,42 +39,42 @@ class FaultPoints:
         until(lambda: not self._file.exists(), seconds, every=0.01)
 
 
-class KillRounds:
+class Kills:
     """Kills some of the workers of an engine and starts them again, round after round."""
 
-    def __init__(self, chaos: Chaos, engine: FaultEngine, names: Sequence[str]) -> None:
-        self._chaos, self._engine, self._names = chaos, engine, names
+    def __init__(self, chaos: Chaos, engine: Engine, names: Sequence[str]) -> None:
+        self._drawn, self._engine, self._names = chaos.random, engine, names
         self._points = {name: FaultPoints(engine, name) for name in names}
-        self.slowest_s = 0.0
 
     def start(self, *names: str) -> None:
         for name in names:
             self._engine.start_worker(name, variables=self._points[name].variables)
 
-    def round(self, number: int) -> None:
-        """Kill, start again, and measure until new posts of every partition are decided.
+    def rounds(self, count: int) -> Iterator[float]:
+        """Kill, start again, and yield how long it took until all partitions are served.
 
         In turn: at a random moment, at a point of the loop, and once more while a worker starts.
         """
-        drawn = self._chaos.random
-        time.sleep(drawn.uniform(0.2, 2.0))
-        killed = drawn.sample(self._names, drawn.randint(1, len(self._names)))
-        if number % 3 == 1:
-            self._points[killed[0]].arm("SIGKILL", drawn.choice(COMMON_POINTS))
-            self._wait_killed(killed[0])
-        for name in killed:
-            self._engine.workers[f"{ALL_STAGES}{name}"].kill()
-        if number % 3 == 2:
-            self._points[killed[0]].arm("SIGKILL", drawn.choice(_STARTING_POINTS))
-            self.start(killed[0])
-            self._wait_killed(killed[0])
-        probe = Probe(self._engine)
-        self.start(*killed)
-        self.slowest_s = max(self.slowest_s, probe.seconds())
+        drawn = self._drawn
+        for number in range(count):
+            time.sleep(drawn.uniform(0.2, 2.0))
+            killed = drawn.sample(self._names, drawn.randint(1, len(self._names)))
+            if number % 3 == 1:
+                self._points[killed[0]].arm("SIGKILL", drawn.choice(COMMON_POINTS))
+                self._wait_killed(killed[0])
+            for name in killed:
+                self._engine.workers[f"{WORKER}{name}"].kill()
+            if number % 3 == 2:
+                self._points[killed[0]].arm("SIGKILL", drawn.choice(_STARTING_POINTS))
+                self.start(killed[0])
+                self._wait_killed(killed[0])
+            probe = Probe(self._engine)
+            self.start(*killed)
+            yield probe.seconds()
 
     def _wait_killed(self, name: str) -> None:
         self._points[name].wait_struck()
-        killed = self._engine.workers[f"{ALL_STAGES}{name}"]
+        killed = self._engine.workers[f"{WORKER}{name}"]
         until(lambda: killed.process.poll() is not None)
 
 
@@ -90,33 +89,23 @@ def kill_rounds(
     engine = chaos.engine()
     if compacted:
         engine.compact_at_once(*compacted_topics(engine))
-    kills = KillRounds(chaos, engine, names)
+    kills = Kills(chaos, engine, names)
     kills.start(*names)
     engine.wait_ready()
-    load = Load(engine, chaos.random)
-    with peak_memory(engine) as memory:
-        with in_background(load.send_until):
-            for number in range(rounds):
-                kills.round(number)
+
+    def make_again() -> None:
         if compacted:
             wait_compacted(engine)
             for worker in engine.workers.values():
                 worker.kill()
             engine.forget_redis()
             kills.start(*names)
-        verdict = final_verdict(chaos, engine)
-    return Row(
-        fault=fault,
-        rounds=rounds,
-        events=load.events,
-        verdict=verdict,
-        recover_s=kills.slowest_s,
-        recover_bar_s=TAKEOVER_BAR_S,
-        peak_mb=memory.mb,
-    )
+
+    times = kills.rounds(rounds)
+    return under_load(chaos, engine, fault, times, undisturbed=True, afterwards=make_again)
 
 
-def compacted_topics(engine: FaultEngine) -> list[str]:
+def compacted_topics(engine: Engine) -> list[str]:
     """The topics whose last record of each key is the state."""
     return [
         "posts",
@@ -126,7 +115,7 @@ def compacted_topics(engine: FaultEngine) -> list[str]:
     ]
 
 
-def wait_compacted(engine: FaultEngine) -> None:
+def wait_compacted(engine: Engine) -> None:
     """Wait until of each key little more than its last record is left."""
 
     def is_compacted() -> bool:
@@ -138,6 +127,6 @@ def wait_compacted(engine: FaultEngine) -> None:
     until(is_compacted, 60)
 
 
-def _is_compacted(engine: FaultEngine, topic: str) -> bool:
+def _is_compacted(engine: Engine, topic: str) -> bool:
     keys = [record.key for record in engine.read_all(topic)]
     return len(keys) <= len(set(keys)) + _LEFT

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from statistics import median
 
+from builders.engine import Engine
 from builders.engine_topics import post_of
-from builders.fault_engine import FaultEngine
 from builders.waiting import until
 
 COMMUNITY = "probed"
@@ -21,7 +21,7 @@ class LatencyProbe:
     `seconds` has by kind how long each took from being sent.
     """
 
-    def __init__(self, engine: FaultEngine, tag: str = "probe") -> None:
+    def __init__(self, engine: Engine, tag: str = "probe") -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self._engine, self._tag = engine, tag
         self._feed = f"{engine.prefix}feed:{{community:{COMMUNITY}}}"

@@ -6,9 +6,8 @@ import time
 from itertools import count
 from typing import Any
 
-from builders.engine import KINDS
+from builders.engine import KINDS, Engine
 from builders.engine_topics import Json
-from builders.fault_engine import FaultEngine
 from builders.waiting import now_ms
 
 COMMUNITIES = ("gardening", "cycling", "cooking")
@@ -23,7 +22,7 @@ _LOADS = count()
 class Load:
     """Sends events at a rate until it is stopped; `events` says how many."""
 
-    def __init__(self, engine: FaultEngine, drawn: random.Random, rate: float = 150.0) -> None:
+    def __init__(self, engine: Engine, drawn: random.Random, rate: float = 150.0) -> None:
         self.events = 0
         self._number = next(_LOADS)
         self._engine, self._drawn, self._rate = engine, drawn, rate

@@ -2,13 +2,15 @@
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from builders.engine import Engine
 from builders.engine_topics import Record, id_in, post_of
-from builders.fault_engine import FaultEngine
+from builders.waiting import in_background
 from chaos.event_log import expected_of, found_of
-from chaos.scenario import Chaos
+from chaos.load import Load
+from chaos.peak_memory import peak_memory
+from chaos.scenario import Chaos, Row
 from chaos.verdict import Verdict, differences, judge
 
 SESSION_S = 6.0
@@ -21,7 +23,7 @@ _SETTLES_WITHIN_S = 60.0
 class Probe:
     """New posts, one of each partition: an engine that works shows them all in its feed."""
 
-    def __init__(self, engine: FaultEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._start = time.monotonic()
         self._ids = _ids_of_each_partition(engine.partitions)
@@ -52,7 +54,7 @@ def settled(engine: Engine, counted: Sequence[Record] = (), letters_before: int 
     return verdict
 
 
-def final_verdict(chaos: Chaos, engine: FaultEngine, *, undisturbed: bool = True) -> Verdict:
+def final_verdict(chaos: Chaos, engine: Engine, *, undisturbed: bool = True) -> Verdict:
     """Wait for the end of all work, then judge by the log and against an undisturbed run."""
     verdict = settled(engine)
     if not undisturbed:
@@ -82,3 +84,37 @@ def against_undisturbed(engine: Engine, calm: Engine) -> Verdict:
         wrong = differences(entries, engine.feed(name)[0])
         verdict.add("wrong_order", wrong, f"feed {name} against an undisturbed run")
     return verdict
+
+
+def under_load(
+    chaos: Chaos,
+    engine: Engine,
+    fault: str,
+    faults: Iterable[float],
+    *,
+    bar_s: float = TAKEOVER_BAR_S,
+    undisturbed: bool = False,
+    failures: Sequence[str] = (),
+    afterwards: Callable[[], object] = lambda: None,
+) -> Row:
+    """Cause faults under load; the row of what came of them.
+
+    `faults` causes one after another and yields how long each took to recover from.  `failures`
+    are read at the end, after what is to be done `afterwards`, when the load has stopped.
+    """
+    load, times = Load(engine, chaos.random), list[float]()
+    with peak_memory(engine) as memory:
+        with in_background(load.send_until):
+            times += faults
+        afterwards()
+        verdict = final_verdict(chaos, engine, undisturbed=undisturbed)
+    return Row(
+        fault=fault,
+        rounds=len(times),
+        events=load.events,
+        verdict=verdict,
+        recover_s=max(times),
+        recover_bar_s=bar_s,
+        peak_mb=memory.mb,
+        failures=tuple(failures),
+    )

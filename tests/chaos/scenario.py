@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from builders.engine import Engine, made_engines
 from builders.engine_topics import PARTITIONS
-from builders.fault_engine import FaultEngine
 from builders.own_redis import OwnRedis
 from builders.patient_broker import PATIENT_BROKER
 from builders.tcp_proxy import TcpProxy
@@ -106,21 +106,11 @@ class Chaos:
         self._open.callback(proxy.close)
         return proxy
 
-    def engine(
-        self, *, kafka: str = "", redis: str = "", partitions: int = PARTITIONS
-    ) -> FaultEngine:
+    def engine(self, *, kafka: str = "", redis: str = "", partitions: int = PARTITIONS) -> Engine:
         """Make an engine on a fresh prefix, by default on the shared stack; no worker runs yet."""
-        folder = self.folder("engine")
-        folder.mkdir()
-        engine = FaultEngine(
-            kafka or self.stack.kafka,
-            redis or self.stack.redis,
-            f"{folder.name}.",
-            folder,
-            partitions=partitions,
-        )
-        self._open.callback(engine.stop)
-        return engine
+        servers = kafka or self.stack.kafka, redis or self.stack.redis
+        make = self._open.enter_context(made_engines(*servers, self._folder))
+        return make(partitions=partitions)
 
     def folder(self, kind: str) -> Path:
         """Name a folder of this scenario alone, which does not exist yet."""

@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from builders.engine import Worker
-from builders.fault_engine import ALL_STAGES, FaultEngine
+from builders.engine import WORKER, Engine, Worker
 from builders.waiting import in_background, now_ms, until
 from chaos.load import Load
 from chaos.peak_memory import peak_memory
@@ -26,7 +25,7 @@ Check = Callable[[], list[str]]
 class SteadyLoad:
     """Events in the background, except while it is `paused`."""
 
-    def __init__(self, engine: FaultEngine, chaos: Chaos) -> None:
+    def __init__(self, engine: Engine, chaos: Chaos) -> None:
         self._load = Load(engine, chaos.random)
         self.paused = threading.Event()
         for topic in ("posts", "engagements", "overrides"):
@@ -46,7 +45,7 @@ class SteadyLoad:
 
 def fault_row(
     chaos: Chaos,
-    engine: FaultEngine,
+    engine: Engine,
     name: str,
     fault: Fault,
     *,
@@ -63,7 +62,7 @@ def fault_row(
     the end of the fault, before it heals. With `compare` the worker is stopped in the end, and the
     feeds are compared with those of an undisturbed run.
     """
-    worker = engine.workers.get(ALL_STAGES) or engine.ready_worker()
+    worker = engine.workers.get(WORKER) or engine.ready_worker()
     load, slowest, failures = SteadyLoad(engine, chaos), 0.0, list[str]()
     with peak_memory(engine) as memory:
         with in_background(load.send_until):
@@ -113,12 +112,12 @@ def during(worker: Worker, seconds: float, load: SteadyLoad | None = None) -> li
     return []
 
 
-def keeps_feed(engine: FaultEngine) -> list[str]:
+def keeps_feed(engine: Engine) -> list[str]:
     """Say that readers do not see the last feed any more."""
     return [] if engine.order() else ["the last feed is gone"]
 
 
-def is_stale(engine: FaultEngine) -> list[str]:
+def is_stale(engine: Engine) -> list[str]:
     """Say that the feed claims to be fresh: for 30 s after the last heartbeat that came."""
     is_fresh = int(engine.feed()[1].get("fresh_until_ms", 0)) > now_ms()
     return ["the feed claims to be fresh"] if is_fresh else []

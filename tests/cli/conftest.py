@@ -1,11 +1,10 @@
 import os
 import shlex
-from collections.abc import Callable, Iterator
 
 import pytest
 from click.testing import CliRunner, Result
 
-from builders.commands import CommandTopics, FakeStage, Run
+from builders.commands import CommandTopics, Run
 from feedmill.cli import progress
 from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
@@ -54,23 +53,3 @@ def run(stack: StackAddress, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Ru
 @pytest.fixture
 def topics_made(topics: CommandTopics) -> None:
     topics.make("config", "overrides", "instances", "audit")
-
-
-@pytest.fixture
-def stage(
-    stack: StackAddress, prefix: str, topics_made: None
-) -> Iterator[Callable[..., FakeStage]]:
-    """Start fake stages: `stage("spam/1")`, or one that refuses what it reads."""
-    started: list[FakeStage] = []
-
-    def start(name: str, refuses: str | None = None) -> FakeStage:
-        one = FakeStage(stack.kafka, prefix, name, refuses)
-        one.start()
-        assert one.ready.wait(60)
-        started.append(one)
-        return one
-
-    yield start
-    for one in started:
-        one.ended.set()
-        one.join(10)

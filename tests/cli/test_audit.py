@@ -3,18 +3,17 @@
 import json
 import shlex
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import click
 import pytest
 from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.structs import OffsetAndMetadata
 
+from builders.command_tree import leaves
 from builders.commands import CommandTopics, Run
 from builders.experiment_tables import SETTING
 from builders.golden import Golden
@@ -80,8 +79,20 @@ ELSEWHERE = {"train", "topics copy", "tune half"}
 # What reads, and what changes nothing but files or the servers of this machine.  `run` creates
 # missing topics, and `replay` sends what a product sends.
 CHANGING_NOTHING = {
-    *("run", "worker", "replay", "feed", "explain", "latency", "audit", "sample", "score"),
-    *("doctor", "health"),
+    *(
+        "run",
+        "worker",
+        "reader",
+        "page",
+        "replay",
+        "feed",
+        "explain",
+        "latency",
+        "audit",
+        "sample",
+        "score",
+    ),
+    *("doctor", "health", "console token add", "console token list", "console token remove"),
     *("config get", "config history", "gates preview", "weights preview", "weights suggest"),
     *("override list", "evaluate", "examination", "experiments plan", "experiments analyse"),
     *("experiments list", "experiments status", "experiments export", "experiments join"),
@@ -101,17 +112,6 @@ CHANGING_NOTHING = {
     *("tune preview", "tune front", "tune after"),
 }
 NAMES = SignalNames()
-
-
-def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[str]:
-    if not isinstance(command, click.Group):
-        yield " ".join(path)
-        return
-    context = click.Context(command)
-    for name in command.list_commands(context):
-        found = command.get_command(context, name)
-        assert found is not None
-        yield from leaves(found, (*path, name))
 
 
 def command_of(line: str) -> str:

@@ -6,7 +6,6 @@ import pytest
 from rich.console import Console
 
 from builders.golden import Golden
-from feedmill.cli.duration import age_text
 from feedmill.cli.feed import (
     FeedRow,
     FeedTable,
@@ -14,6 +13,7 @@ from feedmill.cli.feed import (
     live_feed_table,
     plain_feed_table,
 )
+from feedmill.operations.times import age_text
 from feedmill.streams.redis.reader import STARTING_MS, FeedSnapshot, PostSnapshot
 
 NOW_MS = 1_790_000_000_000

@@ -96,35 +96,6 @@ def test_a_partition_that_nobody_reads_is_named(run: Run, engine: CommandTopics)
 
 
 @pytest.mark.stack
-def test_a_start_and_a_rebalance_are_nothing_wrong_and_say_to_wait(
-    run: Run, engine: CommandTopics
-) -> None:
-    beat(engine, "one", 0, 1)
-    beat(engine, "one", 0, 1, ready=False, reason="waiting for partitions")
-    beat(engine, "two", ready=False, reason="starting")
-    result = run("health")
-    assert result.exit_code == 0, result.output
-    text = " ".join(result.stdout.split())
-    assert text.startswith("feedmill: healthy, 2 to look at ")
-    assert re.search(
-        r"look instance one on host-1: rebalancing for \d s \(waiting for partitions\) -> wait",
-        text,
-    )
-    assert re.search(r"look instance two on host-1: starting for \d s \(starting\) -> wait", text)
-
-
-@pytest.mark.stack
-def test_one_that_says_goodbye_is_not_silent(run: Run, engine: CommandTopics) -> None:
-    beat(engine, "one", 0, 1)
-    beat(engine, "two")
-    for stage in STAGES:
-        engine.send("instances", f"{stage}/two", None)
-    found = json.loads(run("health --json").stdout)
-    assert [worker["instance"] for worker in found["workers"]] == ["one"]
-    assert not [one for one in found["findings"] if "two" in one["what"]]
-
-
-@pytest.mark.stack
 def test_a_post_without_the_signal_of_a_program_is_found(
     run: Run, engine: CommandTopics, writer: WrittenRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,6 @@ import importlib
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from builders.command_tree import leaves
 from builders.golden import Golden
 from feedmill import cli
 from feedmill.cli.main import COMMANDS, main
@@ -29,7 +29,25 @@ WRONG_LINES = {
         *("global", "--without ham", "--isolate --scale worker=2", "--experiment"),
         *("--judges 0 --rankers 1", "--judges 2", "--judges 2 --rankers 1 --isolate"),
     ),
+    "console": (
+        *("start", "--port 70000", "--group mods=moderator", "--proxy somewhere", "token"),
+        *("--proxy 10.0.0.1", "--proxy 10.0.0.1 --group mods=boss", "--url console"),
+        *("--host 0.0.0.0", "--host somewhere", "token add", "token add ann"),
+        *("token add ann --role boss", "token add '' --role viewer", "token remove nobody"),
+        "token list --tokens .",
+    ),
     "worker": ("ham", "--without ham", "spam --without spam", "spam --redis localhost"),
+    "reader": ("global", "--port many", "--port 65536", "--tokens nowhere", "--kafka broker"),
+    "page": (
+        *(
+            "",
+            "global --top 0",
+            "global --top 101",
+            "global --weights alpha",
+            "global --costs hide=",
+        ),
+        *("global --reader localhost:8090", "global --reader http://127.0.0.1:9"),
+    ),
     "replay": (
         *("", "nowhere.jsonl", "demo --posts -1", "demo --rate fast", "demo --rate -1"),
         *("demo --speed 0", "demo --speed nan", "demo --audience -1", "reddit --reactions -1"),
@@ -199,24 +217,12 @@ def invoke(line: str) -> Result:
     return CliRunner().invoke(main, shlex.split(line), prog_name="feedmill")
 
 
-def leaves(command: click.Command, path: str = "") -> Iterator[str]:
-    """The commands that do something, each by its words."""
-    if not isinstance(command, click.Group):
-        yield path
-        return
-    context = click.Context(command)
-    for name in command.list_commands(context):
-        child = command.get_command(context, name)
-        assert child is not None
-        yield from leaves(child, f"{path} {name}".strip())
-
-
 # --- wrong use ------------------------------------------------------------------------------
 
 
 def test_every_command_is_mistyped() -> None:
     lines = [f"{name} {line} " for name, wrong in WRONG_LINES.items() for line in wrong]
-    commands = list(leaves(main))
+    commands = leaves(main)
     assert len(commands) > 15
     without = [each for each in commands if not any(x.startswith(f"{each} ") for x in lines)]
     assert without == ["local down"]  # it has one option, and that of `local status` too
@@ -278,16 +284,10 @@ def test_help_lists_the_commands_in_their_order() -> None:
     assert [line.split()[0] for line in lines] == list(COMMANDS)
 
 
-@pytest.mark.parametrize("name", list(leaves(main)))
-def test_every_command_and_every_option_has_a_help_text(name: str) -> None:
+@pytest.mark.parametrize(("name", "command"), leaves(main).items())
+def test_every_command_and_every_option_has_a_help_text(name: str, command: click.Command) -> None:
     result = invoke(f"{name} --help")
     assert result.exit_code == 0
-    command: click.Command = main
-    for word in name.split():
-        assert isinstance(command, click.Group)
-        child = command.get_command(click.Context(command), word)
-        assert child is not None
-        command = child
     assert command.help
     options = [each for each in command.params if isinstance(each, click.Option)]
     assert [each.name for each in options if not each.help] == []

@@ -118,11 +118,7 @@ def test_a_mistake_is_explained_and_its_way_out_works(
 
 
 def test_mistakes_with_servers_are_explained_and_their_ways_out_work(
-    folder: Path,
-    stack: StackAddress,
-    prefix: str,
-    golden: Golden,
-    monkeypatch: pytest.MonkeyPatch,
+    folder: Path, stack: StackAddress, prefix: str, golden: Golden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEEDMILL_KAFKA", stack.kafka)
     monkeypatch.setenv("FEEDMILL_REDIS", stack.redis)

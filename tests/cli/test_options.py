@@ -1,6 +1,5 @@
 """Where a command finds Kafka and Redis; no server runs."""
 
-import getpass
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,7 @@ import redis
 from click.testing import CliRunner, Result
 
 from feedmill.cli import options
-from feedmill.cli.options import user_name, with_environment, with_given_environment
+from feedmill.cli.options import with_environment, with_given_environment
 from feedmill.deploy.local import StackStatus
 from feedmill.events.errors import UsageError
 from feedmill.streams.environment import Environment
@@ -138,11 +137,3 @@ def test_redis_that_cannot_be_used_is_named_without_its_password() -> None:
 def test_other_errors_are_left_alone() -> None:
     error = ZeroDivisionError()
     assert run(error=error)[0].exception is error
-
-
-def test_a_user_without_a_name_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> str:
-        raise KeyError("getpwuid(): uid not found")
-
-    monkeypatch.setattr(getpass, "getuser", fail)
-    assert user_name() == "unknown"

@@ -22,9 +22,9 @@ from feedmill.cli.output import (
     short_json,
     show,
     table_of,
-    time_text,
 )
 from feedmill.events.errors import UsageError
+from feedmill.operations.times import time_text
 
 COLUMNS = ("name", "count>")
 ROWS = (("a", "1"), ("long name", "100"))

@@ -97,7 +97,7 @@ def test_the_list_says_what_is_in_force_until_when_and_by_whom(run: Run) -> None
     assert listed("--expired")[0] == ("post:p4", "*", "hide", "dan")
     lines = run("override list --expired").stdout.splitlines()
     assert lines[0].split() == [
-        *("subject", "gate", "verdict", "version", "by", "decided", "expires", "reason"),
+        *("subject", "gate", "verdict", "version", "by", "decided", "expires", "reason")
     ]
     assert ", over" in lines[1]
     assert ", in 119m  buy now" in lines[2]

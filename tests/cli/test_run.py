@@ -94,7 +94,7 @@ def test_judges_judge_by_all_stages_that_do_and_rankers_rank() -> None:
     names = SignalNames()
     assert {group_of(one.stages, names) for one in (judge, ranker)} == {"worker"}
     assert [role_of(one) for one in (judge.stages, ranker.stages, STAGES)] == [
-        *("judge", "ranker", "worker"),
+        *("judge", "ranker", "worker")
     ]
 
 

@@ -87,7 +87,7 @@ def test_a_filter_is_trained_on_strange_files_and_evaluated_on_others(files: Pat
     assert of_spam["sets"][0]["measures"]["auc"][0] > 0.95
     assert {cell["source"] for cell in report["together"]["cells"]} == {"plain", "all"}
     assert {path.name for path in (files / "report").iterdir()} == {
-        *("evaluation.json", "evaluation.md", "spam-mail-stored.svg", "spam-other-stored.svg"),
+        *("evaluation.json", "evaluation.md", "spam-mail-stored.svg", "spam-other-stored.svg")
     }
     assert json.loads((files / "report" / "evaluation.json").read_text()) == report
     page = (files / "report" / "evaluation.md").read_text()

@@ -3,9 +3,10 @@
 import pytest
 
 from builders.impressions import planted_impressions
-from feedmill.cli.duration import Duration, duration_text
+from feedmill.cli.duration import Duration
 from feedmill.cli.train_from_topics import CountedTopics, waited_less
 from feedmill.events.errors import UsageError
+from feedmill.operations.times import duration_text
 from feedmill.streams.engagement.engagement_replay import TOO_LATE
 from feedmill.training.datasets.impression_arms import check_enough
 

@@ -98,10 +98,7 @@ CASES = [
     ),
     Case(
         "FeedmillFreeShards",
-        {
-            'feedmill_shards{instance="w1"}': "32x20",
-            'feedmill_shards{instance="w2"}': "32x4 0x16",
-        },
+        {'feedmill_shards{instance="w1"}': "32x20", 'feedmill_shards{instance="w2"}': "32x4 0x16"},
         "6m",
         "5m",
         {},

@@ -1,38 +1,25 @@
 """Engines for the end-to-end tests: those of one test, and those that a file shares."""
 
 import os
-import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from builders.engine import Engine
+from builders.engine import Engine, made_engines
 
 EngineFactory = Callable[..., Engine]
 
 
-def _factory(stack: Any, folder: Path) -> Iterator[EngineFactory]:
-    made: list[Engine] = []
-
-    def make(*workers: str, signals: str = "", redis_url: str = "", **variables: str) -> Engine:
-        """Start these workers under fresh prefixes and wait until they are ready."""
-        prefix = f"e{uuid.uuid4().hex[:6]}."
-        own = folder / prefix.rstrip(".")
-        own.mkdir()
-        engine = Engine(stack.kafka, redis_url or stack.redis, prefix, own, signals, variables)
-        engine.sign_in = getattr(stack, "sign_in", None)
-        made.append(engine)
-        engine.start(*workers)
-        engine.wait_ready()
-        return engine
-
-    try:
-        yield make
-    finally:
-        for engine in made:
-            engine.stop()
+def _start(make: EngineFactory, *workers: str, signals: str = "", **more: Any) -> Engine:
+    """Start these workers under fresh prefixes, with these variables, and wait for them."""
+    redis = {"redis": more.pop("redis_url")} if "redis_url" in more else {}
+    engine = make(signals=signals, variables=more, **redis)
+    engine.start(*workers)
+    engine.wait_ready()
+    return engine
 
 
 if os.environ.get("SECURED_TESTS"):
@@ -48,9 +35,20 @@ if os.environ.get("SECURED_TESTS"):
 
 
 @pytest.fixture
-def start_engine(stack: Any, tmp_path: Path) -> Iterator[EngineFactory]:
+def make_engine(
+    request: pytest.FixtureRequest, stack: Any, tmp_path: Path
+) -> Iterator[EngineFactory]:
+    """Makes engines of this test alone; no worker runs yet, and `own_redis` outlives them."""
+    if "own_redis" in request.fixturenames:
+        request.getfixturevalue("own_redis")
+    with made_engines(stack.kafka, stack.redis, tmp_path) as make:
+        yield partial(make, sign_in=getattr(stack, "sign_in", None))
+
+
+@pytest.fixture
+def start_engine(make_engine: EngineFactory) -> EngineFactory:
     """Starts engines of this test alone."""
-    yield from _factory(stack, tmp_path)
+    return partial(_start, make_engine)
 
 
 @pytest.fixture(scope="module")
@@ -58,4 +56,5 @@ def start_shared_engine(
     stack: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EngineFactory]:
     """Starts engines that the tests of a file share."""
-    yield from _factory(stack, tmp_path_factory.mktemp("shared"))
+    with made_engines(stack.kafka, stack.redis, tmp_path_factory.mktemp("shared")) as make:
+        yield partial(_start, partial(make, sign_in=getattr(stack, "sign_in", None)))

@@ -21,6 +21,8 @@ def test_a_deletion_withdraws_what_was_written_and_nothing_else(start_engine: An
     engine.send("posts", "never-was", None)
     engine.send("posts", "gone", None).get(10)
     engine.workers[WORKER].stop()
+    # It has said goodbye.
+    until(lambda: not engine.instances())
     engine.restart(WORKER)
     engine.send("posts", "never-was-either", None)
     # Behind the deletions, in every partition.
@@ -38,17 +40,3 @@ def test_a_deletion_withdraws_what_was_written_and_nothing_else(start_engine: An
         return found
 
     until(lambda: withdrawn() == wanted)
-
-
-def test_a_start_removes_what_redis_has_of_a_post_whose_deletion_alone_is_left(
-    start_engine: Any,
-) -> None:
-    engine: Engine = start_engine()
-    # As an earlier ranker left them: Kafka compacted one post while nobody ranked.
-    for post_id in ("deleted", "expired"):
-        said: dict[Any, Any] = {"owner": "1", "post": "7 1700000000000 5", "author_id": "ann"}
-        engine.redis.hset(f"{engine.prefix}signals:{post_id}", mapping=said)
-    engine.send("posts", "deleted", None).get(10)
-    engine.start(WORKER)
-    until(lambda: not engine.redis.exists(f"{engine.prefix}signals:deleted"))
-    assert engine.redis.exists(f"{engine.prefix}signals:expired")

@@ -1,6 +1,5 @@
 """What a worker's `/metrics` says about records that went through it."""
 
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,7 @@ HASTY = "from feedmill.streams.settings import log_time", "log_time.HEARTBEAT_S 
 
 def samples(engine: Engine, name: str, *labels: str) -> dict[tuple[str, ...], float]:
     """The samples of one name by the values of these labels."""
-    with urllib.request.urlopen(engine.metrics_url(WORKER), timeout=10) as page:  # noqa: S310 - loopback
-        text = page.read().decode()
+    text = engine.page(engine.workers[WORKER], "metrics")
     return {
         tuple(sample.labels[label] for label in labels): sample.value
         for family in text_string_to_metric_families(text)

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ import pytest
 from confluent_kafka import Producer
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
-from builders.bombs import bomb, keep_codecs, send_batch
 from builders.engine import WORKER, Engine, Json, Worker
-from builders.engine_topics import id_in, post_of
+from builders.engine_topics import post_of
 from builders.waiting import now_ms, until
 from feedmill.streams.kafka.topic_table import EVENT_BYTES
 
@@ -24,11 +22,6 @@ pytestmark = pytest.mark.stack
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "novelty_signal.py"
 NOVELTY = "novelty"
-# Of the last one's small records there are more than Faust should list one by one.
-BOMBS = {
-    **{codec: partial(bomb, codec, 20_000_000) for codec in ("gzip", "snappy", "lz4")},
-    "zstd": partial(bomb, "zstd", 130_000_000, record_bytes=1_000),
-}
 
 
 @pytest.fixture(scope="module")
@@ -200,37 +193,3 @@ def test_posts_in_transactions_are_answered_once_committed(engine: Engine, examp
     engine.wait_ready(NOVELTY)
     write("within-last", commit=True)
     until(lambda: answered(engine, "within-") == {*wanted, "within-last"})
-
-
-def test_posts_of_every_codec_are_answered_behind_batches_that_inflate(
-    engine: Engine, example: Worker
-) -> None:
-    posts, wanted = engine.topic("posts"), set()
-    batches = {codec: make() for codec, make in BOMBS.items()}
-    # As feedmill's topics keep them, and as they come.
-    for is_kept in (False, True):
-        if is_kept:
-            keep_codecs(engine.kafka, posts)
-        for codec, batch in batches.items():
-            send_batch(engine.kafka, posts, 0, batch)
-            wanted.add(write_post(engine, codec))
-    until(lambda: answered(engine, "of-") == wanted)
-    engine.wait_decided(wanted)
-
-    # It commits behind a batch of which it read no record.
-    example.stop()
-    start_example(engine)
-    engine.wait_ready(NOVELTY)
-    wanted.add(write_post(engine, "lz4"))
-    until(lambda: answered(engine, "of-") == wanted)
-
-
-def write_post(engine: Engine, codec: str) -> str:
-    """Write a post to the partition of the bombs, compressed; its id."""
-    name = id_in(0, f"of-{codec}-{uuid.uuid4().hex[:6]}")
-    # librdkafka sends what compression would not make smaller as it is.
-    value = post_of(name, f"{name} has words that no other has" + " and more of them" * 20)
-    producer = Producer({"bootstrap.servers": engine.kafka, "compression.type": codec})
-    producer.produce(engine.topic("posts"), json.dumps(value), name, 0)
-    assert producer.flush(30) == 0
-    return name

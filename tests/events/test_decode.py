@@ -1,12 +1,7 @@
 import pytest
 
 from builders.encoded import bytes_of, refusal
-from feedmill.events.decode import (
-    decode_engagement,
-    decode_key,
-    decode_post,
-    decoder_of,
-)
+from feedmill.events.decode import decode_engagement, decode_key, decode_post, decoder_of
 from feedmill.events.engagement import ENGAGEMENT_KINDS
 from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import SignalNames

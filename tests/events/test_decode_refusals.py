@@ -146,11 +146,7 @@ CHANGES: dict[str, tuple[bytes, dict[str, Any], list[dict[str, Any]]]] = {
     "challengers": (
         b"shadow/spam",
         RELEASE,
-        [
-            {"sha256": "A" * 64},
-            {"answers": ...},
-            *({"core_share": v} for v in (0, 1.5, "a")),
-        ],
+        [{"sha256": "A" * 64}, {"answers": ...}, *({"core_share": v} for v in (0, 1.5, "a"))],
     ),
     "canaries": (
         b"canary/spam",

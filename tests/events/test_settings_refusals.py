@@ -80,6 +80,8 @@ VALUES: list[tuple[str, list[Any]]] = [
         ],
     ),
     ("feeds/lang:*", [{"match": {"langs": ["en"]}}]),
+    ("readers/nowhere", [{}]),
+    ("readers/global", [{"weights": {"quality": [2, 0]}}, {"adjusts": [0, 1]}]),
     (
         "rules/spam",
         [

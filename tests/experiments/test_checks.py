@@ -190,12 +190,7 @@ def test_what_nobody_knows_is_said_and_stops_nothing(analysed: Callable[..., Rep
         del columns[name]
     report = analysed(columns, ExperimentRecord())
     unknown = [check.name for check in report.checks if check.state == "unknown"]
-    assert unknown == [
-        "data: gaps",
-        "arms: users in two",
-        "dose",
-        "controls: the outcome before",
-    ]
+    assert unknown == ["data: gaps", "arms: users in two", "dose", "controls: the outcome before"]
     assert report.valid
 
 

@@ -10,14 +10,7 @@ import pyarrow.parquet as pa_parquet
 import pytest
 
 from builders.experiment_tables import experiment_of
-from builders.exported_events import (
-    DAY_MS,
-    NAME,
-    STARTED_MS,
-    Event,
-    drawn_events,
-    expected_rows,
-)
+from builders.exported_events import DAY_MS, NAME, STARTED_MS, Event, drawn_events, expected_rows
 from feedmill.events.engagement import Engagement
 from feedmill.events.errors import UsageError
 from feedmill.events.experiment import Exposure

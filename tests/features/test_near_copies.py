@@ -9,12 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feedmill.events.post import Post
-from feedmill.features.near_copies import (
-    REBUILD_MS,
-    CopyCounts,
-    PostHistory,
-    PostRecord,
-)
+from feedmill.features.near_copies import REBUILD_MS, CopyCounts, PostHistory, PostRecord
 from feedmill.features.post_batch import PostBatch
 
 TEXT = "the quick brown fox jumps over the lazy dog while seven wizards wait for the morning train"

@@ -51,8 +51,7 @@ def values(texts: list[str]) -> npt.NDArray[np.float64]:
 
 
 @pytest.mark.parametrize(
-    "disguise",
-    [leet, cyrillic, invisible, spaced, spaced_evenly, torn, with_emoji],
+    "disguise", [leet, cyrillic, invisible, spaced, spaced_evenly, torn, with_emoji]
 )
 def test_spam_in_disguise_is_flagged_like_the_plain_text(
     disguise: Callable[[str, random.Random], str],

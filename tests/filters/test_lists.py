@@ -89,8 +89,7 @@ def test_lists_decide_as_rules_with_the_same_entries(
 
 
 @given(
-    st.lists(st.lists(strange_phrases, min_size=1, max_size=5), min_size=1, max_size=3),
-    st.data(),
+    st.lists(st.lists(strange_phrases, min_size=1, max_size=5), min_size=1, max_size=3), st.data()
 )
 def test_a_list_finds_the_phrases_that_a_rule_finds(lists: list[list[str]], data: Any) -> None:
     known = st.sampled_from([phrase for phrases in lists for phrase in phrases])

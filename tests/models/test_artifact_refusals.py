@@ -160,10 +160,7 @@ ARRAYS: Mapping[str, tuple[Callable[[Arrays], object], Arrays]] = {
         words,
         {"table_words": WEIGHTS, "linear_words": LINEAR * 1e30},
     ),
-    "constants that are not three": (
-        words,
-        {"table_words": WEIGHTS, "linear_words": LINEAR[:2]},
-    ),
+    "constants that are not three": (words, {"table_words": WEIGHTS, "linear_words": LINEAR[:2]}),
     "trees that are no text": (
         lambda arrays: read_trees(made(arrays), "trees", 2),
         {"trees": np.array([255, 254], dtype=np.uint8)},

@@ -4,14 +4,7 @@ import pytest
 
 from feedmill.filters.model import STORE as FILTER_STORE
 from feedmill.filters.registry import FILTERS
-from feedmill.models.artifact import (
-    DataUse,
-    ModelCard,
-    Purge,
-    Snapshot,
-    read_card,
-    save_artifact,
-)
+from feedmill.models.artifact import DataUse, ModelCard, Purge, Snapshot, read_card, save_artifact
 from feedmill.models.cards import card_page, main
 from feedmill.rankers.registry import RANKERS
 from feedmill.rankers.spec import STORE as RANKER_STORE

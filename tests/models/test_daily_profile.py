@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from feedmill.models.daily_profile import (
-    BINS,
-    DailyProfile,
-    bins_of,
-    stability_index,
-)
+from feedmill.models.daily_profile import BINS, DailyProfile, bins_of, stability_index
 
 
 def counts_of(values: object) -> np.ndarray:

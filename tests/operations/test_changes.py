@@ -1,5 +1,6 @@
 """A change and its record of the audit are there together, or neither is: on a real Kafka."""
 
+import getpass
 import json
 import subprocess
 import sys
@@ -255,3 +256,11 @@ def test_the_offsets_of_a_group_move_with_their_audit(log: KafkaLog) -> None:
         move(9, lambda: print(1 / 0))
     assert moved_to(log) == 7
     assert [one["after"] for one in audited(log)] == [{"posts:0": 7}]
+
+
+def test_a_user_without_a_name_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", fail)
+    assert changes_module.user_name() == "unknown"

@@ -14,11 +14,7 @@ from feedmill.events.errors import UsageError
 from feedmill.events.partition import partition_of
 from feedmill.operations import changes
 from feedmill.operations.changes import MadeBy
-from feedmill.operations.dead_letter_replay import (
-    DeadLetterReplayer,
-    ReplayOutcome,
-    open_replayer,
-)
+from feedmill.operations.dead_letter_replay import DeadLetterReplayer, ReplayOutcome, open_replayer
 from feedmill.streams.kafka.dead_letters import (
     MAX_KEY_BYTES,
     MAX_VALUE_BYTES,

@@ -256,8 +256,7 @@ def test_the_variance_is_that_of_the_beta_distribution(engagement: ExpectedClick
     )
 )
 def test_few_posts_have_the_values_that_many_have(
-    engagement: ExpectedClicks,
-    rows: list[tuple[list[tuple[EngagementKind, int, int]], float]],
+    engagement: ExpectedClicks, rows: list[tuple[list[tuple[EngagementKind, int, int]], float]]
 ) -> None:
     counters = []
     for events, _ in rows:

@@ -9,13 +9,7 @@ import pytest
 
 from feedmill.events.engagement import Engagement
 from feedmill.features.counters import KIND_INDEX, LONG_DWELL_MS, Counters, update
-from feedmill.rankers.reaction_rates import (
-    BASES,
-    RATES,
-    believed,
-    rate_steps,
-    rate_value,
-)
+from feedmill.rankers.reaction_rates import BASES, RATES, believed, rate_steps, rate_value
 from feedmill.simulation.audience import Audience
 from feedmill.simulation.demo import DemoPosts
 from feedmill.simulation.post_writer import COMMUNITIES

@@ -29,6 +29,7 @@ REFUSED = {
     "FEEDMILL_TOPIC_PREFIX": ("a b", "é.", "a/b", "x" * 65),
     "FEEDMILL_SIGNALS": ("extreme",),
     "FEEDMILL_MODELS": ("/dev/null", "s3://key:secret@bucket/a", "gs://bucket/a"),
+    "FEEDMILL_READER_PORT": ("-1", "http"),
     "FEEDMILL_PORT": ("-1", "65536", "http", "80.5", "²"),
     "FEEDMILL_BATCH_RECORDS": ("0", "100001", "many"),
     "FEEDMILL_SESSION_TIMEOUT_MS": ("5999", "1800001", "6 s"),
@@ -60,7 +61,8 @@ def test_refusals_say_what_is_expected(golden: Golden) -> None:
 
 def test_every_variable_that_can_be_wrong_is_among_them() -> None:
     attributes = {field.name for field in dataclasses.fields(Environment)}
-    never_wrong = {"redis_prefix", "host", "security", "secret_files", "instance_is_given"}
+    never_wrong = {"redis_prefix", "host", "reader_tokens", "security", "secret_files"}
+    never_wrong |= {"instance_is_given"}
     assert set(REFUSED) == {variable_of(name) for name in attributes - never_wrong}
 
 

@@ -13,11 +13,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.model import FilterModel
 from feedmill.training import local_model
 from feedmill.training.arrays import Values
-from feedmill.training.datasets.labelled_posts import (
-    LabelledPosts,
-    LabelledRow,
-    labelled_posts,
-)
+from feedmill.training.datasets.labelled_posts import LabelledPosts, LabelledRow, labelled_posts
 from feedmill.training.fitting.filters import fit
 from feedmill.training.local_model import check_labels, fit_delta, fit_local
 from feedmill.training.recipes import RECIPES
@@ -50,9 +46,7 @@ def auc(model: FilterModel, rows: LabelledPosts) -> float:
     return float(roc_auc_score(rows.labels == 1, model.raw_scores(PostBatch(rows.posts))))
 
 
-def test_labels_teach_what_the_base_does_not_know_and_keep_what_it_knows(
-    base: FilterModel,
-) -> None:
+def test_labels_teach_what_the_base_does_not_know_and_keep_what_it_knows(base: FilterModel) -> None:
     local = fit_delta(base, of_product(5))
     unseen = of_product(15)
     assert auc(base, unseen) < 0.8

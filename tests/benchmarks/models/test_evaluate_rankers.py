@@ -9,11 +9,7 @@ import pytest
 from evaluate_rankers import RankerEvaluation, correlation, evaluate_engagement, evaluate_quality
 from scipy.stats import spearmanr
 
-from builders.ranker_datasets import (
-    write_headline_tests,
-    write_quality_datasets,
-    write_reactions,
-)
+from builders.ranker_datasets import write_headline_tests, write_quality_datasets, write_reactions
 from feedmill.models.artifact import read_card
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.quality import QualityModel

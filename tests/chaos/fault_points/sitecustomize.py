@@ -29,7 +29,7 @@ STEPS: dict[str, tuple[type, str]] = {
     "produce": (TransactionalProducer, "_produce"),
     "commit": (TransactionalProducer, "_finish"),
     "hand over to Redis": (RedisHandover, "write"),
-    "write to Redis": (BatchWriter, "begin"),
+    "write to Redis": (BatchWriter, "write"),
 }
 POINTS = tuple(f"{moment} {step}" for step in STEPS for moment in ("before", "after"))
 # Those that every worker comes to all the time: not only when partitions move, not only who ranks.

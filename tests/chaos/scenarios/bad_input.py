@@ -2,13 +2,14 @@
 
 import json
 import time
+from collections.abc import Iterator
 from random import Random
 
 from confluent_kafka import KafkaError, Message
 
-from builders.engine import KINDS
-from builders.engine_topics import post_of
-from builders.fault_engine import FaultEngine
+from builders.bombs import bomb, send_batch
+from builders.engine import KINDS, Engine
+from builders.engine_topics import Json, post_of
 from builders.fuzz_targets import CORPUS
 from builders.mutations import mutated
 from builders.waiting import now_ms, until
@@ -21,7 +22,7 @@ from feedmill.events.errors import BadEvent, BadSetting
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 
-Pair = tuple[bytes, bytes]
+Pair = tuple[bytes | None, bytes | None]
 
 TOPICS = ("posts", "posts", "engagements", "engagements", "overrides")
 GOOD_EVERY = 50
@@ -29,6 +30,8 @@ SETTINGS = 200
 # A batch of such records unpacks to a thousand times what it takes in Kafka.
 ONE_BATCH = {"linger.ms": 1000, "batch.size": 2**28, "message.max.bytes": 2**28}
 ZEROS = b'{"text":"' + b"0" * 900_000
+# By codec the bytes that a batch inflates to, which no reader takes.
+INFLATING = (("zstd", 130_000_000), ("snappy", 20_000_000))
 NESTED = b'{"post_id":' + b"[" * 900_000
 KINDS_OF_A_GOOD_POST = [int(kind == "click") for kind in KINDS]
 DAY_MS = 86_400_000
@@ -51,14 +54,16 @@ def run(chaos: Chaos) -> Rows:
             if n % GOOD_EVERY == 0:
                 sender.send_good(good[n // GOOD_EVERY])
         sender.flush()
-        bomb = Sender(engine, bad=sender.bad, **ONE_BATCH)
+        large = Sender(engine, bad=sender.bad, **ONE_BATCH)
+        large.send("engagements", (None, None), is_bad=True)
         for n in range(bombs):
-            bomb.send("posts", (f"zeros-{n}".encode(), ZEROS), is_bad=True)
-            bomb.send("engagements", (f"nested-{n}".encode(), NESTED), is_bad=True)
-        bomb.flush()
+            large.send("posts", (f"zeros-{n}".encode(), ZEROS), is_bad=True)
+            large.send("engagements", (f"nested-{n}".encode(), NESTED), is_bad=True)
+        large.flush()
+        sender.bad += inflating_records(engine)
         start = time.monotonic()
         wait_for_letters(engine, len(sender.bad))
-        ids = [key.decode() for key, _ in good]
+        ids = [f"good-{n}" for n in range(len(good))]
         truths = engine.wait_decided(ids, RECOVER_BAR_S)
         seconds = time.monotonic() - start
         expected = Expected({}, dict.fromkeys(ids, KINDS_OF_A_GOOD_POST), frozenset(sender.bad))
@@ -68,7 +73,7 @@ def run(chaos: Chaos) -> Rows:
     yield Row(
         fault="random, nested and packed records among good ones",
         rounds=1,
-        events=sender.events + bomb.events,
+        events=sender.events + large.events,
         verdict=verdict,
         recover_s=seconds,
         recover_bar_s=RECOVER_BAR_S,
@@ -78,14 +83,14 @@ def run(chaos: Chaos) -> Rows:
             *(f"good post {post_id} is not shown" for post_id in hidden[:3]),
             *engine.complaints()[:3],
         ),
-        notes=(f"{len(sender.bad):,} of {sender.events + bomb.events:,} records are bad",),
+        notes=(f"{len(sender.bad):,} of {sender.events + large.events:,} records are bad",),
     )
 
 
 class Sender:
     """Sends records, and remembers where the bad ones stand."""
 
-    def __init__(self, engine: FaultEngine, bad: list[Position] | None = None, **more: int) -> None:
+    def __init__(self, engine: Engine, bad: list[Position] | None = None, **more: int) -> None:
         self.bad = [] if bad is None else bad
         self.events = 0
         self._engine = engine
@@ -119,12 +124,12 @@ class Sender:
             is_ahead = getattr(event, "created_at_ms", 0) > now_ms() + DAY_MS
             self.send(topic, (key, value), is_bad=is_ahead)
 
-    def send_good(self, record: Pair) -> None:
+    def send_good(self, post: Json) -> None:
         """Send a post, and a click on it."""
-        post_id = record[0].decode()
+        post_id = post["post_id"]
         event = {"post_id": post_id, "user_id": "u", "kind": "click", "at_ms": now_ms()}
-        self.send("posts", record)
-        self.send("engagements", (record[0], json.dumps(event).encode()))
+        for topic, value in (("posts", post), ("engagements", event)):
+            self.send(topic, (post_id.encode(), json.dumps(value).encode()))
 
     def send(self, topic: str, record: Pair, *, is_bad: bool = False) -> None:
         key, value = record
@@ -143,10 +148,19 @@ class Sender:
         assert self._producer.flush(120) == 0
 
 
-def good_post(n: int) -> Pair:
+def good_post(n: int) -> Json:
     communities = [COMMUNITIES[n % len(COMMUNITIES)]]
-    post = post_of(f"good-{n}", f"Notes from the allotment, part {n}", communities=communities)
-    return f"good-{n}".encode(), json.dumps(post).encode()
+    return post_of(f"good-{n}", f"Notes from the allotment, part {n}", communities=communities)
+
+
+def inflating_records(engine: Engine) -> Iterator[Position]:
+    """Send batches that inflate beyond what is read; where their records stand."""
+    for topic in ("posts", "engagements", "overrides"):
+        for codec, inflated in INFLATING:
+            batch = bomb(codec, inflated)
+            sent = send_batch(engine.kafka, engine.topic(topic), 0, batch)
+            for offset in range(sent.first, sent.last + 1):
+                yield topic, 0, offset
 
 
 def refused_settings(drawn: Random, number: int) -> list[Pair]:
@@ -162,6 +176,6 @@ def refused_settings(drawn: Random, number: int) -> list[Pair]:
     return found
 
 
-def wait_for_letters(engine: FaultEngine, number: int) -> None:
+def wait_for_letters(engine: Engine, number: int) -> None:
     """Wait until there are so many dead letters, committed."""
     until(lambda: len(engine.lettered()) >= number, RECOVER_BAR_S, 1.0)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 
-from builders.fault_engine import ALL_STAGES, FaultEngine
+from builders.engine import WORKER, Engine
 from builders.proxied_kafka import ProxiedKafka
 from builders.tcp_proxy import TcpProxy
 from builders.waiting import in_background, until
@@ -73,9 +73,9 @@ def _silent(proxy: TcpProxy) -> Iterator[None]:
     proxy.flow()
 
 
-def _silent_at_start(engine: FaultEngine, proxy: TcpProxy) -> Row:
+def _silent_at_start(engine: Engine, proxy: TcpProxy) -> Row:
     """The broker is silent from when a worker has got its partitions until long after."""
-    before = engine.workers[ALL_STAGES]
+    before = engine.workers[WORKER]
     before.kill()
     assignments = before.log.read_text().count("assigned: ")
     with peak_memory(engine) as memory, _slow(proxy):

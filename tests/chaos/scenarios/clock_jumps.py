@@ -1,48 +1,33 @@
-"""The time of day of a worker's host jumps by hours and days, to and fro, under load.
-
-In the long form alone: the tests of `tests/e2e/faults/test_clocks.py` run anyway.
-"""
+"""The time of day of a worker's host jumps by hours and days, to and fro, under load."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from builders.waiting import in_background
+from builders.engine import Engine
 from chaos import jumping_clock
-from chaos.load import Load
-from chaos.peak_memory import peak_memory
-from chaos.recovery import TAKEOVER_BAR_S, Probe, final_verdict
-from chaos.scenario import Chaos, Row, Rows
+from chaos.recovery import Probe, under_load
+from chaos.scenario import Chaos, Rows
 
 HOUR_MS = 3_600_000
 JUMPS_MS = (9 * 24 * HOUR_MS, -9 * 24 * HOUR_MS, 2 * HOUR_MS, -HOUR_MS, 0)
 
 
 def run(chaos: Chaos) -> Rows:
-    if not chaos.is_long:
-        return
-    jumps = JUMPS_MS * 4
     engine = chaos.engine()
     clock = engine.folder / "clock"
     clock.write_text("0")
     folder = next(iter(jumping_clock.__path__))
     engine.ready_worker(variables={"PYTHONPATH": folder, "CHAOS_CLOCK": str(clock)})
-    load, slowest = Load(engine, chaos.random), 0.0
-    with peak_memory(engine) as memory:
-        with in_background(load.send_until):
-            for jump_ms in jumps:
-                time.sleep(chaos.random.uniform(0.5, 2.0))
-                _write(clock, str(jump_ms))
-                slowest = max(slowest, Probe(engine).seconds())
-        verdict = final_verdict(chaos, engine)
-    yield Row(
-        fault="the clock of a worker's host jumps by up to 18 days",
-        rounds=len(jumps),
-        events=load.events,
-        verdict=verdict,
-        recover_s=slowest,
-        recover_bar_s=TAKEOVER_BAR_S,
-        peak_mb=memory.mb,
-    )
+    name = "the clock of a worker's host jumps by up to 18 days"
+    yield under_load(chaos, engine, name, _jumps(chaos, engine, clock), undisturbed=chaos.is_long)
+
+
+def _jumps(chaos: Chaos, engine: Engine, clock: Path) -> Iterator[float]:
+    for jump_ms in JUMPS_MS * 4 if chaos.is_long else JUMPS_MS[:2]:
+        time.sleep(chaos.random.uniform(0.5, 2.0))
+        _write(clock, str(jump_ms))
+        yield Probe(engine).seconds()
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,9 +6,8 @@ import time
 from functools import partial
 from typing import Any
 
-from builders.engine import Worker
+from builders.engine import WORKER, Engine, Worker
 from builders.engine_topics import Json
-from builders.fault_engine import ALL_STAGES, FaultEngine
 from builders.waiting import in_background, now_ms, until
 from chaos.peak_memory import peak_memory
 from chaos.recovery import TAKEOVER_BAR_S, Probe, settled
@@ -45,7 +44,7 @@ class EventOrder:
     """Sends what comes in the wrong order, and checks what the log alone does not say."""
 
     def __init__(self, chaos: Chaos) -> None:
-        self.engine: FaultEngine = chaos.engine()
+        self.engine: Engine = chaos.engine()
         self.verdict = Verdict()
         self.failures: list[str] = []
         self.events = 0
@@ -187,7 +186,7 @@ class EventOrder:
 
     def _restart(self, end: Any, before_start: Any = None) -> None:
         self.engine.wait_ready()
-        end(self.engine.workers[f"{ALL_STAGES}only"])
+        end(self.engine.workers[f"{WORKER}only"])
         if before_start:
             before_start()
         self.engine.start_worker("only")

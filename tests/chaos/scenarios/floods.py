@@ -5,9 +5,8 @@ import time
 from collections.abc import Sequence
 from random import Random
 
-from builders.engine import Worker
+from builders.engine import Engine, Worker
 from builders.engine_topics import post_of
-from builders.fault_engine import FaultEngine
 from builders.waiting import in_background, until
 from chaos.flood import Flood
 from chaos.latency import LatencyProbe
@@ -75,7 +74,7 @@ def row_of(
     )
 
 
-def probed(engine: FaultEngine, tag: str, seconds: float) -> LatencyProbe:
+def probed(engine: Engine, tag: str, seconds: float) -> LatencyProbe:
     """Measure how soon single posts and engagements of others are visible."""
     probe = LatencyProbe(engine, tag)
     end = time.monotonic() + seconds
@@ -84,7 +83,7 @@ def probed(engine: FaultEngine, tag: str, seconds: float) -> LatencyProbe:
     return probe
 
 
-def capacity_of_posts(engine: FaultEngine, worker: Worker, drawn: Random) -> float:
+def capacity_of_posts(engine: Engine, worker: Worker, drawn: Random) -> float:
     """Posts that the worker takes in a second, where enough of them wait."""
     flood = Flood(engine, "posts", post_pool(drawn, "burst", number=BURST_OF_POSTS))
     taken = r'feedmill_events_total\{[^}]*topic="posts"[^}]*\}'

@@ -2,9 +2,8 @@
 
 import time
 
-from builders.engine import Worker
+from builders.engine import Engine, Worker
 from builders.engine_topics import post_of
-from builders.fault_engine import FaultEngine
 from builders.waiting import until
 from chaos.attacks import NEW_COMMUNITY, Attack, attacks
 from chaos.peak_memory import peak_memory
@@ -31,7 +30,7 @@ def run(chaos: Chaos) -> Rows:
         engine.stop()
 
 
-def rows_of(engine: FaultEngine, attack: Attack, chaos: Chaos) -> Rows:
+def rows_of(engine: Engine, attack: Attack, chaos: Chaos) -> Rows:
     """Attack a running worker, or one that is stopped; then kill it and start it again."""
     worker = engine.ready_worker()
     Probe(engine).seconds()
@@ -85,7 +84,7 @@ def ended(worker: Worker) -> list[str]:
     return [] if code is None else [f"the worker ended with exit code {code}"]
 
 
-def new_community(engine: FaultEngine, name: str, chaos: Chaos) -> list[str]:
+def new_community(engine: Engine, name: str, chaos: Chaos) -> list[str]:
     """Write posts of twelve authors in a new community; say so if it gets no feed.
 
     In the long form also if that took too long: a busy machine takes longer, and is no failure.

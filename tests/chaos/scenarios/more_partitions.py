@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterator
 
+from builders.engine import Engine
 from builders.engine_topics import id_in, post_of
-from builders.fault_engine import FaultEngine
 from builders.waiting import in_background, now_ms, until
 from chaos.event_log import expected_of, found_of
 from chaos.load import Load
@@ -53,7 +53,7 @@ def run(chaos: Chaos) -> Rows:
     )
 
 
-def _copy(before: FaultEngine, after: FaultEngine) -> None:
+def _copy(before: Engine, after: Engine) -> None:
     done = after.feedmill(f"topics copy --from-prefix {before.prefix} --by ops")
     assert done.returncode == 0, done.stderr
 
@@ -68,7 +68,7 @@ def _events() -> Iterator[tuple[str, str, object]]:
         yield "engagements", post_id, click
 
 
-def _others(before: FaultEngine, after: FaultEngine) -> list[str]:
+def _others(before: Engine, after: Engine) -> list[str]:
     """The feeds that are not the same."""
     feeds = found_of(before, expected_of(before)).feeds
     return [

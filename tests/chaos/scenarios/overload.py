@@ -4,9 +4,8 @@ import json
 import time
 from collections.abc import Sequence
 
-from builders.engine import KINDS, Worker
+from builders.engine import KINDS, Engine, Worker
 from builders.engine_topics import post_of
-from builders.fault_engine import FaultEngine
 from builders.waiting import in_background, now_ms, until
 from chaos.flood import EACH_TIME_ANOTHER, Flood
 from chaos.latency import LatencyProbe
@@ -66,7 +65,7 @@ def run(chaos: Chaos) -> Rows:
     )
 
 
-def send_posts(engine: FaultEngine) -> list[str]:
+def send_posts(engine: Engine) -> list[str]:
     """Send posts, and wait until they are decided."""
     ids = [f"liked-{n}" for n in range(POSTS)]
     engine.posts(
@@ -89,7 +88,7 @@ def engagement_pool(
     ]
 
 
-def measured_capacity(engine: FaultEngine, worker: Worker, flood: Flood) -> float:
+def measured_capacity(engine: Engine, worker: Worker, flood: Flood) -> float:
     """Events that the worker takes in a second, where enough of them wait."""
     start = time.monotonic()
     flood.send(BURST)
@@ -97,7 +96,7 @@ def measured_capacity(engine: FaultEngine, worker: Worker, flood: Flood) -> floa
     return BURST / (time.monotonic() - start)
 
 
-def wait_taken(engine: FaultEngine, worker: Worker, flood: Flood, seconds: float) -> None:
+def wait_taken(engine: Engine, worker: Worker, flood: Flood, seconds: float) -> None:
     """Wait until a worker has taken all engagements of a flood, the only ones that there are."""
     taken = r'feedmill_events_total\{[^}]*topic="engagements"[^}]*\}'
     until(lambda: engine.metric(worker, taken) >= flood.total, seconds, 0.05)

@@ -1,53 +1,42 @@
-"""A worker stands for longer than its session timeout, at every point of its loop, and goes on.
-
-In the long form alone: the tests of `tests/e2e/faults/test_paused_owners.py` run anyway.
-"""
+"""A worker stands for longer than its session timeout, at every point of its loop, and goes on."""
 
 import time
+from collections.abc import Iterator
 
-from builders.fault_engine import ALL_STAGES, FaultEngine, go_on
-from builders.waiting import in_background, until
+from builders.engine import WORKER, go_on
+from builders.waiting import until
 from chaos.fault_points.sitecustomize import POINTS
 from chaos.kill_rounds import FaultPoints
-from chaos.load import Load
-from chaos.peak_memory import peak_memory
-from chaos.recovery import TAKEOVER_BAR_S, Probe, final_verdict
-from chaos.scenario import Chaos, Row, Rows
+from chaos.recovery import Probe, under_load
+from chaos.scenario import Chaos, Rows
 
-# By its name the first has partition 0, and with it the ranking, whenever it is there.
+# By its name the first has partition 0, and half of the shards, whenever it is there.
 PAUSED, OTHER = "first", "second"
+# It has a transaction open, and a batch for Redis in hand.
+SHORT = ("before commit", "before write to Redis")
 
 
 def run(chaos: Chaos) -> Rows:
-    if not chaos.is_long:
-        return
     engine = chaos.engine()
     points = FaultPoints(engine, PAUSED)
     engine.start_worker(PAUSED, variables=points.variables)
     engine.start_worker(OTHER)
     engine.wait_ready()
-    load, slowest = Load(engine, chaos.random), 0.0
-    chosen = [point for point in POINTS if not point.endswith("assignment")]
-    with peak_memory(engine) as memory:
-        with in_background(load.send_until):
-            for point in chosen:
-                time.sleep(chaos.random.uniform(0.0, 1.0))
-                slowest = max(slowest, pause_at(engine, points, point))
-        verdict = final_verdict(chaos, engine)
-    yield Row(
-        fault="SIGSTOP beyond the session, then SIGCONT, at each point",
-        rounds=len(chosen),
-        events=load.events,
-        verdict=verdict,
-        recover_s=slowest,
-        recover_bar_s=TAKEOVER_BAR_S,
-        peak_mb=memory.mb,
-    )
+    name = "SIGSTOP beyond the session, then SIGCONT, at each point"
+    yield under_load(chaos, engine, name, _pauses(chaos, points), undisturbed=chaos.is_long)
 
 
-def pause_at(engine: FaultEngine, points: FaultPoints, point: str) -> float:
+def _pauses(chaos: Chaos, points: FaultPoints) -> Iterator[float]:
+    everywhere = [point for point in POINTS if not point.endswith("assignment")]
+    for point in everywhere if chaos.is_long else SHORT:
+        time.sleep(chaos.random.uniform(0.0, 1.0))
+        yield pause_at(points, point)
+
+
+def pause_at(points: FaultPoints, point: str) -> float:
     """Pause at a point until the other worker serves all; how long that took."""
-    worker = engine.workers[f"{ALL_STAGES}{PAUSED}"]
+    engine = points.engine
+    worker = engine.workers[f"{WORKER}{PAUSED}"]
     assignments = worker.log.read_text().count("assigned: ")
     points.arm("SIGSTOP", point)
     points.wait_struck()

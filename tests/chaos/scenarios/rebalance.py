@@ -1,13 +1,9 @@
 """Workers come and go under load: 1 -> 3 -> 1, and a restart of each in turn."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from builders.engine import Worker
-from builders.fault_engine import ALL_STAGES
-from builders.waiting import in_background
-from chaos.load import Load
-from chaos.peak_memory import peak_memory
-from chaos.recovery import TAKEOVER_BAR_S, Probe, final_verdict, settled
+from builders.engine import WORKER, Engine, Worker
+from chaos.recovery import Probe, under_load
 from chaos.scenario import Chaos, Row, Rows
 
 # The group keeps a member's place for its session timeout: a restart must not take longer.
@@ -21,70 +17,53 @@ def run(chaos: Chaos) -> Rows:
 
 
 def _one_three_one(chaos: Chaos) -> Row:
-    """Two workers join; the first, which ranks, and another are killed; one is left."""
-    rounds = 8 if chaos.is_long else 1
+    """Two workers join; the first and another are killed; one is left."""
     engine = chaos.engine()
-    engine.start(ALL_STAGES, tag="0")
+    engine.start(WORKER, tag="0")
     engine.wait_ready()
-    load, slowest, left = Load(engine, chaos.random), 0.0, f"{ALL_STAGES}0"
-    with peak_memory(engine) as memory:
-        with in_background(load.send_until):
-            for number in range(rounds):
-                joined = [f"{ALL_STAGES}{number}{letter}" for letter in "ab"]
-                for name in joined:
-                    engine.start(ALL_STAGES, tag=name.removeprefix(ALL_STAGES))
-                engine.wait_ready(*joined)
-                slowest = max(slowest, Probe(engine).seconds())
-                staying = chaos.random.choice(joined)
-                for name in (left, *(one for one in joined if one != staying)):
-                    engine.workers.pop(name).kill()
-                    slowest = max(slowest, Probe(engine).seconds())
-                left = staying
-        verdict = final_verdict(chaos, engine, undisturbed=chaos.is_long)
-    return Row(
-        fault="1 -> 3 -> 1 workers, two killed one after another",
-        rounds=rounds,
-        events=load.events,
-        verdict=verdict,
-        recover_s=slowest,
-        recover_bar_s=TAKEOVER_BAR_S,
-        peak_mb=memory.mb,
-    )
+
+    def joins_and_kills() -> Iterator[float]:
+        left = f"{WORKER}0"
+        for number in range(8 if chaos.is_long else 1):
+            joined = [f"{WORKER}{number}{letter}" for letter in "ab"]
+            for name in joined:
+                engine.start(WORKER, tag=name.removeprefix(WORKER))
+            engine.wait_ready(*joined)
+            yield Probe(engine).seconds()
+            staying = chaos.random.choice(joined)
+            for name in (left, *(one for one in joined if one != staying)):
+                engine.workers.pop(name).kill()
+                yield Probe(engine).seconds()
+            left = staying
+
+    name = "1 -> 3 -> 1 workers, two killed one after another"
+    return under_load(chaos, engine, name, joins_and_kills(), undisturbed=chaos.is_long)
 
 
 def _rolling_restart(chaos: Chaos) -> Row:
     """Static members restart one after another; no partition of the others moves."""
-    rounds = 4 if chaos.is_long else 1
-    engine = chaos.engine()
+    engine, moved = chaos.engine(), list[str]()
     names = ("first", "second", "third")[: 3 if chaos.is_long else 2]
     for name in names:
         engine.start_worker(name, variables=_PATIENT)
     engine.wait_ready()
-    load, slowest, moved = Load(engine, chaos.random), 0.0, list[str]()
-    with peak_memory(engine) as memory:
-        with in_background(load.send_until):
-            for name in names * rounds:
-                worker = engine.workers[f"{ALL_STAGES}{name}"]
-                others = [one for one in engine.workers.values() if one is not worker]
-                before = _assignments(others), _assignments([worker])[0][-1:]
-                worker.stop()
-                probe = Probe(engine)
-                engine.start_worker(name, variables=_PATIENT)
-                slowest = max(slowest, probe.seconds())
-                engine.wait_ready()
-                if (_assignments(others), _assignments([worker])[0][-1:]) != before:
-                    moved.append(f"partitions moved at a restart of {name}")
-        verdict = settled(engine)
-    return Row(
-        fault="rolling restart of static members",
-        rounds=rounds * len(names),
-        events=load.events,
-        verdict=verdict,
-        recover_s=slowest,
-        recover_bar_s=_PATIENT_S + 5.0,
-        peak_mb=memory.mb,
-        failures=tuple(moved),
-    )
+    restarts = _restarts(engine, names * (4 if chaos.is_long else 1), moved)
+    fault, bar_s = "rolling restart of static members", _PATIENT_S + 5.0
+    return under_load(chaos, engine, fault, restarts, bar_s=bar_s, failures=moved)
+
+
+def _restarts(engine: Engine, names: Sequence[str], moved: list[str]) -> Iterator[float]:
+    for name in names:
+        worker = engine.workers[f"{WORKER}{name}"]
+        others = [one for one in engine.workers.values() if one is not worker]
+        before = _assignments(others), _assignments([worker])[0][-1:]
+        worker.stop()
+        probe = Probe(engine)
+        engine.start_worker(name, variables=_PATIENT)
+        yield probe.seconds()
+        engine.wait_ready()
+        if (_assignments(others), _assignments([worker])[0][-1:]) != before:
+            moved.append(f"partitions moved at a restart of {name}")
 
 
 def _assignments(workers: Sequence[Worker]) -> list[list[str]]:

@@ -1,8 +1,4 @@
-"""Redis is away, flushed, full, read-only, slow, or another one without the last writes.
-
-Flushed, full and read-only in the long form alone: `tests/e2e/faults/test_paused_owners.py` and
-`test_redis_errors.py` run anyway.
-"""
+"""Redis is away, flushed, full, read-only, slow, or another one without the last writes."""
 
 import contextlib
 import time
@@ -10,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from builders.fault_engine import FaultEngine
+from builders.engine import Engine
 from builders.own_redis import OwnRedis
 from builders.tcp_proxy import TcpProxy
 from builders.waiting import until
@@ -29,15 +25,15 @@ def run(chaos: Chaos) -> Rows:
     row = partial(fault_row, chaos, engine)
     keeps = partial(keeps_feed, engine)
     yield row("Redis killed, and started empty", servers.away, seconds=60 if long else 2)
-    if long:
-        yield row("Redis flushed", servers.flushed, seconds=2, rounds=10, is_told=False)
-        yield row(
-            "Redis read-only",
-            servers.read_only,
-            seconds=40,
-            check=lambda: keeps() + is_stale(engine),
-        )
-        yield row("Redis out of memory", servers.full, seconds=40, check=keeps)
+    rounds = 10 if long else 1
+    yield row("Redis flushed", servers.flushed, seconds=2, rounds=rounds, is_told=False)
+    yield row(
+        "Redis read-only",
+        servers.read_only,
+        seconds=40 if long else 4,
+        check=lambda: keeps() + (is_stale(engine) if long else []),
+    )
+    yield row("Redis out of memory", servers.full, seconds=40 if long else 4, check=keeps)
     yield row(
         f"Redis slow, {2 * SLOW_S:.1f} s a command",
         servers.slow,
@@ -64,7 +60,7 @@ class _Servers:
     address: TcpProxy
     replication: TcpProxy
 
-    def engine(self, chaos: Chaos) -> FaultEngine:
+    def engine(self, chaos: Chaos) -> Engine:
         self.address.target_port = self.replication.target_port = self.redis.port
         return chaos.engine(redis=f"redis://{HOST}:{self.address.port}/0")
 

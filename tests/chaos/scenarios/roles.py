@@ -3,22 +3,20 @@
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 
-from builders.engine import STAGES, Worker
-from builders.fault_engine import ALL_STAGES, FaultEngine, go_on, pause
+from builders.engine import STAGES, WORKER, Engine, Worker, go_on, pause
 from builders.waiting import in_background
-from chaos.load import Load
-from chaos.peak_memory import peak_memory
-from chaos.recovery import SESSION_S, TAKEOVER_BAR_S, Probe, final_verdict
+from chaos.recovery import SESSION_S, Probe, under_load
 from chaos.scenario import Chaos, Row, Rows
 
 JUDGE, RANKER = "+".join(STAGES[:-1]), STAGES[-1]
 PARTITIONS = 8
 SETS = {
-    "one whole worker": (ALL_STAGES,),
-    "three whole workers": (ALL_STAGES,) * 3,
+    "one whole worker": (WORKER,),
+    "three whole workers": (WORKER,) * 3,
     "two judges, one ranker": (JUDGE, JUDGE, RANKER),
     "two judges, two rankers": (JUDGE, JUDGE, RANKER, RANKER),
 }
@@ -42,46 +40,35 @@ def _row(chaos: Chaos, name: str, roles: tuple[str, ...], rounds: int) -> Row:
     for number, stages in enumerate(roles):
         engine.start_worker(f"{number}", stages=stages)
     engine.wait_ready()
-    faults, load = _Faults(chaos, engine), Load(engine, chaos.random)
-    reads = _Reads(engine)
-    with peak_memory(engine) as memory:
-        with in_background(load.send_until), in_background(reads.read_until):
-            for _ in range(rounds):
-                faults.round()
-        verdict = final_verdict(chaos, engine, undisturbed=chaos.is_long)
-    return Row(
-        fault=f"{name}: kills, pauses, joins, leaves",
-        rounds=rounds,
-        events=load.events,
-        verdict=verdict,
-        recover_s=faults.slowest_s,
-        recover_bar_s=TAKEOVER_BAR_S,
-        peak_mb=memory.mb,
-        failures=(*faults.failures, *reads.failures),
-        notes=(f"{reads.count} reads of {FLIPPED} while its weights were flipped",),
-    )
+    faults, reads = _Faults(chaos, engine), _Reads(engine)
+
+    def times() -> Iterator[float]:
+        with in_background(reads.read_until):
+            yield from faults.rounds(rounds)
+
+    fault = f"{name}: kills, pauses, joins, leaves"
+    row = under_load(chaos, engine, fault, times(), undisturbed=chaos.is_long)
+    note = f"{reads.count} reads of {FLIPPED} while its weights were flipped"
+    return replace(row, failures=tuple(reads.failures), notes=(note,))
 
 
 class _Faults:
     """Causes faults in turns, each at a worker that is drawn, and settings that are drawn."""
 
-    def __init__(self, chaos: Chaos, engine: FaultEngine) -> None:
+    def __init__(self, chaos: Chaos, engine: Engine) -> None:
         self._drawn, self._engine = chaos.random, engine
         kinds: tuple[Callable[[Worker], Probe], ...] = (self._kill, self._pause)
         if chaos.is_long:
             kinds += (self._leave, self._join, self._outlast)
         self._kinds = kinds
         self._numbers = count(10)
-        self.slowest_s = 0.0
-        self.failures: list[str] = []
 
-    def round(self) -> None:
-        """Cause each fault once, after a setting; wait until new posts of all are decided."""
-        for fault in self._kinds:
+    def rounds(self, number: int) -> Iterator[float]:
+        """Cause each fault after a setting; yield how long new posts of all took to be decided."""
+        for fault in self._kinds * number:
             time.sleep(self._drawn.uniform(0.2, 1.5))
             offset = self._set()
-            probe = fault(self._drawn.choice([*self._engine.workers.values()]))
-            self.slowest_s = max(self.slowest_s, probe.seconds())
+            yield fault(self._drawn.choice([*self._engine.workers.values()])).seconds()
             self._engine.wait_ready()
             self._engine.wait_applied(offset)
 
@@ -134,11 +121,11 @@ class _Faults:
 
 
 class _Reads:
-    """Flips the weights of one feed and reads it: no read may be mixed, short or empty."""
+    """Flips the weights of one feed and reads it: no read may be mixed, short, empty or old."""
 
-    def __init__(self, engine: FaultEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.count = 0
+        self.count = self._version = 0
         self.failures: list[str] = []
 
     def read_until(self, stop: threading.Event) -> None:
@@ -156,6 +143,9 @@ class _Reads:
 
     def _judge(self, entries: list[tuple[str, float]], info: dict[str, str]) -> None:
         self.count += 1
+        before, self._version = self._version, int(info.get("version", 0))
+        if self._version < before:
+            self.failures.append(f"version {self._version} behind {before}")
         weights = json.loads(info.get("weights", "{}"))
         if not entries or int(info.get("size", -1)) != len(entries):
             self.failures.append(f"a short read: {len(entries)} of {info.get('size')}")

@@ -7,9 +7,8 @@ more: the counts of each are kept for eight days, whatever the feeds show.
 import json
 from collections.abc import Iterator
 
-from builders.engine import KINDS, Worker
+from builders.engine import KINDS, Engine, Worker
 from builders.engine_topics import PARTITIONS
-from builders.fault_engine import FaultEngine
 from builders.waiting import now_ms, until
 from chaos.flood import EACH_TIME_ANOTHER, Flood
 from chaos.load import COMMUNITIES, random_text
@@ -98,6 +97,6 @@ def parts_of_posts(chaos: Chaos) -> Iterator[dict[bytes, bytes]]:
         }
 
 
-def wait_taken(engine: FaultEngine, worker: Worker, number: int) -> None:
+def wait_taken(engine: Engine, worker: Worker, number: int) -> None:
     """Wait until a worker has taken so many events."""
     until(lambda: engine.metric(worker, "feedmill_events_total") >= number, _WITHIN_S, 0.02)

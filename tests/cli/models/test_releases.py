@@ -135,11 +135,7 @@ def test_health_says_of_each_release_which_instance_runs_it_and_why_not(
 
 @pytest.mark.parametrize("hours_off", [-2, 2])
 def test_health_finds_a_running_instance_on_a_host_whose_clock_is_off(
-    hours_off: int,
-    run: Run,
-    topics: CommandTopics,
-    shipped: str,
-    monkeypatch: pytest.MonkeyPatch,
+    hours_off: int, run: Run, topics: CommandTopics, shipped: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beat(topics, shipped)
     seconds, nanoseconds, off_s = time.time, time.time_ns, hours_off * HOUR_S

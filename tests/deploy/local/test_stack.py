@@ -2,29 +2,17 @@
 
 import json
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 from click.testing import CliRunner
-from confluent_kafka import Consumer, Producer
-from confluent_kafka import TopicPartition as OffsetOf
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from builders.patient_broker import PATIENT_BROKER
 from feedmill.cli.main import main
-from feedmill.deploy.local import (
-    LocalStackError,
-    StackAddress,
-    default_folder,
-    down,
-    status,
-    up,
-)
-from feedmill.streams.kafka import topics
+from feedmill.deploy.local import LocalStackError, StackAddress, default_folder, down, status, up
 
 pytestmark = pytest.mark.stack
 
@@ -36,30 +24,6 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     up(folder)
     yield folder
     down(folder)
-
-
-def write(kafka: str, topic: str, value: bytes) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=kafka)
-    admin.create_topics({topic: {"num_partitions": 1}}, wait_for_metadata=True)
-    admin.close()
-    append(kafka, topic, value)
-
-
-def append(kafka: str, topic: str, value: bytes) -> None:
-    producer = KafkaProducer(bootstrap_servers=kafka, acks="all")
-    producer.send(topic, value).get(timeout=10)
-    producer.close()
-
-
-def read(kafka: str, topic: str) -> list[bytes]:
-    consumer = KafkaConsumer(bootstrap_servers=kafka, auto_offset_reset="earliest")
-    at = TopicPartition(topic, 0)
-    consumer.assign([at])
-    values = []
-    while consumer.position(at) < consumer.end_offsets([at])[at]:
-        values += [record.value for record in consumer.poll(1000).get(at, [])]
-    consumer.close()
-    return values
 
 
 def invoke(*arguments: str) -> tuple[int, str, str]:
@@ -133,62 +97,6 @@ def test_down_stops_what_runs_and_may_be_repeated(other: Path) -> None:
         f"feedmill: Kafka and Redis of the local stack in {other} do not run;"
         " `feedmill local up` starts what is missing\n"
     )
-
-
-def test_one_of_three_brokers_may_be_killed(tmp_path: Path) -> None:
-    folder = str(tmp_path)
-    try:
-        code, out, _ = invoke("local", "up", "--brokers", "3", "--folder", folder)
-        assert (code, out.count("kafka  127.0.0.1:")) == (0, 3)
-        before = status(tmp_path)
-        topics.create(before.kafka, "", 2, ("spam",))
-        write(before.kafka, "kept", b"first")
-        check_replicas(before.kafka)
-        killed = before.kafka_pids[1]
-        assert killed is not None
-        os.kill(killed, signal.SIGKILL)
-        append(before.kafka, "kept", b"second")
-        assert status(tmp_path).stopped == ("Kafka's broker 2",)
-        assert status(tmp_path).running
-        code, _, err = invoke("local", "status", "--folder", folder)
-        assert (code, "Kafka's broker 2 of the local stack" in err) == (1, True)
-        with pytest.raises(LocalStackError, match=r"has 3 of Kafka's brokers, not 1, .*--folder"):
-            up(tmp_path, brokers=1)
-
-        assert up(tmp_path) == StackAddress(before.kafka, before.redis)
-        after = status(tmp_path)
-        assert after.kafka_pids[1] != killed
-        assert (after.kafka_pids[0], after.kafka_pids[2]) == before.kafka_pids[::2]
-        assert read(after.kafka, "kept") == [b"first", b"second"]
-    finally:
-        down(tmp_path)
-    assert status(tmp_path).stopped == ("Kafka", "Redis")
-
-
-def check_replicas(kafka: str) -> None:
-    """Check that every topic is on all three brokers, and that two must have each record.
-
-    The first commit and the first transaction have Kafka create its own topics.
-    """
-    group = Consumer({"bootstrap.servers": kafka, "group.id": "readers"})
-    group.commit(offsets=[OffsetOf("kept", 0, 1)], asynchronous=False)
-    group.close()
-    Producer({"bootstrap.servers": kafka, "transactional.id": "writer"}).init_transactions(30)
-    states = topics.describe(kafka, "", ("spam",))
-    assert {state.replicas for state in states} == {3}
-    admin = KafkaAdminClient(bootstrap_servers=kafka)
-    try:
-        internal = ("__consumer_offsets", "__transaction_state")
-        found = {topic["name"]: topic["partitions"] for topic in admin.describe_topics()}
-        assert set(internal) <= set(found)
-        for name in internal:
-            assert {len(partition["replica_nodes"]) for partition in found[name]} == {3}
-        for name in ("posts", *internal):
-            resource = ConfigResource(ConfigResourceType.TOPIC, name)
-            configs = admin.describe_configs([resource], config_filter="all")["topic"][name]
-            assert configs["min.insync.replicas"]["value"] == "2"
-    finally:
-        admin.close()
 
 
 def test_the_broker_of_a_stack_has_the_settings_that_it_was_started_with(

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builders.bombs import CODECS, keep_codecs
+from builders.engine import Engine
 from builders.engine_topics import Json, post_of
-from builders.fault_engine import FaultEngine
 from builders.label_simulation import LABELS, RATERS, ordinary_text, wave_text
 from builders.model_store import shipped_store
 from builders.waiting import now_ms, until
@@ -37,7 +37,7 @@ class Follower:
 
 
 @contextmanager
-def following(engine: FaultEngine, folder: Path, store: Path) -> Iterator[Follower]:
+def following(engine: Engine, folder: Path, store: Path) -> Iterator[Follower]:
     """`feedmill train spam --follow`, in a process of its own."""
     log = folder / "follow.log"
     words = ["train", "spam", "--follow", "--every", "2s", "--window", "1h", "--json"]
@@ -71,7 +71,7 @@ def posts_of(name: str, write: Callable[[np.random.Generator], str], count: int)
     return [post_of(f"{name}-{n}", write(random)) for n in range(count)]
 
 
-def send_labels(engine: FaultEngine, posts: Iterable[Json]) -> None:
+def send_labels(engine: Engine, posts: Iterable[Json]) -> None:
     """Label posts as what they are, by producers of all codecs; what they send stays as it is."""
     topic = engine.topic("labels")
     keep_codecs(engine.kafka, topic)
@@ -88,7 +88,7 @@ def send_labels(engine: FaultEngine, posts: Iterable[Json]) -> None:
     assert [producer.flush(30) for producer in producers] == [0] * len(producers)
 
 
-def decisions(engine: FaultEngine, posts: list[Json]) -> list[str]:
+def decisions(engine: Engine, posts: list[Json]) -> list[str]:
     """Write posts, and wait until each is decided."""
     engine.posts(posts)
     ids = [post["post_id"] for post in posts]
@@ -98,9 +98,9 @@ def decisions(engine: FaultEngine, posts: list[Json]) -> list[str]:
 
 
 def test_a_new_wave_is_hidden_after_one_interval_and_ordinary_posts_are_not(
-    fault_engine: Callable[..., FaultEngine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_engine: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, store = fault_engine(), shipped_store(tmp_path / "store")
+    engine, store = make_engine(), shipped_store(tmp_path / "store")
     installed = read_card(store, "spam")
     engine.ready_worker("one", stages="spam+combiner", variables={"FEEDMILL_MODELS": str(store)})
     engine.wait_applied(engine.set("gates", ALONE))

@@ -6,12 +6,12 @@ import pytest
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from builders.fault_engine import FaultEngine
+from builders.engine import Engine
 
 ROOT = Path(__file__).parents[3]
 
 
-def test_producers_are_told_that_kafka_refuses_a_record_without_a_key(engine: FaultEngine) -> None:
+def test_producers_are_told_that_kafka_refuses_a_record_without_a_key(engine: Engine) -> None:
     # All in one batch, as of a producer that is busy.
     busy = KafkaProducer(bootstrap_servers=engine.kafka, linger_ms=1000)
     keys = (b"p1", None, b"p2")

@@ -9,37 +9,34 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from builders.engine import changed
+from builders.engine import WORKER, Engine, changed, go_on, pause
 from builders.engine_topics import PARTITIONS, Json, post_of
-from builders.fault_engine import ALL_STAGES, FaultEngine, go_on, pause
 from builders.waiting import in_background, now_ms, until
 from feedmill.events.partition import partition_of
 
 # Nobody takes over from who is paused meanwhile.
 LONG_SESSION = {"FEEDMILL_SESSION_TIMEOUT_MS": "120000"}
-# Heartbeats come more often, and they and what was written hold for less than half as long.
+# Heartbeats come more often, and hold for less than half as long.
 HASTY = (
     "from feedmill.streams.ranking import feed_freshness",
-    "from feedmill.streams.redis import writes",
     "from feedmill.streams.settings import log_time",
     "log_time.HEARTBEAT_S = feed_freshness.RENEW_S = 2.0",
     "feed_freshness.SEEN_WITHIN_MS = 5_000",
-    "feed_writes.FRESH_MS = 6_000",
 )
 # It takes some 15 s; a loaded machine may take longer, but less than the session.
 STALE_WITHIN_S = 100.0
 WITHOUT_SPAM = "nsfw+misinformation+quality+engagement+combiner"
 
 
-def is_fresh(engine: FaultEngine) -> bool:
+def is_fresh(engine: Engine) -> bool:
     return int(engine.feed()[1].get("fresh_until_ms", 0)) > now_ms()
 
 
-def beats(engine: FaultEngine, stage: str) -> list[Json]:
+def beats(engine: Engine, stage: str) -> list[Json]:
     return [beat for beat in engine.instances().values() if beat["stage"] == stage]
 
 
-def partitions_of(engine: FaultEngine, instance: str) -> set[int]:
+def partitions_of(engine: Engine, instance: str) -> set[int]:
     return {
         at["partition"]
         for beat in beats(engine, "spam")
@@ -48,13 +45,13 @@ def partitions_of(engine: FaultEngine, instance: str) -> set[int]:
     }
 
 
-def share_all_partitions(engine: FaultEngine, *instances: str) -> bool:
+def share_all_partitions(engine: Engine, *instances: str) -> bool:
     """Whether each has some, and no two the same: while some move, two say the same, or none."""
     shares = [partitions_of(engine, instance) for instance in instances]
     return all(shares) and sorted(itertools.chain(*shares)) == [*range(PARTITIONS)]
 
 
-def health(engine: FaultEngine) -> Json:
+def health(engine: Engine) -> Json:
     """What `feedmill health` says; its exit code goes with it."""
     done = engine.feedmill("health --json")
     found: Json = json.loads(done.stdout)
@@ -68,7 +65,7 @@ Place = tuple[str, set[int], str]
 Steps = Generator[Place | None, None, None]
 
 
-def a_judge_is_paused(engine: FaultEngine) -> Steps:
+def a_judge_is_paused(engine: Engine) -> Steps:
     judge = engine.ready_worker("spam", stages="spam", variables=LONG_SESSION)
     engine.ready_worker("rest", stages=WITHOUT_SPAM)
     yield None
@@ -78,7 +75,7 @@ def a_judge_is_paused(engine: FaultEngine) -> Steps:
     yield None
 
 
-def one_of_two_workers_is_paused(engine: FaultEngine) -> Steps:
+def one_of_two_workers_is_paused(engine: Engine) -> Steps:
     workers = {name: engine.start_worker(name, variables=LONG_SESSION) for name in ("one", "two")}
     engine.wait_ready()
     until(lambda: share_all_partitions(engine, *workers), STALE_WITHIN_S)
@@ -86,13 +83,13 @@ def one_of_two_workers_is_paused(engine: FaultEngine) -> Steps:
     ranks = next(name for name in workers if 0 in partitions_of(engine, name))
     other = next(worker for name, worker in workers.items() if name != ranks)
     pause(other)
-    name = other.name.removeprefix(ALL_STAGES)
+    name = other.name.removeprefix(WORKER)
     yield "posts", partitions_of(engine, name), name
     go_on(other)
     yield None
 
 
-def a_transaction_holds_engagements_back(engine: FaultEngine) -> Steps:
+def a_transaction_holds_engagements_back(engine: Engine) -> Steps:
     engine.ready_worker()
     producer = engine.producer_of(**{"transactional.id": engine.topic("upstream")})
     producer.init_transactions(30)
@@ -109,7 +106,7 @@ def a_transaction_holds_engagements_back(engine: FaultEngine) -> Steps:
     yield None
 
 
-def the_program_of_a_signal_answers_nothing(engine: FaultEngine) -> Steps:
+def the_program_of_a_signal_answers_nothing(engine: Engine) -> Steps:
     engine.ready_worker()
     engine.set("weights", {"quality": 1.0, "engagement": 1.0, "novelty": 1.0})
     heartbeat = {**beats(engine, "spam")[0], "stage": "novelty", "group": "", "partitions": []}
@@ -126,7 +123,7 @@ def the_program_of_a_signal_answers_nothing(engine: FaultEngine) -> Steps:
         yield None
 
 
-def there_is_load_alone(engine: FaultEngine) -> Steps:
+def there_is_load_alone(engine: Engine) -> Steps:
     """Posts in every partition, for longer than any heartbeat holds; all times are the usual."""
     engine.ready_worker()
     yield None
@@ -150,7 +147,7 @@ FAULTS = (
 )
 
 
-def names(engine: FaultEngine, place: Place) -> bool:
+def names(engine: Engine, place: Place) -> bool:
     """Whether `feedmill health` says that something is wrong there, and a way out."""
     topic, partitions, instance = place
     return any(
@@ -161,7 +158,7 @@ def names(engine: FaultEngine, place: Place) -> bool:
     )
 
 
-def goes_stale_and_is_fresh_again(steps: Steps, engine: FaultEngine) -> None:
+def goes_stale_and_is_fresh_again(steps: Steps, engine: Engine) -> None:
     next(steps)
     until(lambda: is_fresh(engine), STALE_WITHIN_S)
     place = next(steps)
@@ -177,10 +174,10 @@ def goes_stale_and_is_fresh_again(steps: Steps, engine: FaultEngine) -> None:
 
 @pytest.mark.timeout(600)
 def test_feeds_go_stale_by_a_fault_and_are_fresh_after_its_cure(
-    fault_engine: Callable[..., FaultEngine],
+    make_engine: Callable[..., Engine],
 ) -> None:
     """Side by side, each with an engine of its own: most of the time they wait."""
-    engines = [fault_engine(signals="novelty:objective") for _ in FAULTS]
+    engines = [make_engine(signals="novelty:objective") for _ in FAULTS]
     # The first has load alone.
     for engine in engines[1:]:
         engine.variables |= changed(engine.folder, *HASTY)

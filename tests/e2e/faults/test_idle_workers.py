@@ -4,8 +4,8 @@ import json
 import threading
 import time
 
+from builders.engine import Engine
 from builders.engine_topics import PARTITIONS
-from builders.fault_engine import FaultEngine
 from builders.waiting import in_background, until
 
 STAGES = "nsfw+quality"
@@ -13,7 +13,7 @@ STAGES = "nsfw+quality"
 WATCHED_S = 7.0
 
 
-def test_a_worker_without_partitions_neither_flaps_nor_ends(engine: FaultEngine) -> None:
+def test_a_worker_without_partitions_neither_flaps_nor_ends(engine: Engine) -> None:
     workers = [engine.start_worker(f"w{n}", stages=STAGES) for n in range(PARTITIONS + 1)]
     engine.wait_ready()
 

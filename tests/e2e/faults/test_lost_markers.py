@@ -1,7 +1,6 @@
 """Markers of a transaction that Kafka lost: workers go on, and their next commit ends it."""
 
-from builders.engine import changed
-from builders.fault_engine import FaultEngine
+from builders.engine import Engine, changed
 from builders.lost_markers import leave_open
 from builders.waiting import until
 
@@ -16,7 +15,7 @@ IMPATIENT = (
 
 
 def test_a_restore_goes_on_behind_a_transaction_that_never_ends_and_writing_ends_it(
-    engine: FaultEngine,
+    engine: Engine,
 ) -> None:
     worker = engine.ready_worker(NAME)
     engine.wait_decided({post_id: engine.post(post_id) for post_id in POSTS})
@@ -38,6 +37,6 @@ def test_a_restore_goes_on_behind_a_transaction_that_never_ends_and_writing_ends
     until(lambda: not any(map(engine.open_transactions, TOPICS)))
 
 
-def click_all(engine: FaultEngine, user: str) -> None:
+def click_all(engine: Engine, user: str) -> None:
     for post_id in POSTS:
         engine.click(post_id, user).get(30)

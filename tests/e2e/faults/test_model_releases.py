@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from builders.engine import Engine
 from builders.engine_topics import PARTITIONS, Json, post_of
-from builders.fault_engine import FaultEngine
 from builders.model_commands import Models
 from builders.model_store import add_version, shipped_store
 from builders.waiting import in_background, until
@@ -21,7 +21,7 @@ RATE = 100
 class Flow:
     """Posts at a steady rate, in the order in which they were sent."""
 
-    def __init__(self, engine: FaultEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.sent: list[str] = []
         self._engine = engine
 
@@ -42,14 +42,14 @@ def store(tmp_path: Path) -> Path:
     return shipped_store(tmp_path / "store")
 
 
-def signals(engine: FaultEngine, name: str) -> Iterator[tuple[int, str, Json]]:
+def signals(engine: Engine, name: str) -> Iterator[tuple[int, str, Json]]:
     """Partition, post and value of each record of a signal, in the order of the log."""
     for record in engine.read_all(f"signals.{name}"):
         yield record.partition, record.key.decode(), json.loads(record.value)
 
 
 def test_each_post_is_judged_once_by_one_version_and_a_kill_changes_nothing(
-    engine: FaultEngine, store: Path, s3_store: RemoteStore, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, store: Path, s3_store: RemoteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The versions are in an S3 store."""
     installed = read_card(store, "quality").sha256
@@ -101,48 +101,4 @@ def test_each_post_is_judged_once_by_one_version_and_a_kill_changes_nothing(
     assert {signal["version"] for _, _, signal in signals(engine, "spam")} == {
         read_card(store, "spam").version
     }
-    assert engine.complaints() == []
-
-
-def test_a_challenger_scores_beside_the_model_in_force_and_a_kill_doubles_nothing(
-    engine: FaultEngine, store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = add_version(store, "spam")
-    variables = {"FEEDMILL_MODELS": str(store)}
-    worker = engine.ready_worker("one", variables=variables)
-    models, flow = Models(engine, store, monkeypatch), Flow(engine)
-
-    def is_in_shadow() -> bool:
-        beat = engine.instances().get("spam/one", {})
-        return bool(beat.get("challengers") == {"spam": other[:12]})
-
-    with in_background(flow.send_until):
-        answer = models.done(f"shadow spam {other[:12]} --core-share 1")
-        assert [one["state"] for one in answer["instances"]] == ["applied"]
-        assert is_in_shadow()
-        before = len(flow.sent)
-        flow.wait_for_more()
-        worker.kill()
-        engine.start_worker("one", variables=variables)
-        engine.wait_ready()
-        until(is_in_shadow, 60)
-        flow.wait_for_more()
-    engine.producer.flush(30)
-    until(lambda: set(flow.sent) == set(engine.latest("signals.spam")))
-
-    scored = [json.loads(record.value) for record in engine.read_all("shadow")]
-    ids = [one["post_id"] for one in scored]
-    assert len(set(ids)) == len(ids) > 60
-    assert set(ids) <= set(flow.sent)
-    assert set(flow.sent[before : before + 30]) <= set(ids)
-    known = engine.latest("signals.spam")
-    assert {one["version"] for one in known.values()} == {read_card(store, "spam").version}
-    offsets = {post_id: one["post_offset"] for post_id, one in known.items()}
-    assert {one["post_id"]: one["post_offset"] for one in scored}.items() <= offsets.items()
-    assert {(one["model"], one["version"]) for one in scored} == {("spam", other[:12])}
-    assert any(one["value"] != known[one["post_id"]]["value"] for one in scored)
-    found = models.done("compare spam")
-    assert (found["posts"], found["left_out"]) == (len(ids), {})
-    models.done("shadow spam --stop")
-    assert engine.instances()["spam/one"]["challengers"] == {}
     assert engine.complaints() == []

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from builders.broken_model import poison_model
-from builders.engine import GATES
+from builders.engine import GATES, Engine
 from builders.engine_topics import PARTITIONS, id_in
-from builders.fault_engine import FaultEngine
 from builders.waiting import until
 
 # Of two workers each gets one of them.
@@ -14,7 +13,7 @@ ENDLESS, GREEDY = id_in(0, "endless"), id_in(PARTITIONS - 1, "greedy")
 TEXTS = {ENDLESS: "On this text it never returns", GREEDY: "On this text it takes all memory"}
 
 
-def run_until_shown(engine: FaultEngine, name: str, post: str) -> int:
+def run_until_shown(engine: Engine, name: str, post: str) -> int:
     """Start a worker again whenever it ends, as a supervisor does; how often it ended."""
     ends = 0
     while post not in engine.order():
@@ -28,14 +27,12 @@ def run_until_shown(engine: FaultEngine, name: str, post: str) -> int:
     return ends
 
 
-def judged(engine: FaultEngine, post: str) -> dict[str, Any]:
+def judged(engine: Engine, post: str) -> dict[str, Any]:
     """By gate the error that its signal of a post has, None where it has a value."""
     return {gate: engine.latest(f"signals.{gate}")[post].get("error") for gate in GATES}
 
 
-def test_they_are_skipped_after_the_ends_that_they_caused(
-    engine: FaultEngine, tmp_path: Path
-) -> None:
+def test_they_are_skipped_after_the_ends_that_they_caused(engine: Engine, tmp_path: Path) -> None:
     tree = poison_model(tmp_path / "tree", "nsfw")
     engine.variables["PYTHONPATH"] = str(tree)
     worker = engine.ready_worker("one")

@@ -5,8 +5,8 @@ import time
 from functools import partial
 from typing import Any
 
+from builders.engine import Engine
 from builders.engine_topics import post_of
-from builders.fault_engine import FaultEngine
 from builders.waiting import now_ms, until
 
 LAKES = [f"lake{n}" for n in range(12)]
@@ -28,7 +28,7 @@ def changes() -> list[tuple[str, str, Any]]:
     ]
 
 
-def shown(engine: FaultEngine) -> dict[str, Any]:
+def shown(engine: Engine) -> dict[str, Any]:
     """What readers see of it all."""
     feed, info = engine.feed()
     beats = engine.instances().values()
@@ -42,11 +42,11 @@ def shown(engine: FaultEngine) -> dict[str, Any]:
     }
 
 
-def is_shown(engine: FaultEngine, wanted: dict[str, Any]) -> bool:
+def is_shown(engine: Engine, wanted: dict[str, Any]) -> bool:
     return shown(engine) == wanted
 
 
-def test_what_is_not_committed_has_no_effect(engine: FaultEngine) -> None:
+def test_what_is_not_committed_has_no_effect(engine: Engine) -> None:
     for name in ("one", "two"):
         engine.start_worker(name)
     engine.wait_ready()

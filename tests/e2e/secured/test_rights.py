@@ -1,6 +1,5 @@
 """Every role does its work with the rights of the table alone, and is not ready without them."""
 
-import http.client
 import os
 import time
 from collections import Counter
@@ -25,10 +24,7 @@ NOT_READY_S, READY_S = 10.0, 15.0
 
 
 def readyz(engine: Engine, name: str) -> str:
-    host, port = engine.metrics_url(name).split("/")[2].split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=5)
-    connection.request("GET", "/readyz")
-    return connection.getresponse().read().decode().strip()
+    return engine.not_ready_since(engine.workers[name]).strip() or "ready"
 
 
 @contextmanager

@@ -3,12 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from feedmill.features.text.lexicon import (
-    LEXICON_KINDS,
-    lexicon_of,
-    parse_terms,
-    spam_lexicon,
-)
+from feedmill.features.text.lexicon import LEXICON_KINDS, lexicon_of, parse_terms, spam_lexicon
 from feedmill.features.text.ngrams import TextBatch
 
 

@@ -16,11 +16,7 @@ from feedmill.deploy.local import StackAddress
 from feedmill.operations.status import process, redis_server, settings, workers
 from feedmill.operations.status.doctor import CHECKS
 
-TABLE = (
-    *misconfigurations.TABLE,
-    *misconfigured_redis.TABLE,
-    *misconfigured_instances.TABLE,
-)
+TABLE = (*misconfigurations.TABLE, *misconfigured_redis.TABLE, *misconfigured_instances.TABLE)
 
 
 @pytest.fixture(scope="module")

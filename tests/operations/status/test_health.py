@@ -27,10 +27,7 @@ def test_stages_of_one_process_are_one_worker_and_a_restarted_one_is_another() -
         (one.one.instance, one.one.pid, one.stages, one.age_ms)
         for one in running_workers(Running(NOW_MS, beats))
     ]
-    assert workers == [
-        ("one", 7, ("nsfw", "spam"), 3_000),
-        ("one", 8, ("quality",), 1_000),
-    ]
+    assert workers == [("one", 7, ("nsfw", "spam"), 3_000), ("one", 8, ("quality",), 1_000)]
 
 
 def test_a_leg_is_that_of_the_slowest_and_the_rate_of_all() -> None:

@@ -1,13 +1,13 @@
 """Signals beside `engagement`: written while some feed weighs them, each from the counts alone."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
 
-from builders.engagement_partition import ENGAGEMENTS, Partition
+from builders.engagement_partition import ENGAGEMENTS, Partition, begun
 from feedmill.events.built_in import FURTHER_SIGNALS
-from feedmill.events.engagement import EngagementKind
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.reaction_rates import BASES, rate_steps, rate_value
@@ -31,21 +31,8 @@ def weighing(*names: str, feed: str = "") -> Settings:
 
 @pytest.fixture
 def begin(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return what starts a partition with 60 posts: some edited, deleted, seen, reported."""
-
-    def start(settings: Settings) -> Partition:
-        made = Partition(monkeypatch, MODEL, settings)
-        made.idle(5)
-        made.cycle([(f"p{i}", f"reason {i} why this post is worth a look!") for i in range(60)])
-        for i in range(0, 60, 3):
-            shown: list[tuple[str, EngagementKind]] = [(f"p{i}", "impression")] * (i + 1)
-            made.cycle(engagements=[*shown, (f"p{i}", "reply"), (f"p{i}", "click")])
-        made.cycle([("p3", "an edit"), ("p4", "another edit"), ("p5", None)])
-        made.cycle(engagements=[("unknown", "reply")])
-        made.idle(5)
-        return made
-
-    return start
+    """Starts a partition with posts that were seen and edited."""
+    return partial(begun, monkeypatch, MODEL, posts=60)
 
 
 def values(made: Partition) -> dict[tuple[str, str], tuple[float | None, int]]:

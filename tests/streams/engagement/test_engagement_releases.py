@@ -1,15 +1,15 @@
 """After a release earlier posts get the values of the new model, as if it had counted them all."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
-from builders.engagement_partition import COUNTERS, Partition
+from builders.engagement_partition import COUNTERS, begun
 from builders.engagement_step import NOW_MS
 from feedmill.events.engagement import EngagementKind
 from feedmill.events.post import Post
-from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
 from feedmill.streams.engagement import engagement_restore
 
@@ -20,21 +20,8 @@ NEW = replace(OLD, version="new", base=2 * OLD.base, prior_weight=50.0, trees=No
 
 @pytest.fixture
 def begin(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return what starts a partition with 150 posts: some edited, deleted, seen, liked."""
-
-    def start(model: ExpectedClicks) -> Partition:
-        made = Partition(monkeypatch, model)
-        made.idle(5)
-        made.cycle([(f"p{i}", f"{i} reasons why post {i} is worth a look!") for i in range(150)])
-        for i in range(0, 150, 3):
-            shown: list[tuple[str, EngagementKind]] = [(f"p{i}", "impression")] * (i + 1)
-            made.cycle(engagements=[*shown, (f"p{i}", "click")])
-        made.cycle([("p3", "an edit"), ("p4", "another edit"), ("p5", None)])
-        made.cycle(engagements=[("unknown", "like")])
-        made.idle(5)
-        return made
-
-    return start
+    """Starts a partition with posts that were seen and edited."""
+    return partial(begun, monkeypatch)
 
 
 def test_every_value_is_what_the_new_version_would_have_said_from_the_start(begin: Any) -> None:

@@ -12,12 +12,7 @@ from builders.records import StoredRecord, record
 from builders.waiting import until
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
-from feedmill.features.near_copies import (
-    REBUILD_MS,
-    CopyCounts,
-    PostHistory,
-    PostRecord,
-)
+from feedmill.features.near_copies import REBUILD_MS, CopyCounts, PostHistory, PostRecord
 from feedmill.streams.filters import copy_history
 from feedmill.streams.filters.copy_history import CopyHistory
 from feedmill.streams.kafka.assignment import AssignmentChange

@@ -14,12 +14,7 @@ from builders.records import StoredRecord, record
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
 from feedmill.features.post_batch import PostBatch
-from feedmill.filters.hide_rate_guard import (
-    WINDOW_BYTES,
-    WINDOW_MS,
-    WINDOW_RECORDS,
-    SourceWindow,
-)
+from feedmill.filters.hide_rate_guard import WINDOW_BYTES, WINDOW_MS, WINDOW_RECORDS, SourceWindow
 from feedmill.streams.filters.post_windows import SLICE_BYTES, SLICE_RECORDS, PostWindows
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import Record, TopicPartition

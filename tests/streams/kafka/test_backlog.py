@@ -146,9 +146,7 @@ def test_keys_and_tombstones_fill_a_backlog(record: FetchedRecord) -> None:
     assert MOST_BYTES < count * size <= MOST_BYTES + 100 * size
 
 
-def test_what_is_taken_of_a_long_backlog_costs_what_it_has(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_taken_of_a_long_backlog_costs_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     moved = 0
     cut = FetchedRecords.cut
 

@@ -9,12 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import (
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-)
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from builders.group_member import Member, claimed
 from builders.kafka_log import KafkaLog, until
@@ -65,10 +60,7 @@ def test_a_rebalance_commits_before_the_partitions_go(kafka: KafkaLog) -> None:
     assert kept.notes[FIRST] == {"rules": "offset 7"}
     assert sum((*kept.starts.values(), *moved.starts.values())) >= 300
     kafka.produce("posts", posts(100, "later"))
-    until(
-        lambda: first.seen + second.seen == 400 and second.is_done,
-        both_turn,
-    )
+    until(lambda: first.seen + second.seen == 400 and second.is_done, both_turn)
     first.close()
     second.close()
     assert copies(kafka) == Counter(key for key, _ in posts(300) + posts(100, "later"))

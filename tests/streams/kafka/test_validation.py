@@ -11,11 +11,7 @@ from feedmill.events.decode import decode_engagement, decode_post, decode_posts,
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.validation import (
-    ValidatedBatch,
-    last_of_each,
-    validate_batch,
-)
+from feedmill.streams.kafka.validation import ValidatedBatch, last_of_each, validate_batch
 
 PARTITIONS = 4
 HERE = [f"p{i}" for i in range(400) if partition_of(f"p{i}".encode(), PARTITIONS) == 2]

@@ -100,12 +100,7 @@ def test_a_feed_is_fresh_once_all_partitions_are_read_by_all_that_it_depends_on(
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(
-    "wrong",
-    [
-        {"late": [("posts", 2)]},
-        {"owned": range(PARTITIONS - 1)},
-        {"ready": False},
-    ],
+    "wrong", [{"late": [("posts", 2)]}, {"owned": range(PARTITIONS - 1)}, {"ready": False}]
 )
 def test_one_partition_without_a_judge_that_is_up_to_date_makes_it_stale(
     ranker: Ranker, stage: str, wrong: dict[str, Any]
@@ -117,9 +112,7 @@ def test_one_partition_without_a_judge_that_is_up_to_date_makes_it_stale(
     assert ranker.is_fresh()
 
 
-def test_an_arm_is_stale_by_itself_and_a_feed_is_fresh_if_all_its_lists_are(
-    ranker: Ranker,
-) -> None:
+def test_an_arm_is_stale_by_itself_and_a_feed_is_fresh_if_all_its_lists_are(ranker: Ranker) -> None:
     no_costs = {"hide": 0, "report": 0}
     own, arm = feed(quality=1, engagement=0, costs=no_costs), feed(quality=1, engagement=1)
     change = replace(own, arms=[replace(arm, feed="one.b"), replace(own, feed="one.c")])

@@ -9,7 +9,7 @@ import pytest
 
 from builders.events import NOW_MS, override, post, settings_of, signal
 from builders.fake_log import KeptWriter
-from builders.ranking_step import NAMES, started, turn, turn_until_idle
+from builders.ranking_step import NAMES, started, turn, turn_until_idle, writer_of
 from feedmill.events.instance import Instance, PartitionLag
 from feedmill.events.override import OverrideKey
 from feedmill.events.partition import ALL_SHARDS
@@ -41,7 +41,7 @@ def take_post(step: RankingStep, post_id: str) -> None:
 
 
 def test_it_is_idle_once_the_redis_writer_has_everything(step: RankingStep) -> None:
-    writer: Any = step._handover._writer
+    writer = writer_of(step)
     take_post(step, "p")
     assert [feed.feed for batch in writer.batches for feed in batch.feeds if feed.entries]
     turn_until_idle(step)
@@ -50,7 +50,7 @@ def test_it_is_idle_once_the_redis_writer_has_everything(step: RankingStep) -> N
 def test_that_all_is_written_gives_it_nothing_to_do(step: RankingStep) -> None:
     take_post(step, "p")
     turn_until_idle(step)
-    writer: Any = step._handover._writer
+    writer = writer_of(step)
     written = WriteBatch(NOW_MS, {}, (), ())
     for unwritten in (0, 1):
         step._handover._submitted.append(-1)
@@ -61,7 +61,7 @@ def test_that_all_is_written_gives_it_nothing_to_do(step: RankingStep) -> None:
 
 
 def test_it_is_not_idle_while_the_redis_writer_has_no_room(step: RankingStep) -> None:
-    writer: Any = step._handover._writer
+    writer = writer_of(step)
     writer.has_room = False
     take_post(step, "p")
     for _ in range(3):
@@ -75,7 +75,7 @@ def test_it_is_not_idle_while_the_redis_writer_has_no_room(step: RankingStep) ->
 def test_what_the_redis_writer_reports_is_dealt_with_in_the_next_turn(step: RankingStep) -> None:
     take_post(step, "p")
     turn_until_idle(step)
-    writer: Any = step._handover._writer
+    writer = writer_of(step)
     writer.poll = lambda: WriteReport(rewrite_posts={"p"})
     step.poll(KeptWriter())
     step.background(KeptWriter(), 1.0)
@@ -85,7 +85,7 @@ def test_what_the_redis_writer_reports_is_dealt_with_in_the_next_turn(step: Rank
 def test_the_redis_writer_begins_at_once_with_many_posts_and_with_few_when_the_loop_waits(
     step: RankingStep,
 ) -> None:
-    writer: Any = step._handover._writer
+    writer = writer_of(step)
     take(step, *(post(f"p{i}") for i in range(ranking._LEAVE_FROM_POSTS - 1)))
     assert writer.batches
     step.background(KeptWriter(), 1.0)
@@ -115,7 +115,7 @@ def test_at_a_start_others_wait_until_the_redis_writer_has_the_feeds(
     # Ranked, and without a token: whoever ranks writes them.
     assert not step.is_urgent
     assert step.ready_for(0)
-    writer: Any = step._handover._writer
+    writer = writer_of(step)
     writer.has_room = False
     claim(step, monkeypatch)
     turn(step)
@@ -146,7 +146,7 @@ def test_others_do_not_wait_for_a_slow_redis(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(ranking, "FEEDS_FIRST_S", 0.0)
     step = started(monkeypatch)
     turn_until_idle(step)
-    writer: Any = step._handover._writer
+    writer = writer_of(step)
     writer.has_room = False
     claim(step, monkeypatch)
     assert step._handover.has_feeds
@@ -154,7 +154,7 @@ def test_others_do_not_wait_for_a_slow_redis(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_it_works_once_a_cycle(step: RankingStep) -> None:
-    writer: Any = step._handover._writer
+    writer = writer_of(step)
     writer.has_room = False  # or nothing would be left to do
     take_post(step, "p")
     step.combiner.view.update_post(post("q"), 2, NOW_MS)
@@ -187,7 +187,7 @@ def test_the_feeds_of_a_cycles_posts_are_handed_over_in_that_cycle(
     communities = [f"c{i}" for i in range(20)]
     for offset, community in enumerate(communities, start=1):
         take(step, post(community, communities=(community,)), offset=offset)
-    writer: Any = step._handover._writer
+    writer = writer_of(step)
     written = {feed.feed for batch in writer.batches for feed in batch.feeds if feed.entries}
     assert written >= {f"community:{name}" for name in communities}
     assert not step.combiner.has_changes
@@ -226,7 +226,7 @@ def weights_of(step: RankingStep, quality: float) -> Settings:
 
 def feeds_of(step: RankingStep) -> list[list[str]]:
     """The feeds of each batch that the Redis writer has."""
-    writer: Any = step._handover._writer
+    writer = writer_of(step)
     return [[change.feed for change in batch.feeds] for batch in writer.batches]
 
 
@@ -239,7 +239,7 @@ def test_settings_that_come_while_it_ranks_go_before_the_feeds_of_that_cycle(
     newest = weights_of(step, 2)
     monkeypatch.setattr(step.context.worker, "newest_settings", lambda: newest)
     take(step, post("q", communities=("c",)), offset=2)
-    writer: Any = step._handover._writer
+    writer = writer_of(step)
     assert feeds_of(step) == [["global"], ["community:c"]]
     # A post's signals never come after a feed that shows it.
     assert [change.post_id for change in writer.batches[0].signals] == ["q"]
@@ -255,7 +255,7 @@ def test_a_hide_is_written_before_the_engagement_values_of_a_storm(
     ids = [f"p{number}" for number in range(400)]
     take(step, *(post(post_id, author_id=post_id) for post_id in ids))
     turn_until_idle(step)
-    writer: Any = step._handover._writer
+    writer = writer_of(step)
     submitted, submit = list[WriteBatch](), writer.submit
 
     def submit_and_keep(batch: WriteBatch) -> bool:
@@ -296,7 +296,7 @@ def test_new_settings_are_handed_over_once_the_redis_writer_has_room(
     monkeypatch.setattr(ranking, "WORK_S", 10.0)
     take(step, post("p"), offset=1)
     turn_until_idle(step)
-    writer: Any = step._handover._writer
+    writer = writer_of(step)
     writer.has_room = False
     step.settings_changed(weights_of(step, 2))
     assert feeds_of(step) == [["global"]]
@@ -323,7 +323,7 @@ def test_feeds_are_renewed_some_seconds_after_they_were_written(
 ) -> None:
     take_post(step, "p")
     turn_until_idle(step)
-    writer: Any = step._handover._writer
+    writer = writer_of(step)
 
     def renewed(after_s: float, start_s: float = time.monotonic()) -> list[str]:
         clock = SimpleNamespace(monotonic=lambda: start_s + after_s, perf_counter=lambda: 0.0)

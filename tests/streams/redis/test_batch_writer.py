@@ -6,23 +6,9 @@ import random
 import pytest
 from redis.crc import key_slot
 
-from builders.changes import (
-    feed_change,
-    post_change,
-    removal,
-    weights_of,
-    whole_feed,
-    whole_post,
-)
+from builders.changes import feed_change, post_change, removal, weights_of, whole_feed, whole_post
 from builders.own_redis import OwnRedis, RedisClient
-from builders.redis_writer import (
-    KEYS,
-    PREFIX,
-    SteppedWriter,
-    everything,
-    feed_of,
-    index,
-)
+from builders.redis_writer import KEYS, PREFIX, SteppedWriter, everything, feed_of, index
 from builders.waiting import in_background, now_ms
 from feedmill.events.partition import ALL_SHARDS, shard_of
 from feedmill.streams.redis.batch_writer import FeedIndex

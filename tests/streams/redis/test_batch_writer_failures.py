@@ -3,21 +3,9 @@
 import pytest
 import redis
 
-from builders.changes import (
-    feed_change,
-    post_change,
-    removal,
-    weights_of,
-    whole_feed,
-    whole_post,
-)
+from builders.changes import feed_change, post_change, removal, weights_of, whole_feed, whole_post
 from builders.own_redis import OwnRedis, RedisClient
-from builders.redis_writer import (
-    KEYS,
-    SteppedWriter,
-    everything,
-    index,
-)
+from builders.redis_writer import KEYS, SteppedWriter, everything, index
 from feedmill.rankers.combiner import FeedChange, SignalsChange
 from feedmill.streams.redis.batch_writer import FlushMarker, FlushMarkers
 from feedmill.streams.redis.pipelines import open_pipeline

@@ -11,7 +11,6 @@ from builders.changes import feed_change, post_change, removal, whole_feed, whol
 from builders.own_cluster import OwnCluster
 from builders.own_redis import OwnRedis
 from builders.redis_writer import KEYS, PREFIX, SteppedWriter, everything, feed_of
-from builders.waiting import until
 from feedmill.events.errors import FeedmillError
 from feedmill.streams.redis import pipelines as cluster_module
 from feedmill.streams.redis.batch_writer import FlushMarkers
@@ -126,27 +125,6 @@ def test_a_slot_that_moves_takes_its_writes_along(
     assert set(report.written_feeds) == {"global"}
     assert feed_of(cluster.client())["z"] == 99.0
     cluster.move_slot(slot, target, source)
-
-
-def test_a_node_that_is_killed_and_replaced_has_all_again(tmp_path: Any) -> None:
-    cluster = OwnCluster(tmp_path)
-    writer = SteppedWriter(cluster.url)
-    try:
-        cluster.wait()
-        write_all(writer)
-        gone = cluster.node_of(KEYS.feed("global"))
-        replica = cluster.add_replica(gone)
-        cluster.replace(gone, replica)
-        scores = {"new": 5.0}
-        until(lambda: "global" in writer.write(whole_feed("global", scores)).written_feeds)
-        assert writer.batch_writer.trouble == ""
-        assert feed_of(cluster.client()) == scores
-        # The next one is replaced by a node that has nothing: that is a flush.
-        replica.client.flushall()
-        until(lambda: writer.tend_after(1.0).flushed)
-    finally:
-        writer.batch_writer.close()
-        cluster.close()
 
 
 @pytest.mark.timeout(30)

@@ -1,11 +1,7 @@
 """Redis read back: what the writer writes, and when a feed counts as fresh."""
 
 from feedmill.rankers.combiner.signal_columns import StoredSignal
-from feedmill.rankers.combiner.signal_hash import (
-    PostVersion,
-    encode_post,
-    fields_of_signal,
-)
+from feedmill.rankers.combiner.signal_hash import PostVersion, encode_post, fields_of_signal
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot, State
 
 NOW_MS = 1_700_000_000_000

@@ -3,12 +3,7 @@
 import json
 
 from feedmill.streams.redis.scripts import Command, Keys
-from feedmill.streams.redis.writes import (
-    ANNOUNCED_EVERY_S,
-    GATHERED_S,
-    Announcements,
-    FeedVersion,
-)
+from feedmill.streams.redis.writes import ANNOUNCED_EVERY_S, GATHERED_S, Announcements, FeedVersion
 
 
 def message(command: Command) -> tuple[str, int]:

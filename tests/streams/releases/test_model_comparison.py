@@ -14,12 +14,7 @@ from feedmill.events.post import Post
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.events.weights import Weights
-from feedmill.rankers.combiner.gate_decisions import (
-    SHOW,
-    GateVerdict,
-    decide_one,
-    outcomes_of,
-)
+from feedmill.rankers.combiner.gate_decisions import SHOW, GateVerdict, decide_one, outcomes_of
 from feedmill.rankers.score import score_of
 from feedmill.streams.releases import model_comparison
 from feedmill.streams.releases.model_comparison import (

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from builders.canary_worker import COUNT, INSTALLED, MODELS, A, B, CanaryWorker, Cluster
-from feedmill.events.instance import ModelDrift
+from feedmill.events.instance import ModelDrift, RefusedRelease
+from feedmill.streams.kafka.connection import RecordSender
 
 V, W = A[:12], B[:12]
 
@@ -36,7 +37,7 @@ def test_the_first_partitions_go_first_and_the_rest_after_the_time(cluster: Clus
     worker = CanaryWorker(cluster)
     say_everywhere(cluster)
     run(worker)
-    offset = cluster.canary(A, after_ms=20_000)
+    offset = cluster.canary(A, after_ms=20_000, by="ann", note="steeper")
     say_everywhere(cluster)
     run(worker)
     assert versions(cluster) == [{INSTALLED, V}, {INSTALLED}]
@@ -47,7 +48,8 @@ def test_the_first_partitions_go_first_and_the_rest_after_the_time(cluster: Clus
     assert len(cluster.topics[MODELS]) == 1
     worker.beat(1_020_000)
     key, value = last_record(cluster)
-    assert (key, value["sha256"], value["canary"]) == (b"spam", A, offset)
+    assert (key, value["sha256"], value["canary"], value["by"]) == (b"spam", A, offset, "ann")
+    assert value["note"] == "steeper; no alarm in its canary, partitions: 1"
     say_everywhere(cluster)
     run(worker)
     assert versions(cluster) == [{INSTALLED, V}, {INSTALLED, V}]
@@ -245,3 +247,48 @@ def test_another_canary_takes_the_place_of_the_first(cluster: Cluster) -> None:
     assert versions(cluster) == [{V, W}, {INSTALLED, W}]
     assert worker.releases.refused == ()
     cluster.check()
+
+
+@pytest.mark.parametrize(("sha256", "answers", "tries"), [(A, 0.5, 0), (A, 0.6, 1), (B, 0.5, 1)])
+def test_a_release_of_what_judges_in_a_canary_with_the_same_answers_is_not_loaded_again(
+    cluster: Cluster, sha256: str, answers: float, tries: int
+) -> None:
+    worker = CanaryWorker(cluster)
+    cluster.canary(A)
+    run(worker)
+    before = cluster.tries
+    cluster.release(sha256, answers=[answers])
+    run(worker)
+    assert cluster.tries - before == tries
+
+
+def test_a_decision_that_does_not_appear_is_written_again(cluster: Cluster) -> None:
+    sent: list[bytes] = []
+    cluster.patch.setattr(RecordSender, "send", lambda _, key, value: sent.append(key))
+    worker = CanaryWorker(cluster)
+    refusal = RefusedRelease("canary/spam", cluster.canary(A), "missing")
+    run(worker)
+    for at_ms in (1_000, 2_000, 15_999, 16_000, 17_000):
+        worker.beat(at_ms, refused_releases=(refusal,))
+    assert sent == [b"canary/spam"] * 2
+    cluster.release(None)
+    run(worker)
+    worker.beat(99_000, refused_releases=(refusal,))
+    assert len(sent) == 2
+
+
+def test_time_without_the_candidate_does_not_count(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = CanaryWorker(cluster)
+    cluster.canary(A, after_ms=10_000)
+    run(worker)
+    worker.beat(1_000)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(worker.releases.canaries, "offset_of", lambda _: None)
+        worker.beat(10_999)
+    for at_ms in (12_000, 21_999):
+        worker.beat(at_ms)
+    assert len(cluster.topics[MODELS]) == 1
+    worker.beat(22_000)
+    assert len(cluster.topics[MODELS]) == 2

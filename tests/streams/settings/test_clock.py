@@ -106,8 +106,7 @@ def test_stamps_that_waited_for_a_paused_process_are_no_step() -> None:
 
 
 @given(
-    drift=st.floats(-0.001, 0.001),
-    lates=st.lists(st.integers(0, 2_000), min_size=30, max_size=200),
+    drift=st.floats(-0.001, 0.001), lates=st.lists(st.integers(0, 2_000), min_size=30, max_size=200)
 )
 def test_a_host_whose_seconds_are_too_long_or_too_short_stays_with_the_broker(
     drift: float, lates: list[int]

@@ -10,12 +10,7 @@ from builders.golden import Golden
 from feedmill.events.errors import BadSetting, UsageError
 from feedmill.events.signal import SignalNames
 from feedmill.streams.kafka.topic_reader import TopicRecord
-from feedmill.streams.settings.config_log import (
-    ConfigLog,
-    effective_value,
-    encode_record,
-    fold_log,
-)
+from feedmill.streams.settings.config_log import ConfigLog, effective_value, encode_record, fold_log
 
 WEIGHTS = {"quality": 1.0, "engagement": 2.0}
 HEAVY = {"quality": 9.0, "engagement": 2.0}

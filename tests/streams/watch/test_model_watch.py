@@ -91,9 +91,7 @@ def take_all(watch: ModelWatch, some: Sequence[Post], hour: int) -> dict[str, in
 
 
 @pytest.mark.parametrize("language", [FINNISH, RUSSIAN], ids=["fi", "ru"])
-def test_another_language_raises_alarms_within_500_posts(
-    language: Sequence[Sequence[str]],
-) -> None:
+def test_another_language_raises_alarms_within_500_posts(language: Sequence[Sequence[str]]) -> None:
     watch = ModelWatch(SignalNames(), lambda name, version: SPAM.ngram_models[0])
     assert take_all(watch, posts(ENGLISH, 1500, seed=1), hour=9) == {}
     assert take_all(watch, posts(ENGLISH, 1500, seed=2), hour=24 + 9) == {}

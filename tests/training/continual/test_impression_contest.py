@@ -5,12 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from builders.impression_simulation import (
-    DAY_MS,
-    START_MS,
-    Size,
-    simulated_impressions,
-)
+from builders.impression_simulation import DAY_MS, START_MS, Size, simulated_impressions
 from builders.training_data import WORDS
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post

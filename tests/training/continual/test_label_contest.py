@@ -6,13 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from builders.label_simulation import (
-    Scenario,
-    audited_rows,
-    clean_rows,
-    ordinary_posts,
-    rated_rows,
-)
+from builders.label_simulation import Scenario, audited_rows, clean_rows, ordinary_posts, rated_rows
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.model import FilterModel
 from feedmill.filters.spam import FILTER

@@ -1,0 +1,186 @@
+"""`feedmill console`: the web pages for operators, moderators and trainers, and who may sign in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+
+import click
+
+from feedmill.cli.options import with_environment
+from feedmill.cli.output import Answer, answers, say, show
+from feedmill.console.access import Access, Proxy
+from feedmill.console.tokens import ROLES, TokenFile
+from feedmill.deploy.local import default_folder
+from feedmill.deploy.supervisor import stop_on_signals
+from feedmill.events.errors import UsageError
+from feedmill.operations.changes import user_name
+from feedmill.streams.environment import Environment
+
+_PORT = 8790
+
+tokens_option = click.option(
+    "--tokens",
+    "tokens_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The file of the tokens' hashes.  [.feedmill/console-tokens.json]",
+)
+
+
+def _token_file(path: Path | None) -> TokenFile:
+    return TokenFile(path or default_folder().parent / "console-tokens.json")
+
+
+@click.group(invoke_without_command=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=_PORT,
+    show_default=True,
+    metavar="N",
+    help="0: any free one.",
+)
+@click.option(
+    "--url",
+    default="",
+    metavar="URL",
+    help="How browsers reach it through a proxy, with a path if it has one: https://host/feedmill.",
+)
+@click.option("--read-only", is_flag=True, help="Change nothing, whoever signs in.")
+@click.option("--link", is_flag=True, help="Print a link that signs in, tokens or not.")
+@click.option(
+    "--proxy",
+    "peers",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A proxy that signs people in, as 10.0.0.5 or 10.0.0.0/24: its headers count; repeatable.",
+)
+@click.option("--name-header", default="X-Forwarded-User", show_default=True, metavar="HEADER",
+              help="Which header of the proxy has a person's name.")  # fmt: skip
+@click.option("--groups-header", default="X-Forwarded-Groups", show_default=True, metavar="HEADER",
+              help="Which header of the proxy has their groups, with commas.")  # fmt: skip
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="GROUP=ROLE",
+    help=f"The role of a group of the proxy: {', '.join(ROLES)}; repeatable.",
+)
+@tokens_option
+@with_environment
+@click.pass_context
+def console(
+    context: click.Context,
+    environment: Environment,
+    host: str,
+    port: int,
+    url: str,
+    read_only: bool,
+    link: bool,
+    peers: Sequence[str],
+    name_header: str,
+    groups_header: str,
+    groups: Sequence[str],
+    tokens_path: Path | None,
+) -> None:
+    """Serve web pages to see the feeds, try a change and decide.
+
+    Without tokens and proxy only this machine reaches it, by a link that it prints. With tokens,
+    `feedmill console token add`, people sign in by theirs; a proxy may do that, too.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    try:
+        from feedmill.console.server import checked_address, serve  # noqa: PLC0415 - the extra
+    except ModuleNotFoundError as error:
+        if error.name != "jinja2":
+            raise
+        raise UsageError(
+            "`console` needs jinja2, which is not installed; install it with"
+            " pip install 'feedmill[console]'"
+        ) from error
+    tokens = _token_file(tokens_path)
+    proxy = _proxy(peers, name_header, groups_header, groups)
+    has_sign_in = bool(tokens.read()) or proxy is not None
+    address = checked_address(host, port, url, has_sign_in=has_sign_in)
+    with_link = address.is_loopback and (link or not has_sign_in)
+    access = Access(tokens, proxy, user_name() if with_link else None)
+
+    def told(page: str) -> None:
+        start = f"{page}/start?token={access.start_token}" if with_link else f"{page}/"
+        say(f"console on {start}")
+
+    async def run() -> None:
+        stopping = asyncio.Event()
+        stop_on_signals(stopping)
+        await serve(environment, address, access, read_only=read_only, told=told, stopping=stopping)
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    asyncio.run(run())
+
+
+def _proxy(
+    peers: Sequence[str], name_header: str, groups_header: str, groups: Sequence[str]
+) -> Proxy | None:
+    if not peers:
+        if groups:
+            raise click.UsageError("--group is a group of a proxy; give --proxy, too")
+        return None
+    networks: list[IPv4Network | IPv6Network] = []
+    for peer in peers:
+        try:
+            networks.append(ip_network(peer))
+        except ValueError as error:
+            raise click.BadParameter(f"{error}", param_hint="--proxy") from None
+    roles = {}
+    for group in groups:
+        name, _, role = group.rpartition("=")
+        if not name or role not in ROLES:
+            raise click.BadParameter(
+                f"expected GROUP=ROLE with a role of {', '.join(ROLES)}, got {group!r}",
+                param_hint="--group",
+            )
+        roles[name] = role
+    if not roles:
+        raise click.UsageError("give the role of a group of the proxy: --group admins=operator")
+    return Proxy(networks, name_header, groups_header, roles)
+
+
+@console.group()
+def token() -> None:
+    """Choose who may sign in to the console."""
+
+
+@token.command("add")
+@click.argument("name")
+@click.option("--role", type=click.Choice(ROLES), required=True, help="What they may do.")
+@tokens_option
+def add_command(name: str, role: str, tokens_path: Path | None) -> None:
+    """Print a new token of a person, once: only its hash is kept.
+
+    viewer reads; moderator overrides and labels; trainer releases; operator does everything.
+    """
+    say(_token_file(tokens_path).add(name, role))
+
+
+@token.command("list")
+@tokens_option
+@answers
+def list_command(tokens_path: Path | None) -> Answer:
+    """List who has a token, with which role."""
+    rows = [{"name": one.name, "role": one.role} for one in _token_file(tokens_path).read()]
+    return show(rows, {"name": "name", "role": "role"}, empty="nobody has a token")
+
+
+@token.command("remove")
+@click.argument("name")
+@tokens_option
+def remove_command(name: str, tokens_path: Path | None) -> None:
+    """Remove the token of a person, who is signed out at once."""
+    _token_file(tokens_path).remove(name)
+    say(f"{name} cannot sign in any more")

@@ -1,0 +1,170 @@
+"""The models: their versions, where they run, what they say; release, roll back, freeze."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from feedmill.console.logs import Logs
+from feedmill.console.routes import Conflict, NotFound, Route, Visit
+from feedmill.console.tokens import TRAINER, VIEWER
+from feedmill.console.view import Superseded, View
+from feedmill.console.view_messages import GatesAsk, GateSpread
+from feedmill.events.errors import FeedmillError, UsageError
+from feedmill.operations.awaited_change import AwaitedChange
+from feedmill.operations.releases import (
+    CANARY_MS,
+    WantedRelease,
+    pending_text,
+    running_rows,
+    version_rows,
+    wanted_freeze,
+    wanted_release,
+    wanted_rollback,
+    wanted_unfreeze,
+    write_release,
+)
+from feedmill.operations.times import parse_duration, time_text
+from feedmill.streams.releases.loading import BY_TEXT, MODELS
+from feedmill.streams.releases.release_log import ReleaseHistory
+
+_ANSWERS_S = 90.0
+_VIEW_OF = "global"
+
+
+def _first(visit: Visit) -> web.Response:
+    return visit.redirect(f"/models/{MODELS[0]}")
+
+
+def _show(visit: Visit) -> web.Response:
+    return _page(visit, _model(visit))
+
+
+def _page(visit: Visit, model: str, status: int = 200, error: str = "") -> web.Response:
+    environment, logs = visit.console.environment, visit.console.part(Logs)
+    history, instances = logs.releases(), sorted(logs.instances().items())
+    running = [row for name, one in instances for row in running_rows(history, name, one)]
+    policy = logs.config().settings.gates_of("").get(model)
+    return visit.page(
+        "models.html",
+        status=status,
+        model=model,
+        models=MODELS,
+        versions=list(version_rows(environment, history, model)),
+        running=[row for row in running if row.model.rpartition("/")[2] == model],
+        drift=[one for _, inst in instances for one in inst.drift if one.model == model],
+        history=list(reversed(history.rows(model))),
+        canary=history.canaries.current(model),
+        current=history.current(model),
+        expect=_last_offset(history, model),
+        has_canaries=model in BY_TEXT,
+        spread=_spread(visit, model),
+        policy=policy,
+        error=error,
+        typed=visit.form,
+    )
+
+
+def _spread(visit: Visit, model: str) -> GateSpread | None:
+    """Return how the values of a model are spread; None while the view is read."""
+    ask = GatesAsk(_VIEW_OF, signals=(model,))
+    try:
+        found = visit.console.part(View).ask(f"models {model}", ask).result
+    except (Superseded, FeedmillError):
+        return None
+    return None if found is None else next(iter(found.spreads), None)
+
+
+def _release(visit: Visit) -> web.Response:
+    model, form = _model(visit), visit.form
+    canary, after = form.get("canary", "").strip(), form.get("after", "").strip()
+
+    def wanted() -> WantedRelease:
+        if canary and not canary.isdecimal():
+            raise UsageError(f"canary: expected a number of partitions, got {canary!r}")
+        after_ms = parse_duration(after) if after else CANARY_MS
+        if after_ms is None:
+            raise UsageError(f"expected a duration such as 90s, 30m, 2h or 7d, got {after!r}")
+        partitions = int(canary) if canary else None
+        return wanted_release(
+            visit.console.environment,
+            visit.made_by(form.get("note", "")),
+            model,
+            form.get("version") or None,
+            partitions,
+            after_ms,
+        )
+
+    return _written(visit, model, wanted)
+
+
+def _roll_back(visit: Visit) -> web.Response:
+    model = _model(visit)
+    made_by = visit.made_by(visit.form.get("note", ""))
+    return _written(
+        visit, model, lambda: wanted_rollback(visit.console.environment, made_by, model, None)
+    )
+
+
+def _freeze(visit: Visit) -> web.Response:
+    model = _model(visit)
+    made_by = visit.made_by(visit.form.get("note", ""))
+    return _written(visit, model, lambda: wanted_freeze(visit.console.environment, made_by, model))
+
+
+def _unfreeze(visit: Visit) -> web.Response:
+    model = _model(visit)
+    made_by = visit.made_by(visit.form.get("note", ""))
+    return _written(
+        visit, model, lambda: wanted_unfreeze(visit.console.environment, made_by, model)
+    )
+
+
+def _written(visit: Visit, model: str, wanted: Callable[[], WantedRelease]) -> web.Response:
+    """Write what is wanted, unless somebody changed the model since the page was shown."""
+    history = visit.console.part(Logs).releases()
+    if visit.form.get("expect", "") != str(_last_offset(history, model)):
+        last = history.rows(model)[-1]
+        raise Conflict(
+            f"`{model}` was changed meanwhile: {last.what} {last.version} by"
+            f" {last.by or 'somebody'} at {time_text(last.at_ms)}"
+            f"{f' ({last.note})' if last.note else ''}. Nothing was written: reload the page"
+        )
+    try:
+        found = wanted()
+    except FeedmillError as error:
+        return _page(visit, model, 422, str(error))
+    change = AwaitedChange(visit.console.environment, visit.made_by(found.note), _ANSWERS_S)
+    written = write_release(change, found.key, model, found.version)
+    is_refused = any(answer.state == "refused" for answer in written.answers)
+    return visit.page(
+        "release_written.html",
+        model=model,
+        done=found.done,
+        written=written,
+        pending=pending_text(f"models rollback {model}") if is_refused and found.version else "",
+    )
+
+
+def _last_offset(history: ReleaseHistory, model: str) -> int:
+    """Return where the last record about a model stands that the page shows; -1 before any."""
+    rows = history.rows(model)
+    return rows[-1].offset if rows else -1
+
+
+def _model(visit: Visit) -> str:
+    model = visit.names["model"]
+    if model not in MODELS:
+        raise NotFound("model", model, MODELS)
+    return model
+
+
+ROUTES = (
+    Route("GET", "/models", VIEWER, _first),
+    Route("GET", "/models/{model}", VIEWER, _show),
+    Route("POST", "/models/{model}/release", TRAINER, _release),
+    Route("POST", "/models/{model}/rollback", TRAINER, _roll_back),
+    Route("POST", "/models/{model}/freeze", TRAINER, _freeze),
+    Route("POST", "/models/{model}/unfreeze", TRAINER, _unfreeze),
+)
