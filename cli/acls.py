@@ -26,13 +26,12 @@ def role_rights(environment: Environment, role: str, signal: str) -> Rights:
 
     Raises `UsageError`: the role is of one signal, and none is named that is declared.
     """
-    signals = environment.signals.all
-    if role == "own-signal" and signal not in signals:
+    if role == "own-signal" and signal not in environment.signals.all:
         raise UsageError(
             "the role own-signal is of one signal: name it with --signal, and declare it in"
             f" FEEDMILL_SIGNALS; got {signal!r}"
         )
-    return rights_of(role, signals, signal)
+    return rights_of(role, environment.signals, signal)
 
 
 signal_option = click.option("--signal", default="", help="The signal of the role own-signal.")

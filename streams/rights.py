@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from feedmill.events.signal import stage_of
+from feedmill.events.signal import SignalNames, stage_of
 from feedmill.streams.kafka.topic_table import topic_table
 
 COMBINER, ENGAGEMENT_STAGE = "combiner", "engagement"
@@ -93,13 +93,16 @@ _VIEWER = RedisRights(
     {"R": ("feed:*", "feeds", "signals:*", "tombstone:*")},
 )  # fmt: skip
 
-_CLUSTER_LOOKS = tuple(KafkaRight("cluster", "", name) for name in ("Describe", "DescribeConfigs"))
+_LOOKS = (
+    *(KafkaRight("cluster", "", name) for name in ("Describe", "DescribeConfigs")),
+    KafkaRight("group", "worker", "Describe", is_prefix=True),
+    KafkaRight("topic", "", "DescribeConfigs", is_prefix=True),
+)
 _OWN_GROUP = (
     KafkaRight("group", "worker", "Read", is_prefix=True),
     KafkaRight("transactional-id", "worker", "Write", is_prefix=True),
 )
 _CHANGES = (KafkaRight("transactional-id", "change-", "Write", is_prefix=True),)
-_GROUPS = KafkaRight("group", "worker", "Describe", is_prefix=True)
 _STATE = ("config", "models", "overrides", "poison", "posts", "instances")
 _JUDGE = _Role(
     reads=(*_STATE, "engagements", "counters"),
@@ -150,11 +153,18 @@ ROLES: Mapping[str, _Role] = {
     "operator": _Role(
         reads=_ALL,
         writes=("audit", "config", "models"),
-        others=(
-            *_CHANGES, *_CLUSTER_LOOKS, _GROUPS,
-            KafkaRight("topic", "", "DescribeConfigs", is_prefix=True),
-        ),
+        others=(*_CHANGES, *_LOOKS),
         redis=_VIEWER,
+    ),
+    "console": _Role(
+        reads=_ALL,
+        writes=("audit", "config", "labels", "models", "overrides"),
+        others=(*_CHANGES, *_LOOKS),
+        redis=_VIEWER,
+    ),
+    "reader": _Role(
+        reads=("config", "instances", "overrides", "posts", "signals.*"),
+        writes=("instances",),
     ),
     "moderator": _Role(
         reads=("overrides",),
@@ -162,14 +172,7 @@ ROLES: Mapping[str, _Role] = {
         others=_CHANGES,
         redis=RedisRights(("hgetall", "ping"), {"R": ("signals:*",)}),
     ),
-    "viewer": _Role(
-        reads=_ALL,
-        others=(
-            *_CLUSTER_LOOKS, _GROUPS,
-            KafkaRight("topic", "", "DescribeConfigs", is_prefix=True),
-        ),
-        redis=_VIEWER,
-    ),
+    "viewer": _Role(reads=_ALL, others=_LOOKS, redis=_VIEWER),
     "installer": _Role(
         writes=("audit",),
         describes=_ALL,
@@ -190,22 +193,22 @@ ROLES: Mapping[str, _Role] = {
 }  # fmt: skip
 
 
-def rights_of(role: str, signals: Sequence[str], signal: str = "<signal>") -> Rights:
+def rights_of(role: str, signals: SignalNames, signal: str = "<signal>") -> Rights:
     """Return what a role needs where these signals are declared; `signal` is an own one's name."""
     one = ROLES[role]
 
-    def named(names: Sequence[str]) -> Iterator[str]:
+    def named(names: Sequence[str], without: Sequence[str] = ()) -> Iterator[str]:
         for name in names:
             if name == "*":
-                yield from (spec.name for spec in topic_table(signals))
+                yield from (spec.name for spec in topic_table(signals.all))
             elif name == "signals.*":
-                yield from (f"signals.{each}" for each in signals)
+                yield from (f"signals.{each}" for each in signals.all if each not in without)
             else:
                 yield name.format(signal=signal)
 
     found = {
         **dict.fromkeys(KafkaRight("topic", name, "Read") for name in named(one.reads)),
-        **dict.fromkeys(KafkaRight("topic", name, "Write") for name in named(one.writes)),
+        **dict.fromkeys(KafkaRight("topic", n, "Write") for n in named(one.writes, signals.own)),
     }
     sure = {right.name: right for right in found}
     rest = [KafkaRight("topic", n, "Describe") for n in named(one.describes) if n not in sure]
@@ -221,7 +224,7 @@ def rights_of(role: str, signals: Sequence[str], signal: str = "<signal>") -> Ri
     return Rights((*found, *rest, *faults, *others), one.redis)
 
 
-def needed_topics(stages: Collection[str], signals: Sequence[str]) -> tuple[KafkaRight, ...]:
+def needed_topics(stages: Collection[str], signals: SignalNames) -> tuple[KafkaRight, ...]:
     """Return the rights on topics that a worker of these stages needs, of its role's."""
     ranks, judges = COMBINER in stages, any(stage != COMBINER for stage in stages)
     role = "worker" if ranks and judges else "ranker" if ranks else "judge"

@@ -74,6 +74,8 @@ class ClientHealth:
         self._at = -_ERROR_HOLDS_S
         self._logged_at = -_SAY_EVERY_S
         self._refused_at = -math.inf
+        # Until the group's operations are asked for, and say otherwise.
+        self.group_is_refused = False
 
     def report(self, error: KafkaError | str) -> None:
         """Note an error, and log one at most every ten seconds."""
@@ -82,6 +84,7 @@ class ClientHealth:
             self._trouble, self._at = str(error), now
             if isinstance(error, KafkaError) and error.code() in REFUSALS:
                 self._refused_at = now
+                self.group_is_refused |= error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
             if now - self._logged_at < _SAY_EVERY_S:
                 return
             self._logged_at = now

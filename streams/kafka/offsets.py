@@ -42,6 +42,8 @@ T = TypeVar("T")
 _json = JSONDecoder()
 
 _TIMEOUT_S = 5.0
+# librdkafka can abort the process where an answer comes after this (its issue 4605), so it is long.
+_OPERATIONS_S = 20.0
 _TOPIC_WAIT_S = 30.0
 # The pause after an error, since the caller asks again at once.
 _AFTER_ERROR_S = 0.2
@@ -194,7 +196,7 @@ class Offsets:
                 if found.error is None and found.partitions:
                     return len(found.partitions)
                 if found.error is not None and found.error.code() in REFUSALS:
-                    self._health.report(refusal(self._environment, "Describe", f"topic `{name}`"))
+                    self._health.report(refusal(self._environment, "Read", f"topic `{name}`"))
                     missing_since = None
                     stopping.wait(_AFTER_ERROR_S)
                     continue
@@ -291,17 +293,19 @@ class Offsets:
     ) -> tuple[dict[str, set[str]], set[str] | None]:
         full = {self._environment.topic(topic): topic for topic in topics}
         asks: dict[str, Any] = {
-            "request_timeout": _TIMEOUT_S,
+            "request_timeout": _OPERATIONS_S,
             "include_authorized_operations": True,
         }
         admin = self._own_admin()
         answers = admin.describe_topics(TopicCollection([*full]), **asks)
-        in_group = admin.describe_consumer_groups([group], **asks)[group]
+        in_group = admin.describe_consumer_groups([group], **asks)[group] if group else None
         found = {}
         for topic, answer in answers.items():
             allowed = self._allowed(answer, KafkaError.TOPIC_AUTHORIZATION_FAILED)
             if allowed is not None:
                 found[full[topic]] = allowed
+        if in_group is None:
+            return found, None
         return found, self._allowed(in_group, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
     def _allowed(self, answer: Future[Any], refusal: int) -> set[str] | None:

@@ -1,4 +1,4 @@
-"""Whether the user of a worker may do what the worker needs, as Kafka itself tells.
+"""Whether the user of a process may do what the process needs, as Kafka itself tells.
 
 A request that is refused names no topic, and a client tells of some refusals once.  So Kafka is
 asked every few seconds, and at once after a refusal.  Of transactional ids Kafka does not tell.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 
 from confluent_kafka import KafkaException
 
 from feedmill.streams.kafka.client import refusal
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.rights import needed_topics
+from feedmill.streams.rights import KafkaRight
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +25,16 @@ _LOOK_SOON_S, _FAULT_HOLDS_S = 0.5, 15.0
 
 
 class OwnRights:
-    """Looks which rights stages lack; used by the loop.  The group is named in full."""
+    """Looks which of these rights on topics its user lacks, and Read of its group, if it has one.
 
-    def __init__(self, connection: Connection, stages: Collection[str], group: str) -> None:
+    The group is named in full.  Used by one thread.
+    """
+
+    def __init__(
+        self, connection: Connection, needed: Sequence[KafkaRight], group: str = ""
+    ) -> None:
         self._connection, self._group = connection, group
-        environment = connection.environment
-        self._needed = needed_topics(stages, environment.signals.all)
+        self._needed = [right for right in needed if right.kind == "topic"]
         self._asked: Future[tuple[dict[str, set[str]], set[str] | None]] | None = None
         self._trouble, self._fault = "", ""
         self._look_at = self._seen = 0.0
@@ -50,7 +54,9 @@ class OwnRights:
             if now < self._look_at:
                 return
             topics = sorted({right.name for right in self._needed})
-            self._asked = self._connection.offsets.operations(topics, self._group)
+            # Only where it matters: librdkafka aborts where an answer about a group comes late.
+            group = self._group if self._connection.health.group_is_refused else ""
+            self._asked = self._connection.offsets.operations(topics, group)
             self._look_at = now + _LOOK_EVERY_S
         if not self._asked.done():
             return
@@ -72,5 +78,7 @@ class OwnRights:
             if right.operation not in topics.get(right.name, {right.operation}):
                 name = f"topic `{environment.topic(right.name)}`"
                 yield refusal(environment, right.operation, name), right.at_faults
-        if group is not None and "Read" not in group:
+        if group is not None:
+            self._connection.health.group_is_refused = "Read" not in group
+        if self._connection.health.group_is_refused and self._group:
             yield refusal(environment, "Read", f"group `{self._group}`"), False

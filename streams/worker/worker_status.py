@@ -33,6 +33,7 @@ from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, StatusServer, status_pipe, write_status
 from feedmill.streams.poison.poison_watch import PoisonWatch
 from feedmill.streams.releases.model_releases import ModelReleases
+from feedmill.streams.rights import needed_topics
 from feedmill.streams.security import certificates_left
 from feedmill.streams.settings.clock import LogTime
 from feedmill.streams.settings.config_log import SettingsLog
@@ -85,7 +86,8 @@ class WorkerStatus:
         self._pipe = status_pipe(os.environ)
         self._web = StatusServer(self.ready_reason, self._metrics_text)
         stages = {step.name for step in worker.steps}
-        self._rights = OwnRights(worker.connection, stages, worker.group.name)
+        needed = needed_topics(stages, worker.connection.environment.signals)
+        self._rights = OwnRights(worker.connection, needed, worker.group.name)
         self.others = OtherGroups(
             worker.group.name,
             stages,

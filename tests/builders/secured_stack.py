@@ -28,7 +28,7 @@ from confluent_kafka.admin import (
 from cryptography.hazmat.primitives import serialization as forms
 
 from builders.debian import unpacked
-from builders.engine import WORKER, Engine
+from builders.engine import READER, WORKER, Engine
 from builders.patient_broker import PATIENT_BROKER
 from builders.waiting import until
 from feedmill.deploy.local.kafka_server import Broker, broker_serves, start_broker
@@ -37,6 +37,7 @@ from feedmill.deploy.local.redis_server import redis_serves
 from feedmill.streams.environment import declared_signals
 from feedmill.streams.rights import KafkaRight, redis_rules, rights_of
 
+Used = tuple[str, str, str]
 # One line of the authorizer's log for each decision.
 _AUDIT = "-Dorg.slf4j.simpleLogger.log.kafka.authorizer.logger=debug"
 _DECISION = re.compile(
@@ -76,7 +77,7 @@ class SecuredStack:
         plain, controller, sasl, mutual, redis_plain, self.redis_port = ports
         self.kafka, self.sasl, self.mutual = (f"{HOST}:{port}" for port in (plain, sasl, mutual))
         self.redis = self.redis_url = f"redis://{HOST}:{redis_plain}/0"
-        server_certificate, server_key = self.certificates.issue("broker", HOST, "localhost")
+        server_certificate, server_key = self.certificates.issue("broker", HOST)
         self._kafka, self._redis = Server("kafka", folder), Server("redis", folder)
         self._start_redis(redis_plain, server_certificate, server_key)
         store = folder / "broker-with-key.pem"
@@ -158,20 +159,24 @@ class SecuredStack:
         )
         for done in self.admin.alter_user_scram_credentials([change]).values():
             done.result(30)
-        self.client.execute_command("ACL", "SETUSER", user, "on", "resetpass", f">{password}")
+        self.redis_rules(user, "on", "resetpass", f">{password}")
         self.passwords[user] = password
         return password
 
-    def grant(self, user: str, prefix: str, roles: Iterable[str], signals: Iterable[str]) -> None:
-        """Give a user the rights of the table for these roles."""
-        for role in roles:
-            rights = rights_of(role, tuple(signals))
-            self.allow(user, prefix, rights.kafka)
+    def user_of(self, engine: Engine, role: str, signal: str = "") -> dict[str, str]:
+        """Return how a user signs in who has a role's rights of the table in an engine."""
+        user = f"{role}-{engine.prefix[:-1]}"
+        if user not in self.passwords:
+            self.add_user(user)
+            rights = rights_of(role, declared_signals(engine.signals), signal)
+            self.allow(user, engine.prefix, rights.kafka)
             if rights.redis is not None:
-                self.client.execute_command(
-                    "ACL", "SETUSER", user, "resetkeys", "resetchannels", "nocommands",
-                    *redis_rules(rights.redis, prefix),
-                )  # fmt: skip
+                self.redis_rules(user, *redis_rules(rights.redis, engine.prefix))
+        return self.variables(user)
+
+    def redis_rules(self, user: str, *rules: str) -> None:
+        """Change what a user may do in Redis."""
+        self.client.execute_command("ACL", "SETUSER", user, *rules)
 
     def allow(self, user: str, prefix: str, rights: Iterable[KafkaRight]) -> None:
         """Give a user rights of Kafka, named without the prefix."""
@@ -190,42 +195,54 @@ class SecuredStack:
             assert done.result(30)
 
     def variables(self, user: str) -> dict[str, str]:
-        """The settings of a process that signs in as a user, with SCRAM and TLS."""
+        """The settings of a process that signs in as a user, with SCRAM and TLS: all from files."""
         password = self.passwords[user]
+        files = {name: self.folder / f"{user}.{name}" for name in ("kafka", "redis")}
+        files["kafka"].write_text(password)
+        files["redis"].write_text(f"rediss://{user}:{password}@{HOST}:{self.redis_port}/0")
         return {
             "FEEDMILL_KAFKA": self.sasl,
             "FEEDMILL_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
             "FEEDMILL_KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
             "FEEDMILL_KAFKA_SASL_PLAIN_USERNAME": user,
-            "FEEDMILL_KAFKA_SASL_PLAIN_PASSWORD": password,
+            "FEEDMILL_KAFKA_SASL_PLAIN_PASSWORD_FILE": str(files["kafka"]),
             "FEEDMILL_KAFKA_SSL_CAFILE": str(self.certificates.authority),
-            "FEEDMILL_REDIS": f"rediss://{user}:{password}@{HOST}:{self.redis_port}/0"
-            f"?ssl_ca_certs={self.certificates.authority}",
+            "FEEDMILL_REDIS": "",
+            "FEEDMILL_REDIS_FILE": str(files["redis"]),
+            "FEEDMILL_REDIS_SSL_CAFILE": str(self.certificates.authority),
         }
+
+    def mutual_variables(self, user: str, *files: Path) -> dict[str, str]:
+        """The settings of a process that signs in by a certificate and its key, or by none."""
+        found = {n: text for n, text in self.variables(user).items() if "_SASL_" not in n}
+        names = ("FEEDMILL_KAFKA_SSL_CERTFILE", "FEEDMILL_KAFKA_SSL_KEYFILE")
+        own = dict(zip(names, map(str, files), strict=False))
+        mutual = {"FEEDMILL_KAFKA": self.mutual, "FEEDMILL_KAFKA_SECURITY_PROTOCOL": "SSL"}
+        return {**found, **mutual, **own}
 
     def sign_in(self, engine: Engine, stages: str) -> dict[str, str]:
         """Return how workers of some stages of an engine sign in, with the rights of their role."""
-        ranks = stages == WORKER or "combiner" in stages
-        role = ("ranker" if stages == "combiner" else "worker") if ranks else "judge"
         if engine.kafka != self.kafka:
             return {}
-        user = f"{role}-{engine.prefix[:-1]}"
-        if user not in self.passwords:
-            self.add_user(user)
-            self.grant(user, engine.prefix, [role], declared_signals(engine.signals).all)
-        found = self.variables(user)
-        if engine.redis_url != self.redis_url:
-            del found["FEEDMILL_REDIS"]
-        return found
+        ranks = stages == WORKER or "combiner" in stages
+        role = ("ranker" if stages == "combiner" else "worker") if ranks else "judge"
+        found = self.user_of(engine, "reader" if stages == READER else role)
+        if engine.redis_url == self.redis_url:
+            return found
+        return {name: text for name, text in found.items() if "_REDIS" not in name}
 
-    def decisions(self, user: str, what: str = "Allowed") -> set[tuple[str, str, str]]:
-        """What the authorizer decided of a user: the kinds of resources, names and operations."""
+    def decisions(self, user: str, prefix: str, what: str = "Allowed") -> set[Used]:
+        """What the authorizer decided of a user: kinds of resources, names, operations."""
         text = self._kafka.log_file.read_text("utf-8", errors="replace")
-        return {
-            (found["kind"].lower(), found["name"], found["operation"])
-            for found in _DECISION.finditer(text)
-            if found["user"] == user and found["what"] == what
-        }
+        found = set()
+        for one in _DECISION.finditer(text):
+            if one["user"] == user and one["what"] == what:
+                kind, name = one["kind"].lower(), one["name"].removeprefix(prefix)
+                if kind == "transactionalid":
+                    name = next((start for start in ("worker", "change-") if start in name), name)
+                operation = one["operation"].title().replace("_", "")
+                found.add((kind, "" if kind == "cluster" else name, operation))
+        return found
 
     def close(self) -> None:
         self.client.close()
