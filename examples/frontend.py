@@ -321,7 +321,9 @@ def main() -> None:
     parser.add_argument("--kafka", help="where exposures go")
     parser.add_argument("--topic", default="exposures")
     arguments = parser.parse_args()
-    client = redis.Redis.from_url(arguments.redis)
+    authority = os.environ.get("FEEDMILL_REDIS_SSL_CAFILE")
+    tls = {"ssl_ca_certs": authority} if authority else {}
+    client = redis.Redis.from_url(arguments.redis, **tls)
     name, top, prefix = arguments.feed, arguments.top, arguments.redis_prefix
     if arguments.user and arguments.kafka:
         security = kafka_security(os.environ)

@@ -206,6 +206,8 @@ class SignalApp(faust.App):
                 "producer_max_request_size": 1024 * 1024,
                 "topic_allow_declare": False,
                 "topic_disable_leader": True,
+                # `worker --with-web`, the default of the command, serves a page without a login.
+                "web_bind": "127.0.0.1",
                 "web_enabled": False,
                 "worker_redirect_stdouts": False,
                 **settings,

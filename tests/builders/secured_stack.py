@@ -85,8 +85,12 @@ class SecuredStack:
         broker = Broker(1, self._kafka, plain, controller)
         with patch.dict(os.environ, {"KAFKA_JVM_PERFORMANCE_OPTS": f"{_TUNING} {_AUDIT}"}):
             start_broker(broker, [broker], self._broker_settings(broker, store))
-        until(lambda: broker_serves(plain), 60)
-        until(lambda: redis_serves(redis_plain), 60)
+        try:
+            until(lambda: broker_serves(plain), 180)
+            until(lambda: redis_serves(redis_plain), 60)
+        except BaseException:
+            self._stop()
+            raise
         self.admin = AdminClient({"bootstrap.servers": self.kafka})
         self.client: Any = redis.Redis.from_url(self.redis_url, decode_responses=True)
 
@@ -246,6 +250,9 @@ class SecuredStack:
 
     def close(self) -> None:
         self.client.close()
+        self._stop()
+
+    def _stop(self) -> None:
         self._redis.stop(10)
         self._kafka.stop(30)
 
