@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test check format bench chaos alarms mutation fuzz evaluate wheel vendor pictures lock clean
+.PHONY: help run test test-secure sbom check format bench chaos alarms mutation fuzz evaluate wheel vendor pictures lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -66,13 +66,24 @@ define link_for_mypy
 endef
 
 help: ## Say what there is to make
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(STAMP) ## The whole engine with a simulated demo; FOR=60 ends it after a minute
 	@$(BIN)/feedmill run --demo $(if $(FOR),--for $(FOR)) $(ARGS)
 
 test: $(STAMP) ## All tests, against a real Kafka and Redis of their own; JOBS=0 one after another
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(AGAIN) $(ARGS)
+
+# Tests that stop, freeze or replace their servers bring servers of their own, which ask nobody.
+test-secure: $(STAMP) ## tests/e2e with workers that sign in and have the rights of their roles alone: nightly
+	SECURED_TESTS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --timeout 600 $(AGAIN) tests/e2e $(ARGS)
+
+# The tool has an environment of its own, so that it is not among what it lists.
+sbom: $(STAMP) ## Write sbom.json: CycloneDX of what is installed, with licences
+	@[ -x $(VENV)/sbom/bin/cyclonedx-py ] || { $(PYTHON) -m venv $(VENV)/sbom && \
+		$(VENV)/sbom/bin/pip install -q --disable-pip-version-check 'cyclonedx-bom>=7,<8'; }
+	$(VENV)/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--of JSON -o sbom.json $(BIN)/python
 
 check: $(STAMP) $(TYPING)/.linked ## Lint, format, types, the import rule, docs and schemas: only looks
 	$(BIN)/ruff check .

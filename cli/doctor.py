@@ -9,12 +9,15 @@ from contextlib import closing
 
 import click
 
+from feedmill.cli.acls import role_rights, signal_option
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json
 from feedmill.events.errors import FeedmillError
 from feedmill.operations.status.doctor import CHECKS
 from feedmill.operations.status.installation import Installation, examine
+from feedmill.operations.status.rights import rights_checks
 from feedmill.streams.environment import Environment
+from feedmill.streams.rights import ROLES
 from feedmill.streams.settings.clock import now_ms
 
 # Flags that the commands of ways out need as this one did; an address of Redis may hold a password.
@@ -24,13 +27,18 @@ _FIELDS = ("check", "severity", "what", "where", "way_out")
 
 @click.command()
 @json_option
+@click.option("--role", type=click.Choice([*ROLES]), help="Whose rights this user is to have.")
+@signal_option
 @with_environment
-def doctor(environment: Environment, as_json: bool) -> None:
+def doctor(environment: Environment, as_json: bool, role: str | None, signal: str) -> None:
     """Say what is wrong with an installation, before or while it runs, each with its way out.
 
     Checks this process's variables, brokers, topics and their settings, what producers send,
     clocks, Redis, the store of models, instances, settings, groups and transactions. It changes
-    nothing. Exits with 1 if something is wrong; what is only to be known (`warn`) does not fail.
+    nothing. With --role it compares what this user may do in Kafka and Redis with what the role
+    needs, and checks nothing else; of transactional ids Kafka does not tell.
+
+    Exits with 1 if something is wrong; what is only to be known (`warn`) does not fail.
     """
     # Clients say what they cannot do; the findings say it.
     logging.disable(logging.CRITICAL)
@@ -42,7 +50,8 @@ def doctor(environment: Environment, as_json: bool) -> None:
     )
     try:
         with closing(Installation(environment, os.environ, now_ms, flags)) as inst:
-            findings, checks, skipped = examine(inst, CHECKS)
+            of_role = rights_checks(role, role_rights(environment, role, signal)) if role else ()
+            findings, checks, skipped = examine(inst, of_role or CHECKS)
     finally:
         logging.disable(logging.NOTSET)
     findings.sort(key=lambda one: one.severity != "wrong")

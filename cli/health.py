@@ -82,7 +82,7 @@ def health(environment: Environment, watching: bool, as_json: bool) -> None:
 
 def _looks(environment: Environment) -> Generator[Health]:
     while True:
-        with closing(Installation(environment, os.environ, now_ms, writes_clock=True)) as inst:
+        with closing(Installation(environment, os.environ, now_ms)) as inst:
             while True:
                 yield health_of(inst)
                 time.sleep(_EVERY_S)

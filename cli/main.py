@@ -7,6 +7,7 @@ To add a command, write `cli/<name>.py` with a click command `<name>`, and add t
 from __future__ import annotations
 
 import errno
+import os
 import re
 from difflib import get_close_matches
 from typing import IO, Any
@@ -14,7 +15,7 @@ from typing import IO, Any
 import click
 
 from feedmill.cli import LazyGroup
-from feedmill.events.errors import FeedmillError
+from feedmill.events.errors import BadCredentials, FeedmillError
 
 # In the order of `feedmill --help`.
 COMMANDS = (
@@ -30,6 +31,7 @@ COMMANDS = (
     "health",
     "latency",
     "doctor",
+    "acls",
     "config",
     "weights",
     "gates",
@@ -95,7 +97,11 @@ class CommandGroup(LazyGroup):
             _suggest_command(error)
             raise
         except FeedmillError as error:
-            raise CommandFailed(str(error)) from error
+            failed = CommandFailed(str(error))
+            if isinstance(error, BadCredentials):
+                # A supervisor does not start it again: the next start would fail as well.
+                failed.exit_code = os.EX_CONFIG
+            raise failed from error
         except ModuleNotFoundError as error:
             if str(error.name).partition(".")[0] not in _TRAIN_MODULES:
                 raise

@@ -42,7 +42,7 @@ def health(environment: Environment, as_json: bool) -> None:
     """
     records = list(read_all(environment, TOPIC))
     history, lists = ReleaseHistory(MODELS, records), ListHistory(records)
-    with closing(Installation(environment, os.environ, now_ms, writes_clock=True)) as inst:
+    with closing(Installation(environment, os.environ, now_ms)) as inst:
         at_ms = inst.running.now_ms
     # Those whose answers commands wait for, whether others replaced them or not.
     with open_topic(environment, "instances") as reader:

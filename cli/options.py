@@ -23,6 +23,7 @@ from feedmill.models.store_files import Store, parse_store
 from feedmill.operations import changes
 from feedmill.operations.changes import MadeBy
 from feedmill.streams.environment import Environment, read_environment
+from feedmill.streams.kafka.client import why_no_connection
 
 # Each flag, the field of `Environment` that shows it, its variable, what it takes, and its help.
 _FLAGS = (
@@ -125,8 +126,10 @@ def _with_flags(command: Command, read: Callable[[Mapping[str, str]], Environmen
         try:
             return command(*args, environment=environment, **options)
         except kafka.errors.KafkaError as error:
+            is_away = isinstance(error, _NO_CONNECTION)
+            reason = why_no_connection(environment) if is_away else _reason(error)
             raise UsageError(
-                f"Kafka at {environment.kafka}: {_reason(error)}; start it (`feedmill local up`"
+                f"Kafka at {environment.kafka}: {reason}; start it (`feedmill local up`"
                 " starts a local one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
             ) from error
         except redis.RedisError as error:
@@ -155,8 +158,10 @@ def _read_named(
     read: Callable[[Mapping[str, str]], Environment], given: Mapping[str, str]
 ) -> Environment:
     """Read the environment; a refusal names the flag that was given, not its variable."""
+    # A flag wins over the variable, so over its file, too.
+    files = dict.fromkeys((f"{name}_FILE" for name in given), "")
     try:
-        return read({**os.environ, **given})
+        return read({**os.environ, **files, **given})
     except UsageError as error:
         variable, colon, reason = str(error).partition(": ")
         if colon and variable in given:
@@ -166,14 +171,11 @@ def _read_named(
 
 
 def _reason(error: Exception) -> str:
-    # The client's own text lists its attempts; the address is in the message already.
-    if isinstance(error, _NO_CONNECTION):
-        return "cannot connect"
     return str(error).rstrip(".") or type(error).__name__
 
 
 def _environment_or_local_stack(variables: Mapping[str, str]) -> Environment:
-    if "FEEDMILL_KAFKA" not in os.environ and "FEEDMILL_REDIS" not in os.environ:
+    if not os.environ.keys() & {"FEEDMILL_KAFKA", "FEEDMILL_REDIS", "FEEDMILL_REDIS_FILE"}:
         local_stack = status(default_folder())
         # Where a part is away, what is said of it needs its address all the more.
         if any((*local_stack.kafka_pids, local_stack.redis_pid)):

@@ -43,7 +43,7 @@ class Look:
 
 
 class HealthWatch:
-    """One reader for all who look at the page: it writes `clock/health` on `instances`."""
+    """One reader for all who look at the page."""
 
     def __init__(self, console: Console) -> None:
         self._environment = console.environment
@@ -67,9 +67,7 @@ class HealthWatch:
 
     def _run(self) -> None:
         while self._is_watched():
-            with closing(
-                Installation(self._environment, os.environ, now_ms, writes_clock=True)
-            ) as installation:
+            with closing(Installation(self._environment, os.environ, now_ms)) as installation:
                 while self._is_watched():
                     self._keep(health_of(installation), installation)
                     if self._is_closed.wait(_EVERY_S) or not installation.forget():

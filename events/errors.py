@@ -5,7 +5,8 @@ FeedmillError
 ├── BadSetting        a setting is refused whole, and the old one stays in force
 ├── BadArtifact       a model file is missing or altered, or does not fit this build
 └── UsageError        a command or an environment variable is wrong, or a service is not there
-    └── StoreAway     the server of a store of models does not answer now, and may later
+    ├── BadCredentials  how to sign in to Kafka or Redis is wrong: a new start fails as well
+    └── StoreAway       the server of a store of models does not answer now, and may later
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ class BadArtifact(FeedmillError):
 
 class UsageError(FeedmillError):
     """A command, an option or an environment variable is wrong, or a service is not there."""
+
+
+class BadCredentials(UsageError):
+    """A setting by which a process signs in to Kafka or Redis is wrong."""
 
 
 class StoreAway(UsageError):

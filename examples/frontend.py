@@ -13,10 +13,12 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -75,11 +77,13 @@ def read_feed(
 class Exposures:
     """Says on the topic `exposures` which list a reader asks for; it needs confluent-kafka.
 
-    It never waits: while Kafka is away, records wait in memory, and beyond that they are lost, in
-    every arm alike.
+    `security` are settings of librdkafka, as `kafka_security` reads them.  It never waits: while
+    Kafka is away, records wait in memory, and beyond that they are lost, in every arm alike.
     """
 
-    def __init__(self, servers: str, topic: str = "exposures") -> None:
+    def __init__(
+        self, servers: str, topic: str = "exposures", security: Mapping[str, str] = {}
+    ) -> None:
         from confluent_kafka import Producer  # noqa: PLC0415 - reading feeds takes Redis alone
 
         self._topic, self.lost = topic, 0
@@ -89,6 +93,7 @@ class Exposures:
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",
                 "linger.ms": 20,
+                **security,
             }
         )
 
@@ -106,6 +111,28 @@ class Exposures:
 
     def _delivered(self, error: Any, message: Any) -> None:
         self.lost += error is not None
+
+
+def secret(variables: Mapping[str, str], name: str, default: str = "") -> str:
+    """Read a variable, or the file that NAME_FILE names."""
+    path = variables.get(f"{name}_FILE")
+    return Path(path).read_text("utf-8").strip() if path else variables.get(name) or default
+
+
+def kafka_security(variables: Mapping[str, str]) -> dict[str, str]:
+    """Read how to sign in to Kafka from feedmill's variables, FEEDMILL_KAFKA_…."""
+    names = {
+        "security.protocol": "SECURITY_PROTOCOL",
+        "sasl.mechanism": "SASL_MECHANISM",
+        "sasl.username": "SASL_PLAIN_USERNAME",
+        "sasl.password": "SASL_PLAIN_PASSWORD",
+        "ssl.ca.location": "SSL_CAFILE",
+        "ssl.certificate.location": "SSL_CERTFILE",
+        "ssl.key.location": "SSL_KEYFILE",
+        "ssl.key.password": "SSL_PASSWORD",
+    }
+    found = {key: secret(variables, f"FEEDMILL_KAFKA_{name}") for key, name in names.items()}
+    return {key: text for key, text in found.items() if text}
 
 
 @dataclass(frozen=True)
@@ -283,7 +310,8 @@ def show_page(page: Page | None) -> None:
 def main() -> None:
     """Print a feed once, whenever it changes with `--follow`, or as a reader gets it."""
     parser = argparse.ArgumentParser(description="Print a ranked feed from Redis.")
-    parser.add_argument("--redis", default="redis://127.0.0.1:6379/0")
+    local = "redis://127.0.0.1:6379/0"
+    parser.add_argument("--redis", default=secret(os.environ, "FEEDMILL_REDIS", local))
     parser.add_argument("--redis-prefix", default="")
     parser.add_argument("--feed", default="global")
     parser.add_argument("--top", type=int, default=50)
@@ -293,10 +321,13 @@ def main() -> None:
     parser.add_argument("--kafka", help="where exposures go")
     parser.add_argument("--topic", default="exposures")
     arguments = parser.parse_args()
-    client = redis.Redis.from_url(arguments.redis)
+    authority = os.environ.get("FEEDMILL_REDIS_SSL_CAFILE")
+    tls = {"ssl_ca_certs": authority} if authority else {}
+    client = redis.Redis.from_url(arguments.redis, **tls)
     name, top, prefix = arguments.feed, arguments.top, arguments.redis_prefix
     if arguments.user and arguments.kafka:
-        exposures = Exposures(arguments.kafka, arguments.topic)
+        security = kafka_security(os.environ)
+        exposures = Exposures(arguments.kafka, arguments.topic, security)
         show_page(Pages(client, prefix, exposures).page(name, top, user_id=arguments.user))
         exposures.close()
     elif arguments.follow:

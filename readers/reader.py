@@ -33,9 +33,11 @@ from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, status_pipe, write_status
 from feedmill.streams.ranking.combiner_logs import OVERRIDES, POSTS, SIGNALS, CombinerLogs
 from feedmill.streams.ranking.feed_freshness import FeedFreshness
+from feedmill.streams.rights import rights_of
 from feedmill.streams.settings.clock import LogTime
 from feedmill.streams.settings.config_log import SettingsLog
 from feedmill.streams.worker.heap import resident_mib, settle_memory, trim_heap
+from feedmill.streams.worker.own_rights import OwnRights
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +76,8 @@ class Reader:
         self._freshness = FeedFreshness(0, environment.instance)
         self._lacking: Generator[None, None, Iterable[str]] | None = None
         self._ids = RecreatedTopics(self._connection)
+        needed = rights_of("reader", environment.signals).kafka
+        self._rights = OwnRights(self._connection, needed)
         self._reason, self._closed, self._is_open = "starting", "starting", False
         self._tick_at = 0.0
         self._said_offset = -1
@@ -209,6 +213,7 @@ class Reader:
             own = pool.view.names.own
             self._lacking = self._lacking or lacking(pool.view, own, now_ms - _LACKING_MS)
         self._ids.look()
+        self._rights.look()
         if self._tokens is not None:
             self._tokens.look()
         self._look_whether_ready(logs)
@@ -231,6 +236,7 @@ class Reader:
         to_read = logs.ready_reason()
         self._closed = self._ids.trouble or ("" if self._is_open else to_read or deciding)
         reasons = (
+            self._rights.ready_reason(),
             self._closed,
             self._settings.ready_reason(),
             to_read,

@@ -15,17 +15,15 @@ from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames
 from feedmill.filters.registry import FILTERS
 from feedmill.models.store_files import Store, parse_store
-
-# Settings of the Kafka clients that `FEEDMILL_KAFKA_…` passes on, by the clients' names.
-CLIENT_SETTINGS = (
-    "security_protocol",
-    "sasl_mechanism",
-    "sasl_plain_username",
-    "sasl_plain_password",
-    "ssl_cafile",
-    "ssl_certfile",
-    "ssl_keyfile",
+from feedmill.streams.security import (
+    SECRET_FILES,
+    read_security,
+    redis_url,
+    secret,
+    shown_address,
+    variable_of,
 )
+
 # An examination curve has at most so many positions.
 MOST_POSITIONS = 1_000
 _MIB = 1024 * 1024
@@ -79,10 +77,12 @@ class Environment:
         gave it. Then it is stable, and the process is a static member of its consumer group.
     security
         Settings for every Kafka client, of `CLIENT_SETTINGS`; not printed, they hold a password.
+    secret_files
+        The files that secrets were read from, by the variables that name them.
     """
 
     kafka: str = "127.0.0.1:9092"
-    redis: str = "redis://127.0.0.1:6379/0"
+    redis: str = field(default="redis://127.0.0.1:6379/0", repr=False)
     topic_prefix: str = ""
     redis_prefix: str = ""
     signals: SignalNames = field(default_factory=lambda: declared_signals(""))
@@ -103,11 +103,19 @@ class Environment:
     instance: str = ""
     instance_is_given: bool = False
     security: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secret_files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def redis_address(self) -> str:
-        """The url of Redis without user and password, for messages."""
-        return _without_credentials(self.redis)
+        """The url of Redis without user, password and query, for messages."""
+        return shown_address(self.redis)
+
+    @property
+    def user(self) -> str:
+        """Who signs in to Kafka, for messages; "" where nobody does."""
+        name = self.security.get("sasl_plain_username")
+        certificate = self.security.get("ssl_certfile")
+        return f"`{name}`" if name else f"of {certificate}" if certificate else ""
 
     def topic(self, name: str) -> str:
         """The full name of a topic: with the prefix."""
@@ -128,9 +136,13 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
     A variable that is not set, or empty, leaves the default; the addresses may not be empty.
 
     Raises `UsageError`: a value is wrong; the text has the variable, what is expected, and the
-    value.
+    value. Raises `BadCredentials`: so is how to sign in to Kafka or Redis.
     """
     variables = os.environ if variables is None else variables
+    files = {variable_of(f"{name}_file"): "" for name in SECRET_FILES}
+    files = {name: path for name in files if (path := variables.get(name, ""))}
+    if variable_of("redis_file") in files:
+        variables = {**variables, variable_of("redis"): secret(variables, "redis") or ""}
     given: dict[str, Any] = {}
     for attribute, parse in _PARSERS.items():
         name = variable_of(attribute)
@@ -139,9 +151,9 @@ def read_environment(variables: Mapping[str, str] | None = None) -> Environment:
             given[attribute] = parse(name, text)
     given["instance_is_given"] = "instance" in given
     given.setdefault("instance", _generated_instance())
-    security = {name: variables.get(variable_of(f"kafka_{name}")) for name in CLIENT_SETTINGS}
-    given["security"] = {name: text for name, text in security.items() if text is not None}
-    return Environment(**given)
+    given["security"] = read_security(variables)
+    given["redis"] = redis_url(given.get("redis", Environment.redis), variables)
+    return Environment(**given, secret_files=files)
 
 
 def environment_variables(environment: Environment) -> dict[str, str]:
@@ -152,7 +164,13 @@ def environment_variables(environment: Environment) -> dict[str, str]:
     handed_down = [name for name in _PARSERS if name not in ("instance", "port")]
     variables = {name: _text_of(getattr(environment, name)) for name in handed_down}
     variables |= {f"kafka_{name}": text for name, text in environment.security.items()}
-    return {variable_of(attribute): text for attribute, text in variables.items()}
+    handed = {variable_of(attribute): text for attribute, text in variables.items()}
+    for name in map(variable_of, SECRET_FILES):
+        # A child reads the file by itself, so that no secret stands in its environment.
+        handed[f"{name}_FILE"] = environment.secret_files.get(f"{name}_FILE", "")
+        if handed[f"{name}_FILE"]:
+            handed[name] = ""
+    return handed
 
 
 def _text_of(value: Any) -> str:
@@ -162,11 +180,6 @@ def _text_of(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(repr, value))
     return "" if value is None else str(value)
-
-
-def variable_of(attribute: str) -> str:
-    """The variable of an attribute of `Environment`."""
-    return f"FEEDMILL_{attribute.upper()}"
 
 
 def _generated_instance() -> str:
@@ -186,11 +199,6 @@ def _declaration(signals: SignalNames) -> str:
     )
 
 
-def _without_credentials(url: str) -> str:
-    scheme, separator, rest = url.rpartition("://")
-    return scheme + separator + rest.rpartition("@")[2]
-
-
 # --- parsers: each gets the variable's name, for the error, and its text ------------------------
 
 
@@ -208,7 +216,7 @@ def _redis_url(variable: str, text: str) -> str:
         raise UsageError(
             f"{variable}: expected redis://host:port/db, rediss://host:port/db, unix://path, or"
             " redis+cluster://host:port,host:port of a cluster, rediss+cluster:// with TLS,"
-            f" got {_without_credentials(text)!r}"
+            f" got {shown_address(text)!r}"
         )
     return text
 

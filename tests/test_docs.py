@@ -30,9 +30,10 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.filters.registry import FILTERS
 from feedmill.rankers.registry import RANKERS
-from feedmill.streams.environment import CLIENT_SETTINGS, Environment, variable_of
+from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_table import TopicSpec, topic_table
 from feedmill.streams.observe.metric_list import METRICS
+from feedmill.streams.security import CLIENT_SETTINGS, REDIS_FILES, SECRET_FILES, variable_of
 
 ROOT = Path(__file__).parents[1]
 CODE = (
@@ -157,8 +158,9 @@ def test_what_is_made_can_be_made(page: str) -> None:
 def variables_in_code() -> set[str]:
     written = {name for text in sources() for name in re.findall(r"FEEDMILL_[A-Z_]*[A-Z]\b", text)}
     attributes = {field.name for field in dataclasses.fields(Environment)}
-    attributes -= {"instance_is_given", "security"}
-    attributes |= {f"kafka_{name}" for name in CLIENT_SETTINGS}
+    attributes -= {"instance_is_given", "security", "secret_files"}
+    attributes |= {f"kafka_{name}" for name in CLIENT_SETTINGS} | {*REDIS_FILES}
+    attributes |= {f"{name}_file" for name in SECRET_FILES}
     return written | {variable_of(name) for name in attributes}
 
 

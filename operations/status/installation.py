@@ -1,7 +1,6 @@
 """One installation as the checks see it: what is asked for is read once a look.
 
-No consumer joins a group, and nothing is committed or created.  Whoever needs the broker's time may
-have one record without a value written on `instances`, which the broker stamps.
+No consumer joins a group, and nothing is committed, created or written.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from feedmill.streams.kafka.dead_letters import TOPIC as LETTERS
 from feedmill.streams.kafka.dead_letters import LetterHead, RejectedAt, Replay, read_letters
 from feedmill.streams.kafka.offsets import Bounds
 from feedmill.streams.kafka.topic_ids import INPUTS
-from feedmill.streams.kafka.topic_reader import TopicReader, TopicRecord, open_topic, send
+from feedmill.streams.kafka.topic_reader import TopicReader, TopicRecord, open_topic
 from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, HOUR_MS, TopicSpec, topic_table
 from feedmill.streams.redis.pipelines import is_cluster, open_client
 from feedmill.streams.redis.reader import FeedSnapshot, State
@@ -52,8 +51,6 @@ from feedmill.streams.settings.instances import RECENT_MS
 _CONNECT_S, _KAFKA_ANSWERS_S, _REDIS_ANSWERS_S = 2.0, 3.0, 2.0
 # So far the clocks of two hosts may differ before it is a finding.
 CLOCK_TOLERANCE_MS = 5_000
-# Its record has no value, so nobody takes it for an instance; the broker stamps it.
-_CLOCK_KEY = b"clock/health"
 # Of the last hour, in a flood of bad records, too.
 _MOST_LETTERS = 10_000
 # Of so many posts of each partition it is seen whether they have the signals of other programs.
@@ -135,8 +132,6 @@ class Installation:
         The clock of this host.
     flags
         What the command line gave in place of variables, for the commands of ways out.
-    writes_clock
-        Whether a record may be written to learn the broker's time.
     """
 
     def __init__(
@@ -145,14 +140,11 @@ class Installation:
         variables: Mapping[str, str],
         now_ms: Callable[[], int],
         flags: str = "",
-        *,
-        writes_clock: bool = False,
     ) -> None:
         self.environment = environment
         self.variables = variables
         self.now_ms = now_ms
         self._flags = flags
-        self._writes_clock = writes_clock
         self._answers: dict[str, Any] = {}
         self._errors: dict[str, Exception] = {}
         self._open = ExitStack()
@@ -338,15 +330,12 @@ class Installation:
         """
         if not self._has("instances"):
             return Running(self.now_ms())
-        if self._writes_clock:
-            log_ms = send(self.environment, "instances", _CLOCK_KEY, None).at_ms
-        else:
-            log_ms = max((one.at_ms for one in self.newest("instances", 1)), default=0)
+        log_ms = max((one.at_ms for one in self.newest("instances", 1)), default=0)
         since_ms = max(0, log_ms - HOUR_MS)
         reader = self._reader("instances", lambda reader: reader.seek_to_time(since_ms))
         self._heartbeats.take(reader.read_to_end())
         is_recent = self.now_ms() - log_ms <= RECENT_MS + CLOCK_TOLERANCE_MS
-        if not (self._writes_clock or is_recent or any(g.members for g in self.groups.values())):
+        if not (is_recent or any(g.members for g in self.groups.values())):
             log_ms = self.now_ms()
         return self._heartbeats.running(log_ms)
 

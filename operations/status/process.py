@@ -14,10 +14,16 @@ from pathlib import Path
 
 from feedmill.operations.status.finding import Finding
 from feedmill.operations.status.installation import Installation
-from feedmill.streams.environment import CLIENT_SETTINGS, Environment, variable_of
+from feedmill.streams.environment import Environment
+from feedmill.streams.security import CLIENT_SETTINGS, REDIS_FILES, SECRET_FILES, variable_of
 
 # Those that are no attribute of `Environment`; tests have some of their own.
-_OTHERS = ("home", "data", "log_level", "status_fd", *(f"kafka_{name}" for name in CLIENT_SETTINGS))
+_OTHERS = (
+    *("home", "data", "log_level", "status_fd", *REDIS_FILES),
+    *(f"kafka_{name}" for name in CLIENT_SETTINGS),
+    *(f"{name}_file" for name in SECRET_FILES),
+)
+_NO_VARIABLES = {"instance_is_given", "security", "secret_files"}
 _START = variable_of("")
 _OF_TESTS = "TEST_"
 _ASK_S = 1.0
@@ -26,7 +32,7 @@ _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[^]]*\])?>=(?P<least>[0-
 
 def variables(inst: Installation) -> Iterator[Finding]:
     """Every variable FEEDMILL_… is one that feedmill reads."""
-    attributes = {field.name for field in fields(Environment)} - {"instance_is_given", "security"}
+    attributes = {field.name for field in fields(Environment)} - _NO_VARIABLES
     known = {variable_of(name).removeprefix(_START) for name in (*attributes, *_OTHERS)}
     for name in sorted(inst.variables):
         end = name.removeprefix(_START)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.environment import Environment, memory_shares
@@ -40,6 +44,14 @@ _STATISTICS_MS = 5_000
 _MOST_WITHOUT = 2
 # How statistics mark a broker with an address; a coordinator without one does not count.
 _SOURCES = '"source":"learned"', '"source":"configured"'
+# How Kafka refuses what a user has no right to.
+REFUSALS = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+)
+_WHY_S = 5.0
 _NO_CONNECTION = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
 
 _SECURITY = {
@@ -50,6 +62,7 @@ _SECURITY = {
     "ssl_cafile": "ssl.ca.location",
     "ssl_certfile": "ssl.certificate.location",
     "ssl_keyfile": "ssl.key.location",
+    "ssl_password": "ssl.key.password",
 }
 
 
@@ -61,12 +74,18 @@ class ClientHealth:
         self._trouble = ""
         self._at = -_ERROR_HOLDS_S
         self._logged_at = -_SAY_EVERY_S
+        self._refused_at = -math.inf
+        # Until the group's operations are asked for, and say otherwise.
+        self.group_is_refused = False
 
     def report(self, error: KafkaError | str) -> None:
         """Note an error, and log one at most every ten seconds."""
         now = time.monotonic()
         with self._lock:
             self._trouble, self._at = str(error), now
+            if isinstance(error, KafkaError) and error.code() in REFUSALS:
+                self._refused_at = now
+                self.group_is_refused |= error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
             if now - self._logged_at < _SAY_EVERY_S:
                 return
             self._logged_at = now
@@ -78,6 +97,11 @@ class ClientHealth:
             recent = time.monotonic() - self._at < _ERROR_HOLDS_S
             return f"Kafka: {self._trouble}" if recent else ""
 
+    @property
+    def refused_at(self) -> float:
+        """When Kafka refused something for a lack of rights last, monotonic seconds."""
+        return self._refused_at
+
 
 @contextmanager
 def kafka_errors(environment: Environment) -> Iterator[None]:
@@ -86,11 +110,21 @@ def kafka_errors(environment: Environment) -> Iterator[None]:
         yield
     except KafkaException as error:
         complaint: KafkaError = error.args[0]
-        reason = "cannot connect" if complaint.code() in _NO_CONNECTION else complaint.str()
+        is_away = complaint.code() in _NO_CONNECTION
+        reason = why_no_connection(environment) if is_away else complaint.str()
         raise UsageError(
             f"Kafka at {environment.kafka}: {reason}; start it (`feedmill local up` starts a local"
             " one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
         ) from error
+
+
+def refusal(environment: Environment, operation: str, resource: str) -> str:
+    """Say which right this process lacks in Kafka, and the way out."""
+    user = f"the user {environment.user}" if environment.user else "a user without a name"
+    return (
+        f"Kafka at {environment.kafka}: {user} may not {operation} the {resource}; `feedmill acls"
+        " print` says what each role needs, and grants it"
+    )
 
 
 class KnownBrokers:
@@ -151,6 +185,26 @@ def client_settings(environment: Environment, health: ClientHealth) -> dict[str,
         "topic.metadata.propagation.max.ms": 1_000,
         **security,
     }
+
+
+def why_no_connection(environment: Environment) -> str:
+    """Return why no client gets through to Kafka, as librdkafka tells it; waits some seconds.
+
+    kafka-python says only that it cannot connect, also where the server refuses who signs in.
+    """
+    host, _, port = environment.kafka.split(",")[0].strip().rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+    except OSError:
+        return "cannot connect"
+    said: list[KafkaError] = []
+    settings = {**client_settings(environment, ClientHealth()), "error_cb": said.append}
+    client, end = AdminClient({**settings, "log_level": 0}), time.monotonic() + _WHY_S
+    while not said and time.monotonic() < end:
+        client.poll(0.1)
+    told = (error.str() for error in said if error.code() != KafkaError._ALL_BROKERS_DOWN)
+    text = next(told, "").partition("/bootstrap: ")[2] or "cannot connect"
+    return text.partition(" (after ")[0].rstrip(".")
 
 
 def _consumer_settings(waiting: int, fetch_bytes: int) -> dict[str, Setting]:
@@ -224,15 +278,23 @@ def new_log_consumer(
     then does a partition that ends with a transaction's marker count as read to its end.
     """
     shares = memory_shares(environment)
+    # The client looks for the coordinator of a group that it never uses; that needs no right.
+    quiet = {"error_cb": partial(_without_group, health)} if group == "unused" else {}
     return WatchedConsumer(
         {
             **client_settings(environment, health),
             **_consumer_settings(waiting, shares.fetch_bytes),
+            **quiet,
             "group.id": environment.group(group),
             "isolation.level": "read_committed" if committed else "read_uncommitted",
             "fetch.wait.max.ms": fetch_wait_ms,
         }
     )
+
+
+def _without_group(health: ClientHealth, error: KafkaError) -> None:
+    if error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
+        health.report(error)
 
 
 def new_producer(

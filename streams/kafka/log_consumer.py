@@ -334,6 +334,8 @@ class LogConsumer:
         return f"{where} by a transaction that does not end; {WAY_OUT}"
 
     def _judge(self, source: TopicPartition | None, error: KafkaError) -> None:
+        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            return  # Of a group that is never used.
         if source is None or not is_out_of_range(error):
             self._connection.health.report(error)
             return

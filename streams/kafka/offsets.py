@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from json import JSONDecoder
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -26,10 +26,12 @@ from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.client import (
+    REFUSALS,
     ClientHealth,
     WatchedConsumer,
     client_settings,
     new_log_consumer,
+    refusal,
 )
 from feedmill.streams.kafka.read_progress import WAY_OUT, HeldBack
 
@@ -40,6 +42,8 @@ T = TypeVar("T")
 _json = JSONDecoder()
 
 _TIMEOUT_S = 5.0
+# librdkafka can abort the process where an answer comes after this (its issue 4605), so it is long.
+_OPERATIONS_S = 20.0
 _TOPIC_WAIT_S = 30.0
 # The pause after an error, since the caller asks again at once.
 _AFTER_ERROR_S = 0.2
@@ -158,6 +162,16 @@ class Offsets:
         """
         return self._ask(lambda: self._topic_ids(topics))
 
+    def operations(
+        self, topics: Sequence[str], group: str
+    ) -> Future[tuple[dict[str, set[str]], set[str] | None]]:
+        """Ask which operations this user has on topics and a group; None: Kafka does not tell.
+
+        Topics that do not exist are left out; the group is named in full.  Operations are named as
+        in `KafkaRight`.
+        """
+        return self._ask(lambda: self._operations(topics, group))
+
     def has_others(self, group: str) -> Future[bool]:
         """Ask whether a group has members other than this instance."""
         return self._ask(lambda: self._has_others(self._environment.group(group)))
@@ -181,6 +195,11 @@ class Offsets:
             else:
                 if found.error is None and found.partitions:
                     return len(found.partitions)
+                if found.error is not None and found.error.code() in REFUSALS:
+                    self._health.report(refusal(self._environment, "Read", f"topic `{name}`"))
+                    missing_since = None
+                    stopping.wait(_AFTER_ERROR_S)
+                    continue
                 now = time.monotonic()
                 missing_since = now if missing_since is None else missing_since
                 if now - missing_since > _TOPIC_WAIT_S:
@@ -269,6 +288,38 @@ class Offsets:
                     raise
         return found
 
+    def _operations(
+        self, topics: Sequence[str], group: str
+    ) -> tuple[dict[str, set[str]], set[str] | None]:
+        full = {self._environment.topic(topic): topic for topic in topics}
+        asks: dict[str, Any] = {
+            "request_timeout": _OPERATIONS_S,
+            "include_authorized_operations": True,
+        }
+        admin = self._own_admin()
+        answers = admin.describe_topics(TopicCollection([*full]), **asks)
+        in_group = admin.describe_consumer_groups([group], **asks)[group] if group else None
+        found = {}
+        for topic, answer in answers.items():
+            allowed = self._allowed(answer, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+            if allowed is not None:
+                found[full[topic]] = allowed
+        if in_group is None:
+            return found, None
+        return found, self._allowed(in_group, KafkaError.GROUP_AUTHORIZATION_FAILED)
+
+    def _allowed(self, answer: Future[Any], refusal: int) -> set[str] | None:
+        """Return the operations of an answer; none of them where even Describe is refused."""
+        try:
+            return operations_of(answer.result())
+        except KafkaException as error:
+            if error.args[0].code() == refusal:
+                return set()
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            self._admin = None
+            raise
+
     def _bounds(self, source: TopicPartition, client: WatchedConsumer) -> Bounds:
         at = self._at(source)
         try:
@@ -347,6 +398,12 @@ class Offsets:
 
     def _source(self, place: KafkaPartition) -> TopicPartition:
         return TopicPartition(self._environment.named(place.topic), place.partition)
+
+
+def operations_of(described: Any) -> set[str] | None:
+    """Return what this user may do with what was described; None of a broker that does not tell."""
+    found = described.authorized_operations
+    return {"".join(map(str.title, one.name.split("_"))) for one in found} if found else None
 
 
 def _text_beside(place: KafkaPartition) -> str:

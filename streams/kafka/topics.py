@@ -17,7 +17,10 @@ from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
 
 from feedmill.events.errors import UsageError
+from feedmill.streams.environment import Environment
+from feedmill.streams.kafka.client import why_no_connection
 from feedmill.streams.kafka.topic_table import MAX_PARTITIONS, TopicSpec, topic_table
+from feedmill.streams.security import CLIENT_SETTINGS
 
 _TOPIC_EXISTS = 36
 # kafka-python waits for half a minute by default, which is long for a wrong address.
@@ -128,7 +131,9 @@ def open_admin(bootstrap: str, client: Mapping[str, Any]) -> Iterator[KafkaAdmin
     except kafka.errors.KafkaError as error:
         # The client's own text lists its attempts; the address is in the message already.
         is_away = isinstance(error, kafka.errors.KafkaTimeoutError)
-        reason = "cannot connect" if is_away else str(error) or type(error).__name__
+        security = {name: client[name] for name in CLIENT_SETTINGS if name in client}
+        asked = Environment(kafka=bootstrap, security=security)
+        reason = why_no_connection(asked) if is_away else str(error) or type(error).__name__
         raise UsageError(
             f"Kafka at {bootstrap}: {reason}; start it (`feedmill local up` starts a local one), or"
             " correct --kafka, FEEDMILL_KAFKA or the credentials (FEEDMILL_KAFKA_SASL_…)"

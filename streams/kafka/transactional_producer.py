@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from feedmill.streams.kafka.batches import FetchedRecord, Outgoing, TopicPartition
-from feedmill.streams.kafka.client import CallIsStuck, bounded, new_producer
+from feedmill.streams.kafka.client import CallIsStuck, bounded, new_producer, refusal
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.dead_letters import TOPIC, dead_letter
 from feedmill.streams.kafka.offsets import decode_mark
@@ -108,7 +108,7 @@ class TransactionalProducer:
             try:
                 bounded(partial(producer.init_transactions, _INIT_S), _INIT_S + _STUCK_S)
             except KafkaException as error:
-                self._health.report(error.args[0])
+                self._health.report(self._named(error.args[0]))
                 self._closed.wait(0.5)
                 continue
             except CallIsStuck:
@@ -294,7 +294,9 @@ class TransactionalProducer:
         expelled = error.code() in _EXPELLED
         if not expelled:
             self._health.report(error)
-        outcome = Outcome(False, records, f"commit: {error.str()}", is_expelled=expelled)
+        named = self._named(error)
+        trouble = named if isinstance(named, str) else error.str()
+        outcome = Outcome(False, records, f"commit: {trouble}", is_expelled=expelled)
         if error.fatal():
             self._producer = None
             return outcome
@@ -316,6 +318,13 @@ class TransactionalProducer:
         elif not expelled:
             outcome.pause_s = 0.1
         return outcome
+
+    def _named(self, error: KafkaError) -> KafkaError | str:
+        """Return an error, or the right that it says this process lacks on its id."""
+        if error.code() != KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            return error
+        name = self._environment.topic(self._id)
+        return refusal(self._environment, "Write", f"transactional id `{name}`")
 
     def _replace(self, records: list[Outgoing], refused: list[int], error: KafkaError) -> int:
         """Replace refused records by dead letters; the first time only find out which these are."""

@@ -396,6 +396,13 @@ METRICS = (
         "Writes that Redis refused because a newer owner has the feed.",
         "Two combiners alternate, or a paused one has resumed.",
     ),
+    gauge(
+        "feedmill_certificate_days",
+        "days",
+        "Days until a certificate of this process expires, of Kafka or Redis, by its variable.",
+        "Replace the file before, then restart the workers one by one.",
+        ("variable",),
+    ),
     counter(
         "feedmill_reader_requests_total",
         "requests",

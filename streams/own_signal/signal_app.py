@@ -206,6 +206,8 @@ class SignalApp(faust.App):
                 "producer_max_request_size": 1024 * 1024,
                 "topic_allow_declare": False,
                 "topic_disable_leader": True,
+                # `worker --with-web`, the default of the command, serves a page without a login.
+                "web_bind": "127.0.0.1",
                 "web_enabled": False,
                 "worker_redirect_stdouts": False,
                 **settings,
@@ -404,7 +406,9 @@ def broker_credentials(security: Mapping[str, str]) -> Any:
     if protocol.endswith("SSL"):
         context = ssl.create_default_context(cafile=security.get("ssl_cafile"))
         if "ssl_certfile" in security:
-            context.load_cert_chain(security["ssl_certfile"], security.get("ssl_keyfile"))
+            context.load_cert_chain(
+                security["ssl_certfile"], security.get("ssl_keyfile"), security.get("ssl_password")
+            )
     if protocol.startswith("SASL"):
         return faust.SASLCredentials(
             username=security.get("sasl_plain_username"),

@@ -53,6 +53,7 @@ class RedisHandover:
         self._combiner = combiner
         self._freshness = freshness
         self._context = context
+        self._address = environment.redis_address
         self._tokens: Mapping[int, int] = {}
         self._has_caught_up = False
         self._renewals = FeedRenewals()
@@ -66,8 +67,9 @@ class RedisHandover:
 
     @property
     def trouble(self) -> str:
-        """Why Redis takes no writes; "" while it does."""
-        return self._writer.trouble
+        """Why Redis takes no writes, or refuses some; "" while it takes all."""
+        refusal = self._writer.refusal
+        return self._writer.trouble or (f"Redis at {self._address}: {refusal}" if refusal else "")
 
     @property
     def has_work(self) -> bool:

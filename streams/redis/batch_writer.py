@@ -16,7 +16,9 @@ from feedmill.rankers.combiner import FeedChange
 from feedmill.streams.redis.pipelines import Pipeline
 from feedmill.streams.redis.round_trip import (
     AWAY,
+    NO_RIGHT,
     RoundTrip,
+    error_code,
     error_text,
     is_of_the_server,
     is_out_of_memory,
@@ -32,6 +34,8 @@ from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.redis.writes import Announcements, FeedWrites, PostWrites
 
 CHECK_EVERY_S: Final = 0.4
+# How long a refusal is told at least.
+REFUSED_S: Final = 6.0
 # How long a marker outlives the process that kept it.
 MARKER_KEPT_S: Final = 3600
 # A token is a time in ms, or little more; Redis' scores are exact up to 53 bits.
@@ -195,13 +199,16 @@ class BatchWriter:
         Why Redis takes no write at all; "" while it does.
     shortage
         Why Redis takes only what needs no memory, such as removals; "" while there is memory.
+    refusal
+        What this user may not do; "" once Redis takes each of these commands again.
     """
 
     def __init__(
         self, pipeline: Pipeline, prefix: str, clock_s: Callable[[], float] = time.monotonic
     ) -> None:
         self.trouble = "Redis: not connected yet"
-        self.shortage = ""
+        self.shortage = self.refusal = ""
+        self._refused: dict[str, tuple[float, str]] = {}
         self._clock_s = clock_s
         keys = Keys(prefix)
         self._pipeline = pipeline
@@ -303,6 +310,8 @@ class BatchWriter:
         self.trouble = "" if error is None else f"Redis: {error_text(error)}"
         full = next(filter(is_out_of_memory, marked), None)
         self.shortage = "" if full is None else f"Redis: {error_text(full)}"
+        if errors or self._refused:
+            self._note_refusals([*checks, *commands], [*marked, *answers])
         flushed = [m.shows_flush(answer) for m, answer in zip(markers, marked, strict=True)]
         if any(flushed):
             report.flushed = True
@@ -310,6 +319,19 @@ class BatchWriter:
             self._feeds.forget_all()
             self._index.forget_all()
         return answers
+
+    def _note_refusals(self, commands: Sequence[Command], answers: Sequence[Any]) -> None:
+        """See which commands this user may not call, and which it may again."""
+        now_s = self._clock_s()
+        for command, answer in zip(commands, answers, strict=True):
+            kind = str(command[1] if command[0] == "EVALSHA" else command[0])
+            if isinstance(answer, redis.RedisError) and error_code(answer) == NO_RIGHT:
+                name, place = str(command[0]), command[3 if command[0] == "EVALSHA" else 1]
+                self._refused[kind] = now_s, f"{error_text(answer)} ({name} of `{place!s}`)"
+            # A script takes several ways, not all of which need the right.
+            elif kind in self._refused and now_s - self._refused[kind][0] > REFUSED_S:
+                del self._refused[kind]
+        self.refusal = next((text for _, text in self._refused.values()), "")
 
     def _repeat_with_scripts(
         self, commands: Sequence[Command], answers: list[Any], waves: Sequence[int]

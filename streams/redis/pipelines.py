@@ -55,7 +55,10 @@ def open_client(url: str, **options: Any) -> Any:
         parsed = _parsed(f"{scheme}://{user}{at}{first}{slash}{tail}")
         nodes = [_parsed(f"redis://{host}") for host in (first, *others)]
     except ValueError as error:
-        raise FeedmillError(f"Redis: {error}") from None
+        text = str(error)
+        if "@" in url:  # redis-py's text may hold a part of a password
+            text = "cannot read the address; write / : ? # @ of a password as %2F %3A %3F %23 %40"
+        raise FeedmillError(f"Redis: {text}") from None
     shared: dict[str, Any] = {key: parsed[key] for key in parsed if key not in ("host", "port")}
     if shared.pop("connection_class", None) is redis.SSLConnection:
         shared["ssl"] = True

@@ -25,6 +25,9 @@ _OF_THE_SERVER: Final = (
 # How it answers a command that needs memory, when it has reached its limit.
 OUT_OF_MEMORY: Final = "OOM"
 
+# How it answers a user who may not call a command, or use a key or a channel.
+NO_RIGHT: Final = "NOPERM"
+
 # The error that counts each time that Redis is asked whether it takes writes again, and does not.
 AWAY: Final = "AWAY"
 

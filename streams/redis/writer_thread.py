@@ -127,6 +127,11 @@ class WriterThread:
         """Why Redis takes no writes, or none that need memory, for people; "" while it does."""
         return self._writer.trouble or self._writer.shortage
 
+    @property
+    def refusal(self) -> str:
+        """What the user may not do in Redis, for people; "" while it may do all that was asked."""
+        return self._writer.refusal
+
     def stop(self, timeout_s: float) -> bool:
         """Write what is queued unless Redis is away, disconnect and end; whether it has ended.
 

@@ -213,6 +213,7 @@ class Worker(WorkerView):
                 return
             self._follow_logs()
             self.settings.follow()
+            self.status.look()
             time.sleep(SOON_S)
         self._followed = self.settings.settings
         for step in self.steps:

@@ -33,9 +33,12 @@ from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, StatusServer, status_pipe, write_status
 from feedmill.streams.poison.poison_watch import PoisonWatch
 from feedmill.streams.releases.model_releases import ModelReleases
+from feedmill.streams.rights import needed_topics
+from feedmill.streams.security import certificates_left
 from feedmill.streams.settings.clock import LogTime
 from feedmill.streams.settings.config_log import SettingsLog
 from feedmill.streams.worker.heap import resident_mib
+from feedmill.streams.worker.own_rights import OwnRights
 from feedmill.streams.worker.step import Step
 from feedmill.streams.worker.takeover import Takeover
 from feedmill.streams.worker.watchdog import Watchdog
@@ -46,6 +49,7 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.2
 _REPORT_EVERY_S = 1.0
 _STUCK_S = 5.0
+_CERTIFICATES_EVERY_S = 3_600.0
 _BUILD = importlib.metadata.version("feedmill")
 # How often Kafka is asked while another group is there, and how soon after a heartbeat of one.
 _ASK_EVERY_S, _ASK_AFTER_S = 5.0, 1.0
@@ -77,13 +81,16 @@ class WorkerStatus:
         self.watchdog = watchdog
         self._reason = "starting"
         self._partitions: tuple[PartitionLag, ...] = ()
-        self._look_at = self._report_at = 0.0
+        self._look_at = self._report_at = self._certificates_at = 0.0
         self._legs = RecentLegs(worker.legs)
         self._pipe = status_pipe(os.environ)
         self._web = StatusServer(self.ready_reason, self._metrics_text)
+        stages = {step.name for step in worker.steps}
+        needed = needed_topics(stages, worker.connection.environment.signals)
+        self._rights = OwnRights(worker.connection, needed, worker.group.name)
         self.others = OtherGroups(
             worker.group.name,
-            {step.name for step in worker.steps},
+            stages,
             partial(judged_by, environment=worker.connection.environment),
             worker.connection.offsets,
         )
@@ -97,7 +104,10 @@ class WorkerStatus:
     def ready_reason(self) -> str:
         """Say why the worker is not ready, as last seen; "" when it is.  Any thread may ask."""
         stuck_s = self.watchdog.stuck_s()
-        return f"the loop stands still for {stuck_s:.0f} s" if stuck_s > _STUCK_S else self._reason
+        if stuck_s > _STUCK_S:
+            return f"the loop stands still for {stuck_s:.0f} s"
+        is_starting = self._reason == "starting"
+        return (is_starting and self._worker.connection.health.reason()) or self._reason
 
     def hurry(self) -> None:
         """Have the next `look` look at once."""
@@ -110,6 +120,7 @@ class WorkerStatus:
             return
         self._look_at = now + _LOOK_EVERY_S
         self.others.ask()
+        self._rights.look()
         reason = self._current_reason()
         if reason != self._reason:
             if not reason or not self._reason or self._reason == "starting":
@@ -182,6 +193,7 @@ class WorkerStatus:
     def _current_reason(self) -> str:
         worker = self._worker
         parts = (
+            self._rights.ready_reason(),
             worker.topics.ready_reason(),
             worker.group.ready_reason(),
             worker.writer.trouble,
@@ -208,6 +220,7 @@ class WorkerStatus:
         self._report_late()
         metrics.set("feedmill_shards", sum(len(step.status().shards) for step in worker.steps))
         metrics.set("feedmill_memory_bytes", (resident_mib() or 0) * 1024**2)
+        self._report_certificates()
         metrics.set("feedmill_config_offset", worker.settings.settings.offset)
         metrics.add_up_to("feedmill_refused_settings_total", worker.settings.refused_count)
         metrics.add_up_to("feedmill_clock_refused_total", worker.time.clock.refused)
@@ -222,6 +235,15 @@ class WorkerStatus:
         if not write_status(self._pipe, Status(self._reason, self._metrics_text())):
             log.info("the supervisor is gone: stopping")
             worker.stopping.set()
+
+    def _report_certificates(self) -> None:
+        """Say how long certificates last, once an hour: their files may be replaced."""
+        now = time.monotonic()
+        if now < self._certificates_at:
+            return
+        self._certificates_at = now + _CERTIFICATES_EVERY_S
+        for variable, days in certificates_left(os.environ).items():
+            self._worker.metrics.set("feedmill_certificate_days", days, variable=variable)
 
     def _look_at_partitions(self) -> None:
         """See how far each partition is read; feeds wait to hear which partitions are late."""

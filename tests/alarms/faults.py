@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
@@ -28,6 +29,7 @@ from alarms.surroundings import Fault, Surroundings
 from builders.bombs import bomb, send_batch
 from builders.engine import Engine
 from builders.engine_topics import post_of
+from builders.secured_stack import SecuredStack
 from builders.waiting import in_background, now_ms, until
 from feedmill.deploy.local.process import free_port
 
@@ -241,6 +243,29 @@ def member_that_is_no_worker(at: Surroundings) -> Iterator[None]:
         yield
 
 
+def certificate_that_expires(at: Surroundings) -> Iterator[None]:
+    """Have a worker sign in elsewhere by a certificate of five days; the cure is another one."""
+    folder = at.engine.folder / "secured"
+    with contextlib.closing(SecuredStack(folder)) as secured:
+        engine = Engine(secured.kafka, secured.redis_url, "signed.", folder)
+        secured.user_of(engine, "worker")
+
+        def start(name: str, **more: object) -> None:
+            files = secured.certificates.issue("worker-signed", **more)
+            variables = secured.mutual_variables("worker-signed", *files)
+            worker = engine.ready_worker(name, variables=variables)
+            at.prometheus.watch(engine.port_of(worker))
+
+        start("old", not_after=datetime.now(UTC) + timedelta(days=5))
+        yield
+        engine.workers["workerold"].stop()
+        start("new")
+        until(lambda: "FeedmillCertificateExpires" not in at.prometheus.firing(), 150)
+        engine.stop()
+        if at.worker is not None:
+            at.prometheus.watch(at.engine.port_of(at.worker))
+
+
 # By fault which alarms it raises.
 FAULTS: dict[Fault, tuple[str, ...]] = {
     refused_setting: ("FeedmillRefusedSettings",),
@@ -265,5 +290,6 @@ FAULTS: dict[Fault, tuple[str, ...]] = {
     stopped_worker: ("FeedmillLoopStandsStill",),
     bad_signals_while_nobody_ranks: ("FeedmillLostLetters",),
     member_that_is_no_worker: ("FeedmillFreeShards",),
+    certificate_that_expires: ("FeedmillCertificateExpires",),
     killed_worker: ("FeedmillDown", "FeedmillNoWorker"),
 }

@@ -119,6 +119,8 @@ class Engine(EngineTopics):
     variables: dict[str, str] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
     partitions: int = PARTITIONS
+    # Returns how workers of some stages sign in, where the servers ask.
+    sign_in: Callable[["Engine", str], dict[str, str]] | None = None
     _ports: dict[str, int] = field(default_factory=dict)
     _watching: dict[str, Consumer] = field(default_factory=dict)
 
@@ -207,10 +209,11 @@ class Engine(EngineTopics):
     def _launch(self, stages: str, name: str, variables: Mapping[str, str]) -> Worker:
         port = self._ports[name] = free_port(set(self._ports.values()))
         path = self.folder / f"{name}.log"
+        signs_in = self.sign_in(self, stages) if self.sign_in else {}
         with path.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", *_command(stages)],
-                env={**self.environment(), "FEEDMILL_PORT": str(port), **variables},
+                env={**self.environment(), "FEEDMILL_PORT": str(port), **signs_in, **variables},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

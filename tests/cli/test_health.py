@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -25,7 +24,6 @@ from feedmill.operations.status import installation
 from feedmill.operations.status.finding import Finding
 from feedmill.operations.status.health import Health, RunningWorker
 from feedmill.streams.environment import read_environment
-from feedmill.streams.kafka import topic_reader
 from feedmill.streams.kafka.topic_table import topic_table
 
 STAGES = ("spam", "nsfw", "misinformation", "quality", "engagement", "combiner")
@@ -71,26 +69,13 @@ def test_a_healthy_engine_is_one_screen(run: Run, engine: CommandTopics) -> None
 
 
 @pytest.mark.stack
-def test_consumers_are_made_once_the_clock_record_says_where_to_read(
-    run: Run, engine: CommandTopics, monkeypatch: pytest.MonkeyPatch
+def test_it_takes_the_time_from_the_newest_heartbeat_and_writes_nothing(
+    run: Run, engine: CommandTopics
 ) -> None:
-    # An idle one sleeps for up to a second before it reads.
-    made: list[str] = []
-
-    def noting(module: ModuleType, name: str) -> None:
-        call = getattr(module, name)
-
-        def noted(*arguments: Any, **options: Any) -> Any:
-            made.append(name)
-            return call(*arguments, **options)
-
-        monkeypatch.setattr(module, name, noted)
-
-    noting(installation, "send")
-    noting(topic_reader, "new_log_consumer")
     beat(engine, "one", 0, 1)
+    before = engine.read("instances")
     assert run("health").exit_code == 0
-    assert made == ["send", *["new_log_consumer"] * 2]
+    assert engine.read("instances") == before
 
 
 @pytest.mark.stack

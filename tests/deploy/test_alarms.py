@@ -15,6 +15,7 @@ from feedmill.streams.observe.metric_list import METRICS
 OPERATOR = Path(__file__).parents[2] / "docs/operating/operator.md"
 
 WORKER = 'stage="worker", instance="w1"'
+CAFILE = 'variable="FEEDMILL_KAFKA_SSL_CAFILE"'
 POSTS_3 = 'group="worker", topic="posts", partition="3"'
 
 
@@ -158,6 +159,12 @@ CASES = [
         *("_x3 1 2 3 3 3", "5m", "4m"),
         CHILD,
         "1x3 2x20 3x20",
+    ),
+    of_series(
+        *("FeedmillCertificateExpires", f'feedmill_certificate_days{{instance="w1", {CAFILE}}}'),
+        *("14x4 13x30", "16m", "13m"),
+        {"instance": "w1", "variable": "FEEDMILL_KAFKA_SSL_CAFILE"},
+        "14x4 13x3 90x20",
     ),
     of_series(
         *("FeedmillDeadLetters", f"feedmill_letters_total{{{WORKER}}}"),

@@ -1,5 +1,6 @@
 """Engines for the end-to-end tests: those of one test, and those that a file shares."""
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,18 @@ def _start(make: EngineFactory, *workers: str, signals: str = "", **more: Any) -
     return engine
 
 
+if os.environ.get("SECURED_TESTS"):
+
+    @pytest.fixture(scope="session")
+    def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+        """Servers at which each worker signs in with the rights of its role alone."""
+        from builders.secured_stack import SecuredStack  # noqa: PLC0415 - of that run alone
+
+        secured = SecuredStack(tmp_path_factory.mktemp("stack") / "servers")
+        yield secured
+        secured.close()
+
+
 @pytest.fixture
 def make_engine(
     request: pytest.FixtureRequest, stack: Any, tmp_path: Path
@@ -29,7 +42,7 @@ def make_engine(
     if "own_redis" in request.fixturenames:
         request.getfixturevalue("own_redis")
     with made_engines(stack.kafka, stack.redis, tmp_path) as make:
-        yield make
+        yield partial(make, sign_in=getattr(stack, "sign_in", None))
 
 
 @pytest.fixture
@@ -44,4 +57,4 @@ def start_shared_engine(
 ) -> Iterator[EngineFactory]:
     """Starts engines that the tests of a file share."""
     with made_engines(stack.kafka, stack.redis, tmp_path_factory.mktemp("shared")) as make:
-        yield partial(_start, make)
+        yield partial(_start, partial(make, sign_in=getattr(stack, "sign_in", None)))
