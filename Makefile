@@ -45,6 +45,11 @@ LONG ?=
 ONLY ?=
 SEED ?=
 
+# `make deploy-test`.
+GO := $(CURDIR)/.feedmill/go
+KEDA := github.com/kedacore/keda/v2@v2.17.2
+OPERATOR := github.com/prometheus-operator/prometheus-operator@v0.85.0
+
 # `make image`; FLAGS go to the builder, such as --isolation chroot where it runs without namespaces.
 CONTEXT := .feedmill/image
 BUILD := $(if $(shell command -v buildah),buildah bud --format docker,docker build)
@@ -135,7 +140,13 @@ image: wheel ## Build the image feedmill:VERSION by buildah or docker; BASE=, BU
 	$(BUILD) $(if $(BASE),--build-arg BASE=$(BASE)) $(if $(BUILD_BASE),--build-arg BUILD_BASE=$(BUILD_BASE)) \
 		$(FLAGS) -t $(TAG) -f $(CONTEXT)/Containerfile $(CONTEXT)
 
-deploy-test: $(STAMP) ## Build the image twice and run it in podman: root, buildah, podman, mmdebstrap
+# Helm and the definitions of KEDA and the Prometheus operator come as Go modules.
+deploy-test: $(STAMP) ## Render the chart by helm, and build and run the image in podman: root, Go, buildah, mmdebstrap
+	GOPATH=$(GO) go install helm.sh/helm/v3/cmd/helm@v3.19.0
+	cd $(GO) && { [ -e go.mod ] || go mod init definitions; } && GOPATH=$(GO) go mod download $(KEDA) $(OPERATOR)
+	PYTHONPATH=tests $(BIN)/python -m builders.rendered_chart $(GO)/bin/helm \
+		--definitions $(GO)/pkg/mod/$(KEDA)/config/crd/bases \
+		--definitions $(GO)/pkg/mod/$(OPERATOR)/example/prometheus-operator-crd
 	for side in build run; do mkdir -p .feedmill/base-$$side && printf 'FROM scratch\nADD base.tar /\n' >.feedmill/base-$$side/Containerfile; done
 	mmdebstrap --variant=minbase --include=python3,python3-venv,libgomp1,ca-certificates bookworm .feedmill/base-build/base.tar
 	mmdebstrap --variant=minbase --include=python3,libgomp1,ca-certificates bookworm .feedmill/base-run/base.tar
