@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test test-secure sbom check format bench chaos alarms mutation fuzz evaluate wheel vendor pictures lock clean
+.PHONY: help run test test-secure sbom check format bench chaos alarms mutation fuzz evaluate wheel image deploy-test vendor pictures lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -44,6 +44,19 @@ QUIET ?=
 LONG ?=
 ONLY ?=
 SEED ?=
+
+# `make deploy-test`.
+GO := $(CURDIR)/.feedmill/go
+KEDA := github.com/kedacore/keda/v2@v2.17.2
+OPERATOR := github.com/prometheus-operator/prometheus-operator@v0.85.0
+
+# `make image`; FLAGS go to the builder, such as --isolation chroot where it runs without namespaces.
+CONTEXT := .feedmill/image
+BUILD := $(if $(shell command -v buildah),buildah bud --format docker,docker build)
+TAG ?= feedmill:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+BASE ?=
+BUILD_BASE ?=
+FLAGS ?=
 
 # LightGBM wants a libgomp.so.1, which not every machine has; scikit-learn's wheel brings one.
 OPENMP := $(VENV)/openmp
@@ -131,6 +144,29 @@ wheel: $(STAMP) ## Build dist/feedmill-….whl
 	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w dist .
 	@rm -rf build
 
+# Files of one commit get one time, so that two builds have the same files.
+image: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
+image: wheel ## Build the image feedmill:VERSION by buildah or docker; BASE=, BUILD_BASE=, TAG=, FLAGS=
+	@rm -rf $(CONTEXT) && mkdir -p $(CONTEXT)
+	@cp deploy/image/Containerfile deploy/image/requirements.lock dist/*.whl $(CONTEXT)/
+	$(BUILD) $(if $(BASE),--build-arg BASE=$(BASE)) $(if $(BUILD_BASE),--build-arg BUILD_BASE=$(BUILD_BASE)) \
+		$(FLAGS) -t $(TAG) -f $(CONTEXT)/Containerfile $(CONTEXT)
+
+# Helm and the definitions of KEDA and the Prometheus operator come as Go modules.
+deploy-test: $(STAMP) ## Render the chart by helm, and build and run the image in podman: root, Go, buildah, mmdebstrap
+	GOPATH=$(GO) go install helm.sh/helm/v3/cmd/helm@v3.19.0
+	cd $(GO) && { [ -e go.mod ] || go mod init definitions; } && GOPATH=$(GO) go mod download $(KEDA) $(OPERATOR)
+	PYTHONPATH=tests $(BIN)/python -m builders.rendered_chart $(GO)/bin/helm \
+		--definitions $(GO)/pkg/mod/$(KEDA)/config/crd/bases \
+		--definitions $(GO)/pkg/mod/$(OPERATOR)/example/prometheus-operator-crd
+	for side in build run; do mkdir -p .feedmill/base-$$side && printf 'FROM scratch\nADD base.tar /\n' >.feedmill/base-$$side/Containerfile; done
+	mmdebstrap --variant=minbase --include=python3,python3-venv,libgomp1,ca-certificates bookworm .feedmill/base-build/base.tar
+	mmdebstrap --variant=minbase --include=python3,libgomp1,ca-certificates bookworm .feedmill/base-run/base.tar
+	for side in build run; do buildah bud --isolation chroot -t localhost/base-$$side .feedmill/base-$$side; done
+	for tag in a b; do $(MAKE) image TAG=localhost/feedmill:$$tag BUILD_BASE=localhost/base-build BASE=localhost/base-run \
+		FLAGS="--isolation chroot --no-cache $(FLAGS)" || exit 1; done
+	PYTHONPATH=tests:benchmarks $(BIN)/python -m builders.image_in_podman localhost/feedmill:a localhost/feedmill:b
+
 vendor: ## Fetch the console's files of npm packages again, by the checksums of console/vendor.json
 	PYTHONPATH=tests python3 -m builders.vendored
 
@@ -142,6 +178,9 @@ lock: $(STAMP) ## Resolve pyproject.toml into requirements.lock again
 	$(BIN)/uv pip compile pyproject.toml --extra local --extra console --extra train --extra experiments --extra s3 --extra watch --extra dev --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' --quiet --output-file $(LOCK)
+	$(BIN)/uv pip compile pyproject.toml --extra console --extra experiments --extra s3 --extra watch --universal --python-version 3.11 \
+		--constraint $(LOCK) --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command 'make lock' --quiet --output-file deploy/image/requirements.lock
 
 clean: ## Remove what was made, the local stack's data too
 	-@[ -x $(BIN)/feedmill ] && $(BIN)/feedmill local down

@@ -21,7 +21,7 @@ import numpy as np
 from live_posts import LivePosts
 from load import Load, Watcher
 from machine import describe
-from subjects import PARTITIONS, SubjectName, own_servers, start
+from subjects import PARTITIONS, Subject, own_servers, start
 
 WARM_S = 10.0
 SETTLE_S = 5.0
@@ -29,12 +29,17 @@ READY_WITHIN_S = 180.0
 
 
 def measure(
-    name: SubjectName, python: str, posts: int, rate: float, seconds: float
+    python: str, posts: int, rate: float, seconds: float, *, named: bool
 ) -> dict[str, list[float]]:
     """Return by phase how many milliseconds each of its posts took."""
     with own_servers(python) as environment:
         LivePosts(environment, posts, PARTITIONS).write()
-        workers = [start(name, environment, python=python)]
+
+        def worker(name: str) -> Subject:
+            variables = {"FEEDMILL_INSTANCE": name} if named else {}
+            return start("worker", environment, python=python, variables=variables)
+
+        workers = [worker("first")]
         found: dict[str, list[float]] = {}
         try:
             workers[0].wait_ready(READY_WITHIN_S)
@@ -56,14 +61,14 @@ def measure(
                 found[name] = watcher.milliseconds(since, until)
 
             phase("one")
-            workers.append(start(name, environment, python=python))
+            workers.append(worker("second"))
             phase("joins", workers[1].is_ready)
             phase("two")
             workers.pop().stop()
             phase("leaves")
         finally:
-            for worker in workers:
-                worker.stop()
+            for one in workers:
+                one.stop()
     return found
 
 
@@ -73,16 +78,20 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=50)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--named", action="store_true", help="beside them workers with names")
     parser.add_argument("--against", default="", help="the python of another checkout")
     options = parser.parse_args()
     print(describe(), flush=True)
-    sides: dict[SubjectName, str] = {"worker": sys.executable}
+    sides = {"worker": (sys.executable, False)}
+    if options.named:
+        sides["named"] = sys.executable, True
     if options.against:
-        sides = {"before": options.against, **sides}
+        sides = {"before": (options.against, options.named), **sides}
     found: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for number in range(options.rounds):
-        for name, python in sides.items():
-            times = measure(name, python, options.posts, options.rate, options.seconds)
+        for name, (python, named) in sides.items():
+            load = options.posts, options.rate, options.seconds
+            times = measure(python, *load, named=named)
             for phase, ms in times.items():
                 p50, p99 = np.percentile(ms, [50, 99]).tolist()
                 found.setdefault((name, phase), []).append((p50, p99, max(ms)))

@@ -18,8 +18,10 @@ MAX_FUNCTION_LINES = 60
 # Tests of no single module, each with what it is about instead.
 OF_NO_MODULE = {
     "tests/chaos/": "the suite of faults, `make chaos`",
+    "tests/deploy/test_chart.py": "the chart of deploy/chart",
     "tests/deploy/test_compose.py": "deploy/compose",
     "tests/deploy/test_dashboards.py": "deploy/grafana",
+    "tests/deploy/test_image.py": "the lock of deploy/image",
     "tests/deploy/test_systemd.py": "deploy/systemd",
     "tests/e2e/": "a whole engine on real Kafka and Redis",
     "tests/fuzz/": "the readers of events, settings, files and artifacts",

@@ -39,6 +39,18 @@ _BLOCKS, _BLOCKS_AT = b"\x82SNAPPY\0", 16
 _ROOM = bytearray(MAX_INFLATED_BYTES)
 
 
+def new_admin(environment: Environment, answer_ms: int) -> KafkaAdminClient:
+    """Return an admin client of kafka-python, which waits so long for an answer."""
+    # kafka-python logs six lines for each connection.
+    logging.getLogger("kafka").setLevel(logging.WARNING)
+    return KafkaAdminClient(
+        bootstrap_servers=environment.kafka.split(","),
+        bootstrap_timeout_ms=answer_ms,
+        request_timeout_ms=answer_ms,
+        **environment.security,
+    )
+
+
 def is_bounded(codec: int, payload: memoryview) -> bool:
     """Return whether a batch, compressed by a codec of Kafka, inflates to at most 8 MiB.
 
@@ -204,15 +216,7 @@ class BatchHeaders:
     def _fetch(self, source: TopicPartition, offset: int) -> bytes:
         """Return raw batches from the one with this offset on; the last batch may be cut."""
         if self._admin is None:
-            environment = self.environment
-            # kafka-python logs six lines for each connection.
-            logging.getLogger("kafka").setLevel(logging.WARNING)
-            self._admin = KafkaAdminClient(
-                bootstrap_servers=environment.kafka.split(","),
-                bootstrap_timeout_ms=_ANSWER_MS,
-                request_timeout_ms=_ANSWER_MS,
-                **environment.security,
-            )
+            self._admin = new_admin(self.environment, _ANSWER_MS)
         name, manager = self.environment.topic(source.topic), self._admin._manager
         (topic,) = self._admin.describe_topics([name])
         leaders = {at["partition_index"]: at["leader_id"] for at in topic["partitions"]}

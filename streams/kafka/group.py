@@ -15,12 +15,13 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
+from kafka.admin import MemberToRemove
 
 from feedmill.streams.kafka.assignment import (
     POSTS,
@@ -33,6 +34,7 @@ from feedmill.streams.kafka.assignment import (
     out_of_range,
 )
 from feedmill.streams.kafka.backlog import backlog_of
+from feedmill.streams.kafka.batch_headers import new_admin
 from feedmill.streams.kafka.batches import (
     TEXT_BYTES,
     FetchedRecords,
@@ -56,6 +58,7 @@ MOST_BYTES = 8 * 1024 * 1024
 MORE_THAN_REBALANCE_S = 10.0
 # How long engagements wait for a partition of `posts` that is not read on.
 MOST_WAIT_S = 10.0
+_LEAVE_MS = 2_000
 
 
 class GroupConsumer:
@@ -239,13 +242,25 @@ class GroupConsumer:
             return f"{CATCHING_UP}, {sum(self.progress.lag.values())} records to go"
         return ""
 
-    def close(self) -> None:
-        """Commit by `on_revoked`, and leave the group unless the membership is static."""
+    def close(self, *, leaves: bool = False) -> None:
+        """Commit by `on_revoked` and leave the group; a static member stays unless it `leaves`."""
+        member = self._consumer.memberid()
         try:
             self._consumer.close()
+            if leaves and member and self._environment.instance_is_given:
+                self._leave(member)
         finally:
             if self._beside is not None:
                 self._beside.close()
+
+    def _leave(self, member: str) -> None:
+        """Leave as a static member, which librdkafka never does; the session ends what fails."""
+        environment = self._environment
+        me = MemberToRemove(member_id=member, group_instance_id=environment.instance)
+        with closing(new_admin(environment, _LEAVE_MS)) as admin:
+            (found,) = admin.remove_group_members(self.name, [me]).values()
+        if found.errno:
+            log.warning("`%s` did not leave the group: %s", environment.instance, found.__name__)
 
     def _waits_too_long(self) -> bool:
         """Return whether the member has had no partitions for longer than any rebalance takes."""

@@ -60,6 +60,13 @@ class Bounds(NamedTuple):
     end: int
 
 
+class Members(NamedTuple):
+    """Whether a group lists other instances, and whether it lists this one, which is static."""
+
+    has_others: bool = False
+    has_me: bool = False
+
+
 class Committed(NamedTuple):
     """What a group committed of a partition: the offset, and the text beside it."""
 
@@ -172,9 +179,9 @@ class Offsets:
         """
         return self._ask(lambda: self._operations(topics, group))
 
-    def has_others(self, group: str) -> Future[bool]:
-        """Ask whether a group has members other than this instance."""
-        return self._ask(lambda: self._has_others(self._environment.group(group)))
+    def members(self, group: str) -> Future[Members]:
+        """Ask who is a member of a group."""
+        return self._ask(lambda: self._listed(self._environment.group(group)))
 
     def topics_read(self, is_wanted: Callable[[str], bool]) -> Future[dict[str, set[str]]]:
         """Ask for the topics of members' partitions, by the full names of groups with members."""
@@ -241,12 +248,10 @@ class Offsets:
     def _new_group(self, group: str, *, stable: bool) -> WatchedConsumer:
         return new_log_consumer(self._environment, self._health, group=group, committed=stable)
 
-    def _has_others(self, name: str) -> bool:
+    def _listed(self, name: str) -> Members:
         mine = self._environment.instance
-        return any(
-            not member.group_instance_id or member.group_instance_id != mine
-            for member in self._members([name])[name]
-        )
+        are_mine = [member.group_instance_id == mine for member in self._members([name])[name]]
+        return Members(has_others=not all(are_mine), has_me=any(are_mine))
 
     def _topics_read(self, is_wanted: Callable[[str], bool]) -> dict[str, set[str]]:
         listed = self._own_admin().list_consumer_groups(request_timeout=_TIMEOUT_S).result().valid

@@ -2,6 +2,9 @@
 
 joins:   reads ahead of all partitions ─► joins the group
 leaves:  heartbeat `leaving` ─► others read ahead of its partitions ─► leaves the group
+
+Both hold for static members, too.  A static member that the group lists was killed, or was alone:
+it joins at once, since its partitions are still its own.
 """
 
 from __future__ import annotations
@@ -23,12 +26,12 @@ from feedmill.streams.worker.step import Step
 
 # How long a worker that leaves goes on while other workers read ahead.
 LEAVE_S = 2.0
+# Any program can write heartbeats, under any number of names.
+_MOST_OTHERS = 200
 
 
 class Takeover:
     """Has steps `prepare` partitions that may come, and knows whether others can take over.
-
-    The partitions of a static member go to nobody while it is away, and it comes back to them.
 
     Attributes
     ----------
@@ -36,8 +39,10 @@ class Takeover:
         How many partitions `posts` has.
     leaving
         The partitions that this worker says it leaves.
+    hands_over
+        True where another worker was ready when this worker began to leave.
     is_prepared
-        True once the steps were asked to read ahead, or where they need not, before joining.
+        True once the steps were asked to read ahead, before joining.
     """
 
     def __init__(
@@ -46,14 +51,15 @@ class Takeover:
         environment = connection.environment
         self.partitions = 0
         self.leaving: tuple[int, ...] = ()
-        self.is_prepared = environment.instance_is_given
-        self._instance, self._is_static = environment.instance, environment.instance_is_given
+        self.is_prepared = self.hands_over = False
+        self._instance = environment.instance
         self._offsets, self._name = connection.offsets, name
         self._group, self._steps = group, steps
         self._may_come: set[int] = set()
         self._asked: Future[dict[TopicPartition, PartitionOffsets]] | None = None
-        # Until when other workers count as present, and until when this worker goes on.
-        self._others_until = self._leave_until = 0.0
+        self._leave_until = 0.0
+        # Until when a worker counts as ready, by its name and whether it ranks.
+        self._others: dict[tuple[str, bool], float] = {}
 
     def join(self) -> None:
         """Prepare to join a group with members, whichever partitions this worker will get."""
@@ -83,23 +89,31 @@ class Takeover:
             return
         # Any program can write a heartbeat.
         leaving = [p for p in instance.leaving if 0 <= p < self.partitions]
-        if leaving:
-            self._others_until = 0.0
-            if not self._may_come:
-                self._ask(leaving)
-        elif any(step.name == instance.stage and not step.ranks for step in self._steps):
-            self._others_until = time.monotonic() + RECENT_MS / 1000
+        if leaving and not self._may_come:
+            self._ask(leaving)
+        for ranks in {step.ranks for step in self._steps if step.name == instance.stage}:
+            other = instance.instance, ranks
+            if leaving:
+                self._others.pop(other, None)
+            elif instance.ready and (other in self._others or len(self._others) < _MOST_OTHERS):
+                self._others[other] = time.monotonic() + RECENT_MS / 1000
 
     def leave(self) -> None:
         """Announce that this worker leaves, if other workers can take over."""
         self._leave_until = time.monotonic() + LEAVE_S
-        if self.goes_on and not self._is_static:
+        self.hands_over = self._is_ready(ranks=False) or self._is_ready(ranks=True)
+        if self.goes_on:
             self.leaving = self._group.owned
 
     @property
     def goes_on(self) -> bool:
         """True while other workers may still read ahead, after `leave`."""
-        return time.monotonic() < min(self._leave_until, self._others_until)
+        return time.monotonic() < self._leave_until and self._is_ready(ranks=False)
+
+    def _is_ready(self, *, ranks: bool) -> bool:
+        """Return whether another worker that judges, or one that ranks, was ready of late."""
+        now = time.monotonic()
+        return any(until > now for (_, of), until in self._others.items() if of == ranks)
 
     def _ask(self, partitions: Iterable[int]) -> None:
         self._may_come = {*partitions}

@@ -28,6 +28,7 @@ from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.commits import TransactionalWriter
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.group import GroupConsumer
+from feedmill.streams.kafka.offsets import Members
 from feedmill.streams.kafka.topic_ids import FOLLOWED, TopicIds
 from feedmill.streams.kafka.transactional_producer import TransactionalProducer
 from feedmill.streams.observe.legs import Arrivals, Legs
@@ -62,6 +63,8 @@ LOOK_S = 0.005
 LOOK_OFTEN_S = 0.001
 OFTEN_FOR_S = 0.1
 _SERVE_GROUP_EVERY_S = 1.0
+# How often a worker asks whether its group still lists its name, until it joins.
+_MEMBERS_EVERY_S = 1.0
 
 
 class Worker(WorkerView):
@@ -123,8 +126,9 @@ class Worker(WorkerView):
         )
         self._started_steps: list[Step] = []
         self._group_name = group
-        # Whether the group has other members, asked before this worker joins it.
-        self._has_others: Future[bool] | None = None
+        # Who is in the group, asked before this worker joins it; and when to ask again.
+        self._members: Future[Members] | None = None
+        self._ask_again_at = 0.0
         self._followed: Settings | None = None  # by all steps, once they have begun
         self._is_busy = False
         self._next_step = 0
@@ -219,7 +223,11 @@ class Worker(WorkerView):
         for step in self.steps:
             step.settings_changed(self._followed)
         settle_memory()
-        self._has_others = self.connection.offsets.has_others(self._group_name)
+        self._ask_for_members()
+
+    def _ask_for_members(self) -> None:
+        self._members = self.connection.offsets.members(self._group_name)
+        self._ask_again_at = time.monotonic() + _MEMBERS_EVERY_S
 
     def _leave(self) -> None:
         """Go on while other workers read ahead the partitions that they get from this worker."""
@@ -231,7 +239,11 @@ class Worker(WorkerView):
     def _stop(self) -> None:
         self.poison.ends.is_failed = failed = sys.exc_info()[1] is not None
         self.status.watchdog.stop()
-        parts = [self.group.close, self.writer.close, *(s.close for s in self._started_steps)]
+        parts: list[Callable[[], object]] = [
+            partial(self.group.close, leaves=self.takeover.hands_over),
+            self.writer.close,
+            *(step.close for step in self._started_steps),
+        ]
         parts += [self.status.close, self.time.close, self.settings.close, self.poison.close]
         left_s = STOP_WITHIN_S - LEAVE_S * bool(self.takeover.leaving)
         with ends_within(left_s, 1 if failed else 0):
@@ -316,18 +328,21 @@ class Worker(WorkerView):
 
     def _join(self) -> None:
         """Join the group; if it has members, once all that needs no partitions is restored."""
-        asked = self._has_others
+        asked = self._members
         if asked is None or not asked.done():
             return
-        has_others = asked.exception() is None and asked.result()
+        members = asked.result() if asked.exception() is None else Members()
         is_settled = self._knows_what_to_run()
-        if has_others and is_settled:
+        if members.has_others and is_settled and not members.has_me:
             self.takeover.join()
-        may_join = is_settled and self.takeover.is_prepared
+        may_join = is_settled and (members.has_me or self.takeover.is_prepared)
         may_join = may_join and all(step.status().may_join for step in self.steps)
-        if may_join or not has_others:
-            self._has_others = None
+        if may_join or not members.has_others:
+            self._members = None
             self.group.start()
+        elif members.has_me and time.monotonic() > self._ask_again_at:
+            # Its session may end before this worker is restored.
+            self._ask_for_members()
 
     def _follow_assignment(self) -> None:
         while (taken := self.group.take_change()) is not None:

@@ -38,12 +38,13 @@ class KafkaLog:
             _create_topics(admin, [*table], table, partitions, -1)
         return cls(Environment(kafka=kafka, topic_prefix=prefix, **more), partitions)
 
-    def named(self, instance: str) -> Environment:
-        """The same installation, as another process sees it."""
+    def named(self, instance: str, *, is_static: bool = False) -> Environment:
+        """The same installation, as another process sees it; a static member if wanted."""
         return Environment(
             kafka=self.environment.kafka,
             topic_prefix=self.environment.topic_prefix,
             instance=instance,
+            instance_is_given=is_static,
         )
 
     def producer(self, **settings: Any) -> Producer:

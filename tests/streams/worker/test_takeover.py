@@ -68,9 +68,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def of_worker(*, is_static: bool = False, owned: tuple[int, ...] = (0,)) -> tuple[Takeover, Ahead]:
+def of_worker(*, owned: tuple[int, ...] = (0,)) -> tuple[Takeover, Ahead]:
     """The takeover of the worker `one` of the group `g`, and its step of `spam`."""
-    environment = Environment(instance="one", instance_is_given=is_static)
+    environment = Environment(instance="one")
     connection = cast(Any, SimpleNamespace(environment=environment, offsets=Answers()))
     group = cast(Any, SimpleNamespace(name="g", owned=owned))
     steps = [Ahead("spam"), Ahead("combiner", ranks=True)]
@@ -104,15 +104,6 @@ def test_who_joins_others_reads_ahead_of_all_partitions_once() -> None:
     assert step.prepared == [{0: 0, 1: 10, 2: 20, 3: 30}]
 
 
-def test_a_static_member_comes_back_to_its_own_and_leaves_them_to_nobody(clock: Clock) -> None:
-    one, step = of_worker(is_static=True)
-    one.join()
-    read_ahead(one)
-    one.heartbeat(heartbeat(), NOW_MS)
-    one.leave()
-    assert (one.is_prepared, step.prepared, one.leaving) == (True, [], ())
-
-
 def test_what_another_leaves_is_read_ahead(clock: Clock) -> None:
     one, step = of_worker()
     for other in (
@@ -136,6 +127,42 @@ def test_partitions_that_do_not_exist_are_not_read_ahead(clock: Clock) -> None:
     one.heartbeat(heartbeat(leaving=(2**31, 2)), NOW_MS)
     read_ahead(one)
     assert step.prepared == [{2: 20}]
+
+
+def test_who_leaves_does_so_for_whoever_was_ready_and_does_not_leave_as_well(clock: Clock) -> None:
+    one, _ = of_worker()
+    for other in (heartbeat(), heartbeat("three"), heartbeat(leaving=(2,))):
+        one.heartbeat(other, NOW_MS)
+    # A rebalance makes it wait for partitions for a moment.
+    one.heartbeat(replace(heartbeat("three"), ready=False), NOW_MS)
+    one.leave()
+    assert one.leaving == (0,)
+    one.heartbeat(heartbeat("three", leaving=(3,)), NOW_MS)
+    assert not one.goes_on
+    assert one.hands_over
+
+
+def test_shards_are_handed_over_to_a_ranker_and_nothing_to_a_worker_that_never_was_ready(
+    clock: Clock,
+) -> None:
+    for other, expected in (
+        (heartbeat(stage="combiner"), True),
+        (replace(heartbeat(), ready=False), False),
+        (heartbeat(stage="nsfw"), False),
+    ):
+        one, _ = of_worker()
+        one.heartbeat(other, NOW_MS)
+        one.leave()
+        assert (one.hands_over, one.leaving) == (expected, ())
+
+
+def test_heartbeats_under_many_names_fill_no_memory(clock: Clock) -> None:
+    one, _ = of_worker()
+    for number in range(1000):
+        one.heartbeat(heartbeat(f"n{number}"), NOW_MS)
+    assert len(one._others) == 200
+    one.leave()
+    assert one.leaving == (0,)
 
 
 def test_who_leaves_goes_on_for_others_for_so_long(clock: Clock) -> None:

@@ -6,12 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from kafka import KafkaAdminClient
 
 from builders.kafka_log import KafkaLog
 from builders.waiting import until
@@ -84,11 +86,12 @@ def looping(worker: Worker) -> Iterator[None]:
     assert not loop.is_alive()
 
 
-def test_beside_others_a_worker_joins_once_it_could_go_on(kafka: KafkaLog) -> None:
+@pytest.mark.parametrize("is_static", [False, True])
+def test_beside_others_a_worker_joins_once_it_could_go_on(kafka: KafkaLog, is_static: bool) -> None:
     steps = [CountedStep(name) for name in ("first", "second")]
     for step in steps:
         step.may_take_partitions = False
-    first, second = (Worker(kafka.named(step.name), [step]) for step in steps)
+    first, second = (Worker(kafka.named(step.name, is_static=is_static), [step]) for step in steps)
     with looping(first):
         until(lambda: first.group.owned == (0, 1))
         with looping(second):
@@ -103,10 +106,37 @@ def test_beside_others_a_worker_joins_once_it_could_go_on(kafka: KafkaLog) -> No
         until(lambda: first.group.owned == (0, 1))
 
 
-def test_who_leaves_others_goes_on_until_they_have_read_ahead(kafka: KafkaLog) -> None:
+def members_of(kafka: KafkaLog) -> list[str]:
+    """The names of the members of the group, "" of those without one."""
+    name = kafka.environment.group("worker")
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=kafka.environment.kafka)) as admin:
+        listed = admin.describe_groups([name])[name]["members"]
+    return sorted(member["group_instance_id"] or "" for member in listed)
+
+
+def test_a_static_member_that_is_alone_stays_and_comes_back_without_reading_ahead(
+    kafka: KafkaLog,
+) -> None:
+    patient = replace(kafka.environment, session_timeout_ms=60_000, instance_is_given=True)
+    environment, steps = replace(patient, instance="a"), [CountedStep("spam") for _ in range(3)]
+    with looping(first := Worker(environment, [steps[0]])):
+        until(lambda: first.group.owned == (0, 1))
+    assert members_of(kafka) == ["a"]
+    with looping(other := Worker(replace(patient, instance="b"), [steps[1]])):
+        until(lambda: bool(steps[1].prepared))
+        with looping(back := Worker(environment, [steps[2]])):
+            until(lambda: len(back.group.owned) == len(other.group.owned) == 1)
+            assert (members_of(kafka), steps[2].prepared) == (["a", "b"], [])
+
+
+@pytest.mark.parametrize("is_static", [False, True])
+def test_who_leaves_others_goes_on_until_they_have_read_ahead(
+    kafka: KafkaLog, is_static: bool
+) -> None:
     steps = [CountedStep("spam") for _ in range(2)]
     first, second = (
-        Worker(kafka.named(name), [step]) for name, step in zip(("a", "b"), steps, strict=True)
+        Worker(kafka.named(name, is_static=is_static), [step])
+        for name, step in zip(("a", "b"), steps, strict=True)
     )
     with looping(first):
         until(lambda: first.group.owned == (0, 1))
@@ -118,6 +148,7 @@ def test_who_leaves_others_goes_on_until_they_have_read_ahead(kafka: KafkaLog) -
             until(lambda: theirs in steps[0].prepared)
             assert set(first.group.owned) == {0, 1} - theirs
             until(lambda: steps[1].polls > polls + 5)
+        assert members_of(kafka) == ["a" if is_static else ""]
         until(lambda: first.group.owned == (0, 1))
     # Nobody was left that would read ahead.
     assert first.takeover.leaving == ()
