@@ -36,10 +36,9 @@ from feedmill.filters.lists import KINDS, ListKind
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import sha256_of
 from feedmill.models.store_files import Store
-from feedmill.operations.releases import pending_text
+from feedmill.operations.releases import pending_text, read_history
 from feedmill.streams.environment import Environment
-from feedmill.streams.kafka.topic_reader import read_all
-from feedmill.streams.releases.release_log import TOPIC, ListHistory, ListKey
+from feedmill.streams.releases.release_log import ListKey, ReleaseFold
 
 
 class _NameType(click.ParamType):
@@ -129,15 +128,15 @@ def build(
 @asks_installation
 def list_command(environment: Environment) -> Answer:
     """List the versions in the store with source, licence and date, and which are in force."""
-    history = ListHistory(read_all(environment, TOPIC))
+    history = read_history(environment)
     rows = list(_rows(list_cards(_store_of_lists(environment)), history))
     names = ("filter", "name", "version", "state", "kind", "verdict", "entries>", "date", "source",
              "licence")  # fmt: skip
     return show(rows, {name: name.rstrip(">") for name in names})
 
 
-def _rows(cards: list[ListCard], history: ListHistory) -> Iterator[dict[str, Any]]:
-    in_force = history.in_force()
+def _rows(cards: list[ListCard], history: ReleaseFold) -> Iterator[dict[str, Any]]:
+    in_force = history.lists_in_force()
     for card in cards:
         key = ListKey(card.filter, card.name)
         holds = key in in_force and in_force[key].sha256 == card.sha256
@@ -186,7 +185,7 @@ def release(
 def rollback(environment: Environment, change: ChangeOptions, filter_name: str, name: str) -> None:
     """Release the version before the last one again; withdraw the list if there was none."""
     key = ListKey(filter_name, name)
-    target = ListHistory(read_all(environment, TOPIC)).rollback_target(key)
+    target = read_history(environment).list_rollback_target(key)
     if target is not None:
         target = msgspec.structs.replace(target, by=change.by, note="rollback")
     _send_and_wait(environment, replace(change, note="rollback"), key, target)
@@ -199,7 +198,7 @@ def rollback(environment: Environment, change: ChangeOptions, filter_name: str, 
 def withdraw(environment: Environment, change: ChangeOptions, filter_name: str, name: str) -> None:
     """End a list: what it decided gets the verdict that it overruled."""
     key = ListKey(filter_name, name)
-    if key not in ListHistory(read_all(environment, TOPIC)).in_force():
+    if key not in read_history(environment).lists_in_force():
         raise UsageError(f"`{key}` is not in force; `feedmill lists list` shows what is")
     _send_and_wait(environment, change, key, None)
 

@@ -21,8 +21,7 @@ from feedmill.streams.kafka.topic_reader import open_topic, read_all
 from feedmill.streams.releases.loading import MODELS
 from feedmill.streams.releases.release_log import (
     TOPIC,
-    ListHistory,
-    ReleaseHistory,
+    ReleaseFold,
 )
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.instances import RECENT_MS, read_recent_instances
@@ -41,7 +40,7 @@ def health(environment: Environment, as_json: bool) -> None:
     model or a list, or waits for the store, or if `feedmill models watch` has an alarm on.
     """
     records = list(read_all(environment, TOPIC))
-    history, lists = ReleaseHistory(MODELS, records), ListHistory(records)
+    history = ReleaseFold.of(MODELS, records)
     with closing(Installation(environment, os.environ, now_ms)) as inst:
         at_ms = inst.running.now_ms
     # Those whose answers commands wait for, whether others replaced them or not.
@@ -49,7 +48,7 @@ def health(environment: Environment, as_json: bool) -> None:
         instances = sorted(read_recent_instances(reader, at_ms).items())
     running = [one for _, one in instances]
     found = [row for name, one in instances for row in running_rows(history, name, one)]
-    found += [row for name, one in instances for row in _lists_not_in_force(lists, name, one)]
+    found += [row for name, one in instances for row in _lists_not_in_force(history, name, one)]
     rows = [row._asdict() for row in found]
     drift = [one for instance in running for one in instance.drift]
     if as_json:
@@ -94,11 +93,13 @@ def _print(rows: Sequence[Mapping[str, str]], drift: Sequence[ModelDrift]) -> No
         print_table(_OF_DRIFT, cells)
 
 
-def _lists_not_in_force(lists: ListHistory, name: str, instance: Instance) -> Iterator[RunningRow]:
+def _lists_not_in_force(
+    history: ReleaseFold, name: str, instance: Instance
+) -> Iterator[RunningRow]:
     """Yield a row for each list whose last record an instance refused, or cannot read now."""
     found = ("refused", instance.refused_releases), ("waiting", instance.waiting_releases)
     states = {one.offset: (state, one.reason) for state, ones in found for one in ones}
-    for key, last in sorted(lists.last().items()):
+    for key, last in sorted(history.last_lists().items()):
         if key.filter in instance.models and last.offset in states:
             version = "" if last.release is None else last.release.version
             yield RunningRow(str(key), name, version, *states[last.offset])

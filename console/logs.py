@@ -20,7 +20,7 @@ from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.client import ClientHealth, WatchedConsumer, new_log_consumer
 from feedmill.streams.kafka.topic_reader import TopicReader, TopicRecord, open_topic
 from feedmill.streams.releases.loading import MODELS
-from feedmill.streams.releases.release_log import ReleaseHistory
+from feedmill.streams.releases.release_log import ReleaseFold
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.config_log import ConfigLog, fold_log
 from feedmill.streams.settings.instances import recent_instances
@@ -124,12 +124,12 @@ class Logs:
             none,
             lambda so_far, new: (so_far[0] + new, fold_log(so_far[0] + new, names)),
         )
-        no_release: tuple[list[TopicRecord], ReleaseHistory] = ([], ReleaseHistory(MODELS, []))
+        no_release: tuple[list[TopicRecord], ReleaseFold] = ([], ReleaseFold.of(MODELS, []))
         self._models = _Followed(
             environment,
             "models",
             no_release,
-            lambda so_far, new: (so_far[0] + new, ReleaseHistory(MODELS, so_far[0] + new)),
+            lambda so_far, new: (so_far[0] + new, ReleaseFold.of(MODELS, so_far[0] + new)),
         )
         no_override: Mapping[OverrideKey, LastOverride] = {}
         self._overrides = _Followed(
@@ -145,7 +145,7 @@ class Logs:
         """Return all settings that were written, and those in force."""
         return self._config.read(self._consumer)[1]
 
-    def releases(self) -> ReleaseHistory:
+    def releases(self) -> ReleaseFold:
         """Return what was released of every model."""
         return self._models.read(self._consumer)[1]
 

@@ -35,18 +35,16 @@ from feedmill.events.override import Override, OverrideKey, Withdrawal, parse_su
 from feedmill.events.post import Deletion, Post
 from feedmill.events.reasons import DECODE_ERRORS, reason_of
 from feedmill.events.release import (
-    CANARY,
+    CANDIDATE,
     LIST,
-    SHADOW,
-    Canary,
-    Challenger,
+    Candidate,
     ListRelease,
     ModelRelease,
 )
 from feedmill.events.signal import MAX_FLOAT32, Signal, SignalNames, check_signal, has_unit_range
 
 T = TypeVar("T")
-AboutModel = TypeVar("AboutModel", ModelRelease, Challenger, Canary)
+AboutModel = TypeVar("AboutModel", ModelRelease, Candidate)
 
 _post = msgspec.json.Decoder(Post)
 _deletion = msgspec.json.Decoder(Deletion)
@@ -58,8 +56,7 @@ _withdrawal = msgspec.json.Decoder(Withdrawal)
 _label = msgspec.json.Decoder(Label)
 _instance = msgspec.json.Decoder(Instance)
 _release = msgspec.json.Decoder(ModelRelease)
-_challenger = msgspec.json.Decoder(Challenger)
-_canary = msgspec.json.Decoder(Canary)
+_candidate = msgspec.json.Decoder(Candidate)
 _list_release = msgspec.json.Decoder(ListRelease)
 _list_name = re.compile(NAME_PATTERN)
 
@@ -236,34 +233,22 @@ def decode_release(
     return _decode_about_model("", _release.decode, models, key, value)
 
 
-def is_challenger(key: bytes | None) -> bool:
-    """Return whether a record of `models` names a challenger, by its key."""
-    return key is not None and key.startswith(SHADOW.encode())
+def is_candidate(key: bytes | None) -> bool:
+    """Return whether a record of `models` is about a candidate, by its key."""
+    return key is not None and key.startswith(CANDIDATE.encode())
 
 
-def decode_challenger(
+def decode_candidate(
     models: Collection[str], key: bytes | None, value: bytes | None
-) -> tuple[str, Challenger | None]:
-    """Decode a record of `models` that names a challenger: the model, and the challenger.
+) -> tuple[str, Candidate | None]:
+    """Decode a record of `models` that begins or ends a candidate: the model, and what it says.
 
-    The challenger is None where the value is empty: no version scores in shadow.
+    That is None where the value is empty: the candidate ends, whichever it is.
     """
-    return _decode_about_model(SHADOW, _challenger.decode, models, key, value)
-
-
-def is_canary(key: bytes | None) -> bool:
-    """Return whether a record of `models` is about a canary, by its key."""
-    return key is not None and key.startswith(CANARY.encode())
-
-
-def decode_canary(
-    models: Collection[str], key: bytes | None, value: bytes | None
-) -> tuple[str, Canary | None]:
-    """Decode a record of `models` that begins or ends a canary: the model, and what it says.
-
-    That is None where the value is empty: the canary ends, whichever it is.
-    """
-    return _decode_about_model(CANARY, _canary.decode, models, key, value)
+    name, candidate = _decode_about_model(CANDIDATE, _candidate.decode, models, key, value)
+    if candidate is not None and candidate.promotes and not candidate.until_ms:
+        raise BadEvent("Expected a time for what `promotes`, got none - at `$.until_ms`")
+    return name, candidate
 
 
 def is_list(key: bytes | None) -> bool:
@@ -301,6 +286,11 @@ def _decode_about_model(
 ) -> tuple[str, AboutModel | None]:
     text = _key_text(key)
     name = text.removeprefix(prefix)
+    if text.startswith(("shadow/", "canary/")):
+        raise BadEvent(
+            f"Expected the key `{CANDIDATE}<model>`, got {text[:80]!r} of an earlier build - in the"
+            " key"
+        )
     if name not in models:
         raise BadEvent(
             f"Expected a model, one of {', '.join(models)}, got {text[:80]!r} - in the key"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
 
 # A heartbeat has the newest refused settings: a flood of them must not make it large.
 MOST_REFUSALS = 10
 # It names so many sources under the hide-rate guard, and cuts the reason after so many characters.
 MOST_SOURCES = 10
 REASON_CHARACTERS = 500
+
+Count = Annotated[int, Meta(ge=0)]
 
 
 class RefusedSetting(Struct, frozen=True, gc=False):
@@ -80,6 +83,47 @@ class PartitionLag(Struct, frozen=True, gc=False):
     why: str = ""
 
 
+class ComparedPosts(Struct, frozen=True, gc=False):
+    """What the gate does to posts that two versions judged, an author and a text once an hour.
+
+    Attributes
+    ----------
+    posts
+        How many both judged.
+    hidden_more, hidden_less
+        How many of them the candidate alone hides, and the version in force alone.
+    stopped_more, stopped_less
+        How many the candidate alone demotes or hides, and the version in force alone.
+    """
+
+    posts: Count = 0
+    hidden_more: Count = 0
+    hidden_less: Count = 0
+    stopped_more: Count = 0
+    stopped_less: Count = 0
+
+    def plus(self, other: ComparedPosts) -> ComparedPosts:
+        """Return the posts of both."""
+        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        return ComparedPosts(*(mine + theirs for mine, theirs in pairs))
+
+
+class RunningCandidate(Struct, frozen=True, gc=False):
+    """A candidate that an instance has loaded.
+
+    Attributes
+    ----------
+    version, offset
+        The version, and the record of `models` that began it.
+    compared
+        By partition of `posts` that the instance owns, how it differs from the version in force.
+    """
+
+    version: str
+    offset: int
+    compared: dict[int, ComparedPosts] = {}
+
+
 class LegTimes(Struct, frozen=True, gc=False):
     """How long one leg of records took in the last minute: quantiles, and records a second.
 
@@ -114,10 +158,8 @@ class Instance(Struct, frozen=True, omit_defaults=False):
         The releases whose artifacts the store does not give at present; it asks again.
     drift
         What `feedmill models watch` says of models; empty of everyone else.
-    challengers
-        By signal, the version that scores in shadow.
-    canaries
-        By signal, the version that judges the partitions of a canary.
+    candidates
+        By signal, the version that is tried, and how it differs from the version in force.
     group
         The consumer group of a worker, "" of another program: two groups with one stage are wrong.
     partitions
@@ -162,8 +204,7 @@ class Instance(Struct, frozen=True, omit_defaults=False):
     models_offset: int = -1
     refused_releases: tuple[RefusedRelease, ...] = ()
     drift: tuple[ModelDrift, ...] = ()
-    challengers: dict[str, str] = {}
-    canaries: dict[str, str] = {}
+    candidates: dict[str, RunningCandidate] = {}
     waiting_releases: tuple[RefusedRelease, ...] = ()
     group: str = ""
     partitions: tuple[PartitionLag, ...] = ()

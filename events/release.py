@@ -1,4 +1,4 @@
-"""Records of `models`: which version of a model or list runs, challengers and canaries."""
+"""Records of `models`: which version of a model or list runs, and which is a candidate."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from msgspec import Meta, Struct
 from feedmill.events.limits import Sha256, ShortText
 
 MAX_ANSWERS = 256
-# Before the name of the model in the key of a challenger's record.
-SHADOW = "shadow/"
-# Before the name of the model in the key of a canary's record.
-CANARY = "canary/"
+# Before the name of the model in the key of a candidate's record.
+CANDIDATE = "candidate/"
 # Before `<filter>/<name>` in the key of a list's record.
 LIST = "list/"
-# What a challenger may take unless its record says otherwise.
+# What a candidate in shadow may take unless its record says otherwise.
 CORE_SHARE = 0.05
+# Of all posts a candidate may hide, or demote or hide, so many more than the version in force.
+MAY_HIDE, MAY_DEMOTE = 0.01, 0.02
 
 Answer = Annotated[float, Meta(ge=0, le=1)]
 Offset = Annotated[int, Meta(ge=0)]
-Partitions = Annotated[int, Meta(ge=1, le=100_000)]
-AfterMs = Annotated[int, Meta(ge=1, le=30 * 24 * 3_600_000)]
+Partitions = Annotated[int, Meta(ge=0, le=100_000)]
+UnixMs = Annotated[int, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 CoreShare = Annotated[float, Meta(gt=0, le=1)]
 
 
@@ -57,45 +58,46 @@ class ModelRelease(TriedVersion, frozen=True, gc=False, omit_defaults=True):
     ----------
     frozen
         No command releases another version until one unfreezes the model.
-    canary
-        The offset of the canary that this release promotes.  It counts only while that canary is
-        under way: a worker that comes too late changes nothing.
+    candidate
+        The offset of the candidate that this release promotes.  It counts only while that
+        candidate is under way: a worker that comes too late changes nothing.
     """
 
     frozen: bool = False
-    canary: Offset | None = None
+    candidate: Offset | None = None
 
 
-class Challenger(TriedVersion, frozen=True, gc=False, omit_defaults=True):
-    """The value of a record of `models` whose key is `shadow/<model>`: it decides nothing.
-
-    Attributes
-    ----------
-    core_share
-        How much of one core it may take of each worker.
-    """
-
-    core_share: CoreShare = CORE_SHARE
-
-
-class Canary(TriedVersion, frozen=True, gc=False, omit_defaults=True, kw_only=True):
-    """The value of a record of `models` whose key is `canary/<model>`: it begins or ends a canary.
+class Candidate(TriedVersion, frozen=True, gc=False, omit_defaults=True, kw_only=True):
+    """The value of a record of `models` whose key is `candidate/<model>`: it begins or ends one.
 
     Attributes
     ----------
     partitions
-        The version judges the posts of so many partitions, those with the lowest numbers.
-    after_ms
-        After so many milliseconds without an alarm it is released.
+        The version judges the posts of so many partitions, those with the lowest numbers; 0: it
+        scores all posts in shadow and decides nothing.
+    promotes
+        Whether the workers release it once it is sure to stay within its limits.
+    may_hide, may_demote
+        It goes back once it is sure to hide, or to demote or hide, a larger part of all posts than
+        the version in force and this.
+    until_ms
+        When it goes back, Unix milliseconds, if nothing was sure by then; 0: never.  A model
+        without a gate is released then.
+    core_share
+        How much of one core it may take of each worker in shadow.
     ends
-        The offset of the record that began the canary which this record ends; None: this one
-        begins a canary.
+        The offset of the record that began the candidate which this record ends; None: this one
+        begins a candidate.
     reason
-        The alarm that ended it.
+        Why it was sent back.
     """
 
-    partitions: Partitions
-    after_ms: AfterMs
+    partitions: Partitions = 0
+    promotes: bool = False
+    may_hide: Share = MAY_HIDE
+    may_demote: Share = MAY_DEMOTE
+    until_ms: UnixMs = 0
+    core_share: CoreShare = CORE_SHARE
     ends: Offset | None = None
     reason: ShortText = ""
 

@@ -25,7 +25,7 @@ from feedmill.events.label import Label
 from feedmill.events.limits import Name
 from feedmill.events.override import Override, Withdrawal
 from feedmill.events.post import Deletion, Post
-from feedmill.events.release import Canary, Challenger, ListRelease, ModelRelease
+from feedmill.events.release import Candidate, ListRelease, ModelRelease
 from feedmill.events.rules import MAX_RULES, Rule
 from feedmill.events.settings import SettingRecord
 from feedmill.events.signal import Signal, SignalNames
@@ -54,8 +54,7 @@ def schemas() -> Mapping[str, dict[str, Any]]:
         "experiment": Experiment,
         "instance": Instance,
         "release": ModelRelease,
-        "challenger": Challenger,
-        "canary": Canary,
+        "candidate": Candidate,
         "list": ListRelease,
         "audit": AuditRecord,
     }

@@ -12,7 +12,7 @@ def differing_versions(instances: Iterable[Instance]) -> dict[str, str]:
     """Return by model which versions of it run and where, in words; a model with one is left out.
 
     Compared are instances that have dealt with the same records of `models`: the others load still.
-    A canary's version is no difference: instances name it apart.
+    A candidate's version is no difference: instances name it apart.
     """
     where: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
     for one in instances:

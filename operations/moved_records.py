@@ -15,7 +15,7 @@ from feedmill.streams.kafka.client import WatchedProducer
 from feedmill.streams.kafka.topic_reader import TopicRecord
 
 # By topic the fields of its values that name an offset of that topic, which has one partition.
-OFFSET_FIELDS = {"config": ("if_offset",), "models": ("canary", "ends")}
+OFFSET_FIELDS = {"config": ("if_offset",), "models": ("candidate", "ends")}
 # The offset of no record: what names a record that was not written again stays without effect.
 _NO_RECORD = 2**53 - 1
 _ANSWER_S = 30.0

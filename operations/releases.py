@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
-from feedmill.events.instance import Instance
+from feedmill.events.instance import ComparedPosts, Instance
 from feedmill.events.release import (
-    CANARY,
-    SHADOW,
-    Canary,
+    CANDIDATE,
+    MAY_DEMOTE,
+    MAY_HIDE,
+    Candidate,
     ListRelease,
     ModelRelease,
     TriedVersion,
 )
+from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import ModelCard, read_card
 from feedmill.models.store import cards_of, find_card, local_copy
 from feedmill.operations.awaited_change import AwaitedChange, Written
 from feedmill.operations.changes import Change, MadeBy, last_value
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, read_all
+from feedmill.streams.releases.candidate_verdict import verdict
 from feedmill.streams.releases.loading import (
-    BY_TEXT,
     MODELS,
     Trial,
     shipped_sha256,
@@ -33,11 +35,22 @@ from feedmill.streams.releases.loading import (
     store_of,
     try_model,
 )
-from feedmill.streams.releases.release_log import TOPIC, ReleaseHistory, StartedCanary
+from feedmill.streams.releases.release_log import BY_TEXT, TOPIC, ReleaseFold, StartedCandidate
+from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.instances import SettingAnswer, release_answers
 
-# How long a canary lasts unless somebody says otherwise.
-CANARY_MS = 600_000
+# How long the workers may take to decide about a candidate unless somebody says otherwise; one of a
+# model without a gate is released then.
+FILTER_MS, RANKER_MS = 3 * 24 * 3_600_000, 600_000
+
+
+class Canary(NamedTuple):
+    """How a version is tried on some partitions before its release: see `Candidate`."""
+
+    partitions: int
+    after_ms: int | None = None
+    may_hide: float = MAY_HIDE
+    may_demote: float = MAY_DEMOTE
 
 
 class WantedRelease(NamedTuple):
@@ -46,7 +59,7 @@ class WantedRelease(NamedTuple):
     Attributes
     ----------
     key
-        The model, or as `canary/<model>`.
+        The model, or as `candidate/<model>`.
     version
         What the record has; None for an empty record.
     shown
@@ -65,12 +78,12 @@ class WantedRelease(NamedTuple):
     done: str
 
 
-def read_history(environment: Environment) -> ReleaseHistory:
+def read_history(environment: Environment) -> ReleaseFold:
     """Return what was released, by the whole topic `models`; raises what `open_topic` raises."""
-    return ReleaseHistory(MODELS, read_all(environment, TOPIC))
+    return ReleaseFold.of(MODELS, read_all(environment, TOPIC))
 
 
-def sha256_in_force(history: ReleaseHistory, model: str) -> str:
+def sha256_in_force(history: ReleaseFold, model: str) -> str:
     """Return the version that workers are told to run: the released one, else the shipped one."""
     release = history.current(model)
     return shipped_sha256(model) if release is None else release.sha256
@@ -103,45 +116,57 @@ def wanted_release(
     made_by: MadeBy,
     model: str,
     version: str | None,
-    partitions: int | None = None,
-    after_ms: int = CANARY_MS,
+    canary: Canary | None = None,
 ) -> WantedRelease:
-    """Try a version, and return its release, or its canary on the first so many partitions.
+    """Try a version, and return its release, or the canary that judges some partitions first.
 
     `version` None is the one that was stored last.  Raises `UsageError`: the model is frozen, or
     has no canaries so; what `tried_release` raises.
     """
     read_history(environment).check_not_frozen(model)
-    if partitions is not None:
-        _check_canary(environment, model, partitions)
+    if canary is not None:
+        _check_canary(environment, model, canary.partitions)
     if version is None:
         card = read_card(store_of(model, environment.models), model)
     else:
         card = chosen_card(environment, model, version)
     wanted = tried_release(environment, card, made_by.by, made_by.note)
-    if partitions is None:
+    if canary is None:
         return _released(model, wanted)
-    tried = {name: getattr(wanted, name) for name in ("sha256", "answers", "by", "note")}
-    canary = Canary(**tried, partitions=partitions, after_ms=after_ms)
-    done = f"{model}: {canary.version} judges {partitions} of the partitions"
-    return WantedRelease(CANARY + model, model, canary, canary.version, made_by.note, done)
+    after_ms = canary.after_ms or (FILTER_MS if model in FILTERS else RANKER_MS)
+    candidate = candidate_of(
+        wanted,
+        partitions=canary.partitions,
+        promotes=True,
+        may_hide=canary.may_hide,
+        may_demote=canary.may_demote,
+        until_ms=now_ms() + after_ms,
+    )
+    done = f"{model}: {candidate.version} judges {canary.partitions} of the partitions"
+    return WantedRelease(CANDIDATE + model, model, candidate, candidate.version, made_by.note, done)
+
+
+def candidate_of(tried: TriedVersion, **fields: Any) -> Candidate:
+    """Return the candidate that tries a version, with these fields."""
+    same = {name: getattr(tried, name) for name in TriedVersion.__struct_fields__}
+    return Candidate(**same, **fields)
 
 
 def wanted_rollback(
     environment: Environment, made_by: MadeBy, model: str, to: int | None
 ) -> WantedRelease:
-    """Return the end of the canary, else the release before the last one, or that at offset `to`.
+    """Return the end of the candidate, else the release before the last, or that at offset `to`.
 
     Raises `UsageError`: the model is frozen, or there is nothing to go back to.
     """
     history = read_history(environment)
     history.check_not_frozen(model)
-    canary, shipped = history.canaries.current(model), shipped_sha256(model)
+    candidate, shipped = history.candidate(model), shipped_sha256(model)
     wanted: ModelRelease | None = None
-    if canary is not None and to is None:
-        key, version = CANARY + model, sha256_in_force(history, model)[:12]
-        note = f"end of the canary at {canary.offset}"
-        done = f"{model}: the canary of {canary.canary.version} ends, {version} judges all posts"
+    if candidate is not None and to is None:
+        key, version = CANDIDATE + model, sha256_in_force(history, model)[:12]
+        note = f"end of the candidate at {candidate.offset}"
+        done = f"{model}: the trial of {candidate.record.version} ends, {version} judges all posts"
     else:
         target = history.rollback_target(model, to, shipped)
         key, wanted, version = model, target.release, shipped[:12]
@@ -181,7 +206,7 @@ def _released(model: str, release: ModelRelease) -> WantedRelease:
 
 def _renewed(release: ModelRelease, made_by: MadeBy, *, frozen: bool) -> ModelRelease:
     renewed: ModelRelease = msgspec.structs.replace(
-        release, by=made_by.by, note=made_by.note, frozen=frozen, canary=None
+        release, by=made_by.by, note=made_by.note, frozen=frozen, candidate=None
     )
     return renewed
 
@@ -228,7 +253,7 @@ def pending_text(back: str) -> str:
 
 
 class VersionRow(NamedTuple):
-    """A version in the store, and what it does: in force, frozen, in shadow, a canary."""
+    """A version in the store, and what it does: in force, frozen, a candidate."""
 
     model: str
     version: str
@@ -238,22 +263,20 @@ class VersionRow(NamedTuple):
     summary: str
 
 
-def version_rows(
-    environment: Environment, history: ReleaseHistory, name: str
-) -> Iterator[VersionRow]:
+def version_rows(environment: Environment, history: ReleaseFold, name: str) -> Iterator[VersionRow]:
     """Yield the versions of a model in the store, and the one in force wherever it is."""
     shipped = shipped_store(name)
     released, in_force = history.current(name), sha256_in_force(history, name)
-    challenger, canary = history.challenger(name).release, history.canaries.current(name)
+    candidate = history.candidate(name)
     is_here = False
     for card in cards_of(environment.models or shipped, name, shipped):
         states = ["in force"] if card.sha256 == in_force else []
         is_here = is_here or card.sha256 == in_force
         states += ["frozen"] if states and released is not None and released.frozen else []
         states += ["shipped" if card.sha256 == shipped_sha256(name) else "in the store"]
-        states += ["shadow"] if challenger is not None and card.sha256 == challenger.sha256 else []
-        if canary is not None and card.sha256 == canary.canary.sha256:
-            states.append(f"canary (partitions: {canary.canary.partitions})")
+        if candidate is not None and card.sha256 == candidate.record.sha256:
+            partitions = candidate.record.partitions
+            states.append(f"canary (partitions: {partitions})" if partitions else "shadow")
         state = ", ".join(states)
         yield VersionRow(name, card.version, card.sha256, card.trained_on, state, card.summary)
     if not is_here:
@@ -263,7 +286,7 @@ def version_rows(
 
 
 class RunningRow(NamedTuple):
-    """Which version an instance has of a model, a challenger or a canary, and why not another."""
+    """Which version an instance has of a model or a candidate, and why not another."""
 
     model: str
     instance: str
@@ -272,7 +295,7 @@ class RunningRow(NamedTuple):
     reason: str = ""
 
 
-def running_rows(history: ReleaseHistory, name: str, instance: Instance) -> Iterator[RunningRow]:
+def running_rows(history: ReleaseFold, name: str, instance: Instance) -> Iterator[RunningRow]:
     """Yield what an instance runs of every model, beside what was released."""
     reasons = {one.offset: one.reason for one in instance.refused_releases}
     waiting = {one.offset: one.reason for one in instance.waiting_releases}
@@ -292,31 +315,28 @@ def running_rows(history: ReleaseHistory, name: str, instance: Instance) -> Iter
             state = "other version"
         reason = reasons.get(last, waiting.get(last, ""))
         yield RunningRow(model, name, version, state, reason)
-        yield from canary_rows(model, name, instance, history.canaries.last(model))
-        offset, challenger = history.challenger(model)
-        if challenger is not None:
-            reason = reasons.get(offset, "")
-            is_running = instance.challengers.get(model) == challenger.version
-            # One that is stopped harms nobody, so `health` does not fail.
-            state = "stopped" if reason else "in shadow" if is_running else "loading"
-            yield RunningRow(SHADOW + model, name, challenger.version, state, reason)
+        yield from candidate_rows(model, name, instance, history.last_candidate(model))
 
 
-def canary_rows(
-    model: str, name: str, instance: Instance, canary: StartedCanary | None
+def candidate_rows(
+    model: str, name: str, instance: Instance, candidate: StartedCandidate | None
 ) -> Iterator[RunningRow]:
-    """Yield the row of a canary of a model on an instance, if there is one."""
-    if canary is None:
+    """Yield the row of a candidate of a model on an instance, if there is one."""
+    if candidate is None:
         return
-    refusals = (one for one in instance.refused_releases if one.model == CANARY + model)
-    reasons = {one.offset: one.reason for one in refusals}
-    reason = reasons.get(canary.offset, "")
-    if not canary.is_under_way:
-        state, reason = "went back", canary.reason
+    refusals = (one for one in instance.refused_releases if one.model == CANDIDATE + model)
+    reason = {one.offset: one.reason for one in refusals}.get(candidate.offset, "")
+    running = instance.candidates.get(model)
+    if not candidate.is_under_way:
+        state, reason = "went back", candidate.reason
     elif reason:
         state = "stopped"
-    elif instance.canaries.get(model) == canary.canary.version:
-        state = "canary"
+    elif running is not None and running.offset == candidate.offset:
+        state = "canary" if candidate.record.partitions else "in shadow"
+        total = ComparedPosts()
+        for counts in running.compared.values():
+            total = total.plus(counts)
+        reason = verdict(candidate.record, total).reason if model in FILTERS else ""
     else:
         state = "loading"
-    yield RunningRow(CANARY + model, name, canary.canary.version, state, reason)
+    yield RunningRow(CANDIDATE + model, name, candidate.record.version, state, reason)

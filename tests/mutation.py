@@ -24,7 +24,7 @@ LEAST_KILLED = 0.9
 LEAST_KILLED_IN_STREAMS = 0.75
 # The combiner, by what the contract says of drawn records.
 _ORACLE = "tests/rankers/combiner/test_combiner_oracle.py"
-_CANARIES = "tests/streams/releases/test_model_releases_canary.py"
+_CANDIDATES = "tests/streams/releases/test_candidates.py"
 _ENGAGEMENT = [
     "tests/streams/engagement/test_engagement.py",
     "tests/streams/engagement/test_engagement_releases.py",
@@ -59,11 +59,10 @@ MODULES = {
     "streams/ranking/feed_freshness.py": ["tests/streams/ranking/test_feed_freshness.py"],
     "streams/ranking/shard_claims.py": ["tests/streams/ranking/test_shard_claims.py"],
     "streams/releases/candidates.py": [
-        _CANARIES,
-        "tests/streams/releases/test_candidates_challengers.py",
+        _CANDIDATES,
     ],
     "streams/releases/model_releases.py": [
-        _CANARIES,
+        _CANDIDATES,
         "tests/streams/releases/test_model_releases.py",
     ],
     "streams/scoring/rescoring.py": ["tests/streams/scoring/test_rescoring.py"],

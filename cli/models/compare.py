@@ -24,8 +24,6 @@ from feedmill.operations.releases import chosen_card, read_history
 from feedmill.operations.setting_changes import read_settings_log
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicRecord, read_all
-from feedmill.streams.releases.candidates import SHADOW_TOPIC
-from feedmill.streams.releases.loading import BY_TEXT
 from feedmill.streams.releases.model_comparison import (
     PairsFold,
     ShadowPairs,
@@ -35,6 +33,8 @@ from feedmill.streams.releases.model_comparison import (
     rates,
     value_correlation,
 )
+from feedmill.streams.releases.release_log import BY_TEXT
+from feedmill.streams.scoring.candidate_scoring import SHADOW_TOPIC
 from feedmill.streams.settings.clock import now_ms
 from feedmill.training.arrays import Values
 from feedmill.training.continual.rated_posts import audited_posts, rated_posts
@@ -97,7 +97,7 @@ def _challenger(environment: Environment, model: str, version: str | None) -> st
         if len(version) < _VERSION_DIGITS:
             raise click.UsageError(f"--version: expected {_VERSION_DIGITS} digits or more")
         return version[:_VERSION_DIGITS]
-    named = read_history(environment).last_challenger(model)
+    named = read_history(environment).last_named(model)
     if named is None:
         raise UsageError(
             f"no version of `{model}` ever scored in shadow; `feedmill models shadow {model}"

@@ -12,15 +12,18 @@ from feedmill.cli.duration import Duration
 from feedmill.cli.models.versions import model_argument
 from feedmill.events.errors import UsageError
 from feedmill.events.release import (
+    CANDIDATE,
     CORE_SHARE,
-    SHADOW,
-    Challenger,
+    MAY_DEMOTE,
+    MAY_HIDE,
+    Candidate,
     ListRelease,
     TriedVersion,
 )
 from feedmill.operations.releases import (
-    CANARY_MS,
+    Canary,
     WantedRelease,
+    candidate_of,
     chosen_card,
     pending_text,
     read_history,
@@ -33,7 +36,7 @@ from feedmill.operations.releases import (
 )
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import SentRecord
-from feedmill.streams.releases.loading import BY_TEXT
+from feedmill.streams.releases.release_log import BY_TEXT
 from feedmill.streams.settings.instances import SettingAnswer
 
 
@@ -45,14 +48,30 @@ from feedmill.streams.settings.instances import SettingAnswer
     "partitions",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Let it judge the new posts of the first N partitions; the rest after --after.",
+    help="Let it judge the new posts of the first N partitions before the rest.",
 )
 @click.option(
     "--after",
     "after_ms",
     type=Duration(),
     metavar="TIME",
-    help="How long a canary lasts without an alarm, as 90s, 10m or 2h.  [10m]",
+    help="When a canary goes back without a decision; one of quality is released.  [3d; 10m]",
+)
+@click.option(
+    "--may-hide",
+    type=click.FloatRange(0, 1),
+    default=MAY_HIDE,
+    show_default=True,
+    metavar="SHARE",
+    help="So many more of all posts a canary may hide.",
+)
+@click.option(
+    "--may-demote",
+    type=click.FloatRange(0, 1),
+    default=MAY_DEMOTE,
+    show_default=True,
+    metavar="SHARE",
+    help="So many more of all posts a canary may demote or hide.",
 )
 @with_noted_change
 def release(
@@ -62,18 +81,21 @@ def release(
     version: str | None,
     partitions: int | None,
     after_ms: int | None,
+    may_hide: float,
+    may_demote: float,
 ) -> None:
     """Have every worker run a version from now on, and wait until each does or refuses.
 
     VERSION is its first six digits or more, or `shipped`; without it, it is the one that `feedmill
     train` stored last. The version is tried here first. Each worker needs the artifact in its own
-    store. With --canary the workers themselves release it to the rest, or go back at an alarm:
-    `feedmill models health`.
+    store. With --canary the workers compare it with the version in force and release it to the
+    rest, or go back: `feedmill models health`.
     """
-    if after_ms is not None and partitions is None:
-        raise click.UsageError("--after is how long a canary lasts; give --canary, too")
-    lasts_ms = after_ms or CANARY_MS
-    wanted = wanted_release(environment, change.made_by, model, version, partitions, lasts_ms)
+    canary = Canary(partitions or 0, after_ms, may_hide, may_demote)
+    if not partitions and canary != Canary(0):
+        raise click.UsageError("--after, --may-hide and --may-demote go with --canary")
+    tried = canary if partitions else None
+    wanted = wanted_release(environment, change.made_by, model, version, tried)
     _send_wanted(environment, change, wanted)
 
 
@@ -84,7 +106,7 @@ def release(
 )
 @with_noted_change
 def rollback(environment: Environment, change: ChangeOptions, model: str, to: int | None) -> None:
-    """End the canary, or else have workers run the version again that they ran before.
+    """End the candidate, or else have workers run the version again that they ran before.
 
     Before the first release that is the version which ships with feedmill.
     """
@@ -131,23 +153,23 @@ def shadow(
     """Have every worker score live posts with a VERSION too, which decides nothing.
 
     What it says goes to the topic `shadow`, for `feedmill models compare`. A model has one
-    challenger at most. Each worker needs the artifact in its own store.
+    candidate at most. Each worker needs the artifact in its own store.
     """
     if stop == (version is not None):
         raise click.UsageError("give either a VERSION or --stop")
     history = read_history(environment)
-    challenger = None
+    wanted = None
     if version is None:
-        running = history.challenger(model).release
-        if running is None:
+        running = history.candidate(model)
+        if running is None or running.record.partitions:
             raise UsageError(f"no version of `{model}` scores in shadow")
-        done = f"{model}: {running.version} stopped"
+        done = f"{model}: {running.record.version} stopped"
     else:
         card = chosen_card(environment, model, version)
         tried = tried_release(environment, card, change.by, change.note)
-        challenger = Challenger(tried.sha256, tried.answers, tried.by, tried.note, core_share)
-        done = f"{model}: {challenger.version} scores in shadow"
-    _send_tried(environment, change, SHADOW + model, model, challenger, done)
+        wanted = candidate_of(tried, core_share=core_share)
+        done = f"{model}: {wanted.version} scores in shadow"
+    _send_tried(environment, change, CANDIDATE + model, model, wanted, done)
 
 
 def _send_wanted(environment: Environment, change: ChangeOptions, wanted: WantedRelease) -> None:
@@ -172,7 +194,7 @@ def _send_tried(
     pending = ""
     if version is not None:
         shown = shown or version.version
-        is_shadow = key.startswith(SHADOW)
+        is_shadow = isinstance(version, Candidate) and not version.partitions
         back = f"models shadow {model} --stop" if is_shadow else f"models rollback {model}"
         pending = pending_text(back)
     found = {"model": model, "version": shown, "offset": offset}

@@ -16,7 +16,7 @@ from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.operations.awaited_change import AwaitedChange
 from feedmill.operations.changes import MadeBy
 from feedmill.operations.releases import (
-    CANARY_MS,
+    Canary,
     WantedRelease,
     pending_text,
     running_rows,
@@ -29,8 +29,8 @@ from feedmill.operations.releases import (
 )
 from feedmill.operations.times import parse_duration, time_text
 from feedmill.streams.environment import Environment
-from feedmill.streams.releases.loading import BY_TEXT, MODELS
-from feedmill.streams.releases.release_log import ReleaseHistory
+from feedmill.streams.releases.loading import MODELS
+from feedmill.streams.releases.release_log import BY_TEXT, ReleaseFold
 
 _ANSWERS_S = 90.0
 _VIEW_OF = "global"
@@ -60,7 +60,7 @@ def _page(visit: Visit, model: str, status: int = 200, error: str = "") -> web.R
         running=[row for row in running if row.model.rpartition("/")[2] == model],
         drift=[one for _, inst in instances for one in inst.drift if one.model == model],
         history=list(reversed(history.rows(model))),
-        canary=history.canaries.current(model),
+        candidate=history.candidate(model),
         current=history.current(model),
         expect=_last_offset(history, model),
         has_canaries=model in BY_TEXT,
@@ -94,19 +94,17 @@ def _release(visit: Visit) -> web.Response:
     def wanted() -> WantedRelease:
         if canary and not canary.isdecimal():
             raise UsageError(f"canary: expected a number of partitions, got {canary!r}")
-        after_ms = parse_duration(after) if after else CANARY_MS
-        if after_ms is None:
+        after_ms = parse_duration(after) if after else None
+        if after and after_ms is None:
             raise UsageError(
                 f"after: expected a duration such as 90s, 30m, 2h or 7d, got {after!r}"
             )
-        partitions = int(canary) if canary else None
         return wanted_release(
             visit.console.environment,
             visit.made_by(form.get("note", "")),
             model,
             form.get("version") or None,
-            partitions,
-            after_ms,
+            Canary(int(canary), after_ms) if canary else None,
         )
 
     return _written(visit, model, wanted)
@@ -151,7 +149,7 @@ def _written(visit: Visit, model: str, wanted: Callable[[], WantedRelease]) -> w
     )
 
 
-def _changed_meanwhile(history: ReleaseHistory, model: str) -> str:
+def _changed_meanwhile(history: ReleaseFold, model: str) -> str:
     rows = history.rows(model)
     if not rows:
         return f"`{model}` was changed meanwhile: nothing is released of it. Nothing was written"
@@ -164,7 +162,7 @@ def _changed_meanwhile(history: ReleaseHistory, model: str) -> str:
     )
 
 
-def _last_offset(history: ReleaseHistory, model: str) -> int:
+def _last_offset(history: ReleaseFold, model: str) -> int:
     """Return where the last record about a model stands that the page shows; -1 before any."""
     rows = history.rows(model)
     return rows[-1].offset if rows else -1

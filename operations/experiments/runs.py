@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from feedmill.events.decode import is_challenger
-from feedmill.events.errors import UsageError
+from feedmill.events.decode import decode_candidate, is_candidate
+from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.experiment import Experiment
 from feedmill.events.settings import Settings
 from feedmill.streams.kafka.topic_reader import TopicRecord
+from feedmill.streams.releases.release_log import BY_TEXT
 from feedmill.streams.settings.config_log import ConfigEntry, ConfigLog
 
 PREFIX = "experiments/"
@@ -138,9 +139,20 @@ def releases_during(models: Iterable[TopicRecord], run: ExperimentRun) -> Iterat
     end_ms = None if run.stopped is None else run.stopped.at_ms
     for record in models:
         is_during = run.started.at_ms <= record.at_ms <= (end_ms or record.at_ms)
-        if is_during and not is_challenger(record.key):
+        if is_during and not _is_in_shadow(record):
             key = (record.key or b"").decode("utf-8", "replace")
             yield ControlChange("models", key, record.offset, "", run.experiment.feeds)
+
+
+def _is_in_shadow(record: TopicRecord) -> bool:
+    """Return whether a record of `models` begins or ends a version that decides nothing."""
+    if not is_candidate(record.key) or not record.value:
+        return False
+    try:
+        candidate = decode_candidate(BY_TEXT, record.key, record.value)[1]
+    except BadEvent:
+        return True
+    return candidate is not None and not candidate.partitions
 
 
 def _changed(before: Settings, after: Settings, feeds: Sequence[str]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from feedmill.operations.status.finding import Finding, Severity
 from feedmill.operations.status.installation import Installation
 from feedmill.streams.kafka.client import CallIsStuck, bounded
 from feedmill.streams.releases.loading import MODELS, load_model, shipped_sha256, store_of
-from feedmill.streams.releases.release_log import ListHistory, ReleaseHistory
+from feedmill.streams.releases.release_log import ReleaseFold
 from feedmill.streams.settings.config_log import ConfigEntry
 
 # Of a store on a server: whoever waits for a doctor does not wait for minutes.
@@ -173,14 +173,13 @@ def store(inst: Installation) -> Iterator[Finding]:
 
 
 def models(inst: Installation) -> Iterator[Finding]:
-    """Models in force, canaries and challengers are in the store and fit this build."""
+    """Models in force and candidates are in the store and fit this build."""
     if any(store(inst)):
         return
-    history = ReleaseHistory(MODELS, inst.releases)
+    history = ReleaseFold.of(MODELS, inst.releases)
     for name in (one for one in inst.environment.signals.all if one in MODELS):
         back = inst.command(f"models rollback {name}")
-        release, canary = history.current(name), history.canaries.current(name)
-        challenger = history.challenger(name).release
+        release, candidate = history.current(name), history.candidate(name)
         versions: list[tuple[Severity, str, str, str]] = []
         if release is None:
             sha256 = shipped_sha256(name)
@@ -188,13 +187,11 @@ def models(inst: Installation) -> Iterator[Finding]:
         else:
             way_out = f"put the file back into FEEDMILL_MODELS, or {back}"
             versions.append(("wrong", release.sha256, f"release {release.version}", way_out))
-        if challenger is not None:
-            stop = inst.command(f"models shadow {name} --stop")
-            version = f"challenger {challenger.version}"
-            versions.append(("warn", challenger.sha256, version, stop))
-        if canary is not None:
-            sha256, version = canary.canary.sha256, f"canary {canary.canary.version}"
-            versions.append(("wrong", sha256, version, back))
+        if candidate is not None:
+            sha256, version = candidate.record.sha256, f"candidate {candidate.record.version}"
+            versions.append(
+                ("wrong" if candidate.record.partitions else "warn", sha256, version, back)
+            )
         for severity, sha256, version, way_out in versions:
             if reason := _unusable(inst, name, sha256):
                 yield Finding(severity, reason, f"model {name}, {version}", way_out)
@@ -215,7 +212,7 @@ def lists(inst: Installation) -> Iterator[Finding]:
     found = inst.environment.models
     if any(store(inst)):
         return
-    for key, release in ListHistory(inst.releases).in_force().items():
+    for key, release in ReleaseFold.of(MODELS, inst.releases).lists_in_force().items():
         way_out = "put the file back"
         try:
             if found is None:

@@ -435,11 +435,9 @@ def refused_releases(inst: Installation) -> Iterator[Finding]:
 def taking_back(key: str) -> str:
     """Return the command that takes back the last record of a key of `models`."""
     kind, _, name = key.partition("/")
-    commands = {
-        "list": f"lists rollback {name.replace('/', ' ')}",
-        "shadow": f"models shadow {name} --stop",
-    }
-    return commands.get(kind, f"models rollback {name or kind}")
+    if kind == "list":
+        return f"lists rollback {name.replace('/', ' ')}"
+    return f"models rollback {name or kind}"
 
 
 def model_versions(inst: Installation) -> Iterator[Finding]:

@@ -36,7 +36,9 @@ from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
 from feedmill.streams.kafka.batches import FetchedRecord, Record
 from feedmill.streams.kafka.log_consumer import LogConsumer
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.scoring.text_models import BatchScores, TextModelStep, score_posts
+from feedmill.streams.scoring.batch_scores import BatchScores, score_posts
+from feedmill.streams.scoring.candidate_scoring import NOTE, Gate, PostsOfHour
+from feedmill.streams.scoring.text_models import TextModelStep
 from feedmill.streams.worker.step import StepContext, StepStatus, WorkBatch, Writer
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,11 @@ class FilterStep(TextModelStep):
         self._rules = FilterRules(name)
         self._changed_at = self._lists_at = _NEVER
         self._history: CopyHistory | None = None
+        self.hour = self._hour = PostsOfHour()
+        # Owned partitions on which no candidate was compared when they came.
+        self._uncompared: frozenset[int] = frozenset()
+        # No post comes before the settings.
+        self.gate = None
 
     def start(self, context: StepContext) -> None:
         super().start(context)
@@ -87,6 +94,7 @@ class FilterStep(TextModelStep):
         self._changed_at = settings.change_offsets.get(f"rules/{self.name}", _NEVER)
         self.revision = self._changed_at + 1
         self._guard.settings_changed(settings)
+        self.gate = Gate.of(settings, self.name)
         self.rescoring.set_versions(self.model.version, self.rules_version())
 
     def swap_lists(self, lists: ListSet, version: int) -> None:
@@ -104,6 +112,9 @@ class FilterStep(TextModelStep):
         super().on_assigned(change)
         self._windows.assigned(change)
         self._guard.assigned(change, self._windows.kept)
+        self._hour.forget({*change.lost, *change.gained} - self._windows.kept)
+        noted = {at.partition for at, texts in change.notes.items() if texts.get(NOTE + self.name)}
+        self._uncompared = frozenset(change.owned) - noted
         if self._history is not None:
             self._history.assigned(change)
 
@@ -220,6 +231,9 @@ class FilterStep(TextModelStep):
         """Count the posts of a gained partition's window, which came before those that come."""
         scores = score_posts(self.model_at(partition), posts)
         self._guard.fold(partition, records, posts, scores)
+        if self.candidate is not None or partition not in self._uncompared:
+            for record, post in zip(records, posts.posts, strict=True):
+                self._hour.take(partition, record, post, {})
 
 
 def _keep_campaign(scores: BatchScores, row: int, signal: Signal) -> None:

@@ -272,13 +272,13 @@ METRICS = (
     counter(
         "feedmill_canary_posts_total",
         "posts",
-        "Posts that the version of a canary judged in place of the model in force.",
+        "Posts that a candidate judged in place of the model in force.",
         "`feedmill models health` shows where it judges, or the alarm that ended it.",
     ),
     counter(
         "feedmill_shadow_posts_total",
         "posts",
-        "Posts that the challenger of the stage's model scored in shadow.",
+        "Posts that the candidate of the stage's model scored in shadow.",
         "Nothing to do.",
     ),
     counter(
@@ -303,8 +303,7 @@ METRICS = (
     counter(
         "feedmill_refused_releases_total",
         "records",
-        "Releases, canaries, challengers and lists this instance refused or stopped; the old one"
-        " goes on.",
+        "Releases, candidates and lists this instance refused or stopped; the old one goes on.",
         "`feedmill models health` shows each with its reason.",
     ),
     counter(

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple, cast
 
 import msgspec
 
@@ -21,7 +20,6 @@ from feedmill.filters.model import STORE as FILTER_STORE
 from feedmill.models.artifact import read_card
 from feedmill.models.store import local_copy, store_with
 from feedmill.models.store_files import Store
-from feedmill.models.text_model import TextModel
 from feedmill.rankers import registry as rankers
 from feedmill.rankers.spec import STORE as RANKER_STORE
 from feedmill.streams.releases.known_answers import (
@@ -34,9 +32,6 @@ from feedmill.streams.releases.known_answers import (
 from feedmill.streams.releases.release_log import Released
 
 MODELS = (*filters.FILTERS, *rankers.RANKERS)
-# Models that may have a canary or a challenger.  The engagement model may not: it scores from
-# counts, which only its step keeps, and which begin with that model's own prior.
-BY_TEXT = (*filters.FILTERS, *rankers.TEXT_RANKERS)
 # What a model may take in the trial.  The shipped ones take 20 to 40 microseconds a post.
 MOST_MS_A_POST = 1.0
 MOST_MEMORY = 3 * 1024**3
@@ -64,14 +59,6 @@ class TrialResult(msgspec.Struct, frozen=True):
     answers: tuple[float, ...] = ()
     ms_a_post: float = 0.0
     refusal: str = ""
-
-
-class LoadedText(NamedTuple):
-    """A warm model, and its milliseconds of processor a post in the trial; or None and a reason."""
-
-    model: TextModel | None
-    reason: str = ""
-    ms_a_post: float = 0.0
 
 
 def shipped_store(name: str) -> Path:
@@ -123,15 +110,6 @@ def load_released(
     tried = version.release
     model = load_tried(name, store, tried)[0] if tried else load_model(name, None)
     return None if model.version == current else model
-
-
-def load_candidate(store: Store | None, name: str, version: TriedVersion) -> LoadedText:
-    """Load a version beside the model in force, as `load_tried`, but raise nothing."""
-    try:
-        model, ms_a_post = load_tried(name, store, version)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the model in force goes on
-        return LoadedText(None, failure_reason(error))
-    return LoadedText(cast(TextModel, model), ms_a_post=ms_a_post)
 
 
 def failure_reason(error: Exception) -> str:

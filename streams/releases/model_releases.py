@@ -11,25 +11,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
+from itertools import chain
 
 from feedmill.events.instance import Instance, RefusedRelease
-from feedmill.events.release import CANARY, SHADOW, ModelRelease
+from feedmill.events.release import ModelRelease
 from feedmill.features.text.interleaved_weights import InterleavedWeights
 from feedmill.models.store_files import Store
 from feedmill.streams.filters.filters import FilterStep
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection, RecordSender
-from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.releases.candidates import (
-    Canaries,
-    CanaryDecision,
-    Challengers,
-    load_challenger,
-)
+from feedmill.streams.releases.candidates import CandidateDecision, Candidates, load_candidate
 from feedmill.streams.releases.known_answers import AnyModel, KnownAnswers
-from feedmill.streams.releases.loading import MODELS, load_candidate, load_released, shipped_sha256
+from feedmill.streams.releases.loading import MODELS, load_released, shipped_sha256
 from feedmill.streams.releases.newest_releases import ListReleases, NewestReleases, load_list
 from feedmill.streams.releases.release_log import TOPIC, Released, ReleaseLog
 from feedmill.streams.scoring.text_models import TextModelStep
@@ -48,16 +43,14 @@ class ModelReleases:
 
     `follow` is called in every cycle, `assigned` at a rebalance, `judged` when the steps have
     judged posts, `heartbeat` for each record of `instances`.  `store` has the artifacts, None: the
-    shipped ones; `metrics_of` gives the metrics under the name of a stage.
+    shipped ones.
 
     Attributes
     ----------
     swaps
         How many models replaced another version so far.
-    challengers
-        The versions that score in shadow.
-    canaries
-        The versions that judge some partitions first.
+    candidates
+        The versions that are tried beside the models in force.
     lists
         The lists of its filters.
     known_answers
@@ -71,21 +64,16 @@ class ModelReleases:
         connection: Connection,
         store: Store | None,
         steps: Sequence[Step],
-        metrics_of: Callable[[str], Metrics],
     ) -> None:
         self._store = store
         self._steps = {step.name: step for step in steps if isinstance(step, ModelStep)}
         self._releases = ReleaseLog(connection, MODELS)
         self._closing = threading.Event()
-        metrics_of = cache(metrics_of)
-        load = partial(load_challenger, connection, self._closing, store)
-        self.challengers = Challengers(self._releases, self._steps, load, metrics_of)
-        self._canaried = {step.name: step for step in steps if isinstance(step, TextModelStep)}
-        self.canaries = Canaries(self._releases, self._canaried, partial(load_candidate, store))
+        tried = {step.name: step for step in steps if isinstance(step, TextModelStep)}
+        load = partial(load_candidate, connection, self._closing, store)
+        self.candidates = Candidates(self._releases, tried, load)
         self._sender = RecordSender(connection, TOPIC)
-        self._decision = CanaryDecision(
-            self._releases, self.canaries, tuple(self._canaried), self._sender.send
-        )
+        self._decision = CandidateDecision(self._releases, tuple(tried), self._sender.send)
         takers = {step.name: step for step in steps if isinstance(step, FilterStep)}
         self.lists = ListReleases(self._releases, takers, partial(load_list, store))
         self.interleaved = InterleavedWeights()
@@ -93,7 +81,7 @@ class ModelReleases:
         self._newest = NewestReleases[str, AnyModel](
             self._releases, self._load_of, self._put, "release"
         )
-        # Models whose versions are noted beside offsets: they were released, or had a canary.
+        # Models whose versions are noted beside offsets: they were released, or had a candidate.
         self._noted: set[str] = set()
         self._notes: dict[tuple[int, str], str] = {}
         self._read_at = 0.0
@@ -108,7 +96,8 @@ class ModelReleases:
     @property
     def waiting(self) -> tuple[RefusedRelease, ...]:
         """The releases that the store does not give at present, with the reasons."""
-        away = (*self._newest.away.items(), *self.lists.newest.away.items())
+        parts = self._newest, self.candidates.newest, self.lists.newest
+        away = chain.from_iterable(part.away.items() for part in parts)
         return tuple(RefusedRelease(str(key), wait.offset, wait.reason) for key, wait in away)
 
     @property
@@ -118,9 +107,7 @@ class ModelReleases:
     def offset(self, stage: str) -> int:
         """Return the last record of `models` that a stage has dealt with."""
         read = self._newest.dealt_with(self._releases.offset, stage.__eq__)
-        for part in (self.lists, self.challengers, self.canaries):
-            read = part.dealt_with(stage, read)
-        return read
+        return self.candidates.dealt_with(stage, self.lists.dealt_with(stage, read))
 
     def in_use(self) -> list[tuple[str, str]]:
         """Return name and sha256 of every version that judges posts."""
@@ -128,11 +115,7 @@ class ModelReleases:
         for name in self._steps:
             release = self._newest.in_force.get(name, _SHIPPED).release
             found.append((name, shipped_sha256(name) if release is None else release.sha256))
-            beside = self.canaries.running.get(name), self.challengers.running.get(name)
-            found += [
-                (name, candidate.record.sha256) for candidate in beside if candidate is not None
-            ]
-        return found
+        return found + [(name, one.record.sha256) for name, one in self.candidates.running.items()]
 
     def is_settled(self) -> bool:
         """Return whether posts may come: `models` is read to its end, and at the start loaded.
@@ -142,7 +125,7 @@ class ModelReleases:
         if not self._releases.log.all_restored():
             return False
         # A store that does not answer holds posts back, too: only the released version may serve.
-        is_loaded = not (self._newest.busy() or self._newest.away) and self.canaries.is_settled()
+        is_loaded = not (self._newest.busy() or self._newest.away) and self.candidates.is_settled()
         self._has_begun |= is_loaded and self.lists.is_settled()
         return self._has_begun
 
@@ -155,8 +138,8 @@ class ModelReleases:
         busy = () if self._has_begun else sorted(self._newest.busy() | self._newest.away.keys())
         if busy:
             return f"loading released models: {', '.join(busy)}"
-        if not self._has_begun and not self.canaries.is_settled():
-            return "loading the versions of canaries"
+        if not self._has_begun and not self.candidates.is_settled():
+            return "loading candidates"
         if not self._has_begun and not self.lists.is_settled():
             return "loading released lists"
         stopped = (
@@ -169,35 +152,26 @@ class ModelReleases:
     def follow(self) -> set[str]:
         """Read on, and swap what is loaded; return the models that changed, or were refused.
 
-        Those whose challengers, canaries or lists changed are among them.
+        Those whose candidates or lists changed are among them.
         """
         now = time.monotonic()
-        found, shadowed = set[str](), set[str]()
+        found = set[str]()
         if now >= self._read_at:
             self._read_at = now + _READ_EVERY_S
             found = self._releases.follow()
             self._newest.want(found & self._steps.keys())
-            for name in self._steps:
-                if SHADOW + name in found:
-                    shadowed.add(name)
-                    self.challengers.changed(name)
-                if found & {name, CANARY + name}:
-                    self._take_promoted(name)
-                    self.canaries.changed(name)
+            for name in found & self._steps.keys():
+                self._take_promoted(name)
             self._sender.serve()
-        canaries = self.canaries.begin_loaded()
-        self._noted |= canaries
-        parts = (
-            self.challengers.begin_loaded(),
-            self.lists.swap_loaded(found),
-            self._newest.swap_loaded(),
-        )
-        return shadowed.union(canaries, *parts)
+        candidates = self.candidates.swap_loaded(found)
+        self._noted |= candidates
+        return candidates.union(self.lists.swap_loaded(found), self._newest.swap_loaded())
 
     def assigned(self, change: AssignmentChange) -> None:
         """Read to the end once more, and learn which versions the partitions were judged by."""
         self._releases.log.restore_again()
         self._decision.assigned(change)
+        self.candidates.assigned(change)
         self._notes = {
             (partition, name): text
             for partition in change.owned
@@ -216,19 +190,17 @@ class ModelReleases:
             for name in self._noted:
                 for partition, offset in begins.items():
                     self._note(name, partition, offset, writer)
-        self._decision.note(writer)
 
     def judged(self, work: WorkBatch, writer: Writer) -> bool:
-        """Let challengers score what was judged; return whether a canary's candidate failed.
+        """Note how candidates differ; return whether one failed on what was judged.
 
         Where one failed, the model in force has judged all posts of this cycle.
         """
-        if self.challengers.running:
-            self.challengers.score(work, writer)
-        failed = self.canaries.stop_failed() if self.canaries.running else ()
+        failed = self.candidates.stop_failed() if self.candidates.running else ()
         for name in failed:
             for part in work.partitions:
                 self._note(name, part.source.partition, part.events[0][0].offset, writer)
+        self.candidates.note(writer)
         return bool(failed)
 
     def heartbeat(self, instance: Instance, at_ms: int) -> None:
@@ -237,17 +209,14 @@ class ModelReleases:
 
     def close(self) -> None:
         self._closing.set()
-        self.challengers.close()
-        self.canaries.close()
+        self.candidates.close()
         self.lists.close()
         self._newest.close()
         self._releases.close()
 
     def _holders(self) -> list[HoldsModel]:
         """Return what judges or scores posts by a model."""
-        canaries = (self._canaried[name].canary for name in self.canaries.running)
-        candidates = [canary for canary in canaries if canary is not None]
-        return [*self._steps.values(), *candidates, *self.challengers.running.values()]
+        return [*self._steps.values(), *self.candidates.running.values()]
 
     def _note(self, name: str, partition: int, offset: int, writer: Writer) -> None:
         version, key = self._steps[name].version_at(partition), (partition, name)
@@ -256,9 +225,9 @@ class ModelReleases:
             writer.note(TopicPartition("posts", partition), _NOTE + name, self._notes[key])
 
     def _take_promoted(self, name: str) -> None:
-        """Put a release in force at once if its version judges the canary: that model is warm."""
+        """Put a release in force at once if its version is the candidate: that model is warm."""
         released = self._releases.latest(name)
-        model = self.canaries.released(name, released[0].release) if released else None
+        model = self.candidates.released(name, released[0].release) if released else None
         if model is not None:
             self._newest.take_warm(name, model)
 

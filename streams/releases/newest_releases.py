@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from feedmill.events.errors import StoreAway, UsageError
+from feedmill.events.reasons import MAX_REASON_CHARACTERS
 from feedmill.events.release import LIST, ListRelease
 from feedmill.filters.list_store import read_list
 from feedmill.filters.lists import ListSet, PostList
@@ -193,10 +194,14 @@ class NewestReleases(Generic[Key, Content]):
             self._begin(key, self._waiting.pop(key))
         return changed
 
-    def take_warm(self, key: Key, content: Content) -> None:
+    def take_warm(self, key: Key, content: Content | None) -> None:
         """Put the last release of a key in force without loading it."""
         self._waiting.pop(key, None)
         self._take(key, Loaded(self._releases.latest(str(key))[0], content))
+
+    def refuse(self, key: Key, reason: str) -> None:
+        """Keep why what is in force of a key is to run no more."""
+        self._refuse(key, self._running(key), reason[:MAX_REASON_CHARACTERS])
 
     def close(self) -> None:
         self._loads.close()

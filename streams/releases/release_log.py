@@ -1,4 +1,4 @@
-"""Folds the topic `models`: what is released and was before, for workers and for operators."""
+"""Folds the topic `models`: what is released, tried and was before, for workers and commands."""
 
 from __future__ import annotations
 
@@ -8,27 +8,24 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from feedmill.events.decode import (
-    decode_canary,
-    decode_challenger,
+    decode_candidate,
     decode_list_release,
     decode_release,
-    is_canary,
-    is_challenger,
+    is_candidate,
     is_list,
 )
 from feedmill.events.errors import BadEvent, UsageError
 from feedmill.events.instance import RefusedRelease
 from feedmill.events.release import (
-    CANARY,
+    CANDIDATE,
     LIST,
-    SHADOW,
-    Canary,
-    Challenger,
+    Candidate,
     ListRelease,
     ModelRelease,
     TriedVersion,
 )
 from feedmill.filters.registry import FILTERS
+from feedmill.rankers.registry import TEXT_RANKERS
 from feedmill.streams.kafka.batch_headers import reason_of
 from feedmill.streams.kafka.batches import Record, TopicPartition
 from feedmill.streams.kafka.connection import Connection
@@ -39,6 +36,9 @@ TOPIC = "models"
 _SOURCE = TopicPartition(TOPIC, 0)
 _MOST_RECORDS = 1000
 _KEPT_REFUSALS = 50
+# Models that may have a candidate.  The engagement model may not: it scores from counts, which only
+# its step keeps, and which begin with that model's own prior.
+BY_TEXT = (*FILTERS, *TEXT_RANKERS)
 # So many releases a worker that starts may go back to find one that it can run.
 _KEPT_RELEASES = 5
 
@@ -51,8 +51,8 @@ RELEASED, FROZEN = "released", "frozen"
 class Released(NamedTuple, Generic[Version]):
     """What a record of `models` releases, and its offset.
 
-    `release` None takes earlier releases back: the shipped version runs, no challenger scores, or
-    the list is withdrawn.
+    `release` None takes earlier releases back: the shipped version runs, the candidate ends, or the
+    list is withdrawn.
     """
 
     offset: int
@@ -75,151 +75,16 @@ class ListKey(NamedTuple):
         return f"{LIST}{self.filter}/{self.name}"
 
 
-class StartedCanary(NamedTuple):
-    """A canary and the offset of the record that began it; `reason` is the alarm that ended it."""
+class StartedCandidate(NamedTuple):
+    """A candidate and the offset of the record that began it; `reason` says why it went back."""
 
     offset: int
-    canary: Canary
+    record: Candidate
     reason: str = ""
 
     @property
     def is_under_way(self) -> bool:
-        return self.canary.ends is None
-
-
-class CanaryFold:
-    """Applies records about canaries, and releases, which end them.
-
-    Several processes may write how a canary ends; the first such record counts.
-    """
-
-    def __init__(self, models: Sequence[str]) -> None:
-        self._models = tuple(models)
-        self._last: dict[str, StartedCanary] = {}
-
-    def apply(self, record: Record | TopicRecord) -> str:
-        """Apply a record whose key is that of a canary; return the model.
-
-        Raises `BadEvent`: it breaks the contract, or ends a canary that is not under way.
-        """
-        name, canary = decode_canary(self._models, record.key, record.value)
-        if canary is None:
-            self._last.pop(name, None)
-        elif canary.ends is None:
-            self._last[name] = StartedCanary(record.offset, canary)
-        else:
-            self._check_under_way(name, canary.ends)
-            self._last[name] = StartedCanary(canary.ends, canary, canary.reason)
-        return name
-
-    def apply_release(self, model: str, release: ModelRelease | None) -> None:
-        """Apply a release, None of the shipped version: it ends a canary of the model.
-
-        Raises `BadEvent`: it promotes a canary that is not under way.
-        """
-        if release is not None and release.canary is not None:
-            self._check_under_way(model, release.canary)
-        self._last.pop(model, None)
-
-    def current(self, model: str) -> StartedCanary | None:
-        """Return the canary that is under way."""
-        last = self._last.get(model)
-        return last if last is not None and last.is_under_way else None
-
-    def last(self, model: str) -> StartedCanary | None:
-        """Return the canary under way, or the one that an alarm ended since the last release."""
-        return self._last.get(model)
-
-    def _check_under_way(self, model: str, offset: int) -> None:
-        current = self.current(model)
-        if current is None or current.offset != offset:
-            raise BadEvent(f"the canary of `{model}` that began at {offset} is not under way")
-
-
-class ReleaseFold:
-    """Applies the records of `models` in order; keeps the last `kept` of each key, None: all.
-
-    Attributes
-    ----------
-    offset
-        The last record; -1 before the first.
-    refused
-        The last 50 records that were refused, by this fold or by a load.
-    refused_count
-        How many were refused in all.
-    canaries
-        The canary of each model.
-    """
-
-    def __init__(self, models: Sequence[str], *, kept: int | None = _KEPT_RELEASES) -> None:
-        self.offset = -1
-        self.refused: deque[RefusedRelease] = deque(maxlen=_KEPT_REFUSALS)
-        self.refused_count = 0
-        self.canaries = CanaryFold(models)
-        self._models = tuple(models)
-        self._kept = kept
-        self._records: dict[str, deque[Released[Any]]] = {}
-
-    def apply(self, record: Record | TopicRecord) -> str | None:
-        """Apply the next record; return its key, None if the record is refused.
-
-        The key is a model, ``shadow/<model>`` of a challenger, ``canary/<model>`` of a canary, or
-        that of a list.
-        """
-        self.offset = record.offset
-        try:
-            if is_canary(record.key):
-                return CANARY + self.canaries.apply(record)
-            key, release = self._decode(record)
-        except BadEvent as error:
-            key = (record.key or b"").decode("utf-8", "replace")[:256]
-            self.refuse(key, record.offset, reason_of(record.value, error))
-            return None
-        found = self._records.setdefault(key, deque(maxlen=self._kept))
-        found.append(Released(record.offset, release))
-        return key
-
-    def _decode(self, record: Record | TopicRecord) -> tuple[str, Any]:
-        if is_challenger(record.key):
-            name, challenger = decode_challenger(self._models, record.key, record.value)
-            return SHADOW + name, challenger
-        if is_list(record.key):
-            filter_name, name, content = decode_list_release(FILTERS, record.key, record.value)
-            return str(ListKey(filter_name, name)), content
-        name, release = decode_release(self._models, record.key, record.value)
-        self.canaries.apply_release(name, release)
-        return name, release
-
-    def refuse(self, key: str, offset: int, reason: str) -> None:
-        """Keep why a release is not in force."""
-        self.refused.append(RefusedRelease(key, offset, reason))
-        self.refused_count += 1
-
-    def latest(self, key: str) -> Sequence[Released[Any]]:
-        """Return the last records about a model or a list, the newest first."""
-        return tuple(reversed(self._records.get(key, ())))
-
-    def challenger(self, model: str) -> Released[Challenger]:
-        """Return what the last record about a model's challenger says; offset -1 before any."""
-        return next(iter(self.latest(SHADOW + model)), Released(-1, None))
-
-
-class ReleaseLog(ReleaseFold):
-    """The releases so far; `follow` reads on, without waiting."""
-
-    def __init__(self, connection: Connection, models: Sequence[str]) -> None:
-        super().__init__(models)
-        self.log = LogConsumer(connection, TOPIC)
-        self.log.add({_SOURCE: BEGINNING})
-
-    def follow(self) -> set[str]:
-        """Apply the records that came; return their keys, as `apply`."""
-        batches = self.log.read(_MOST_RECORDS)
-        names = (self.apply(record) for batch in batches for record in batch.records)
-        return {name for name in names if name is not None}
-
-    def close(self) -> None:
-        self.log.close()
+        return self.record.ends is None
 
 
 @dataclass(frozen=True)
@@ -237,29 +102,137 @@ class HistoryRow:
     note: str
 
 
-class ReleaseHistory(ReleaseFold):
-    """The valid records of `models` in the order of their offsets, and what they did in words."""
+class ReleaseFold:
+    """Applies the records of `models` in order.
 
-    def __init__(self, models: Sequence[str], records: Iterable[TopicRecord]) -> None:
-        super().__init__(models, kept=None)
+    It keeps the last `kept` releases of each key; None: all, with what each record did to a model.
+
+    Attributes
+    ----------
+    offset
+        The last record; -1 before the first.
+    refused
+        The last 50 records that were refused, by this fold or by a load.
+    refused_count
+        How many were refused in all.
+    """
+
+    def __init__(self, models: Sequence[str], *, kept: int | None = _KEPT_RELEASES) -> None:
+        self.offset = -1
+        self.refused: deque[RefusedRelease] = deque(maxlen=_KEPT_REFUSALS)
+        self.refused_count = 0
+        self._models = tuple(models)
+        self._kept = kept
+        self._records: dict[str, deque[Released[Any]]] = {}
+        # By model the candidate under way, or the one that went back since the last release.
+        self._candidates: dict[str, StartedCandidate] = {}
+        self._last_named: dict[str, Candidate] = {}
         self._rows: dict[str, list[HistoryRow]] = {name: [] for name in models}
+
+    @classmethod
+    def of(cls, models: Sequence[str], records: Iterable[TopicRecord]) -> ReleaseFold:
+        """Return all that the records of `models` did, for commands."""
+        fold = cls(models, kept=None)
         for record in records:
-            key = self.apply(record)
+            key = fold.apply(record)
             if key is not None and not key.startswith(LIST):
-                self._rows[key.rpartition("/")[2]].append(self._row(key, record))
+                fold._rows[key.removeprefix(CANDIDATE)].append(fold._row(key, record))
+        return fold
+
+    def apply(self, record: Record | TopicRecord) -> str | None:
+        """Apply the next record; return its key, None if the record is refused.
+
+        The key is a model, ``candidate/<model>``, or that of a list.
+        """
+        self.offset = record.offset
+        try:
+            if is_candidate(record.key):
+                key = CANDIDATE + self._apply_candidate(record)
+            else:
+                key = self._apply_release(record)
+        except BadEvent as error:
+            key = (record.key or b"").decode("utf-8", "replace")[:256]
+            self.refuse(key, record.offset, reason_of(record.value, error))
+            return None
+        return key
+
+    def _apply_candidate(self, record: Record | TopicRecord) -> str:
+        """Apply the begin or the end of a candidate.
+
+        Several processes may write how it ends; the first such record counts.
+        """
+        models = tuple(name for name in self._models if name in BY_TEXT)
+        name, candidate = decode_candidate(models, record.key, record.value)
+        if candidate is None:
+            self._candidates.pop(name, None)
+        elif candidate.ends is None:
+            self._candidates[name] = StartedCandidate(record.offset, candidate)
+            self._last_named[name] = candidate
+        else:
+            self._check_under_way(name, candidate.ends)
+            self._candidates[name] = StartedCandidate(candidate.ends, candidate, candidate.reason)
+        current = self.candidate(name)
+        self._keep(CANDIDATE + name, record.offset, None if current is None else candidate)
+        return name
+
+    def _apply_release(self, record: Record | TopicRecord) -> str:
+        if is_list(record.key):
+            filter_name, name, content = decode_list_release(FILTERS, record.key, record.value)
+            key = str(ListKey(filter_name, name))
+            self._keep(key, record.offset, content)
+            return key
+        model, release = decode_release(self._models, record.key, record.value)
+        if release is not None and release.candidate is not None:
+            self._check_under_way(model, release.candidate)
+        if self._candidates.pop(model, None) is not None:
+            self._keep(CANDIDATE + model, record.offset, None)
+        self._keep(model, record.offset, release)
+        return model
+
+    def _keep(self, key: str, offset: int, release: Any) -> None:
+        # No earlier candidate takes the place of one that cannot be loaded.
+        kept = 1 if key.startswith(CANDIDATE) else self._kept
+        self._records.setdefault(key, deque(maxlen=kept)).append(Released(offset, release))
+
+    def _check_under_way(self, model: str, offset: int) -> None:
+        current = self.candidate(model)
+        if current is None or current.offset != offset:
+            raise BadEvent(f"the candidate of `{model}` that began at {offset} is not under way")
+
+    def refuse(self, key: str, offset: int, reason: str) -> None:
+        """Keep why a release is not in force."""
+        self.refused.append(RefusedRelease(key, offset, reason))
+        self.refused_count += 1
+
+    def latest(self, key: str) -> Sequence[Released[Any]]:
+        """Return the last records about a model, a candidate or a list, the newest first."""
+        return tuple(reversed(self._records.get(key, ())))
+
+    def candidate(self, model: str) -> StartedCandidate | None:
+        """Return the candidate that is under way."""
+        last = self._candidates.get(model)
+        return last if last is not None and last.is_under_way else None
+
+    def last_candidate(self, model: str) -> StartedCandidate | None:
+        """Return the candidate under way, or the one that went back since the last release."""
+        return self._candidates.get(model)
+
+    def last_named(self, model: str) -> Candidate | None:
+        """Return the last candidate, ended since or not."""
+        return self._last_named.get(model)
 
     def _row(self, key: str, record: TopicRecord) -> HistoryRow:
         """Return what a record did; without a version its headers say by whom and why."""
         version: TriedVersion | None
         reason = ""
-        if key.startswith(CANARY):
-            last = self.canaries.last(key.removeprefix(CANARY))
-            version, reason = (None, "") if last is None else (last.canary, last.reason)
-            begins = last is not None and last.is_under_way
-            what = "canary begins" if begins else "canary ends"
-        elif key.startswith(SHADOW):
-            version = self.latest(key)[0].release
-            what = "shadow ends" if version is None else "scores in shadow"
+        if key.startswith(CANDIDATE):
+            last = self.last_candidate(key.removeprefix(CANDIDATE))
+            version, reason = (None, "") if last is None else (last.record, last.reason)
+            what = "candidate ends"
+            if last is not None and last.is_under_way:
+                what = "canary begins" if last.record.partitions else "scores in shadow"
+            elif last is not None:
+                what = "candidate went back"
         else:
             version = release = self.latest(key)[0].release
             what = FROZEN if release is not None and release.frozen else RELEASED
@@ -270,7 +243,7 @@ class ReleaseHistory(ReleaseFold):
         return HistoryRow(record.offset, record.at_ms, what, text, by, reason or note)
 
     def rows(self, model: str) -> Sequence[HistoryRow]:
-        """Return all that was done to a model, the oldest first: canaries and shadows, too."""
+        """Return all that was done to a model, the oldest first: candidates, too."""
         return tuple(self._rows[model])
 
     def entries(self, model: str) -> Sequence[Released[ModelRelease]]:
@@ -281,11 +254,6 @@ class ReleaseHistory(ReleaseFold):
         """Return the last release; None if there is none, or if it is of the shipped version."""
         entries = self.entries(model)
         return entries[-1].release if entries else None
-
-    def last_challenger(self, model: str) -> Challenger | None:
-        """Return the last version that was named a challenger, stopped since or not."""
-        named = (released.release for released in self.latest(SHADOW + model))
-        return next((challenger for challenger in named if challenger is not None), None)
 
     def check_not_frozen(self, model: str) -> None:
         """Refuse with `UsageError` if the model is frozen."""
@@ -328,26 +296,20 @@ class ReleaseHistory(ReleaseFold):
             " nothing to go back to"
         )
 
-
-class ListHistory(ReleaseFold):
-    """The valid records of `models` about lists, in the order of their offsets."""
-
-    def __init__(self, records: Iterable[TopicRecord]) -> None:
-        super().__init__((), kept=None)
-        for record in records:
-            if is_list(record.key):
-                self.apply(record)
-
-    def last(self) -> dict[ListKey, Released[ListRelease]]:
+    def last_lists(self) -> dict[ListKey, Released[ListRelease]]:
         """Return the last valid record of each list."""
-        return {ListKey.of(key): records[-1] for key, records in self._records.items()}
+        return {
+            ListKey.of(key): records[-1]
+            for key, records in self._records.items()
+            if key.startswith(LIST)
+        }
 
-    def in_force(self) -> dict[ListKey, ListRelease]:
+    def lists_in_force(self) -> dict[ListKey, ListRelease]:
         """Return the release of each list whose last record does not withdraw it."""
-        last = {key: released.release for key, released in self.last().items()}
+        last = {key: released.release for key, released in self.last_lists().items()}
         return {key: release for key, release in last.items() if release is not None}
 
-    def rollback_target(self, key: ListKey) -> ListRelease | None:
+    def list_rollback_target(self, key: ListKey) -> ListRelease | None:
         """Return the last release of another version than the present one; None if there was none.
 
         Raises `UsageError`: the list was never released.
@@ -358,3 +320,21 @@ class ListHistory(ReleaseFold):
         now = None if releases[-1] is None else releases[-1].sha256
         earlier = (release for release in reversed(releases) if release is not None)
         return next((release for release in earlier if release.sha256 != now), None)
+
+
+class ReleaseLog(ReleaseFold):
+    """The releases so far; `follow` reads on, without waiting."""
+
+    def __init__(self, connection: Connection, models: Sequence[str]) -> None:
+        super().__init__(models)
+        self.log = LogConsumer(connection, TOPIC)
+        self.log.add({_SOURCE: BEGINNING})
+
+    def follow(self) -> set[str]:
+        """Apply the records that came; return their keys, as `apply`."""
+        batches = self.log.read(_MOST_RECORDS)
+        names = (self.apply(record) for batch in batches for record in batch.records)
+        return {name for name in names if name is not None}
+
+    def close(self) -> None:
+        self.log.close()

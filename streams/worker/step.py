@@ -389,7 +389,7 @@ class Step(ABC):
 
 
 class HoldsModel(Protocol):
-    """What judges posts by `model`: a step, a candidate in a canary, a challenger in shadow."""
+    """What judges posts by `model`: a step, or its candidate."""
 
     model: Any
 

@@ -94,9 +94,7 @@ class Worker(WorkerView):
         self.stopping = threading.Event()
         self.time = LogTime(self.connection)
         self.settings = SettingsLog(self.connection)
-        self.releases = ModelReleases(
-            self.connection, environment.models, self.steps, self.metrics.of_stage
-        )
+        self.releases = ModelReleases(self.connection, environment.models, self.steps)
         owner, clock = uuid.uuid4().hex[:12], self.time.clock
         producer = TransactionalProducer(self.connection, group, stage=group, now_ms=clock.now_ms)
         ranks = any(step.ranks for step in steps)

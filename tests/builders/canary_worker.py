@@ -14,11 +14,11 @@ from builders.fake_log import FakeLog, KeptWriter, Topics
 from builders.records import StoredRecord, record
 from builders.waiting import until
 from feedmill.events.decode import decode_signal
-from feedmill.events.errors import StoreAway
+from feedmill.events.errors import BadArtifact, StoreAway
 from feedmill.events.instance import Instance
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Post
-from feedmill.events.release import Canary, ModelRelease
+from feedmill.events.release import Candidate, ModelRelease
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores, TextModel
@@ -28,7 +28,7 @@ from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.kafka.connection import RecordSender
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.releases import model_releases, release_log
-from feedmill.streams.releases.loading import LoadedText
+from feedmill.streams.releases.candidates import TriedModel
 from feedmill.streams.releases.model_releases import ModelReleases
 from feedmill.streams.releases.release_log import Released
 from feedmill.streams.scoring import text_models
@@ -43,7 +43,7 @@ COUNT = 2
 
 
 class Model:
-    """Says 0.5 of every post; raises where a post says so, or returns NaN."""
+    """Says 0.5 of every post; another version raises, says NaN, or 0.95 where a post says so."""
 
     name = "spam"
 
@@ -58,7 +58,8 @@ class Model:
         if self.version != INSTALLED and "raise" in texts:
             raise ZeroDivisionError("no")
         wrong = self.version != INSTALLED
-        return np.array([np.nan if wrong and text == "nan" else 0.5 for text in texts])
+        said = {"nan": np.nan, "spam": 0.95}
+        return np.array([said.get(text, 0.5) if wrong else 0.5 for text in texts])
 
 
 class Cluster:
@@ -80,7 +81,9 @@ class Cluster:
             self.topics[TopicPartition("signals.spam", p)] = []
         patch.setattr(release_log, "LogConsumer", lambda *_, **__: FakeLog(self.topics))
         patch.setattr(text_models, "LogConsumer", lambda *_, **__: FakeLog(self.topics))
-        patch.setattr(model_releases, "load_candidate", self._load_candidate)
+        patch.setattr(
+            model_releases, "load_candidate", lambda *given: self.load_candidate(given[-1])
+        )
         patch.setattr(model_releases, "load_released", self._load_released)
         patch.setattr(model_releases, "_READ_EVERY_S", 0.0)
         patch.setattr(RecordSender, "send", lambda _, key, value: self.write(key, value))
@@ -95,9 +98,11 @@ class Cluster:
         value = {"sha256": sha256, "answers": [0.5], **more}
         return self.write(b"spam", json.dumps(value).encode() if sha256 else b"")
 
-    def canary(self, sha256: str, partitions: int = 1, after_ms: int = 60_000, **more: Any) -> int:
-        value = {"partitions": partitions, "after_ms": after_ms, "sha256": sha256, **more}
-        return self.write(b"canary/spam", json.dumps({**value, "answers": [0.5]}).encode())
+    def canary(self, sha256: str, partitions: int = 1, **more: Any) -> int:
+        value = {"partitions": partitions, "promotes": True, "until_ms": 2**50, "sha256": sha256}
+        return self.write(
+            b"candidate/spam", json.dumps({**value, "answers": [0.5], **more}).encode()
+        )
 
     def say(self, partition: int, text: str = "tea") -> str:
         """Append a post; return its id."""
@@ -126,10 +131,11 @@ class Cluster:
             if note and one.post_offset >= int(note.split()[1]):
                 assert one.version == note.split()[0], (one, note)
 
-    def _load_candidate(self, _: Any, model: str, canary: Canary) -> LoadedText:
-        if canary.sha256 in self.unloadable:
-            return LoadedText(None, "it is not in the store")
-        return LoadedText(cast(TextModel, Model(canary.version)))
+    def load_candidate(self, *given: Any) -> TriedModel:
+        candidate: Candidate = given[-1]
+        if candidate.sha256 in self.unloadable:
+            raise BadArtifact("it is not in the store")
+        return TriedModel(cast(TextModel, Model(candidate.version)), 0.01)
 
     def _load_released(self, _: str, __: Any, current: str, version: Released[ModelRelease]) -> Any:
         self.tries += 1
@@ -154,7 +160,7 @@ class CanaryWorker:
         connection: Any = SimpleNamespace(environment=Environment(rescore_rate=0))
         stage = self.metrics.of_stage
         self.step.start(StepContext(connection, LogClock(), stage("spam"), COUNT))
-        self.releases = ModelReleases(connection, None, [self.step], stage)
+        self.releases = ModelReleases(connection, None, [self.step])
         self.assign(owned)
         if starts:
             until(self.settled, every=0.001)
@@ -214,5 +220,6 @@ class CanaryWorker:
             **{"stage": "spam", "instance": "1", "host": "h", "pid": 1, "build": "b"},
             **{"config_offset": -1, "refused": (), "models": self.step.models, "ready": True},
             **{"lag": 0, "at_ms": 0, "refused_releases": self.releases.refused},
+            "candidates": self.releases.candidates.heartbeat("spam"),
         }
         return Instance(**{**fields, **more})

@@ -33,7 +33,7 @@ from feedmill.streams.engagement.packed_states import NO_OFFSET, PostState, enco
 from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.validation import last_of_each, validate_batch
-from feedmill.streams.scoring.text_models import BatchScores, score_posts
+from feedmill.streams.scoring.batch_scores import BatchScores, score_posts
 
 FLAGGED_CAP = 0.10
 _NEVER = 2.0

@@ -109,12 +109,12 @@ STORE = (
         *(_altered, first),
     ),
     Misconfiguration(
-        *("a challenger that is gone", settings.models, "warn", "no artifact"),
-        *(_release("shadow/nsfw"), first),
+        *("a candidate in shadow that is gone", settings.models, "warn", "no artifact"),
+        *(_release("candidate/nsfw"), first),
     ),
     Misconfiguration(
         *("a canary that is gone", settings.models, "wrong", "no artifact"),
-        *(_release("canary/nsfw", partitions=1, after_ms=1000), first),
+        *(_release("candidate/nsfw", partitions=1), first),
     ),
     Misconfiguration(
         *("a list that is gone", settings.lists, "wrong", "has no store"),

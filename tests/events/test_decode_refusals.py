@@ -41,8 +41,7 @@ DECODERS: dict[str, Decode] = {
     "overrides": lambda key, value: decode.decode_override(NAMES, key, value),
     "labels": decode.decode_label,
     "models": lambda key, value: decode.decode_release(("spam", "quality"), key, value),
-    "canaries": lambda key, value: decode.decode_canary(("spam", "quality"), key, value),
-    "challengers": lambda key, value: decode.decode_challenger(("spam", "quality"), key, value),
+    "candidates": lambda key, value: decode.decode_candidate(("spam", "quality"), key, value),
     "lists": lambda key, value: decode.decode_list_release(("spam", "nsfw"), key, value),
     "instances": lambda _, value: decode.decode_instance(value or b""),
     **{f"signals.{name}": of_signal(name) for name in (*NAMES.all,)},
@@ -143,18 +142,15 @@ CHANGES: dict[str, tuple[bytes, dict[str, Any], list[dict[str, Any]]]] = {
             {"frozen": 1},
         ],
     ),
-    "challengers": (
-        b"shadow/spam",
-        RELEASE,
-        [{"sha256": "A" * 64}, {"answers": ...}, *({"core_share": v} for v in (0, 1.5, "a"))],
-    ),
-    "canaries": (
-        b"canary/spam",
-        {**RELEASE, "partitions": 2, "after_ms": 600_000},
+    "candidates": (
+        b"candidate/spam",
+        {**RELEASE, "partitions": 2},
         [
-            {"sha256": "A" * 64},
-            *({"partitions": v} for v in (..., 0, 100_001, "a")),
-            *({"after_ms": v} for v in (..., 0, 2_592_000_001)),
+            *({"sha256": "A" * 64}, {"answers": ...}, {"promotes": True}, {"promotes": 1}),
+            *({"partitions": v} for v in (-1, 100_001, "a")),
+            *({"core_share": v} for v in (0, 1.5, "a")),
+            *({name: v} for name in ("may_hide", "may_demote") for v in (-0.1, 1.5, "a")),
+            *({"until_ms": v} for v in (-1, "soon")),
             *({"ends": v} for v in (-1, "x")),
             {"reason": "r" * 5000},
         ],
@@ -191,6 +187,7 @@ RECORDS: list[tuple[str, bytes | None, bytes | None]] = [
     ("posts", b"\xff", None),
     ("posts", None, None),
     *(("models", key, bytes_of(RELEASE)) for key in (b"nsfw", b"../spam", b"\xff", None)),
+    ("models", b"shadow/spam", bytes_of(RELEASE)),
     *(
         ("lists", key, b'{"sha256":"%s"}' % (b"a" * 64))
         for key in (b"list/spam", b"list/spam/", b"list/quality/a", b"list/spam/../a", None)

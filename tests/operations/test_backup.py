@@ -19,7 +19,7 @@ from feedmill.events.errors import UsageError
 from feedmill.events.label import Label
 from feedmill.events.override import Override
 from feedmill.events.partition import partition_of
-from feedmill.events.release import Canary, ModelRelease
+from feedmill.events.release import Candidate, ModelRelease
 from feedmill.events.signal import SignalNames
 from feedmill.filters.registry import FILTERS
 from feedmill.operations import backup
@@ -85,12 +85,12 @@ def decide(log: KafkaLog) -> None:
     change("config", "weights", WEIGHTS % (b"0.9", first))
     version = ModelRelease(sha256="a" * 64, answers=(0.5,), by="ann")
     change("models", "spam", encode(version))
-    tried = Canary(sha256="b" * 64, answers=(0.5,), by="ann", partitions=1, after_ms=60_000)
-    begun = change("models", "canary/spam", encode(tried))
+    tried = Candidate(sha256="b" * 64, answers=(0.5,), by="ann", partitions=1)
+    begun = change("models", "candidate/spam", encode(tried))
     change(
         "models",
         "spam",
-        encode(ModelRelease(sha256="b" * 64, answers=(0.5,), by="ann", canary=begun)),
+        encode(ModelRelease(sha256="b" * 64, answers=(0.5,), by="ann", candidate=begun)),
     )
     override = Override("hide", "ann", "why", NOW_MS)
     change("overrides", "post:p1|*", encode(override))

@@ -24,7 +24,7 @@ def recorded(topics: CommandTopics) -> None:
     send = topics.send
     at_ms = int(time.time() * 1000)
     for model in ("spam", "quality"):
-        send("models", f"shadow/{model}", {"sha256": "1" * 64, "answers": [0.5]})
+        send("models", f"candidate/{model}", {"sha256": "1" * 64, "answers": [0.5]})
     for post_id, (champion, challenger) in {**VALUES, "e": (0.99, 0.1)}.items():
         post = {"post_id": post_id, "author_id": f"by-{post_id}", "created_at_ms": at_ms}
         offset = send("posts", post_id, {**post, "text": f"text of {post_id * 4}"})

@@ -11,16 +11,16 @@ from builders.commands import CommandTopics, Run
 from builders.events import heartbeat
 from builders.golden import Golden
 from builders.transcript import transcript
-from feedmill.events.decode import decode_canary, decode_challenger
-from feedmill.events.instance import RefusedRelease
-from feedmill.events.release import Canary, Challenger, ListRelease, ModelRelease
+from feedmill.events.decode import decode_candidate
+from feedmill.events.instance import ComparedPosts, RefusedRelease, RunningCandidate
+from feedmill.events.release import Candidate, ListRelease, ModelRelease
 from feedmill.filters.model import STORE
 from feedmill.models.artifact import read_card
 from feedmill.streams.releases.loading import shipped_sha256
 
 pytestmark = pytest.mark.stack
 
-CANARY = Canary("a" * 64, (0.5,), partitions=1, after_ms=1000)
+CANARY = Candidate("a" * 64, (0.5,), partitions=1, promotes=True, until_ms=2**50)
 HOUR_S = 3600
 
 
@@ -57,7 +57,7 @@ def test_canaries_and_challengers_begin_are_listed_and_end(
     version = shipped[:8]
     lines = (
         *(f"release spam {version} --canary 4", f"release engagement {version} --canary 1"),
-        f"release spam {version} --canary 3 --after 90s --by ann",
+        f"release spam {version} --canary 3 --after 90s --may-hide 0.05 --by ann",
         # Nothing was released before: the shipped version judges all partitions.
         *("list spam --json", "rollback spam --by ann", "list spam --json"),
         *("shadow spam --stop", f"shadow spam {version} --core-share 0.2 --by ann --json"),
@@ -71,17 +71,20 @@ def test_canaries_and_challengers_begin_are_listed_and_end(
     ]
     golden.check("model_releases.txt", transcript(run, commands, hidden(shipped)))
     records = topics.read("models")
-    _, canary = decode_canary(("spam",), records[0].key, records[0].value)
+    _, canary = decode_candidate(("spam",), records[0].key, records[0].value)
     assert canary is not None
-    assert (canary.partitions, canary.after_ms, canary.by) == (3, 90_000, "ann")
-    assert (records[1].key, records[1].value) == (b"canary/spam", None)
-    _, challenger = decode_challenger(("spam",), records[2].key, records[2].value)
+    assert (canary.partitions, canary.promotes, canary.by) == (3, True, "ann")
+    assert (canary.may_hide, canary.may_demote) == (0.05, 0.02)
+    assert abs(canary.until_ms - time.time() * 1000 - 90_000) < 60_000
+    assert (records[1].key, records[1].value) == (b"candidate/spam", None)
+    _, challenger = decode_candidate(("spam",), records[2].key, records[2].value)
     assert challenger is not None
+    assert (challenger.partitions, challenger.promotes, challenger.until_ms) == (0, False, 0)
     assert (challenger.sha256, challenger.core_share) == (shipped, 0.2)
     assert len(challenger.answers) == len(canary.answers) > 5
     assert [(one.key, bool(one.value)) for one in records[-3:]] == [
-        *((b"spam", True), (b"canary/spam", True)),
-        (b"canary/spam", False),
+        *((b"spam", True), (b"candidate/spam", True)),
+        (b"candidate/spam", False),
     ]
 
 
@@ -102,18 +105,20 @@ def test_health_says_of_each_release_which_instance_runs_it_and_why_not(
     def refused(key: str, offset: int, reason: str = "it says nan") -> RefusedRelease:
         return RefusedRelease(key, offset, reason)
 
-    topics.send("models", "canary/spam", CANARY)
-    beat(topics, shipped, "1", canaries={"spam": "a" * 12})
-    beat(topics, shipped, "2", refused_releases=(refused("canary/spam", 0),))
+    topics.send("models", "candidate/spam", CANARY)
+    running = RunningCandidate("a" * 12, 0, {0: ComparedPosts(100, 2, 1, 4)})
+    beat(topics, shipped, "1", candidates={"spam": running})
+    beat(topics, shipped, "2", refused_releases=(refused("candidate/spam", 0),))
     beat(topics, shipped, "3")
-    look("canary/spam")
+    look("candidate/spam")
     ended = msgspec.structs.replace(CANARY, ends=0, reason="spam/2: nan")
-    topics.send("models", "canary/spam", ended)
-    look("canary/spam")
-    at = topics.send("models", "shadow/spam", Challenger(shipped, (0.5,)))
-    beat(topics, shipped, "1", models_offset=at, refused_releases=(refused("shadow/spam", at),))
-    beat(topics, shipped, "2", models_offset=at, challengers={"spam": shipped[:12]})
-    look("shadow/spam")
+    topics.send("models", "candidate/spam", ended)
+    look("candidate/spam")
+    at = topics.send("models", "candidate/spam", Candidate(shipped, (0.5,)))
+    beat(topics, shipped, "1", models_offset=at, refused_releases=(refused("candidate/spam", at),))
+    scores = {"spam": RunningCandidate(shipped[:12], at)}
+    beat(topics, shipped, "2", models_offset=at, candidates=scores)
+    look("candidate/spam")
     # A release and a list that wait for the store, and a list whose last record is refused; every
     # stage of a worker tells of all that the worker refused.
     for instance in ("2", "3"):
@@ -150,12 +155,12 @@ def test_the_history_has_canaries_shadows_and_who_went_back(
     run: Run, topics: CommandTopics, shipped: str, golden: Golden
 ) -> None:
     topics.send("models", "spam", ModelRelease("a" * 64, (0.5,), "ann", "first"))
-    topics.send("models", "shadow/spam", Challenger(shipped, (0.5,), "bob"))
+    topics.send("models", "candidate/spam", Candidate(shipped, (0.5,), "bob"))
     run("models shadow spam --stop --timeout 0 --by cat --note enough")
-    canary = Canary(shipped, (0.5,), "dan", partitions=1, after_ms=1000)
-    began = topics.send("models", "canary/spam", canary)
+    canary = Candidate(shipped, (0.5,), "dan", partitions=1)
+    began = topics.send("models", "candidate/spam", canary)
     ended = msgspec.structs.replace(canary, ends=began, reason="spam/2: it says nan")
-    topics.send("models", "canary/spam", ended)
+    topics.send("models", "candidate/spam", ended)
     back = "rollback spam --timeout 0 --by eve"
     again = (f"{back} --note 'hides tea'", f"{back} --json", back)
     lines = ("list spam", *again, "list spam --json", "list spam")
@@ -168,7 +173,7 @@ def test_a_refused_release_says_that_it_stays_and_how_to_take_it_back(
 ) -> None:
     refusals = tuple(
         RefusedRelease(key, offset, "no artifact at models/")
-        for offset, key in ((0, "spam"), (2, "shadow/spam"))
+        for offset, key in ((0, "spam"), (2, "candidate/spam"))
     )
     beat(topics, shipped, models_offset=2, refused_releases=refusals)
     refused = run(f"models release spam {shipped[:8]} --timeout 5")
@@ -178,5 +183,6 @@ def test_a_refused_release_says_that_it_stays_and_how_to_take_it_back(
         " instance that starts later runs it if it can by then: `feedmill models rollback spam`"
         " takes it back\n"
     )
+    beat(topics, shipped, models_offset=2, refused_releases=refusals)
     refused = run(f"models shadow spam {shipped[:8]} --timeout 5")
     assert "`feedmill models shadow spam --stop` takes it back" in refused.stderr

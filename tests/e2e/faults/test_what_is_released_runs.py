@@ -2,12 +2,13 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from builders.engine import Engine
-from builders.engine_topics import PARTITIONS, id_in
+from builders.engine_topics import PARTITIONS, id_in, post_of
 from builders.model_commands import Models
 from builders.waiting import until
 from feedmill.streams.releases.loading import shipped_sha256
@@ -94,7 +95,7 @@ def test_every_judge_runs_what_is_in_force_whatever_the_store_has_and_whoever_re
     judges.replace()
     judges.check(SHIPPED, trained, 2)
     ended = judges.models.run("rollback spam --note 'too many fine posts'")
-    assert f"the canary of {trained} ends, {SHIPPED} judges all posts" in ended.stdout
+    assert f"the trial of {trained} ends, {SHIPPED} judges all posts" in ended.stdout
     judges.check(SHIPPED)
     assert judges.models.done("list spam")["releases"] == []
 
@@ -108,10 +109,61 @@ def test_every_judge_runs_what_is_in_force_whatever_the_store_has_and_whoever_re
     judges.replace()
     judges.check(SHIPPED)
     assert [row["note"] for row in judges.models.done("list spam")["history"]] == [
-        *("", "end of the canary at 0: too many fine posts"),
+        *("", "end of the candidate at 0: too many fine posts"),
         *("", "rollback to the shipped version: as before"),
     ]
     # And a rollback of that rollback.
     judges.models.done("rollback spam")
+    judges.check(trained)
+    assert engine.complaints() == []
+
+
+def test_a_canary_is_compared_over_kills_and_released_once_it_surely_does_no_harm(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judges = Judges(engine, tmp_path, monkeypatch)
+    trained = judges.trained()
+    limits = "--may-hide 0.2 --may-demote 0.2"
+    began = judges.models.done(f"release spam {trained} --canary 3 {limits}")["offset"]
+    sent = itertools.count()
+
+    def say(count: int) -> None:
+        """Send posts of as many authors and texts to each of two partitions."""
+        numbers = [next(sent) for _ in range(count)]
+        texts = {id_in(p, f"n{n}"): f"Walk {n} by river {p}" for n in numbers for p in (0, 2)}
+        engine.posts(post_of(post_id, text) for post_id, text in texts.items())
+
+    def compared() -> dict[str, int]:
+        """How many posts were compared, by partition, whoever owns the partition."""
+        states = [one.get("candidates", {}).get("spam") for one in engine.instances().values()]
+        found: dict[str, int] = {}
+        for state in filter(None, states):
+            assert (state["version"], state["offset"]) == (trained, began)
+            for partition, counts in state["compared"].items():
+                found[partition] = max(found.get(partition, 0), counts["posts"])
+        return found
+
+    say(8)
+    until(lambda: compared() == {"0": 8, "2": 8}, 60)
+    judges.replace()
+    judges.replace()
+    # An author who comes again counts no more, though nobody who saw the first post lives.
+    engine.posts(
+        post_of(id_in(p, f"again{n}"), f"Again {n} {p}", author_id=f"author-of-{id_in(p, f'n{n}')}")
+        for n in range(8)
+        for p in (0, 2)
+    )
+    say(2)
+    until(lambda: compared() == {"0": 10, "2": 10}, 60)
+    assert judges.models.done("list spam")["releases"] == []
+    say(40)
+    until(lambda: bool(judges.models.done("list spam")["releases"]), 60)
+    (release,) = judges.models.done("list spam")["releases"]
+    assert release["version"] == trained
+    count = re.fullmatch(r"of (\d+) posts .*: surely below its limits", release["note"])
+    assert count is not None, release["note"]
+    assert 50 <= int(count[1]) <= 100
+    judges.check(trained)
+    judges.replace()
     judges.check(trained)
     assert engine.complaints() == []

@@ -13,8 +13,9 @@ from builders.lost_markers import leave_open
 from builders.misconfigurations import Misconfiguration
 from builders.waiting import now_ms
 from feedmill.deploy.local import StackAddress
-from feedmill.operations.status import process, redis_server, settings, workers
+from feedmill.operations.status import process, redis_server, workers
 from feedmill.operations.status.doctor import CHECKS
+from feedmill.streams.releases.release_log import ReleaseFold
 
 TABLE = (*misconfigurations.TABLE, *misconfigured_redis.TABLE, *misconfigured_instances.TABLE)
 
@@ -124,7 +125,7 @@ def test_commands_of_ways_out_have_the_flags_that_were_given(place: Examined) ->
 def test_a_check_that_fails_is_a_finding_and_the_others_are_made(
     place: Examined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settings, "ListHistory", lambda *_: 1 / 0)
+    monkeypatch.setattr(ReleaseFold, "lists_in_force", lambda *_: 1 / 0)
     report = json.loads(place.run("doctor --json").stdout)
     (finding,) = report["findings"]
     assert (finding["check"], report["checks"]) == ("lists", len(CHECKS))

@@ -18,7 +18,7 @@ from feedmill.streams.filters.post_windows import PostWindows
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
 from feedmill.streams.observe.metrics import Metrics
-from feedmill.streams.scoring.text_models import BatchScores
+from feedmill.streams.scoring.batch_scores import BatchScores
 from feedmill.streams.worker.decoding import decode_work
 
 HERE = TopicPartition("posts", 0)

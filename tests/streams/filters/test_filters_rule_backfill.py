@@ -11,11 +11,13 @@ from builders.lists import post_list
 from builders.records import StoredRecord, record
 from feedmill.events.decode import decode_signal
 from feedmill.events.post import Post
+from feedmill.events.release import Candidate
 from feedmill.events.signal import RULE_MODEL, ModelVerdict, Signal, SignalNames
 from feedmill.filters.lists import ListKind, ListSet, PostList
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.assignment import AssignmentChange
 from feedmill.streams.scoring import rescoring
+from feedmill.streams.scoring.candidate_scoring import CandidateScoring
 
 NEW = {"r": {"verdict": "hide", "phrases": ["new"]}}
 HITS = {f"p{i}" for i in range(0, 250, 50)}
@@ -123,7 +125,8 @@ def test_what_stands_is_kept_beneath_a_rule_and_comes_back(made: Filter) -> None
 
 
 def test_in_a_canary_its_candidate_says_what_a_rule_overrules(made: Filter) -> None:
-    made.step.begin_canary(model(lambda _: 0.25, "2"), [0])
+    tried = Candidate("2" * 64, (0.25,), partitions=1)
+    made.step.set_candidate(CandidateScoring(model(lambda _: 0.25, "2"), 0, tried, 0.01))
     made.change_rules(NEW, 7)
     found = {one.post_id: one.overruled for one in made.work()}
     assert found == dict.fromkeys(HITS, ModelVerdict(0.25, "fixed", "2"))

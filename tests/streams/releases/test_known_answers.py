@@ -248,17 +248,17 @@ def test_the_canary_of_a_candidate_that_answers_otherwise_ends(cluster: Cluster)
     began = cluster.canary(A)
     until(worker.settled, every=0.001)
     ask_all(worker, 0)
-    assert worker.step.canary is not None
+    assert worker.step.candidate is not None
     changed = Weighted(A[:12])
     changed.weight = 0.25
-    worker.step.canary.model = cast(Any, changed)
+    worker.step.candidate.model = cast(Any, changed)
     ask_all(worker, 100)
     post_id = cluster.say(0)
     worker.cycle()
     worker.commit()
     assert cluster.judged() == {post_id: INSTALLED}
     (refused,) = worker.releases.refused
-    assert (refused.model, refused.offset) == ("canary/spam", began)
+    assert (refused.model, refused.offset) == ("candidate/spam", began)
     assert "stopped: altered in memory: known answer 0 is 0.25, it was 0.5" in refused.reason
     assert worker.releases.ready_reason() == ""
 

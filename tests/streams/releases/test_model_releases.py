@@ -1,6 +1,5 @@
 """How far a worker is with releases, and what it does while the store does not answer."""
 
-import json
 import subprocess
 import sys
 import threading
@@ -96,16 +95,16 @@ def test_a_newer_release_does_not_wait_for_the_pause_of_the_one_before(
     assert worker.releases.waiting == ()
 
 
-def test_a_challenger_that_is_loaded_still_is_not_dealt_with_while_a_release_comes(
+def test_a_candidate_that_is_loaded_still_is_not_dealt_with_while_a_release_comes(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = CanaryWorker(cluster)
     goes_on = threading.Event()
     monkeypatch.setattr(
-        worker.releases.challengers, "_load", lambda *_: goes_on.wait(10) and None, raising=True
+        worker.releases.candidates, "_load", lambda *_: goes_on.wait(10) and None, raising=True
     )
-    value = json.dumps({"sha256": B, "answers": [0.5]}).encode()
-    shadow = cluster.write(b"shadow/spam", value)
+    shadow = cluster.canary(B, partitions=0)
+    worker.releases.follow()
     first = cluster.release(A)
 
     def runs_first() -> bool:
@@ -115,7 +114,7 @@ def test_a_challenger_that_is_loaded_still_is_not_dealt_with_while_a_release_com
     until(runs_first, every=0.001)
     assert first > shadow
     assert worker.releases.offset("spam") == shadow - 1
-    # Another release that waits does not say that the challenger is there.
+    # Another release that waits does not say that the candidate is there.
     cluster.away = True
     cluster.release(B)
     until(lambda: bool(worker.releases.follow() or worker.releases.waiting), every=0.001)

@@ -1,6 +1,7 @@
 """How a worker folds the records of `models`."""
 
 import json
+from typing import Any
 
 from builders.records import StoredRecord
 from feedmill.streams.releases.release_log import ReleaseFold
@@ -39,21 +40,55 @@ def test_a_bad_record_is_refused_and_the_one_before_holds() -> None:
     assert "one of spam, quality" in reasons[1][2]
 
 
-def test_a_challenger_is_no_release_and_the_last_one_counts() -> None:
-    fold = ReleaseFold(MODELS)
-    assert fold.challenger("spam") == (-1, None)
+def test_a_candidate_is_no_release_and_the_last_one_counts_until_a_release() -> None:
+    fold = ReleaseFold((*MODELS, "engagement"))
+    assert fold.candidate("spam") is None
     fold.apply(release(0, "a"))
-    assert fold.apply(release(1, "b", b"shadow/spam")) == "shadow/spam"
-    assert fold.apply(release(2, "c", b"shadow/spam")) == "shadow/spam"
+    assert fold.apply(release(1, "b", b"candidate/spam")) == "candidate/spam"
+    assert fold.apply(release(2, "c", b"candidate/spam")) == "candidate/spam"
     assert [one.offset for one in fold.latest("spam")] == [0]
-    offset, challenger = fold.challenger("spam")
-    assert offset == 2
-    assert challenger is not None
-    assert (challenger.version, challenger.core_share) == ("c" * 12, 0.05)
-    assert fold.apply(release(3, "d", b"shadow/novelty")) is None
-    assert fold.apply(StoredRecord(4, key=b"shadow/spam", value=b"")) == "shadow/spam"
-    assert fold.challenger("spam") == (4, None)
-    assert [one.model for one in fold.refused] == ["shadow/novelty"]
+    candidate = fold.candidate("spam")
+    assert candidate is not None
+    record = candidate.record
+    assert (candidate.offset, record.version, record.core_share) == (2, "c" * 12, 0.05)
+    assert (record.partitions, record.may_hide, record.may_demote) == (0, 0.01, 0.02)
+    # No earlier candidate is tried where the last one cannot be.
+    assert [one.offset for one in fold.latest("candidate/spam")] == [2]
+    assert fold.apply(StoredRecord(3, key=b"candidate/spam", value=b"")) == "candidate/spam"
+    assert fold.candidate("spam") is None
+    fold.apply(release(4, "d", b"candidate/spam"))
+    fold.apply(release(5, "e"))
+    assert (fold.candidate("spam"), fold.last_candidate("spam")) == (None, None)
+    assert fold.latest("candidate/spam") == ((5, None),)
+    assert not fold.refused
+
+
+def test_records_that_are_no_candidate_are_refused_by_name() -> None:
+    fold = ReleaseFold((*MODELS, "engagement"))
+    wrong: tuple[tuple[str, Any], ...] = (
+        *(("shadow/spam", {}), ("canary/spam", {"partitions": 1, "after_ms": 9})),
+        *(("candidate/novelty", {}), ("candidate/engagement", {}), ("candidate/spam", {"ends": 7})),
+        *(
+            ("candidate/spam", {name: share})
+            for name in ("may_hide", "may_demote")
+            for share in (-0.1, 1.1)
+        ),
+        *(("candidate/spam", {"partitions": -1}), ("candidate/spam", {"promotes": True})),
+        ("spam", {"candidate": 7}),
+    )
+    for offset, (key, fields) in enumerate(wrong):
+        value = json.dumps({"sha256": "a" * 64, "answers": [0.5], **fields}).encode()
+        assert fold.apply(StoredRecord(offset, key=key.encode(), value=value)) is None
+    assert [one.model for one in fold.refused] == [key for key, _ in wrong]
+    reasons = [one.reason for one in fold.refused]
+    assert reasons[0] == (
+        "Expected the key `candidate/<model>`, got 'shadow/spam' of an earlier build - in the key"
+    )
+    assert "a model, one of spam, quality, got 'candidate/engagement'" in reasons[3]
+    assert reasons[4] == "the candidate of `spam` that began at 7 is not under way"
+    assert "$.may_hide" in reasons[5]
+    assert "$.until_ms" in reasons[10]
+    assert reasons[11] == reasons[4]
 
 
 def test_a_list_is_no_release_of_a_model_and_its_last_records_are_kept() -> None:

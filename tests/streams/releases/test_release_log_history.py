@@ -6,7 +6,7 @@ import pytest
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.kafka.topic_reader import TopicRecord
-from feedmill.streams.releases.release_log import ListHistory, ListKey, ReleaseHistory
+from feedmill.streams.releases.release_log import ListKey, ReleaseFold
 
 A, B, SHIPPED = "a" * 64, "b" * 64, "c" * 64
 BAD = ListKey("spam", "bad")
@@ -21,18 +21,20 @@ def records_of(key: bytes, *versions: str | None, **more: object) -> list[TopicR
     return [TopicRecord(n, 1, key, value_of(one, **more)) for n, one in enumerate(versions)]
 
 
-def history(*versions: str | None, **more: object) -> ReleaseHistory:
+def history(*versions: str | None, **more: object) -> ReleaseFold:
     other = TopicRecord(9, 1, b"other", b"")
-    return ReleaseHistory(("spam", "quality"), [other, *records_of(b"spam", *versions, **more)])
+    return ReleaseFold.of(("spam", "quality"), [other, *records_of(b"spam", *versions, **more)])
 
 
-def list_history(*versions: str | None, key: bytes = b"list/spam/bad") -> ListHistory:
+def list_history(*versions: str | None, key: bytes = b"list/spam/bad") -> ReleaseFold:
     """The history of a list, among records that are about none."""
     others = [(b"spam", b"{}"), (b"list/spam/bad", b"{}"), (b"list/ham/bad", None), (None, None)]
     records = [TopicRecord(90, 1, *one) for one in others]
     lists = [(one.offset, one.key, json.dumps({"sha256": v}).encode() if v else None)
              for one, v in zip(records_of(key, *versions), versions, strict=True)]  # fmt: skip
-    return ListHistory([*records, *(TopicRecord(n, 1, at, value) for n, at, value in lists)])
+    return ReleaseFold.of(
+        ("spam",), [*records, *(TopicRecord(n, 1, at, value) for n, at, value in lists)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,15 +57,15 @@ def test_a_rollback_goes_to_the_last_release_of_another_version(
     versions: tuple[str | None, ...], of_model: int, of_list: str | None
 ) -> None:
     assert history(*versions).rollback_target("spam", None, SHIPPED).offset == of_model
-    release = list_history(*versions).rollback_target(BAD)
+    release = list_history(*versions).list_rollback_target(BAD)
     assert (release and release.sha256) == of_list
 
 
 def test_a_list_is_in_force_until_it_is_withdrawn() -> None:
-    assert {key: one.sha256 for key, one in list_history(A, B).in_force().items()} == {BAD: B}
-    assert list_history(A, None).in_force() == {}
-    assert list_history(A, None).last() == {BAD: (1, None)}
-    assert list_history(A, key=b"list/nsfw/x").in_force().keys() == {ListKey("nsfw", "x")}
+    assert {key: one.sha256 for key, one in list_history(A, B).lists_in_force().items()} == {BAD: B}
+    assert list_history(A, None).lists_in_force() == {}
+    assert list_history(A, None).last_lists() == {BAD: (1, None)}
+    assert list_history(A, key=b"list/nsfw/x").lists_in_force().keys() == {ListKey("nsfw", "x")}
 
 
 def test_a_rollback_needs_a_release_to_go_to() -> None:
@@ -77,7 +79,7 @@ def test_a_rollback_needs_a_release_to_go_to() -> None:
     with pytest.raises(UsageError, match="`spam` has run no other version than cccccccccccc"):
         history(SHIPPED, None).rollback_target("spam", None, SHIPPED)
     with pytest.raises(UsageError, match="never released"):
-        list_history(A).rollback_target(ListKey("nsfw", "bad"))
+        list_history(A).list_rollback_target(ListKey("nsfw", "bad"))
 
 
 def test_a_frozen_model_says_by_whom_and_how_it_is_unfrozen() -> None:
@@ -88,15 +90,15 @@ def test_a_frozen_model_says_by_whom_and_how_it_is_unfrozen() -> None:
         frozen.check_not_frozen("spam")
 
 
-def test_a_challenger_is_no_release_and_is_known_after_it_was_stopped() -> None:
-    named = TopicRecord(0, 1, b"shadow/spam", value_of(B, core_share=0.5))
-    found = ReleaseHistory(("spam",), [TopicRecord(1, 1, b"spam", value_of(A)), named])
-    assert [entry.offset for entry in found.entries("spam")] == [1]
-    offset, challenger = found.challenger("spam")
-    assert offset == 0
-    assert challenger is not None
-    assert (challenger.sha256, challenger.core_share) == (B, 0.5)
-    stopped = ReleaseHistory(("spam",), [named, TopicRecord(1, 1, b"shadow/spam", b"")])
-    assert stopped.challenger("spam") == (1, None)
-    assert stopped.last_challenger("spam") == challenger
-    assert history(A).last_challenger("spam") is None
+def test_a_candidate_is_no_release_and_is_known_after_it_was_stopped() -> None:
+    named = TopicRecord(1, 1, b"candidate/spam", value_of(B, core_share=0.5))
+    found = ReleaseFold.of(("spam",), [TopicRecord(0, 1, b"spam", value_of(A)), named])
+    assert [entry.offset for entry in found.entries("spam")] == [0]
+    candidate = found.candidate("spam")
+    assert candidate is not None
+    assert (candidate.record.sha256, candidate.record.core_share) == (B, 0.5)
+    stopped = ReleaseFold.of(("spam",), [named, TopicRecord(2, 1, b"candidate/spam", b"")])
+    assert stopped.candidate("spam") is None
+    assert stopped.last_named("spam") == candidate.record
+    assert history(A).last_named("spam") is None
+    assert [row.what for row in stopped.rows("spam")] == ["scores in shadow", "candidate ends"]

@@ -5,7 +5,7 @@ import pytest
 
 from feedmill.events.decode import decode_signal, encode
 from feedmill.events.signal import ModelVerdict, RuleVerdict, Signal, SignalNames
-from feedmill.streams.scoring.text_models import BatchScores
+from feedmill.streams.scoring.batch_scores import BatchScores
 
 MODEL, CAPPED, CAMPAIGN, FAILED = range(4)
 REASONS = {CAPPED: "capped: lang:en has 31% flagged", CAMPAIGN: "copy of 9 posts by 9 authors"}
