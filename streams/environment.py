@@ -327,16 +327,16 @@ class MemoryShares:
     """A worker's limit of memory, FEEDMILL_MEMORY_MIB, shared out to the places where records wait.
 
     Keys count like values, and what a record costs beside them counts too: a flood of tombstones
-    is nothing else.  librdkafka counts values alone, so its queues are bounded by what one fetch
-    brings: a consumer asks for no more while records wait to be taken.
+    is nothing else.  librdkafka counts values alone, so its queues are bounded by records, too: a
+    consumer asks for no more while so many wait to be taken.
 
     Attributes
     ----------
     fetch_bytes
         What one fetch brings, compressed: all of it is inflated at once, and a byte may become
         24,000.  A batch that is larger comes alone.
-    waiting_posts
-        While so many posts wait to be taken, no more are fetched: each may have 1 MiB.
+    waiting_records
+        While so many records wait to be taken, no more are fetched: each may have a key of 1 MiB.
     backlog_bytes
         Posts that wait for those of other partitions.
     uncommitted_bytes
@@ -346,7 +346,7 @@ class MemoryShares:
     """
 
     fetch_bytes: int
-    waiting_posts: int
+    waiting_records: int
     backlog_bytes: int
     uncommitted_bytes: int
     letter_bytes: int
@@ -357,7 +357,7 @@ def memory_shares(environment: Environment) -> MemoryShares:
     limit = environment.memory_mib * _MIB
     return MemoryShares(
         fetch_bytes=limit // 32_768,
-        waiting_posts=limit // 16 // _MIB,
+        waiting_records=limit // 4 // _MIB,
         backlog_bytes=limit // 8,
         uncommitted_bytes=limit // 4,
         letter_bytes=limit // 32,

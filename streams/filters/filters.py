@@ -29,7 +29,6 @@ from feedmill.filters.lists import FilterRules, ListSet
 from feedmill.filters.raised_values import campaign_probabilities, campaign_reason
 from feedmill.filters.rules import RuleMatch
 from feedmill.models.text_model import TextModel
-from feedmill.streams.environment import memory_shares
 from feedmill.streams.filters.copy_history import CopyHistory
 from feedmill.streams.filters.post_windows import PostWindows
 from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
@@ -83,11 +82,10 @@ class FilterStep(TextModelStep):
         connection = context.connection
         cap = connection.environment.flagged_cap
         self._guard = FilterGuard(self.name, cap, context.metrics)
-        waiting = memory_shares(connection.environment).waiting_posts
-        open_windows = partial(LogConsumer, connection, waiting=waiting)
-        self._windows.hand_to(self._fold, context, open_windows)
+        open_log = partial(LogConsumer, connection)
+        self._windows.hand_to(self._fold, context, open_log)
         if self._remembers:
-            self._history = CopyHistory(context, partial(LogConsumer, connection))
+            self._history = CopyHistory(context, open_log)
 
     def settings_changed(self, settings: Settings) -> None:
         self._rules.set_settings(settings)

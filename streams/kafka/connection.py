@@ -37,7 +37,9 @@ class Connection:
         self.offsets = Offsets(environment, self.health)
         self.headers = BatchHeaders(environment, self.health)
 
-    def new_log_consumer(self, *, committed: bool = True, waiting: int = 1) -> WatchedConsumer:
+    def new_log_consumer(
+        self, *, committed: bool = True, waiting: int | None = None
+    ) -> WatchedConsumer:
         """Return what `client.new_log_consumer` returns."""
         return new_log_consumer(
             self.environment,

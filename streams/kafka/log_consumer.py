@@ -63,7 +63,7 @@ class LogConsumer:
         *,
         live: bool = False,
         past_hanging: Collection[str] = (),
-        waiting: int = 1,
+        waiting: int | None = None,
     ) -> None:
         self.name = name
         self.stopped: dict[TopicPartition, str] = {}
@@ -84,6 +84,8 @@ class LogConsumer:
         # Partitions that a transaction which never ends holds back.
         self._hanging: set[TopicPartition] = set()
         self._asking: list[_Adding] = []
+        # True if the last read passed large batches: a read that gathers would end behind each.
+        self._has_passed = False
 
     def add(self, starts: Mapping[TopicPartition, int], *, or_first: bool = False) -> None:
         """Read these partitions too, each from an offset, `BEGINNING` or `END`.
@@ -277,15 +279,18 @@ class LogConsumer:
     def _take(
         self, consumer: Consumer, most: int, most_bytes: int, wait_s: float
     ) -> list[RecordBatch]:
+        # A fetch may have 20 records: a restore waits for more, in place of many cycles.
+        left = sum(max(0, end - self._positions[at]) for at, end in self._ends.items())
+        limits, headers = Most(most, most_bytes), self._connection.headers
+        gathers = left >= most and not self._has_passed
         try:
-            fetched = fetch(
-                consumer, self._connection.headers, Most(most, most_bytes), wait_s=wait_s
-            )
+            fetched = fetch(consumer, headers, limits, wait_s=wait_s, gathers=gathers)
         except KafkaException as error:
             self._connection.health.report(error.args[0])
             return []
         if fetched is NOTHING:
             return []
+        self._has_passed = fetched.has_passed
         for source, complaint in fetched.errors:
             self._judge(source, complaint)
         if self._unheard and consumer is self._live:

@@ -378,7 +378,7 @@ class Worker(WorkerView):
         return {at: n for at, n in self.group.positions().items() if at.partition in reading}
 
     def _wait_s(self) -> float:
-        is_idle = self.group.is_whole and all(step.is_idle for step in self.steps)
+        is_idle = self.group.is_live and all(step.is_idle for step in self.steps)
         return IDLE_S if is_idle else SOON_S
 
     def _apply(self, taken: Taken) -> None:

@@ -44,7 +44,7 @@ def test_keys_that_wait_are_few(stack: StackAddress, prefix: str, of_a_group: bo
     time.sleep(1.0)
     found += consumer.consume(40, 0)
     # Those that wait while no more is asked for, and a batch.
-    assert 1 <= len(found) <= memory_shares(environment).waiting_posts + 2
+    assert 1 <= len(found) <= memory_shares(environment).waiting_records + 2
     until(lambda: len(found) >= 40, lambda: found.extend(consumer.consume(40, 0.1)))
     assert [one.offset() for one in found[:40]] == [*range(40)]
     consumer.close()

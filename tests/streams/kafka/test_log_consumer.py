@@ -12,6 +12,7 @@ from feedmill.streams.kafka import log_consumer, read_progress
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
+from feedmill.streams.kafka.messages import fetch
 
 BOTH = {TopicPartition("posts", p): BEGINNING for p in (0, 1)}
 
@@ -222,6 +223,24 @@ def test_another_client_goes_on_where_one_that_knows_no_broker_was(
     produce(kafka, *keys(200, "new"))
     until(lambda: len(live.found) >= 400 and log._live is not live_before, live.turn)
     assert sorted(live.found) == sorted(keys(200) + keys(200, "new"))
+
+
+def test_a_restore_waits_for_full_reads_until_less_is_left(
+    kafka: KafkaLog, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fetch brings few small batches, so without the wait a restore is as many cycles."""
+    gathered = []
+
+    def noted(*about: Any, gathers: bool, **more: Any) -> Any:
+        gathered.append(gathers)
+        return fetch(*about, gathers=gathers, **more)
+
+    monkeypatch.setattr(log_consumer, "fetch", noted)
+    produce(kafka, *keys(120))
+    reading.restore()
+    assert sorted(reading.found) == sorted(keys(120))
+    assert gathered.count(True) >= 2
+    assert not gathered[-1]
 
 
 def test_no_client_is_idle_before_it_has_something_to_read(
