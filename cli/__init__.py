@@ -23,7 +23,21 @@ class LazyGroup(click.Group):
         if cmd_name not in self.places:
             return None
         module, _, name = self.places[cmd_name].partition(":")
-        command = getattr(importlib.import_module(f"feedmill.cli.{module}"), name)
+        try:
+            command = getattr(importlib.import_module(f"feedmill.cli.{module}"), name)
+        except ModuleNotFoundError as error:
+            return _without(cmd_name, error)
         if not isinstance(command, click.Command):
             raise TypeError(f"cli/{module}.py defines no click command `{name}`")
         return command
+
+
+def _without(name: str, error: ModuleNotFoundError) -> click.Command:
+    """Return a command that has a line in the help, and fails for the lack of a package."""
+
+    def fail() -> None:
+        raise error
+
+    any_words = {"ignore_unknown_options": True, "allow_extra_args": True}
+    said = f"Needs {error.name}, which is not installed."
+    return click.Command(name, any_words, fail, help=said)

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from builders.command_tree import leaves
 from builders.golden import Golden
 from feedmill import cli
+from feedmill.cli import LazyGroup
 from feedmill.cli.main import COMMANDS, main
 from feedmill.events.errors import BadArtifact
 
@@ -342,6 +343,14 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         "feedmill: `feed` needs sklearn.linear_model, which is not installed; install it with pip"
         " install 'feedmill[train]'\n"
     )
+
+
+def test_help_lists_a_command_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(main, LazyGroup)
+    monkeypatch.setitem(main.places, "feed", "sklearn:feed")
+    listed = invoke("--help")
+    assert listed.exit_code == 0, listed.output
+    assert "Needs feedmill.cli.sklearn, which is not installed." in listed.stdout
 
 
 def test_a_missing_library_of_lightgbm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
