@@ -45,7 +45,14 @@ def acls() -> None:
 @acls.command("print")
 @click.option("--role", type=click.Choice([*ROLES]), required=True, help="For whom.")
 @click.option("--principal", required=True, metavar="User:NAME", help="Kafka's name of the user.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default=FORMATS[0],
+    show_default=True,
+    help="Whose form the rights are printed in.",
+)
 @signal_option
 @with_given_environment
 def print_acls(environment: Environment, role: str, principal: str, form: str, signal: str) -> None:

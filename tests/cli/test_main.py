@@ -100,6 +100,15 @@ WRONG_LINES = {
         *("", "delete", "create --partitions 0", "create --replicas 0", "describe --kafka x"),
         *("reset posts", f"reset {NO_KAFKA}", "copy", "abort-hanging posts"),
     ),
+    "acls": (
+        *("", "grant", "print", "print --role nobody --principal User:a"),
+        *("print --role judge", "print --role judge --principal a"),
+        *(
+            "print --role own-signal --principal User:a",
+            "print --role judge --principal User:a --format yaml",
+        ),
+        "print --role judge --principal User:a --format redis",
+    ),
     "groups": (
         *("", "delete worker", "list --kafka x", f"describe {NO_KAFKA}", "reset-offsets worker"),
         *("reset-offsets worker posts:1", "reset-offsets worker posts:1 --to middle"),

@@ -127,7 +127,8 @@ def test_a_host_whose_seconds_are_too_long_or_too_short_stays_with_the_broker(
 def test_a_worker_reads_the_hosts_clock_nowhere_else() -> None:
     """Programs of others (`own_signal`) say when they answered by their own clock.
 
-    Metrics compare the host's clock with the timestamps of records, and say when they were read.
+    Metrics compare the host's clock with the timestamps of records, and say when they were read;
+    certificates are in force by it.
     """
     found = set()
     for path in STREAMS.rglob("*.py"):
@@ -141,4 +142,4 @@ def test_a_worker_reads_the_hosts_clock_nowhere_else() -> None:
             ):
                 found.add(str(path.relative_to(STREAMS)))
     of_metrics = {"observe/legs.py", "worker/worker_status.py"}
-    assert found == {"own_signal", "settings/clock.py", *of_metrics}
+    assert found == {"own_signal", "settings/clock.py", "security.py", *of_metrics}
