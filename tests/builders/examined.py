@@ -145,8 +145,8 @@ class Examined:
         ]
         ends = self.admin.list_partition_offsets(dict.fromkeys(at, OffsetSpec.LATEST))
         # A broker that has just started loads its groups first.
-        until(self._lists_groups)
-        groups = [str(one["group_id"]) for one in self.admin.list_groups()]
+        groups: list[str] = []
+        until(lambda: self._lists_groups(groups))
         return {
             "ends": {place: end.offset for place, end in ends.items()},
             # Those of other tests have a prefix of their own, and come meanwhile.
@@ -154,9 +154,9 @@ class Examined:
             "keys": sorted(self.client.keys()),
         }
 
-    def _lists_groups(self) -> bool:
+    def _lists_groups(self, groups: list[str]) -> bool:
         try:
-            self.admin.list_groups()
+            groups[:] = [str(one["group_id"]) for one in self.admin.list_groups()]
         except CoordinatorLoadInProgressError:
             return False
         return True
