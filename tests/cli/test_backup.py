@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -41,14 +42,18 @@ def test_what_was_decided_is_in_force_under_another_prefix(
         "…/kept: <size>; `sha256sum -c SHA256SUMS` checks it\n"
     )
 
+    checked = ["sha256sum", "--quiet", "--check", "SHA256SUMS"]
+    done = subprocess.run(checked, cwd=tmp_path / "kept", capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"")
+
     asked = ("config get weights --json", "override list --json", "models list --json")
     before = [run(line).stdout for line in asked]
     monkeypatch.setenv("FEEDMILL_TOPIC_PREFIX", f"{prefix}b.")
     monkeypatch.setenv("FEEDMILL_MODELS", str(tmp_path / "other"))
     assert run("topics create --partitions 2").exit_code == 0
-    done = run(f"restore {tmp_path}/kept --by ann --note fire --json")
-    assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
+    restored = run(f"restore {tmp_path}/kept --by ann --note fire --json")
+    assert restored.exit_code == 0, restored.output
+    found = json.loads(restored.stdout)
     assert found["files"] == 1 and found["versions"] == []
     assert found["offsets"]["config"] == {"0": 0, "2": 1}
     after = [run(line).stdout for line in asked]
@@ -57,9 +62,9 @@ def test_what_was_decided_is_in_force_under_another_prefix(
     assert again.exit_code == 1 and "has records" in again.stderr
     records = CommandTopics(stack.kafka, f"{prefix}b.").read("audit")
     audited = [decode_audit(record.value) for record in records]
-    restored = [one for one in audited if one.command == "restore"]
-    assert [one.topic for one in restored] == [*KEPT]
-    assert {(one.by, one.note) for one in restored} == {("ann", "fire")}
+    ours = [one for one in audited if one.command == "restore"]
+    assert [one.topic for one in ours] == [*KEPT]
+    assert {(one.by, one.note) for one in ours} == {("ann", "fire")}
 
 
 def _without_offsets(text: str) -> str:
