@@ -153,7 +153,10 @@ image: wheel ## Build the image feedmill:VERSION by buildah or docker; BASE=, BU
 		$(FLAGS) -t $(TAG) -f $(CONTEXT)/Containerfile $(CONTEXT)
 
 # Helm and the definitions of KEDA and the Prometheus operator come as Go modules.
-deploy-test: $(STAMP) ## Render the chart by helm, and build and run the image in podman: root, Go, buildah, mmdebstrap
+deploy-test: $(STAMP) ## Check frontend.ts by tsc, render the chart by helm, run the image in podman: root, npm, Go, buildah, mmdebstrap
+	npm install --prefix .feedmill/typescript --no-audit --no-fund typescript@5.9 @types/node@22
+	.feedmill/typescript/node_modules/.bin/tsc --strict --noUncheckedIndexedAccess --noEmit --target es2022 --module nodenext \
+		--typeRoots .feedmill/typescript/node_modules/@types --types node examples/frontend.ts
 	GOPATH=$(GO) go install helm.sh/helm/v3/cmd/helm@v3.19.0
 	cd $(GO) && { [ -e go.mod ] || go mod init definitions; } && GOPATH=$(GO) go mod download $(KEDA) $(OPERATOR)
 	PYTHONPATH=tests $(BIN)/python -m builders.rendered_chart $(GO)/bin/helm \

@@ -1,6 +1,6 @@
-"""The frontend example against a real Redis, filled by the engine's own writer.
+"""The frontend examples against a real Redis, filled by the engine's own writer.
 
-It runs under an account that may read `feed:*` alone, as the shipped ACL has it.
+They run under an account that may read `feed:*` alone, as the shipped ACL has it.
 """
 
 import itertools
@@ -20,6 +20,7 @@ import redis
 from builders.commands import CommandTopics
 from builders.examples import EXAMPLES, load_example
 from builders.shown_arms import run_experiment
+from builders.typescript_frontend import typescript_frontend
 from builders.waiting import in_background, now_ms
 from builders.written_redis import WrittenRedis
 from feedmill.deploy.local import StackAddress
@@ -30,10 +31,19 @@ pytestmark = pytest.mark.stack
 EXAMPLE = EXAMPLES / "frontend.py"
 
 
-@pytest.fixture(scope="module")
-def frontend() -> Iterator[ModuleType]:
-    with pytest.MonkeyPatch.context() as patch:
-        yield load_example("frontend", patch)
+@pytest.fixture(params=("python", "typescript"))
+def frontend(request: pytest.FixtureRequest, url: str) -> Iterator[Any]:
+    """The example in both languages: what holds for one holds for the other."""
+    if request.param == "typescript":
+        with typescript_frontend(url) as frontend:
+            yield frontend
+    else:
+        yield request.getfixturevalue("python_frontend")
+
+
+@pytest.fixture
+def python_frontend(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return load_example("frontend", monkeypatch)
 
 
 @pytest.fixture
@@ -63,7 +73,7 @@ def client(url: str) -> Iterator[redis.Redis]:
 
 
 def test_a_feed_is_read_with_the_weights_it_was_ranked_by(
-    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
+    frontend: Any, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:
     assert frontend.read_feed(client, "global", 50, prefix) is None
     writer.set("weights", {"quality": 0.25, "engagement": 0.75})
@@ -77,7 +87,7 @@ def test_a_feed_is_read_with_the_weights_it_was_ranked_by(
 
 
 def test_version_and_ranking_belong_together_while_it_is_rewritten(
-    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
+    frontend: Any, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:
     def rewrite(ended: threading.Event) -> dict[int, float]:
         written: dict[int, float] = {}
@@ -113,7 +123,7 @@ def scrolled(pages: Any, size: int, user_id: str | None = None) -> list[str]:
 
 
 def test_no_post_comes_twice_or_is_skipped_while_the_ranking_moves(
-    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
+    frontend: Any, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:
     random, pages = Random(4), frontend.Pages(client, prefix)
     assert pages.page("global") is None
@@ -141,7 +151,7 @@ def test_no_post_comes_twice_or_is_skipped_while_the_ranking_moves(
 
 
 def test_a_page_says_that_the_feed_is_stale(
-    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
+    frontend: Any, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:
     writer.feed("global", {"a": 2.0, "b": 1.0})
     assert not frontend.Pages(client, prefix).page("global").stale
@@ -151,7 +161,7 @@ def test_a_page_says_that_the_feed_is_stale(
 
 
 def test_what_is_no_cursor_gives_the_first_page(
-    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
+    frontend: Any, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:
     writer.feed("global", {"a": 2.0, "b": 1.0})
     pages = frontend.Pages(client, prefix)
@@ -164,7 +174,7 @@ def test_what_is_no_cursor_gives_the_first_page(
 
 
 def test_each_reader_gets_the_list_of_their_arm_and_the_exposure_is_sent_first(
-    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
+    frontend: Any, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:
     run_experiment(writer, traffic=8_000)
     version = int(writer.client.hget(f"{prefix}feed:{{global}}:info", "version") or 0)
@@ -204,7 +214,7 @@ def test_each_reader_gets_the_list_of_their_arm_and_the_exposure_is_sent_first(
 
 
 def test_where_the_list_of_an_arm_is_missing_the_control_is_served_and_said(
-    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
+    frontend: Any, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:
     run_experiment(writer)
     arms = [("control", 5000), ("upside-down", 5000)]
@@ -245,9 +255,9 @@ def test_its_exposures_reach_kafka(
 
 
 def test_changes_are_announced(
-    frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
+    python_frontend: ModuleType, client: redis.Redis, writer: WrittenRedis, prefix: str
 ) -> None:
-    changes = frontend.changes(client, "global", prefix, 10.0)
+    changes = python_frontend.changes(client, "global", prefix, 10.0)
     assert next(changes) is None
     for score in (1.0, 2.0, 3.0):
         version = writer.feed("global", {"a": score})
