@@ -91,7 +91,7 @@ def fit_rate(reactions: Floats, shown: Floats) -> ReactionRate:
         Of each post, shape (n,): reactions and impressions, the latter above 0 and no fewer.
     """
     total = shown.sum()
-    base = float(np.clip(reactions.sum() / total, 1e-6, 1 - 1e-6))
+    base = float(np.clip(reactions.sum() / total, 1e-6, 0.999))
     by_chance = base * (1 - base)
     spread = (shown * (reactions / shown - base) ** 2).sum()
     others = len(shown) - 1

@@ -136,10 +136,10 @@ class FurtherSignals:
 
     @property
     def version(self) -> str:
-        """What values depend on: the model, the signals that are weighed, and changed rates."""
-        changed = ((name, self._rates[name]) for name in self.names)
-        rates = (f"{n}:{r.base}/{r.strength}" for n, r in changed if r != RATES[n])
-        return " ".join((self._version, *self.names, *rates))
+        """What values depend on: the model, the signals that are weighed, each with other rates."""
+        rates = ((name, self._rates[name]) for name in self.names)
+        parts = (n if r == RATES[n] else f"{n}:{r.base}/{r.strength}" for n, r in rates)
+        return " ".join((self._version, *parts))
 
     def set_model(self, version: str) -> None:
         """Use a version of the model, which stands in the signals."""

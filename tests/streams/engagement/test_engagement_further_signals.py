@@ -8,7 +8,7 @@ import pytest
 
 from builders.engagement_partition import ENGAGEMENTS, Partition, begun
 from feedmill.events.built_in import FURTHER_SIGNALS
-from feedmill.events.rates import BASES, RATES, rate_value
+from feedmill.events.rates import BASES, RATES, Rates, bases_of, rate_value
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
 from feedmill.rankers.reaction_rates import rate_steps
@@ -36,12 +36,15 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Any:
     return partial(begun, monkeypatch, MODEL, posts=60)
 
 
-def values(made: Partition) -> dict[tuple[str, str], tuple[float | None, int]]:
+def values(
+    made: Partition, rates: Rates = RATES
+) -> dict[tuple[str, str], tuple[float | None, int]]:
     """What posts have beside the base, with its record or without."""
+    bases = bases_of(rates)
     return {
         key: (one.value, one.post_offset)
         for key, one in made.further.items()
-        if one.value != BASES[key[0]]
+        if one.value != bases[key[0]]
     }
 
 
@@ -90,18 +93,16 @@ def test_changed_rates_score_posts_with_counts_again(begin: Any) -> None:
     before = dict(made.further)
     made.step.settings_changed(changed)
     made.idle()
-    assert {key: one.value for key, one in made.further.items()} == {
-        key: one.value for key, one in expected.further.items()
-    }
+    rates = changed.reaction_rates
+    assert values(made, rates) == values(expected, rates)
     assert any(made.further[key] != one for key, one in before.items())
     for (name, post_id), signal in made.further.items():
-        rate = changed.reaction_rates[name]
-        steps = rate_steps(name, made.states[post_id].kept_counters, rate)
         assert name in names
+        steps = rate_steps(name, made.states[post_id].kept_counters, rates[name])
         assert signal.value == rate_value(steps)
     made.step.settings_changed(plain)
     made.idle()
-    assert {key: one.value for key, one in made.further.items()} == {
+    assert {key: made.further[key].value for key in before} == {
         key: one.value for key, one in before.items()
     }
 
