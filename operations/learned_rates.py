@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -23,7 +23,8 @@ _MOST_STRENGTH = 10_000.0
 Floats = npt.NDArray[np.float64]
 
 
-class LearnedRate(NamedTuple):
+@dataclass(frozen=True)
+class LearnedRate:
     """A kind of reaction, what the counts of all posts say of it, and its rate then.
 
     Attributes
