@@ -27,6 +27,7 @@ from scipy.stats import t as student
 from feedmill.events.decode import encode
 from feedmill.events.engagement import EngagementKind
 from feedmill.events.post import Post
+from feedmill.events.rates import RATES, rate_value
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.features.counters import LONG_DWELL_MS, Counters, update
@@ -34,7 +35,7 @@ from feedmill.features.post_batch import PostBatch
 from feedmill.filters.registry import FILTERS
 from feedmill.models.text_model import TextModel
 from feedmill.rankers.combiner import Combiner
-from feedmill.rankers.reaction_rates import rate_steps, rate_value
+from feedmill.rankers.reaction_rates import rate_steps
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, TEXT_RANKERS
 from feedmill.simulation.audience import (
     DWELL_SPREAD,
@@ -180,7 +181,7 @@ class Loop:
         for number, value, of_post in zip(numbers, values, counters, strict=True):
             of_kinds: dict[str, float] = {"engagement": value}
             for kind in COSTS:
-                of_kinds[kind] = rate_value(rate_steps(kind, of_post))
+                of_kinds[kind] = rate_value(rate_steps(kind, of_post, RATES[kind]))
             for name, rate in of_kinds.items():
                 signal = self._made(name, number, rate, revision, now_ms)
                 self.combiner.view.update_signal(name, signal)
@@ -250,7 +251,7 @@ def two_reports(cost: float) -> float:
         update(counters, "impression", START_MS, weight=100)
         if reports:
             update(counters, "report", START_MS, weight=reports)
-        steps.append(rate_steps("report", counters))
+        steps.append(rate_steps("report", counters, RATES["report"]))
     without, with_two = map(rate_value, steps)
     return float(2.0 ** (-cost * (with_two - without)))
 

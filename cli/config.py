@@ -36,7 +36,7 @@ def get_command(environment: Environment, key: str | None) -> Answer:
     """Show one setting or all: the values in force, and what was written.
 
     KEY is weights, weights/<feed>, gates, gates/<feed>, feeds/<name>, rules/<filter>,
-    experiments/<name> or readers/<feed>.
+    experiments/<name>, readers/<feed> or rates.
     """
     log = read_settings_log(environment)
     built_in = ("weights", "gates", "feeds/global")

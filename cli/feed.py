@@ -272,7 +272,9 @@ class FeedTable:
     @property
     def signal_columns(self) -> dict[str, Callable[[Any], str]]:
         """The columns of signals."""
-        return signal_columns(self.scored, self.gates, lambda row, name: row.post.value(name))
+        return signal_columns(
+            self.scored, self.gates, lambda row, name: row.post.value(name, self.snapshot.weights)
+        )
 
     @property
     def freshness(self) -> str:
@@ -294,7 +296,7 @@ class FeedTable:
             **({"arm": self.snapshot.arm} if self.snapshot.arm else {}),
             "version": self.snapshot.version,
             "config_offset": self.snapshot.config_offset,
-            "weights": self.snapshot.weights.as_dict(),
+            "weights": self.snapshot.weights.shown(),
             "size": int(info.get("size", "0")),
             "written_at_ms": int(info.get("written_at_ms", "0")),
             "fresh_until_ms": int(info.get("fresh_until_ms", "0")),

@@ -35,6 +35,7 @@ COMMANDS = (
     "config",
     "weights",
     "gates",
+    "rates",
     "override",
     "audit",
     "dead-letters",

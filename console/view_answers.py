@@ -25,6 +25,7 @@ from feedmill.console.view_messages import (
 from feedmill.events.errors import UsageError
 from feedmill.events.gates import GatePolicy
 from feedmill.events.partition import partition_of
+from feedmill.events.rates import bases_of
 from feedmill.events.settings import Settings
 from feedmill.operations.preview.feed_preview import (
     FeedPreview,
@@ -41,7 +42,6 @@ from feedmill.rankers.combiner.gate_decisions import (
     decide_row,
 )
 from feedmill.rankers.combiner.view import PostView
-from feedmill.rankers.reaction_rates import BASES
 from feedmill.streams.settings.config_log import encode_record
 
 BINS = 50
@@ -161,12 +161,16 @@ class _Pages:
     def _reported(self, rows: Rows) -> _Chosen:
         """The posts that readers report and hide more often than others, the most often first."""
         columns = {name: self.view.signals[name].value.values for name in ("report", "hide")}
+        bases = bases_of(self.settings.reaction_rates)
         # Without a record a value is the base: the excess is above 0 only where people complained.
-        excess = np.max([of[rows] / BASES[name] - 1 for name, of in columns.items()], axis=0)
+        above = [np.nan_to_num(of[rows] / bases[name] - 1) for name, of in columns.items()]
+        excess = np.max(above, axis=0)
         chosen = rows[excess > 0][np.argsort(-excess[excess > 0], kind="stable")]
 
         def why(row: int) -> str:
-            report, hide = (1000 * columns[name].item(row) for name in ("report", "hide"))
+            report, hide = (
+                1000 * np.nan_to_num(of[row], nan=bases[name]) for name, of in columns.items()
+            )
             return f"{report:.1f} reports and {hide:.1f} hides per 1,000 views"
 
         return chosen, why

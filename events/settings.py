@@ -7,7 +7,7 @@ them have the same settings after the same records.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct
 
+from feedmill.events.built_in import FURTHER_SIGNALS
 from feedmill.events.errors import BadEvent, BadSetting
 from feedmill.events.experiment import (
     Experiment,
@@ -27,13 +28,14 @@ from feedmill.events.experiment import (
 from feedmill.events.feeds import BUILT_IN_FEEDS, FeedMatch, FeedSpec, check_feed_name, pattern_of
 from feedmill.events.gates import GatePolicy, GatePolicyPatch, gates_struct
 from feedmill.events.limits import MAX_SETTING_BYTES, NAME_MEANING, NAME_PATTERN, check_id
+from feedmill.events.rates import RATES, Rates, ReactionRate, bases_of, decode_rates
 from feedmill.events.reader_bounds import ReaderBounds, decode_reader_bounds
 from feedmill.events.reasons import DECODE_ERRORS, reason_of, with_suggestion
 from feedmill.events.rules import Rule, decode_rules
 from feedmill.events.signal import SignalNames
 from feedmill.events.weights import OBJECTIVE_ALIASES, Weights, weights_decoder
 
-KINDS = ("weights", "gates", "feeds", "rules", "experiments", "readers")
+KINDS = ("weights", "gates", "feeds", "rules", "experiments", "readers", "rates")
 _RESERVED_KINDS = {"rankings": "slates of `rankings` are not published yet"}
 
 
@@ -62,10 +64,10 @@ class Settings:
         The signals of this installation.
     offset
         The last record that was applied or skipped; -1 before the first.
-    weights, gates, feeds, rules, experiments, readers
+    weights, gates, feeds, rules, experiments, readers, rates
         The settings of each kind by what follows the kind in the key: a feed, a filter for rules,
-        the name of an experiment; "" for the general weights and gates.  Experiments that were
-        stopped are among them.
+        the name of an experiment; "" for the general weights and gates, and for rates.  Experiments
+        that were stopped are among them.
     offsets
         By whole key, the offset of the record in force.
     change_offsets
@@ -80,6 +82,7 @@ class Settings:
     rules: Mapping[str, Mapping[str, Rule]] = field(default_factory=dict)
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
     readers: Mapping[str, ReaderBounds] = field(default_factory=dict)
+    rates: Mapping[str, Rates] = field(default_factory=dict)
     offsets: Mapping[str, int] = field(default_factory=dict)
     change_offsets: Mapping[str, int] = field(default_factory=dict)
 
@@ -105,7 +108,13 @@ class Settings:
 
     def weights_of(self, feed: str) -> Weights:
         """Return the weights of a feed: its own, else the general ones, else the built-in ones."""
-        return self.weights.get(feed) or self.weights.get("") or weights_decoder(self.names).default
+        own = self.weights.get(feed) or self.weights.get("") or weights_decoder(self.names).default
+        return replace(own, bases=bases_of(self.reaction_rates)) if self.rates else own
+
+    @property
+    def reaction_rates(self) -> Rates:
+        """The rates with which the further signals of engagement begin."""
+        return self.rates.get("", RATES)
 
     def gates_of(self, feed: str) -> Mapping[str, GatePolicy]:
         """Return the policy of each gate in a feed, of the general policy for "".
@@ -247,12 +256,8 @@ class SettingsDraft:
     def _decode(self, name: str, value: dict[str, Any]) -> object:
         kind, _, target = name.partition("/")
         try:
-            if kind == "weights":
-                return weights_decoder(self._names).decode(value)
-            if kind == "gates":
-                return self._decode_gates(value)
-            if kind == "rules":
-                return decode_rules(value)
+            if kind in (decoders := self._decoders()):
+                return decoders[kind](value)
             if kind == "experiments":
                 there = self.settings()
                 return next_experiment(
@@ -267,6 +272,15 @@ class SettingsDraft:
             reason = reason_of(error, "$.value")
             raise BadSetting(with_suggestion(reason, self._fields_of(kind))) from None
 
+    def _decoders(self) -> Mapping[str, Callable[[dict[str, Any]], object]]:
+        """Return by kind what decodes settings that depend on no other setting."""
+        return {
+            "weights": weights_decoder(self._names).decode,
+            "gates": self._decode_gates,
+            "rules": decode_rules,
+            "rates": decode_rates,
+        }
+
     def _fields_of(self, kind: str) -> tuple[str, ...]:
         """Return the names that the fields of a setting may have, those of its parts too."""
         if kind == "weights":
@@ -276,6 +290,8 @@ class SettingsDraft:
             return GatePolicyPatch.__struct_fields__
         if kind == "readers":
             return ReaderBounds.__struct_fields__
+        if kind == "rates":
+            return (*FURTHER_SIGNALS, *ReactionRate.__struct_fields__)
         return (*FeedSpec.__struct_fields__, *FeedMatch.__struct_fields__)
 
     def _decode_gates(self, value: dict[str, Any]) -> Mapping[str, GatePolicyPatch]:
@@ -305,7 +321,7 @@ def check_key(name: str, names: SignalNames) -> None:
     if kind not in KINDS:
         raise BadSetting(
             "Expected one of weights, weights/<feed>, gates, gates/<feed>, feeds/<name>,"
-            f" rules/<filter>, experiments/<name>, readers/<feed>, got {name[:80]!r}"
+            f" rules/<filter>, experiments/<name>, readers/<feed>, rates, got {name[:80]!r}"
         )
     if kind == "rules":
         # A gate without a filter is written from outside: nothing would apply its rules.
@@ -315,6 +331,8 @@ def check_key(name: str, names: SignalNames) -> None:
     elif kind == "experiments":
         if not _NAME.match(target):
             raise BadSetting(f"Expected `experiments/<name>`, {NAME_MEANING}, got {name[:80]!r}")
+    elif kind == "rates" and slash:
+        raise BadSetting(f"Expected `rates`, which are of all feeds, got {name[:80]!r}")
     elif slash:
         check_feed_name(target, pattern_allowed=kind == "feeds")
     elif kind in ("feeds", "readers"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from feedmill.events.errors import BadSetting
+from feedmill.events.rates import BASES
 from feedmill.events.signal import SignalNames
 
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
@@ -44,6 +45,8 @@ class Weights:
         How many posts of one author a feed holds; None for any number.
     explore
         Always 0, until exploration is built.
+    bases
+        By signal what counts of a post without a value, 0 of those that are not named.
     """
 
     objectives: Mapping[str, float]
@@ -52,6 +55,7 @@ class Weights:
     max_per_author: int | None = 3
     explore: float = 0.0
     costs: Mapping[str, float] = field(default_factory=dict)
+    bases: Mapping[str, float] = field(default_factory=lambda: BASES)
 
     @cached_property
     def added(self) -> tuple[tuple[str, float], ...]:
@@ -65,7 +69,7 @@ class Weights:
         return (*(name for name, _ in self.added), *self.costs)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the value of the setting that gives these weights, as `:info` shows it."""
+        """Return the value of the setting that gives these weights."""
         return {
             **self.objectives,
             "scale": dict(self.scale),
@@ -74,6 +78,11 @@ class Weights:
             "max_per_author": self.max_per_author,
             "explore": self.explore,
         }
+
+    def shown(self) -> dict[str, Any]:
+        """Return what scores follow from, as `:info` and pages show it: `bases` of what counts."""
+        bases = {name: self.bases[name] for name in self.signals if name in self.bases}
+        return {**self.as_dict(), **({"bases": bases} if bases else {})}
 
 
 class WeightsDecoder:
@@ -168,7 +177,7 @@ class WeightsDecoder:
             "costs": {name: weights.costs.get(name, 0.0) for name in self._costs},
         }
         inner = {name: {**fields, **patch.get(name, {})} for name, fields in before.items()}
-        return self.decode({**value, **patch, **inner})
+        return replace(self.decode({**value, **patch, **inner}), bases=weights.bases)
 
 
 # They depend on the declared signals alone, and making one takes longer than folding a record.

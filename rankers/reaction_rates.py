@@ -1,56 +1,34 @@
 """Further signals of engagement: how probable each reaction is for whoever is shown a post.
 
-A base of the kind is moved by decayed counts, as the mean of a Beta distribution that is worth
+The base of the kind is moved by decayed counts, as the mean of a Beta distribution that is worth
 `strength` impressions.  Values are rounded to a 32nd of a doubling, 1.1 % at most, so that few
 engagements change one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import exp2, log2
-from struct import Struct
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from math import exp2
+from typing import Final
 
+from feedmill.events.rates import ReactionRate, rate_steps_of
 from feedmill.features.counters import HALF_LIFE_MS, KIND_INDEX, Counters
 
-_STEPS: Final = 32
-_float32: Final = Struct("<f")
 _IMPRESSION: Final = KIND_INDEX["impression"]
 _REGULAR: Final = KIND_INDEX["regular impression"]
 
 
-class ReactionRate(NamedTuple):
-    """What is known of a kind of reaction before a post has counts.
+def rate_steps(kind: str, counters: Counters, rate: ReactionRate) -> int:
+    """Return the probability of a reaction to a post, as `rate_steps_of` does.
 
-    Attributes
-    ----------
-    base
-        Reactions per impression of all posts, in (0, 1).
-    strength
-        How many impressions the base is worth, above 0.
+    `rate` is that of the kind before a post has counts.
     """
-
-    base: float
-    strength: float
-
-
-# Those of the simulated audience, fitted by moments: no data set has impressions with these
-# reactions.  Two reports in the first hundred impressions raise the probability of one by 0.0065.
-RATES: Mapping[str, ReactionRate] = MappingProxyType(
-    {
-        "reply": ReactionRate(0.015, 200.0),
-        "share": ReactionRate(0.0115, 300.0),
-        "dwell": ReactionRate(0.085, 40.0),
-        "hide": ReactionRate(0.0063, 160.0),
-        "report": ReactionRate(0.003, 160.0),
-    }
-)
+    reactions, shown = reactions_of(kind, counters)
+    value = (reactions + rate.base * rate.strength) / (shown + rate.strength)
+    return rate_steps_of(value)
 
 
-def rate_steps(kind: str, counters: Counters) -> int:
-    """Return the logarithm of a probability, in 32nds of a doubling: `rate_value` of it is that.
+def reactions_of(kind: str, counters: Counters) -> tuple[float, float]:
+    """Return how many reactions of a kind count, and to how many impressions.
 
     Where some impressions were not logged, each reaction counts as one.  Hides and reports are
     those of accounts that read the community before, and what is believed of strangers.  The
@@ -68,9 +46,7 @@ def rate_steps(kind: str, counters: Counters) -> int:
         counted = believed(by_strangers, impressions - regular, reactions, regular)
         reactions += counted
         shown = max(impressions - (by_strangers - counted), regular)
-    rate = RATES[kind]
-    value = (reactions + rate.base * rate.strength) / (max(shown, reactions) + rate.strength)
-    return round(_STEPS * log2(value))
+    return reactions, max(shown, reactions)
 
 
 def believed(by_strangers: float, strangers: float, by_regulars: float, regulars: float) -> float:
@@ -93,18 +69,6 @@ def believed(by_strangers: float, strangers: float, by_regulars: float, regulars
     return min(by_strangers * doubt, shown * (by_regulars + 1.0) / (regulars + 1.0))
 
 
-def rate_value(steps: int) -> float:
-    """Return the probability of a number of steps, a float32 in (0, 1]."""
-    (value,) = _float32.unpack(_float32.pack(exp2(steps / _STEPS)))
-    return float(value)
-
-
 def _decayed(counters: Counters, index: int, latest_ms: int) -> float:
     gap = latest_ms - counters.at_ms[index]
     return counters.sums[index] * exp2(-gap / HALF_LIFE_MS) if gap else counters.sums[index]
-
-
-# What they are of a post without counts, of which no record is written.
-BASES: Mapping[str, float] = MappingProxyType(
-    {kind: rate_value(rate_steps(kind, Counters())) for kind in RATES}
-)

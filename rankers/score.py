@@ -7,6 +7,7 @@ models and tests compute scores by these alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isnan
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,8 @@ def score_of(
     weights
         The effective weights of the feed.
     values
-        The value of each objective and cost as published (a float32); None or missing counts as 0.
+        The value of each objective and cost as published (a float32); where it is None, NaN or
+        missing, its base counts.
     factor
         The product of the demote factors that apply, 1.0 for none.
     created_ms
@@ -36,11 +38,17 @@ def score_of(
     """
     total = 0.0
     for name, weight in weights.added:
-        total += weight * (values.get(name) or 0.0)
+        value = values.get(name)
+        if value is None or isnan(value):
+            value = weights.bases.get(name, 0.0)
+        total += weight * value
     # Of numpy, as in `scores_of`: `math.log2` may differ in the last bit.
     score = float(np.log2(max(total, LEAST_SUM) * factor))
     for name, cost in weights.costs.items():
-        score -= cost * (values.get(name) or 0.0)
+        value = values.get(name)
+        if value is None or isnan(value):
+            value = weights.bases.get(name, 0.0)
+        score -= cost * value
     return score + recency_of(weights, created_ms)
 
 
@@ -52,8 +60,9 @@ def scores_of(
 ) -> npt.NDArray[np.float64]:
     """Return what `score_of` does, of many posts, to the last bit: shape (n,), as all arrays.
 
-    `values` has each signal of `weights.signals`, 0 where a post has none.
+    `values` has each signal of `weights.signals`; where it is NaN, its base counts.
     """
+    values = with_bases(weights, values)
     total = np.zeros(len(created_ms))
     for name, weight in weights.added:
         # A plain float would have numpy compute in float32.
@@ -66,6 +75,18 @@ def scores_of(
     if weights.half_life_hours is not None:
         total += (created_ms - EPOCH_MS) / (weights.half_life_hours * HOUR_MS)
     return total
+
+
+def with_bases(
+    weights: Weights, values: Mapping[str, npt.NDArray[np.float32]]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the values of `weights.signals`, the base of a rate in place of NaN."""
+    found = {name: values[name] for name in weights.signals}
+    for name in found.keys() & weights.bases.keys():
+        lacking = np.isnan(found[name])
+        if lacking.any():
+            found[name] = np.where(lacking, np.float32(weights.bases[name]), found[name])
+    return found
 
 
 def recency_of(weights: Weights, created_ms: int) -> float:

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.columns import Rows
 from feedmill.rankers.combiner.view import PostView
-from feedmill.rankers.reaction_rates import BASES
 from feedmill.rankers.score import EPOCH_MS, HOUR_MS, LEAST_SUM
 from feedmill.tables.grouped_rows import GroupedRows
 
@@ -43,7 +42,7 @@ class Cells:
         self._key: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._edges = {name: np.zeros(0) for name in ("quality", "engagement")}
         self._ends_ms: Floats = np.zeros(0)  # since `EPOCH_MS`
-        self._highest = dict(BASES)  # by objective, of the posts of all cells
+        self._highest: dict[str, float] = {}  # by objective, of the posts of all cells
 
     def build(self, shown: npt.NDArray[np.bool_]) -> None:
         """Put these posts into cells, by row; called once, at the start."""
@@ -81,7 +80,8 @@ class Cells:
         numbers = np.flatnonzero(self.rows.size.values[: len(self._key)])
         total = np.zeros(len(numbers))
         for name, weight in weights.added:
-            most, edges = self._highest.get(name, 0.0), self._edges.get(name)
+            most = max(self._highest.get(name, 0.0), weights.bases.get(name, 0.0))
+            edges = self._edges.get(name)
             total += weight * (most if edges is None else np.minimum(edges[numbers], most))
         bounds = np.log2(np.maximum(total, LEAST_SUM)) + (most_added + _SLACK)
         if weights.half_life_hours is not None:
@@ -105,7 +105,7 @@ class Cells:
         if not len(rows):
             return
         for name in self._of_objectives():
-            highest = float(self._view.signals[name].value.values[rows].max())
+            highest = float(np.fmax.reduce(self._view.signals[name].value.values[rows]))
             if highest > self._highest.get(name, 0.0):
                 self._highest[name] = highest
 

@@ -87,7 +87,7 @@ def page_of(pool: Pool, feed: ServedFeed, request: PageRequest, now_ms: int) -> 
     answer: dict[str, Any] = {
         "feed": feed.name,
         "arm": user_list.arm,
-        "weights": weights.as_dict(),
+        "weights": weights.shown(),
         "config_offset": pool.served.settings.offset,
         "at_ms": now_ms,
         "posts": _posts(question, ranked, [ids[p] for p in places], places, request),
@@ -122,9 +122,9 @@ def _posts(
     factors = question.decisions.factor.values[rows].tolist()
     columns = {}
     for name in question.weights.signals:
-        column = view.signals[name]
-        stored = column.get_many(rows, offsets)
-        columns[name] = stored.values.tolist(), stored.models, stored.post_offsets.tolist()
+        stored = view.signals[name].get_many(rows, offsets)
+        values = np.nan_to_num(stored.values, nan=question.weights.bases.get(name, 0.0))
+        columns[name] = values.tolist(), stored.models, stored.post_offsets.tolist()
     posts: list[dict[str, Any]] = []
     for i, row in enumerate(rows.tolist()):
         author = view.author_of(row)

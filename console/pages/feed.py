@@ -52,7 +52,8 @@ def _list(visit: Visit) -> dict[str, Any]:
 def _rows(seen: SeenFeed, texts: dict[str, Post | None], search: str) -> list[dict[str, Any]]:
     if seen.snapshot is None:
         return []
-    weights, rows = seen.snapshot.weights.as_dict(), []
+    own, rows = seen.snapshot.weights, []
+    weights = own.as_dict()
     for rank, ((_, score), post) in enumerate(
         zip(seen.snapshot.ranking, seen.posts, strict=True), 1
     ):
@@ -60,7 +61,7 @@ def _rows(seen: SeenFeed, texts: dict[str, Post | None], search: str) -> list[di
         if search and not _has(search, post, said):
             continue
         signals = {
-            name: post.value(name) for name in (*weights["scale"], *weights.get("costs", ()))
+            name: post.value(name, own) for name in (*weights["scale"], *weights.get("costs", ()))
         }
         rows.append(
             {

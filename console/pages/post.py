@@ -137,10 +137,10 @@ def _standing(visit: Visit, post: PostSnapshot, name: str) -> Standing | None:
 
 def _doublings(weights: Weights, post: PostSnapshot, at_ms: int) -> dict[str, float]:
     """What a post is worth, what costs take of it, and what its age has cost until now."""
-    total = sum(weight * (post.value(name) or 0.0) for name, weight in weights.added)
+    total = sum(weight * (post.value(name, weights) or 0.0) for name, weight in weights.added)
     found = {"value": math.log2(max(total, LEAST_SUM))}
     for name, cost in weights.costs.items():
-        found[f"cost of {name}"] = -cost * (post.value(name) or 0.0)
+        found[f"cost of {name}"] = -cost * (post.value(name, weights) or 0.0)
     if weights.half_life_hours is not None:
         found["age"] = (post.created_ms - at_ms) / (weights.half_life_hours * HOUR_MS)
     return found

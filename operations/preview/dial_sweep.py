@@ -105,7 +105,7 @@ class SweptFeed:
             return None
         rows = self.top(weights)
         overlap = len(np.intersect1d(rows, self.now)) / len(self.now)
-        seen = top_means(self._view, rows), top_age_ms(self._view, rows, self._now_ms)
+        seen = top_means(self._view, rows, self.weights), top_age_ms(self._view, rows, self._now_ms)
         authors = len(np.unique(self._view.post.author[rows]))
         return SweptSetting(dial.name, doublings, value, overlap, *seen, authors)
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from feedmill.events.gates import GatePolicy
 from feedmill.events.settings import Settings
+from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.feed_ranking import FeedRanking
 from feedmill.rankers.combiner.feed_set import rank_feed
 from feedmill.rankers.combiner.gate_decisions import DECISIONS, DecisionName
@@ -150,18 +151,18 @@ def _side(view: PostView, ranking: FeedRanking, now_ms: int, top: int) -> FeedSi
         authors=len(np.unique(authors[rows])),
         top_authors=len(np.unique(authors[best])),
         top_demoted=int((ranking.scores.gates.factor.values[best] < 1).sum()),
-        top_means=top_means(view, best),
+        top_means=top_means(view, best, ranking.scores.weights),
         top_age_ms=top_age_ms(view, best, now_ms),
     )
 
 
-def top_means(view: PostView, rows: Rows) -> dict[str, float]:
+def top_means(view: PostView, rows: Rows, weights: Weights) -> dict[str, float]:
     """Return the mean of each objective and cost that some post has, over these posts."""
     scored = (*view.names.objectives, *view.names.costs) if len(rows) else ()
+    values = {n: view.signals[n].value.values[rows] for n in scored if n in view.written}
     return {
-        name: float(view.signals[name].value.values[rows].mean(dtype=float))
-        for name in scored
-        if name in view.written
+        name: float(np.nan_to_num(of, nan=weights.bases.get(name, 0.0)).mean(dtype=float))
+        for name, of in values.items()
     }
 
 

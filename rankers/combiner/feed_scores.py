@@ -194,7 +194,7 @@ class PolicyCache:
 
 
 def _key_of(policy: Policy) -> bytes:
-    return _encode([policy.weights.as_dict(), dict(policy.gates)])
+    return _encode([policy.weights.shown(), dict(policy.gates)])
 
 
 def _policy(settings: Settings, feed: str) -> Policy:

@@ -76,15 +76,16 @@ class SignalColumns:
         The table of ``(model, version)``, which all signals share.
     is_gate
         Whether a failure leaves NaN; that of an objective or a cost leaves the last good value.
-    base
-        What an objective or a cost is without a value.
+    has_base
+        Whether weights say what counts of a post without a value.
     keeps_times
         Whether `at_ms` of signals is kept, eight bytes each; else it is 0.
 
     Attributes
     ----------
     value
-        By row: a gate without a verdict is NaN, an objective or a cost without a value `base`.
+        By row: NaN for a gate without a verdict, and for what has a base and no value; an
+        objective or a cost without a base is 0 then.
     """
 
     def __init__(
@@ -92,11 +93,11 @@ class SignalColumns:
         models: InternTable,
         *,
         is_gate: bool,
-        base: float = 0.0,
+        has_base: bool = False,
         keeps_times: bool = True,
     ) -> None:
         self._models = models
-        self._empty = np.nan if is_gate else base
+        self._empty = np.nan if is_gate or has_base else 0.0
         self._keeps_value = not is_gate
         self._keeps_times = keeps_times
         self.value = MappedColumn(np.float32, self._empty)

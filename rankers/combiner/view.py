@@ -16,6 +16,7 @@ import numpy.typing as npt
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.partition import partitions_of
 from feedmill.events.post import Deletion, Post
+from feedmill.events.rates import BASES
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.rankers.combiner.columns import (
     NEVER_MS,
@@ -29,7 +30,6 @@ from feedmill.rankers.combiner.feed_matcher import PostGroup
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverriddenRows, OverrideTable
 from feedmill.rankers.combiner.ranked_list import RowLookup
 from feedmill.rankers.combiner.signal_columns import SignalColumns, StoredSignal
-from feedmill.rankers.reaction_rates import BASES
 from feedmill.tables.id_table import IdTable
 from feedmill.tables.mapped_column import in_chunks
 
@@ -232,7 +232,7 @@ class PostView:
             name: SignalColumns(
                 self.models,
                 is_gate=name in names.gates,
-                base=BASES.get(name, 0.0),
+                has_base=name in BASES,
                 keeps_times=keeps_times,
             )
             for name in names.all

@@ -19,12 +19,13 @@ from feedmill.events.decode import encode
 from feedmill.events.engagement import EngagementKind
 from feedmill.events.partition import partition_of
 from feedmill.events.post import Deletion, Post
+from feedmill.events.rates import RATES, Rates, rate_value
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.models.text_model import Scores
 from feedmill.rankers.engagement import ExpectedClicks
-from feedmill.rankers.reaction_rates import rate_steps, rate_value
+from feedmill.rankers.reaction_rates import rate_steps
 from feedmill.streams.engagement.engagement_restore import EngagementRestore
 from feedmill.streams.engagement.feature_row import TOPIC as FEATURES
 from feedmill.streams.engagement.feature_row import encode_row, feature_rows, sample_limit, sampled
@@ -130,19 +131,23 @@ class FurtherSignals:
 
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
+        self._rates: Rates = RATES
         self._version = ""
 
     @property
     def version(self) -> str:
-        """What the values of all posts depend on: the model, and the signals that are weighed."""
-        return " ".join((self._version, *self.names))
+        """What values depend on: the model, the signals that are weighed, each with other rates."""
+        rates = ((name, self._rates[name]) for name in self.names)
+        parts = (n if r == RATES[n] else f"{n}:{r.base}/{r.strength}" for n, r in rates)
+        return " ".join((self._version, *parts))
 
     def set_model(self, version: str) -> None:
         """Use a version of the model, which stands in the signals."""
         self._version = version
 
     def set_settings(self, settings: Settings) -> None:
-        """Find which signals are weighed."""
+        """Find which signals are weighed, and the rates that they begin with."""
+        self._rates = settings.reaction_rates
         self.names = tuple(
             name
             for name in FURTHER_SIGNALS
@@ -154,13 +159,14 @@ class FurtherSignals:
     ) -> Iterator[tuple[str, Signal]]:
         """Yield each signal of a post whose value differs from that before; with None, all of them.
 
-        A post that never had counts gets none: without a record its value is that of `BASES`.
+        A post that never had counts gets none: without a record its value is the base of the kind.
         """
         if not any(state.counters.counts):
             return
         for name in self.names:
-            steps = rate_steps(name, state.kept_counters)
-            if before is None or steps != rate_steps(name, before.kept_counters):
+            rate = self._rates[name]
+            steps = rate_steps(name, state.kept_counters, rate)
+            if before is None or steps != rate_steps(name, before.kept_counters, rate):
                 yield (
                     name,
                     Signal(

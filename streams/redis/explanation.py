@@ -159,7 +159,7 @@ def explain(
     outcomes = _outcomes(post, policies, post.overrides(tuple(policies), now_ms), now_ms)
     decision = decide_one(policies, outcomes)
     named = (*weights.objectives, *weights.costs)
-    values = {name: post.value(name) for name in named}
+    values = {name: post.value(name, weights) for name in named}
     objectives = tuple(
         ObjectiveTerm(name, values[name], weight, weights.scale[name], _version(post, name))
         for name, weight in weights.objectives.items()
@@ -285,7 +285,8 @@ def _gate_terms(
         text = _reason(post, policies[name], outcome)
         if name in reasons and outcome.override is None:
             text += f" ({reasons[name]})"
-        value, version = post.value(name), _version(post, name)
+        signal, version = post.signal(name), _version(post, name)
+        value = None if signal is None else signal.value
         yield GateTerm(name, DECISIONS[outcome.code], value, version, outcome.factor, text)
     if star_demotion is not None:
         text = f"{_override_text(star_demotion)}; the smallest factor, once"

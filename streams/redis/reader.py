@@ -18,11 +18,11 @@ import redis
 from feedmill.events.errors import UsageError
 from feedmill.events.gates import GatePolicy
 from feedmill.events.override import Override, OverrideKey, parse_subject
+from feedmill.events.rates import BASES
 from feedmill.events.weights import Weights
 from feedmill.rankers.combiner.overrides import ActiveOverride, OverrideTable
 from feedmill.rankers.combiner.signal_columns import StoredSignal
 from feedmill.rankers.combiner.signal_hash import PostVersion, decode_post, decode_signal
-from feedmill.rankers.reaction_rates import BASES
 from feedmill.streams.redis.pipelines import open_client
 from feedmill.streams.redis.scripts import Keys
 from feedmill.streams.redis.writes import FRESH_MS
@@ -32,7 +32,7 @@ State = Literal["fresh", "starting", "stale"]
 # Stages that are not up after this time will not come up by themselves.
 STARTING_MS: Final = 60_000
 
-_NOT_OBJECTIVES = ("scale", "costs", "half_life_hours", "max_per_author", "explore")
+_NOT_OBJECTIVES = ("scale", "costs", "half_life_hours", "max_per_author", "explore", "bases")
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ class PostSnapshot:
         """The signal of this name, None where there is none yet."""
         return decode_signal(name, self.fields)
 
-    def value(self, name: str) -> float | None:
+    def value(self, name: str, weights: Weights) -> float | None:
         """What counts of a signal: its value, the base of a rate without one, None without both."""
         signal = self.signal(name)
         value = None if signal is None else signal.value
-        return BASES.get(name) if value is None and self.known else value
+        return weights.bases.get(name) if value is None and self.known else value
 
     @cached_property
     def override(self) -> Any:
@@ -141,6 +141,7 @@ class FeedSnapshot:
             max_per_author=weights["max_per_author"],
             explore=weights["explore"],
             costs=weights.get("costs", {}),
+            bases={**BASES, **weights.get("bases", {})},
         )
 
     @cached_property

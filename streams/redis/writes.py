@@ -253,7 +253,7 @@ class FeedWrites:
             arguments += _scores_and_members(part.entries)
             fields: list[Argument] = ["config_offset", part.config_offset]
             if part.whole:
-                weights, gates = _encode(part.weights.as_dict()), _encode(part.gates)
+                weights, gates = _encode(part.weights.shown()), _encode(part.gates)
                 fields += ("weights", weights, "gates", gates)
             name = change.feed if part is change else arm_list(change.feed, part.feed)
             if name in batch.fresh_feeds:

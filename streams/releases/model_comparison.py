@@ -32,7 +32,6 @@ from feedmill.rankers.combiner.gate_decisions import (
     gate_effect,
 )
 from feedmill.rankers.combiner.ranked_list import RankedList
-from feedmill.rankers.reaction_rates import BASES
 from feedmill.rankers.score import scores_of
 
 Floats = npt.NDArray[np.float32]
@@ -339,7 +338,7 @@ def _scores(pairs: ShadowPairs, values: Floats, policy: Policy, now_ms: int) -> 
     codes, factor = decide_many(policy.gates, signals, judged, pairs.arrived_ms, now_ms)
     weights = policy.weights
     # What an objective or a cost without a value is.
-    named = {n: np.nan_to_num(signals[n], nan=BASES.get(n, 0.0)) for n in weights.signals}
+    named = {n: np.nan_to_num(signals[n], nan=weights.bases.get(n, 0.0)) for n in weights.signals}
     created_ms = np.array([post.created_at_ms for post in pairs.posts], dtype=np.int64)
     scores: Scores = scores_of(weights, named, factor, created_ms)
     scores[codes > DEMOTE] = -np.inf

@@ -168,14 +168,11 @@ def effective_value(settings: Settings, key: str) -> RawValue:
         return {gate: _as_dict(policy) for gate, policy in settings.gates_of(name).items()}
     if kind == "rules":
         return {rule: _as_dict(spec) for rule, spec in settings.rules.get(name, {}).items()}
-    if kind == "experiments":
-        experiment = settings.experiments.get(name)
-        return {} if experiment is None else _as_dict(experiment)
-    if kind == "readers":
-        bounds = settings.readers.get(name)
-        return {} if bounds is None else _as_dict(bounds)
-    feed = settings.feed_of(name)
-    return {} if feed is None else _as_dict(feed)
+    if kind == "rates":
+        return {reaction: _as_dict(rate) for reaction, rate in settings.reaction_rates.items()}
+    own = {"experiments": settings.experiments.get, "readers": settings.readers.get}
+    found = own.get(kind, settings.feed_of)(name)
+    return {} if found is None else _as_dict(found)
 
 
 def _as_dict(record: object) -> RawValue:

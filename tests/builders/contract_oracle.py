@@ -6,7 +6,7 @@ Written from the contract alone, to be compared with the combiner.
 from collections import Counter
 from functools import cache
 from hashlib import blake2b
-from math import ceil
+from math import ceil, log2
 from typing import Any
 
 import numpy as np
@@ -140,14 +140,26 @@ class Oracle:
         own = self.settings.get("weights/" + feed) or self.settings.get("weights")
         found: dict[str, Any] = {"half_life_hours": 24, "max_per_author": 3}
         found |= own or DEFAULT_WEIGHTS
-        return self._without_nothing(found, DEFAULT_COSTS)
+        return self._with_bases(self._without_nothing(found, DEFAULT_COSTS))
 
     def _arm_weights(self, feed: str, patch: dict[str, Any]) -> dict[str, Any]:
         found = {**self.weights(feed), **patch}
         for part in ("scale", "costs"):
             found[part] = {**self.weights(feed).get(part, {}), **patch.get(part, {})}
-        found = self._without_nothing(found, {})
+        found = self._with_bases(self._without_nothing(found, {}))
         return found if any(found.get(name) for name in OBJECTIVES) else self.weights(feed)
+
+    def _with_bases(self, found: dict[str, Any]) -> dict[str, Any]:
+        weighed = [name for name in found["scale"] if found[name]] + [*found.get("costs", {})]
+        found["bases"] = {name: self.base(name) for name in weighed if name in BASES}
+        return found if found["bases"] else {n: v for n, v in found.items() if n != "bases"}
+
+    def base(self, name: str) -> float:
+        """What a signal is of a post that has none."""
+        own = self.settings.get("rates", {}).get(name)
+        if own is None:
+            return float(np.float32(BASES.get(name, 0.0)))
+        return float(np.float32(2 ** (round(32 * log2(own["base"])) / 32)))
 
     def _without_nothing(self, found: dict[str, Any], costs: dict[str, float]) -> dict[str, Any]:
         found["scale"] = {**DEFAULT_SCALE, **found.get("scale", {})}
@@ -183,10 +195,13 @@ class Oracle:
         return found[-1] if found else None
 
     def last_good(self, post_id: str, name: str) -> float:
+        good = self._good(post_id, name)
+        return float(np.float32(good[-1] if good else self.base(name)))
+
+    def _good(self, post_id: str, name: str) -> list[float]:
         offset = self.posts[post_id]["offset"]
         received = self.signals.get((post_id, name), [])
-        good = [s.value for s in received if s.post_offset <= offset and s.value is not None]
-        return float(np.float32(good[-1] if good else BASES.get(name, 0.0)))
+        return [s.value for s in received if s.post_offset <= offset and s.value is not None]
 
     def in_force(self, post_id: str, gate: str, now_ms: int) -> tuple[OverrideKey, Override] | None:
         post = self.posts[post_id]
@@ -349,8 +364,10 @@ class Oracle:
             if signal is None:
                 continue
             value = signal.value if signal.value is None else float(np.float32(signal.value))
+            if name not in GATES and (self._good(post_id, name) or name not in BASES):
+                value = self.last_good(post_id, name)
             found[name] = {
-                "value": value if name in GATES else self.last_good(post_id, name),
+                "value": value,
                 "model": signal.model,
                 "version": signal.version,
                 "post_offset": signal.post_offset,

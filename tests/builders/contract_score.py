@@ -135,16 +135,19 @@ def factor_of(truth: Truth, gates: Mapping[str, Mapping[str, Any]]) -> float | N
 def score(truth: Truth, weights: Mapping[str, Any], factor: float = 1.0) -> float:
     """The contract's formula."""
     total = sum(
-        weights[name] * scale * _value(truth, name) for name, scale in weights["scale"].items()
+        weights[name] * scale * _value(truth, name, weights)
+        for name, scale in weights["scale"].items()
     )
     value = math.log2(max(total, 2.0**-40) * factor)
     for name, cost in weights.get("costs", {}).items():
-        value -= cost * _value(truth, name)
+        value -= cost * _value(truth, name, weights)
     if weights["half_life_hours"] is not None:
         value += (int(truth["created_ms"]) - EPOCH_MS) / (weights["half_life_hours"] * 3_600_000)
     return value
 
 
-def _value(truth: Truth, name: str) -> float:
+def _value(truth: Truth, name: str, weights: Mapping[str, Any]) -> float:
+    """Its own value, else the base that the weights name; `BASES` without them."""
     value = (truth.get(name) or {}).get("value")
-    return float(np.float32(BASES.get(name, 0.0) if value is None else value))
+    base = weights.get("bases", BASES).get(name, 0.0)
+    return float(np.float32(base if value is None else value))

@@ -67,3 +67,10 @@ def draw_gate(random: Random) -> dict[str, Any]:
         "grace_s": (0, 30, 60),
     }
     return {name: random.choice(of) for name, of in choices.items() if random.random() < 0.5}
+
+
+def draw_rates(random: Random) -> dict[str, Any] | None:
+    """A value of the setting `rates`; None removes the setting."""
+    kinds = random.sample(("hide", "report", "reply"), k=random.randrange(1, 4))
+    drawn = {kind: {"base": random.choice((0.5, 0.01)), "strength": 100} for kind in kinds}
+    return random.choice((drawn, drawn, None))

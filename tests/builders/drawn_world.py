@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from builders.contract_oracle import GATES, HOUR_MS, NAMES, PATTERNS, Oracle, shard_of
-from builders.drawn_settings import draw_experiment, draw_feed, draw_gate, draw_weights
+from builders.drawn_settings import draw_experiment, draw_feed, draw_gate, draw_rates, draw_weights
 from builders.redis_model import RedisModel
 from feedmill.events.errors import BadSetting
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict
@@ -236,6 +236,8 @@ class World:
             self.oracle.settings[key] = value
 
     def _draw_setting(self, random: Random) -> tuple[str, dict[str, Any] | None]:
+        if random.random() < 0.1:
+            return "rates", draw_rates(random)
         feed = random.choice(("", "/global", "/community:py", "/mine", "/lang:en"))
         kind = random.choice(("weights", "gates", "feeds"))
         if kind == "feeds":

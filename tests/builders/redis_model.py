@@ -64,7 +64,7 @@ class RedisModel:
         if change.whole:
             info: dict[str, Any] = {
                 "experiment": change.experiment,
-                "weights": change.weights.as_dict(),
+                "weights": change.weights.shown(),
                 "gates": dict(change.gates),
             }
             self.info[change.feed] = json.loads(json.dumps(info, default=_fields))

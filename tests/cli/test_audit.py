@@ -74,8 +74,8 @@ CHANGES = (
     f"topics abort-hanging {WHY}",
 )
 # Those whose tests are elsewhere: `test_train_follow_engagement.py`, `test_topic_copy.py`,
-# `test_tune.py`, `test_backup.py`.
-ELSEWHERE = {"train", "topics copy", "tune half", "restore"}
+# `test_tune.py`, `test_backup.py`, `test_rates.py`.
+ELSEWHERE = {"train", "topics copy", "tune half", "restore", "rates learn"}
 # What reads, and what changes nothing but files or the servers of this machine.  `run` creates
 # missing topics, and `replay` sends what a product sends.
 CHANGING_NOTHING = {

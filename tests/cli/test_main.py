@@ -153,6 +153,10 @@ WRONG_LINES = {
         *("", "preview", "show", "preview spam.hide_at=0.8 --since soon"),
         *("preview spam.hide_at=0.8 --examples -1", f"preview spam.hide_at=0.8 {NO_KAFKA}"),
     ),
+    "rates": (
+        *("", "forget", "learn now", "learn --timeout soon"),
+        *(f"learn {NO_KAFKA}", f"learn --set {NO_KAFKA}"),
+    ),
     "weights": (
         *("", "preview", "show", "preview global", "preview global beta=1 --top 0"),
         *("preview global beta=1 --timeout soon", f"preview global beta=1 {NO_KAFKA}"),

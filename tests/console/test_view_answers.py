@@ -15,10 +15,10 @@ from feedmill.console.view_messages import (
 from feedmill.events.errors import BadSetting, UsageError
 from feedmill.events.override import Override, OverrideKey
 from feedmill.events.post import Post
+from feedmill.events.rates import BASES
 from feedmill.events.settings import Settings
 from feedmill.events.signal import Signal, SignalNames
 from feedmill.rankers.combiner.view import PostView
-from feedmill.rankers.reaction_rates import BASES
 
 NOW = 1_790_000_000_000
 HOUR = 3_600_000

@@ -82,6 +82,20 @@ VALUES: list[tuple[str, list[Any]]] = [
     ("feeds/lang:*", [{"match": {"langs": ["en"]}}]),
     ("readers/nowhere", [{}]),
     ("readers/global", [{"weights": {"quality": [2, 0]}}, {"adjusts": [0, 1]}]),
+    ("rates/global", [{}]),
+    (
+        "rates",
+        [
+            {"click": {"base": 0.1, "strength": 10}},
+            {"reply": {"base": 0.1}},
+            {"reply": {"base": 0, "strength": 10}},
+            {"reply": {"base": 1, "strength": 10}},
+            {"reply": {"base": 0.1, "strength": 0}},
+            {"reply": {"base": 0.1, "strenght": 10}},
+            {"reply": {"base": True, "strength": 10}},
+            {"reply": 0.1},
+        ],
+    ),
     (
         "rules/spam",
         [

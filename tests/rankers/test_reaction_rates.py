@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from feedmill.events.engagement import Engagement
+from feedmill.events.rates import BASES, RATES, rate_value
 from feedmill.features.counters import KIND_INDEX, LONG_DWELL_MS, Counters, update
-from feedmill.rankers.reaction_rates import BASES, RATES, believed, rate_steps, rate_value
+from feedmill.rankers.reaction_rates import believed, rate_steps
 from feedmill.simulation.audience import Audience
 from feedmill.simulation.demo import DemoPosts
 from feedmill.simulation.post_writer import COMMUNITIES
@@ -46,7 +47,7 @@ def test_the_contract_says_once_what_a_missing_signal_counts_as() -> None:
 
 def test_before_any_impression_the_values_are_the_rates_of_the_simulated_audience() -> None:
     for kind, true in simulated_rates().items():
-        value = rate_value(rate_steps(kind, Counters()))
+        value = rate_value(rate_steps(kind, Counters(), RATES[kind]))
         assert value == pytest.approx(true, abs=MOST * true), kind
 
 
@@ -54,7 +55,7 @@ def test_before_any_impression_the_values_are_the_rates_of_the_simulated_audienc
 @pytest.mark.parametrize("shown", [100, 1_000])
 def test_after_impressions_values_are_as_probable_as_they_say(kind: str, shown: int) -> None:
     """Also of the posts that reaction hits most: the upper fifth, and the rest."""
-    base, strength = RATES[kind]
+    base, strength = RATES[kind].base, RATES[kind].strength
     rng = np.random.default_rng(7)
     true = rng.beta(base * strength, (1 - base) * strength, 20_000)
     values = []
@@ -62,7 +63,7 @@ def test_after_impressions_values_are_as_probable_as_they_say(kind: str, shown: 
         counters = Counters()
         counters.sums[KIND_INDEX["impression"]] = float(shown)
         counters.sums[KIND_INDEX[kind]] = float(count)
-        values.append(rate_value(rate_steps(kind, counters)))
+        values.append(rate_value(rate_steps(kind, counters, RATES[kind])))
     found = np.array(values)
     assert abs(found.mean() - true.mean()) < MOST * base
     upper = found >= np.quantile(found, 0.8)
@@ -74,7 +75,7 @@ def test_a_value_changes_with_few_engagements() -> None:
     counters, values = Counters(), set()
     for i in range(2_000):
         update(counters, "impression", i)
-        values.add(rate_steps("reply", counters))
+        values.add(rate_steps("reply", counters, RATES["reply"]))
     assert len(values) < 120
 
 
@@ -86,7 +87,7 @@ def test_impressions_of_strangers_who_are_not_believed_do_not_lower_a_rate() -> 
         sums = {"impression": regulars + bots + shown_to, "regular impression": regulars}
         for kind, count in {**sums, "report": reports, "stranger report": bots}.items():
             found.sums[KIND_INDEX[kind]] = float(count)
-        return rate_steps("report", found)
+        return rate_steps("report", found, RATES["report"])
 
     assert report(300, 30, 240) == report(300, 30, 0)
     assert report(300, 0, 240, shown_to=50) == report(300, 0, 0, shown_to=50)

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders.events import counters_of
+from feedmill.events.rates import RATES, rate_value
 from feedmill.events.weights import DEFAULT_COSTS, Weights
-from feedmill.rankers.reaction_rates import rate_steps, rate_value
+from feedmill.rankers.reaction_rates import rate_steps
 from feedmill.rankers.score import EPOCH_MS, score_of, scores_of
 
 HOUR_MS = 3_600_000
@@ -24,7 +25,7 @@ def test_two_reports_of_the_first_hundred_readers_take_at_most_a_tenth_of_a_valu
     after = list[float]()
     for reports in (0, 2):
         counters = counters_of(("impression", 100), ("report", reports))
-        after.append(rate_value(rate_steps("report", counters)))
+        after.append(rate_value(rate_steps("report", counters, RATES["report"])))
     lost = DEFAULT_COSTS["report"] * (after[1] - after[0])
     assert 0 < 1 - 2.0**-lost <= 0.1
 

@@ -4,8 +4,9 @@ import pytest
 
 from builders.engagement_log import START_MS, Event, Record
 from feedmill.events.engagement import Engagement, EngagementKind
+from feedmill.events.rates import RATES, rate_value
 from feedmill.features.counters import KIND_INDEX, Counters
-from feedmill.rankers.reaction_rates import rate_steps, rate_value
+from feedmill.rankers.reaction_rates import rate_steps
 from feedmill.streams.engagement.partition_state import PartitionState, PostSource
 from feedmill.streams.kafka.topic_table import DAY_MS
 
@@ -46,7 +47,7 @@ class Community:
 
     def report(self, post_id: str) -> float:
         """The probability of a report, as the signal has it."""
-        return rate_value(rate_steps("report", self.counters(post_id)))
+        return rate_value(rate_steps("report", self.counters(post_id), RATES["report"]))
 
     def counters(self, post_id: str) -> Counters:
         state = self.state.find(post_id)

@@ -8,9 +8,10 @@ import pytest
 
 from builders.engagement_partition import ENGAGEMENTS, Partition, begun
 from feedmill.events.built_in import FURTHER_SIGNALS
+from feedmill.events.rates import BASES, RATES, Rates, bases_of, rate_value
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
-from feedmill.rankers.reaction_rates import BASES, rate_steps, rate_value
+from feedmill.rankers.reaction_rates import rate_steps
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
 
 MODEL = ENGAGEMENT_RANKER.load()
@@ -35,12 +36,15 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Any:
     return partial(begun, monkeypatch, MODEL, posts=60)
 
 
-def values(made: Partition) -> dict[tuple[str, str], tuple[float | None, int]]:
+def values(
+    made: Partition, rates: Rates = RATES
+) -> dict[tuple[str, str], tuple[float | None, int]]:
     """What posts have beside the base, with its record or without."""
+    bases = bases_of(rates)
     return {
         key: (one.value, one.post_offset)
         for key, one in made.further.items()
-        if one.value != BASES[key[0]]
+        if one.value != bases[key[0]]
     }
 
 
@@ -56,12 +60,14 @@ def test_each_value_is_what_the_counts_say_and_few_engagements_change_one(begin:
     assert {post_id for _, post_id in made.further} == {f"p{i}" for i in range(0, 60, 3)}
     for (name, post_id), signal in made.further.items():
         counters = made.states[post_id].kept_counters
-        steps = rate_steps(name, counters)
+        steps = rate_steps(name, counters, RATES[name])
         assert signal.value == rate_value(steps)
         assert (signal.model, signal.version) == ("engagement", MODEL.version)
     seen = made.further["reply", "p57"].value
     assert seen == pytest.approx((1 + 3.0) / (58 + 200), rel=0.011)
-    assert BASES["reply"] == rate_value(rate_steps("reply", made.states["p4"].kept_counters))
+    assert BASES["reply"] == rate_value(
+        rate_steps("reply", made.states["p4"].kept_counters, RATES["reply"])
+    )
     before = made.written
     made.cycle(engagements=[("p57", "impression")])
     assert made.written - before < len(FURTHER_SIGNALS)
@@ -73,6 +79,32 @@ def test_who_begins_to_weigh_one_has_it_of_all_posts(begin: Any) -> None:
     made.idle()
     assert values(made) == values(expected)
     assert made.notes == {"scored.engagement": f"{MODEL.version} reply report"}
+
+
+def with_rates(settings: Settings, **rates: tuple[float, float]) -> Settings:
+    value = {name: {"base": base, "strength": strength} for name, (base, strength) in rates.items()}
+    return settings.fold(b"rates", json.dumps({"value": value}).encode(), settings.offset + 1)
+
+
+def test_changed_rates_score_posts_with_counts_again(begin: Any) -> None:
+    plain, names = weighing("reply", "report"), ("reply", "report")
+    changed = with_rates(plain, reply=(0.045, 100), share=(0.3, 5))
+    made, expected = begin(plain), begin(changed)
+    before = dict(made.further)
+    made.step.settings_changed(changed)
+    made.idle()
+    rates = changed.reaction_rates
+    assert values(made, rates) == values(expected, rates)
+    assert any(made.further[key] != one for key, one in before.items())
+    for (name, post_id), signal in made.further.items():
+        assert name in names
+        steps = rate_steps(name, made.states[post_id].kept_counters, rates[name])
+        assert signal.value == rate_value(steps)
+    made.step.settings_changed(plain)
+    made.idle()
+    assert {key: made.further[key].value for key in before} == {
+        key: one.value for key, one in before.items()
+    }
 
 
 def test_when_the_last_one_stops_to_weigh_one_nothing_is_written_again(begin: Any) -> None:
