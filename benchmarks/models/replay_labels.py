@@ -22,13 +22,12 @@ from feedmill.events.gates import GatePolicy
 from feedmill.filters.model import FilterModel
 from feedmill.filters.registry import FILTERS
 from feedmill.training.arrays import Values
-from feedmill.training.continual.challenger import ALPHA, e_value
+from feedmill.training.continual.challenger import challenge
 from feedmill.training.continual.label_contest import (
     MIN_LABELS,
     LabelContest,
     OrdinaryPosts,
     harm,
-    reference_differences,
 )
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.fitting.filters import fit
@@ -47,7 +46,7 @@ class Replayed(NamedTuple):
     base_recall: float = 0.0
     harm: float = 0.0
     base_harm: float = 0.0
-    not_worse: float = 0.0
+    better: float = 0.0
 
 
 def base_without(data: TrainingData, source: str) -> FilterModel:
@@ -83,9 +82,10 @@ def replay(
         contest = LabelContest(
             base, base, recipe_of(SPAM), ordinary, records=records[:count], **given
         )
-        if contest.too_few() or contest.better()[1] < 1 / ALPHA:
+        tried = challenge(contest)
+        if tried.fitted is None or tried.reason:
             continue
-        model = contest.fit().model(SPAM.name, "1" * 12)
+        model = tried.fitted.model(SPAM.name, "1" * 12)
         seen = {record.post.text for record in records[:count]}
         unseen = rows.where(np.array([post.text not in seen for post in rows.posts]))
         reference = ordinary.reference
@@ -95,7 +95,7 @@ def replay(
             recall(base, unseen),
             float(harm(model, reference).mean()),
             float(harm(base, reference).mean()),
-            e_value(reference_differences(base, model, ordinary)),
+            tried.better,
         )
     return Replayed()
 
