@@ -125,8 +125,8 @@ def train(
 
         follow(environment, given, as_json=as_json)
         return
-    if given.every_ms or given.window_ms or given.most_starts:
-        raise UsageError("--every, --window and --most-starts need --follow")
+    if given.every_ms or given.window_ms:
+        raise UsageError("--every and --window need --follow")
     with long_work(f"training {given.model}", STANDS) as work:
         given = replace(given, tell=work.tell)
         train_one = _train_ranker if given.model in RANKERS else _train_filter

@@ -1,18 +1,20 @@
 """`feedmill train --follow`: trains challengers as labels or impressions come; releases the better.
 
-A process of its own, until it is ended; it serves nothing and keeps no offsets.  All it leaves are
-artifacts in the store, records of `models`, and the file that counts its starts.
+A process of its own, until it is ended; it serves nothing, keeps no offsets and no file.  All it
+leaves are artifacts in the store and records of `models`: a candidate that promotes of a filter, a
+release of engagement.  Each round computes everything again from the topics.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import numpy as np
 from kafka.errors import KafkaError
@@ -23,25 +25,35 @@ from feedmill.cli.output import Answer, print_answer, warn
 from feedmill.cli.train_from_topics import read_impressions
 from feedmill.cli.train_options import SHIPPED, TrainOptions
 from feedmill.events.errors import FeedmillError, UsageError
+from feedmill.events.release import CANDIDATE, TriedVersion
 from feedmill.filters.model import FilterSpec
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import ModelCard
 from feedmill.models.store_files import Store, parse_store
-from feedmill.operations.releases import read_history, sha256_in_force, tried_release
+from feedmill.operations.releases import (
+    FILTER_MS,
+    candidate_of,
+    read_history,
+    sha256_in_force,
+    tried_release,
+)
+from feedmill.operations.setting_changes import read_settings_log
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.impressions import Impressions
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic
+from feedmill.streams.releases.loading import shipped_sha256
+from feedmill.streams.releases.release_log import FROZEN, RELEASED, ReleaseFold
 from feedmill.streams.settings.clock import now_ms
-from feedmill.training.continual.challenger import Learner, Round, Starts
+from feedmill.training.continual.challenger import ChallengeResult, challenge
 from feedmill.training.continual.impression_contest import ImpressionContest, without_floods
+from feedmill.training.continual.label_bets import labelled_posts
 from feedmill.training.continual.label_contest import MIN_REFERENCE, LabelContest, OrdinaryPosts
-from feedmill.training.continual.rated_posts import RatedPost, audited_posts, rated_posts
+from feedmill.training.continual.rated_posts import audited_posts
 from feedmill.training.datasets.snapshots import read_impressions as read_snapshot
 from feedmill.training.fitting.engagement import FittedEngagement
-from feedmill.training.fitting.filters import FittedFilter
-from feedmill.training.label_join import LabelWindow, topic_dataset
+from feedmill.training.label_join import LabelRecord, LabelWindow, topic_dataset
 from feedmill.training.recipes import ENGAGEMENT
 from feedmill.training.trainers import engagement as engagement_trainer
 from feedmill.training.trainers.filters import FittedChallenger, TrainingRun, save_challenger
@@ -49,16 +61,18 @@ from feedmill.training.training_data import Dataset, TrainingData, read_training
 
 # What a round did, by name; `reason` says why nothing was released, or "released".
 Figures = dict[str, Any]
-Fitted = TypeVar("Fitted")
 
 _ENGAGEMENT = ENGAGEMENT_RANKER.name
 _MIN_IMPRESSIONS = 3_000
+_DAY_MS = 86_400_000
 _LABELS_EVERY_MS = 300_000
 # The topics are counted again in each round, and reactions are known a day later.
 _IMPRESSIONS_EVERY_MS = 3_600_000
 # The trial's limit, and some seconds for the instances.
 _ANSWERS_S = 90.0
 _BY = "train --follow"
+# On so many of the window's last posts a challenger's limits are measured.
+_COMPARED_POSTS = 5_000
 
 
 def follow(environment: Environment, given: TrainOptions, *, as_json: bool) -> None:
@@ -87,27 +101,28 @@ def _follow_labels(environment: Environment, given: TrainOptions, *, as_json: bo
     warn(f"reading the ordinary posts of {given.ordinary[0]}")
     (ordinary,) = read_training_data(spec, (), given.ordinary).ordinary
     store = _store_of_workers(environment)
-    older = _older_posts(ordinary, now_ms() - given.followed_ms)
+    older = _older_posts(ordinary, _window_begins_ms(given))
     contest = partial(LabelContest, base=spec.load(base), recipe=recipe_of(spec), ordinary=older)
     every_ms = given.every_ms or _LABELS_EVERY_MS
     warn(
         f"{spec.name} follows `labels`: a round each {every_ms / 60_000:g} minutes, each with a"
         f" line here; {len(older.reference):,} ordinary posts are the reference; Ctrl-C ends it"
     )
-    learner = Learner(_starts(store, given), frozenset[str]())
 
-    def save(rows: Sequence[RatedPost], challenger: FittedChallenger) -> ModelCard:
+    def save(records: Sequence[LabelRecord], challenger: FittedChallenger) -> ModelCard:
         # Without installing it: a rollback goes to what was there.
-        labelled = topic_dataset("labels", [(row.post, row.label) for row in rows])
+        labelled = topic_dataset("labels", labelled_posts(records))
         data = TrainingData((labelled,), (ordinary,))
         run = TrainingRun(given.trained_on, given.command, keeps_rows=given.keeps_rows)
         return save_challenger(spec, base, data, challenger, store, run)
 
-    with _open_window(environment, spec.name, given.followed_ms) as window:
+    with _open_window(environment, spec.name, given) as window:
         _repeat(
             spec.name,
             every_ms,
-            lambda: _label_round(environment, store, spec, learner, contest, save, window.read()),
+            lambda: _label_round(
+                environment, store, spec, contest, save, window.read(), _window_begins_ms(given)
+            ),
             as_json=as_json,
         )
 
@@ -116,24 +131,68 @@ def _label_round(
     environment: Environment,
     store: Store,
     spec: FilterSpec,
-    learner: Learner[frozenset[str]],
     contest: Callable[..., LabelContest],
-    save: Callable[[Sequence[RatedPost], FittedChallenger], ModelCard],
+    save: Callable[[Sequence[LabelRecord], FittedChallenger], ModelCard],
     window: LabelWindow,
+    since_ms: int,
 ) -> Figures:
-    """Let a challenger bet on what is new, and release it if it may."""
-    champion = spec.load(store, _champion_of(environment, spec.name))
-    judged = window.judged(now_ms())
-    rows, audit = rated_posts(judged), audited_posts(judged)
-    found = learner.round(
-        lambda bet_on: contest(champion=champion, rows=rows, audit=audit, was_bet_on=bet_on),
-        now_ms(),
-    )
+    """Let challengers bet on the labels since then, and have the workers try the one that won."""
+    history = _history_of(environment, spec.name)
+    audit = audited_posts(window.judged(now_ms()))
+    records = window.records(since_ms)
+    left_out = window.left_out
+    tried = history.candidate(spec.name)
+    if tried is not None:
+        reason = f"{tried.record.version} is tried: `feedmill models health` has the figures"
+        return {"labels": len(records), "left_out": left_out, "reason": reason}
+    if reason := _waits_after(history, spec.name, records):
+        return {"labels": len(records), "left_out": left_out, "reason": reason}
+    sha256 = sha256_in_force(history, spec.name)
+    champion = spec.load(store, sha256)
+    gate = read_settings_log(environment).settings.gates_of("")[spec.name]
+    from_ms = max(since_ms, _changed_ms(history, spec.name))
+    made = contest(champion=champion, gate=gate, records=records, from_ms=from_ms, audit=audit)
+    found = challenge(made)
+    figures: Figures = {**made.counts, **found.e_values, "left_out": left_out}
+    figures["champion"] = champion.version
+    if found.fitted is None or found.reason:
+        return {**figures, "reason": found.reason}
+    metrics = {"audited": float(len(audit)), **found.e_values}
+    card = save(made.counted, FittedChallenger(found.fitted, metrics))
+    hides, demotes = made.limits(found.fitted, window.recent_posts(_COMPARED_POSTS))
+    limits = {"may_hide": hides, "may_demote": demotes}
+    reason = _tried(environment, card, champion.version, found, limits)
+    return {**figures, **limits, "challenger": card.version, "reason": reason}
 
-    def save_fitted(fitted: FittedFilter, e_values: dict[str, float]) -> ModelCard:
-        return save(rows, FittedChallenger(fitted, {"audited": float(len(audit)), **e_values}))
 
-    return _release_if_better(environment, found, champion.version, window.left_out, save_fitted)
+def _waits_after(history: ReleaseFold, model: str, records: Sequence[LabelRecord]) -> str:
+    """Say how many new labels the next challenger waits for, after one went back; "" for none."""
+    last = history.last_candidate(model)
+    if last is None:
+        return ""
+    [begun_ms] = [row.at_ms for row in history.rows(model) if row.offset == last.offset]
+    before = sum(record.at_ms < begun_ms for record in records)
+    new, needed = len(records) - before, math.ceil(before / 2)
+    if new >= needed:
+        return ""
+    return f"{last.record.version} went back, and {new} labels are new, expected {needed}"
+
+
+def _changed_ms(history: ReleaseFold, model: str) -> int:
+    """Return since when the version in force runs, Unix milliseconds; 0: since ever."""
+    shipped = shipped_sha256(model)[:12]
+    since_ms, before = 0, shipped
+    for row in history.rows(model):
+        version = row.version or shipped
+        if row.what in (RELEASED, FROZEN) and version != before:
+            since_ms, before = row.at_ms, version
+    return since_ms
+
+
+def _window_begins_ms(given: TrainOptions) -> int:
+    """Return when the window begins: midnight UTC, so that rounds of a day look at one test."""
+    at_ms = now_ms()
+    return at_ms - at_ms % _DAY_MS - given.followed_ms
 
 
 class _Window:
@@ -152,13 +211,13 @@ class _Window:
 
 
 @contextmanager
-def _open_window(environment: Environment, name: str, window_ms: int) -> Iterator[_Window]:
+def _open_window(environment: Environment, name: str, given: TrainOptions) -> Iterator[_Window]:
     with ExitStack() as stack:
         labels = stack.enter_context(open_topic(environment, "labels"))
         posts = stack.enter_context(open_topic(environment, "posts"))
         for reader in (labels, posts):
-            reader.seek_to_time(now_ms() - window_ms)
-        yield _Window(LabelWindow(name, window_ms), labels, posts)
+            reader.seek_to_time(_window_begins_ms(given))
+        yield _Window(LabelWindow(name, given.followed_ms + _DAY_MS), labels, posts)
 
 
 def _older_posts(ordinary: Dataset, before_ms: int) -> OrdinaryPosts:
@@ -185,7 +244,7 @@ def _follow_engagement(environment: Environment, given: TrainOptions, *, as_json
             "--follow trains engagement on the topics `posts` and `engagements`: give one"
             " --ordinary SNAPSHOT of earlier impressions, no --base and no --data"
         )
-    store, before_ms = _store_of_workers(environment), now_ms() - given.followed_ms
+    store, before_ms = _store_of_workers(environment), _window_begins_ms(given)
     reference = read_snapshot(Path(given.ordinary[0]))
     reference = reference.where(reference.at_ms < before_ms)
     if len(reference) < _MIN_IMPRESSIONS:
@@ -193,7 +252,6 @@ def _follow_engagement(environment: Environment, given: TrainOptions, *, as_json
             f"--follow needs {_MIN_IMPRESSIONS:,} impressions that are older than the window, found"
             f" {len(reference):,}; name an earlier or a larger snapshot with --ordinary"
         )
-    learner = Learner(_starts(store, given), 0)
     every_ms = given.every_ms or _IMPRESSIONS_EVERY_MS
     warn(
         f"{_ENGAGEMENT} follows `posts` and `engagements`: a round each {every_ms / 60_000:g}"
@@ -203,27 +261,26 @@ def _follow_engagement(environment: Environment, given: TrainOptions, *, as_json
     _repeat(
         _ENGAGEMENT,
         every_ms,
-        lambda: _engagement_round(environment, store, given, learner, reference),
+        lambda: _engagement_round(environment, store, given, reference),
         as_json=as_json,
     )
 
 
 def _engagement_round(
-    environment: Environment,
-    store: Store,
-    given: TrainOptions,
-    learner: Learner[int],
-    reference: Impressions,
+    environment: Environment, store: Store, given: TrainOptions, reference: Impressions
 ) -> Figures:
-    """Count the topics of the window again, and do what a round for labels does."""
-    champion = ENGAGEMENT_RANKER.load(store, _champion_of(environment, _ENGAGEMENT))
+    """Count the topics of the window again, and release the challenger that won."""
+    history = _history_of(environment, _ENGAGEMENT)
+    champion = ENGAGEMENT_RANKER.load(store, sha256_in_force(history, _ENGAGEMENT))
     if not isinstance(champion, ExpectedClicks):
         raise UsageError(f"no challenger can be fitted beside a {type(champion).__name__}")
-    counted = read_impressions(environment, given.reaction_ms, now_ms() - given.followed_ms)
-    contest = partial(
-        ImpressionContest, champion, ENGAGEMENT, reference, given.reaction_ms, counted.rows
+    since_ms = _window_begins_ms(given)
+    counted = read_impressions(environment, given.reaction_ms, since_ms)
+    from_ms = max(since_ms, _changed_ms(history, _ENGAGEMENT))
+    contest = ImpressionContest(
+        champion, ENGAGEMENT, reference, given.reaction_ms, counted.rows, from_ms
     )
-    found = learner.round(contest, now_ms())
+    found = challenge(contest)
 
     def save(fitted: FittedEngagement, e_values: dict[str, float]) -> ModelCard:
         settings: dict[str, object] = {
@@ -239,7 +296,13 @@ def _engagement_round(
         rows = without_floods(counted.rows)
         return engagement_trainer.save_challenger(rows, fitted, e_values, own)
 
-    return _release_if_better(environment, found, champion.version, counted.left_out, save)
+    figures: Figures = {**contest.counts, **found.e_values, "left_out": counted.left_out}
+    figures["champion"] = champion.version
+    if found.fitted is None or found.reason:
+        return {**figures, "reason": found.reason}
+    card = save(found.fitted, found.e_values)
+    reason = _tried(environment, card, champion.version, found, None)
+    return {**figures, "challenger": card.version, "reason": reason}
 
 
 def _store_of_workers(environment: Environment) -> Store:
@@ -249,10 +312,6 @@ def _store_of_workers(environment: Environment) -> Store:
     if isinstance(environment.models, Path):
         environment.models.mkdir(parents=True, exist_ok=True)
     return environment.models
-
-
-def _starts(store: Store, given: TrainOptions) -> Starts:
-    return Starts(store, f"{given.model}.starts", given.most_starts or 24)
 
 
 def _repeat(
@@ -273,51 +332,39 @@ def _repeat(
         time.sleep(max(0.0, due - time.monotonic()))
 
 
-def _champion_of(environment: Environment, model: str) -> str:
-    """Return the sha256 of the version in force; `UsageError` where somebody froze the model."""
+def _history_of(environment: Environment, model: str) -> ReleaseFold:
+    """Return what was released; `UsageError` where somebody froze the model."""
     history = read_history(environment)
     history.check_not_frozen(model)
-    return sha256_in_force(history, model)
+    return history
 
 
-def _release_if_better(
+def _tried(
     environment: Environment,
-    found: Round[Fitted],
+    card: ModelCard,
     champion: str,
-    left_out: Mapping[str, int],
-    save: Callable[[Fitted, dict[str, float]], ModelCard],
-) -> Figures:
-    """Save and release the challenger of a round if it may be; return what came of the round.
-
-    `champion` is the version that it was tried against; `save` takes its e-values for the card.
-    """
-    verdict = found.result
-    e_values = {} if verdict is None else verdict.e_values
-    figures: Figures = {**found.counts, **e_values, "left_out": left_out, "champion": champion}
-    if verdict is None or verdict.fitted is None or found.reason:
-        return {**figures, "reason": found.reason}
-    card = save(verdict.fitted, e_values)
-    reason = _released(environment, card, champion, verdict.better, verdict.bets)
-    return {**figures, "challenger": card.version, "reason": reason}
-
-
-def _released(
-    environment: Environment, card: ModelCard, old_version: str, better: float, bets: int
+    found: ChallengeResult[Any],
+    limits: Mapping[str, float] | None,
 ) -> str:
-    """Release a version unless somebody froze the model meanwhile; return what came of it.
+    """Have the workers try a version within its limits, or release it, unless somebody froze it.
 
-    Where it fails, the version is in the store: `feedmill models release` can still do it.
+    Returns what came of it.  Where it fails, the version is in the store: `feedmill models release`
+    can still do it.
     """
-    note = f"better than {old_version}: e-value {better:.0f} of {bets} bets"
+    note = f"better than {champion}: e-value {found.better:.0f} of {found.bets} bets"
     change = ChangeOptions(_BY, note, _ANSWERS_S, as_json=False, tell=warn)
     try:
-        read_history(environment).check_not_frozen(card.name)
-        wanted = tried_release(environment, card, _BY, note)
-        done = f"{card.name}: {wanted.version} released"
-        send_record(environment, change, card.name, card.name, wanted, done)
+        _history_of(environment, card.name)
+        wanted: TriedVersion = tried_release(environment, card, _BY, note)
+        key, done = card.name, f"{card.name}: {wanted.version} released"
+        if limits is not None:
+            until_ms = now_ms() + FILTER_MS
+            wanted = candidate_of(wanted, promotes=True, until_ms=until_ms, **limits)
+            key, done = CANDIDATE + key, f"{key}: {wanted.version} is tried beside {champion}"
+        send_record(environment, change, key, card.name, wanted, done)
     except (FeedmillError, KafkaError) as error:
         return f"not released: {error}"
-    return "released"
+    return "released" if limits is None else "tried"
 
 
 def _report(model: str, figures: Figures, *, as_json: bool) -> None:

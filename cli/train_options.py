@@ -48,7 +48,6 @@ class TrainOptions:
     is_following: bool
     every_ms: int | None
     window_ms: int | None
-    most_starts: int | None
     look: str | None
     looks: Path | None
     day: str | None
@@ -123,12 +122,11 @@ follow_options = together(
     click.option(
         "--every", "every_ms", type=Duration(), help="Look so often.  [5m; engagement: 1h]"
     ),
-    click.option("--window", "window_ms", type=Duration(), help="On what is so old.  [7d]"),
     click.option(
-        "--most-starts",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="So many challengers in 24 hours.  [24]",
+        "--window",
+        "window_ms",
+        type=Duration(),
+        help="On what is so old, counted from midnight UTC.  [7d]",
     ),
 )
 look_options = together(

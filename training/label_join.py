@@ -12,10 +12,12 @@ from __future__ import annotations
 import hashlib
 import zlib
 from bisect import bisect_right
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,10 +32,20 @@ from feedmill.training.provenance import OWN_DATA
 from feedmill.training.training_data import Dataset
 
 _MAX_UNLABELLED = 50_000
+_DAY_MS = 86_400_000
 
 # Its record and 500 bytes each; at 200 posts a second they are those of the last 17 minutes.
 MOST_POSTS = 200_000
 _Version = tuple[bytes | None, int]
+
+
+class LabelRecord(NamedTuple):
+    """A label of a post: 1 where it violates, by whom, and when Kafka stored the record."""
+
+    post: Post
+    label: float
+    rater: str
+    at_ms: int
 
 
 @dataclass
@@ -177,6 +189,68 @@ class LabelWindow:
         versions.append((value, at_ms))
         while len(self._waiting) > self._most_posts:
             del self._waiting[next(iter(self._waiting))]
+
+    def records(self, since_ms: int) -> list[LabelRecord]:
+        """Return the labels since then in the order of their records; count what is left out.
+
+        A label belongs to the last version of the post that Kafka had when it stored the label.
+        Posts of the audit are left out.
+        """
+        found, left_out = list[LabelRecord](), Counter[str]()
+        audited, decoded = set[str](), list[tuple[Label, int]]()
+        kept = [one for one in self._labels if one[2] >= since_ms]
+        for key, value, at_ms in sorted(kept, key=lambda o: (o[2], o[0] or b"", o[1] or b"")):
+            try:
+                label = decode_label(key, value, (*LABEL_TARGETS, self._target))
+            except BadEvent:
+                left_out["labels that break the contract"] += 1
+                continue
+            if label.target != self._target:
+                continue
+            if label.at_ms > at_ms + _DAY_MS:
+                left_out["labels dated a day after their records"] += 1
+                continue
+            decoded.append((label, at_ms))
+            if label.sampling_probability is not None:
+                audited.add(label.post_id)
+        for label, at_ms in decoded:
+            if label.post_id in audited:
+                continue
+            post = self._version_at(label.post_id, at_ms)
+            if post is None:
+                left_out["labels of posts that are not there, or were deleted"] += 1
+            else:
+                found.append(LabelRecord(post, label.value, label.source, at_ms))
+        self.left_out = {**left_out}
+        return found
+
+    def _version_at(self, post_id: str, at_ms: int) -> Post | None:
+        """Return the version of a post that was there at a time; None without, or if deleted."""
+        found: Post | None = None
+        versions = self._labelled.get(post_id.encode(), [])
+        for value, stored_ms in versions:
+            try:
+                post = decode_post(post_id.encode(), value)
+            except BadEvent:
+                continue
+            if isinstance(post, Deletion):
+                found = None
+            elif stored_ms <= at_ms:
+                created_ms = min(post.created_at_ms, stored_ms)
+                found = msgspec.structs.replace(post, created_at_ms=created_ms)
+        return found
+
+    def recent_posts(self, most: int) -> list[Post]:
+        """Return the last posts that wait for a label, at most so many."""
+        found = []
+        for key, versions in reversed(self._waiting.items()):
+            with suppress(BadEvent):
+                post = decode_post(key, versions[-1][0])
+                if not isinstance(post, Deletion):
+                    found.append(post)
+            if len(found) == most:
+                break
+        return found
 
     def judged(self, now_ms: int) -> list[tuple[Post, list[Label]]]:
         """Return the posts of the window with the labels that count, in the order of time."""

@@ -7,10 +7,11 @@ import numpy as np
 from feedmill.events.label import Label
 from feedmill.events.post import Post
 from feedmill.training.continual.label_contest import OrdinaryPosts
-from feedmill.training.continual.rated_posts import AuditedPost, RatedPost, rated_posts
+from feedmill.training.continual.rated_posts import AuditedPost
 from feedmill.training.datasets.labelled_posts import LabelledPosts, from_posts
+from feedmill.training.label_join import LabelRecord
 
-RATERS, LABELS = 40, 200
+RATERS, LABELS = 40, 240
 _WORDS = (
     *("river", "stone", "cloud", "apple", "winter", "garden", "letter"),
     *("music", "train", "coffee", "window", "paper", "morning", "bridge"),
@@ -52,7 +53,7 @@ def _texts(scenario: Scenario, random: np.random.Generator, count: int) -> list[
 
 
 def judged(scenario: Scenario, seed: int) -> list[tuple[Post, list[Label]]]:
-    """Return 200 posts, each labelled by one of 40 raters; of "flood" 10,000 wrong labels more.
+    """Return 240 posts, each labelled by one of 40 raters; of "flood" 10,000 wrong labels more.
 
     Of "flips" a tenth of the labels is wrong.
     """
@@ -73,9 +74,14 @@ def _judged(place: int, text: str, label: float, rater: str, at: int) -> tuple[P
     return post, [Label(post_id, "spam", label, rater, at_ms)]
 
 
-def rated_rows(scenario: Scenario, seed: int) -> list[RatedPost]:
+def label_records(scenario: Scenario, seed: int) -> list[LabelRecord]:
     """Return what a challenger learns from."""
-    return rated_posts(judged(scenario, seed))
+    found = [
+        LabelRecord(post, label.value, label.source, label.at_ms)
+        for post, labels in judged(scenario, seed)
+        for label in labels
+    ]
+    return sorted(found, key=lambda record: record.at_ms)
 
 
 def clean_rows(scenario: Scenario, seed: int, count: int = 400) -> LabelledPosts:

@@ -163,7 +163,7 @@ WRONG_LINES = {
         *("suggest global now", f"suggest {NO_KAFKA}"),
     ),
     "train": (
-        *("spam --every 5m", "spam --follow --every soon", "spam --follow --most-starts 0"),
+        *("spam --every 5m", "spam --follow --every soon", "spam --window 5m"),
         *("spam --follow", "quality --follow --ordinary x", "spam --follow --data x --ordinary x"),
         *("spam --follow --ordinary x --out y", "spam --follow --ordinary nowhere.csv"),
         *("", "ham", "spam --data nowhere.csv", "spam --since 2026-01-01"),

@@ -19,14 +19,21 @@ from click.testing import CliRunner, Result
 from kafka.errors import KafkaConnectionError
 from msgspec.structs import replace
 
-from builders.label_simulation import judged, ordinary_text
+from builders.label_simulation import LABELS, judged, ordinary_text
 from feedmill.cli import train_follow
 from feedmill.cli.main import main
+from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
+from feedmill.events.settings import Settings
 from feedmill.filters.model import STORE
-from feedmill.training.continual import challenger
+from feedmill.streams.releases.loading import MODELS, shipped_sha256
+from feedmill.streams.releases.release_log import FROZEN, RELEASED, HistoryRow, ReleaseFold
+from feedmill.streams.settings.clock import now_ms
 from feedmill.training.continual.challenger import ChallengeResult
 from feedmill.training.continual.label_contest import LabelContest
+from feedmill.training.label_join import LabelWindow
+
+DAY_MS = 86_400_000
 
 
 def ordinary_file(folder: Path, count: int, at: str) -> Path:
@@ -95,11 +102,17 @@ def test_a_round_that_fails_is_reported_and_the_next_one_comes(
 def test_the_audit_judges_a_challenger_and_does_not_train_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [
-        (post, [replace(one, sampling_probability=0.1) for one in labels] if n < 30 else labels)
-        for n, (post, labels) in enumerate(judged("wave", 1))
-    ]
-    windows = [SimpleNamespace(judged=lambda _: rows, left_out={})]
+    window = LabelWindow("spam", 7 * DAY_MS)
+    for n, (post, labels) in enumerate(judged("wave", 1)):
+        key, at_ms = post.post_id.encode(), now_ms() - DAY_MS + n
+        window.add_post(key, encode(replace(post, created_at_ms=at_ms)), at_ms)
+        for label in labels:
+            probability = 0.1 if n < 30 else None
+            one = replace(label, at_ms=at_ms, sampling_probability=probability)
+            window.add_label(key, encode(one), at_ms)
+    late = replace(label, source="late", at_ms=now_ms() + 2 * DAY_MS)
+    window.add_label(key, encode(late), now_ms())
+    windows = [window]
     tried: list[LabelContest] = []
 
     @contextlib.contextmanager
@@ -114,16 +127,59 @@ def test_the_audit_judges_a_challenger_and_does_not_train_it(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train_follow, "_open_window", open_window)
-    monkeypatch.setattr(train_follow, "_champion_of", lambda *_: None)
-    monkeypatch.setattr(challenger, "challenge", challenge)
+    monkeypatch.setattr(train_follow, "read_history", lambda _: ReleaseFold.of(MODELS, ()))
+    monkeypatch.setattr(
+        train_follow, "read_settings_log", lambda _: SimpleNamespace(settings=Settings())
+    )
+    monkeypatch.setattr(train_follow, "challenge", challenge)
     monkeypatch.setattr(time, "sleep", interrupted)
     shutil.copytree(STORE, tmp_path / "made")
     (line,) = follow(ordinary_file(tmp_path, 5200, "2020-01-01")).stdout.splitlines()
-    assert json.loads(line)["reason"] == "not better"
-    assert (json.loads(line)["audited"], json.loads(line)["new"]) == (30, 170)
+    found = json.loads(line)
+    assert found["reason"] == "not better"
+    assert (found["audited"], found["labels"]) == (30, LABELS - 30)
+    assert found["left_out"] == {"labels dated a day after their records": 1}
     (contest,) = tried
     assert {row.post.post_id for row in contest.audit} == {f"p{n}" for n in range(30)}
-    assert {row.post.post_id for row in contest.rows} == {f"p{n}" for n in range(30, 200)}
+    assert [row.post.post_id for row in contest.records] == [f"p{n}" for n in range(30, LABELS)]
+
+
+class History:
+    """What was done to a model, as `_waits_after` and `_changed_ms` read it."""
+
+    def __init__(self, *rows: HistoryRow, candidate: Any = None) -> None:
+        self._rows, self._candidate = rows, candidate
+
+    def rows(self, _: str) -> tuple[HistoryRow, ...]:
+        return self._rows
+
+    def last_candidate(self, _: str) -> Any:
+        return self._candidate
+
+
+def row(offset: int, what: str, version: str) -> HistoryRow:
+    return HistoryRow(offset, 1000 * offset, what, version, "", "")
+
+
+def test_after_a_candidate_went_back_half_as_many_new_labels_are_awaited() -> None:
+    history = History(
+        row(3, "scores in shadow", "abc"),
+        row(4, "candidate went back", "abc"),
+        candidate=SimpleNamespace(offset=3, record=SimpleNamespace(version="abc")),
+    )
+    labels = [SimpleNamespace(at_ms=2_000)] * 100 + [SimpleNamespace(at_ms=3_000)] * 49
+    waits = train_follow._waits_after(history, "spam", labels)
+    assert waits == "abc went back, and 49 labels are new, expected 50"
+    assert train_follow._waits_after(history, "spam", [*labels, labels[-1]]) == ""
+    assert train_follow._waits_after(History(), "spam", labels) == ""
+
+
+def test_evidence_begins_with_the_version_in_force_not_with_a_freeze() -> None:
+    shipped = shipped_sha256("spam")[:12]
+    rows = [row(1, RELEASED, "abc"), row(2, FROZEN, "abc"), row(3, RELEASED, "abc")]
+    assert train_follow._changed_ms(History(*rows), "spam") == 1_000
+    assert train_follow._changed_ms(History(*rows, row(5, RELEASED, "")), "spam") == 5_000
+    assert train_follow._changed_ms(History(row(1, FROZEN, shipped)), "spam") == 0
 
 
 @pytest.mark.usefixtures("store")

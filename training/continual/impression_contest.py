@@ -30,7 +30,7 @@ from feedmill.models.artifact import Artifact, unpack_artifact
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.impressions import Impressions
 from feedmill.training.arrays import Mask, Values
-from feedmill.training.continual.challenger import MARGIN, Contest
+from feedmill.training.continual.challenger import Contest, e_value
 from feedmill.training.continual.rated_posts import near_copy_clusters
 from feedmill.training.datasets.impression_arms import LEAST_IMPRESSIONS, check_enough
 from feedmill.training.fitting.engagement import FittedEngagement, fit_impressions
@@ -40,6 +40,8 @@ from feedmill.training.trainers.engagement import pack
 # A user has so many impressions at most, or such a part of all, whichever is more.
 FREE_IMPRESSIONS, MOST_OF_ALL = 20, 0.01
 NO_BET = -1
+# How much larger its squared error on the reference may be.
+MARGIN = 0.01
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 Numbers = npt.NDArray[np.int64]
 
@@ -124,7 +126,7 @@ def _hashes(rows: Impressions) -> npt.NDArray[np.uint64]:
 
 
 @dataclass(frozen=True)
-class ImpressionContest(Contest[FittedEngagement, int]):
+class ImpressionContest(Contest[FittedEngagement]):
     """Challengers of engagement; there is no audit of clicks.
 
     Attributes
@@ -140,7 +142,7 @@ class ImpressionContest(Contest[FittedEngagement, int]):
     window
         The impressions of the window, with their users, whose reactions are all known.
     fresh_from_ms
-        From when on no earlier challenger has bet on them, Unix milliseconds.
+        From when on they bet, Unix milliseconds; earlier ones train.
     """
 
     champion: ExpectedClicks
@@ -150,7 +152,6 @@ class ImpressionContest(Contest[FittedEngagement, int]):
     window: Impressions
     fresh_from_ms: int
 
-    least_new = 1_000
     reference_reason = "it may be worse on the reference"
 
     @cached_property
@@ -159,15 +160,11 @@ class ImpressionContest(Contest[FittedEngagement, int]):
         return without_floods(self.window)
 
     @property
-    def bet_on(self) -> int:
-        return int(self.window.at_ms.max()) + 1
-
-    @property
     def counts(self) -> Mapping[str, int]:
         return {
             "impressions": len(self.window),
             "users": len(np.unique(users_of(self.window))),
-            "new": int((self.window.at_ms >= self.fresh_from_ms).sum()),
+            "betting": int((self.window.at_ms >= self.fresh_from_ms).sum()),
         }
 
     def too_few(self) -> str:
@@ -195,6 +192,10 @@ class ImpressionContest(Contest[FittedEngagement, int]):
             has_bet.update(numbers[due].tolist())
         tried = np.isin(numbers, [*has_bet])
         return _bets(numbers[tried], gains[tried], bounds[tried])
+
+    def better(self) -> tuple[int, float]:
+        differences = self.bets()
+        return len(differences), e_value(differences)
 
     def fit(self) -> FittedEngagement:
         return fit_impressions(self.recipe, self.rows)

@@ -1,9 +1,9 @@
-"""How challengers of a filter are tried: on labels, rater by rater, and on ordinary posts.
+"""How challengers of a filter are tried: on labels in the order of records, and on ordinary posts.
 
-*Better*: a bet is the mean over the posts of one rater, of the difference of two Brier scores.
+*Better*: see `label_bets`.
 
 *Not worse*: on ordinary posts that are older than the window, one bet an author that the challenger
-hides no larger part than the champion and `MARGIN`; a post that is demoted counts half.
+harms no larger part than the champion and `MARGIN`; a post that is demoted counts half.
 
 *No veto*: the audit (`audit_differences`) weighs what the challenger does wrong beside the
 champion.
@@ -19,26 +19,35 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.gates import DEMOTE_AT, HIDE_AT
+from feedmill.events.gates import DEMOTE_AT, HIDE_AT, GatePolicy
 from feedmill.events.post import Post
 from feedmill.filters.model import FilterModel
 from feedmill.training.arrays import Mask, Values
-from feedmill.training.continual.challenger import MARGIN, Contest
-from feedmill.training.continual.rated_posts import AuditedPost, RatedPost, bet_groups
+from feedmill.training.continual.challenger import Contest
+from feedmill.training.continual.label_bets import (
+    bets_on,
+    done_by,
+    labelled_posts,
+    without_floods,
+)
+from feedmill.training.continual.rated_posts import AuditedPost
 from feedmill.training.datasets.labelled_posts import LabelledPosts, from_posts
 from feedmill.training.fitting.filters import FittedFilter
-from feedmill.training.local_model import MIN_LABELS, MIN_OF_CLASS, fit_local
+from feedmill.training.label_join import LabelRecord
+from feedmill.training.local_model import MIN_OF_CLASS, fit_local
 from feedmill.training.recipes import Recipe
 
 MIN_REFERENCE = 3_000
 # Of the authors of ordinary posts one in so many chooses thresholds, the others are the reference.
 _CHOOSING = 3
-# A challenger may demote so many ordinary posts, even if the champion demotes none.
-_LEAST_DEMOTE_RATE = 0.005
-# So many labels, and of each kind, before it bets for the first time.
-_FIRST_ROWS, _FIRST_OF_CLASS = 40, 10
-# It is fitted again once it has so many times the labels.
-_GROWTH = 1.5
+# Fewer labels make a version that only a thousand more of them would show to be beaten.
+MIN_LABELS = 200
+# How many more ordinary posts it may hide, or demote twice as many.
+MARGIN = 0.005
+# Such a part of the champion's ordinary posts it demotes; where the champion demotes none, so many.
+_OF_CHAMPION, _LEAST_DEMOTE_RATE = 0.5, 0.0005
+# What it may do beyond what it did to the window's posts, and the most that it may do.
+_MORE, MOST_MORE = 0.01, 0.05
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ class OrdinaryPosts:
 
 
 @dataclass(frozen=True)
-class LabelContest(Contest[FittedFilter, frozenset[str]]):
+class LabelContest(Contest[FittedFilter]):
     """Challengers of a filter.
 
     Attributes
@@ -84,70 +93,59 @@ class LabelContest(Contest[FittedFilter, frozenset[str]]):
         That of the filter.
     ordinary
         What chooses thresholds, and the reference.
-    rows
-        The labelled posts of the window, in the order of time.
+    gate
+        The policy of the gate in force: what it does to posts is bet on.
+    records
+        The labels of the window, in the order of records.
+    from_ms
+        From when on they bet, Unix milliseconds; earlier ones train.
     audit
         Rows that may veto, in the order of time.
-    was_bet_on
-        The ids of posts on which an earlier challenger has bet: they train, and bet no more.
     """
 
     champion: FilterModel
     base: FilterModel
     recipe: Recipe
     ordinary: OrdinaryPosts
-    rows: Sequence[RatedPost]
+    gate: GatePolicy
+    records: Sequence[LabelRecord]
+    from_ms: int
     audit: Sequence[AuditedPost]
-    was_bet_on: frozenset[str]
 
-    least_new = 100
     reference_reason = "it may be worse on ordinary posts"
 
     @cached_property
-    def known(self) -> list[RatedPost]:
-        """The rows that bet no more."""
-        return [row for row in self.rows if row.post.post_id in self.was_bet_on]
-
-    @cached_property
-    def fresh(self) -> list[RatedPost]:
-        """The rows that bet."""
-        return [row for row in self.rows if row.post.post_id not in self.was_bet_on]
-
-    @property
-    def bet_on(self) -> frozenset[str]:
-        return frozenset(row.post.post_id for row in self.rows)
+    def counted(self) -> list[LabelRecord]:
+        """The labels that count, of which no rater has too many."""
+        return without_floods(self.records)
 
     @property
     def counts(self) -> Mapping[str, int]:
         return {
-            "labels": len(self.rows),
-            "raters": len({rater for row in self.rows for rater in row.raters}),
-            "new": len(self.fresh),
+            "labels": len(self.counted),
+            "raters": len({record.rater for record in self.counted}),
+            "beyond a rater's part": len(self.records) - len(self.counted),
             "audited": len(self.audit),
         }
 
     def too_few(self) -> str:
-        return _too_few(self.rows, MIN_LABELS, MIN_OF_CLASS)
+        violating = sum(record.label > 0.5 for record in self.counted)
+        fine = len(self.counted) - violating
+        if violating + fine < MIN_LABELS or min(violating, fine) < MIN_OF_CLASS:
+            return (
+                f"there are {violating} labels that violate and {fine} that are fine, expected"
+                f" {MIN_LABELS}, {MIN_OF_CLASS} of each kind"
+            )
+        if not self.gate.required:
+            return "the gate is off or in shadow, so nothing that it does can be bet on"
+        return ""
 
-    def bets(self) -> Values:
-        """Return the difference of Brier scores of each rater's posts, before they are learned."""
-        differences: list[float] = []
-        learned, model, fitted_on = [*self.known], self.champion, 0
-        for group in bet_groups(self.fresh, learned):
-            if len(learned) >= _GROWTH * fitted_on and not _too_few(
-                learned, _FIRST_ROWS, _FIRST_OF_CLASS
-            ):
-                model, fitted_on = self._model(self._fitted(learned)), len(learned)
-            if fitted_on and group.bets:
-                rows = _as_labelled([self.fresh[n] for n in group.bets])
-                if len(rows):
-                    gains = brier(self.champion, rows) - brier(model, rows)
-                    differences.append(float(gains.mean()))
-            learned.extend(self.fresh[n] for n in group.rows)
-        return np.array(differences)
+    def better(self) -> tuple[int, float]:
+        bets = bets_on(self.counted, self.from_ms, self.champion, self.gate, self._challenger)
+        return len(bets.raters), bets.e_value()
 
     def fit(self) -> FittedFilter:
-        return self._fitted([*self.known, *self.fresh])
+        return self._fitted(self.counted)
 
     def reference_differences(self, fitted: FittedFilter) -> Values:
         return reference_differences(self.champion, self._model(fitted), self.ordinary)
@@ -155,30 +153,40 @@ class LabelContest(Contest[FittedFilter, frozenset[str]]):
     def audit_differences(self, fitted: FittedFilter) -> Values:
         return audit_differences(self.champion, self._model(fitted), self.audit)
 
-    def _fitted(self, rows: Sequence[RatedPost]) -> FittedFilter:
-        choosing = [self.ordinary.choosing]
-        return fit_local(self.base, self._own_recipe, [_as_labelled(rows)], choosing)
+    def limits(self, fitted: FittedFilter, posts: Sequence[Post]) -> tuple[float, float]:
+        """Return what shares of posts it may hide, and demote or hide, beyond the champion.
+
+        That is what it does to `posts` beyond the champion, and a hundredth.
+        """
+        if not posts:
+            return _MORE, _MORE
+        versions = (self._model(fitted), self.champion)
+        new, old = (done_by(self.gate, one.score_many(posts)) for one in versions)
+        more = [float((new >= done).mean() - (old >= done).mean()) for done in (1.0, 0.5)]
+        hides, stops = (float(np.clip(one + _MORE, _MORE, MOST_MORE)) for one in more)
+        return round(hides, 4), round(stops, 4)
+
+    def _challenger(self, records: Sequence[LabelRecord]) -> FilterModel:
+        return self._model(self._fitted(records))
+
+    def _fitted(self, records: Sequence[LabelRecord]) -> FittedFilter:
+        rows = [(post, label, post.author_id) for post, label in labelled_posts(records)]
+        labelled = from_posts("labels", "author", rows)
+        return fit_local(self.base, self._own_recipe, [labelled], [self.ordinary.choosing])
 
     @cached_property
     def _own_recipe(self) -> Recipe:
-        """The recipe with the demote rate of the champion, if that is less.
+        """The recipe with half the demote rate of the champion, if that is less.
 
-        The recipe allows a filter to demote many ordinary posts.  A challenger that did would be
-        worse than a champion that does not.
+        Else a challenger that is no worse on ordinary posts could not be shown to be so.
         """
         values = self.champion.score_many(self.ordinary.choosing.posts)
-        rate = max(float((values >= DEMOTE_AT).mean()), _LEAST_DEMOTE_RATE)
+        rate = max(float((values >= DEMOTE_AT).mean()) * _OF_CHAMPION, _LEAST_DEMOTE_RATE)
         return replace(self.recipe, max_demote_rate=min(self.recipe.max_demote_rate, rate))
 
     def _model(self, fitted: FittedFilter) -> FilterModel:
         believed = self.champion.believed_self_labels
         return fitted.model(self.champion.name, "challenger", believed)
-
-
-def brier(model: FilterModel, rows: LabelledPosts) -> Values:
-    """Return the squared error of a model's value for each row: (rows,), in [0, 1]."""
-    losses: Values = (model.score_many(rows.posts) - rows.labels) ** 2
-    return losses
 
 
 def harm(model: FilterModel, rows: LabelledPosts) -> Values:
@@ -227,18 +235,3 @@ def audit_differences(
     lowest = np.quantile(probabilities, 0.1, method="higher")
     differences: Values = wrong * np.minimum(lowest / probabilities, 1.0)
     return differences
-
-
-def _as_labelled(rows: Sequence[RatedPost]) -> LabelledPosts:
-    """Return rows as the trainers want them, one a text."""
-    return from_posts("labels", "author", ((r.post, r.label, r.post.author_id) for r in rows))
-
-
-def _too_few(rows: Sequence[RatedPost], least: int, of_class: int) -> str:
-    violating = sum(row.label > 0.5 for row in rows)
-    if len(rows) >= least and min(violating, len(rows) - violating) >= of_class:
-        return ""
-    return (
-        f"there are {violating} labels that violate and {len(rows) - violating} that are fine,"
-        f" expected {least}, {of_class} of each kind"
-    )

@@ -15,13 +15,13 @@ from feedmill.rankers.impressions import Impressions
 from feedmill.training.continual import impression_contest
 from feedmill.training.continual.challenger import (
     ALPHA,
-    MARGIN,
     ChallengeResult,
     challenge,
     e_value,
 )
 from feedmill.training.continual.impression_contest import (
     FREE_IMPRESSIONS,
+    MARGIN,
     NO_BET,
     ImpressionContest,
     bet_numbers,

@@ -2,43 +2,60 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from builders.label_simulation import Scenario, audited_rows, clean_rows, ordinary_posts, rated_rows
+from builders.label_simulation import (
+    Scenario,
+    audited_rows,
+    clean_rows,
+    label_records,
+    ordinary_posts,
+)
+from feedmill.events.gates import GatePolicy
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.model import FilterModel
 from feedmill.filters.spam import FILTER
+from feedmill.training.arrays import Values
 from feedmill.training.continual.challenger import (
     ALPHA,
-    MARGIN,
     VETO_ALPHA,
     ChallengeResult,
     challenge,
     e_value,
 )
+from feedmill.training.continual.label_bets import done_by
 from feedmill.training.continual.label_contest import (
+    MARGIN,
+    MOST_MORE,
     LabelContest,
     audit_differences,
-    brier,
     harm,
     reference_differences,
 )
-from feedmill.training.continual.rated_posts import AuditedPost, RatedPost
+from feedmill.training.continual.rated_posts import AuditedPost
+from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.fitting.filters import FittedFilter
+from feedmill.training.label_join import LabelRecord
 from feedmill.training.recipes import RECIPES
 
 RECIPE = RECIPES["spam"]
-SHIPPED, ORDINARY = FILTER.load(), ordinary_posts(2400)
+SHIPPED, ORDINARY = FILTER.load(), ordinary_posts(4800)
+
+
+def contest(
+    records: Sequence[LabelRecord], audit: Sequence[AuditedPost] = (), **more: Any
+) -> LabelContest:
+    given: dict[str, Any] = {"gate": GatePolicy(), "from_ms": 0, **more}
+    return LabelContest(SHIPPED, SHIPPED, RECIPE, ORDINARY, records=records, audit=audit, **given)
 
 
 def challenged(
-    rows: Sequence[RatedPost],
-    audit: Sequence[AuditedPost] = (),
-    was_bet_on: frozenset[str] = frozenset(),
+    records: Sequence[LabelRecord], audit: Sequence[AuditedPost] = (), **more: Any
 ) -> ChallengeResult[FittedFilter]:
-    return challenge(LabelContest(SHIPPED, SHIPPED, RECIPE, ORDINARY, rows, audit, was_bet_on))
+    return challenge(contest(records, audit, **more))
 
 
 def model_of(found: ChallengeResult[FittedFilter]) -> FilterModel:
@@ -46,8 +63,13 @@ def model_of(found: ChallengeResult[FittedFilter]) -> FilterModel:
     return found.fitted.model("spam", "0" * 12)
 
 
-def test_a_new_wave_is_caught_after_200_labels() -> None:
-    found = challenged(rated_rows("wave", 1))
+def wrong(model: FilterModel, rows: LabelledPosts) -> Values:
+    """How wrong it is to do with each row what the default gate does: (rows,), in [0, 1]."""
+    return np.abs(done_by(GatePolicy(), model.score_many(rows.posts)) - rows.labels)
+
+
+def test_a_new_wave_is_caught_after_240_labels() -> None:
+    found = challenged(label_records("wave", 1))
     assert found.reason == ""
     assert min(found.better, found.not_worse) >= 1 / ALPHA
     unseen = clean_rows("wave", 2)
@@ -59,23 +81,23 @@ def test_a_new_wave_is_caught_after_200_labels() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_labels_that_say_nothing_release_nothing(seed: int) -> None:
-    assert challenged(rated_rows("none", seed)).reason != ""
+    assert challenged(label_records("none", seed)).reason != ""
 
 
 @pytest.mark.parametrize("scenario", ["flood", "flips"])
 def test_what_poisoned_labels_release_is_not_worse(scenario: Scenario) -> None:
-    found = challenged(rated_rows(scenario, 0))
+    found = challenged(label_records(scenario, 0))
     # The cap and the bets leave enough of the wave to be learned all the same.
     assert found.better >= 1 / ALPHA
     clean = clean_rows(scenario, 4)
-    more = brier(model_of(found), clean) - brier(SHIPPED, clean)
+    more = wrong(model_of(found), clean) - wrong(SHIPPED, clean)
     # The mean is above this with a probability of 0.99.
     assert more.mean() - 2.33 * more.std() / np.sqrt(len(more)) <= 0
 
 
 def test_raters_who_act_together_are_stopped_by_the_audit_alone() -> None:
     """All call fine posts with one phrase spam: nothing in their labels shows that it is wrong."""
-    rows, audit = rated_rows("brigade", 1), audited_rows("brigade", 1)
+    rows, audit = label_records("brigade", 1), audited_rows("brigade", 1)
     without = challenged(rows)
     assert (without.reason, without.worse) == ("", 1.0)
     found = challenged(rows, audit)
@@ -85,7 +107,7 @@ def test_raters_who_act_together_are_stopped_by_the_audit_alone() -> None:
 
 def test_the_audit_does_not_veto_what_catches_a_wave() -> None:
     audit = audited_rows("wave", 1)
-    found = challenged(rated_rows("wave", 1), audit)
+    found = challenged(label_records("wave", 1), audit)
     assert found.reason == ""
     assert found.worse is not None and found.worse < 1
 
@@ -111,18 +133,55 @@ def test_a_row_of_the_audit_weighs_as_many_posts_as_it_stands_for() -> None:
 
 
 def test_one_rater_alone_releases_nothing() -> None:
-    rows = [row._replace(raters=("ann",)) for row in rated_rows("wave", 5)]
-    learned = frozenset(row.post.post_id for row in rows[:100])
-    found = challenged(rows, was_bet_on=learned)
-    assert (found.bets, found.reason) == (1, "it is not shown to be better")
-    assert found.better <= 1.95
+    """Nor two: what one of them says is left out, and the other has twenty labels."""
+    few = [record._replace(rater="ann") for record in label_records("wave", 5)]
+    assert "expected 200" in challenged(few).reason
+    two = [record._replace(rater=f"r{n % 2}") for n, record in enumerate(few)]
+    assert contest(two).counts["beyond a rater's part"] > 150
+    assert "expected 200" in challenged(two).reason
+
+
+def test_a_liar_releases_nothing_alone() -> None:
+    """All that others say is drawn by lot; one rater calls what has a phrase spam."""
+    phrase = label_records("wave", 5)
+    lot = label_records("none", 6)
+    records = [
+        mine._replace(rater="liar") if n % 8 == 0 else other
+        for n, (mine, other) in enumerate(zip(phrase, lot, strict=True))
+    ]
+    found = challenged(records)
+    assert (found.fitted, found.reason) == (None, "it is not shown to be better")
 
 
 def test_too_few_labels_start_nothing() -> None:
-    rows = [row for row in rated_rows("wave", 5) if not row.label][:100]
+    rows = [row for row in label_records("wave", 5) if not row.label][:100]
     found = challenged(rows)
     assert found.reason.startswith("there are 0 labels that violate and 100 that are fine")
     assert (found.bets, found.fitted) == (0, None)
+
+
+def test_earlier_labels_train_and_do_not_bet() -> None:
+    records = label_records("wave", 1)
+    later = records[len(records) // 2].at_ms
+    every, half = (challenged(records, from_ms=start).bets for start in (0, later))
+    assert half < every
+    assert half == sum(record.at_ms >= later for record in records)
+
+
+@pytest.mark.parametrize("gate", [GatePolicy(enabled=False), GatePolicy(shadow=True)])
+def test_a_gate_that_does_nothing_bets_nothing(gate: GatePolicy) -> None:
+    assert "off or in shadow" in challenged(label_records("wave", 1), gate=gate).reason
+
+
+def test_its_limits_are_what_it_did_to_the_posts_of_the_window() -> None:
+    made = contest(label_records("wave", 1))
+    fitted = made.fit()
+    wave = clean_rows("wave", 9).posts  # half of them spam
+    ordinary = list(ORDINARY.reference.posts)
+    assert made.limits(fitted, []) == (0.01, 0.01)
+    assert made.limits(fitted, wave) == (MOST_MORE, MOST_MORE)
+    assert made.limits(fitted, ordinary)[0] <= 0.015
+    assert 0.02 < made.limits(fitted, [*wave[:30], *ordinary[:970]])[0] < 0.03
 
 
 def test_a_model_that_hides_ordinary_posts_is_worse() -> None:
@@ -141,5 +200,5 @@ def test_a_model_that_hides_ordinary_posts_is_worse() -> None:
 
 def test_the_ordinary_posts_of_an_author_are_not_divided() -> None:
     assert not set(ORDINARY.choosing.groups) & set(ORDINARY.reference.groups)
-    assert 0.25 < len(ORDINARY.choosing) / 2400 < 0.42
+    assert 0.25 < len(ORDINARY.choosing) / 4800 < 0.42
     assert len(np.unique(ORDINARY.authors)) == len(set(ORDINARY.reference.groups))

@@ -1,0 +1,100 @@
+"""Bets on labels: who bets, what a gate does, and that streams without a gain seldom cross."""
+
+import numpy as np
+import pytest
+
+from feedmill.events.gates import GatePolicy
+from feedmill.events.post import Post
+from feedmill.training.continual.challenger import ALPHA, e_value
+from feedmill.training.continual.label_bets import (
+    Bets,
+    done_by,
+    labelled_posts,
+    may_bet,
+    owned,
+    without_floods,
+)
+from feedmill.training.label_join import LabelRecord
+
+STREAMS, BETS, RATERS = 2_000, 600, 10
+LONG = "a long evening by the river with bread and wine and music for everybody in the village"
+
+
+def record(n: int, author: str = "", text: str = "", rater: str = "ann") -> LabelRecord:
+    post = Post(f"p{n}", author or f"a{n}", n, text or f"{n} {n * 7} {n * 13} words of post {n}")
+    return LabelRecord(post, float(n % 2), rater, n)
+
+
+def test_the_first_label_of_an_author_and_of_near_copies_bets() -> None:
+    records = [record(0), record(1, author="a0"), record(2, text=LONG), record(3, text=f"{LONG}!")]
+    records += [record(4), record(4, rater="bob")]
+    assert may_bet(records) == [True, False, True, False, True, False]
+
+
+def test_a_rater_has_an_eighth_of_what_others_said_before() -> None:
+    flood = [record(n, rater="flood") for n in range(10_000)]
+    assert len(without_floods(flood)) == 20
+    others = [record(n, rater=f"r{n % 40}") for n in range(800)]
+    kept = without_floods([*others, *flood])
+    assert sum(one.rater == "flood" for one in kept) == 100
+    # What was counted is not taken back by what comes later.
+    assert without_floods([*others, *flood])[:800] == without_floods(others)
+
+
+def test_a_post_has_the_majority_of_the_last_labels_of_its_raters() -> None:
+    said = [("ann", 1.0), ("bob", 0.0), ("cy", 1.0), ("ann", 0.0)]
+    [(post, label)] = labelled_posts([record(0, rater=r)._replace(label=y) for r, y in said])
+    assert (post.post_id, label) == ("p0", 0.0)
+
+
+def test_what_a_gate_does_is_bet_on() -> None:
+    values = np.array([0.1, 0.6, 0.89, 0.9, 1.0])
+    assert done_by(GatePolicy(), values).tolist() == [0, 0.5, 0.5, 1, 1]
+    assert done_by(GatePolicy(hide_at=None), values).tolist() == [0, 0.5, 0.5, 0.5, 0.5]
+    assert done_by(GatePolicy(demote_at=None), values).tolist() == [0, 0, 0, 1, 1]
+    assert not done_by(GatePolicy(shadow=True), values).any()
+
+
+def test_a_part_of_the_money_waits_for_each_fit() -> None:
+    gains = np.array([-1.0, -1.0, 0.5, 0.5])
+    fits = np.array([1, 1, 2, 2])
+    waited = (e_value(gains) + e_value(gains[2:]) + 14) / 16
+    assert owned(gains, fits) == pytest.approx(waited)
+    assert owned(np.zeros(0), np.zeros(0)) == 1.0
+
+
+def test_the_least_counts_without_any_one_rater() -> None:
+    gains, fits = np.full(40, 0.8), np.ones(40)
+    names = ("liar",) * 20 + tuple(f"r{n % 4}" for n in range(20))
+    every = Bets(gains, fits, names).e_value()
+    assert every == pytest.approx(owned(gains[20:], fits[20:]))
+    assert Bets(gains, fits, ("one",) * 40).e_value() == 1.0
+    assert Bets(np.zeros(0), np.zeros(0), ()).e_value() == 1.0
+
+
+def drawn(kind: str, random: np.random.Generator) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Bets whose mean is 0, but of the liar's; of copies the first bets."""
+    names = tuple(f"r{n}" for n in random.integers(RATERS, size=BETS).tolist())
+    signs = random.choice((-1.0, 1.0), BETS)
+    if kind == "rare":
+        gains = np.where(random.random(BETS) < 0.05, 0.95, -0.05)
+    elif kind == "copies":
+        # Twenty posts of a kind go one way together: one of them bets, the others nothing.
+        gains = np.where(np.arange(BETS) % 20 == 0, signs, 0.0)
+    elif kind == "liar":
+        gains = np.where([name == "r0" for name in names], 0.9, 0.5 * signs)
+    else:
+        gains = signs
+    return gains, names
+
+
+@pytest.mark.parametrize("kind", ["even", "rare", "copies", "liar"])
+def test_streams_without_a_gain_seldom_cross(kind: str) -> None:
+    """The test alone: looked at after every fit, and at the end."""
+    random, crossed = np.random.default_rng(3), 0
+    ends = [60, 90, 135, 203, 305, 458, BETS]
+    fits = np.searchsorted(ends, np.arange(BETS), side="right") + 1
+    for _ in range(STREAMS):
+        gains, names = drawn(kind, random)
+        crossed += any(Bets(gains[:n], fits[:n], names[:n]).e_value() >= 1 / ALPHA for n in ends)
+    assert crossed <= 0.01 * STREAMS
