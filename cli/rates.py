@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import click
 
@@ -39,7 +40,7 @@ def learn_command(environment: Environment, change: ChangeOptions, is_set: bool)
     log = read_settings_log(environment)
     now = log.settings.reaction_rates
     with long_work("reading", "nothing was changed") as work:
-        learned, unreadable = learned_rates(environment, now, work.tell)
+        learned, unreadable = learned_rates(environment, now, partial(work.tell, "counters"))
     if unreadable:
         warn(f"warning: {unreadable:,} records of `counters` are unreadable and were left out")
     fitted = {one.kind: one for one in learned if one.is_learned}

@@ -170,8 +170,9 @@ def effective_value(settings: Settings, key: str) -> RawValue:
         return {rule: _as_dict(spec) for rule, spec in settings.rules.get(name, {}).items()}
     if kind == "rates":
         return {reaction: _as_dict(rate) for reaction, rate in settings.reaction_rates.items()}
-    own = {"experiments": settings.experiments.get, "readers": settings.readers.get}
-    found = own.get(kind, settings.feed_of)(name)
+    found: object = settings.feed_of(name)
+    if kind in ("experiments", "readers"):
+        found = getattr(settings, kind).get(name)
     return {} if found is None else _as_dict(found)
 
 

@@ -47,8 +47,9 @@ class TypeScriptFrontend:
     ) -> Any:
         def page(*asked: Any) -> Any:
             answer = self._call("page", prefix, expose is not None, *asked)
-            for exposure in answer["exposures"] if expose else ():
-                expose(exposure)
+            if expose is not None:
+                for exposure in answer["exposures"]:
+                    expose(exposure)
             page = answer["page"]
             return page and SimpleNamespace(
                 version=page["version"],

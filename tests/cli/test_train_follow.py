@@ -145,7 +145,7 @@ def test_the_audit_judges_a_challenger_and_does_not_train_it(
 
 
 class History:
-    """What was done to a model, as `_waits_after` and `_changed_ms` read it."""
+    """What was done to a model, as far as a round reads it."""
 
     def __init__(self, *rows: HistoryRow, candidate: Any = None) -> None:
         self._rows, self._candidate = rows, candidate
@@ -155,6 +155,15 @@ class History:
 
     def last_candidate(self, _: str) -> Any:
         return self._candidate
+
+
+def waits(history: Any, labels: Any) -> str:
+    return train_follow._waits_after(history, "spam", labels)
+
+
+def changed_ms(*rows: HistoryRow) -> int:
+    history: Any = History(*rows)
+    return train_follow._changed_ms(history, "spam")
 
 
 def row(offset: int, what: str, version: str) -> HistoryRow:
@@ -168,18 +177,17 @@ def test_after_a_candidate_went_back_half_as_many_new_labels_are_awaited() -> No
         candidate=SimpleNamespace(offset=3, record=SimpleNamespace(version="abc")),
     )
     labels = [SimpleNamespace(at_ms=2_000)] * 100 + [SimpleNamespace(at_ms=3_000)] * 49
-    waits = train_follow._waits_after(history, "spam", labels)
-    assert waits == "abc went back, and 49 labels are new, expected 50"
-    assert train_follow._waits_after(history, "spam", [*labels, labels[-1]]) == ""
-    assert train_follow._waits_after(History(), "spam", labels) == ""
+    assert waits(history, labels) == "abc went back, and 49 labels are new, expected 50"
+    assert waits(history, [*labels, labels[-1]]) == ""
+    assert waits(History(), labels) == ""
 
 
 def test_evidence_begins_with_the_version_in_force_not_with_a_freeze() -> None:
     shipped = shipped_sha256("spam")[:12]
     rows = [row(1, RELEASED, "abc"), row(2, FROZEN, "abc"), row(3, RELEASED, "abc")]
-    assert train_follow._changed_ms(History(*rows), "spam") == 1_000
-    assert train_follow._changed_ms(History(*rows, row(5, RELEASED, "")), "spam") == 5_000
-    assert train_follow._changed_ms(History(row(1, FROZEN, shipped)), "spam") == 0
+    assert changed_ms(*rows) == 1_000
+    assert changed_ms(*rows, row(5, RELEASED, "")) == 5_000
+    assert changed_ms(row(1, FROZEN, shipped)) == 0
 
 
 @pytest.mark.usefixtures("store")

@@ -93,7 +93,7 @@ def test_streams_without_a_gain_seldom_cross(kind: str) -> None:
     """The test alone: looked at after every fit, and at the end."""
     random, crossed = np.random.default_rng(3), 0
     ends = [60, 90, 135, 203, 305, 458, BETS]
-    fits = np.searchsorted(ends, np.arange(BETS), side="right") + 1
+    fits = np.searchsorted(ends, np.arange(BETS), side="right").astype(np.float64) + 1
     for _ in range(STREAMS):
         gains, names = drawn(kind, random)
         crossed += any(Bets(gains[:n], fits[:n], names[:n]).e_value() >= 1 / ALPHA for n in ends)
