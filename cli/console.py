@@ -96,7 +96,11 @@ def console(
     if context.invoked_subcommand is not None:
         return
     try:
-        from feedmill.console.server import checked_address, serve  # noqa: PLC0415 - the extra
+        from feedmill.console.server import (  # noqa: PLC0415 - the extra
+            checked_address,
+            go_behind_workers,
+            serve,
+        )
     except ModuleNotFoundError as error:
         if error.name != "jinja2":
             raise
@@ -121,6 +125,7 @@ def console(
         await serve(environment, address, access, read_only=read_only, told=told, stopping=stopping)
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    go_behind_workers()
     asyncio.run(run())
 
 

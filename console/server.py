@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import ip_address
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,6 +20,7 @@ from feedmill.console.routes import Console
 from feedmill.events.errors import UsageError
 from feedmill.streams.environment import Environment
 
+NICE = 10
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -48,6 +52,18 @@ class Address(NamedTuple):
         own = [f"http://{host}" if port == 80 else f"http://{host}:{port}" for host in hosts]
         split = urlsplit(self.url)
         return [f"{split.scheme}://{split.netloc}", *own] if self.url else own
+
+
+def go_behind_workers() -> None:
+    """Lower the priority of this process, so that posts do not wait for pages.
+
+    Linux shares processors among sessions before it does among processes: as the first of a session
+    of its own, as under a supervisor, it lowers the session.
+    """
+    os.nice(NICE)
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):  # another system, or one that shares otherwise
+            Path("/proc/self/autogroup").write_text(str(NICE), "ascii")
 
 
 def checked_address(host: str, port: int, url: str, *, has_sign_in: bool) -> Address:

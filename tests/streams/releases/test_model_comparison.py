@@ -105,6 +105,7 @@ def test_a_post_has_the_score_that_the_combiner_gives_it(rows: list[Any]) -> Non
         outcomes = outcomes_of(GATES, verdicts, {}, NOW_MS - 1000, NOW_MS)
         decision = decide_one(GATES, outcomes)
         values = {name: column[n] for name, column in objectives.items()}
+        values |= dict.fromkeys(WEIGHTS.costs, 0.0)
         expected = score_of(WEIGHTS, values, decision.factor, post.created_at_ms)
         assert scores[n] == pytest.approx(
             expected if decision.code <= SHOW + 1 else -np.inf, abs=1e-9
