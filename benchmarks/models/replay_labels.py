@@ -1,11 +1,16 @@
 """Replay `train spam --follow` on real labels: when a challenger wins, and what it finds.
 
     python benchmarks/models/replay_labels.py --data ../shared/data [--seeds 20] [--flipped 0.1]
+                                               [--null lottery|liar|flood]
 
 The base never saw the source.  Comments, or as many messages of either kind, come in a drawn order
 from ten raters; a share of the labels is flipped.  Labels of the test split are left out.  Of the
 source's other posts the recall is at the value that one in a hundred fine ones reaches, for the
 challenger that won and for the base.  Its harm is measured on ordinary posts of the data folder.
+
+With `--null` the labels say nothing of which all raters know: they are drawn by lot, but those of
+one rater, who says what is true of one label in ten (liar) or in two (flood).  What is shown is how
+often the bets alone reach an e-value of 100 at the end of a round, and the largest e-values.
 """
 
 from __future__ import annotations
@@ -22,7 +27,8 @@ from feedmill.events.gates import GatePolicy
 from feedmill.filters.model import FilterModel
 from feedmill.filters.registry import FILTERS
 from feedmill.training.arrays import Values
-from feedmill.training.continual.challenger import challenge
+from feedmill.training.continual.challenger import ALPHA, challenge
+from feedmill.training.continual.label_bets import Bets
 from feedmill.training.continual.label_contest import (
     MIN_LABELS,
     LabelContest,
@@ -100,8 +106,35 @@ def replay(
     return Replayed()
 
 
+def by_lot(
+    records: Sequence[LabelRecord], null: str, random: np.random.Generator
+) -> list[LabelRecord]:
+    """Draw the labels by lot, but those of the rater `liar`, who says what is true."""
+    part = {"lottery": 0.0, "liar": 0.1, "flood": 0.5}[null]
+    lies = random.random(len(records)) < part
+    return [
+        one._replace(rater="liar") if lies[n] else one._replace(label=float(random.integers(2)))
+        for n, one in enumerate(records)
+    ]
+
+
+def most_owned(base: FilterModel, ordinary: OrdinaryPosts, records: Sequence[LabelRecord]) -> float:
+    """Return the largest e-value at the end of a round, each of 25 bets."""
+    given: dict[str, Any] = {"gate": GatePolicy(), "from_ms": 0, "audit": ()}
+    contest = LabelContest(base, base, recipe_of(SPAM), ordinary, records=records, **given)
+    bets = contest.bets()
+    ends = range(EVERY, len(bets.raters) + EVERY, EVERY)
+    looks = (Bets(bets.differences[:n], bets.fits[:n], bets.raters[:n]) for n in ends)
+    return max((look.e_value() for look in looks), default=1.0)
+
+
 def recall(model: FilterModel, rows: LabelledPosts) -> float:
-    """Return the share of what violates above the value that 1 % of the fine posts reach."""
+    """Return the share of what violates above the value that 1 % of the fine posts reach.
+
+    It is NaN where labels have used up the posts of a kind.
+    """
+    if len({*rows.labels.tolist()}) < 2:
+        return float("nan")
     values: Values = model.score_many(rows.posts)
     return float((values[rows.labels == 1] > np.quantile(values[rows.labels == 0], 0.99)).mean())
 
@@ -111,18 +144,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", default="../shared/data")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--flipped", type=float, default=0.0)
+    parser.add_argument("--null", choices=("lottery", "liar", "flood"))
     options = parser.parse_args(arguments)
     data = read_training_data(SPAM, [str(Path(options.data))], [])
     sampled = [one.without_test().sample(ORDINARY_ROWS, 7) for one in data.ordinary_posts]
     ordinary = OrdinaryPosts.of(concatenate(sampled))
     for one in data.labelled:
         base, rows = base_without(data, one.rows.source), one.rows.without_test()
+        if options.null:
+            randoms = [np.random.default_rng(n) for n in range(options.seeds)]
+            streams = [by_lot(stream(rows, 0.0, r), options.null, r) for r in randoms]
+            most = sorted(most_owned(base, ordinary, of[:MOST_LABELS]) for of in streams)
+            crossed = sum(value >= 1 / ALPHA for value in most)
+            print(f"{one.rows.source}: {crossed} of {len(most)} crossed, most {most[-3:]}")
+            continue
         found = [replay(base, rows, ordinary, options.flipped, n) for n in range(options.seeds)]
         won = [run for run in found if run.labels]
         print(f"{one.rows.source}: {len(won)} of {len(found)} won, {options.flipped:.0%} flipped")
         for name in Replayed._fields if won else ():
-            of = [getattr(run, name) for run in won]
-            print(f"  {name:<12}{np.median(of):>12.4g} ({min(of):.4g} to {max(of):.4g})")
+            of = [value for run in won if not np.isnan(value := getattr(run, name))]
+            print(
+                f"  {name:<12}{np.median(of):>12.4g} ({min(of):.4g} to {max(of):.4g}), {len(of)} runs"
+            )
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from feedmill.filters.model import FilterModel
 from feedmill.training.arrays import Mask, Values
 from feedmill.training.continual.challenger import Contest
 from feedmill.training.continual.label_bets import (
+    Bets,
     bets_on,
     done_by,
     labelled_posts,
@@ -141,8 +142,12 @@ class LabelContest(Contest[FittedFilter]):
         return ""
 
     def better(self) -> tuple[int, float]:
-        bets = bets_on(self.counted, self.from_ms, self.champion, self.gate, self._challenger)
+        bets = self.bets()
         return len(bets.raters), bets.e_value()
+
+    def bets(self) -> Bets:
+        """Have challengers bet on the labels that count."""
+        return bets_on(self.counted, self.from_ms, self.champion, self.gate, self._challenger)
 
     def fit(self) -> FittedFilter:
         return self._fitted(self.counted)

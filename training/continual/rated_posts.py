@@ -1,7 +1,7 @@
 """Labelled posts with the raters who labelled them, none of whom may speak for all; and the audit.
 
 A rater is the `source` of a label.  A rater who floods the topic, or is wrong all the time, has a
-part of the rows at most; `bet_groups` says which rows are independent of each other.
+part of the rows at most; `independent_rows` says which are independent of each other.
 
 The audit is posts drawn at random from all, whose labels can veto the release of a challenger.
 Labels that people chose to give are not a sample: reports come from what feeds show, and raters may
@@ -65,7 +65,7 @@ def without_audit(judged: Judged) -> list[tuple[Post, Sequence[Label]]]:
 
 
 # A rater has so many labels at most, or so many for each label of the others if that is more: nine
-# raters, the fewest who can release a challenger, are each allowed an equal part.
+# raters are each allowed an equal part.
 _FREE_LABELS, _MOST_OF_OTHERS = 20, 0.125
 
 
@@ -124,37 +124,25 @@ def _kept(post_ids: Sequence[str], most: int) -> frozenset[str]:
     return frozenset(sorted(post_ids, key=lambda i: (zlib.crc32(i.encode()), i))[:most])
 
 
-class BetGroup(NamedTuple):
-    """Rows of one rater, by their places.
+def independent_rows(rated: Sequence[RatedPost]) -> list[list[int]]:
+    """Return for each rater, in the order of time, the places of the rows that are independent.
 
-    `bets` are those of which nothing was in an earlier group: no rater, no author, no near copy.
+    Those are the rows of which nothing was with an earlier rater: no author and no near copy.  A
+    post that several rated is with the one who comes first.
     """
-
-    rows: list[int]
-    bets: list[int]
-
-
-def bet_groups(fresh: Sequence[RatedPost], known: Sequence[RatedPost] = ()) -> list[BetGroup]:
-    """Divide rows into groups that are independent of each other, one a rater, in order of time.
-
-    A post that several rated is in the group of the one who comes first.  Near copies of `known`
-    posts, which the challenger has learned already, never bet.
-    """
-    clusters = near_copy_clusters([row.post.text for row in (*known, *fresh)])
-    learned, clusters = set(clusters[: len(known)]), clusters[len(known) :]
-    order = {r: n for n, r in enumerate(dict.fromkeys(r for row in fresh for r in row.raters))}
-    groups: dict[int, list[int]] = {}
-    for place, row in enumerate(fresh):
-        groups.setdefault(min(order[rater] for rater in row.raters), []).append(place)
-    authors: set[str] = set()
+    clusters = near_copy_clusters([row.post.text for row in rated])
+    order = {r: n for n, r in enumerate(dict.fromkeys(r for row in rated for r in row.raters))}
+    of_rater: dict[int, list[int]] = {}
+    for place, row in enumerate(rated):
+        of_rater.setdefault(min(order[rater] for rater in row.raters), []).append(place)
+    authors, seen = set[str](), set[int]()
     found = []
-    for _, rows in sorted(groups.items()):
-        bets = [
-            n for n in rows if fresh[n].post.author_id not in authors and clusters[n] not in learned
-        ]
-        authors |= {fresh[n].post.author_id for n in rows}
-        learned |= {clusters[n] for n in rows}
-        found.append(BetGroup(rows, bets))
+    for _, rows in sorted(of_rater.items()):
+        found.append(
+            [n for n in rows if rated[n].post.author_id not in authors and clusters[n] not in seen]
+        )
+        authors |= {rated[n].post.author_id for n in rows}
+        seen |= {clusters[n] for n in rows}
     return found
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from feedmill.events.label import Label
 from feedmill.training.arrays import Values, Weights
-from feedmill.training.continual.rated_posts import AuditedPost, RatedPost, bet_groups
+from feedmill.training.continual.rated_posts import AuditedPost, RatedPost, independent_rows
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
 
 
@@ -58,13 +58,12 @@ def rated_brier(
 
     Returns
     -------
-    None without a post.  Of near copies and of an author's posts those of one rater count, as in
-    the bets of `feedmill train --follow`.
+    None without a post.  Of near copies and of an author's posts those of one rater count.
     """
-    groups = [group.bets for group in bet_groups(rated)] if rated else []
-    rows = np.array([n for bets in groups for n in bets], dtype=np.int64)
+    groups = independent_rows(rated)
+    rows = np.array([n for places in groups for n in places], dtype=np.int64)
     labels = np.array([row.label for row in rated])
-    names = [str(place) for place, bets in enumerate(groups) for _ in bets]
+    names = [str(rater) for rater, places in enumerate(groups) for _ in places]
     if not len(rows):
         return None
     return _paired(labels[rows], champion[rows], challenger[rows], np.ones(len(rows)), names)

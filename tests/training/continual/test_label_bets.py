@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
@@ -70,6 +72,36 @@ def test_the_least_counts_without_any_one_rater() -> None:
     assert every == pytest.approx(owned(gains[20:], fits[20:]))
     assert Bets(gains, fits, ("one",) * 40).e_value() == 1.0
     assert Bets(np.zeros(0), np.zeros(0), ()).e_value() == 1.0
+
+
+RECORDS = st.lists(
+    st.tuples(st.integers(0, 30), st.integers(0, 9), st.integers(0, 3)), max_size=80
+).map(lambda rows: [record(n, f"a{a}", rater=f"r{r}") for n, a, r in rows])
+
+
+@given(RECORDS, RECORDS)
+def test_no_later_record_changes_what_was_chosen(
+    earlier: list[LabelRecord], later: list[LabelRecord]
+) -> None:
+    both = [*earlier, *later]
+    assert without_floods(both)[: len(without_floods(earlier))] == without_floods(earlier)
+    assert may_bet(both)[: len(earlier)] == may_bet(earlier)
+
+
+@given(st.lists(st.tuples(st.floats(-1, 1), st.booleans(), st.integers(0, 4)), max_size=60))
+def test_what_is_owned_is_the_same_after_each_bet_in_any_order_of_a_fit(
+    rows: list[tuple[float, bool, int]],
+) -> None:
+    """And the least without a rater is no more than without this one."""
+    gains, steps = (np.array([row[n] for row in rows], dtype=np.float64) for n in (0, 1))
+    fits = 1 + np.cumsum(steps)
+    names = tuple(f"r{row[2]}" for row in rows)
+    assert owned(gains, fits) > 0
+    order = np.lexsort((gains, fits))
+    assert owned(gains[order], fits[order]) == pytest.approx(owned(gains, fits))
+    for name in {*names}:
+        others = np.array([one != name for one in names])
+        assert Bets(gains, fits, names).e_value() <= owned(gains[others], fits[others])
 
 
 def drawn(kind: str, random: np.random.Generator) -> tuple[np.ndarray, tuple[str, ...]]:

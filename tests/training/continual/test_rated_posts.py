@@ -9,7 +9,7 @@ from feedmill.training.continual.rated_posts import (
     AuditedPost,
     RatedPost,
     audited_posts,
-    bet_groups,
+    independent_rows,
     near_copy_clusters,
     rated_posts,
     without_audit,
@@ -60,19 +60,13 @@ def test_of_equal_texts_the_first_is_taken() -> None:
     assert [one.post.post_id for one in rated_posts(rows)] == ["y"]
 
 
-def test_each_rater_is_a_group_in_order_of_time() -> None:
-    rows = [row("0", "a"), row("1", "b"), row("2", "a"), row("3", "c")]
-    groups = bet_groups(rows)
-    assert [group.rows for group in groups] == [[0, 2], [1], [3]]
-    assert [group.bets for group in groups] == [[0, 2], [1], [3]]
+def test_a_post_is_with_the_rater_who_comes_first() -> None:
+    rows = [row("0", "a"), row("1", "b"), row("2", "ba"), row("3", "c")]
+    assert independent_rows(rows) == [[0, 2], [1], [3]]
+    assert independent_rows([]) == []
 
 
-def test_a_post_of_several_raters_is_in_the_group_of_the_first() -> None:
-    rows = [row("0", "a"), row("1", "b"), row("2", "ba")]
-    assert [group.rows for group in bet_groups(rows)] == [[0, 2], [1]]
-
-
-def test_authors_and_near_copies_of_an_earlier_group_do_not_bet() -> None:
+def test_authors_and_near_copies_of_an_earlier_rater_are_left_out() -> None:
     copy = LONG.replace("yellow", "green")
     rows = [
         row("0", "a", LONG, author="x"),
@@ -81,11 +75,7 @@ def test_authors_and_near_copies_of_an_earlier_group_do_not_bet() -> None:
         row("3", "b", copy),
         row("4", "b"),
     ]
-    groups = bet_groups(rows)
-    assert [group.rows for group in groups] == [[0, 1], [2, 3, 4]]
-    assert [group.bets for group in groups] == [[0, 1], [4]]
-    # What was learned before is known, whoever rated it; its authors may bet again.
-    assert [group.bets for group in bet_groups(rows[2:], rows[:2])] == [[0, 2]]
+    assert independent_rows(rows) == [[0, 1], [4]]
 
 
 def test_near_copies_are_one_cluster_and_other_texts_are_not() -> None:
