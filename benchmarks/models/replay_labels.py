@@ -163,9 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{one.rows.source}: {len(won)} of {len(found)} won, {options.flipped:.0%} flipped")
         for name in Replayed._fields if won else ():
             of = [value for run in won if not np.isnan(value := getattr(run, name))]
-            print(
-                f"  {name:<12}{np.median(of):>12.4g} ({min(of):.4g} to {max(of):.4g}), {len(of)} runs"
-            )
+            shown = f"{np.median(of):>12.4g} ({min(of):.4g} to {max(of):.4g})" if of else "none"
+            print(f"  {name:<12}{shown} of {len(of)}")
 
 
 if __name__ == "__main__":
