@@ -170,7 +170,7 @@ def _waits_after(history: ReleaseFold, model: str, records: Sequence[LabelRecord
     last = history.last_candidate(model)
     if last is None:
         return ""
-    [begun_ms] = [row.at_ms for row in history.rows(model) if row.offset == last.offset]
+    begun_ms = next((row.at_ms for row in history.rows(model) if row.offset == last.offset), 0)
     before = sum(record.at_ms < begun_ms for record in records)
     new, needed = len(records) - before, math.ceil(before / 2)
     if new >= needed:

@@ -60,9 +60,10 @@ class Bets(NamedTuple):
 
 def owned(differences: Values, fits: Values) -> float:
     """Return what is owned after bets by fits, where a part of the money waits for each fit."""
-    gains = np.log1p(np.outer(FRACTIONS, differences))
-    parts = [np.exp(gains[:, fits >= part].sum(axis=1)).mean() for part in range(1, _PARTS + 1)]
-    return float(np.mean(parts))
+    gains = np.log1p(np.outer(FRACTIONS, [*differences, 0.0]))
+    from_each = np.cumsum(gains[:, ::-1], axis=1)[:, ::-1]
+    begins = np.searchsorted(fits, np.arange(1, _PARTS + 1))
+    return float(np.exp(from_each[:, begins]).mean())
 
 
 def without_floods(records: Sequence[LabelRecord]) -> list[LabelRecord]:

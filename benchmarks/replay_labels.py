@@ -1,6 +1,6 @@
 """Replay `train spam --follow` on real labels: when a challenger wins, and what it finds.
 
-    python benchmarks/models/replay_labels.py --data ../shared/data [--seeds 20] [--flipped 0.1]
+    python benchmarks/replay_labels.py --data ../shared/data [--seeds 20] [--flipped 0.1]
                                                [--null lottery|liar|flood]
 
 The base never saw the source.  Comments, or as many messages of either kind, come in a drawn order
