@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 
@@ -129,11 +129,13 @@ class Texts:
             consumer.assign([KafkaPartition(topic, *place) for place in asked])
             while left and time.monotonic() < end_s:
                 for message in consumer.consume(_AT_ONCE, _POLL_S):
+                    error = message.error()
+                    if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                        continue  # It may name no partition; pages ask for the place again.
                     partition, offset = int(message.partition()), int(message.offset())
-                    is_behind = message.error() is not None or offset >= left.get(partition, 0)
-                    if message.error() is None:
+                    if error is None:
                         found[Place(partition, offset)] = _post(message.key(), message.value())
-                    if is_behind and partition in left:
+                    if partition in left and (error is not None or offset >= left[partition]):
                         # Of a record that was compacted away the next one comes, or the end.
                         found.setdefault(Place(partition, left.pop(partition)), None)
         return found
