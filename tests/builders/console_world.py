@@ -3,6 +3,7 @@
 Of a combiner alone, so nothing moves; all is drawn from one seed.
 """
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -35,21 +36,25 @@ def fill(engine: Engine, posts: int = POSTS) -> list[str]:
                 "communities": list(post.communities or ()),
             }
         )
+    expected: dict[str, set[str]] = {}
     for post_id, offset in engine.posts(written).items():
         values = {"quality": random.beta(4, 3), "engagement": random.beta(2, 60)}
         values |= {gate: random.beta(0.6, 4) for gate in engine.gates}
         if random.random() < 0.2:
             values |= {"report": random.beta(2, 200), "hide": random.beta(2, 150)}
+        expected[post_id] = {*values}
         for name, value in values.items():
             engine.signal(name, post_id, offset, float(value))
     hide = {"verdict": "hide", "by": "mo", "reason": HOSTILE[0], "at_ms": now}
     engine.send("overrides", f"post:{written[5]['post_id']}|*", hide)
     engine.producer.flush(60)
-    ids = [str(post["post_id"]) for post in written]
-    until(partial(_are_decided, engine, ids), 120)
-    return ids
+    expected[str(written[5]["post_id"])].add("override")
+    until(partial(_are_there, engine, expected), 120)
+    return [str(post["post_id"]) for post in written]
 
 
-def _are_decided(engine: Engine, ids: list[str]) -> bool:
-    truths = engine.truths(ids)
-    return all("decision" in truths.get(post_id, {}) for post_id in ids)
+def _are_there(engine: Engine, expected: Mapping[str, set[str]]) -> bool:
+    """Whether Redis has all of each post, so that from now on nothing moves."""
+    truths = engine.truths([*expected])
+    are_there = (fields <= truths.get(name, {}).keys() for name, fields in expected.items())
+    return all(are_there) and engine.is_right()
