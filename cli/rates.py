@@ -35,7 +35,7 @@ def learn_command(environment: Environment, change: ChangeOptions, is_set: bool)
 
     The base is what a post without counts has as its value, the strength how many impressions the
     base is worth. They come from the topic `counters`, which has the posts of some nine days; a
-    kind with fewer than 200 reactions keeps its own. Without --set nothing is changed.
+    kind with fewer than 200 reactions keeps its rate. Without --set nothing is changed.
     """
     log = read_settings_log(environment)
     now = log.settings.reaction_rates

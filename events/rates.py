@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 from feedmill.events.built_in import FURTHER_SIGNALS
 
-STEPS: Final = 32
+_STEPS: Final = 32
 LEAST_STRENGTH, MOST_STRENGTH = 1.0, 1e6
 _float32: Final = Packed("<f")
 
@@ -69,12 +69,12 @@ def decode_rates(value: dict[str, Any]) -> Rates:
 
 def rate_steps_of(probability: float) -> int:
     """Return the logarithm of a probability, in 32nds of a doubling: `rate_value` of it is that."""
-    return round(STEPS * log2(probability))
+    return round(_STEPS * log2(probability))
 
 
 def rate_value(steps: int) -> float:
     """Return the probability of a number of steps, a float32 in (0, 1]."""
-    (value,) = _float32.unpack(_float32.pack(exp2(steps / STEPS)))
+    (value,) = _float32.unpack(_float32.pack(exp2(steps / _STEPS)))
     return float(value)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -20,6 +20,7 @@ from feedmill.streams.kafka.topic_reader import read_all
 LEAST_REACTIONS = 200
 # Posts that differ no more than chance has them differ would have an endless strength.
 _MOST_STRENGTH = 10_000.0
+_LEAST_BASE, _MOST_BASE = 1e-6, 0.999
 Floats = npt.NDArray[np.float64]
 
 
@@ -30,7 +31,7 @@ class LearnedRate:
     Attributes
     ----------
     impressions, reactions
-        Decayed numbers, as they count in the signals.
+        Of all posts; of dwells the decayed numbers, since `counters` also counts short ones.
     is_learned
         Whether there were `LEAST_REACTIONS`: else the rate is the one in force.
     """
@@ -53,36 +54,54 @@ def learned_rates(
 
     Raises what `read_all` raises.
     """
-    newest, unreadable = dict[bytes, tuple[tuple[float, float], ...]](), 0
+    newest, unreadable = dict[bytes, bytes](), 0
     for record in read_all(environment, "counters", tell):
-        key = record.key or b""
         try:
             counters = decode_state(record.value).kept_counters if record.value else Counters()
         except msgspec.MsgspecError:
             unreadable += 1
             continue
-        newest[key] = tuple(reactions_of(kind, counters) for kind in FURTHER_SIGNALS)
-    return rates_of(newest.values(), now), unreadable
+        newest[record.key or b""] = counts_of(counters).tobytes()
+    return rates_of(np.frombuffer(b"".join(newest.values())), now), unreadable
 
 
-def rates_of(
-    posts: Iterable[tuple[tuple[float, float], ...]], now: Rates
-) -> tuple[LearnedRate, ...]:
-    """Learn the rates from the reactions and impressions of posts, by kind of `FURTHER_SIGNALS`."""
-    counts = np.array([*posts]).reshape(-1, len(FURTHER_SIGNALS), 2)
+def counts_of(counters: Counters) -> Floats:
+    """Return the reactions to a post and its impressions, decayed and whole.
+
+    Shape (2, len(FURTHER_SIGNALS), 2).
+    """
+    whole = Counters(counters.counts, [float(count) for count in counters.counts])
+    both = [[reactions_of(kind, of) for kind in FURTHER_SIGNALS] for of in (counters, whole)]
+    return np.array(both)
+
+
+def rates_of(counts: Floats, now: Rates) -> tuple[LearnedRate, ...]:
+    """Learn the rates from the counts of posts, each as `counts_of` returns them.
+
+    The base is that of decayed counts, which the signals are made of.  The strength follows from
+    how far posts differ beyond chance, so it takes whole counts: decayed ones differ less by chance
+    than as many impressions would.  Dwells have decayed counts alone, and keep their strength.
+    """
+    decayed, whole = counts.reshape(-1, 2, len(FURTHER_SIGNALS), 2).transpose(1, 2, 3, 0)
     found = []
     for place, kind in enumerate(FURTHER_SIGNALS):
-        reactions, shown = counts[:, place, 0], counts[:, place, 1]
-        reactions, shown = reactions[shown > 0], shown[shown > 0]
-        is_learned = bool(reactions.sum() >= LEAST_REACTIONS and len(shown) > 1)
-        rate = fit_rate(reactions, shown) if is_learned else now[kind]
+        reactions, shown = decayed[place] if kind == "dwell" else whole[place]
+        posts, rate = int((shown > 0).sum()), now[kind]
+        is_learned = bool(reactions.sum() >= LEAST_REACTIONS and posts > 1)
+        if is_learned:
+            base = decayed[place][0].sum() / decayed[place][1].sum()
+            strength = rate.strength
+            if kind != "dwell":
+                strength = fit_strength(reactions[shown > 0], shown[shown > 0])
+            base = float(np.clip(base, _LEAST_BASE, _MOST_BASE))
+            rate = ReactionRate(float(f"{base:.4g}"), float(f"{strength:.3g}"))
         sums = float(shown.sum()), float(reactions.sum())
-        found.append(LearnedRate(kind, len(shown), *sums, rate.base, rate.strength, is_learned))
+        found.append(LearnedRate(kind, posts, *sums, rate.base, rate.strength, is_learned))
     return tuple(found)
 
 
-def fit_rate(reactions: Floats, shown: Floats) -> ReactionRate:
-    """Fit a Beta distribution of the posts' own rates by moments.
+def fit_strength(reactions: Floats, shown: Floats) -> float:
+    """Fit by moments how many impressions the mean rate is worth, of posts with rates of their own.
 
     Kleinman 1973, "Proportions with extraneous variance", weights as many as impressions.
 
@@ -92,12 +111,10 @@ def fit_rate(reactions: Floats, shown: Floats) -> ReactionRate:
         Of each post, shape (n,): reactions and impressions, the latter above 0 and no fewer.
     """
     total = shown.sum()
-    base = float(np.clip(reactions.sum() / total, 1e-6, 0.999))
-    by_chance = base * (1 - base)
-    spread = (shown * (reactions / shown - base) ** 2).sum()
+    mean = np.clip(reactions.sum() / total, _LEAST_BASE, _MOST_BASE)
+    spread = (shown * (reactions / shown - mean) ** 2).sum() / (mean * (1 - mean))
     others = len(shown) - 1
     room = total - (shown**2).sum() / total - others
-    correlation = (spread / by_chance - others) / room if room > 0 else 0.0
+    correlation = (spread - others) / room if room > 0 else 0.0
     strength = 1 / correlation - 1 if correlation > 0 else _MOST_STRENGTH
-    strength = float(np.clip(strength, LEAST_STRENGTH, _MOST_STRENGTH))
-    return ReactionRate(float(f"{base:.4g}"), float(f"{strength:.3g}"))
+    return float(np.clip(strength, LEAST_STRENGTH, _MOST_STRENGTH))

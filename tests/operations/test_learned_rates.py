@@ -1,60 +1,87 @@
 """Rates of reactions are learned from counts: near the truth, and only where there are enough."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
 from feedmill.events.built_in import FURTHER_SIGNALS
+from feedmill.events.engagement import EngagementKind
 from feedmill.events.rates import RATES
-from feedmill.operations.learned_rates import LEAST_REACTIONS, fit_rate, rates_of
+from feedmill.features.counters import LONG_DWELL_MS, Counters, update
+from feedmill.operations.learned_rates import (
+    LEAST_REACTIONS,
+    LearnedRate,
+    counts_of,
+    fit_strength,
+    rates_of,
+)
 
-POSTS, IMPRESSIONS, SEEDS = 400, 100_000, 20
-
-
-def counts(seed: int, times: float) -> list[tuple[tuple[float, float], ...]]:
-    """Reactions and impressions of posts whose rates are so many times the shipped ones."""
-    rng = np.random.default_rng(seed)
-    shown = rng.multinomial(IMPRESSIONS, rng.dirichlet(np.full(POSTS, 0.7)))
-    columns = []
-    for name in FURTHER_SIGNALS:
-        base, strength = RATES[name].base * times, RATES[name].strength
-        true = rng.beta(base * strength, (1 - base) * strength, POSTS)
-        columns.append([*zip(rng.binomial(shown, true).tolist(), shown.tolist(), strict=True)])
-    return [*zip(*columns, strict=True)]
+POSTS, IMPRESSIONS, SEEDS = 400, 100_000, 6
+HOUR_MS, START_MS = 3_600_000, 1_700_000_000_000
+REACTIONS: tuple[EngagementKind, ...] = ("reply", "share", "dwell", "hide", "report")
 
 
-@pytest.mark.parametrize("times", [1 / 3, 3])
-def test_rates_far_from_the_shipped_ones_are_found(times: float) -> None:
-    errors, strengths = [], []
-    for seed in range(SEEDS):
-        for one in rates_of(counts(seed, times), RATES):
-            true = times * RATES[one.kind].base
-            if one.is_learned:
-                errors.append(abs(one.base - true) / true)
-                strengths.append(one.strength / RATES[one.kind].strength)
-    assert len(errors) > SEEDS
-    assert np.median(errors) <= 0.15
-    assert 0.6 < np.median(strengths) < 1.6
+def counted(
+    random: np.random.Generator, shown: int, rates: Mapping[EngagementKind, float]
+) -> Counters:
+    """The counters of a post that was shown so often within a day."""
+    counters = Counters()
+    for at_ms in np.sort(random.integers(24 * HOUR_MS, size=shown)).tolist():
+        update(counters, "impression", START_MS + at_ms)
+        update(counters, "regular impression", START_MS + at_ms)
+        update(counters, "dwell", START_MS + at_ms, LONG_DWELL_MS - 1)  # too short to count
+        for kind in REACTIONS:
+            if random.random() < rates[kind]:
+                update(counters, kind, START_MS + at_ms, LONG_DWELL_MS)
+    return counters
+
+
+def learned(seed: int, times: float) -> dict[str, LearnedRate]:
+    """What is learned of posts whose rates are so many times the shipped ones."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for shown in random.multinomial(IMPRESSIONS, random.dirichlet(np.full(POSTS, 0.7))).tolist():
+        of = {kind: (RATES[kind].base * times, RATES[kind].strength) for kind in REACTIONS}
+        rates = {kind: random.beta(b * s, (1 - b) * s) for kind, (b, s) in of.items()}
+        rows.append(counts_of(counted(random, shown, rates)))
+    return {one.kind: one for one in rates_of(np.array(rows), RATES)}
+
+
+def test_rates_thrice_the_shipped_ones_are_found_of_each_kind() -> None:
+    found = [learned(seed, 3.0) for seed in range(SEEDS)]
+    for kind in FURTHER_SIGNALS:
+        runs = [one[kind] for one in found]
+        assert all(one.is_learned for one in runs)
+        true = 3 * RATES[kind].base
+        assert np.median([abs(one.base - true) / true for one in runs]) <= 0.15, kind
+        # Posts are shown for a day, of which decayed counts keep some hours.
+        strength = np.median([one.strength for one in runs]) / RATES[kind].strength
+        assert 0.6 < strength < 1.6, kind
+
+
+def counts(*of: tuple[float, float]) -> np.ndarray:
+    return np.array([of, of])
 
 
 def test_a_kind_with_few_reactions_keeps_the_rate_in_force() -> None:
-    posts = [((1.0, 100.0), (0.0, 100.0), (20.0, 100.0), (0.0, 100.0), (0.0, 100.0))] * 100
+    posts = [counts((1, 100), (0, 100), (20, 100), (0, 100), (0, 100))] * 100
     now = dict.fromkeys(FURTHER_SIGNALS, RATES["dwell"])
-    found = {one.kind: one for one in rates_of(posts, now)}
+    found = {one.kind: one for one in rates_of(np.array(posts), now)}
     assert {name for name, one in found.items() if one.is_learned} == {"dwell"}
     assert found["reply"].reactions < LEAST_REACTIONS
     assert (found["reply"].base, found["reply"].strength) == (0.085, 40.0)
     assert found["dwell"].base == 0.2
 
 
-def test_nothing_counted_is_nothing_learned() -> None:
-    assert not any(one.is_learned for one in rates_of([], RATES))
-    assert not any(one.is_learned for one in rates_of([((0.0, 0.0),) * 5] * 3, RATES))
+@pytest.mark.parametrize("posts", [[], [counts(*[(0, 0)] * 5)] * 3])
+def test_nothing_counted_is_nothing_learned(posts: list[np.ndarray]) -> None:
+    assert not any(one.is_learned for one in rates_of(np.array(posts, dtype=float), RATES))
 
 
 def test_posts_that_differ_by_chance_alone_have_a_large_strength_and_no_error() -> None:
-    rng = np.random.default_rng(1)
-    shown = np.full(500, 400.0)
-    rate = fit_rate(rng.binomial(400, 0.02, 500).astype(float), shown)
-    assert rate.strength > 1_000
-    every = fit_rate(shown, shown)
-    assert (every.base, every.strength) == (0.999, 10_000.0)
+    random, shown = np.random.default_rng(1), np.full(500, 400.0)
+    assert fit_strength(random.binomial(400, 0.02, 500).astype(float), shown) > 1_000
+    assert fit_strength(shown, shown) == 10_000
+    every = {one.kind: one for one in rates_of(np.array([counts(*[(400, 400)] * 5)] * 9), RATES)}
+    assert (every["reply"].base, every["reply"].strength) == (0.999, 10_000.0)
