@@ -8,7 +8,6 @@ It starts when a page needs it, and ends some time after the last question, or w
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from multiprocessing.connection import Connection as Pipe
@@ -32,7 +31,6 @@ from feedmill.streams.settings.config_log import SettingsLog
 from feedmill.streams.worker.heap import keep_heap_small, trim_heap
 
 # Workers on the same host come first.
-NICE = 10
 # How long after the last question the process ends.
 IDLE_S = 600.0
 # While somebody drags a slider the view stands still, so that both lists are of the same posts.
@@ -109,7 +107,6 @@ class FollowedView:
 
 def main() -> None:
     """Answer questions from the file descriptor in the arguments, until its other end closes."""
-    os.nice(NICE)
     keep_heap_small()
     pipe = Pipe(int(sys.argv[1]))
     environment = read_environment()

@@ -52,17 +52,14 @@ def _list(visit: Visit) -> dict[str, Any]:
 def _rows(seen: SeenFeed, texts: dict[str, Post | None], search: str) -> list[dict[str, Any]]:
     if seen.snapshot is None:
         return []
-    own, rows = seen.snapshot.weights, []
-    weights = own.as_dict()
+    weights, rows = seen.snapshot.weights, []
     for rank, ((_, score), post) in enumerate(
         zip(seen.snapshot.ranking, seen.posts, strict=True), 1
     ):
         said = texts.get(post.post_id)
         if search and not _has(search, post, said):
             continue
-        signals = {
-            name: post.value(name, own) for name in (*weights["scale"], *weights.get("costs", ()))
-        }
+        signals = {name: post.value(name, weights) for name in (*weights.scale, *weights.costs)}
         rows.append(
             {
                 "rank": rank,
@@ -71,7 +68,7 @@ def _rows(seen: SeenFeed, texts: dict[str, Post | None], search: str) -> list[di
                 "said": said,
                 "is_known": post.post_id in texts,
                 "age": age_text(seen.at_ms - post.created_ms) if post.known else "",
-                "parts": parts_of_score(weights, signals),
+                "parts": parts_of_score(weights.as_dict(), signals),
             }
         )
     return rows
