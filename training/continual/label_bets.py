@@ -5,9 +5,9 @@ first of its author and of its near copies.  What is bet on is what the gates in
 post (0 show, 1/2 demote, 1 hide) beside the label: how much less wrong the challenger is.  It knows
 the labels before that one alone, and is fitted again at each half more of them.
 
-A model of few labels loses its first bets.  So a part of the money waits for each fit: what was
-lost before a fit cannot be lost of the parts that wait for later ones.  And no rater decides alone:
-what counts is the least that is owned where the bets of any one rater are left out.
+A model of few labels loses its first bets.  So the money is divided, and a part of it waits for
+each fit: the first bets cannot lose that part.  And no rater decides alone: the bets of each rater
+are left out in turn, and the least that is owned then counts.
 """
 
 from __future__ import annotations

@@ -43,11 +43,12 @@ MIN_REFERENCE = 3_000
 _CHOOSING = 3
 # Fewer labels make a version that only a thousand more of them would show to be beaten.
 MIN_LABELS = 200
-# How many more ordinary posts it may hide, or demote twice as many.
+# How much more it may harm ordinary posts: hiding one counts 1, demoting one counts 1/2.
 MARGIN = 0.005
-# Such a part of the champion's ordinary posts it demotes; where the champion demotes none, so many.
+# It demotes half as many ordinary posts as the champion, and this share at least.
 _OF_CHAMPION, _LEAST_DEMOTE_RATE = 0.5, 0.0005
-# What it may do beyond what it did to the window's posts, and the most that it may do.
+# Its limit: the share that it hid of the window's posts beyond the champion, and the first of these;
+# the second at most.
 _MORE, MOST_MORE = 0.01, 0.05
 
 
