@@ -47,8 +47,8 @@ MIN_LABELS = 200
 MARGIN = 0.005
 # It demotes half as many ordinary posts as the champion, and this share at least.
 _OF_CHAMPION, _LEAST_DEMOTE_RATE = 0.5, 0.0005
-# Its limit: the share that it hid of the window's posts beyond the champion, and the first of these;
-# the second at most.
+# Beyond the champion it may do what it did to the window's posts and the first of these shares, and
+# no more than the second.
 _MORE, MOST_MORE = 0.01, 0.05
 
 
