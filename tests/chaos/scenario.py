@@ -112,6 +112,15 @@ class Chaos:
         make = self._open.enter_context(made_engines(*servers, self._folder))
         return make(partitions=partitions)
 
+    def ends_of_logs(self) -> list[str]:
+        """The last lines of the logs of workers and servers, to be read after a failure."""
+        logs = [*self._folder.glob("*/*.log"), *self._stack.folder.glob("shared-stack/*.log")]
+        return [
+            f"    {log.relative_to(self._stack.folder)}: {line[:300]}"
+            for log in sorted(logs)
+            for line in log.read_text("utf-8", "replace").splitlines()[-6:]
+        ]
+
     def folder(self, kind: str) -> Path:
         """Name a folder of this scenario alone, which does not exist yet."""
         return self._folder / f"{kind}-{uuid.uuid4().hex[:6]}"
