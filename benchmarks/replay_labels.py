@@ -19,7 +19,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,13 +28,12 @@ from feedmill.filters.model import FilterModel
 from feedmill.filters.registry import FILTERS
 from feedmill.training.arrays import Values
 from feedmill.training.continual.challenger import ALPHA, challenge
-from feedmill.training.continual.label_bets import Bets
-from feedmill.training.continual.label_contest import (
-    MIN_LABELS,
-    LabelContest,
+from feedmill.training.continual.filter_contest import (
+    FilterContest,
     OrdinaryPosts,
     harm,
 )
+from feedmill.training.continual.label_bets import MIN_LABELS, Bets
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.fitting.filters import fit
 from feedmill.training.label_join import LabelRecord
@@ -78,16 +77,20 @@ def stream(rows: LabelledPosts, flipped: float, random: np.random.Generator) -> 
     ]
 
 
+def contest_of(
+    base: FilterModel, ordinary: OrdinaryPosts, records: Sequence[LabelRecord]
+) -> FilterContest:
+    """Have challengers of a base bet against it, at the default gate."""
+    return FilterContest(records, 0, (), base, base, recipe_of(SPAM), ordinary, GatePolicy())
+
+
 def replay(
     base: FilterModel, rows: LabelledPosts, ordinary: OrdinaryPosts, flipped: float, seed: int
 ) -> Replayed:
     """Have challengers bet on one stream, a round each 25 labels."""
     records = stream(rows, flipped, np.random.default_rng(seed))
-    given: dict[str, Any] = {"gate": GatePolicy(), "from_ms": 0, "audit": ()}
     for count in range(MIN_LABELS, min(len(records), MOST_LABELS) + 1, EVERY):
-        contest = LabelContest(
-            base, base, recipe_of(SPAM), ordinary, records=records[:count], **given
-        )
+        contest = contest_of(base, ordinary, records[:count])
         tried = challenge(contest)
         if tried.fitted is None or tried.reason:
             continue
@@ -120,9 +123,7 @@ def by_lot(
 
 def most_owned(base: FilterModel, ordinary: OrdinaryPosts, records: Sequence[LabelRecord]) -> float:
     """Return the largest e-value at the end of a round, each of 25 bets."""
-    given: dict[str, Any] = {"gate": GatePolicy(), "from_ms": 0, "audit": ()}
-    contest = LabelContest(base, base, recipe_of(SPAM), ordinary, records=records, **given)
-    bets = contest.bets()
+    bets = contest_of(base, ordinary, records).bets()
     ends = range(EVERY, len(bets.raters) + EVERY, EVERY)
     looks = (Bets(bets.differences[:n], bets.fits[:n], bets.raters[:n]) for n in ends)
     return max((look.e_value() for look in looks), default=1.0)

@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from kafka.errors import KafkaError
@@ -25,13 +24,16 @@ from feedmill.cli.output import Answer, print_answer, warn
 from feedmill.cli.train_from_topics import read_impressions
 from feedmill.cli.train_options import SHIPPED, TrainOptions
 from feedmill.events.errors import FeedmillError, UsageError
+from feedmill.events.label import Label
 from feedmill.events.release import CANDIDATE, TriedVersion
-from feedmill.filters.model import FilterSpec
 from feedmill.filters.registry import FILTERS
-from feedmill.models.artifact import ModelCard
+from feedmill.models.artifact import ModelCard, read_artifact
+from feedmill.models.store import find_card
 from feedmill.models.store_files import Store, parse_store
+from feedmill.models.text_model import FEATURES
 from feedmill.operations.releases import (
     FILTER_MS,
+    RANKER_MS,
     candidate_of,
     read_history,
     sha256_in_force,
@@ -40,23 +42,44 @@ from feedmill.operations.releases import (
 from feedmill.operations.setting_changes import read_settings_log
 from feedmill.rankers.engagement import ExpectedClicks
 from feedmill.rankers.impressions import Impressions
+from feedmill.rankers.quality import RANKER as QUALITY_RANKER
+from feedmill.rankers.quality import QualityModel
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic
-from feedmill.streams.releases.loading import shipped_sha256
+from feedmill.streams.releases.loading import (
+    load_model,
+    shipped_sha256,
+    shipped_store,
+    store_of,
+)
 from feedmill.streams.releases.release_log import FROZEN, RELEASED, ReleaseFold
 from feedmill.streams.settings.clock import now_ms
 from feedmill.training.continual.challenger import ChallengeResult, challenge
+from feedmill.training.continual.filter_contest import (
+    MIN_REFERENCE,
+    FilterContest,
+    OrdinaryPosts,
+    majorities,
+)
 from feedmill.training.continual.impression_contest import ImpressionContest, without_floods
-from feedmill.training.continual.label_bets import labelled_posts
-from feedmill.training.continual.label_contest import MIN_REFERENCE, LabelContest, OrdinaryPosts
+from feedmill.training.continual.label_bets import LabelContest, labels_of_posts
 from feedmill.training.continual.rated_posts import audited_posts
+from feedmill.training.continual.rating_contest import RatingContest
 from feedmill.training.datasets.snapshots import read_impressions as read_snapshot
 from feedmill.training.fitting.engagement import FittedEngagement
-from feedmill.training.label_join import LabelRecord, LabelWindow, topic_dataset
+from feedmill.training.label_join import (
+    LabelRecord,
+    LabelWindow,
+    majority,
+    mean_label,
+    topic_dataset,
+)
 from feedmill.training.recipes import ENGAGEMENT
 from feedmill.training.trainers import engagement as engagement_trainer
 from feedmill.training.trainers.filters import FittedChallenger, TrainingRun, save_challenger
+from feedmill.training.trainers.quality import MovedModel
+from feedmill.training.trainers.quality import save_challenger as save_moved
 from feedmill.training.training_data import Dataset, TrainingData, read_training_data, recipe_of
 
 # What a round did, by name; `reason` says why nothing was released, or "released".
@@ -75,6 +98,28 @@ _BY = "train --follow"
 _COMPARED_POSTS = 5_000
 
 
+class _Follower(NamedTuple):
+    """How a model follows the topic `labels`.
+
+    Attributes
+    ----------
+    model
+        Its name.
+    contest
+        Makes the contest of what `LabelContest` is made of; `champion` is the model in force.
+    save
+        Stores a challenger that won: of the contest, what was fitted, the figures of the test and
+        the champion's sha256.
+    label_of
+        Makes one label of those of one post.
+    """
+
+    model: str
+    contest: Callable[..., LabelContest[Any]]
+    save: Callable[[LabelContest[Any], Any, Mapping[str, float], str], ModelCard]
+    label_of: Callable[[Sequence[Label]], float]
+
+
 def follow(environment: Environment, given: TrainOptions, *, as_json: bool) -> None:
     """Train and release challengers until Ctrl-C.
 
@@ -84,16 +129,20 @@ def follow(environment: Environment, given: TrainOptions, *, as_json: bool) -> N
     try:
         if given.model == _ENGAGEMENT:
             _follow_engagement(environment, given, as_json=as_json)
-        _follow_labels(environment, given, as_json=as_json)
+        if given.wait_ms is not None:
+            raise UsageError(f"--wait goes with {_ENGAGEMENT}: {given.model} follows labels")
+        if given.model == QUALITY_RANKER.name:
+            follower = _quality_follower(environment, given)
+        else:
+            follower = _filter_follower(environment, given)
+        _follow_labels(environment, given, follower, as_json=as_json)
     except KeyboardInterrupt:
         warn("ended: what was released stays, and nothing else was changed")
 
 
-def _follow_labels(environment: Environment, given: TrainOptions, *, as_json: bool) -> NoReturn:
-    if given.wait_ms is not None:
-        raise UsageError("--wait goes with engagement: a filter follows labels")
-    spec = FILTERS.get(given.model)
-    if spec is None or given.data or given.from_labels or len(given.ordinary) != 1:
+def _filter_follower(environment: Environment, given: TrainOptions) -> _Follower:
+    spec = FILTERS[given.model]
+    if given.data or given.from_labels or len(given.ordinary) != 1:
         raise UsageError(
             "--follow trains a filter on the topic `labels`: give one --ordinary FILE, no --data"
         )
@@ -102,66 +151,100 @@ def _follow_labels(environment: Environment, given: TrainOptions, *, as_json: bo
     (ordinary,) = read_training_data(spec, (), given.ordinary).ordinary
     store = _store_of_workers(environment)
     older = _older_posts(ordinary, _window_begins_ms(given))
-    contest = partial(LabelContest, base=spec.load(base), recipe=recipe_of(spec), ordinary=older)
+    warn(f"{len(older.reference):,} ordinary posts are the reference")
+
+    def contest(**of_labels: Any) -> FilterContest:
+        gate = read_settings_log(environment).settings.gates_of("")[spec.name]
+        return FilterContest(
+            base=spec.load(base), recipe=recipe_of(spec), ordinary=older, gate=gate, **of_labels
+        )
+
+    def save(
+        made: LabelContest[Any], fitted: Any, figures: Mapping[str, float], _: str
+    ) -> ModelCard:
+        # Without installing it: a rollback goes to what was there.
+        labelled = topic_dataset("labels", majorities(made.counted))
+        data = TrainingData((labelled,), (ordinary,))
+        challenger = FittedChallenger(fitted, figures)
+        return save_challenger(spec, base, data, challenger, store, _run(given))
+
+    return _Follower(spec.name, contest, save, majority)
+
+
+def _quality_follower(environment: Environment, given: TrainOptions) -> _Follower:
+    if given.data or given.from_labels or given.ordinary or given.base:
+        raise UsageError(
+            f"--follow moves the {given.model} in force by the topic `labels`: give no --data, no"
+            " --ordinary and no --base"
+        )
+    name, store = given.model, _store_of_workers(environment)
+
+    def contest(champion: Any, **of_labels: Any) -> RatingContest:
+        if not isinstance(champion, QualityModel):
+            raise UsageError(f"no challenger can be fitted beside a {type(champion).__name__}")
+        return RatingContest(champion=champion, **of_labels)
+
+    def save(
+        made: LabelContest[Any], fitted: Any, figures: Mapping[str, float], sha256: str
+    ) -> ModelCard:
+        card = find_card(store, name, sha256, shipped_store(name))
+        artifact = read_artifact(store_of(name, store, sha256), name, FEATURES, sha256)
+        labels = topic_dataset("labels", labels_of_posts(made.counted))
+        moved = MovedModel(card, artifact, fitted, dict(figures))
+        return save_moved(moved, labels, store, _run(given))
+
+    return _Follower(name, contest, save, mean_label)
+
+
+def _run(given: TrainOptions) -> TrainingRun:
+    return TrainingRun(given.trained_on, given.command, keeps_rows=given.keeps_rows)
+
+
+def _follow_labels(
+    environment: Environment, given: TrainOptions, follower: _Follower, *, as_json: bool
+) -> NoReturn:
     every_ms = given.every_ms or _LABELS_EVERY_MS
     warn(
-        f"{spec.name} follows `labels`: a round each {every_ms / 60_000:g} minutes, each with a"
-        f" line here; {len(older.reference):,} ordinary posts are the reference; Ctrl-C ends it"
+        f"{given.model} follows `labels`: a round each {every_ms / 60_000:g} minutes, each with a"
+        f" line here; Ctrl-C ends it"
     )
-
-    def save(records: Sequence[LabelRecord], challenger: FittedChallenger) -> ModelCard:
-        # Without installing it: a rollback goes to what was there.
-        labelled = topic_dataset("labels", labelled_posts(records))
-        data = TrainingData((labelled,), (ordinary,))
-        run = TrainingRun(given.trained_on, given.command, keeps_rows=given.keeps_rows)
-        return save_challenger(spec, base, data, challenger, store, run)
-
-    with _open_window(environment, spec.name, given) as window:
+    with _open_window(environment, given.model, given) as window:
         _repeat(
-            spec.name,
+            given.model,
             every_ms,
-            lambda: _label_round(
-                environment, store, spec, contest, save, window.read(), _window_begins_ms(given)
-            ),
+            lambda: _label_round(environment, follower, window.read(), _window_begins_ms(given)),
             as_json=as_json,
         )
 
 
 def _label_round(
-    environment: Environment,
-    store: Store,
-    spec: FilterSpec,
-    contest: Callable[..., LabelContest],
-    save: Callable[[Sequence[LabelRecord], FittedChallenger], ModelCard],
-    window: LabelWindow,
-    since_ms: int,
+    environment: Environment, follower: _Follower, window: LabelWindow, since_ms: int
 ) -> Figures:
     """Let challengers bet on the labels since then, and have the workers try the one that won."""
-    history = _history_of(environment, spec.name)
-    audit = audited_posts(window.judged(now_ms()))
+    model = follower.model
+    history = _history_of(environment, model)
+    audit = audited_posts(window.judged(now_ms()), follower.label_of)
     records = window.records(since_ms)
     left_out = window.left_out
-    tried = history.candidate(spec.name)
+    tried = history.candidate(model)
     if tried is not None:
         reason = f"{tried.record.version} is tried: `feedmill models health` has the figures"
         return {"labels": len(records), "left_out": left_out, "reason": reason}
-    if reason := _waits_after(history, spec.name, records):
+    if reason := _waits_after(history, model, records):
         return {"labels": len(records), "left_out": left_out, "reason": reason}
-    sha256 = sha256_in_force(history, spec.name)
-    champion = spec.load(store, sha256)
-    gate = read_settings_log(environment).settings.gates_of("")[spec.name]
-    from_ms = max(since_ms, _changed_ms(history, spec.name))
-    made = contest(champion=champion, gate=gate, records=records, from_ms=from_ms, audit=audit)
+    sha256 = sha256_in_force(history, model)
+    champion = load_model(model, environment.models, sha256)
+    from_ms = max(since_ms, _changed_ms(history, model))
+    made = follower.contest(champion=champion, records=records, from_ms=from_ms, audit=audit)
     found = challenge(made)
     figures: Figures = {**made.counts, **found.e_values, "left_out": left_out}
-    figures["champion"] = champion.version
+    figures["champion"] = sha256[:12]
     if found.fitted is None or found.reason:
         return {**figures, "reason": found.reason}
-    metrics = {"audited": float(len(audit)), **found.e_values}
-    card = save(made.counted, FittedChallenger(found.fitted, metrics))
-    hides, demotes = made.limits(found.fitted, window.recent_posts(_COMPARED_POSTS))
-    limits = {"may_hide": hides, "may_demote": demotes}
-    reason = _tried(environment, card, champion.version, found, limits)
+    limits = made.limits(found.fitted, window.recent_posts(_COMPARED_POSTS))
+    measured = {"audited": float(len(audit)), **found.e_values}
+    card = follower.save(made, found.fitted, measured, sha256)
+    reason = _tried(environment, card, sha256[:12], found, limits)
     return {**figures, **limits, "challenger": card.version, "reason": reason}
 
 
@@ -358,7 +441,7 @@ def _tried(
         wanted: TriedVersion = tried_release(environment, card, _BY, note)
         key, done = card.name, f"{card.name}: {wanted.version} released"
         if limits is not None:
-            until_ms = now_ms() + FILTER_MS
+            until_ms = now_ms() + (FILTER_MS if card.name in FILTERS else RANKER_MS)
             wanted = candidate_of(wanted, promotes=True, until_ms=until_ms, **limits)
             key, done = CANDIDATE + key, f"{key}: {wanted.version} is tried beside {champion}"
         send_record(environment, change, key, card.name, wanted, done)

@@ -22,7 +22,7 @@ from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, read_all
 from feedmill.streams.kafka.validation import ValidatedBatch, validate_batch
-from feedmill.training.label_join import LabelJoin, topic_dataset
+from feedmill.training.label_join import LabelJoin, mean_label, topic_dataset
 from feedmill.training.progress import Tell, silent
 from feedmill.training.training_data import Dataset, TrainingData
 
@@ -142,9 +142,7 @@ def read_ratings(
     Returns also how many labels were left out, by the reason; `UsageError` where no post has one.
     """
     join = _read_labels(environment, _QUALITY, since_ms, tell)
-    rated = [
-        (post, sum(label.value for label in labels) / len(labels)) for post, labels in join.judged()
-    ]
+    rated = [(post, mean_label(labels)) for post, labels in join.judged()]
     _check_some(_QUALITY, rated)
     return topic_dataset("labels", rated), join.left_out
 

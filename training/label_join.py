@@ -126,7 +126,12 @@ class LabelJoin:
 
 def majority(labels: Sequence[Label]) -> float:
     """Return 1 if the mean of the labels of one post is 0.5 or more, else 0."""
-    return float(sum(label.value for label in labels) / len(labels) >= 0.5)
+    return float(mean_label(labels) >= 0.5)
+
+
+def mean_label(labels: Sequence[Label]) -> float:
+    """Return the mean of the labels of one post."""
+    return sum(label.value for label in labels) / len(labels)
 
 
 def _by_time(post: Post) -> tuple[int, str]:

@@ -91,13 +91,13 @@ def read_training_data(
             labelled += [_known(use.known, folder) for use in recipe_of(spec).datasets]
             unlabelled += _ordinary_of(spec, folder)
         else:
-            labelled.append(_file(given, labelled=True))
+            labelled.append(read_file(given, labelled=True))
     for given in ordinary:
         folder = Path(given)
         if folder.is_dir():
             unlabelled += _ordinary_of(spec, folder)
         else:
-            unlabelled.append(_file(given, labelled=False))
+            unlabelled.append(read_file(given, labelled=False))
     _check_names([*labelled, *unlabelled])
     return TrainingData(tuple(labelled), tuple(unlabelled))
 
@@ -114,7 +114,11 @@ def _known(known: KnownDataset, folder: Path) -> Dataset:
     return Dataset(rows, known, sha256_of_file(folder / known.file))
 
 
-def _file(given: str, *, labelled: bool) -> Dataset:
+def read_file(given: str, *, labelled: bool, rated: bool = False) -> Dataset:
+    """Read one file, as `parse_table` and `read_table` have it, or a snapshot.
+
+    Raises `UsageError`.
+    """
     table = parse_table(given)
     if str(table.path) == given and (kept := read_snapshot(table.path)):
         rows, source = kept
@@ -125,7 +129,7 @@ def _file(given: str, *, labelled: bool) -> Dataset:
         # Its columns are known; it is called by its file, as any other that somebody names.
         named = replace(known, table=replace(known.table, name=table.source))
         return _known(named, table.path.parent)
-    rows = read_table(table, labelled=labelled)
+    rows = read_table(table, labelled=labelled, rated=rated)
     digest = sha256_of_file(table.path)
     # A card states what a file is called, not where it lies.
     own = KnownDataset(replace(table, path=Path(table.path.name)), "not stated", labelled)

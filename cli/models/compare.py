@@ -39,9 +39,9 @@ from feedmill.streams.settings.clock import now_ms
 from feedmill.training.arrays import Values
 from feedmill.training.continual.rated_posts import audited_posts, rated_posts
 from feedmill.training.evaluation.intervals import Figure
-from feedmill.training.evaluation.paired_brier import audited_brier, mean_label, rated_brier
+from feedmill.training.evaluation.paired_brier import audited_brier, rated_brier
 from feedmill.training.evaluation.side_by_side import kept_data, measured_beside
-from feedmill.training.label_join import LabelJoin, majority
+from feedmill.training.label_join import LabelJoin, majority, mean_label
 
 _HOUR_MS = 3_600_000
 _VERSION_DIGITS = 12

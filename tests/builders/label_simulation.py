@@ -6,7 +6,7 @@ import numpy as np
 
 from feedmill.events.label import Label
 from feedmill.events.post import Post
-from feedmill.training.continual.label_contest import OrdinaryPosts
+from feedmill.training.continual.filter_contest import OrdinaryPosts
 from feedmill.training.continual.rated_posts import AuditedPost
 from feedmill.training.datasets.labelled_posts import LabelledPosts, from_posts
 from feedmill.training.label_join import LabelRecord

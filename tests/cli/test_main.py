@@ -164,7 +164,12 @@ WRONG_LINES = {
     ),
     "train": (
         *("spam --every 5m", "spam --follow --every soon", "spam --window 5m"),
-        *("spam --follow", "quality --follow --ordinary x", "spam --follow --data x --ordinary x"),
+        *(
+            "spam --follow",
+            "quality --follow --ordinary x",
+            "quality --follow --base shipped",
+            "spam --follow --data x --ordinary x",
+        ),
         *("spam --follow --ordinary x --out y", "spam --follow --ordinary nowhere.csv"),
         *("", "ham", "spam --data nowhere.csv", "spam --since 2026-01-01"),
         "spam --out broken.jsonl",
@@ -175,7 +180,15 @@ WRONG_LINES = {
         "spam --follow --ordinary x --wait 1h",
     ),
     "evaluate": (
-        *("", "ham", "quality", "spam --folds 1", "spam --alone", "engagement --folds 2"),
+        *(
+            "",
+            "ham",
+            "quality --data x --folds 2",
+            "quality --data nowhere.csv",
+            "spam --folds 1",
+            "spam --alone",
+            "engagement --folds 2",
+        ),
         *("spam --data nowhere.csv", "spam --jobs 0", "spam --rows 1"),
     ),
     "experiments": (

@@ -30,7 +30,7 @@ from feedmill.streams.releases.loading import MODELS, shipped_sha256
 from feedmill.streams.releases.release_log import FROZEN, RELEASED, HistoryRow, ReleaseFold
 from feedmill.streams.settings.clock import now_ms
 from feedmill.training.continual.challenger import ChallengeResult
-from feedmill.training.continual.label_contest import LabelContest
+from feedmill.training.continual.filter_contest import FilterContest
 from feedmill.training.label_join import LabelWindow
 
 DAY_MS = 86_400_000
@@ -113,13 +113,13 @@ def test_the_audit_judges_a_challenger_and_does_not_train_it(
     late = replace(label, source="late", at_ms=now_ms() + 2 * DAY_MS)
     window.add_label(key, encode(late), now_ms())
     windows = [window]
-    tried: list[LabelContest] = []
+    tried: list[FilterContest] = []
 
     @contextlib.contextmanager
     def open_window(*_: Any) -> Iterator[Any]:
         yield SimpleNamespace(read=windows.pop)
 
-    def challenge(contest: LabelContest) -> ChallengeResult[Any]:
+    def challenge(contest: FilterContest) -> ChallengeResult[Any]:
         tried.append(contest)
         return ChallengeResult("not better", 1, 1.0)
 
@@ -211,9 +211,10 @@ def test_it_says_what_it_does_and_how_it_was_ended(
     path = ordinary_file(tmp_path, 5200, "2020-01-01")
     done = follow(path, columns="", as_json=False)
     assert done.exit_code == 0
-    reading, no_times, follows, ended = done.stderr.splitlines()
+    reading, no_times, reference, follows, ended = done.stderr.splitlines()
     assert reading == f"reading the ordinary posts of {path}"
     assert "--ordinary says no times, so all its posts count as older" in no_times
+    assert reference.endswith(" ordinary posts are the reference")
     assert re.match(r"spam follows `labels`: a round each 5 minutes, .* Ctrl-C ends it", follows)
     assert ended == "ended: what was released stays, and nothing else was changed"
     assert done.stdout.endswith(

@@ -83,7 +83,7 @@ class Contest(ABC, Generic[Fitted]):
         Why a challenger that fails on the reference is not released.
     """
 
-    reference_reason: ClassVar[str]
+    reference_reason: ClassVar[str] = ""
 
     @property
     @abstractmethod
@@ -103,8 +103,11 @@ class Contest(ABC, Generic[Fitted]):
         """Fit a challenger on all rows."""
 
     @abstractmethod
-    def reference_differences(self, fitted: Fitted) -> Values:
-        """Return how much better than it must be it is on the reference: (bets,), in [-1, 1]."""
+    def reference_differences(self, fitted: Fitted) -> Values | None:
+        """Return how much better than it must be it is on the reference: (bets,), in [-1, 1].
+
+        None where there is no reference.
+        """
 
     @abstractmethod
     def audit_differences(self, fitted: Fitted) -> Values | None:
@@ -124,7 +127,7 @@ class ChallengeResult(NamedTuple, Generic[Fitted]):
     bets, better
         How many bets there were, and the e-value of its being better.
     not_worse
-        Its e-value on the reference; 1 where it was not better.
+        Its e-value on the reference; 1 where it was not better, None without a reference.
     worse
         The e-value of the audit for its being worse; None where nobody asked the audit.
     fitted
@@ -134,15 +137,16 @@ class ChallengeResult(NamedTuple, Generic[Fitted]):
     reason: str
     bets: int
     better: float
-    not_worse: float = 1.0
+    not_worse: float | None = 1.0
     worse: float | None = None
     fitted: Fitted | None = None
 
     @property
     def e_values(self) -> dict[str, float]:
-        """How many bets there were, and the e-values, by name; without an audit not its own."""
-        found = {"bets": float(self.bets), "better": self.better, "not_worse": self.not_worse}
-        return found if self.worse is None else {**found, "worse": self.worse}
+        """How many bets there were, and the e-values that there are, by name."""
+        found = {"bets": float(self.bets), "better": self.better}
+        others = {"not_worse": self.not_worse, "worse": self.worse}
+        return found | {name: value for name, value in others.items() if value is not None}
 
 
 def challenge(contest: Contest[Fitted]) -> ChallengeResult[Fitted]:
@@ -153,10 +157,10 @@ def challenge(contest: Contest[Fitted]) -> ChallengeResult[Fitted]:
     if better < 1 / ALPHA:
         return ChallengeResult("it is not shown to be better", bets, better)
     fitted = contest.fit()
-    not_worse = e_value(contest.reference_differences(fitted))
-    audited = contest.audit_differences(fitted)
-    worse = None if audited is None else e_value(audited)
-    reason = "" if not_worse >= 1 / ALPHA else contest.reference_reason
+    reference, audited = contest.reference_differences(fitted), contest.audit_differences(fitted)
+    not_worse, worse = (None if one is None else e_value(one) for one in (reference, audited))
+    is_worse = not_worse is not None and not_worse < 1 / ALPHA
+    reason = contest.reference_reason if is_worse else ""
     if not reason and worse is not None and worse >= 1 / VETO_ALPHA:
         reason = "the audit shows that it is worse"
     return ChallengeResult(reason, bets, better, not_worse, worse, fitted)

@@ -1,9 +1,8 @@
-"""Bets of a filter's challengers on labels: each against the champion, before they learn it.
+"""Bets of challengers on labels: each against the champion, before they learn it.
 
 Labels come in the order of their records, which nobody can forge.  A label bets if its post is the
-first of its author and of its near copies.  What is bet on is what the gates in force do to the
-post (0 show, 1/2 demote, 1 hide) beside the label: how much less wrong the challenger is.  It knows
-the labels before that one alone, and is fitted again at each half more of them.
+first of its author and of its near copies.  What is bet on is how much less wrong the challenger
+is.  It knows the labels before that one alone, and is fitted again at each half more of them.
 
 A model of few labels loses its first bets.  So the money is divided, and a part of it waits for
 each fit: the first bets cannot lose that part.  And no rater decides alone: the bets of each rater
@@ -12,24 +11,28 @@ are left out in turn, and the least that is owned then counts.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
-from feedmill.filters.model import FilterModel
 from feedmill.training.arrays import Values
-from feedmill.training.continual.challenger import FRACTIONS
-from feedmill.training.continual.rated_posts import near_copy_clusters
+from feedmill.training.continual.challenger import FRACTIONS, Contest, Fitted
+from feedmill.training.continual.rated_posts import AuditedPost, near_copy_clusters
 from feedmill.training.label_join import LabelRecord
+
+# Fewer labels make a version that only a thousand more of them would show to be beaten.
+MIN_LABELS = 200
 
 # A rater has so many labels at most, or such a part of those of all others before, if that is more.
 FREE_LABELS, MOST_OF_OTHERS = 20, 0.125
-# So many labels, and of each kind, before the first bet; and how many times as many until the next.
-_FIRST_LABELS, _FIRST_OF_CLASS, _GROWTH = 40, 10, 1.5
+# So many labels before the first fit, and how many times as many until the next.
+FIRST_LABELS, _GROWTH = 40, 1.5
 # Into so many parts the money is divided: the n-th bets from the n-th fit on.
 _PARTS = 16
 
@@ -78,8 +81,8 @@ def without_floods(records: Sequence[LabelRecord]) -> list[LabelRecord]:
     return kept
 
 
-def labelled_posts(records: Sequence[LabelRecord]) -> list[tuple[Post, float]]:
-    """Return the posts in the order of their first labels, 1 where half of the raters say so.
+def labels_of_posts(records: Sequence[LabelRecord]) -> list[tuple[Post, float]]:
+    """Return the posts in the order of their first labels, with the mean of what raters said.
 
     Of each rater the last label counts.
     """
@@ -88,7 +91,7 @@ def labelled_posts(records: Sequence[LabelRecord]) -> list[tuple[Post, float]]:
     for post, label, rater, _ in records:
         posts[post.post_id] = post
         said.setdefault(post.post_id, {})[rater] = label
-    return [(posts[name], float(np.mean([*of.values()]) >= 0.5)) for name, of in said.items()]
+    return [(posts[name], float(np.mean([*of.values()]))) for name, of in said.items()]
 
 
 def may_bet(records: Sequence[LabelRecord]) -> list[bool]:
@@ -102,60 +105,75 @@ def may_bet(records: Sequence[LabelRecord]) -> list[bool]:
     return found
 
 
-def done_by(gate: GatePolicy, values: Values) -> Values:
-    """Return what a gate does at these values: (n,), 0 where it shows, 1/2 demotes, 1 hides."""
-    if not gate.required:
-        return np.zeros(len(values))
-    never = np.inf
-    hides = values >= (never if gate.hide_at is None else gate.hide_at)
-    demotes = values >= (never if gate.demote_at is None else gate.demote_at)
-    return np.maximum(hides.astype(np.float64), demotes / 2)
+@dataclass(frozen=True)
+class LabelContest(Contest[Fitted]):
+    """Challengers that learn from labels, and bet on labels.
 
-
-def has_enough(records: Sequence[LabelRecord]) -> bool:
-    """Whether a model can be fitted to these labels, for a first bet."""
-    violating = sum(record.label > 0.5 for record in records)
-    of_class = min(violating, len(records) - violating)
-    return len(records) >= _FIRST_LABELS and of_class >= _FIRST_OF_CLASS
-
-
-def bets_on(
-    records: Sequence[LabelRecord],
-    from_ms: int,
-    champion: FilterModel,
-    gate: GatePolicy,
-    fitted: Callable[[Sequence[LabelRecord]], FilterModel],
-) -> Bets:
-    """Have challengers, each `fitted` to earlier labels, bet on those that were stored since then.
-
-    `records` are all that are known, in their order; those before `from_ms` only train.  What the
-    `gate` does to a post by the value of the `champion`, and of the challenger, is compared.
+    Attributes
+    ----------
+    records
+        The labels of the window, in the order of records.
+    from_ms
+        From when on they bet, Unix milliseconds; earlier ones train.
+    audit
+        Rows that may veto, in the order of time.
     """
-    may = may_bet(records)
-    differences, fits, raters = list[float](), list[int](), list[str]()
-    for fit, (begin, end) in enumerate(_stretches(records, from_ms), 1):
-        places = [n for n in range(begin, end) if may[n]]
-        if not places:
-            continue
-        challenger = fitted(records[:begin])
-        posts = [records[n].post for n in places]
-        labels = np.array([records[n].label for n in places])
-        wrong = [
-            np.abs(done_by(gate, model.score_many(posts)) - labels)
-            for model in (champion, challenger)
-        ]
-        differences += (wrong[0] - wrong[1]).tolist()
-        fits += [fit] * len(places)
-        raters += [records[n].rater for n in places]
-    return Bets(np.array(differences), np.array(fits), tuple(raters))
 
+    records: Sequence[LabelRecord]
+    from_ms: int
+    audit: Sequence[AuditedPost]
 
-def _stretches(records: Sequence[LabelRecord], from_ms: int) -> Iterator[tuple[int, int]]:
-    """Yield the places of the labels on which one challenger bets, which knows those before."""
-    begin = next((n for n, one in enumerate(records) if one.at_ms >= from_ms), len(records))
-    while begin < len(records) and not has_enough(records[:begin]):
-        begin += 1
-    while begin < len(records):
-        end = min(len(records), max(begin + 1, int(np.ceil(begin * _GROWTH))))
-        yield begin, end
-        begin = end
+    @cached_property
+    def counted(self) -> list[LabelRecord]:
+        """The labels that count, of which no rater has too many."""
+        return without_floods(self.records)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return {
+            "labels": len(self.counted),
+            "raters": len({record.rater for record in self.counted}),
+            "beyond a rater's part": len(self.records) - len(self.counted),
+            "audited": len(self.audit),
+        }
+
+    @abstractmethod
+    def has_enough(self, records: Sequence[LabelRecord]) -> bool:
+        """Whether a model can be fitted to these labels, for a first bet."""
+
+    @abstractmethod
+    def gains(self, earlier: Sequence[LabelRecord], later: Sequence[LabelRecord]) -> Values:
+        """Return how much less wrong a challenger of `earlier` labels is: (later,) in [-1, 1]."""
+
+    @abstractmethod
+    def limits(self, fitted: Fitted, posts: Sequence[Post]) -> dict[str, float]:
+        """Return the limits of its candidate, by what it does to posts of the window."""
+
+    def better(self) -> tuple[int, float]:
+        bets = self.bets()
+        return len(bets.raters), bets.e_value()
+
+    def bets(self) -> Bets:
+        """Have challengers, each of the labels before, bet on those that came since `from_ms`."""
+        records, may = self.counted, may_bet(self.counted)
+        differences, fits, raters = list[float](), list[int](), list[str]()
+        for fit, (begin, end) in enumerate(self._stretches(), 1):
+            later = [records[n] for n in range(begin, end) if may[n]]
+            if later:
+                differences += self.gains(records[:begin], later).tolist()
+                fits += [fit] * len(later)
+                raters += [record.rater for record in later]
+        return Bets(np.array(differences), np.array(fits), tuple(raters))
+
+    def _stretches(self) -> Iterator[tuple[int, int]]:
+        """Yield the places of the labels on which one challenger bets, which knows those before."""
+        records = self.counted
+        begin = next(
+            (n for n, one in enumerate(records) if one.at_ms >= self.from_ms), len(records)
+        )
+        while begin < len(records) and not self.has_enough(records[:begin]):
+            begin += 1
+        while begin < len(records):
+            end = min(len(records), max(begin + 1, int(np.ceil(begin * _GROWTH))))
+            yield begin, end
+            begin = end

@@ -28,6 +28,7 @@ from feedmill.features.minhash import (
     similarity,
 )
 from feedmill.features.text.ngrams import five_grams
+from feedmill.training.arrays import Values
 from feedmill.training.datasets.labelled_posts import text_fingerprint
 from feedmill.training.label_join import majority
 
@@ -53,6 +54,17 @@ def audited_posts(
             probability = max(label.sampling_probability or 0.0 for label in drawn)
             rows.append(AuditedPost(post, label_of(drawn), probability))
     return rows
+
+
+def audit_weights(rows: Sequence[AuditedPost]) -> Values:
+    """Return the weight of each audited post, (rows,): the inverse of its probability, 1 at most.
+
+    1 is that of the tenth with the lowest probabilities, so that no single row makes all others
+    weigh nothing.
+    """
+    probabilities: Values = np.array([row.probability for row in rows])
+    lowest = np.quantile(probabilities, 0.1, method="higher")
+    return np.minimum(lowest / probabilities, 1.0)
 
 
 def without_audit(judged: Judged) -> list[tuple[Post, Sequence[Label]]]:

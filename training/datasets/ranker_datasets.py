@@ -112,7 +112,7 @@ def read_own_ratings(given: str) -> tuple[LabelledPosts, DataUse]:
     Raises `UsageError`.
     """
     table = parse_table(given)
-    posts = read_table(table, labelled=True)
+    posts = read_table(table, labelled=True, rated=True)
     digest = sha256_of_file(table.path)
     rows = len(posts.without_test())
     return posts, DataUse(table.path.name, rows, "not stated", "rated", digest, table.split_rule)

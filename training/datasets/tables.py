@@ -11,6 +11,7 @@ import gzip
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,14 +137,15 @@ def _weight(given: str, text: str) -> float:
     return weight
 
 
-def read_table(table: Table, *, labelled: bool) -> LabelledPosts:
+def read_table(table: Table, *, labelled: bool, rated: bool = False) -> LabelledPosts:
     """Read a table.
 
-    Without `labelled` it needs no column of labels; its rows then count as fine.
+    Without `labelled` it needs no column of labels; its rows then count as fine.  Where it is
+    `rated`, labels are numbers from 0 to 1.
 
     Raises `UsageError`: there is no such file or column, or there are rows that cannot be read.
     """
-    reader = _RowReader(table, labelled)
+    reader = _RowReader(table, labelled, rated)
     records = list(table_rows(table.path))
     reader.choose_columns(list(dict.fromkeys(c for _, record in records[:1000] for c in record)))
     rows = [row for line, record in records if (row := reader.row(line, record))]
@@ -160,6 +162,7 @@ class _RowReader:
 
     table: Table
     labelled: bool
+    rated: bool
     texts: tuple[str, ...] = ()
     label: str = ""
     bad: list[str] = field(default_factory=list)
@@ -238,9 +241,15 @@ class _RowReader:
             return float(text in self.table.positive)
         if text.lower() in _POSITIVE:
             return 1.0
-        if text.lower() not in _NEGATIVE:
-            expected = "0 or 1, true or false, spam or ham (or give positive=VALUE)"
-            self._wrong(line, self.label, expected, f"`{text[:40]}`" if text else "nothing")
+        if text.lower() in _NEGATIVE:
+            return 0.0
+        expected = "0 or 1, true or false, spam or ham (or give positive=VALUE)"
+        if self.rated:
+            expected = "a number from 0 to 1 (or give positive=VALUE)"
+            with suppress(ValueError):
+                if 0 <= float(text) <= 1:
+                    return float(text)
+        self._wrong(line, self.label, expected, f"`{text[:40]}`" if text else "nothing")
         return 0.0
 
     def _time(self, line: int, value: Any) -> int:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from feedmill.events.label import Label
 from feedmill.training.arrays import Values, Weights
 from feedmill.training.continual.rated_posts import AuditedPost, RatedPost, independent_rows
 from feedmill.training.evaluation.intervals import Bootstrap, Figure
@@ -106,8 +105,3 @@ def _paired(
     return PairedBrier(
         len(labels), bootstrap.groups, mean, champion_mean, challenger_mean, *figures
     )
-
-
-def mean_label(labels: Sequence[Label]) -> float:
-    """Return the mean of the labels of one post: a rating, where a filter takes the majority."""
-    return sum(label.value for label in labels) / len(labels)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from feedmill.models.text_model import LinearText, NgramModel
-from feedmill.rankers.quality import Construct, bounded, mean_rating, softmax, tree_columns
+from feedmill.models.text_model import LinearText, NgramModel, weighted_sum
+from feedmill.rankers.quality import (
+    Construct,
+    QualityModel,
+    bounded,
+    mean_rating,
+    softmax,
+    tree_columns,
+)
 from feedmill.training.arrays import Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
 from feedmill.training.fitting.linear_text import (
@@ -90,6 +97,24 @@ def fit_quality(
         for texts, of_rows in zip(rated, scored, strict=True)
     }
     return FittedQuality(constructs, _fit_trees(rows_of, scored, trees), counts, unseen)
+
+
+def fit_delta(model: QualityModel, rated: LabelledPosts, penalties: RidgePenalties) -> LinearText:
+    """Fit what ratings say beyond a model: the difference, by the text."""
+    rest = rated.labels - model.score_many(rated.posts)
+    return fit_with_scores(text_rows(rated.texts, rest, rated.groups), penalties)[0]
+
+
+def with_delta(model: QualityModel, delta: LinearText) -> QualityModel:
+    """Return a model whose mean rating of each text is higher by the score of `delta`.
+
+    It is added to the rating of every construct, whose probabilities sum to 1.
+    """
+    constructs = tuple(
+        replace(construct, rating=weighted_sum([construct.rating, delta], [1.0, 1.0]))
+        for construct in model.constructs
+    )
+    return replace(model, version="challenger", constructs=constructs)
 
 
 def _fit_trees(

@@ -10,7 +10,7 @@ import msgspec
 
 from feedmill.events.errors import UsageError
 from feedmill.filters.model import STORE, FilterSpec
-from feedmill.models.artifact import ModelCard, read_card, save_artifact, sha256_of
+from feedmill.models.artifact import DataUse, ModelCard, read_card, save_artifact, sha256_of
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.training.arrays import Values
@@ -33,6 +33,7 @@ from feedmill.training.provenance import (
 from feedmill.training.recipes import Recipe
 from feedmill.training.training_data import TrainingData, check_enough, recipe_for
 
+_OF_BASE = ", of the base"
 _NO_ORDINARY_POSTS = (
     "no ordinary posts were given: its thresholds were chosen on the fine posts of its own sets"
 )
@@ -181,19 +182,25 @@ def _local_card(
     base_card: ModelCard,
 ) -> ModelCard:
     """Return what `_card` does, of a model that was fitted to the labels of one product."""
-    of_base = [
-        # Their snapshots, if there are any, lie in the store of the base.
-        msgspec.structs.replace(use, role=f"{use.role}, of the base", snapshot=None)
-        for use in base_card.data
-    ]
     card = _card(spec, recipe, data, fitted)
     return msgspec.structs.replace(
         card,
         summary=f"{base_card.summary}  Fitted to the labels of one product.",
-        data=[*card.data, *of_base],
+        data=[*card.data, *uses_of_base(base_card)],
         recipe="local",
         parameters={"base": base_card.sha256, **local_parameters(recipe)},
     )
+
+
+def uses_of_base(card: ModelCard) -> list[DataUse]:
+    """Return what a model learned from, for the card of a model that starts from it."""
+    return [
+        # Their snapshots, if there are any, lie in the store of the base.
+        msgspec.structs.replace(
+            use, role=f"{use.role.removesuffix(_OF_BASE)}{_OF_BASE}", snapshot=None
+        )
+        for use in card.data
+    ]
 
 
 def _card(spec: FilterSpec, recipe: Recipe, data: TrainingData, fitted: FittedFilter) -> ModelCard:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from feedmill.events.errors import UsageError
 from feedmill.models.artifact import (
+    Artifact,
     DataUse,
     ModelCard,
     pack_artifact,
@@ -17,19 +19,33 @@ from feedmill.models.artifact import (
     sha256_of_file,
 )
 from feedmill.models.store_files import Store
-from feedmill.models.text_model import FEATURES, linear_text_arrays, model_arrays, tree_arrays
+from feedmill.models.text_model import (
+    FEATURES,
+    LinearText,
+    linear_text_arrays,
+    model_arrays,
+    tree_arrays,
+)
+from feedmill.rankers.quality import QualityModel
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.datasets.ranker_datasets import RatedDataset, read_own_ratings
 from feedmill.training.datasets.snapshots import SnapshotSource, save_snapshot
 from feedmill.training.evaluation.side_by_side import rating_figures
 from feedmill.training.fitting.ngram_models import SEED
-from feedmill.training.fitting.quality import FittedQuality, RatedTexts, fit_quality
+from feedmill.training.fitting.quality import (
+    FittedQuality,
+    RatedTexts,
+    fit_quality,
+    with_delta,
+)
 from feedmill.training.provenance import MODEL_LICENCE, code_version, library_versions
 from feedmill.training.recipes import OWN_PENALTIES, OWN_RATINGS, QUALITY, QualityRecipe
+from feedmill.training.trainers.filters import TrainingRun, uses_of_base
 from feedmill.training.training_data import Dataset
 
 LEAST_LABELS, LEAST_AUTHORS = 100, 20
 _OWN_SUMMARY = "The mean rating, from 0 to 1, that raters of the product would give a text."
+_MOVED = "  Moved by the ratings of one product."
 _OWN_LABELS = "knows the ratings of one product's raters, of the posts that they were given to rate"
 
 
@@ -96,6 +112,45 @@ def train_on_labels(
     if folder is None:
         card = msgspec.structs.replace(card, summary=_OWN_SUMMARY, weaknesses=[_OWN_LABELS])
     save_artifact(out, card, content)
+    return card
+
+
+class MovedModel(NamedTuple):
+    """What labels add to a version: its card, its artifact, and the e-values of the test."""
+
+    card: ModelCard
+    artifact: Artifact
+    delta: LinearText
+    e_values: dict[str, float]
+
+
+def save_challenger(moved: MovedModel, labels: Dataset, out: Store, run: TrainingRun) -> ModelCard:
+    """Save a version that the posts of `labels` have moved, without installing it."""
+    champion, artifact = moved.card, moved.artifact
+    constructs = with_delta(QualityModel.of(artifact), moved.delta).constructs
+    ratings = {construct.name: construct.rating for construct in constructs}
+    metadata = {"name": champion.name, "constructs": [*ratings]}
+    arrays = {**artifact.arrays, **linear_text_arrays(ratings)}
+    content = pack_artifact(metadata, FEATURES, arrays)
+    # None of its own rows was kept from it.
+    use = msgspec.structs.replace(labels.use(len(labels.rows), "rated"), split="")
+    if run.keeps_rows:
+        use = _kept(out, use, labels.rows)
+    card = msgspec.structs.replace(
+        champion,
+        sha256=sha256_of(content),
+        trained_on=run.day,
+        summary=f"{champion.summary.removesuffix(_MOVED)}{_MOVED}",
+        data=[use, *uses_of_base(champion)],
+        metrics=moved.e_values,
+        intervals={},
+        command=run.command,
+        code=code_version(),
+        libraries=library_versions(),
+        recipe="delta",
+        parameters={"base": champion.sha256, "penalty": OWN_PENALTIES.ngrams},
+    )
+    save_artifact(out, card, content, as_newest=False)
     return card
 
 

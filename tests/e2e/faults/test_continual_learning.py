@@ -39,11 +39,10 @@ class Follower:
 
 
 @contextmanager
-def following(engine: Engine, folder: Path, store: Path) -> Iterator[Follower]:
-    """`feedmill train spam --follow`, in a process of its own."""
+def following(engine: Engine, folder: Path, store: Path, *model: str) -> Iterator[Follower]:
+    """`feedmill train <model> --follow`, in a process of its own."""
     log = folder / "follow.log"
-    words = ["train", "spam", "--follow", "--every", "2s", "--window", "1h", "--json"]
-    words += ["--ordinary", str(ordinary_file(folder))]
+    words = ["train", *model, "--follow", "--every", "2s", "--window", "1h", "--json"]
     with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "feedmill.cli.main", *words],
@@ -73,7 +72,7 @@ def posts_of(name: str, write: Callable[[np.random.Generator], str], count: int)
     return [post_of(f"{name}-{n}", write(random)) for n in range(count)]
 
 
-def send_labels(engine: Engine, posts: Iterable[Json]) -> None:
+def send_labels(engine: Engine, posts: Iterable[Json], target: str = "spam") -> None:
     """Label posts as what they are, by producers of all codecs; what they send stays as it is."""
     topic = engine.topic("labels")
     keep_codecs(engine.kafka, topic)
@@ -83,7 +82,7 @@ def send_labels(engine: Engine, posts: Iterable[Json]) -> None:
     for number, post in enumerate(posts):
         post_id = post["post_id"]
         label = {
-            **{"post_id": post_id, "target": "spam", "value": int(post_id.startswith("wave"))},
+            **{"post_id": post_id, "target": target, "value": int(post_id.startswith("wave"))},
             **{"source": f"rater-{number % RATERS}", "at_ms": now_ms()},
         }
         producers[number % len(producers)].produce(topic, json.dumps(label), post_id)
@@ -112,7 +111,8 @@ def test_a_new_wave_is_hidden_after_one_interval_and_ordinary_posts_are_not(
     engine.posts(labelled)
     send_labels(engine, np.random.default_rng(9).permutation(np.array(labelled)))
 
-    with following(engine, tmp_path, store) as follower:
+    ordinary = "--ordinary", str(ordinary_file(tmp_path))
+    with following(engine, tmp_path, store, "spam", *ordinary) as follower:
         meanwhile = decisions(engine, posts_of("meanwhile", ordinary_text, ORDINARY))
         first = until(follower.rounds, STARVED_S)[0]
         assert (first["labels"], first["raters"], first["reason"]) == (LABELS, RATERS, "tried")
@@ -147,6 +147,43 @@ def test_a_new_wave_is_hidden_after_one_interval_and_ordinary_posts_are_not(
     assert read_card(store, "spam") == installed
     done("models", "rollback", "spam")
     until(lambda: engine.instances()["spam/one"]["models"]["spam"] == installed.version)
+    assert engine.complaints() == []
+
+
+def test_ratings_move_quality_and_the_workers_try_it(
+    make_engine: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, store = make_engine(), shipped_store(tmp_path / "store")
+    engine.ready_worker("one", stages="quality+combiner", variables={"FEEDMILL_MODELS": str(store)})
+    half = LABELS // 2
+    rated = [*posts_of("wave", wave_text, half), *posts_of("fine", ordinary_text, half)]
+    engine.posts(rated)
+    send_labels(engine, np.random.default_rng(9).permutation(np.array(rated)), "quality")
+    with following(engine, tmp_path, store, "quality") as follower:
+        first = until(follower.rounds, STARVED_S)[0]
+        assert (first["labels"], first["reason"]) == (LABELS, "tried")
+        assert first["better"] >= 100
+        until(lambda: "is tried" in follower.rounds()[-1]["reason"], STARVED_S)
+    # Until its time has passed the workers score what comes by both, and show the one in force.
+    engine.posts(posts_of("unseen", wave_text, UNSEEN))
+    until(
+        lambda: (
+            engine.instances()["quality/one"]["candidates"]["quality"]["version"]
+            == first["challenger"]
+        ),
+        STARVED_S,
+    )
+    engine.use_environment(monkeypatch, FEEDMILL_MODELS=str(store))
+    done("models", "release", "quality", first["challenger"])
+    until(lambda: engine.instances()["quality/one"]["models"]["quality"] == first["challenger"])
+    ids = [post["post_id"] for post in (*posts_of("unseen", wave_text, 9), *rated[-9:])]
+
+    def orders_as_rated() -> bool:
+        values = [engine.truths([one])[one]["quality"]["value"] for one in ids]
+        return bool(min(values[:9]) > max(values[9:]))
+
+    engine.posts([*posts_of("unseen", wave_text, 9), *rated[-9:]])
+    until(orders_as_rated, STARVED_S)
     assert engine.complaints() == []
 
 

@@ -63,7 +63,7 @@ def test_where_the_clicks_of_a_topic_doubled_it_is_released_and_better(
 ) -> None:
     found = challenged(champion, simulated_impressions("shift", 3, LARGE))
     assert found.reason == ""
-    assert min(found.better, found.not_worse) >= 1 / ALPHA
+    assert min(found.better, found.e_values["not_worse"]) >= 1 / ALPHA
     assert found.fitted is not None
     later = simulated_impressions("shift", 1_003, LARGE)
     assert (brier(model_of(found.fitted), later) - brier(champion, later)).mean() < 0

@@ -5,13 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedmill.events.gates import GatePolicy
 from feedmill.events.post import Post
 from feedmill.training.continual.challenger import ALPHA, e_value
 from feedmill.training.continual.label_bets import (
     Bets,
-    done_by,
-    labelled_posts,
+    labels_of_posts,
     may_bet,
     owned,
     without_floods,
@@ -43,18 +41,11 @@ def test_a_rater_has_an_eighth_of_what_others_said_before() -> None:
     assert without_floods([*others, *flood])[:800] == without_floods(others)
 
 
-def test_a_post_has_the_majority_of_the_last_labels_of_its_raters() -> None:
+def test_a_post_has_the_mean_of_the_last_labels_of_its_raters() -> None:
     said = [("ann", 1.0), ("bob", 0.0), ("cy", 1.0), ("ann", 0.0)]
-    [(post, label)] = labelled_posts([record(0, rater=r)._replace(label=y) for r, y in said])
-    assert (post.post_id, label) == ("p0", 0.0)
-
-
-def test_what_a_gate_does_is_bet_on() -> None:
-    values = np.array([0.1, 0.6, 0.89, 0.9, 1.0])
-    assert done_by(GatePolicy(), values).tolist() == [0, 0.5, 0.5, 1, 1]
-    assert done_by(GatePolicy(hide_at=None), values).tolist() == [0, 0.5, 0.5, 0.5, 0.5]
-    assert done_by(GatePolicy(demote_at=None), values).tolist() == [0, 0, 0, 1, 1]
-    assert not done_by(GatePolicy(shadow=True), values).any()
+    [(post, label)] = labels_of_posts([record(0, rater=r)._replace(label=y) for r, y in said])
+    assert post.post_id == "p0"
+    assert label == pytest.approx(1 / 3)
 
 
 def test_a_part_of_the_money_waits_for_each_fit() -> None:

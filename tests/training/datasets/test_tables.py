@@ -48,6 +48,19 @@ def read(path: Path, options: str = "", *, labelled: bool = True) -> LabelledPos
     return read_table(parse_table(f"{path}{options}"), labelled=labelled)
 
 
+def test_ratings_are_numbers_from_0_to_1(tmp_path: Path) -> None:
+    path = tmp_path / "votes.csv"
+    path.write_text("text,label\na good one,0.75\nanother,1\na bad one,no\n")
+    rows = read_table(parse_table(str(path)), labelled=True, rated=True)
+    assert rows.labels.tolist() == [0.75, 1, 0]
+    path.write_text("text,label\na,2\nb,nan\nc,\nd,0.5\n")
+    with pytest.raises(UsageError) as refused:
+        read_table(parse_table(str(path)), labelled=True, rated=True)
+    expected = "column `label`: expected a number from 0 to 1 (or give positive=VALUE), found"
+    for line, found in ((2, "`2`"), (3, "`nan`"), (4, "nothing")):
+        assert f"line {line}, {expected} {found}" in str(refused.value)
+
+
 @pytest.mark.parametrize(
     "name",
     ["a.csv", "a.csv.gz", "a.tsv", "a.tsv.gz", "a.jsonl", "a.jsonl.gz", "a.ndjson", "a.parquet"],

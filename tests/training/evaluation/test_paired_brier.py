@@ -6,7 +6,8 @@ import pytest
 from feedmill.events.label import Label
 from feedmill.events.post import Post
 from feedmill.training.continual.rated_posts import AuditedPost, RatedPost
-from feedmill.training.evaluation.paired_brier import audited_brier, mean_label, rated_brier
+from feedmill.training.evaluation.paired_brier import audited_brier, rated_brier
+from feedmill.training.label_join import mean_label
 
 
 def _text(number: int) -> str:

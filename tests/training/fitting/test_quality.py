@@ -1,10 +1,12 @@
 import numpy as np
+import pytest
 
 from builders.training_data import sentences
 from feedmill.features.text.ngrams import TextBatch
+from feedmill.rankers.quality import QualityModel
 from feedmill.training.datasets.labelled_posts import LabelledPosts, LabelledRow, labelled_posts
 from feedmill.training.fitting.linear_text import RidgePenalties
-from feedmill.training.fitting.quality import RatedTexts, fit_quality
+from feedmill.training.fitting.quality import RatedTexts, fit_delta, fit_quality, with_delta
 from feedmill.training.fitting.trees import TreeSettings
 
 PENALTIES = RidgePenalties(1.0, 1.0)
@@ -58,3 +60,23 @@ def test_a_helper_lends_what_few_ratings_do_not_show() -> None:
         helped.constructs[0].rating.ngram_model.real_weights,
         alone.constructs[0].rating.ngram_model.real_weights,
     )
+
+
+def test_a_delta_is_added_to_the_rating_of_every_construct() -> None:
+    plain, ratings = sentences(200, 1), [float(i % 2) for i in range(200)]
+    parts = [
+        RatedTexts(name, PENALTIES, rated(name, plain, ratings), None) for name in ("one", "two")
+    ]
+    fitted = fit_quality(parts, helper_penalty=1.0, register_c=0.5, trees=TREES)
+    model = QualityModel("quality", "0" * 12, fitted.constructs)
+    texts = [f"{text} {'kind' * (i % 2)}" for i, text in enumerate(sentences(200, 2))]
+    values = model.score_texts(TextBatch(texts))
+    aim = np.clip(values + [0.1 if i % 2 else -0.1 for i in range(200)], 0, 1).tolist()
+    delta = fit_delta(model, rated("three", texts, aim), PENALTIES)
+    moved = with_delta(model, delta).score_texts(TextBatch(texts))
+    inside = (moved > 0.02) & (moved < 0.98) & (values > 0.02) & (values < 0.98)
+    assert inside.sum() > 50
+    assert (moved - values)[inside] == pytest.approx(
+        delta.score(TextBatch(texts))[inside], abs=0.002
+    )
+    assert (moved - values)[1::2].mean() > 0.02 > -0.02 > (moved - values)[::2].mean()

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from builders.events import posts_of
@@ -7,11 +8,17 @@ from builders.ranker_datasets import write_quality_datasets
 from builders.training_data import sentences
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
+from feedmill.models.artifact import read_artifact, read_card
 from feedmill.models.store_files import file_sizes
+from feedmill.models.text_model import FEATURES
 from feedmill.rankers.quality import QualityModel
 from feedmill.rankers.registry import load
+from feedmill.rankers.spec import STORE
+from feedmill.training.fitting.quality import fit_delta, with_delta
 from feedmill.training.label_join import topic_dataset
+from feedmill.training.recipes import OWN_PENALTIES
 from feedmill.training.trainers import engagement, quality
+from feedmill.training.trainers.filters import TrainingRun
 from feedmill.training.training_data import Dataset
 
 
@@ -75,6 +82,39 @@ def test_labels_of_the_product_alone_train_quality(tmp_path: Path) -> None:
     assert [(use.file, use.role) for use in card.data] == [("topic:labels", "rated")]
     assert card.command == "the command"
     assert "headline" not in " ".join([card.summary, *card.weaknesses])
+
+
+def test_ratings_move_a_stored_version_and_leave_it_installed(tmp_path: Path) -> None:
+    champion = read_card(STORE, "quality")
+    artifact = read_artifact(STORE, "quality", FEATURES, champion.sha256)
+    model = QualityModel.of(artifact)
+    texts = [f"{text} {'thanks' if i % 2 else 'again'}" for i, text in enumerate(sentences(300, 4))]
+    labels = labels_of(texts, [0.9 if i % 2 else 0.3 for i in range(300)], authors=60)
+    delta = fit_delta(model, labels.rows, OWN_PENALTIES)
+    run = TrainingRun("2026-01-01", "the command")
+    moved = quality.MovedModel(champion, artifact, delta, {"better": 123.0})
+    card = quality.save_challenger(moved, labels, tmp_path, run)
+    stored = load("quality", tmp_path, card.sha256)
+    assert isinstance(stored, QualityModel)
+    assert np.array_equal(
+        stored.score_many(posts_of(texts)), with_delta(model, delta).score_many(posts_of(texts))
+    )
+    low, high = stored.score_many(posts_of([f"{texts[0]}", f"{texts[0]} thanks"]))
+    assert low + 0.3 < high
+    assert not (tmp_path / "quality.json").exists()
+    assert (card.parameters["base"], card.metrics) == (champion.sha256, {"better": 123.0})
+    assert [(use.file, use.role) for use in card.data][:2] == [
+        ("topic:labels", "rated"),
+        (champion.data[0].file, "rated, of the base"),
+    ]
+    kept = card.data[0].snapshot
+    assert kept is not None
+    assert kept.rows == 300
+    # The next one does not say twice what it starts from.
+    own = read_artifact(tmp_path, "quality", FEATURES, card.sha256)
+    again = quality.save_challenger(quality.MovedModel(card, own, delta, {}), labels, tmp_path, run)
+    assert again.summary == card.summary
+    assert {use.role for use in again.data[1:]} == {"rated, of the base"}
 
 
 @pytest.mark.parametrize(

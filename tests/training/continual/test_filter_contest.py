@@ -26,12 +26,12 @@ from feedmill.training.continual.challenger import (
     challenge,
     e_value,
 )
-from feedmill.training.continual.label_bets import done_by
-from feedmill.training.continual.label_contest import (
+from feedmill.training.continual.filter_contest import (
     MARGIN,
     MOST_MORE,
-    LabelContest,
+    FilterContest,
     audit_differences,
+    done_by,
     harm,
     reference_differences,
 )
@@ -47,9 +47,10 @@ SHIPPED, ORDINARY = FILTER.load(), ordinary_posts(4800)
 
 def contest(
     records: Sequence[LabelRecord], audit: Sequence[AuditedPost] = (), **more: Any
-) -> LabelContest:
+) -> FilterContest:
     given: dict[str, Any] = {"gate": GatePolicy(), "from_ms": 0, **more}
-    return LabelContest(SHIPPED, SHIPPED, RECIPE, ORDINARY, records=records, audit=audit, **given)
+    given |= {"champion": SHIPPED, "base": SHIPPED, "recipe": RECIPE, "ordinary": ORDINARY}
+    return FilterContest(records=records, audit=audit, **given)
 
 
 def challenged(
@@ -68,10 +69,18 @@ def wrong(model: FilterModel, rows: LabelledPosts) -> Values:
     return np.abs(done_by(GatePolicy(), model.score_many(rows.posts)) - rows.labels)
 
 
+def test_what_a_gate_does_is_bet_on() -> None:
+    values = np.array([0.1, 0.6, 0.89, 0.9, 1.0])
+    assert done_by(GatePolicy(), values).tolist() == [0, 0.5, 0.5, 1, 1]
+    assert done_by(GatePolicy(hide_at=None), values).tolist() == [0, 0.5, 0.5, 0.5, 0.5]
+    assert done_by(GatePolicy(demote_at=None), values).tolist() == [0, 0, 0, 1, 1]
+    assert not done_by(GatePolicy(shadow=True), values).any()
+
+
 def test_a_new_wave_is_caught_after_240_labels() -> None:
     found = challenged(label_records("wave", 1))
     assert found.reason == ""
-    assert min(found.better, found.not_worse) >= 1 / ALPHA
+    assert min(found.better, found.e_values["not_worse"]) >= 1 / ALPHA
     unseen = clean_rows("wave", 2)
     assert SHIPPED.score_many(unseen.posts).max() < 0.6
     values = model_of(found).score_many(unseen.posts)
@@ -178,10 +187,10 @@ def test_its_limits_are_what_it_did_to_the_posts_of_the_window() -> None:
     fitted = made.fit()
     wave = clean_rows("wave", 9).posts  # half of them spam
     ordinary = list(ORDINARY.reference.posts)
-    assert made.limits(fitted, []) == (0.01, 0.01)
-    assert made.limits(fitted, wave) == (MOST_MORE, MOST_MORE)
-    assert made.limits(fitted, ordinary)[0] <= 0.015
-    assert 0.02 < made.limits(fitted, [*wave[:30], *ordinary[:970]])[0] < 0.03
+    assert made.limits(fitted, []) == {"may_hide": 0.01, "may_demote": 0.01}
+    assert made.limits(fitted, wave) == {"may_hide": MOST_MORE, "may_demote": MOST_MORE}
+    assert made.limits(fitted, ordinary)["may_hide"] <= 0.015
+    assert 0.02 < made.limits(fitted, [*wave[:30], *ordinary[:970]])["may_hide"] < 0.03
 
 
 def test_a_model_that_hides_ordinary_posts_is_worse() -> None:

@@ -1,6 +1,7 @@
 """How challengers of a filter are tried: on labels in the order of records, and on ordinary posts.
 
-*Better*: see `label_bets`.
+*Better*: see `label_bets`.  What is bet on is what the gate in force does to a post (0 show, 1/2
+demote, 1 hide) beside the label.
 
 *Not worse*: on ordinary posts that are older than the window, one bet an author that the challenger
 harms no larger part than the champion and `MARGIN`; a post that is demoted counts half.
@@ -12,7 +13,7 @@ champion.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -23,15 +24,13 @@ from feedmill.events.gates import DEMOTE_AT, HIDE_AT, GatePolicy
 from feedmill.events.post import Post
 from feedmill.filters.model import FilterModel
 from feedmill.training.arrays import Mask, Values
-from feedmill.training.continual.challenger import Contest
 from feedmill.training.continual.label_bets import (
-    Bets,
-    bets_on,
-    done_by,
-    labelled_posts,
-    without_floods,
+    FIRST_LABELS,
+    MIN_LABELS,
+    LabelContest,
+    labels_of_posts,
 )
-from feedmill.training.continual.rated_posts import AuditedPost
+from feedmill.training.continual.rated_posts import AuditedPost, audit_weights
 from feedmill.training.datasets.labelled_posts import LabelledPosts, from_posts
 from feedmill.training.fitting.filters import FittedFilter
 from feedmill.training.label_join import LabelRecord
@@ -41,8 +40,8 @@ from feedmill.training.recipes import Recipe
 MIN_REFERENCE = 3_000
 # Of the authors of ordinary posts one in so many chooses thresholds, the others are the reference.
 _CHOOSING = 3
-# Fewer labels make a version that only a thousand more of them would show to be beaten.
-MIN_LABELS = 200
+# So many labels of each kind before the first fit.
+_FIRST_OF_CLASS = 10
 # How much more it may harm ordinary posts: hiding one counts 1, demoting one counts 1/2.
 MARGIN = 0.005
 # It demotes half as many ordinary posts as the champion, and this share at least.
@@ -82,7 +81,7 @@ class OrdinaryPosts:
 
 
 @dataclass(frozen=True)
-class LabelContest(Contest[FittedFilter]):
+class FilterContest(LabelContest[FittedFilter]):
     """Challengers of a filter.
 
     Attributes
@@ -97,12 +96,6 @@ class LabelContest(Contest[FittedFilter]):
         What chooses thresholds, and the reference.
     gate
         The policy of the gate in force: what it does to posts is bet on.
-    records
-        The labels of the window, in the order of records.
-    from_ms
-        From when on they bet, Unix milliseconds; earlier ones train.
-    audit
-        Rows that may veto, in the order of time.
     """
 
     champion: FilterModel
@@ -110,29 +103,11 @@ class LabelContest(Contest[FittedFilter]):
     recipe: Recipe
     ordinary: OrdinaryPosts
     gate: GatePolicy
-    records: Sequence[LabelRecord]
-    from_ms: int
-    audit: Sequence[AuditedPost]
 
     reference_reason = "it may be worse on ordinary posts"
 
-    @cached_property
-    def counted(self) -> list[LabelRecord]:
-        """The labels that count, of which no rater has too many."""
-        return without_floods(self.records)
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        return {
-            "labels": len(self.counted),
-            "raters": len({record.rater for record in self.counted}),
-            "beyond a rater's part": len(self.records) - len(self.counted),
-            "audited": len(self.audit),
-        }
-
     def too_few(self) -> str:
-        violating = sum(record.label > 0.5 for record in self.counted)
-        fine = len(self.counted) - violating
+        violating, fine = _of_each_kind(self.counted)
         if violating + fine < MIN_LABELS or min(violating, fine) < MIN_OF_CLASS:
             return (
                 f"there are {violating} labels that violate and {fine} that are fine, expected"
@@ -142,13 +117,14 @@ class LabelContest(Contest[FittedFilter]):
             return "the gate is off or in shadow, so nothing that it does can be bet on"
         return ""
 
-    def better(self) -> tuple[int, float]:
-        bets = self.bets()
-        return len(bets.raters), bets.e_value()
+    def has_enough(self, records: Sequence[LabelRecord]) -> bool:
+        return len(records) >= FIRST_LABELS and min(_of_each_kind(records)) >= _FIRST_OF_CLASS
 
-    def bets(self) -> Bets:
-        """Have challengers bet on the labels that count."""
-        return bets_on(self.counted, self.from_ms, self.champion, self.gate, self._challenger)
+    def gains(self, earlier: Sequence[LabelRecord], later: Sequence[LabelRecord]) -> Values:
+        posts, labels = [one.post for one in later], np.array([one.label for one in later])
+        models = (self.champion, self._model(self._fitted(earlier)))
+        wrong = [np.abs(done_by(self.gate, one.score_many(posts)) - labels) for one in models]
+        return np.asarray(wrong[0] - wrong[1])
 
     def fit(self) -> FittedFilter:
         return self._fitted(self.counted)
@@ -159,24 +135,22 @@ class LabelContest(Contest[FittedFilter]):
     def audit_differences(self, fitted: FittedFilter) -> Values:
         return audit_differences(self.champion, self._model(fitted), self.audit)
 
-    def limits(self, fitted: FittedFilter, posts: Sequence[Post]) -> tuple[float, float]:
+    def limits(self, fitted: FittedFilter, posts: Sequence[Post]) -> dict[str, float]:
         """Return what shares of posts it may hide, and demote or hide, beyond the champion.
 
         That is what it does to `posts` beyond the champion, and a hundredth.
         """
-        if not posts:
-            return _MORE, _MORE
-        versions = (self._model(fitted), self.champion)
-        new, old = (done_by(self.gate, one.score_many(posts)) for one in versions)
-        more = [float((new >= done).mean() - (old >= done).mean()) for done in (1.0, 0.5)]
-        hides, stops = (float(np.clip(one + _MORE, _MORE, MOST_MORE)) for one in more)
-        return round(hides, 4), round(stops, 4)
-
-    def _challenger(self, records: Sequence[LabelRecord]) -> FilterModel:
-        return self._model(self._fitted(records))
+        limits = {"may_hide": _MORE, "may_demote": _MORE}
+        if posts:
+            versions = (self._model(fitted), self.champion)
+            new, old = (done_by(self.gate, one.score_many(posts)) for one in versions)
+            for name, done in zip(limits, (1.0, 0.5), strict=True):
+                more = float((new >= done).mean() - (old >= done).mean()) + _MORE
+                limits[name] = round(min(max(more, _MORE), MOST_MORE), 4)
+        return limits
 
     def _fitted(self, records: Sequence[LabelRecord]) -> FittedFilter:
-        rows = [(post, label, post.author_id) for post, label in labelled_posts(records)]
+        rows = [(post, label, post.author_id) for post, label in majorities(records)]
         labelled = from_posts("labels", "author", rows)
         return fit_local(self.base, self._own_recipe, [labelled], [self.ordinary.choosing])
 
@@ -193,6 +167,27 @@ class LabelContest(Contest[FittedFilter]):
     def _model(self, fitted: FittedFilter) -> FilterModel:
         believed = self.champion.believed_self_labels
         return fitted.model(self.champion.name, "challenger", believed)
+
+
+def majorities(records: Sequence[LabelRecord]) -> list[tuple[Post, float]]:
+    """Return the posts in the order of their first labels, 1 where half of the raters say so."""
+    return [(post, float(label >= 0.5)) for post, label in labels_of_posts(records)]
+
+
+def _of_each_kind(records: Sequence[LabelRecord]) -> tuple[int, int]:
+    """Return how many labels violate, and how many are fine."""
+    violating = sum(record.label > 0.5 for record in records)
+    return violating, len(records) - violating
+
+
+def done_by(gate: GatePolicy, values: Values) -> Values:
+    """Return what a gate does at these values: (n,), 0 where it shows, 1/2 demotes, 1 hides."""
+    if not gate.required:
+        return np.zeros(len(values))
+    never = np.inf
+    hides = values >= (never if gate.hide_at is None else gate.hide_at)
+    demotes = values >= (never if gate.demote_at is None else gate.demote_at)
+    return np.maximum(hides.astype(np.float64), demotes / 2)
 
 
 def harm(model: FilterModel, rows: LabelledPosts) -> Values:
@@ -228,16 +223,11 @@ def audit_differences(
 ) -> Values:
     """Return for each audited post how much more wrong the challenger does: (rows,), in [-1, 1].
 
-    Wrong is to show what violates, to hide what is fine, and by half to demote either.  A row has
-    the inverse of its probability as its weight, 1 at most: that of the tenth with the lowest
-    probabilities, so that no single one makes all others weigh nothing.
+    Wrong is to show what violates, to hide what is fine, and by half to demote either.
     """
     if not rows:
         return np.zeros(0)
     posts = [row.post for row in rows]
     labels: Values = np.array([row.label for row in rows])
-    probabilities: Values = np.array([row.probability for row in rows])
     wrong = np.abs(_done(challenger, posts) - labels) - np.abs(_done(champion, posts) - labels)
-    lowest = np.quantile(probabilities, 0.1, method="higher")
-    differences: Values = wrong * np.minimum(lowest / probabilities, 1.0)
-    return differences
+    return np.asarray(wrong * audit_weights(rows))
