@@ -1,6 +1,6 @@
-"""Judges and rankers with names are replaced one by one by the build of an earlier commit, twice.
+"""Three judges and two rankers with names are replaced one by one, in the long form twice.
 
-`EARLIER` names the commit, of the same contracts; HEAD~1 unless it is set.
+`EARLIER=HEAD~30`, a commit of the same contracts, has its build take turns with this one.
 """
 
 import os
@@ -23,12 +23,13 @@ TREE = Path(__file__).parents[3]
 ROLES = ("+".join(STAGES[:-1]),) * 3 + STAGES[-1:] * 2
 _POST_EVERY_S, _LOOK_EVERY_S, _AFTERWARDS_S = 0.1, 0.02, 3.0
 _BAR_S = 3.0
+# What heartbeats of the earlier build have as their version.
+_EARLIER = "0+earlier"
 
 
 def run(chaos: Chaos) -> Rows:
-    """Replace all by the earlier build; in the long form back, too."""
-    commit = os.environ.get("EARLIER", "HEAD~1")
-    earlier = {"PYTHONPATH": str(_checked_out(commit, chaos.folder("earlier")))}
+    commit = os.environ.get("EARLIER", "")
+    earlier = {"PYTHONPATH": str(_checked_out(commit, chaos.folder("earlier")))} if commit else {}
     engine = chaos.engine(partitions=6)
     workers = [engine.start_worker(f"{i}", stages=stages) for i, stages in enumerate(ROLES)]
     engine.wait_ready()
@@ -44,10 +45,10 @@ def run(chaos: Chaos) -> Rows:
                     engine.wait_ready()
                     time.sleep(_AFTERWARDS_S)
                     yield posts.longest_s(since)
-                builds = {beat["build"] == "0" for beat in engine.instances().values()}
+                builds = {beat["build"] == _EARLIER for beat in engine.instances().values()}
                 assert builds == {bool(variables)}, "other builds run"
 
-    fault = f"three judges and two rankers replaced one by one, by {commit} and back"
+    fault = f"three judges and two rankers replaced one by one{commit and f', by {commit}'}"
     yield under_load(chaos, engine, fault, replacements(), bar_s=_BAR_S)
 
 
@@ -61,9 +62,9 @@ def _checked_out(commit: str, folder: Path) -> Path:
         link = folder / package.replace(".", "/")
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(folder / path)
-    # Heartbeats have the version.
-    (folder / "feedmill-0.dist-info").mkdir()
-    (folder / "feedmill-0.dist-info/METADATA").write_text("Name: feedmill\nVersion: 0\n", "utf-8")
+    metadata = folder / f"feedmill-{_EARLIER}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Name: feedmill\nVersion: {_EARLIER}\n", "utf-8")
     return folder
 
 
