@@ -47,7 +47,6 @@ SEED ?=
 
 # `make deploy-test`; the image of BEFORE takes turns with that of this commit.
 BEFORE ?= HEAD~1
-EARLIER := .feedmill/earlier
 GO := $(CURDIR)/.feedmill/go
 KEDA := github.com/kedacore/keda/v2@v2.17.2
 OPERATOR := github.com/prometheus-operator/prometheus-operator@v0.85.0
@@ -171,8 +170,8 @@ deploy-test: $(STAMP) ## Check frontend.ts by tsc, render the chart by helm, run
 	for side in build run; do buildah bud --isolation chroot -t localhost/base-$$side .feedmill/base-$$side; done
 	for tag in a b; do $(MAKE) image TAG=localhost/feedmill:$$tag BUILD_BASE=localhost/base-build BASE=localhost/base-run \
 		FLAGS="--isolation chroot --no-cache $(FLAGS)" || exit 1; done
-	rm -rf $(EARLIER) && mkdir -p $(EARLIER) && git archive $(BEFORE) | tar -x -C $(EARLIER)
-	$(MAKE) -C $(EARLIER) -o $(CURDIR)/$(STAMP) image VENV=$(CURDIR)/$(VENV) TAG=localhost/feedmill:before \
+	rm -rf .feedmill/before && mkdir -p .feedmill/before && git archive $(BEFORE) | tar -x -C .feedmill/before
+	$(MAKE) -C .feedmill/before -o $(CURDIR)/$(STAMP) image VENV=$(CURDIR)/$(VENV) TAG=localhost/feedmill:before \
 		BUILD_BASE=localhost/base-build BASE=localhost/base-run FLAGS="--isolation chroot --no-cache $(FLAGS)"
 	PYTHONPATH=tests:benchmarks $(BIN)/python -m builders.image_in_podman localhost/feedmill:a localhost/feedmill:b localhost/feedmill:before
 

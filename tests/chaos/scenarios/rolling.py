@@ -1,6 +1,6 @@
 """Three judges and two rankers with names are replaced one by one, in the long form twice.
 
-`EARLIER=HEAD~30`, a commit of the same contracts, has its build take turns with this one.
+`BEFORE=HEAD~30`, a commit of the same contracts, has its build take turns with this one.
 """
 
 import os
@@ -28,7 +28,7 @@ _EARLIER = "0+earlier"
 
 
 def run(chaos: Chaos) -> Rows:
-    commit = os.environ.get("EARLIER", "")
+    commit = os.environ.get("BEFORE", "")
     earlier = {"PYTHONPATH": str(_checked_out(commit, chaos.folder("earlier")))} if commit else {}
     engine = chaos.engine(partitions=6)
     workers = [engine.start_worker(f"{i}", stages=stages) for i, stages in enumerate(ROLES)]
