@@ -45,7 +45,8 @@ LONG ?=
 ONLY ?=
 SEED ?=
 
-# `make deploy-test`.
+# `make deploy-test`; the image of BEFORE takes turns with that of this commit.
+BEFORE ?= HEAD~1
 GO := $(CURDIR)/.feedmill/go
 KEDA := github.com/kedacore/keda/v2@v2.17.2
 OPERATOR := github.com/prometheus-operator/prometheus-operator@v0.85.0
@@ -154,7 +155,8 @@ image: wheel ## Build the image feedmill:VERSION by buildah or docker; BASE=, BU
 
 # Helm and the definitions of KEDA and the Prometheus operator come as Go modules.
 deploy-test: $(STAMP) ## Check frontend.ts by tsc, render the chart by helm, run the image in podman: root, npm, Go, buildah, mmdebstrap
-	npm install --prefix .feedmill/typescript --no-audit --no-fund typescript@5.9 @types/node@22
+	mkdir -p .feedmill/typescript && cp tests/examples/typescript/package*.json .feedmill/typescript
+	npm ci --prefix .feedmill/typescript --no-audit --no-fund
 	.feedmill/typescript/node_modules/.bin/tsc --strict --noUncheckedIndexedAccess --noEmit --target es2022 --module nodenext \
 		--typeRoots .feedmill/typescript/node_modules/@types --types node examples/frontend.ts
 	GOPATH=$(GO) go install helm.sh/helm/v3/cmd/helm@v3.19.0
@@ -163,12 +165,15 @@ deploy-test: $(STAMP) ## Check frontend.ts by tsc, render the chart by helm, run
 		--definitions $(GO)/pkg/mod/$(KEDA)/config/crd/bases \
 		--definitions $(GO)/pkg/mod/$(OPERATOR)/example/prometheus-operator-crd
 	for side in build run; do mkdir -p .feedmill/base-$$side && printf 'FROM scratch\nADD base.tar /\n' >.feedmill/base-$$side/Containerfile; done
-	mmdebstrap --variant=minbase --include=python3,python3-venv,libgomp1,ca-certificates bookworm .feedmill/base-build/base.tar
-	mmdebstrap --variant=minbase --include=python3,libgomp1,ca-certificates bookworm .feedmill/base-run/base.tar
+	mmdebstrap --dpkgopt=force-unsafe-io --variant=minbase --include=python3,python3-venv,libgomp1,ca-certificates bookworm .feedmill/base-build/base.tar
+	mmdebstrap --dpkgopt=force-unsafe-io --variant=minbase --include=python3,libgomp1,ca-certificates bookworm .feedmill/base-run/base.tar
 	for side in build run; do buildah bud --isolation chroot -t localhost/base-$$side .feedmill/base-$$side; done
 	for tag in a b; do $(MAKE) image TAG=localhost/feedmill:$$tag BUILD_BASE=localhost/base-build BASE=localhost/base-run \
 		FLAGS="--isolation chroot --no-cache $(FLAGS)" || exit 1; done
-	PYTHONPATH=tests:benchmarks $(BIN)/python -m builders.image_in_podman localhost/feedmill:a localhost/feedmill:b
+	rm -rf .feedmill/before && mkdir -p .feedmill/before && git archive $(BEFORE) | tar -x -C .feedmill/before
+	$(MAKE) -C .feedmill/before -o $(CURDIR)/$(STAMP) image VENV=$(CURDIR)/$(VENV) TAG=localhost/feedmill:before \
+		BUILD_BASE=localhost/base-build BASE=localhost/base-run FLAGS="--isolation chroot --no-cache $(FLAGS)"
+	PYTHONPATH=tests:benchmarks $(BIN)/python -m builders.image_in_podman localhost/feedmill:a localhost/feedmill:b localhost/feedmill:before
 
 vendor: ## Fetch the console's files of npm packages again, by the checksums of console/vendor.json
 	PYTHONPATH=tests python3 -m builders.vendored

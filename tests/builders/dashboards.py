@@ -55,7 +55,7 @@ DASHBOARDS = {
             Panel("Stale feeds", "sum(feedmill_stale_feeds)", "feeds", _WRONG),
             Panel(
                 "Unread for",
-                "max by (group, topic) (feedmill_late_seconds)",
+                "max by (group, topic) (feedmill_late_seconds) or vector(0)",
                 "{{group}} {{topic}}",
                 _WRONG,
                 "s",

@@ -30,10 +30,11 @@ STEPS: dict[str, tuple[type, str]] = {
     "commit": (TransactionalProducer, "_finish"),
     "hand over to Redis": (RedisHandover, "write"),
     "write to Redis": (BatchWriter, "write"),
+    "leave": (GroupConsumer, "_leave"),
 }
 POINTS = tuple(f"{moment} {step}" for step in STEPS for moment in ("before", "after"))
 # Those that every worker comes to all the time: not only when partitions move, not only who ranks.
-COMMON_POINTS = tuple(p for p in POINTS if not p.endswith(("assignment", "Redis")))
+COMMON_POINTS = tuple(p for p in POINTS if not p.endswith(("assignment", "Redis", "leave")))
 
 
 def _with_points(step: str, call: Callable[..., Any], fault: Path) -> Callable[..., Any]:

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator, Sequence
 
 from builders.engine import WORKER, Engine, Worker
+from chaos.kill_rounds import FaultPoints
 from chaos.recovery import Probe, under_load
 from chaos.scenario import Chaos, Row, Rows
 
@@ -20,6 +21,7 @@ def run(chaos: Chaos) -> Rows:
     yield _two_four_two(chaos)
     yield _each_replaced(chaos)
     yield _each_killed(chaos)
+    yield _killed_between_close_and_leave(chaos)
 
 
 def _one_three_one(chaos: Chaos) -> Row:
@@ -116,6 +118,27 @@ def _restarts(engine: Engine, names: Sequence[str], moved: list[str]) -> Iterato
         engine.wait_ready()
         if (_assignments(others), _assignments([worker])[0][-1:]) != before:
             moved.append(f"partitions moved when {name} was killed and came back")
+
+
+def _killed_between_close_and_leave(chaos: Chaos) -> Row:
+    """A static member is killed as it leaves: its session ends, and the other one goes on."""
+    engine = chaos.engine()
+    points = FaultPoints(engine, "second")
+    engine.start_worker("first")
+    second = engine.start_worker("second", variables=points.variables)
+    engine.wait_ready()
+
+    def deaths() -> Iterator[float]:
+        for _ in range(3 if chaos.is_long else 1):
+            points.arm("SIGKILL", "before leave")
+            engine.workers[second.name].process.send_signal(signal.SIGTERM)
+            points.wait_struck()
+            yield Probe(engine).seconds()
+            engine.workers[second.name].process.wait(10.0)
+            engine.restart(second.name)
+            engine.wait_ready()
+
+    return under_load(chaos, engine, "kill -9 of a static member that closed", deaths())
 
 
 def _assignments(workers: Sequence[Worker]) -> list[list[str]]:
