@@ -32,6 +32,7 @@ from feedmill.streams.kafka.client import (
     client_settings,
     new_log_consumer,
     refusal,
+    why_no_connection,
 )
 from feedmill.streams.kafka.read_progress import WAY_OUT, HeldBack
 
@@ -197,8 +198,9 @@ class Offsets:
         while not stopping.is_set():
             try:
                 found = self._topics.list_topics(topic=name, timeout=2).topics[name]
-            except KafkaException as error:
-                self._health.report(error.args[0])
+            except KafkaException:
+                # Its own text is that of a timeout, whatever the server said.
+                self._health.report(why_no_connection(self._environment))
             else:
                 if found.error is None and found.partitions:
                     return len(found.partitions)
