@@ -7,7 +7,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -122,15 +122,21 @@ def kafka_errors(environment: Environment) -> Iterator[None]:
         raise no_kafka(environment.kafka, reason) from error
 
 
-def check_connection(environment: Environment) -> UsageError | None:
-    """Return why Kafka does not take this process, with the way out; None where it does."""
+def check_connection(environment: Environment, topics: Sequence[str]) -> str:
+    """Say why Kafka does not take this process, or which of the topics it hides; "" where neither.
+
+    Topics are named without the prefix.  Waits some seconds.
+    """
     client = AdminClient({**client_settings(environment, ClientHealth()), "log_level": 0})
     try:
         with kafka_errors(environment):
-            client.list_topics(timeout=_WHY_S)
+            for name in map(environment.topic, topics):
+                found = client.list_topics(name, timeout=_WHY_S).topics[name].error
+                if found is not None and found.code() in REFUSALS:
+                    return refusal(environment, "Describe", f"topic `{name}`")
     except UsageError as error:
-        return error
-    return None
+        return str(error)
+    return ""
 
 
 def no_kafka(address: str, reason: str) -> UsageError:

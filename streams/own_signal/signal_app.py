@@ -218,7 +218,8 @@ class SignalApp(faust.App):
 
     async def on_first_start(self) -> None:
         """Wait until Kafka takes this process: Faust would end, with a traceback."""
-        while trouble := await asyncio.to_thread(check_connection, self.environment):
+        topics = POSTS, f"signals.{self.signal_name}"
+        while trouble := await asyncio.to_thread(check_connection, self.environment, topics):
             log.error("%s", trouble)
             await self.sleep(_TRY_AGAIN_S)
         await super().on_first_start()

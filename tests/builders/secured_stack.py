@@ -9,6 +9,7 @@ import re
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,13 @@ class SecuredStack:
         ranks = stages == WORKER or "combiner" in stages
         role = ("ranker" if stages == "combiner" else "worker") if ranks else "judge"
         found = self.user_of(engine, "reader" if stages == READER else role)
+        # A stage that the worker's own tree has is a program's signal to this process.
+        for name in {*stages.split("+")} & {*declared_signals(engine.signals).own}:
+            user = found["FEEDMILL_KAFKA_SASL_PLAIN_USERNAME"]
+            write = KafkaRight("topic", f"signals.{name}", "Write")
+            self.allow(user, engine.prefix, [write])
+            role, prefix, rights = self.given[user]
+            self.given[user] = role, prefix, replace(rights, kafka=(*rights.kafka, write))
         if engine.redis_url == self.redis_url:
             return found
         return {name: text for name, text in found.items() if "_REDIS" not in name}

@@ -651,13 +651,15 @@ def not_ready(port: int, client: Sequence[str]) -> str:
         urllib.request.urlopen(f"http://{HOST}:{port}/readyz", timeout=10)
     except urllib.error.HTTPError as error:
         said = error.read().decode()
-        return said if ("Redis" if client[-1] == "combiner" else "Kafka") in said else ""
+        # What librdkafka itself reports comes and goes.
+        is_it = ("Redis" if client[-1] == "combiner" else "Kafka: ") in said
+        return said if is_it and "KafkaError" not in said else ""
     except OSError:
         pass
     return ""
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", CLIENTS if AT_NIGHT else ["librdkafka", "redis-py", "faust"])
 def test_what_a_server_refuses_is_said_with_the_way_out(
     secured: SecuredStack, tmp_path: Path, golden: Golden, client: str
 ) -> None:
