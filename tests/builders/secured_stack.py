@@ -32,14 +32,14 @@ from confluent_kafka.admin import (
 from cryptography.hazmat.primitives import serialization as forms
 
 from builders.debian import unpacked
-from builders.engine import READER, WORKER, Engine
+from builders.engine import WORKER, Engine
 from builders.patient_broker import PATIENT_BROKER
 from builders.waiting import until
 from feedmill.deploy.local.kafka_server import Broker, broker_serves, start_broker
 from feedmill.deploy.local.process import HOST, Server, free_port
 from feedmill.deploy.local.redis_server import redis_serves
 from feedmill.streams.environment import declared_signals
-from feedmill.streams.rights import KafkaRight, Rights, redis_rules, rights_of
+from feedmill.streams.rights import ROLES, KafkaRight, Rights, redis_rules, rights_of
 
 # Kind of resource, name without the prefix, operation.
 Used = tuple[str, str, str]
@@ -245,12 +245,12 @@ class SecuredStack:
         return {**found, **mutual, **own}
 
     def sign_in(self, engine: Engine, stages: str) -> dict[str, str]:
-        """Return how workers of some stages of an engine sign in, with the rights of their role."""
+        """Return how workers of some stages, or a role, sign in with the rights of the role."""
         if engine.kafka != self.kafka:
             return {}
         ranks = stages == WORKER or "combiner" in stages
         role = ("ranker" if stages == "combiner" else "worker") if ranks else "judge"
-        found = self.user_of(engine, "reader" if stages == READER else role)
+        found = self.user_of(engine, stages if stages in ROLES else role)
         # A stage that the worker's own tree has is a program's signal to this process.
         for name in {*stages.split("+")} & {*declared_signals(engine.signals).own}:
             user = found["FEEDMILL_KAFKA_SASL_PLAIN_USERNAME"]

@@ -9,11 +9,11 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from feedmill.events.built_in import BUILT_IN_GATES, BUILT_IN_OBJECTIVES
+from feedmill.events.built_in import BUILT_IN_COSTS, BUILT_IN_GATES, BUILT_IN_OBJECTIVES
 from feedmill.streams.rights import ROLES
 
 Row = tuple[str, ...]
-_BUILT_IN = {f"signals.{name}" for name in (*BUILT_IN_GATES, *BUILT_IN_OBJECTIVES)}
+_BUILT_IN = {f"signals.{name}" for name in (*BUILT_IN_GATES, *BUILT_IN_OBJECTIVES, *BUILT_IN_COSTS)}
 
 
 def _named(row: list[str]) -> Row:
