@@ -180,7 +180,7 @@ ROLES: Mapping[str, _Role] = {
             *_CHANGES,
             *(
                 KafkaRight("topic", "", name, is_prefix=True)
-                for name in ("Create", "DescribeConfigs", "AlterConfigs", "Alter")
+                for name in ("Create", "DescribeConfigs", "AlterConfigs")
             ),
         ),
     ),

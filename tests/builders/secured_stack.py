@@ -186,7 +186,7 @@ class SecuredStack:
         self.passwords[user] = password
         return password
 
-    def user_of(self, engine: Engine, role: str, signal: str = "") -> dict[str, str]:
+    def user_of(self, engine: Any, role: str, signal: str = "") -> dict[str, str]:
         """Return how a user signs in who has a role's rights of the table in an engine."""
         user = f"{role}-{engine.prefix[:-1]}"
         if user not in self.passwords:
@@ -338,7 +338,7 @@ def _compared(
     for upper_kind, full_name, upper in allowed:
         kind, name = upper_kind.lower(), full_name.removeprefix(prefix)
         operation = upper.title().replace("_", "")
-        if kind == "transactionalid":
+        if kind in ("transactionalid", "group"):
             starts = ("worker", "change-", "restore")
             name = next((start for start in starts if name.startswith(start)), name)
         name = "" if kind == "cluster" else name

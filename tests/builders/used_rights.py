@@ -13,6 +13,13 @@ from feedmill.events.built_in import BUILT_IN_COSTS, BUILT_IN_GATES, BUILT_IN_OB
 from feedmill.streams.rights import ROLES
 
 Row = tuple[str, ...]
+# Roles that run the code of others, whose use of a right of both counts.
+_LIKE = {
+    "judge": ("worker",),
+    "worker": ("judge", "ranker"),
+    "operator": ("viewer", "trainer"),
+    "console": ("viewer", "operator", "moderator"),
+}
 _BUILT_IN = {f"signals.{name}" for name in (*BUILT_IN_GATES, *BUILT_IN_OBJECTIVES, *BUILT_IN_COSTS)}
 
 
@@ -39,7 +46,7 @@ def told(path: Path) -> tuple[list[str], bool]:
         beside[role] |= {*map(_named, line["beside"])}
     lines, is_right = [], True
     for role, rows in table.items():
-        unused = rows.keys() - used[role]
+        unused = rows.keys() - used[role].union(*(used[like] for like in _LIKE.get(role, ())))
         wrong = {row for row in unused if not rows[row]}
         is_right &= not wrong and not beside[role]
         lines.append(

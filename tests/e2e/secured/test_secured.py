@@ -20,13 +20,20 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
 import redis
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    OffsetSpec,
+)
 
 from builders.engine import READER, STAGES, WORKER, Engine, Worker
 from builders.engine_topics import post_of
@@ -375,6 +382,22 @@ def test_a_backup_is_made_and_restored_under_the_roles_of_both(
         assert (rows_of(rights("restore")).keys() - used, beside) == (set(), set())
     finally:
         new.stop()
+
+
+def test_an_installer_creates_topics_and_mends_their_settings(
+    secured: SecuredStack, engine: Engine
+) -> None:
+    variables = secured.user_of(SimpleNamespace(prefix="new.", signals=DECLARED), "installer")
+    variables["FEEDMILL_TOPIC_PREFIX"] = "new."
+    run(engine, variables, "topics create --partitions 1")
+    other = ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
+    posts = ConfigResource(ConfigResource.Type.TOPIC, "new.posts", incremental_configs=[other])
+    for done in secured.admin.incremental_alter_configs([posts]).values():
+        done.result(30)
+    run(engine, variables, "topics create --partitions 1 --apply")
+    table = rows_of(rights("installer")).keys()
+    used, beside = secured.compared()["installer-new"]
+    assert (table - used, beside) == (set(), set())
 
 
 def test_the_drift_watch_runs_under_its_role(secured: SecuredStack, engine: Engine) -> None:
