@@ -171,7 +171,10 @@ def rounds() -> list[dict[str, Taken]]:
             role: [
                 right
                 for right in rights(role).kafka
-                if right.kind != "transactional-id" and not right.at_faults
+                if right.kind != "transactional-id"
+                and not right.at_faults
+                # A reader tells by its heartbeats alone.
+                and (role, right) != ("reader", topic("instances", "Write"))
             ]
             for role in of_roles
         }
