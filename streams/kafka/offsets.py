@@ -188,8 +188,10 @@ class Offsets:
         """Ask for the topics of members' partitions, by the full names of groups with members."""
         return self._ask(lambda: self._topics_read(is_wanted))
 
-    def partition_count(self, topic: str, stopping: threading.Event) -> int:
+    def partition_count(self, topic: str, stopping: threading.Event, *, needs: str = "Read") -> int:
         """Wait for a topic and return how many partitions it has; 0 when stopped.
+
+        `needs` is the right that a user lacks to whom Kafka does not tell.
 
         Raises `UsageError`: Kafka answers, but has had no such topic for half a minute.
         """
@@ -205,7 +207,7 @@ class Offsets:
                 if found.error is None and found.partitions:
                     return len(found.partitions)
                 if found.error is not None and found.error.code() in REFUSALS:
-                    self._health.report(refusal(self._environment, "Read", f"topic `{name}`"))
+                    self._health.report(refusal(self._environment, needs, f"topic `{name}`"))
                     missing_since = None
                     stopping.wait(_AFTER_ERROR_S)
                     continue
