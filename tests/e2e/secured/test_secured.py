@@ -375,7 +375,7 @@ def test_a_backup_is_made_and_restored_under_the_roles_of_both(
     secured: SecuredStack, engine: Engine, tmp_path: Path
 ) -> None:
     run(engine, secured.user_of(engine, "backup"), f"backup {tmp_path}/kept")
-    new = Engine(secured.kafka, secured.redis, "restored.", tmp_path)
+    new = Engine(secured.kafka, secured.redis, "restored.", tmp_path, DECLARED)
     try:
         variables = secured.user_of(new, "restore")
         run(new, variables, f"restore {tmp_path}/kept")
