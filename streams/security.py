@@ -44,11 +44,12 @@ _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 _WAYS_OUT = (
     ("it speaks TLS", "set {tls}"),
     ("it speaks no TLS", "correct the port, or set FEEDMILL_KAFKA_SECURITY_PROTOCOL without SSL"),
-    ("reset by peer|closed by server", "if the port is one for TLS, set {tls}"),
+    ("Error while reading", "if the port is one for TLS, set {tls}"),
     ("self-signed|issuer", "name who signed the server's certificate in FEEDMILL_{}_SSL_CAFILE"),
     ("has expired", "give the server a certificate that is in force"),
     ("mismatch|not valid for", "call the server in FEEDMILL_{} as its certificate does"),
     ("verify failed", "`feedmill doctor` says what is wrong with the server's certificate"),
+    ("WRONGPASS", "correct user and password in FEEDMILL_REDIS"),
     (
         "alert",
         "name a certificate that is in force, of an authority that the server trusts, in"
