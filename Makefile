@@ -88,9 +88,14 @@ run: $(STAMP) ## The whole engine with a simulated demo; FOR=60 ends it after a 
 test: $(STAMP) ## All tests, against a real Kafka and Redis of their own; JOBS=0 one after another
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(AGAIN) $(ARGS)
 
+# What the users of `make test-secure` were allowed to do.
+USED := $(CURDIR)/.feedmill/used-rights.jsonl
+
 # Tests that stop, freeze or replace their servers bring servers of their own, which ask nobody.
 test-secure: $(STAMP) ## tests/e2e with workers that sign in and have the rights of their roles alone: nightly
-	SECURED_TESTS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --timeout 600 $(AGAIN) tests/e2e $(ARGS)
+	@mkdir -p .feedmill && rm -f $(USED)
+	SECURED_TESTS=$(USED) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --timeout 600 $(AGAIN) tests/e2e $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m builders.used_rights $(USED)
 
 # The tool has an environment of its own, so that it is not among what it lists.
 sbom: $(STAMP) ## Write sbom.json: CycloneDX of what is installed, with licences

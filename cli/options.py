@@ -23,7 +23,8 @@ from feedmill.models.store_files import Store, parse_store
 from feedmill.operations import changes
 from feedmill.operations.changes import MadeBy
 from feedmill.streams.environment import Environment, read_environment
-from feedmill.streams.kafka.client import why_no_connection
+from feedmill.streams.kafka.client import no_kafka, why_no_connection
+from feedmill.streams.security import way_out
 
 # Each flag, the field of `Environment` that shows it, its variable, what it takes, and its help.
 _FLAGS = (
@@ -128,18 +129,13 @@ def _with_flags(command: Command, read: Callable[[Mapping[str, str]], Environmen
         except kafka.errors.KafkaError as error:
             is_away = isinstance(error, _NO_CONNECTION)
             reason = why_no_connection(environment) if is_away else _reason(error)
-            raise UsageError(
-                f"Kafka at {environment.kafka}: {reason}; start it (`feedmill local up`"
-                " starts a local one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
-            ) from error
+            raise no_kafka(environment.kafka, reason) from error
         except redis.RedisError as error:
-            way_out = "start it (`feedmill local up` starts a local one), or correct"
+            reason, start = _reason(error), "start it (`feedmill local up` starts a local one), or"
+            out = f"{way_out(reason, 'REDIS') or start + ' correct --redis or FEEDMILL_REDIS'}"
             if isinstance(error, redis.AuthenticationError | redis.ResponseError):
-                way_out = "it answers: correct user, password and database in"
-            raise UsageError(
-                f"Redis at {environment.redis_address}: {_reason(error)}; {way_out} --redis or"
-                " FEEDMILL_REDIS"
-            ) from error
+                out = "it answers: correct user, password and database in --redis or FEEDMILL_REDIS"
+            raise UsageError(f"Redis at {environment.redis_address}: {reason}; {out}") from error
 
     return together(
         *(

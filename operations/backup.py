@@ -47,12 +47,10 @@ from feedmill.streams.kafka.topic_reader import (
     read_all,
     records_after,
 )
-from feedmill.streams.kafka.topic_table import topic_table
+from feedmill.streams.kafka.topic_table import KEPT, topic_table
 from feedmill.streams.kafka.topics import keep_stamps
 
 BUILD = importlib.metadata.version("feedmill")
-# Settings come before what they are about.
-KEPT = ("config", "models", "overrides", "labels", "audit")
 _SUMS, _MANIFEST, _STORE, _SNAPSHOTS = "SHA256SUMS", "manifest.json", "store/", "snapshots"
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9._@/-]*)")
 _PIECE = 1 << 20

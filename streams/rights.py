@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from feedmill.events.signal import SignalNames, stage_of
-from feedmill.streams.kafka.topic_table import topic_table
+from feedmill.streams.kafka.topic_table import KEPT, topic_table
 
 COMBINER, ENGAGEMENT_STAGE = "combiner", "engagement"
 _OF_ENGAGEMENT = {"engagements", "counters", "features"}
@@ -180,8 +180,20 @@ ROLES: Mapping[str, _Role] = {
             *_CHANGES,
             *(
                 KafkaRight("topic", "", name, is_prefix=True)
-                for name in ("Create", "DescribeConfigs", "AlterConfigs", "Alter")
+                for name in ("Create", "DescribeConfigs", "AlterConfigs")
             ),
+        ),
+    ),
+    "backup": _Role(reads=KEPT),
+    "restore": _Role(
+        writes=KEPT,
+        describes=_ALL,
+        others=(
+            *_CHANGES,
+            KafkaRight("transactional-id", "restore", "Write"),
+            *(KafkaRight("topic", name, "AlterConfigs") for name in KEPT),
+            # Where it is to be restored somebody wrote, or an earlier restore broke off.
+            KafkaRight("topic", "", "Read", is_prefix=True, at_faults=True),
         ),
     ),
     "producer": _Role(writes=("posts", "engagements")),
@@ -217,10 +229,7 @@ def rights_of(role: str, signals: SignalNames, signal: str = "<signal>") -> Righ
         for name in named(one.at_faults)
         if KafkaRight("topic", name, "Write") not in found
     ]
-    others = [
-        KafkaRight(o.kind, o.name.format(signal=signal), o.operation, o.is_prefix)
-        for o in one.others
-    ]
+    others = [replace(right, name=right.name.format(signal=signal)) for right in one.others]
     return Rights((*found, *rest, *faults, *others), one.redis)
 
 

@@ -6,6 +6,7 @@ Secrets may stand in files, which variables name; a child gets the names of the 
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 import time
 from collections.abc import Mapping
@@ -39,6 +40,31 @@ _REDIS_FILES = {
 REDIS_FILES = tuple(_REDIS_FILES)
 _PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+# What a server says, or a library about it, and the way out; `{}` stands for KAFKA or REDIS.
+_WAYS_OUT = (
+    ("it speaks TLS", "set {tls}"),
+    ("it speaks no TLS", "correct the port, or set FEEDMILL_KAFKA_SECURITY_PROTOCOL without SSL"),
+    ("Error while reading", "if the port is one for TLS, set {tls}"),
+    ("self-signed|issuer", "name who signed the server's certificate in FEEDMILL_{}_SSL_CAFILE"),
+    ("has expired", "give the server a certificate that is in force"),
+    ("mismatch|not valid for", "call the server in FEEDMILL_{} as its certificate does"),
+    ("verify failed", "`feedmill doctor` says what is wrong with the server's certificate"),
+    ("WRONGPASS", "correct user and password in FEEDMILL_REDIS"),
+    (
+        "alert",
+        "name a certificate that is in force, of an authority that the server trusts, in"
+        " FEEDMILL_{0}_SSL_CERTFILE, and its key in FEEDMILL_{0}_SSL_KEYFILE",
+    ),
+    (
+        "SASL authentication",
+        "correct FEEDMILL_KAFKA_SASL_PLAIN_USERNAME, its password or FEEDMILL_KAFKA_SASL_MECHANISM",
+    ),
+)
+_TLS = {
+    "KAFKA": "FEEDMILL_KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL",
+    "REDIS": "FEEDMILL_REDIS to rediss://…",
+}
+_TLS_ANSWERS_S = 2.0
 _HOST = r"(?:[A-Za-z0-9._-]+(?::\d+)?|\[[0-9A-Fa-f:.]+\](?::\d+)?)"
 
 
@@ -124,6 +150,47 @@ def redis_url(url: str, variables: Mapping[str, str]) -> str:
     # Of a cluster what follows the hosts begins with a slash.
     place = url if "/" in url.partition("://")[2] else f"{url}/"
     return place + ("&" if "?" in url else "?") * bool(added) + urlencode(added, safe="/")
+
+
+def way_out(reason: str, server: str) -> str:
+    """Say what to do where "KAFKA" or "REDIS" refuses a process for this reason; "" if unknown."""
+    for sign, text in _WAYS_OUT:
+        if re.search(sign, reason):
+            return text.format(server, tls=_TLS[server])
+    return ""
+
+
+def tls_context(security: Mapping[str, str]) -> ssl.SSLContext:
+    """Return how a client with these settings, of `CLIENT_SETTINGS`, checks a server of Kafka."""
+    context = ssl.create_default_context(cafile=security.get("ssl_cafile"))
+    if "ssl_certfile" in security:
+        context.load_cert_chain(
+            security["ssl_certfile"], security.get("ssl_keyfile"), security.get("ssl_password")
+        )
+    return context
+
+
+def tls_trouble(host: str, port: int, security: Mapping[str, str]) -> str:
+    """Say why a server of Kafka and a client agree on no TLS; "" if they do, or it is unknown.
+
+    librdkafka tells neither which check a certificate failed, nor that a port is one for TLS.
+    """
+    wants_tls = security.get("security_protocol", "PLAINTEXT").endswith("SSL")
+    context = tls_context(security if wants_tls else {})
+    if not wants_tls:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((host, port), timeout=_TLS_ANSWERS_S) as plain,
+            context.wrap_socket(plain, server_hostname=host),
+        ):
+            return "" if wants_tls else "it speaks TLS"
+    except ssl.SSLCertVerificationError as error:
+        return f"its certificate is refused: {error.verify_message.rstrip('.')}"
+    except TimeoutError:
+        return ""
+    except OSError as error:
+        return "it speaks no TLS" if wants_tls and "ALERT" not in str(error) else ""
 
 
 def certificates_left(variables: Mapping[str, str]) -> dict[str, float]:

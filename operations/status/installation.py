@@ -34,7 +34,14 @@ from feedmill.operations.status.heartbeats import Heartbeats, Running
 from feedmill.operations.worker_groups import Group, bounds_of, read_groups
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import TopicPartition
-from feedmill.streams.kafka.client import CallIsStuck, ClientHealth, bounded, client_settings
+from feedmill.streams.kafka.client import (
+    NO_CONNECTION,
+    CallIsStuck,
+    ClientHealth,
+    bounded,
+    client_settings,
+    why_no_connection,
+)
 from feedmill.streams.kafka.dead_letters import TOPIC as LETTERS
 from feedmill.streams.kafka.dead_letters import LetterHead, RejectedAt, Replay, read_letters
 from feedmill.streams.kafka.offsets import Bounds
@@ -44,6 +51,7 @@ from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, HOUR_MS, Topi
 from feedmill.streams.redis.pipelines import is_cluster, open_client
 from feedmill.streams.redis.reader import FeedSnapshot, State
 from feedmill.streams.redis.scripts import Keys
+from feedmill.streams.security import way_out
 from feedmill.streams.settings.config_log import ConfigLog, fold_log
 from feedmill.streams.settings.instances import RECENT_MS
 
@@ -380,9 +388,9 @@ class Installation:
         try:
             return client.list_topics(timeout=_KAFKA_ANSWERS_S)
         except KafkaException as error:
-            reason = "it takes connections and does not answer"
-            if environment.security:
-                reason += f" ({error.args[0].str()}): are protocol and credentials right?"
+            reason = why_no_connection(environment)
+            if reason == NO_CONNECTION:
+                reason = "it takes connections and does not answer"
             raise _no_kafka(environment.kafka, reason) from error
 
     def _has(self, topic: str) -> bool:
@@ -536,8 +544,9 @@ def _away(check: str, where: str, what: str, way_out: str) -> Unreachable:
 
 def _no_kafka(addresses: str, reason: str) -> Unreachable:
     """Say that nobody answers at the addresses of Kafka, or not as it should."""
-    way_out = f"{_START}, or correct FEEDMILL_KAFKA, --kafka or the credentials"
-    return _away("kafka", f"Kafka at {addresses}", f"cannot be reached: {reason}", way_out)
+    start = f"{_START}, or correct FEEDMILL_KAFKA, --kafka or the credentials"
+    out = way_out(reason, "KAFKA") or start
+    return _away("kafka", f"Kafka at {addresses}", f"cannot be reached: {reason}", out)
 
 
 def _no_listener(brokers: Mapping[int, str], refused: Mapping[str, str]) -> Unreachable:
@@ -554,12 +563,12 @@ def _no_listener(brokers: Mapping[int, str], refused: Mapping[str, str]) -> Unre
 
 def _no_redis(environment: Environment, error: redis.RedisError) -> Unreachable:
     """Say why Redis cannot be used."""
-    way_out = f"{_START}, or correct FEEDMILL_REDIS or --redis"
-    if isinstance(error, redis.AuthenticationError | redis.ResponseError):
-        way_out = "it answers: correct user, password and database in FEEDMILL_REDIS,"
-        way_out += " redis://user:password@host:port/0"
     reason = str(error).rstrip(".") or type(error).__name__
-    return _away("redis", f"Redis at {environment.redis_address}", reason, way_out)
+    out = way_out(reason, "REDIS") or f"{_START}, or correct FEEDMILL_REDIS or --redis"
+    if isinstance(error, redis.AuthenticationError | redis.ResponseError):
+        out = "it answers: correct user, password and database in FEEDMILL_REDIS,"
+        out += " redis://user:password@host:port/0"
+    return _away("redis", f"Redis at {environment.redis_address}", reason, out)
 
 
 def _refused_addresses(addresses: Iterable[str]) -> dict[str, str]:

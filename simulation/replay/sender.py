@@ -21,7 +21,7 @@ from feedmill.events.post import Post
 from feedmill.simulation.replay.options import Counts
 from feedmill.simulation.schedule import EventSource, OutgoingRecord, ScheduledEvent
 from feedmill.streams.environment import Environment
-from feedmill.streams.kafka.client import ClientHealth, new_producer
+from feedmill.streams.kafka.client import ClientHealth, new_producer, no_kafka
 
 _POST_FIELDS = tuple(n for n in Post.__struct_fields__ if n not in ("created_at_ms", "deleted"))
 _ENGAGEMENT_FIELDS = tuple(n for n in Engagement.__struct_fields__ if n != "at_ms")
@@ -165,10 +165,7 @@ def _topics(environment: Environment, producer: Producer, errors: _Errors) -> fr
             continue
         refused = errors.final is not None and errors.final.code() != KafkaError._ALL_BROKERS_DOWN
         reason = errors.final.str() if errors.final is not None and refused else "cannot connect"
-        raise UsageError(
-            f"Kafka at {environment.kafka}: {reason}; start it (`feedmill local up` starts a local"
-            " one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
-        )
+        raise no_kafka(environment.kafka, reason)
 
 
 @dataclass

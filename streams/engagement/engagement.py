@@ -215,7 +215,7 @@ class EngagementStep(ModelStep):
         self._sample_limit = sample_limit(self._environment.feature_share)
         if self._sample_limit:
             # A record for a topic that does not exist would keep every cycle from being committed.
-            context.connection.offsets.partition_count(FEATURES, threading.Event())
+            context.connection.offsets.partition_count(FEATURES, threading.Event(), needs="Write")
         self._restore = EngagementRestore(context.connection, context.partitions)
 
     def swap(self, model: ExpectedClicks) -> None:

@@ -7,7 +7,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.environment import Environment, memory_shares
+from feedmill.streams.security import tls_trouble, way_out
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ REFUSALS = (
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
 )
 _WHY_S = 5.0
+NO_CONNECTION = "cannot connect"
 _NO_CONNECTION = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT)
 
 _SECURITY = {
@@ -97,7 +99,10 @@ class ClientHealth:
         """Return the error of the last seconds, as a reason not to be ready; "" without one."""
         with self._lock:
             recent = time.monotonic() - self._at < _ERROR_HOLDS_S
-            return f"Kafka: {self._trouble}" if recent else ""
+            if not recent:
+                return ""
+            out = way_out(self._trouble, "KAFKA")
+            return f"Kafka: {self._trouble}" + f"; {out}" * bool(out)
 
     @property
     def refused_at(self) -> float:
@@ -114,10 +119,33 @@ def kafka_errors(environment: Environment) -> Iterator[None]:
         complaint: KafkaError = error.args[0]
         is_away = complaint.code() in _NO_CONNECTION
         reason = why_no_connection(environment) if is_away else complaint.str()
-        raise UsageError(
-            f"Kafka at {environment.kafka}: {reason}; start it (`feedmill local up` starts a local"
-            " one), or correct --kafka, FEEDMILL_KAFKA or the credentials"
-        ) from error
+        raise no_kafka(environment.kafka, reason) from error
+
+
+def check_connection(environment: Environment, topics: Sequence[str]) -> str:
+    """Say why Kafka does not take this process, or which of the topics it hides; "" where neither.
+
+    Topics are named without the prefix.  Waits some seconds.
+    """
+    client = AdminClient({**client_settings(environment, ClientHealth()), "log_level": 0})
+    try:
+        with kafka_errors(environment):
+            for name in map(environment.topic, topics):
+                found = client.list_topics(name, timeout=_WHY_S).topics[name].error
+                if found is not None and found.code() in REFUSALS:
+                    return refusal(environment, "Describe", f"topic `{name}`")
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+def no_kafka(address: str, reason: str) -> UsageError:
+    """Return the error of a command that cannot use Kafka, with the way out."""
+    start = (
+        "start it (`feedmill local up` starts a local one), or correct --kafka, FEEDMILL_KAFKA or"
+    )
+    out = way_out(reason, "KAFKA") or f"{start} the credentials"
+    return UsageError(f"Kafka at {address}: {reason}; {out}")
 
 
 def refusal(environment: Environment, operation: str, resource: str) -> str:
@@ -190,22 +218,25 @@ def client_settings(environment: Environment, health: ClientHealth) -> dict[str,
 
 
 def why_no_connection(environment: Environment) -> str:
-    """Return why no client gets through to Kafka, as librdkafka tells it; waits some seconds.
+    """Return why no client gets through to Kafka; waits some seconds.
 
     kafka-python says only that it cannot connect, also where the server refuses who signs in.
     """
-    host, _, port = environment.kafka.split(",")[0].strip().rpartition(":")
+    address, _, port = environment.kafka.split(",")[0].strip().rpartition(":")
+    host = address.strip("[]")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+        socket.create_connection((host, int(port)), timeout=1).close()
     except OSError:
-        return "cannot connect"
+        return NO_CONNECTION
+    if trouble := tls_trouble(host, int(port), environment.security):
+        return trouble
     said: list[KafkaError] = []
     settings = {**client_settings(environment, ClientHealth()), "error_cb": said.append}
     client, end = AdminClient({**settings, "log_level": 0}), time.monotonic() + _WHY_S
     while not said and time.monotonic() < end:
         client.poll(0.1)
     told = (error.str() for error in said if error.code() != KafkaError._ALL_BROKERS_DOWN)
-    text = next(told, "").partition("/bootstrap: ")[2] or "cannot connect"
+    text = next(told, "").partition("/bootstrap: ")[2] or NO_CONNECTION
     return text.partition(" (after ")[0].rstrip(".")
 
 

@@ -363,7 +363,9 @@ class GroupConsumer:
             self._judge(None, error.args[0])
             return Fetched()
         for source, complaint in fetched.errors:
-            self._judge(source, complaint)
+            is_unused = complaint.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+            if consumer is not self._beside or not is_unused:
+                self._judge(source, complaint)
         return fetched
 
     def _accept(self, fetched: Fetched) -> list[RecordBatch]:

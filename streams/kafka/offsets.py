@@ -32,6 +32,7 @@ from feedmill.streams.kafka.client import (
     client_settings,
     new_log_consumer,
     refusal,
+    why_no_connection,
 )
 from feedmill.streams.kafka.read_progress import WAY_OUT, HeldBack
 
@@ -187,8 +188,10 @@ class Offsets:
         """Ask for the topics of members' partitions, by the full names of groups with members."""
         return self._ask(lambda: self._topics_read(is_wanted))
 
-    def partition_count(self, topic: str, stopping: threading.Event) -> int:
+    def partition_count(self, topic: str, stopping: threading.Event, *, needs: str = "Read") -> int:
         """Wait for a topic and return how many partitions it has; 0 when stopped.
+
+        `needs` is the right that a user lacks to whom Kafka does not tell.
 
         Raises `UsageError`: Kafka answers, but has had no such topic for half a minute.
         """
@@ -197,13 +200,14 @@ class Offsets:
         while not stopping.is_set():
             try:
                 found = self._topics.list_topics(topic=name, timeout=2).topics[name]
-            except KafkaException as error:
-                self._health.report(error.args[0])
+            except KafkaException:
+                # Its own text is that of a timeout, whatever the server said.
+                self._health.report(why_no_connection(self._environment))
             else:
                 if found.error is None and found.partitions:
                     return len(found.partitions)
                 if found.error is not None and found.error.code() in REFUSALS:
-                    self._health.report(refusal(self._environment, "Read", f"topic `{name}`"))
+                    self._health.report(refusal(self._environment, needs, f"topic `{name}`"))
                     missing_since = None
                     stopping.wait(_AFTER_ERROR_S)
                     continue

@@ -278,6 +278,12 @@ def records_after(environment: Environment, offsets: Mapping[str, Mapping[int, i
 
 
 def _no_topic(environment: Environment, name: str) -> UsageError:
+    if environment.security:
+        return UsageError(
+            f"Kafka at {environment.kafka} shows the user {environment.user} no topic `{name}`: it"
+            " does not exist, or this user has no right to it; `feedmill acls print` says what each"
+            " role needs"
+        )
     return UsageError(
         f"Kafka at {environment.kafka} has no topic `{name}`; create the topics with"
         " `feedmill topics create`, or give the right --kafka and --prefix"

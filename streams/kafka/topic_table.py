@@ -13,6 +13,8 @@ DAY_MS = 24 * HOUR_MS
 MIB = 1024 * 1024
 
 DEFAULT_PARTITIONS = 4
+# What a backup has; settings come before what they are about.
+KEPT = ("config", "models", "overrides", "labels", "audit")
 # Each partition costs a broker open files and memory.
 MAX_PARTITIONS = 1024
 # The longest built-in feed window (`window_hours` 168) and one more day.

@@ -18,7 +18,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, Of
 
 from feedmill.events.errors import UsageError
 from feedmill.streams.environment import Environment
-from feedmill.streams.kafka.client import why_no_connection
+from feedmill.streams.kafka.client import no_kafka, why_no_connection
 from feedmill.streams.kafka.topic_table import MAX_PARTITIONS, TopicSpec, topic_table
 from feedmill.streams.security import CLIENT_SETTINGS
 
@@ -134,10 +134,7 @@ def open_admin(bootstrap: str, client: Mapping[str, Any]) -> Iterator[KafkaAdmin
         security = {name: client[name] for name in CLIENT_SETTINGS if name in client}
         asked = Environment(kafka=bootstrap, security=security)
         reason = why_no_connection(asked) if is_away else str(error) or type(error).__name__
-        raise UsageError(
-            f"Kafka at {bootstrap}: {reason}; start it (`feedmill local up` starts a local one), or"
-            " correct --kafka, FEEDMILL_KAFKA or the credentials (FEEDMILL_KAFKA_SASL_…)"
-        ) from error
+        raise no_kafka(bootstrap, reason) from error
 
 
 @contextmanager

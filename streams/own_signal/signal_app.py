@@ -7,7 +7,6 @@ import importlib.metadata
 import logging
 import os
 import socket
-import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +29,8 @@ from feedmill.events.post import Deletion, Post
 from feedmill.events.signal import Signal, check_signal, has_unit_range
 from feedmill.streams.environment import Environment, read_environment
 from feedmill.streams.kafka.batch_headers import is_bounded
-from feedmill.streams.kafka.client import MAX_INFLATED_BYTES
+from feedmill.streams.kafka.client import MAX_INFLATED_BYTES, check_connection
+from feedmill.streams.security import tls_context
 from feedmill.streams.settings.clock import HEARTBEAT_S, now_ms
 from feedmill.streams.worker.heap import resident_mib
 
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 POSTS = "posts"
 _ERROR_CHARACTERS = 500
 _LOOK_S = 1.0
+_TRY_AGAIN_S = 5.0
 
 ScorePost = Callable[[Post], float | Awaitable[float]]
 # Faust lists the offsets of gaps without records up to this length.
@@ -214,6 +215,14 @@ class SignalApp(faust.App):
             },
         )
         self._heartbeats = AppHeartbeats(self)
+
+    async def on_first_start(self) -> None:
+        """Wait until Kafka takes this process: Faust would end, with a traceback."""
+        topics = POSTS, f"signals.{self.signal_name}"
+        while trouble := await asyncio.to_thread(check_connection, self.environment, topics):
+            log.error("%s", trouble)
+            await self.sleep(_TRY_AGAIN_S)
+        await super().on_first_start()
 
     def answer(self, score: ScorePost) -> ScorePost:
         """Have `score` answer every post: a decorator, for one function of the app.
@@ -402,13 +411,7 @@ class SignalTransport(driver.Transport):
 def broker_credentials(security: Mapping[str, str]) -> Any:
     """TLS and SASL settings, of `CLIENT_SETTINGS`, as Faust's credentials; None without any."""
     protocol = security.get("security_protocol", "PLAINTEXT")
-    context = None
-    if protocol.endswith("SSL"):
-        context = ssl.create_default_context(cafile=security.get("ssl_cafile"))
-        if "ssl_certfile" in security:
-            context.load_cert_chain(
-                security["ssl_certfile"], security.get("ssl_keyfile"), security.get("ssl_password")
-            )
+    context = tls_context(security) if protocol.endswith("SSL") else None
     if protocol.startswith("SASL"):
         return faust.SASLCredentials(
             username=security.get("sasl_plain_username"),

@@ -32,6 +32,7 @@ from feedmill.streams.redis.scripts import (
 )
 from feedmill.streams.redis.write_batch import WriteBatch, WriteReport
 from feedmill.streams.redis.writes import Announcements, FeedWrites, PostWrites
+from feedmill.streams.security import way_out
 
 CHECK_EVERY_S: Final = 0.4
 # How long a refusal is told at least.
@@ -308,6 +309,9 @@ class BatchWriter:
         errors = [answer for answer in (*marked, *answers) if isinstance(answer, redis.RedisError)]
         error = next(filter(is_of_the_server, errors), None)
         self.trouble = "" if error is None else f"Redis: {error_text(error)}"
+        # A connection that broke is no sign of another protocol once it was there.
+        if "CERTIFICATE" in self.trouble or "WRONGPASS" in self.trouble:
+            self.trouble += f"; {way_out(self.trouble, 'REDIS')}"
         full = next(filter(is_out_of_memory, marked), None)
         self.shortage = "" if full is None else f"Redis: {error_text(full)}"
         if errors or self._refused:

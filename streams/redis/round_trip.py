@@ -27,6 +27,8 @@ OUT_OF_MEMORY: Final = "OOM"
 
 # How it answers a user who may not call a command, or use a key or a channel.
 NO_RIGHT: Final = "NOPERM"
+# How it says the same of what a script calls, under the code ERR.
+_NO_RIGHT_IN_SCRIPT: Final = "The user executing the script can't "
 
 # The error that counts each time that Redis is asked whether it takes writes again, and does not.
 AWAY: Final = "AWAY"
@@ -97,6 +99,8 @@ def is_out_of_memory(answer: object) -> bool:
 
 def error_code(error: redis.RedisError) -> str:
     """Redis' code of an error, such as OOM; else the kind of the error."""
+    if str(error).startswith(_NO_RIGHT_IN_SCRIPT):
+        return NO_RIGHT
     if error.status_code:
         return error.status_code
     if isinstance(error, MovedError):

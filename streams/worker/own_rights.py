@@ -1,8 +1,8 @@
 """Whether the user of a process may do what the process needs, as Kafka itself tells.
 
-A request that is refused names no topic, and a client tells of some refusals once.  So Kafka is
-asked at the start, soon after a refusal, and then every few seconds until nothing is missing.  Of
-transactional ids Kafka does not tell.
+A request that is refused names no topic, a client tells of some refusals once, and a right may be
+gone before it is used again.  So where processes sign in Kafka is asked every few seconds, and soon
+after a refusal.  Of transactional ids Kafka does not tell.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class OwnRights:
                 log.error("%s", self._trouble)
         elif not isinstance(asked.exception(), KafkaException):
             asked.result()
-        if self.ready_reason() or now < refused_at + _FAULT_HOLDS_S or asked.exception():
+        signs_in = bool(self._connection.environment.security)
+        if signs_in or self.ready_reason() or asked.exception():
             self._look_at = min(self._look_at, now + _LOOK_EVERY_S)
 
     def _missing(

@@ -103,11 +103,14 @@ class WorkerStatus:
 
     def ready_reason(self) -> str:
         """Say why the worker is not ready, as last seen; "" when it is.  Any thread may ask."""
+        # The start waits for Kafka, and the loop with it.
+        is_starting = self._reason == "starting"
+        if is_starting and (trouble := self._worker.connection.health.reason()):
+            return trouble
         stuck_s = self.watchdog.stuck_s()
         if stuck_s > _STUCK_S:
             return f"the loop stands still for {stuck_s:.0f} s"
-        is_starting = self._reason == "starting"
-        return (is_starting and self._worker.connection.health.reason()) or self._reason
+        return self._reason
 
     def hurry(self) -> None:
         """Have the next `look` look at once."""

@@ -57,6 +57,11 @@ _COMPACTED_AT_ONCE = {
 }
 
 
+# Under which role a command runs; those without one connect to no server.
+_ROLES = {
+    **{"config": "operator", "override": "moderator", "health": "viewer", "replay": "producer"},
+}
+
 # A reader on a free port.
 READER = "reader"
 
@@ -119,7 +124,7 @@ class Engine(EngineTopics):
     variables: dict[str, str] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
     partitions: int = PARTITIONS
-    # Returns how workers of some stages sign in, where the servers ask.
+    # Returns how workers of some stages, or a role, sign in, where the servers ask.
     sign_in: Callable[["Engine", str], dict[str, str]] | None = None
     _ports: dict[str, int] = field(default_factory=dict)
     _watching: dict[str, Consumer] = field(default_factory=dict)
@@ -176,11 +181,16 @@ class Engine(EngineTopics):
             if name.startswith("FEEDMILL_") and name != "FEEDMILL_PORT":
                 patch.setenv(name, value)
 
+    def as_role(self, role: str) -> dict[str, str]:
+        """Return how a process signs in that has the rights of a role alone, where servers ask."""
+        return self.sign_in(self, role) if self.sign_in and role else {}
+
     def feedmill(self, line: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run `feedmill …` in a process of its own, about this installation."""
+        """Run `feedmill …` in a process of its own, about this installation, under its role."""
+        role = _ROLES.get(line.partition(" ")[0], "")
         return subprocess.run(
             [sys.executable, "-m", "feedmill.cli.main", *shlex.split(line)],
-            env={**self.environment(), **variables},
+            env={**self.environment(), **self.as_role(role), **variables},
             cwd=self.folder,
             capture_output=True,
             text=True,

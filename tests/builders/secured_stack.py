@@ -3,10 +3,14 @@
 The tests' own clients use plain listeners of loopback, where they may do everything.
 """
 
+import json
 import os
 import re
 import secrets
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -28,20 +32,23 @@ from confluent_kafka.admin import (
 from cryptography.hazmat.primitives import serialization as forms
 
 from builders.debian import unpacked
-from builders.engine import READER, WORKER, Engine
+from builders.engine import WORKER, Engine
 from builders.patient_broker import PATIENT_BROKER
 from builders.waiting import until
 from feedmill.deploy.local.kafka_server import Broker, broker_serves, start_broker
 from feedmill.deploy.local.process import HOST, Server, free_port
 from feedmill.deploy.local.redis_server import redis_serves
 from feedmill.streams.environment import declared_signals
-from feedmill.streams.rights import KafkaRight, redis_rules, rights_of
+from feedmill.streams.rights import ROLES, KafkaRight, Rights, redis_rules, rights_of
 
+# Kind of resource, name without the prefix, operation.
 Used = tuple[str, str, str]
+# `make test-secure` names the file to which each stack adds what its users did, see `used_rights`.
+SECURED_TESTS = os.environ.get("SECURED_TESTS", "")
 # One line of the authorizer's log for each decision.
 _AUDIT = "-Dorg.slf4j.simpleLogger.log.kafka.authorizer.logger=debug"
 _DECISION = re.compile(
-    r"Principal = User:(?P<user>\S+) is (?P<what>Allowed|Denied) operation = (?P<operation>\w+)"
+    r"Principal = User:(?P<user>\S+) is Allowed operation = (?P<operation>\w+)"
     r" from host = \S+ on resource = (?P<kind>\w+):LITERAL:(?P<name>\S+)"
 )
 
@@ -71,17 +78,22 @@ class SecuredStack:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.certificates = folder, Certificates(folder / "certificates")
         self.passwords: dict[str, str] = {}
+        # By user its role, the prefix of its installation, and the rights that it was given.
+        self.given: dict[str, tuple[str, str, Rights]] = {}
         ports: set[int] = set()
-        for _ in range(6):
+        for _ in range(7):
             ports.add(free_port(ports))
-        plain, controller, sasl, mutual, redis_plain, self.redis_port = ports
-        self.kafka, self.sasl, self.mutual = (f"{HOST}:{port}" for port in (plain, sasl, mutual))
+        plain, controller, sasl, mutual, expired, redis_plain, self.redis_port = ports
+        own = plain, sasl, mutual, expired
+        self.kafka, self.sasl, self.mutual, self.expired = (f"{HOST}:{port}" for port in own)
+        # What Kafka shows at `expired`, and Redis after `serve`.
+        ended = {"not_before": datetime(2019, 1, 1), "not_after": datetime(2020, 1, 1)}
+        self.expired_files = self.certificates.issue("expired", HOST, **ended)
         self.redis = self.redis_url = f"redis://{HOST}:{redis_plain}/0"
-        server_certificate, server_key = self.certificates.issue("broker", HOST)
+        server_certificate, server_key = self.server_files = self.certificates.issue("broker", HOST)
         self._kafka, self._redis = Server("kafka", folder), Server("redis", folder)
         self._start_redis(redis_plain, server_certificate, server_key)
-        store = folder / "broker-with-key.pem"
-        store.write_bytes(_pkcs8(server_key) + server_certificate.read_bytes())
+        store = _store(server_certificate, server_key)
         broker = Broker(1, self._kafka, plain, controller)
         with patch.dict(os.environ, {"KAFKA_JVM_PERFORMANCE_OPTS": f"{_TUNING} {_AUDIT}"}):
             start_broker(broker, [broker], self._broker_settings(broker, store))
@@ -96,12 +108,12 @@ class SecuredStack:
 
     def _broker_settings(self, broker: Broker, store: Path) -> dict[str, str]:
         inside = f"PLAINTEXT://{self.kafka},CONTROLLER://{HOST}:{broker.controller_port}"
-        listeners = f"SASL://{self.sasl},MUTUAL://{self.mutual}"
+        listeners = f"SASL://{self.sasl},MUTUAL://{self.mutual},EXPIRED://{self.expired}"
         settings = {
             "listeners": f"{inside},{listeners}",
             "advertised.listeners": f"PLAINTEXT://{self.kafka},{listeners}",
             "listener.security.protocol.map": (
-                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_SSL,MUTUAL:SSL"
+                "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_SSL,MUTUAL:SSL,EXPIRED:SSL"
             ),
             "sasl.enabled.mechanisms": "SCRAM-SHA-512,SCRAM-SHA-256",
             "listener.name.mutual.ssl.client.auth": "required",
@@ -114,10 +126,11 @@ class SecuredStack:
             settings[f"listener.name.sasl.scram-sha-{mechanism}.sasl.jaas.config"] = (
                 "org.apache.kafka.common.security.scram.ScramLoginModule required;"
             )
-        for listener in ("sasl", "mutual"):
+        stores = {"sasl": store, "mutual": store, "expired": _store(*self.expired_files)}
+        for listener, pem in stores.items():
             settings |= {
                 f"listener.name.{listener}.ssl.keystore.type": "PEM",
-                f"listener.name.{listener}.ssl.keystore.location": str(store),
+                f"listener.name.{listener}.ssl.keystore.location": str(pem),
                 f"listener.name.{listener}.ssl.truststore.type": "PEM",
                 f"listener.name.{listener}.ssl.truststore.location": str(
                     self.certificates.authority
@@ -151,6 +164,12 @@ class SecuredStack:
             command += [f"--{name}", value]
         self._redis.start(command, {**os.environ, "LD_LIBRARY_PATH": ":".join(libraries)})
 
+    def serve(self, certificate: Path, key: Path) -> None:
+        """Have Redis show this certificate to whoever connects from now on."""
+        self.client.execute_command(
+            "CONFIG", "SET", "tls-cert-file", str(certificate), "tls-key-file", str(key)
+        )
+
     # --- users ---------------------------------------------------------------------------
 
     def add_user(self, user: str, password: str = "") -> str:
@@ -167,12 +186,13 @@ class SecuredStack:
         self.passwords[user] = password
         return password
 
-    def user_of(self, engine: Engine, role: str, signal: str = "") -> dict[str, str]:
+    def user_of(self, engine: Any, role: str, signal: str = "") -> dict[str, str]:
         """Return how a user signs in who has a role's rights of the table in an engine."""
         user = f"{role}-{engine.prefix[:-1]}"
         if user not in self.passwords:
             self.add_user(user)
             rights = rights_of(role, declared_signals(engine.signals), signal)
+            self.given[user] = role, engine.prefix, rights
             self.allow(user, engine.prefix, rights.kafka)
             if rights.redis is not None:
                 self.redis_rules(user, *redis_rules(rights.redis, engine.prefix))
@@ -196,7 +216,7 @@ class SecuredStack:
             one.permission_type,
         )  # fmt: skip
         for done in self.admin.delete_acls([wanted]).values():
-            assert done.result(30)
+            done.result(30)
 
     def variables(self, user: str) -> dict[str, str]:
         """The settings of a process that signs in as a user, with SCRAM and TLS: all from files."""
@@ -225,32 +245,57 @@ class SecuredStack:
         return {**found, **mutual, **own}
 
     def sign_in(self, engine: Engine, stages: str) -> dict[str, str]:
-        """Return how workers of some stages of an engine sign in, with the rights of their role."""
+        """Return how workers of some stages, or a role, sign in with the rights of the role."""
         if engine.kafka != self.kafka:
             return {}
         ranks = stages == WORKER or "combiner" in stages
         role = ("ranker" if stages == "combiner" else "worker") if ranks else "judge"
-        found = self.user_of(engine, "reader" if stages == READER else role)
+        found = self.user_of(engine, stages if stages in ROLES else role)
+        # A stage that the worker's own tree has is a program's signal to this process.
+        for name in {*stages.split("+")} & {*declared_signals(engine.signals).own}:
+            user = found["FEEDMILL_KAFKA_SASL_PLAIN_USERNAME"]
+            write = KafkaRight("topic", f"signals.{name}", "Write")
+            self.allow(user, engine.prefix, [write])
+            role, prefix, rights = self.given[user]
+            self.given[user] = role, prefix, replace(rights, kafka=(*rights.kafka, write))
         if engine.redis_url == self.redis_url:
             return found
         return {name: text for name, text in found.items() if "_REDIS" not in name}
 
-    def decisions(self, user: str, prefix: str, what: str = "Allowed") -> set[Used]:
-        """What the authorizer decided of a user: kinds of resources, names, operations."""
-        text = self._kafka.log_file.read_text("utf-8", errors="replace")
-        found = set()
-        for one in _DECISION.finditer(text):
-            if one["user"] == user and one["what"] == what:
-                kind, name = one["kind"].lower(), one["name"].removeprefix(prefix)
-                if kind == "transactionalid":
-                    name = next((start for start in ("worker", "change-") if start in name), name)
-                operation = one["operation"].title().replace("_", "")
-                found.add((kind, "" if kind == "cluster" else name, operation))
-        return found
+    def compared(self) -> dict[str, tuple[set[Used], set[Used]]]:
+        """By user the rows of the table that it used, and what it was allowed beside them."""
+        allowed: dict[str, set[Used]] = defaultdict(set)
+        with self._kafka.log_file.open("r", encoding="utf-8", errors="replace") as log:
+            for one in filter(None, map(_DECISION.search, log)):
+                allowed[one["user"]].add((one["kind"], one["name"], one["operation"]))
+        return {
+            user: _compared(rows_of(rights), prefix, allowed[user])
+            for user, (_, prefix, rights) in self.given.items()
+        }
+
+    def called(self) -> set[str]:
+        """The commands that Redis was called for, whoever did."""
+        stats = self.client.info("commandstats")
+        return {name.removeprefix("cmdstat_") for name, one in stats.items() if one["calls"]}
+
+    def _note_uses(self, path: Path) -> None:
+        lines: list[Mapping[str, object]] = [{"role": "", "called": sorted(self.called())}]
+        for user, (used, beside) in self.compared().items():
+            role, _, rights = self.given[user]
+            rows = sorted(rows_of(rights).items())
+            found = {"role": role, "rows": rows, "used": sorted(used), "beside": sorted(beside)}
+            lines.append(found)
+        with path.open("a") as file:
+            file.write("".join(f"{json.dumps(line)}\n" for line in lines))
 
     def close(self) -> None:
-        self.client.close()
-        self._stop()
+        """Stop the servers."""
+        try:
+            if SECURED_TESTS:
+                self._note_uses(Path(SECURED_TESTS))
+        finally:
+            self.client.close()
+            self._stop()
 
     def _stop(self) -> None:
         self._redis.stop(10)
@@ -278,7 +323,39 @@ def binding(user: str, prefix: str, right: KafkaRight) -> AclBinding:
     )  # fmt: skip
 
 
-def _pkcs8(key: Path) -> bytes:
-    """A key as Kafka reads it."""
+def rows_of(rights: Rights) -> dict[Used, bool]:
+    """Rows of the table as the authorizer names them; whether faults alone use each."""
+    return {
+        (right.kind.replace("-", ""), right.name, right.operation): right.at_faults
+        for right in rights.kafka
+    }
+
+
+def _compared(
+    table: Mapping[Used, bool], prefix: str, allowed: Iterable[Used]
+) -> tuple[set[Used], set[Used]]:
+    used, beside = set(), set()
+    for upper_kind, full_name, upper in allowed:
+        kind, name = upper_kind.lower(), full_name.removeprefix(prefix)
+        operation = upper.title().replace("_", "")
+        if kind in ("transactionalid", "group"):
+            starts = ("worker", "change-", "restore")
+            name = next((start for start in starts if name.startswith(start)), name)
+        name = "" if kind == "cluster" else name
+        # A row without a name is about every topic.
+        rows = {(kind, name, operation), (kind, "", operation)} & table.keys()
+        used |= rows
+        # Each of these rights has Describe in it.
+        is_part = operation.startswith("Describe") and any(row[:2] == (kind, name) for row in table)
+        if not rows and not is_part:
+            beside.add((kind, name, operation))
+    return used, beside
+
+
+def _store(certificate: Path, key: Path) -> Path:
+    """Key and certificate in a file, as Kafka reads them."""
     loaded = forms.load_pem_private_key(key.read_bytes(), None)
-    return loaded.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.NoEncryption())
+    pem = forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.NoEncryption()
+    store = certificate.with_suffix(".store")
+    store.write_bytes(loaded.private_bytes(*pem) + certificate.read_bytes())
+    return store

@@ -10,7 +10,7 @@ import pytest
 from builders.commands import CommandTopics, Run
 from feedmill.deploy.local import StackAddress
 from feedmill.events.audit import decode_audit
-from feedmill.operations.backup import KEPT
+from feedmill.streams.kafka.topic_table import KEPT
 
 
 def test_what_was_decided_is_in_force_under_another_prefix(

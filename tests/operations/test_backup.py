@@ -23,9 +23,10 @@ from feedmill.events.release import Candidate, ModelRelease
 from feedmill.events.signal import SignalNames
 from feedmill.filters.registry import FILTERS
 from feedmill.operations import backup
-from feedmill.operations.backup import KEPT, make_backup, restore_backup
+from feedmill.operations.backup import make_backup, restore_backup
 from feedmill.operations.changes import Change, MadeBy, write_change
 from feedmill.streams.kafka.topic_reader import TopicRecord, read_all
+from feedmill.streams.kafka.topic_table import KEPT
 from feedmill.streams.releases.release_log import ReleaseFold
 from feedmill.streams.settings.config_log import fold_log
 

@@ -46,7 +46,11 @@ def following(engine: Engine, folder: Path, store: Path, *model: str) -> Iterato
     with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "feedmill.cli.main", *words],
-            env={**engine.environment(), "FEEDMILL_MODELS": str(store)},
+            env={
+                **engine.environment(),
+                **engine.as_role("trainer"),
+                "FEEDMILL_MODELS": str(store),
+            },
             stdout=file,
             stderr=subprocess.STDOUT,
         )

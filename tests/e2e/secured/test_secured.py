@@ -11,31 +11,42 @@ import re
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
 import redis
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    OffsetSpec,
+)
 
 from builders.engine import READER, STAGES, WORKER, Engine, Worker
 from builders.engine_topics import post_of
 from builders.golden import Golden
 from builders.running_console import ConsoleOf, running
-from builders.secured_stack import Certificates, SecuredStack, Used
+from builders.secured_stack import SECURED_TESTS, Certificates, SecuredStack, rows_of
 from builders.waiting import in_background, now_ms, until
 from feedmill.console.access import Access
 from feedmill.console.tokens import OPERATOR, TokenFile
+from feedmill.deploy.local.process import HOST, free_port
 from feedmill.events.built_in import BUILT_IN_OBJECTIVES
 from feedmill.streams.environment import declared_signals, read_environment
+from feedmill.streams.kafka import topics
 from feedmill.streams.kafka.client import ClientHealth, client_settings
 from feedmill.streams.rights import ROLES, KafkaRight, Rights, rights_of
 
@@ -45,7 +56,7 @@ PROCESSES = {"judge": JUDGE, "ranker": RANKER, "reader": READER, "own-signal": N
 DECLARED = f"{NOVELTY}:objective"
 SIGNALS = declared_signals(DECLARED)
 NOT_READY_S, READY_S = 10.0, 15.0
-AT_NIGHT = "SECURED_TESTS" in os.environ
+AT_NIGHT = bool(SECURED_TESTS)
 
 
 def rights(role: str) -> Rights:
@@ -160,7 +171,10 @@ def rounds() -> list[dict[str, Taken]]:
             role: [
                 right
                 for right in rights(role).kafka
-                if right.kind != "transactional-id" and not right.at_faults
+                if right.kind != "transactional-id"
+                and not right.at_faults
+                # A reader tells by its heartbeats alone.
+                and (role, right) != ("reader", topic("instances", "Write"))
             ]
             for role in of_roles
         }
@@ -188,6 +202,18 @@ def give_back(secured: SecuredStack, engine: Engine, role: str, right: Taken) ->
         secured.allow(user(engine, role), engine.prefix, [right])
 
 
+@contextmanager
+def without(
+    secured: SecuredStack, engine: Engine, taken: Mapping[str, Taken]
+) -> Iterator[dict[str, str]]:
+    """Take rights of roles away, give how each process names its own, and give them back."""
+    try:
+        yield {role: take(secured, engine, role, right) for role, right in taken.items()}
+    finally:
+        for role, right in taken.items():
+            give_back(secured, engine, role, right)
+
+
 def reasons(engine: Engine, roles: Iterable[str]) -> list[str]:
     return [reason(engine, role) for role in roles]
 
@@ -209,18 +235,16 @@ def test_without_a_right_a_process_is_not_ready_and_with_it_again_nothing_is_los
 ) -> None:
     name = sha256(repr(taken).encode()).hexdigest()[:8]
     with posts(engine, name):
-        end = time.monotonic() + NOT_READY_S
-        for role, wanted in {r: take(secured, engine, r, one) for r, one in taken.items()}.items():
-            left = end - time.monotonic()
-            found = until(partial(names, engine, role, wanted), left)
-            assert "topics create" not in found
-        # Also once the client has told the refusal.
-        end = time.monotonic() + 6
-        while time.monotonic() < end:
-            assert all(reasons(engine, taken))
-            time.sleep(0.3)
-        for role, right in taken.items():
-            give_back(secured, engine, role, right)
+        with without(secured, engine, taken) as named:
+            end = time.monotonic() + NOT_READY_S
+            for role, wanted in named.items():
+                found = until(partial(names, engine, role, wanted), end - time.monotonic())
+                assert "topics create" not in found
+            # Also once the client has told the refusal.
+            end = time.monotonic() + 6
+            while time.monotonic() < end:
+                assert all(reasons(engine, taken))
+                time.sleep(0.3)
         wait_ready(engine, taken, READY_S)
 
 
@@ -234,17 +258,15 @@ def test_a_process_that_starts_without_a_right_names_it_and_begins_with_it(
 ) -> None:
     # Of Redis an idle ranker's test tells, and a reader has no group that would be left.
     taken = {r: one for r, one in taken.items() if r != "reader" and not isinstance(one, str)}
-    named = {role: take(secured, engine, role, right) for role, right in taken.items()}
-    for role in taken:
-        worker = engine.workers[PROCESSES[role]]
-        worker.stop(30)
-        worker.log.write_text("")
-        engine.restart(worker.name)
-    for role in taken:
-        log = engine.workers[PROCESSES[role]].log
-        until(partial(is_in, log, named[role]), 60)
-    for role, right in taken.items():
-        give_back(secured, engine, role, right)
+    with without(secured, engine, taken) as named:
+        for role in taken:
+            worker = engine.workers[PROCESSES[role]]
+            worker.stop(30)
+            worker.log.write_text("")
+            engine.restart(worker.name)
+        for role in taken:
+            log = engine.workers[PROCESSES[role]].log
+            until(partial(is_in, log, named[role]), 60)
     wait_ready(engine, taken, 60)
 
 
@@ -347,6 +369,38 @@ def test_commands_run_under_their_role(secured: SecuredStack, engine: Engine) ->
                 run(engine, roles[role], line)
 
         list(pool.map(all_of, COMMANDS))
+
+
+def test_a_backup_is_made_and_restored_under_the_roles_of_both(
+    secured: SecuredStack, engine: Engine, tmp_path: Path
+) -> None:
+    run(engine, secured.user_of(engine, "backup"), f"backup {tmp_path}/kept")
+    new = Engine(secured.kafka, secured.redis, "restored.", tmp_path, DECLARED)
+    try:
+        variables = secured.user_of(new, "restore")
+        run(new, variables, f"restore {tmp_path}/kept")
+        again = new.feedmill(f"restore {tmp_path}/kept", **variables)
+        assert "has records: a backup is restored where nothing is" in again.stderr
+        used, beside = secured.compared()["restore-restored"]
+        assert (rows_of(rights("restore")).keys() - used, beside) == (set(), set())
+    finally:
+        new.stop()
+
+
+def test_an_installer_creates_topics_and_mends_their_settings(
+    secured: SecuredStack, engine: Engine
+) -> None:
+    variables = secured.user_of(SimpleNamespace(prefix="new.", signals=DECLARED), "installer")
+    variables["FEEDMILL_TOPIC_PREFIX"] = "new."
+    run(engine, variables, "topics create --partitions 1")
+    other = ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
+    posts = ConfigResource(ConfigResource.Type.TOPIC, "new.posts", incremental_configs=[other])
+    for done in secured.admin.incremental_alter_configs([posts]).values():
+        done.result(30)
+    run(engine, variables, "topics create --partitions 1 --apply")
+    table = rows_of(rights("installer")).keys()
+    used, beside = secured.compared()["installer-new"]
+    assert (table - used, beside) == (set(), set())
 
 
 def test_the_drift_watch_runs_under_its_role(secured: SecuredStack, engine: Engine) -> None:
@@ -463,6 +517,7 @@ def test_a_whole_worker_takes_over_under_its_role(secured: SecuredStack, engine:
     engine.start(WORKER)
     engine.wait_ready(WORKER, seconds=240)
     engine.wait_decided({f"w{n}": engine.post(f"w{n}") for n in range(5)})
+    assert not is_in(engine.workers[WORKER].log, "may not")
 
 
 # --- what came of all that ------------------------------------------------------------------------
@@ -484,40 +539,22 @@ RARE = {
 PARTLY_USED = {"worker", "operator", "console", "trainer", "installer", "watch"}
 
 
-def compared(secured: SecuredStack, engine: Engine, role: str) -> tuple[set[Used], set[Used]]:
-    """What a role's user did beside the table, and rows of the table that nothing used."""
-    table = {
-        (right.kind.replace("-", ""), right.name, right.operation): right.at_faults
-        for right in rights(role).kafka
-    }
-    used, beside = set(), set()
-    for kind, name, operation in secured.decisions(user(engine, role), engine.prefix):
-        # A row without a name is about every topic.
-        rows = {(kind, name, operation), (kind, "", operation)} & table.keys()
-        used |= rows
-        # Each of these rights has Describe in it.
-        is_part = operation.startswith("Describe") and any(row[:2] == (kind, name) for row in table)
-        if not rows and not is_part:
-            beside.add((kind, name, operation))
-    return beside, {row for row in table.keys() - used - RARE if not table[row]}
-
-
-ALL_ROLES = (*PROCESSES, *COMMANDS, "worker", "viewer", "watch", "console", "autoscaler")
+ALL_ROLES = (*PROCESSES, *COMMANDS, "worker", "viewer", "watch", "console", "autoscaler", "backup")
 
 
 @pytest.mark.parametrize("role", ALL_ROLES)
 def test_a_role_uses_what_the_table_has_and_nothing_else(
     secured: SecuredStack, engine: Engine, role: str
 ) -> None:
-    beside, unused = compared(secured, engine, role)
+    used, beside = secured.compared()[user(engine, role)]
     assert beside == set()
-    assert role in PARTLY_USED or unused == set()
+    table = rows_of(rights(role))
+    assert role in PARTLY_USED or {r for r in table.keys() - used - RARE if not table[r]} == set()
 
 
 def test_redis_is_asked_for_what_the_table_has(secured: SecuredStack, engine: Engine) -> None:
     """No command was called beside those of the roles, and the ranker's are used."""
-    stats = secured.client.info("commandstats")
-    called = {name.removeprefix("cmdstat_") for name, one in stats.items() if one["calls"]}
+    called = secured.called()
     of_roles = [rights_of(role, SIGNALS).redis for role in ROLES]
     named = {name for one in of_roles if one is not None for name in one.commands}
     assert called - OF_THE_TEST - named - {"auth", "hello", "client|setinfo"} == set()
@@ -543,64 +580,131 @@ def test_no_secret_was_written_anywhere(secured: SecuredStack, engine: Engine) -
 
 # --- what only a server can refuse ---------------------------------------------------------------
 
-WRONG = "wrong-and-hidden"
+CLIENTS = {
+    "kafka-python": ("-m", "feedmill.cli.main", "groups", "list"),
+    "librdkafka": ("-m", "feedmill.cli.main", "config", "get"),
+    "redis-py": ("-m", "feedmill.cli.main", "feed", "global"),
+    "worker": ("-m", "feedmill.streams.worker_process", "quality"),
+    "ranker": ("-m", "feedmill.streams.worker_process", "combiner"),
+    "faust": (str(EXAMPLES / "novelty_signal.py"), "worker", "--without-web", "-l", "error"),
+}
+COMMANDS_ALONE = {"kafka-python", "librdkafka", "redis-py"}
+OF_REDIS = {"redis-py", "ranker"}
 
 
-def mistakes(secured: SecuredStack, folder: Path) -> dict[str, dict[str, str]]:
+def mistakes_in_kafka(secured: SecuredStack, folder: Path) -> dict[str, dict[str, str]]:
     """Variables by what is wrong with them; the rest of them is right."""
-    secured.add_user("mistaken", "right-and-hidden")
-    right, kafka = secured.variables("mistaken"), "FEEDMILL_KAFKA_"
-    other = str(Certificates(folder / "other").authority)
-    files = Certificates(folder / "another").issue("mistaken")
-    wrong = {name: folder / name for name in ("password", "redis", "plain")}
-    address = Path(right["FEEDMILL_REDIS_FILE"]).read_text()
-    wrong["password"].write_text(WRONG)
-    wrong["redis"].write_text(address.replace("right-and", "bad-and"))
-    wrong["plain"].write_text(address.replace("rediss", "redis"))
-    redis_alone = {n: text for n, text in right.items() if n.startswith("FEEDMILL_REDIS")}
+    right, kafka = secured.variables("mistaken"), "FEEDMILL_KAFKA"
+    other = Certificates(folder / "other")
+    password = folder / "password"
+    password.write_text("wrong-and-hidden")
+    plain = {name: text for name, text in right.items() if name.startswith("FEEDMILL_REDIS")}
+    elsewhere = secured.sasl.replace("127.0.0.1", "localhost")
     return {
-        "kafka: wrong password": {
-            **right,
-            kafka + "SASL_PLAIN_PASSWORD_FILE": str(wrong["password"]),
+        "wrong password": {**right, f"{kafka}_SASL_PLAIN_PASSWORD_FILE": str(password)},
+        "another authority": {**right, f"{kafka}_SSL_CAFILE": str(other.authority)},
+        "another host name": {**right, kafka: elsewhere},
+        "the server's certificate expired": {
+            **secured.mutual_variables("mistaken"),
+            kafka: secured.expired,
         },
-        "kafka: another authority": {**right, kafka + "SSL_CAFILE": other},
-        "kafka: plain text to a TLS port": {"FEEDMILL_KAFKA": secured.sasl, **redis_alone},
-        "kafka: no certificate": secured.mutual_variables("mistaken"),
-        "kafka: a certificate of another authority": secured.mutual_variables("mistaken", *files),
-        "redis: wrong password": {**right, "FEEDMILL_REDIS_FILE": str(wrong["redis"])},
-        "redis: another authority": {**right, "FEEDMILL_REDIS_SSL_CAFILE": other},
-        "redis: plain text to a TLS port": {
-            **{name: text for name, text in right.items() if name != "FEEDMILL_REDIS_SSL_CAFILE"},
-            "FEEDMILL_REDIS_FILE": str(wrong["plain"]),
-        },
+        "plain text to a TLS port": {**plain, kafka: secured.sasl},
+        "TLS to a plain port": {**right, kafka: secured.kafka},
+        "no certificate": secured.mutual_variables("mistaken"),
+        "a certificate of another authority": secured.mutual_variables(
+            "mistaken", *other.issue("mistaken")
+        ),
+        "another user's certificate": secured.mutual_variables(
+            "mistaken", *secured.certificates.issue("stranger")
+        ),
     }
 
 
-COMMAND_OF = {"kafka": ("groups", "list"), "redis": ("feed", "global")}
+def mistakes_in_redis(secured: SecuredStack, folder: Path) -> dict[str, dict[str, str]]:
+    right, redis_ = {**secured.variables("mistaken"), "FEEDMILL_KAFKA": secured.kafka}, {}
+    right = {name: text for name, text in right.items() if not name.startswith("FEEDMILL_KAFKA_")}
+    address = Path(right["FEEDMILL_REDIS_FILE"]).read_text()
+    changes = {"wrong password": ("right-and", "bad-and"), "another host name": (HOST, "localhost")}
+    for what, change in changes.items():
+        file = folder / what
+        file.write_text(address.replace(*change))
+        redis_[what] = {**right, "FEEDMILL_REDIS_FILE": str(file)}
+    without = {name: text for name, text in right.items() if "_SSL_" not in name}
+    (folder / "plain").write_text(address.replace("rediss", "redis"))
+    other = str(Certificates(folder / "others").authority)
+    return {
+        **redis_,
+        "another authority": {**right, "FEEDMILL_REDIS_SSL_CAFILE": other},
+        "plain text to a TLS port": {**without, "FEEDMILL_REDIS_FILE": str(folder / "plain")},
+    }
 
 
-def said_of(mistake: tuple[str, dict[str, str]]) -> str:
+def said_by(client: str, folder: Path, mistake: tuple[str, dict[str, str]]) -> str:
+    """What a client says of a mistake: a command before it ends, a process while it goes on."""
     what, variables = mistake
+    port, log = free_port(set()), folder / f"{client} {what}.log"
+    own = {"FEEDMILL_TOPIC_PREFIX": "refused.", "FEEDMILL_SIGNALS": DECLARED}
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("FEEDMILL_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "feedmill.cli.main", *COMMAND_OF[what.partition(":")[0]]],
-        env={**inherited, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    said = done.stdout + done.stderr
-    assert done.returncode == 1, (what, said)
-    assert "Traceback" not in said
-    assert "hidden" not in said
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, *CLIENTS[client]],
+            env={**inherited, **own, "FEEDMILL_PORT": str(port), **variables},
+            cwd=folder,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        if client in COMMANDS_ALONE:
+            assert process.wait(120) == 1, (what, log.read_text())
+            said = log.read_text()
+        elif client == "faust":
+            said = until(lambda: re.search(r"Kafka at .*", log.read_text()), 90)[0]
+        else:
+            said = until(partial(not_ready, port, CLIENTS[client]), 90)
+        assert client in COMMANDS_ALONE or process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+    found = log.read_text() + said
+    assert "Traceback" not in found
+    assert "hidden" not in found
     return f"{what}\n    {said.strip()}\n"
 
 
-def test_a_command_says_what_the_server_refused(
-    secured: SecuredStack, tmp_path: Path, golden: Golden
+def not_ready(port: int, client: Sequence[str]) -> str:
+    """The reason of a server that a worker's page gives; "" as long as there is another one."""
+    try:
+        urllib.request.urlopen(f"http://{HOST}:{port}/readyz", timeout=10)
+    except urllib.error.HTTPError as error:
+        said = error.read().decode()
+        # What librdkafka itself reports comes and goes.
+        is_it = ("Redis" if client[-1] == "combiner" else "Kafka: ") in said
+        return said if is_it and "KafkaError" not in said else ""
+    except OSError:
+        pass
+    return ""
+
+
+@pytest.mark.parametrize("client", CLIENTS if AT_NIGHT else ["librdkafka", "redis-py", "faust"])
+def test_what_a_server_refuses_is_said_with_the_way_out(
+    secured: SecuredStack, tmp_path: Path, golden: Golden, client: str
 ) -> None:
-    with ThreadPoolExecutor(9) as pool:
-        lines = "".join(pool.map(said_of, mistakes(secured, tmp_path).items()))
-    text = re.sub(r"(127\.0\.0\.1):\d+", r"\1:PORT", lines)
-    golden.check("refused.txt", re.sub(r"\(_ssl\.c:\d+\)", "(_ssl.c)", text))
+    secured.add_user("mistaken", "right-and-hidden")
+    if client == "ranker":
+        topics.create(secured.kafka, "refused.", 1, SIGNALS.all)
+    mistakes = (mistakes_in_redis if client in OF_REDIS else mistakes_in_kafka)(secured, tmp_path)
+    if client == "kafka-python":  # Kafka lists such a user nothing.
+        del mistakes["another user's certificate"]
+    with ThreadPoolExecutor(3) as pool:
+        lines = [*pool.map(partial(said_by, client, tmp_path), mistakes.items())]
+    if client in OF_REDIS:
+        secured.serve(*secured.expired_files)
+        right = {**secured.mutual_variables("mistaken"), "FEEDMILL_KAFKA": secured.kafka}
+        del right["FEEDMILL_KAFKA_SECURITY_PROTOCOL"], right["FEEDMILL_KAFKA_SSL_CAFILE"]
+        try:
+            lines.append(said_by(client, tmp_path, ("the server's certificate expired", right)))
+        finally:
+            secured.serve(*secured.server_files)
+    said = "".join(lines).replace(str(secured.folder), "FOLDER")
+    text = re.sub(r"(127\.0\.0\.1|localhost):\d+", r"\1:PORT", said)
+    golden.check(f"refused_{client}.txt", re.sub(r"\(_ssl\.c:\d+\)", "(_ssl.c)", text))

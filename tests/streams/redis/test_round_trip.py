@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,8 +14,11 @@ from feedmill.streams.redis.round_trip import (
     FIRST_RETRY_S,
     FORGOTTEN_AFTER_S,
     LAST_RETRY_S,
+    NO_RIGHT,
     RetrySchedule,
     RoundTrip,
+    error_code,
+    error_text,
 )
 from feedmill.streams.redis.write_batch import WriteReport
 
@@ -95,3 +99,11 @@ def test_a_failure_is_handed_out_once_unless_success_comes_before(
             waiting.add(name)
         assert waiting <= {name for name in "abc" if name in schedule}
         assert schedule.next_s() < float("inf") or not waiting
+
+
+def test_what_a_script_may_not_do_is_a_missing_right() -> None:
+    """As Redis 7.0 answers; the text has no code of its own."""
+    for text in ("run this command or subcommand", "access at least one of the keys mentioned"):
+        error = redis.ResponseError(f"The user executing the script can't {text} script: 4a16")
+        assert error_code(error) == NO_RIGHT
+        assert error_text(error).startswith("NOPERM The user executing")
