@@ -27,6 +27,8 @@ FOLDER = Path(".feedmill/chaos").absolute()
 SIDE_BY_SIDE = 2
 # It measures what a worker takes, and sends twice that.
 ALONE = ("overload",)
+# It takes minutes: in the long form, or by its name.
+BY_NAME = ("rolling",)
 
 # OpenMP threads wait by spinning: beside other processes they take the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -43,7 +45,7 @@ def main() -> None:
     print(f"seed {given.seed}, {'long' if given.long else 'short'} form\n\n{HEADER}", flush=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{given.seed}-", dir=FOLDER))
-    chosen = given.only or names
+    chosen = given.only or [name for name in names if given.long or name not in BY_NAME]
     alone = chosen if given.long else [name for name in chosen if name in ALONE]
     with contextlib.closing(SharedStack(folder)) as stack:
 
