@@ -30,8 +30,14 @@ STARVED_S = 240.0
 class Follower:
     """The process, and the lines that it printed."""
 
-    def __init__(self, log: Path) -> None:
-        self._log = log
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process, self._log = process, log
+        self.is_killed = False
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self.is_killed = True
 
     def rounds(self) -> list[Json]:
         lines = self._log.read_text().splitlines()
@@ -55,9 +61,10 @@ def following(engine: Engine, folder: Path, store: Path, *model: str) -> Iterato
             stderr=subprocess.STDOUT,
         )
     try:
-        yield Follower(log)
+        follower = Follower(process, log)
+        yield follower
     finally:
-        running = process.poll() is None
+        running = process.poll() is None or follower.is_killed
         process.terminate()
         process.wait(30)
         assert running, log.read_text()[-3000:]
@@ -154,7 +161,14 @@ def test_a_new_wave_is_hidden_after_one_interval_and_ordinary_posts_are_not(
     assert engine.complaints() == []
 
 
-def test_ratings_move_quality_and_the_workers_try_it(
+def tried(engine: Engine) -> tuple[str, int]:
+    """The candidate of quality that the worker scores by, and how many posts both judged."""
+    candidate = engine.instances()["quality/one"].get("candidates", {}).get("quality", {})
+    posts = sum(counts["posts"] for counts in candidate.get("compared", {}).values())
+    return candidate.get("version", ""), posts
+
+
+def test_ratings_move_quality_and_kills_change_nothing(
     make_engine: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, store = make_engine(), shipped_store(tmp_path / "store")
@@ -167,19 +181,24 @@ def test_ratings_move_quality_and_the_workers_try_it(
         first = until(follower.rounds, STARVED_S)[0]
         assert (first["labels"], first["reason"]) == (LABELS, "tried")
         assert first["better"] >= 100
-        until(lambda: "is tried" in follower.rounds()[-1]["reason"], STARVED_S)
+        follower.kill()
     # Until its time has passed the workers score what comes by both, and show the one in force.
+    challenger = first["challenger"]
+    until(lambda: tried(engine) == (challenger, 0), STARVED_S)
     engine.posts(posts_of("unseen", wave_text, UNSEEN))
-    until(
-        lambda: (
-            engine.instances()["quality/one"]["candidates"]["quality"]["version"]
-            == first["challenger"]
-        ),
-        STARVED_S,
-    )
+    until(lambda: tried(engine) == (challenger, UNSEEN), STARVED_S)
+    worker = engine.workers["quality+combinerone"]
+    worker.kill()
+    engine.restart(worker.name)
+    with following(engine, tmp_path, store, "quality") as follower:
+        # Whoever starts again finds the same, and tries nothing else.
+        again = until(follower.rounds, STARVED_S)[0]
+        assert again["reason"].startswith(f"{challenger} is tried")
+    engine.wait_ready()
+    until(lambda: tried(engine) == (challenger, UNSEEN), STARVED_S)
     engine.use_environment(monkeypatch, FEEDMILL_MODELS=str(store))
-    done("models", "release", "quality", first["challenger"])
-    until(lambda: engine.instances()["quality/one"]["models"]["quality"] == first["challenger"])
+    done("models", "release", "quality", challenger)
+    until(lambda: engine.instances()["quality/one"]["models"]["quality"] == challenger)
     ids = [post["post_id"] for post in (*posts_of("unseen", wave_text, 9), *rated[-9:])]
 
     def orders_as_rated() -> bool:
