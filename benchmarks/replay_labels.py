@@ -84,12 +84,26 @@ def contest_of(
     return FilterContest(records, 0, (), base, base, recipe_of(SPAM), ordinary, GatePolicy())
 
 
+def first_enough(bets: Bets) -> float:
+    """Return how many bets own an e-value of 100 for the first time; infinite if none ever do.
+
+    As many labels at least are needed, so that no round before has to be computed.
+    """
+    for n in range(1, len(bets.raters) + 1):
+        if Bets(bets.differences[:n], bets.fits[:n], bets.raters[:n]).e_value() >= 1 / ALPHA:
+            return n
+    return np.inf
+
+
 def replay(
     base: FilterModel, rows: LabelledPosts, ordinary: OrdinaryPosts, flipped: float, seed: int
 ) -> Replayed:
     """Have challengers bet on one stream, a round each 25 labels."""
-    records = stream(rows, flipped, np.random.default_rng(seed))
-    for count in range(MIN_LABELS, min(len(records), MOST_LABELS) + 1, EVERY):
+    records = stream(rows, flipped, np.random.default_rng(seed))[:MOST_LABELS]
+    enough = first_enough(contest_of(base, ordinary, records).bets())
+    for count in range(MIN_LABELS, len(records) + 1, EVERY):
+        if count < enough:
+            continue
         contest = contest_of(base, ordinary, records[:count])
         tried = challenge(contest)
         if tried.fitted is None or tried.reason:

@@ -109,8 +109,8 @@ def train(
 
     With --follow it goes on until it is ended: it fits the shipped filter to the labels of the
     window, and releases a version that is better on labels it had not learned, and not worse on
-    --ordinary. engagement learns from the impressions of the window; --ordinary is a snapshot of
-    impressions that are older.
+    --ordinary. quality is moved by the ratings of the window. engagement learns from its
+    impressions; --ordinary is a snapshot of impressions that are older.
 
     With --from-topics a ranker learns from the product itself. engagement counts posts and
     engagements again as its stage did, and learns who clicked within --wait of seeing a post first;

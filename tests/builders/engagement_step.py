@@ -32,7 +32,7 @@ PRIOR = 0.25
 COUNTERS, ENGAGEMENTS = TopicPartition("counters", 0), TopicPartition("engagements", 0)
 
 
-def count_partitions(topic: str, stopping: object) -> int:
+def count_partitions(topic: str, stopping: object, *, needs: str = "Read") -> int:
     """Every topic exists."""
     return 1
 

@@ -177,7 +177,7 @@ def test_a_cycle_logs_what_the_model_read_for_a_part_of_its_values(run: Start) -
 def test_without_the_topic_of_its_features_it_does_not_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def missing(*_: object) -> int:
+    def missing(*_: object, **__: object) -> int:
         raise UsageError("there is no topic `features`")
 
     monkeypatch.setattr("builders.engagement_step.count_partitions", missing)
