@@ -216,7 +216,7 @@ class SecuredStack:
             one.permission_type,
         )  # fmt: skip
         for done in self.admin.delete_acls([wanted]).values():
-            done.result(30)
+            assert done.result(30)
 
     def variables(self, user: str) -> dict[str, str]:
         """The settings of a process that signs in as a user, with SCRAM and TLS: all from files."""
