@@ -85,9 +85,9 @@ def contest_of(
 
 
 def first_enough(bets: Bets) -> float:
-    """Return how many bets own an e-value of 100 for the first time; infinite if none ever do.
+    """Return after how many bets the e-value first reaches 100; infinite if it never does.
 
-    As many labels at least are needed, so that no round before has to be computed.
+    A round of fewer labels has fewer bets, so nobody needs to compute that round.
     """
     for n in range(1, len(bets.raters) + 1):
         if Bets(bets.differences[:n], bets.fits[:n], bets.raters[:n]).e_value() >= 1 / ALPHA:
@@ -135,9 +135,8 @@ def by_lot(
     ]
 
 
-def most_owned(base: FilterModel, ordinary: OrdinaryPosts, records: Sequence[LabelRecord]) -> float:
+def most_owned(bets: Bets) -> float:
     """Return the largest e-value at the end of a round, each of 25 bets."""
-    bets = contest_of(base, ordinary, records).bets()
     ends = range(EVERY, len(bets.raters) + EVERY, EVERY)
     looks = (Bets(bets.differences[:n], bets.fits[:n], bets.raters[:n]) for n in ends)
     return max((look.e_value() for look in looks), default=1.0)
@@ -169,7 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.null:
             randoms = [np.random.default_rng(n) for n in range(options.seeds)]
             streams = [by_lot(stream(rows, 0.0, r), options.null, r) for r in randoms]
-            most = sorted(most_owned(base, ordinary, of[:MOST_LABELS]) for of in streams)
+            contests = (contest_of(base, ordinary, of[:MOST_LABELS]) for of in streams)
+            most = sorted(most_owned(contest.bets()) for contest in contests)
             crossed = sum(value >= 1 / ALPHA for value in most)
             print(f"{one.rows.source}: {crossed} of {len(most)} crossed, most {most[-3:]}")
             continue

@@ -17,21 +17,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from replay_labels import EVERY, MOST_LABELS, RATERS, first_enough, most_owned
 from scipy.stats import spearmanr
 
 from feedmill.models.artifact import Artifact, unpack_artifact
 from feedmill.rankers.quality import QualityModel
 from feedmill.training.arrays import Values
-from feedmill.training.continual.challenger import ALPHA, challenge
-from feedmill.training.continual.label_bets import MIN_LABELS, Bets
+from feedmill.training.continual.challenger import challenge
+from feedmill.training.continual.label_bets import MIN_LABELS
 from feedmill.training.continual.rating_contest import RatingContest
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.fitting.quality import fit_quality, with_delta
 from feedmill.training.label_join import LabelRecord
 from feedmill.training.recipes import QUALITY
 from feedmill.training.trainers.quality import pack, read_rated
-
-RATERS, EVERY, MOST_LABELS = 10, 25, 1_000
 
 
 class Replayed(NamedTuple):
@@ -63,17 +62,13 @@ def stream(
     ]
 
 
-def most_owned(bets: Bets) -> float:
-    """Return the largest e-value at the end of a round, each of 25 bets."""
-    ends = range(EVERY, len(bets.raters) + EVERY, EVERY)
-    looks = (Bets(bets.differences[:n], bets.fits[:n], bets.raters[:n]) for n in ends)
-    return max((look.e_value() for look in looks), default=1.0)
-
-
 def replay(base: QualityModel, rows: LabelledPosts, records: list[LabelRecord]) -> Replayed:
     """Have challengers bet on one stream, a round each 25 labels."""
-    most = most_owned(RatingContest(records, 0, (), base).bets())
-    for count in range(MIN_LABELS, len(records) + 1, EVERY) if most >= 1 / ALPHA else ():
+    bets = RatingContest(records, 0, (), base).bets()
+    most, enough = most_owned(bets), first_enough(bets)
+    for count in range(MIN_LABELS, len(records) + 1, EVERY):
+        if count < enough:
+            continue
         tried = challenge(RatingContest(records[:count], 0, (), base))
         if tried.fitted is None or tried.reason:
             continue

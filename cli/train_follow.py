@@ -206,7 +206,7 @@ def _follow_labels(
     every_ms = given.every_ms or _LABELS_EVERY_MS
     warn(
         f"{given.model} follows `labels`: a round each {every_ms / 60_000:g} minutes, each with a"
-        f" line here; Ctrl-C ends it"
+        " line here; Ctrl-C ends it"
     )
     with _open_window(environment, given.model, given) as window:
         _repeat(

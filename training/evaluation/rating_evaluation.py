@@ -83,8 +83,9 @@ def read_rated_files(data: Sequence[str]) -> list[RatedFile]:
             continue
         for construct in QUALITY.constructs:
             rated, file = construct.dataset, f"{construct.dataset.file}.csv.gz"
+            posts = rated.load(Path(given))
             digest = sha256_of_file(Path(given) / file)
-            found.append(RatedFile(rated.load(Path(given)), file, digest, rated.split_rule))
+            found.append(RatedFile(posts, file, digest, rated.split_rule))
     return found
 
 

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 from scipy.stats import spearmanr
 
+from builders.ranker_datasets import write_quality_datasets
 from builders.training_data import sentences
 from feedmill.events.errors import UsageError
 from feedmill.events.post import Post
@@ -96,5 +97,15 @@ def test_labels_that_came_after_a_training_count(tmp_path: Path) -> None:
 
 
 def test_a_folder_stands_for_the_data_sets_of_the_recipe(tmp_path: Path) -> None:
-    with pytest.raises((UsageError, OSError)):
+    with pytest.raises(UsageError, match="quality_webis_clickbait17"):
         read_rated_files([str(tmp_path)])
+    write_quality_datasets(tmp_path)
+    files = read_rated_files([str(tmp_path)])
+    assert [file.posts.source for file in files] == ["webis", "semeval"]
+    # The shipped card names both, and says how they were divided.
+    reports = evaluate_ratings([VERSION], files, look=True)
+    assert all(
+        0 < report.rows <= len(file.posts.split("test"))
+        for report, file in zip(reports, files, strict=True)
+    )
+    assert {use.file for use in VERSION.card.data} >= {file.file for file in files}
