@@ -3,14 +3,18 @@
 import itertools
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from builders.engine import Engine
-from builders.engine_topics import PARTITIONS, id_in, post_of
+from builders.engine_topics import PARTITIONS, Json, id_in, post_of
 from builders.model_commands import Models
+from builders.model_store import add_version
 from builders.waiting import until
+from feedmill.filters.model import STORE
+from feedmill.models.artifact import Arrays
 from feedmill.streams.releases.loading import shipped_sha256
 
 SHIPPED = shipped_sha256("spam")[:12]
@@ -166,4 +170,43 @@ def test_a_canary_is_compared_over_kills_and_released_once_it_surely_does_no_har
     judges.check(trained)
     judges.replace()
     judges.check(trained)
+    assert engine.complaints() == []
+
+
+def hides_all(arrays: Arrays) -> None:
+    """Lower the raw scores from which posts are demoted so far that all are hidden."""
+    arrays["demote_at"] = arrays["demote_at"] - 50.0
+
+
+def test_a_worse_version_goes_back_and_stays_back_over_kills(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judges = Judges(engine, tmp_path, monkeypatch)
+    shutil.copytree(STORE, judges.store, dirs_exist_ok=True)
+    worse = add_version(judges.store, "spam", hides_all)[:12]
+    began = judges.models.done(f"release spam {worse} --canary 1")["offset"]
+
+    def say(name: str, count: int) -> None:
+        ids = [id_in(0, f"{name}{n}") for n in range(count)]
+        engine.posts(post_of(one, f"Walk {n} by the river {name}") for n, one in enumerate(ids))
+        until(lambda: set(ids) <= engine.latest("signals.spam").keys(), 60)
+
+    def said_last() -> tuple[bytes | None, Json]:
+        record = engine.read_all("models")[-1]
+        return record.key, json.loads(record.value or b"{}")
+
+    say("first", 4)
+    assert said_last()[0] == b"candidate/spam"
+    judges.replace()
+    judges.replace()
+    say("then", 60)
+    key, ended = until(lambda: said_last() if "ends" in said_last()[1] else None, 60)
+    assert (key, ended["ends"]) == (b"candidate/spam", began)
+    assert "it is sure to hide more than 1.0% beyond" in ended["reason"]
+    records = len(engine.read_all("models"))
+    judges.check(SHIPPED)
+    judges.replace()
+    say("after", 60)
+    judges.check(SHIPPED)
+    assert len(engine.read_all("models")) == records
     assert engine.complaints() == []
