@@ -100,7 +100,7 @@ class Worker:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, within_s: float = 10.0) -> float:
+    def stop(self, within_s: float = 60.0) -> float:
         """SIGTERM; how long it took to end by itself, with exit code 0."""
         start = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
@@ -237,7 +237,7 @@ class Engine(EngineTopics):
         """Where a worker serves its health and its metrics."""
         return self._ports[worker.name]
 
-    def wait_ready(self, *names: str, seconds: float = 60.0) -> None:
+    def wait_ready(self, *names: str, seconds: float = 120.0) -> None:
         """Wait until these workers, or all of them, publish that they are ready."""
         wanted = names or tuple(self.workers)
 
@@ -414,7 +414,7 @@ class Engine(EngineTopics):
                         found[key.removeprefix(start)] = truth_of(fields)
         return found
 
-    def wait_decided(self, post_ids: Iterable[str], seconds: float = 60.0) -> dict[str, Json]:
+    def wait_decided(self, post_ids: Iterable[str], seconds: float = 120.0) -> dict[str, Json]:
         """Wait until none of these posts is held or missing; what is true of them."""
         wanted = list(post_ids)
 

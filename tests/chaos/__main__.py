@@ -1,8 +1,9 @@
 """Cause faults in a running engine, and print what came of them: `make chaos`.
 
-The exit code is 1 if a bar fails.  That of the time to recover counts in the long form alone: a
-busy machine takes longer, and is no failure.  In the short form a scenario that ends with an error,
-such as a wait that is over, runs once more on servers of its own, as a test does: `RERUN`.
+Scenarios run one after another; the exit code is 1 if a bar fails.  That of the time to recover
+counts in the long form alone: a busy machine takes longer, and is no failure.  In the short form a
+scenario that ends with an error, such as a wait that is over, runs once more on servers of its own,
+as a test does: `RERUN`.
 """
 
 import argparse
@@ -15,18 +16,16 @@ import sys
 import tempfile
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import chaos.scenarios
+from builders.scratch import scratch_folder
 from chaos.results import HEADER, line_of
 from chaos.scenario import Chaos, Row, SharedStack
 
 FOLDER = Path(".feedmill/chaos").absolute()
-# The short form runs so many scenarios side by side: most of the time they wait.
-SIDE_BY_SIDE = 2
-# It measures what a worker takes, and sends twice that.
-ALONE = ("overload",)
+# It measures what a worker takes, and sends twice that: before others load the machine.
+FIRST = ("overload",)
 # It takes minutes: in the long form, or by its name.
 BY_NAME = ("rolling",)
 
@@ -35,7 +34,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def main() -> None:
-    """Run the scenarios: one after another in the long form, which measures times."""
+    """Run the scenarios; what failed is said again at the end."""
     names = sorted(module.name for module in pkgutil.iter_modules(chaos.scenarios.__path__))
     parser = argparse.ArgumentParser(prog="chaos")
     parser.add_argument("--long", action="store_true", help="many rounds")
@@ -43,31 +42,40 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="draw the same again")
     given = parser.parse_args()
     print(f"seed {given.seed}, {'long' if given.long else 'short'} form\n\n{HEADER}", flush=True)
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{given.seed}-", dir=FOLDER))
+    folder = _folder_of(given.seed, is_long=given.long)
     chosen = given.only or [name for name in names if given.long or name not in BY_NAME]
-    alone = chosen if given.long else [name for name in chosen if name in ALONE]
     with contextlib.closing(SharedStack(folder)) as stack:
 
-        def run(name: str) -> bool:
-            passes = _passes(Chaos(name, given.seed, is_long=given.long, stack=stack))
-            if passes is None and not given.long:
+        def failed_rows(name: str) -> list[str]:
+            rows, is_cut = _rows_of(Chaos(name, given.seed, is_long=given.long, stack=stack))
+            if is_cut and not given.long:
                 print(f"RERUN {name}", flush=True)
                 with contextlib.closing(SharedStack(folder / f"again-{name}")) as own:
-                    passes = _passes(Chaos(name, given.seed, is_long=False, stack=own))
-            return bool(passes)
+                    rows, _ = _rows_of(Chaos(name, given.seed, is_long=False, stack=own))
+            return [
+                "\n    ".join([f"{name}: {row.fault}", *row.problems[:10]])
+                for row in rows
+                if row.problems or (given.long and row.is_slow)
+            ]
 
-        passed = list(map(run, alone))
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            passed += pool.map(run, [name for name in chosen if name not in alone])
-    if not all(passed):
-        print(f"a bar failed; the logs are in {folder}")
+        ordered = sorted(chosen, key=lambda name: name not in FIRST)
+        failed = [line for name in ordered for line in failed_rows(name)]
+    if failed:
+        print("\n".join(["", *failed, f"a bar failed; the logs are in {folder}"]))
         sys.exit(1)
     shutil.rmtree(folder)
 
 
-def _passes(surroundings: Chaos) -> bool | None:
-    """Run a scenario and print its rows; whether all bars that count hold, None after an error."""
+def _folder_of(seed: int, *, is_long: bool) -> Path:
+    """Make a folder for data and logs: on the disk for the long form, which measures."""
+    if not is_long:
+        return scratch_folder(f"feedmill-chaos-{seed}-")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{seed}-", dir=FOLDER))
+
+
+def _rows_of(surroundings: Chaos) -> tuple[list[Row], bool]:
+    """Run a scenario and print its rows; whether an error alone, and no wrong row, cut it short."""
     rows = []
     with surroundings:
         try:
@@ -78,10 +86,11 @@ def _passes(surroundings: Chaos) -> bool | None:
                 print("\n    ".join([line_of(row), *notes]), flush=True)
         except Exception as error:  # noqa: BLE001 - it may fail in any way; the others go on
             traceback.print_exc()
-            print(line_of(Row.failed(surroundings.name, f"{type(error).__name__}: {error}")))
-            print("\n".join(surroundings.ends_of_logs()), flush=True)
-            return False if any(row.problems for row in rows) else None
-    return not any(row.problems or (surroundings.is_long and row.is_slow) for row in rows)
+            is_cut = not any(row.problems for row in rows)
+            rows.append(Row.failed(surroundings.name, f"{type(error).__name__}: {error}"))
+            print("\n".join([line_of(rows[-1]), *surroundings.ends_of_logs()]), flush=True)
+            return rows, is_cut
+    return rows, False
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ SESSION_S = 6.0
 # A dead worker's work is served again within its session timeout and so much, or once Kafka has
 # aborted the transaction that it left open: of 5 s, for which the tests' broker looks every 6 s.
 TAKEOVER_BAR_S = SESSION_S + 6.0
-_SETTLES_WITHIN_S = 60.0
+# A busy machine takes longer, and is no failure: what it took stands in the row.
+_WITHIN_S = 240.0
 
 
 class Probe:
@@ -29,7 +30,7 @@ class Probe:
         self._ids = _ids_of_each_partition(engine.partitions)
         engine.posts(post_of(post_id, f"An evening walk, {post_id}") for post_id in self._ids)
 
-    def seconds(self, within_s: float = 60.0) -> float:
+    def seconds(self, within_s: float = _WITHIN_S) -> float:
         """Wait until all are decided in Redis; how long it took from their making."""
         self._engine.wait_decided(self._ids, within_s)
         return time.monotonic() - self._start
@@ -46,7 +47,7 @@ def settled(engine: Engine, counted: Sequence[Record] = (), letters_before: int 
     Nobody sends anything meanwhile.  See `expected_of` and `found_of` for the arguments.
     """
     expected = expected_of(engine, counted)
-    end = time.monotonic() + _SETTLES_WITHIN_S
+    end = time.monotonic() + _WITHIN_S
     while not (verdict := judge(expected, found_of(engine, expected, letters_before))).is_clean:
         if time.monotonic() > end:
             break

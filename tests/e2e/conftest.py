@@ -1,6 +1,7 @@
 """Engines for the end-to-end tests: those of one test, and those that a file shares."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from builders.engine import Engine, made_engines
+from builders.scratch import scratch_folder
 
 EngineFactory = Callable[..., Engine]
 
@@ -25,13 +27,15 @@ def _start(make: EngineFactory, *workers: str, signals: str = "", **more: Any) -
 if os.environ.get("SECURED_TESTS"):
 
     @pytest.fixture(scope="session")
-    def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    def stack() -> Iterator[Any]:
         """Servers at which each worker signs in with the rights of its role alone."""
         from builders.secured_stack import SecuredStack  # noqa: PLC0415 - of that run alone
 
-        secured = SecuredStack(tmp_path_factory.mktemp("stack") / "servers")
+        folder = scratch_folder("feedmill-secured-")
+        secured = SecuredStack(folder / "servers")
         yield secured
         secured.close()
+        shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def _two_four_two(chaos: Chaos) -> Row:
             for worker in stopped:
                 worker.process.send_signal(signal.SIGTERM)
             for worker in stopped:
-                worker.process.wait(10.0)
+                worker.process.wait(60.0)
             yield Probe(engine).seconds()
 
     for name in names[:2]:
@@ -134,7 +134,7 @@ def _killed_between_close_and_leave(chaos: Chaos) -> Row:
             engine.workers[second.name].process.send_signal(signal.SIGTERM)
             points.wait_struck()
             yield Probe(engine).seconds()
-            engine.workers[second.name].process.wait(10.0)
+            engine.workers[second.name].process.wait(60.0)
             engine.restart(second.name)
             engine.wait_ready()
 

@@ -1,13 +1,17 @@
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
+from builders.scratch import scratch_folder
 from builders.secured_stack import SecuredStack
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredStack]:
+def secured() -> Iterator[SecuredStack]:
     """A Kafka and a Redis that ask who connects."""
-    stack = SecuredStack(tmp_path_factory.mktemp("secured") / "stack")
+    folder = scratch_folder("feedmill-secured-")
+    stack = SecuredStack(folder / "stack")
     yield stack
     stack.close()
+    shutil.rmtree(folder)
