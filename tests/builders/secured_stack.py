@@ -186,9 +186,11 @@ class SecuredStack:
         self.passwords[user] = password
         return password
 
-    def user_of(self, engine: Any, role: str, signal: str = "") -> dict[str, str]:
+    def user_of(
+        self, engine: Any, role: str, signal: str = "", *, name: str = ""
+    ) -> dict[str, str]:
         """Return how a user signs in who has a role's rights of the table in an engine."""
-        user = f"{role}-{engine.prefix[:-1]}"
+        user = f"{name or role}-{engine.prefix[:-1]}"
         if user not in self.passwords:
             self.add_user(user)
             rights = rights_of(role, declared_signals(engine.signals), signal)

@@ -26,8 +26,8 @@ from chaos.scenario import Chaos, Row, SharedStack
 FOLDER = Path(".feedmill/chaos").absolute()
 # It measures what a worker takes, and sends twice that: before others load the machine.
 FIRST = ("overload",)
-# It takes minutes: in the long form, or by its name.
-BY_NAME = ("rolling",)
+# They take minutes: in the long form, or by name.
+BY_NAME = ("rolling", "rotated_secrets")
 
 # OpenMP threads wait by spinning: beside other processes they take the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -9,7 +9,8 @@ import subprocess
 import threading
 import time
 import tomllib
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from chaos.scenario import Chaos, Rows
 TREE = Path(__file__).parents[3]
 ROLES = ("+".join(STAGES[:-1]),) * 3 + STAGES[-1:] * 2
 _POST_EVERY_S, _LOOK_EVERY_S, _AFTERWARDS_S = 0.1, 0.02, 3.0
-_BAR_S = 3.0
+BAR_S = 3.0
 # What heartbeats of the earlier build have as their version.
 _EARLIER = "0+earlier"
 
@@ -31,25 +32,32 @@ def run(chaos: Chaos) -> Rows:
     commit = os.environ.get("BEFORE", "")
     earlier = {"PYTHONPATH": str(_checked_out(commit, chaos.folder("earlier")))} if commit else {}
     engine = chaos.engine(partitions=6)
-    workers = [engine.start_worker(f"{i}", stages=stages) for i, stages in enumerate(ROLES)]
+    for number, stages in enumerate(ROLES):
+        engine.start_worker(f"{number}", stages=stages)
     engine.wait_ready()
-    posts = _Posts(engine)
+    posts = Posts(engine)
 
     def replacements() -> Iterator[float]:
         with in_background(posts.send_until):
             for variables in (earlier, {}) if chaos.is_long else (earlier,):
-                for number, worker in enumerate(workers):
-                    since = time.monotonic()
-                    engine.workers[worker.name].stop()
-                    engine.start_worker(f"{number}", stages=worker.stages, variables=variables)
-                    engine.wait_ready()
-                    time.sleep(_AFTERWARDS_S)
-                    yield posts.longest_s(since)
+                yield from replaced(engine, posts, variables)
                 builds = {beat["build"] == _EARLIER for beat in engine.instances().values()}
                 assert builds == {bool(variables)}, "other builds run"
 
     fault = f"three judges and two rankers replaced one by one{commit and f', by {commit}'}"
-    yield under_load(chaos, engine, fault, replacements(), bar_s=_BAR_S)
+    yield under_load(chaos, engine, fault, replacements(), bar_s=BAR_S)
+
+
+def replaced(engine: Engine, posts: "Posts", variables: Mapping[str, str]) -> Iterator[float]:
+    """Start each named worker anew, with these variables; how late a post was meanwhile."""
+    for worker in [*engine.workers.values()]:
+        since = time.monotonic()
+        worker.stop()
+        name = worker.variables["FEEDMILL_INSTANCE"]
+        engine.start_worker(name, stages=worker.stages, variables=variables)
+        engine.wait_ready()
+        time.sleep(_AFTERWARDS_S)
+        yield posts.longest_s(since)
 
 
 def _checked_out(commit: str, folder: Path) -> Path:
@@ -68,11 +76,11 @@ def _checked_out(commit: str, folder: Path) -> Path:
     return folder
 
 
-class _Posts:
+class Posts:
     """Sends a post every tenth of a second, and sees when each is decided in Redis."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._engine, self._tag = engine, uuid.uuid4().hex[:6]
         self._sent: dict[str, float] = {}
         self._seen: dict[str, float] = {}
 
@@ -81,7 +89,7 @@ class _Posts:
         for number in count():
             if stop.is_set():
                 return
-            post_id = f"rolling-{number}"
+            post_id = f"rolling-{self._tag}-{number}"
             self._engine.send("posts", post_id, post_of(post_id))
             self._sent[post_id] = time.monotonic()
             while time.monotonic() < self._sent[post_id] + _POST_EVERY_S:
