@@ -24,7 +24,7 @@ from chaos.results import HEADER, line_of
 from chaos.scenario import Chaos, Row, SharedStack
 
 FOLDER = Path(".feedmill/chaos").absolute()
-# It measures what a worker takes, and sends twice that: before others load the machine.
+# This scenario measures what a worker takes: in CI before the tests load the machine.
 FIRST = ("overload",)
 # They take minutes: in the long form, or by name.
 BY_NAME = ("rolling", "rotated_secrets")

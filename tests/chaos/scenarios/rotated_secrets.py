@@ -18,7 +18,7 @@ def run(chaos: Chaos) -> Rows:
     chaos.at_end(stack.close)
     engine = chaos.engine(kafka=stack.kafka, redis=stack.redis_url)
     first, second = (stack.user_of(engine, WORKER, name=name) for name in ("first", "second"))
-    user = f"second-{engine.prefix[:-1]}"
+    user = second["FEEDMILL_KAFKA_SASL_PLAIN_USERNAME"]
     for number in range(2):
         engine.start_worker(f"{number}", variables=first)
     engine.wait_ready()
@@ -44,7 +44,7 @@ def _row(chaos: Chaos, engine: Engine, what: str, changes: Iterator[Variables]) 
 
 
 def _redis_password(stack: SecuredStack, user: str) -> Iterator[Variables]:
-    """Both are in force meanwhile."""
+    """Redis takes both passwords until the workers have the new one."""
     variables, before = stack.variables(user), stack.passwords[user]
     stack.redis_rules(user, ">another")
     address = Path(variables["FEEDMILL_REDIS_FILE"])
@@ -55,6 +55,6 @@ def _redis_password(stack: SecuredStack, user: str) -> Iterator[Variables]:
 
 
 def _certificates(stack: SecuredStack, user: str) -> Iterator[Variables]:
-    """Kafka takes both, as they have the same name."""
+    """Kafka takes both certificates, since they have the same name."""
     for _ in range(2):
         yield stack.mutual_variables(user, *stack.certificates.issue(user))
