@@ -258,7 +258,8 @@ class Offsets:
         return Members(has_others=not all(are_mine), has_me=any(are_mine))
 
     def _topics_read(self, is_wanted: Callable[[str], bool]) -> dict[str, set[str]]:
-        listed = self._own_admin().list_consumer_groups(request_timeout=_TIMEOUT_S).result().valid
+        admin = self._own_admin()
+        listed = admin.list_consumer_groups(request_timeout=_TIMEOUT_S).result().valid
         names = [group.group_id for group in listed if is_wanted(group.group_id)]
         found = {}
         for name, members in self._members(names).items() if names else ():
@@ -268,7 +269,8 @@ class Offsets:
         return found
 
     def _members(self, names: Sequence[str]) -> dict[str, Sequence[MemberDescription]]:
-        asked = self._own_admin().describe_consumer_groups(names, request_timeout=_TIMEOUT_S)
+        admin = self._own_admin()
+        asked = admin.describe_consumer_groups(names, request_timeout=_TIMEOUT_S)
         try:
             return {name: answer.result().members for name, answer in asked.items()}
         except KafkaException:
@@ -276,6 +278,11 @@ class Offsets:
             raise
 
     def _own_admin(self) -> AdminClient:
+        """Return the client, which the caller holds until it has the answer.
+
+        The other thread may let go of the client after an error, and a client that nobody holds
+        may never answer.
+        """
         if self._admin is None:
             settings = client_settings(self._environment, self._health)
             # It is polled too seldom to report errors in time; its callers report them.
@@ -285,7 +292,8 @@ class Offsets:
 
     def _topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
         names = TopicCollection([self._environment.topic(topic) for topic in topics])
-        asked = self._own_admin().describe_topics(names, request_timeout=_TIMEOUT_S)
+        admin = self._own_admin()
+        asked = admin.describe_topics(names, request_timeout=_TIMEOUT_S)
         found = {}
         for name, answer in asked.items():
             try:

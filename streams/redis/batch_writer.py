@@ -208,6 +208,7 @@ class BatchWriter:
         self, pipeline: Pipeline, prefix: str, clock_s: Callable[[], float] = time.monotonic
     ) -> None:
         self.trouble = "Redis: not connected yet"
+        self._has_answered = False
         self.shortage = self.refusal = ""
         self._refused: dict[str, tuple[float, str]] = {}
         self._clock_s = clock_s
@@ -309,9 +310,11 @@ class BatchWriter:
         errors = [answer for answer in (*marked, *answers) if isinstance(answer, redis.RedisError)]
         error = next(filter(is_of_the_server, errors), None)
         self.trouble = "" if error is None else f"Redis: {error_text(error)}"
-        # A connection that broke is no sign of another protocol once it was there.
-        if "CERTIFICATE" in self.trouble or "WRONGPASS" in self.trouble:
-            self.trouble += f"; {way_out(self.trouble, 'REDIS')}"
+        self._has_answered = self._has_answered or len(errors) < len(found)
+        # A connection that broke is no sign of another protocol once a server has answered.
+        breaks = self._has_answered and "Error while reading" in self.trouble
+        if not breaks and (out := way_out(self.trouble, "REDIS")):
+            self.trouble += f"; {out}"
         full = next(filter(is_out_of_memory, marked), None)
         self.shortage = "" if full is None else f"Redis: {error_text(full)}"
         if errors or self._refused:
