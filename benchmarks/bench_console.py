@@ -1,17 +1,17 @@
 """Time the console's preview from the input to the list, and the memory of its view.
 
-A Kafka of its own gets posts with signals; the process of the view reads them; then every question
-has other weights.  The limit at 100,000 posts is a median of 200 ms, at a million 700 MB of memory.
+The posts are written as records, see `live_posts.py`, and the process of the view reads them; then
+every question has other weights.  The limit at 100,000 posts is a median of 200 ms, at a million
+700 MB of memory.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -19,60 +19,12 @@ from urllib.parse import urlsplit
 
 import machine
 import numpy as np
-from confluent_kafka import Producer
+from live_posts import LivePosts
+from subjects import PARTITIONS, own_servers
 
-from feedmill.deploy.local import down, up
-from feedmill.streams.environment import declared_signals
-from feedmill.streams.kafka import topics
+from feedmill.streams.environment import environment_variables
 
 LIMIT_MS, LIMIT_MB = 200, 700
-_HOUR_MS = 3_600_000
-
-
-def fill(kafka: str, posts: int) -> None:
-    """Write posts of the last six days, with the signals that every post has."""
-    producer = Producer(
-        {
-            "bootstrap.servers": kafka,
-            "linger.ms": 50,
-            "queue.buffering.max.messages": 10_000_000,
-            "acks": "all",
-            "partitioner": "murmur2_random",
-            "compression.type": "zstd",
-        }
-    )
-    random, now = np.random.default_rng(54), time.time_ns() // 1_000_000
-    offsets: dict[str, int] = {}
-
-    def stored(error: object, message: object) -> None:
-        assert error is None, error
-        offsets[message.key().decode()] = message.offset()  # type: ignore[attr-defined]  # a message
-
-    for number in range(posts):
-        value = {
-            "post_id": f"p{number}",
-            "author_id": f"a{number % (posts // 10)}",
-            "text": "x",
-            "created_at_ms": now - int(random.random() * 140 * _HOUR_MS),
-        }
-        producer.produce("posts", json.dumps(value), f"p{number}", on_delivery=stored)
-        producer.poll(0)
-    producer.flush(120)
-    for post_id, offset in offsets.items():
-        drawn = {"quality": random.random(), "engagement": random.random() / 10}
-        drawn |= dict.fromkeys(("spam", "nsfw", "misinformation"), 0.01)
-        for name, drawn_value in drawn.items():
-            signal = {
-                "post_id": post_id,
-                "post_offset": offset,
-                "value": float(np.float32(drawn_value)),
-                "model": name,
-                "version": "1",
-                "at_ms": now,
-            }
-            producer.produce(f"signals.{name}", json.dumps(signal), post_id)
-            producer.poll(0)
-    producer.flush(120)
 
 
 class Reader:
@@ -123,32 +75,18 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=100)
     options = parser.parse_args()
     print(machine.describe())
-    with tempfile.TemporaryDirectory() as folder:
-        stack = up(Path(folder))
-        try:
-            signals = declared_signals("")
-            topics.create(stack.kafka, "", 4, signals.all)
-            fill(stack.kafka, options.posts)
-            command = (
-                sys.executable,
-                "-m",
-                "feedmill.cli.main",
-                "console",
-                "--port",
-                "0",
-                "--link",
-            )
-            where = ("--kafka", stack.kafka, "--redis", stack.redis)
-            with subprocess.Popen((*command, *where), stdout=subprocess.PIPE, text=True) as console:
-                assert console.stdout is not None
-                try:
-                    reader = Reader(console.stdout.readline().split()[-1])
-                    took = measure(reader, options.posts, options.questions)
-                    used_mb = memory_mb(console.pid)
-                finally:
-                    console.terminate()
-        finally:
-            down(Path(folder))
+    with own_servers() as environment:
+        LivePosts(environment, options.posts, PARTITIONS, older=0).write()
+        command = (sys.executable, "-m", "feedmill.cli.main", "console", "--port", "0", "--link")
+        env = {**os.environ, **environment_variables(environment)}
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as console:
+            assert console.stdout is not None
+            try:
+                reader = Reader(console.stdout.readline().split()[-1])
+                took = measure(reader, options.posts, options.questions)
+                used_mb = memory_mb(console.pid)
+            finally:
+                console.terminate()
     p50, p99 = np.quantile(took, (0.5, 0.99))
     print(
         f"{options.posts:,} posts: a preview p50 {p50:.0f} ms (limit {LIMIT_MS}), p99 {p99:.0f} ms;"

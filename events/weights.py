@@ -22,7 +22,7 @@ PerAuthor = Annotated[int, Meta(ge=1, le=1_000_000)]
 Explore = Annotated[float, Meta(ge=0, le=1e6)]
 
 DEFAULT_SCALE = {"quality": 1.0, "engagement": 36.0}
-# `benchmarks/closed_loop.py` chose them: docs/decisions/costs.md.
+# Chosen by simulated readers: docs/decisions/costs.md.
 DEFAULT_COSTS = {"report": 18.0, "hide": 4.0}
 # The usual letters for the two weights; the command line takes them for the names.
 OBJECTIVE_ALIASES = {"alpha": "quality", "beta": "engagement"}

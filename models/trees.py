@@ -1,7 +1,7 @@
 """LightGBM's trees evaluated in numpy, from LightGBM's own text format.
 
 Importing LightGBM takes a second and loads scikit-learn and scipy; a model stage needs none of
-them.  Only numeric splits are supported, which is what `training.fitting.trees.fit_trees` makes.
+them.  Only numeric splits are supported, which is what `training.fitting.trees` makes.
 The tests compare with LightGBM itself.
 
 A missing value is NaN.  A split of a column that had missing values in training sends it to the

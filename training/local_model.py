@@ -21,15 +21,16 @@ from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, concatenate
 from feedmill.training.fitting.calibration import (
     LENGTHS,
-    RawScores,
     choose_thresholds,
     fit_slope,
+    raw_scores,
 )
 from feedmill.training.fitting.filters import FittedFilter
 from feedmill.training.fitting.ngram_models import (
     count_matrix,
     folds_of,
     inverse_frequency,
+    out_of_fold,
     quantised,
 )
 from feedmill.training.recipes import Recipe
@@ -109,13 +110,10 @@ def fit_local(
     trainer = _DeltaTrainer(base, labels)
     # By rows, as few labels may come from few groups: it fits the slope alone.
     folds = folds_of([post.post_id for post in labels.posts])
-    unseen = np.zeros(len(labels))
-    for fold in np.unique(folds):
-        held_out = folds == fold
-        unseen[held_out] = trainer.raw_scores(trainer.fit(~held_out), held_out)
+    unseen = out_of_fold(folds, lambda kept, out: trainer.raw_scores(trainer.fit(kept), out))
     draft = fit_delta(base, labels)
     slope = fit_slope(unseen, labels.labels, trainer.weights)
-    choosing = [_scored(draft, rows.where(rows.labels == 0)) for rows in ordinary]
+    choosing = [raw_scores(draft, rows.where(rows.labels == 0)) for rows in ordinary]
     rates = recipe.max_demote_rate, recipe.max_hide_rate
     # The product's own posts stand for themselves, whatever lengths were learned.
     every_length = np.ones(len(LENGTHS) + 1, dtype=np.bool_)
@@ -249,8 +247,3 @@ def _added(base: FilterModel, delta: _Delta) -> FilterModel:
     )
     bias = base.bias * delta.base + delta.bias
     return replace(base, ngram_models=tuple(ngram_models), weights=weights, bias=bias)
-
-
-def _scored(model: FilterModel, rows: LabelledPosts) -> RawScores:
-    batch = PostBatch(rows.posts)
-    return RawScores(model.raw_scores(batch), batch.characters)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +48,6 @@ from feedmill.training.fitting.engagement import (
     reaction_rows,
     thinned,
 )
-from feedmill.training.fitting.linear_text import cross_fitted
 from feedmill.training.fitting.ngram_models import SEED, folds_of
 from feedmill.training.fitting.quality import RatedTexts, fit_quality
 from feedmill.training.recipes import ENGAGEMENT, QUALITY, EngagementRecipe, HeadRecipe
@@ -189,7 +187,7 @@ def _head_rows(
     if model is None:
         rows, posts = reaction_rows(posts, most_rows)
         folds = folds_of(posts.groups, SEED + 1)
-        scores = cross_fitted(partial(head_scores, head.penalties), rows, folds)
+        scores = head_scores(rows, folds, head.penalties)
     else:
         batch, kinds = TextBatch(posts.texts), media_kinds(posts.posts)
         scores = model.heads[head.kind].score(batch) + model.media[head.kind][kinds]

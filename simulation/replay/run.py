@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import numpy as np
+from confluent_kafka import Producer
 
 from feedmill.simulation.audience import Frontend
 from feedmill.simulation.demo import DEFAULT_RATE as DEMO_RATE
@@ -13,7 +14,7 @@ from feedmill.simulation.demo import open_demo
 from feedmill.simulation.replay.datasets import DATA_SETS, DEFAULT_POSTS, DEFAULT_RATE, open_dataset
 from feedmill.simulation.replay.lines import open_lines
 from feedmill.simulation.replay.options import Counts, ReplayOptions, ReplaySummary
-from feedmill.simulation.replay.sender import ReplayProducer, Sender, start_producer
+from feedmill.simulation.replay.sender import Sender, start_producer
 from feedmill.simulation.schedule import ENGAGEMENTS, POSTS, EventSource
 from feedmill.streams.environment import Environment
 from feedmill.streams.redis.reader import open_feed_reader
@@ -54,13 +55,14 @@ async def run_replay(
     source = await asyncio.to_thread(open_source, environment, options, run, counts)
     counts.expected_posts = source.posts
     start = time.monotonic()
-    producer = await asyncio.to_thread(start_producer, environment, (POSTS, ENGAGEMENTS))
-    sender = Sender(producer, environment.topic, counts, stop, options.keep_times)
+    topics = (POSTS, ENGAGEMENTS)
+    producer, known = await asyncio.to_thread(start_producer, environment, topics)
+    sender = Sender(producer, known, environment.topic, counts, stop, options.keep_times)
     try:
         ended = await _send(sender, source, options)
         await _flush(producer, stop)
     finally:
-        producer.close(_CLOSE_S)
+        producer.flush(_CLOSE_S)
     return _summary(counts, time.monotonic() - start, run, ended)
 
 
@@ -126,10 +128,10 @@ async def _send(sender: Sender, source: EventSource, options: ReplayOptions) -> 
     return "stopped" if sender.stop.is_set() else "time"
 
 
-async def _flush(producer: ReplayProducer, stop: asyncio.Event) -> None:
+async def _flush(producer: Producer, stop: asyncio.Event) -> None:
     end = time.monotonic() + _FLUSH_S
-    while producer.waiting and not stop.is_set() and time.monotonic() < end:
-        producer.poll()
+    while len(producer) and not stop.is_set() and time.monotonic() < end:
+        producer.poll(0)
         await asyncio.sleep(_POLL_S)
 
 

@@ -1,7 +1,4 @@
-"""Sends the events of a source when they are due, and counts what became of them.
-
-`ReplayProducer` starts with clear errors, and closes within a limited time.
-"""
+"""Sends the events of a source when they are due, and counts what became of them."""
 
 from __future__ import annotations
 
@@ -39,9 +36,6 @@ _FINAL = (
 _QUEUE_RECORDS = 20_000
 # How long a record may wait for a broker that is away.
 _DELIVERY_MS = 60_000
-_POLL_S = 0.05
-# Called with the reason why a record was not written, or None once it was.
-Outcome = Callable[[str | None], None]
 # `send` does not wait as long as there is room, so the event loop runs at least every so many
 # events.
 _EVENTS_PER_TURN = 64
@@ -79,52 +73,10 @@ def with_send_time(
     return OutgoingRecord(key.encode(), encode(value))
 
 
-class ReplayProducer:
-    """Writes records in the background; the outcomes come in calls of `poll`.
-
-    Attributes
-    ----------
-    topics
-        The full names of the topics that there are.
-    """
-
-    def __init__(self, producer: Producer, topics: frozenset[str]) -> None:
-        self.topics = topics
-        self._producer = producer
-
-    def send(self, topic: str, key: bytes, value: bytes | None, outcome: Outcome) -> bool:
-        """Take a record; return False, and take nothing, while too many wait for the broker.
-
-        Raises `KafkaException`: the record is too large, or the producer cannot go on.
-        """
-
-        def report(error: KafkaError | None, _: Message) -> None:
-            outcome(None if error is None else error.str())
-
-        try:
-            self._producer.produce(topic, value, key, on_delivery=report)
-        except BufferError:
-            return False
-        return True
-
-    def poll(self) -> None:
-        """Report the outcomes that are known by now."""
-        self._producer.poll(0)
-
-    @property
-    def waiting(self) -> int:
-        """How many records have no outcome yet."""
-        return len(self._producer)
-
-    def close(self, within_s: float) -> None:
-        """Wait so long for the last outcomes; give up what is left, without an outcome."""
-        end = time.monotonic() + within_s
-        while self.waiting and time.monotonic() < end:
-            self._producer.poll(_POLL_S)
-
-
-def start_producer(environment: Environment, topics: Iterable[str]) -> ReplayProducer:
-    """Connect, check that these topics exist, and return the producer.
+def start_producer(
+    environment: Environment, topics: Iterable[str]
+) -> tuple[Producer, frozenset[str]]:
+    """Connect, check that these topics exist, and return the producer and all topics there are.
 
     Raises `UsageError`: the broker does not answer or refuses, or one of the topics does not exist.
     """
@@ -138,7 +90,7 @@ def start_producer(environment: Environment, topics: Iterable[str]) -> ReplayPro
             f"Kafka at {environment.kafka} has no topic {', '.join(missing)}; create the topics "
             "with `feedmill topics create`, or give the right --prefix"
         )
-    return ReplayProducer(producer, found)
+    return producer, found
 
 
 class _Errors(ClientHealth):
@@ -174,8 +126,9 @@ class Sender:
 
     Parameters
     ----------
-    producer
-        Takes the records.
+    producer, topics
+        Takes the records, of which the outcomes come in calls of its `poll`; and the full names of
+        the topics that there are.
     topic
         Makes the full name of a topic from its name.
     counts
@@ -186,7 +139,8 @@ class Sender:
         Whether events keep their own times.
     """
 
-    producer: ReplayProducer
+    producer: Producer
+    topics: frozenset[str]
     topic: Callable[[str], str]
     counts: Counts
     stop: asyncio.Event
@@ -225,29 +179,33 @@ class Sender:
 
     async def _sleep_until(self, due: float) -> None:
         clock = asyncio.get_running_loop().time
-        self.producer.poll()
+        self.producer.poll(0)
         await asyncio.sleep(0)
         # Waiting for `stop` with a timeout takes three times the CPU of a short sleep.
         while (wait := due - clock()) > 0 and not self.stop.is_set():
             await asyncio.sleep(min(wait, _MAX_SLEEP_S))
-            self.producer.poll()
+            self.producer.poll(0)
 
     async def _send(self, scheduled: ScheduledEvent) -> None:
         now_ms = None if self.keep_times else time.time_ns() // 1_000_000
         record = with_send_time(scheduled.event, now_ms)
         topic = self.topic(scheduled.topic)
         self._count(scheduled)
-        if topic not in self.producer.topics:
+        if topic not in self.topics:
             # The client would look for the topic for a minute, for every record.
             reason = "no such topic; create it with `feedmill topics create`"
             self._count_failure(scheduled.topic, reason)
             return
         outcome = partial(self._count_outcome, scheduled.topic)
         try:
-            while not self.producer.send(topic, record.key, record.value, outcome):
-                # The broker is down or slow; the record was not accepted.
-                await asyncio.sleep(_FULL_SLEEP_S)
-                self.producer.poll()
+            while True:
+                try:
+                    self.producer.produce(topic, record.value, record.key, on_delivery=outcome)
+                    return
+                except BufferError:
+                    # The broker is down or slow; the record was not accepted.
+                    await asyncio.sleep(_FULL_SLEEP_S)
+                    self.producer.poll(0)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
                 raise
@@ -263,9 +221,9 @@ class Sender:
         else:
             self.counts.others += 1
 
-    def _count_outcome(self, topic: str, failure: str | None) -> None:
-        if failure is not None:
-            self._count_failure(topic, failure)
+    def _count_outcome(self, topic: str, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self._count_failure(topic, error.str())
         else:
             self.counts.acknowledged += 1
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from feedmill.models.trees import Trees
-from feedmill.training.fitting.trees import fit_trees
+from feedmill.training.fitting.trees import TreeSettings, fit_correction
 
 
 def _rows(count: int, seed: int) -> np.ndarray:
@@ -19,15 +19,13 @@ def _trained(rounds: int, leaves: int) -> str:
     rows = _rows(2_000, 1)
     # The last column is noise to the trees, which then grow all the leaves they may.
     labels = ((rows[:, 0] * rows[:, 1] + rows[:, 3] + np.sin(99 * rows[:, 5])) > 0).astype(float)
-    return fit_trees(
-        rows,
-        labels,
-        np.ones(len(rows)),
-        objective="binary",
-        rounds=rounds,
-        leaves=leaves,
-        min_rows=2,
-    )
+    return _fitted(rows, labels, TreeSettings(rounds, leaves, min_rows=2))
+
+
+def _fitted(rows: np.ndarray, labels: np.ndarray, settings: TreeSettings) -> str:
+    text = fit_correction(rows, labels, np.ones(len(rows)), 0, settings)
+    assert text is not None
+    return text
 
 
 @pytest.mark.parametrize(("rounds", "leaves"), [(1, 2), (40, 8), (25, 31), (3, 64)])
@@ -54,9 +52,7 @@ def test_missing_values_go_where_lightgbm_sends_them(mode: str) -> None:
     rows[random.random(3_000) < 0.2, 3] = np.nan
     labels = (np.isnan(rows[:, 0]) ^ (np.nan_to_num(rows[:, 3], nan=-2.0) > 0)).astype(float)
     labels += rows[:, 1] + 0.5 * np.sin(3 * np.nan_to_num(rows[:, 0])) + (rows[:, 2] > 0.3)
-    text = fit_trees(
-        rows, labels, np.ones(3_000), objective="regression", rounds=30, leaves=12, min_rows=5
-    )
+    text = _fitted(rows, labels, TreeSettings(rounds=30, leaves=12, min_rows=5))
     kinds = set(" ".join(re.findall("^decision_type=(.*)$", text, re.MULTILINE)).split())
     assert {"2", "8", "10"} <= kinds  # none seen, missing goes right, missing goes left
     asked = _rows(500, 5)
@@ -78,13 +74,5 @@ def test_training_again_gives_the_same_text() -> None:
 
 
 def test_a_constant_target_makes_trees_of_one_leaf() -> None:
-    text = fit_trees(
-        _rows(200, 3),
-        np.full(200, 0.25),
-        np.ones(200),
-        objective="regression",
-        rounds=3,
-        leaves=4,
-        min_rows=10,
-    )
+    text = _fitted(_rows(200, 3), np.full(200, 0.25), TreeSettings(3, 4, min_rows=10))
     np.testing.assert_allclose(Trees.parse(text).raw_scores(_rows(5, 4)), 0.25)

@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from feedmill.events.gates import DEMOTE_AT, HIDE_AT, GatePolicy
+from feedmill.events.gates import DEMOTE_AT, GatePolicy
 from feedmill.events.post import Post
 from feedmill.filters.model import FilterModel
 from feedmill.training.arrays import Mask, Values
@@ -38,6 +38,7 @@ from feedmill.training.local_model import MIN_OF_CLASS, fit_local
 from feedmill.training.recipes import Recipe
 
 MIN_REFERENCE = 3_000
+_DEFAULT_GATE = GatePolicy()
 # Of the authors of ordinary posts one in so many chooses thresholds, the others are the reference.
 _CHOOSING = 3
 # So many labels of each kind before the first fit.
@@ -190,18 +191,9 @@ def done_by(gate: GatePolicy, values: Values) -> Values:
     return np.maximum(hides.astype(np.float64), demotes / 2)
 
 
-def harm(model: FilterModel, rows: LabelledPosts) -> Values:
-    """Return what a model does to fine posts: (rows,), 1 where it hides, 0.5 where it demotes.
-
-    At the thresholds of the default gate.  What a value below them is makes no difference.
-    """
-    return _done(model, rows.posts)
-
-
 def _done(model: FilterModel, posts: Sequence[Post]) -> Values:
-    values = model.score_many(posts)
-    done: Values = ((values >= DEMOTE_AT).astype(np.float64) + (values >= HIDE_AT)) / 2
-    return done
+    """Return what the default gate does at a model's values of these posts: (posts,)."""
+    return done_by(_DEFAULT_GATE, model.score_many(posts))
 
 
 def reference_differences(
@@ -211,8 +203,8 @@ def reference_differences(
 
     It is positive on average where the challenger's harm is less than the champion's and `MARGIN`.
     """
-    rows = ordinary.reference
-    gains = harm(champion, rows) - harm(challenger, rows) + MARGIN
+    posts = ordinary.reference.posts
+    gains = _done(champion, posts) - _done(challenger, posts) + MARGIN
     sizes = np.bincount(ordinary.authors)
     means: Values = np.bincount(ordinary.authors, gains) / sizes / (1 + MARGIN)
     return means

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,106 +28,79 @@ class KnownDataset:
         return read_table(self.table.within(folder), labelled=self.labelled)
 
 
-def _table(path: str, name: str, **columns: str) -> Table:
+def _known(of: tuple[str, str, str], **columns: str) -> KnownDataset:
+    """Describe a file by its name, what reports call it, its licence, and its columns."""
+    file, name, licence = of
     given: dict[str, Any] = {"text": "text", "name": name, "family": name, **columns}
-    return Table(Path(path), **given)
+    return KnownDataset(Table(Path(f"{file}.csv.gz"), **given), licence)
 
 
-YOUTUBE = KnownDataset(
-    _table(
-        *("spam_youtube.csv.gz", "youtube"),
-        label="label",
-        group="video",
-        author="author",
-        time="date",
-    ),
-    "UCI: CC BY 4.0",
+def _ordinary(of: tuple[str, str, str], **columns: str) -> KnownDataset:
+    return replace(_known(of, **columns), labelled=False)
+
+
+YOUTUBE = _known(
+    ("spam_youtube", "youtube", "UCI: CC BY 4.0"),
+    label="label",
+    group="video",
+    author="author",
+    time="date",
 )
-SMS = KnownDataset(
-    _table("spam_sms_uci.csv.gz", "sms", label="label"), "free for all purposes (authors)"
+SMS = _known(("spam_sms_uci", "sms", "free for all purposes (authors)"), label="label")
+OVER18 = _known(
+    ("nsfw_reddit_over18", "reddit_over18", "PDDL 1.0"),
+    label="label",
+    group="subreddit",
+    community="subreddit",
+    time="created_utc",
+    link="domain",
+    family="reddit",
 )
-OVER18 = KnownDataset(
-    _table(
-        *("nsfw_reddit_over18.csv.gz", "reddit_over18"),
-        label="label",
-        group="subreddit",
-        community="subreddit",
-        time="created_utc",
-        link="domain",
-        family="reddit",
-    ),
-    "PDDL 1.0",
-)
-COVID = KnownDataset(
-    _table("misinfo_constraint_covid.csv.gz", "covid", label="label"), "MIT repository"
-)
-FAKENEWSNET = KnownDataset(
-    _table(
-        *("misinfo_fakenewsnet_titles.csv.gz", "fakenewsnet"),
-        label="label",
-        group="domain",
-        link="url",
-    ),
-    "none stated",
+COVID = _known(("misinfo_constraint_covid", "covid", "MIT repository"), label="label")
+FAKENEWSNET = _known(
+    ("misinfo_fakenewsnet_titles", "fakenewsnet", "none stated"),
+    label="label",
+    group="domain",
+    link="url",
 )
 
 # Posts that nobody labelled; where there is a label, it is Reddit's flag over_18.
 ORDINARY: tuple[KnownDataset, ...] = (
-    KnownDataset(
-        _table(
-            *("engagement_reddit_top.csv.gz", "reddit"),
-            text="title+selftext",
-            label="over_18",
-            group="subreddit",
-            community="subreddit",
-            time="created_utc",
-            link="domain",
-        ),
-        "PDDL 1.0",
-        labelled=False,
+    _ordinary(
+        ("engagement_reddit_top", "reddit", "PDDL 1.0"),
+        text="title+selftext",
+        label="over_18",
+        group="subreddit",
+        community="subreddit",
+        time="created_utc",
+        link="domain",
     ),
-    KnownDataset(
-        _table(
-            *("engagement_facebook_news.csv.gz", "facebook"),
-            text="message",
-            group="page_id",
-            author="page_id",
-            time="created_time",
-            link="link",
-        ),
-        "none stated",
-        labelled=False,
+    _ordinary(
+        ("engagement_facebook_news", "facebook", "none stated"),
+        text="message",
+        group="page_id",
+        author="page_id",
+        time="created_time",
+        link="link",
     ),
-    KnownDataset(
-        _table(
-            *("engagement_hackernews20k.csv.gz", "hackernews"),
-            text="title",
-            group="author",
-            author="author",
-            time="created_at",
-            time_format="%m/%d/%Y %H:%M",
-            link="url",
-        ),
-        "none stated",
-        labelled=False,
+    _ordinary(
+        ("engagement_hackernews20k", "hackernews", "none stated"),
+        text="title",
+        group="author",
+        author="author",
+        link="url",
+        time="created_at",
+        time_format="%m/%d/%Y %H:%M",
     ),
-    KnownDataset(
-        _table(
-            *("engagement_bluesky_a.csv.gz", "bluesky"),
-            group="author",
-            author="author",
-            time="createdAt",
-        ),
-        "none stated",
-        labelled=False,
+    _ordinary(
+        ("engagement_bluesky_a", "bluesky", "none stated"),
+        group="author",
+        author="author",
+        time="createdAt",
     ),
 )
 # Answers in a forum, longer than most posts; nobody labelled whether they violate.
-SEMEVAL = KnownDataset(
-    _table("quality_semeval_cqa.csv.gz", "semeval", group="question_subject"),
-    "none stated",
-    labelled=False,
-)
+SEMEVAL = _ordinary(("quality_semeval_cqa", "semeval", "none stated"), group="question_subject")
 # Every data set by its file's name.
 KNOWN = {
     known.file: known for known in (YOUTUBE, SMS, OVER18, COVID, FAKENEWSNET, SEMEVAL, *ORDINARY)

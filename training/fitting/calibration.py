@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from feedmill.events.gates import DEMOTE_AT
-from feedmill.filters.model import LengthCalibrator, log_odds
+from feedmill.features.post_batch import PostBatch
+from feedmill.filters.model import FilterModel, LengthCalibrator, log_odds
 from feedmill.training.arrays import Mask, Values
+from feedmill.training.datasets.labelled_posts import LabelledPosts
 
 # The most characters of the texts of each band but the last.
 LENGTHS = np.array([100, 200, 400], dtype=np.int64)
@@ -26,6 +28,12 @@ class RawScores(NamedTuple):
 
     raw: Values
     characters: npt.NDArray[np.int64]
+
+
+def raw_scores(model: FilterModel, rows: LabelledPosts) -> RawScores:
+    """Score the posts of one source."""
+    batch = PostBatch(rows.posts)
+    return RawScores(model.raw_scores(batch), batch.characters)
 
 
 def learned_lengths(violating: npt.NDArray[np.int64]) -> Mask:

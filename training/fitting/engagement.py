@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -43,15 +42,14 @@ from feedmill.training.evaluation.ranker_metrics import log_loss, slope_within
 from feedmill.training.fitting.linear_text import (
     RidgePenalties,
     TextRows,
-    cross_fitted,
     fit_with_scores,
     group_means,
     score_rows,
     text_rows,
 )
-from feedmill.training.fitting.ngram_models import SEED
+from feedmill.training.fitting.ngram_models import SEED, folds_of, out_of_fold
 from feedmill.training.fitting.post_effects import EffectRows, fit_effects
-from feedmill.training.fitting.trees import correction, corrections_out_of_fold, fit_correction
+from feedmill.training.fitting.trees import correction, fit_correction
 from feedmill.training.recipes import EngagementRecipe
 
 _MOST_IMPRESSIONS = 20_000
@@ -93,9 +91,13 @@ def fit_head(rows: TextRows, penalties: RidgePenalties) -> FittedHead:
     return FittedHead(text, media, len(rows))
 
 
-def head_scores(penalties: RidgePenalties, train: TextRows, test: TextRows) -> Values:
-    """Score rows by a head that is fitted on others: (test,)."""
-    return fit_head(train, penalties).scores(test)
+def head_scores(rows: TextRows, folds: npt.NDArray[np.int64], penalties: RidgePenalties) -> Values:
+    """Score each row by a head that did not learn from the row's fold: (rows,)."""
+
+    def score(kept: Mask, held_out: Mask) -> Values:
+        return fit_head(rows.where(kept), penalties).scores(rows.where(held_out))
+
+    return out_of_fold(folds, score)
 
 
 def fit_media(rows: TextRows, scores: Values, penalty: float) -> Values:
@@ -295,8 +297,11 @@ def _fit_correction(
     def fit(kept: Mask) -> str | None:
         return fit_correction(columns[kept], rest[kept], rows.weights[kept], 1, recipe.trees)
 
+    def score(kept: Mask, held_out: Mask) -> Values:
+        return correction(fit(kept), columns[held_out])
+
     everything = np.ones(len(rows), dtype=np.bool_)
-    return fit(everything), corrections_out_of_fold(fit, columns, rows.groups)
+    return fit(everything), out_of_fold(folds_of(rows.groups), score)
 
 
 def scores_by_halves(
@@ -304,7 +309,7 @@ def scores_by_halves(
 ) -> Values:
     """Score each half of the weeks by a head of the other half, less the half's mean: (rows,)."""
     halves = (weeks > np.median(weeks)).astype(np.int64)
-    scores = cross_fitted(partial(head_scores, penalties), rows, halves)
+    scores = head_scores(rows, halves, penalties)
     means = np.bincount(halves, scores) / np.bincount(halves)
     return np.asarray(scores - means[halves], dtype=np.float64)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ from feedmill.training.fitting.calibration import (
     choose_thresholds,
     fit_slope,
     learned_lengths,
+    raw_scores,
 )
 from feedmill.training.fitting.ngram_models import (
     SEED,
@@ -38,6 +39,7 @@ from feedmill.training.fitting.ngram_models import (
     count_matrix,
     folds_of,
     inverse_frequency,
+    out_of_fold,
     quantised,
 )
 from feedmill.training.progress import Tell, silent
@@ -265,9 +267,15 @@ def fit(
         return matrix.fit(labels, weights, mask, recipe.inverse_penalty, group_of)
 
     linear = fit_rows(every)
-    unseen = _unseen_scores(matrix, fit_rows, labels, rows.groups, linear)
+
+    def score(kept: Mask, held_out: Mask) -> Values:
+        # Of few groups all violating posts may be in one half.
+        can_learn = 0 < (labels[kept] > 0.5).sum() < kept.sum()
+        return matrix.raw_scores(fit_rows(kept) if can_learn else linear, held_out)
+
+    unseen = out_of_fold(folds_of(rows.groups) % 2, score)
     draft = _draft(linear, recipe)
-    choosing = [_scored(draft, rows) for rows in _choosing(fine, labelled)]
+    choosing = [raw_scores(draft, rows) for rows in _choosing(fine, labelled)]
     if recipe.fine_rows_choose:
         own = of_labelled & (labels == 0)
         choosing.append(RawScores(unseen[own], batch.characters[own]))
@@ -291,26 +299,6 @@ def _draft(linear: LinearModel, recipe: Recipe) -> FilterModel:
         linear.bias,
         LengthCalibrator(np.zeros(0, np.int64), np.zeros(1), 1.0, 1.0),
     )
-
-
-def _unseen_scores(
-    matrix: EvidenceMatrix,
-    fit_rows: Callable[[Mask], LinearModel],
-    labels: Values,
-    groups: Sequence[str],
-    linear: LinearModel,
-) -> Values:
-    """Score each half of the groups by a model of the other half: (rows,).
-
-    Of few groups all violating posts may be in one half; then `linear` scores the other.
-    """
-    unseen = np.zeros(len(labels))
-    first_half = folds_of(groups) % 2 == 0
-    for half in (first_half, ~first_half):
-        can_learn = 0 < (labels[~half] > 0.5).sum() < (~half).sum()
-        without = fit_rows(~half) if can_learn else linear
-        unseen[half] = matrix.raw_scores(without, half)
-    return unseen
 
 
 def _group_of(groups: Sequence[str], counted: Mask) -> npt.NDArray[np.int64]:
@@ -353,11 +341,6 @@ def _choosing(
         if len(rows):
             chosen.append(concatenate([rows, long_posts(rows, _LONG_ROWS, SEED)]))
     return chosen
-
-
-def _scored(model: FilterModel, rows: LabelledPosts) -> RawScores:
-    batch = PostBatch(rows.posts)
-    return RawScores(model.raw_scores(batch), batch.characters)
 
 
 def _weights(

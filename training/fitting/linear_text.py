@@ -6,7 +6,7 @@ rows an n-gram model is too sure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,13 @@ from feedmill.features.text.ngrams import TextBatch
 from feedmill.features.text.shape import shape_matrix
 from feedmill.models.text_model import LinearText, NgramModel, quantised
 from feedmill.training.arrays import Mask, Values
-from feedmill.training.fitting.ngram_models import count_matrix, fit_ridge, folds_of, out_of_fold
+from feedmill.training.fitting.ngram_models import (
+    count_matrix,
+    fit_ridge,
+    folds_of,
+    ngram_scores,
+    out_of_fold,
+)
 
 
 @dataclass(frozen=True)
@@ -111,9 +117,11 @@ def fit_with_scores(
     def fit_ngrams(mask: Mask) -> NgramModel:
         return fit_ridge(rows.matrix[mask], rows.values[mask], rows.weights[mask], penalties.ngrams)
 
-    folds = folds_of(rows.groups.tolist())
-    scores = [out_of_fold(fit_ngrams, rows.matrix, folds)]
-    scores += [rows.matrix @ model.real_weights + model.bias for model in learned_before]
+    def unseen(kept: Mask, held_out: Mask) -> Values:
+        return ngram_scores(fit_ngrams(kept), rows.matrix[held_out])
+
+    scores = [out_of_fold(folds_of(rows.groups), unseen)]
+    scores += [ngram_scores(model, rows.matrix) for model in learned_before]
     columns = np.column_stack([*scores, rows.shape])
     means = group_means(columns, rows.weights, rows.groups) if within_groups else 0.0
     coefficients, bias = fit_dense_ridge(
@@ -157,21 +165,7 @@ def fit_dense_ridge(
     return coefficients, float(centre - means @ coefficients)
 
 
-def cross_fitted(
-    score: Callable[[TextRows, TextRows], Values], rows: TextRows, folds: npt.NDArray[np.int64]
-) -> Values:
-    """Score each row by a model that was fitted without the row's fold: (rows,).
-
-    `score` fits a model on its first rows, and returns the scores of its second ones.
-    """
-    scores = np.zeros(len(rows))
-    for fold in np.unique(folds):
-        held_out = folds == fold
-        scores[held_out] = score(rows.where(~held_out), rows.where(held_out))
-    return scores
-
-
 def score_rows(model: LinearText, rows: TextRows) -> Values:
     """Return the model's score of each row: (rows,)."""
-    ngrams = rows.matrix @ model.ngram_model.real_weights + model.ngram_model.bias
+    ngrams = ngram_scores(model.ngram_model, rows.matrix)
     return np.asarray(ngrams + rows.shape @ model.shape_weights, dtype=np.float64)

@@ -58,43 +58,17 @@ def inverse_frequency(matrix: Any) -> npt.NDArray[np.float32]:
 
 
 def fit_logistic(
-    matrix: Any, labels: Values, weights: Values, regularization_c: float, word_factor: int = 1
+    matrix: Any, labels: Values, weights: Values, regularization_c: float
 ) -> NgramModel:
-    """Fit tf-idf and logistic regression.
-
-    Parameters
-    ----------
-    matrix
-        What `count_matrix` returns: (rows, BUCKETS).
-    labels
-        (rows,) in [0, 1]; one between them counts as both classes in part.
-    weights
-        (rows,); rows that weigh 0 are left out.
-    regularization_c
-        scikit-learn's C.
-    word_factor
-        The one that the matrix was made with.
-    """
+    """Fit tf-idf and logistic regression of (rows,) labels, 0 or 1, with scikit-learn's C."""
     from scipy import sparse  # noqa: PLC0415 the `train` extra
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 the `train` extra
 
     columns, matrix = _used_columns(matrix)
     idf = inverse_frequency(matrix)
-    scaled = matrix @ sparse.diags(idf)
-    is_soft = bool(((labels > 0) & (labels < 1)).any())
-    if is_soft:
-        scaled = sparse.vstack([scaled, scaled], format="csr")
-        weights = np.concatenate([weights * labels, weights * (1 - labels)])
-        labels = np.repeat([1.0, 0.0], len(labels))
-    kept = weights > 0
-    # Where weights stay small, lbfgs is done in a fifth of liblinear's time; elsewhere it is not.
-    solver, tolerance = ("lbfgs", 1e-3) if regularization_c < 1 else ("liblinear", 1e-4)
-    model = LogisticRegression(
-        C=regularization_c, solver=solver, tol=tolerance, random_state=SEED, max_iter=300
-    )
-    model.fit(scaled[kept], labels[kept] > 0.5, sample_weight=weights[kept])
-    found = _at(columns, model.coef_[0] * idf)
-    return quantised(found, float(model.intercept_[0]), word_factor)
+    model = LogisticRegression(C=regularization_c, tol=1e-3, random_state=SEED, max_iter=300)
+    model.fit(matrix @ sparse.diags(idf), labels, sample_weight=weights)
+    return quantised(_at(columns, model.coef_[0] * idf), float(model.intercept_[0]))
 
 
 def fit_ridge(matrix: Any, values: Values, weights: Values, penalty: float) -> NgramModel:
@@ -134,23 +108,28 @@ def quantised(weights: Values, bias: float, word_factor: int = 1) -> NgramModel:
     return NgramModel(whole, scale, float(np.float32(bias)), word_factor)
 
 
-def folds_of(groups: Sequence[str], seed: int = SEED) -> npt.NDArray[np.int64]:
+def folds_of(
+    groups: Sequence[str] | npt.NDArray[np.str_], seed: int = SEED
+) -> npt.NDArray[np.int64]:
     """Return a fold in [0, FOLDS) for each row: (rows,); a group is never split."""
     names, group_of = np.unique(np.array(groups, dtype=np.str_), return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(names)) % FOLDS
     return order[group_of]
 
 
-def out_of_fold(
-    fit: Callable[[Mask], NgramModel], matrix: Any, folds: npt.NDArray[np.int64]
-) -> Values:
+def out_of_fold(folds: npt.NDArray[np.int64], score: Callable[[Mask, Mask], Values]) -> Values:
     """Score each row by a model that was fitted without the row's fold: (rows,).
 
-    Trees above the n-gram model learn from these scores: on its own training rows it is too sure.
+    `score` fits on the rows of its first mask, and returns the scores of those of its second.  A
+    model above this one learns from such scores: on its own training rows a model is too sure.
     """
     scores = np.zeros(len(folds))
     for fold in np.unique(folds):
         held_out = folds == fold
-        model = fit(~held_out)
-        scores[held_out] = matrix[held_out] @ model.real_weights + model.bias
+        scores[held_out] = score(~held_out, held_out)
     return scores
+
+
+def ngram_scores(model: NgramModel, matrix: Any) -> Values:
+    """Return the model's score of each row of a `count_matrix`: (rows,)."""
+    return np.asarray(matrix @ model.real_weights + model.bias, dtype=np.float64)

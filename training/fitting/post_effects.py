@@ -16,7 +16,7 @@ import numpy.typing as npt
 from feedmill.features.authorship import DAY_HOURS, UNKNOWN_AUTHOR, AuthorKeys, Hours
 from feedmill.rankers.engagement import PostEffects
 from feedmill.training.arrays import Mask, Values
-from feedmill.training.fitting.ngram_models import folds_of
+from feedmill.training.fitting.ngram_models import folds_of, out_of_fold
 
 Places = npt.NDArray[np.int64]
 
@@ -83,7 +83,7 @@ def fit_effects(rows: EffectRows, lifts: Values, penalties: EffectPenalties) -> 
         problem.names[known],
         np.append(of_authors[known], 0.0),
     )
-    return FittedEffects(effects, problem.out_of_fold(hours, authors))
+    return FittedEffects(effects, problem.added(hours, authors))
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class _Problem:
         names, authors = np.unique(rows.authors, return_inverse=True)
         days = np.unique(rows.days, return_inverse=True)[1]
         hours = np.where(rows.hours < 0, DAY_HOURS, rows.hours).astype(np.int64)
-        folds = folds_of(rows.groups.tolist())
+        folds = folds_of(rows.groups)
         return cls(rest, rows.weights, hours, authors, names, days, folds)
 
     def solve(
@@ -129,18 +129,18 @@ class _Problem:
             )
         return hours, authors
 
-    def out_of_fold(self, hour_penalty: float, author_penalty: float) -> Values:
+    def added(self, hour_penalty: float, author_penalty: float) -> Values:
         """Return what effects that were fitted without a row's fold add to it: (rows,)."""
-        added = np.zeros(len(self.rest))
-        for fold in np.unique(self.folds):
-            out = self.folds == fold
-            hours, authors = self.solve(hour_penalty, author_penalty, ~out)
-            added[out] = (hours[self.hours] + authors[self.authors])[out]
-        return added
+
+        def score(kept: Mask, held_out: Mask) -> Values:
+            hours, authors = self.solve(hour_penalty, author_penalty, kept)
+            return np.asarray((hours[self.hours] + authors[self.authors])[held_out])
+
+        return out_of_fold(self.folds, score)
 
     def loss(self, hour_penalty: float, author_penalty: float) -> float:
         """Return the weighted squared error within days of what is added out of fold."""
-        left = self.rest - self.out_of_fold(hour_penalty, author_penalty)
+        left = self.rest - self.added(hour_penalty, author_penalty)
         left = left - _day_means(left, self.weights, self.days)
         return float(self.weights @ left**2)
 

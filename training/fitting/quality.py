@@ -17,7 +17,7 @@ from feedmill.rankers.quality import (
     softmax,
     tree_columns,
 )
-from feedmill.training.arrays import Values
+from feedmill.training.arrays import Mask, Values
 from feedmill.training.datasets.labelled_posts import LabelledPosts, drop_leaked
 from feedmill.training.fitting.linear_text import (
     RidgePenalties,
@@ -26,7 +26,13 @@ from feedmill.training.fitting.linear_text import (
     score_rows,
     text_rows,
 )
-from feedmill.training.fitting.ngram_models import FOLDS, fit_logistic, fit_ridge, folds_of
+from feedmill.training.fitting.ngram_models import (
+    fit_logistic,
+    fit_ridge,
+    folds_of,
+    ngram_scores,
+    out_of_fold,
+)
 from feedmill.training.fitting.trees import TreeSettings, fit_correction
 
 
@@ -77,20 +83,21 @@ def fit_quality(
         ratings.append(fit_with_scores(rows, texts.penalties, before))
     first = rows_of[0]
     registers = [_fit_register(first, rows, register_c) for rows in rows_of[1:]]
+    models = [None, *(register for register, _ in registers)]
     constructs = tuple(
         Construct(texts.name, rating, register)
-        for texts, (rating, _), register in zip(rated, ratings, [None, *registers], strict=True)
+        for texts, (rating, _), register in zip(rated, ratings, models, strict=True)
     )
-    unlearned = [_register_out_of_fold(first, rows, register_c) for rows in rows_of[1:]]
     scored = []
     for own, rows in enumerate(rows_of):
         scores = np.stack([score_rows(rating, rows) for rating, _ in ratings])
         scores[own] = ratings[own][1]
         odds = np.zeros((len(rated), len(rows)))
-        for other, register in enumerate(registers, 1):
-            odds[other] = _ngram_scores(register, rows)
+        for other, (register, unlearned) in enumerate(registers, 1):
             if own in {0, other}:
-                odds[other] = unlearned[other - 1][int(own == other)]
+                odds[other] = np.split(unlearned, [len(first)])[int(own == other)]
+            else:
+                odds[other] = ngram_scores(register, rows.matrix)
         scored.append((bounded(scores), softmax(odds)))
     unseen = {
         texts.posts.source: mean_rating(*of_rows)
@@ -145,30 +152,24 @@ def _rows(posts: LabelledPosts) -> TextRows:
     return text_rows(posts.texts, posts.labels, posts.groups)
 
 
-def _ngram_scores(model: NgramModel, rows: TextRows) -> Values:
-    return np.asarray(rows.matrix @ model.real_weights + model.bias, dtype=np.float64)
-
-
-def _register_out_of_fold(
+def _fit_register(
     first: TextRows, other: TextRows, regularization_c: float
-) -> tuple[Values, Values]:
-    """Return the log-odds of the rows of both by registers that did not learn from their groups."""
-    parts = (first, other)
-    folds = [folds_of(rows.groups.tolist()) for rows in parts]
-    found = tuple(np.zeros(len(rows)) for rows in parts)
-    for fold in range(FOLDS):
-        kept = [rows.where(of != fold) for rows, of in zip(parts, folds, strict=True)]
-        model = _fit_register(kept[0], kept[1], regularization_c)
-        for rows, of, scores in zip(parts, folds, found, strict=True):
-            scores[of == fold] = _ngram_scores(model, rows.where(of == fold))
-    return found[0], found[1]
+) -> tuple[NgramModel, Values]:
+    """Fit the log-odds that a text is like those of `other`, both counting alike.
 
-
-def _fit_register(first: TextRows, other: TextRows, regularization_c: float) -> NgramModel:
-    """Fit the log-odds that a text is like those of `other`, both counting alike."""
+    Returns the model, and the log-odds of the rows of both, those of `first` before, by models
+    that did not learn from their groups.
+    """
     from scipy import sparse  # noqa: PLC0415 the `train` extra
 
     matrix = sparse.vstack([first.matrix, other.matrix], format="csr")
-    labels = np.repeat([0.0, 1.0], [len(first), len(other)])
-    weights = len(labels) / 2 / np.bincount(labels.astype(np.int64))[labels.astype(np.int64)]
-    return fit_logistic(matrix, labels, weights, regularization_c)
+    is_other = np.repeat([0, 1], [len(first), len(other)])
+    folds = np.concatenate([folds_of(rows.groups) for rows in (first, other)])
+
+    def fit(kept: Mask) -> NgramModel:
+        some = is_other[kept]
+        weights = len(some) / 2 / np.bincount(some)[some]
+        return fit_logistic(matrix[kept], some, weights, regularization_c)
+
+    unlearned = out_of_fold(folds, lambda kept, out: ngram_scores(fit(kept), matrix[out]))
+    return fit(np.ones(len(is_other), dtype=np.bool_)), unlearned

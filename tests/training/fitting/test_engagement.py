@@ -27,7 +27,6 @@ from feedmill.training.fitting.engagement import (
     fit_head,
     fit_impressions,
     fit_media,
-    head_scores,
     reaction_rows,
     smoothing_of,
 )
@@ -157,7 +156,6 @@ def test_the_model_of_texts_learns_nothing_of_media() -> None:
     text = score_rows(without.text, rows)
     np.testing.assert_array_equal(with_media.scores(replace(rows, media=None)), text)
     np.testing.assert_array_equal(with_media.scores(rows), text + with_media.media[rows.media])
-    np.testing.assert_array_equal(head_scores(PENALTIES, rows, rows), with_media.scores(rows))
 
 
 HOUR_MS = 3_600_000

@@ -5,17 +5,16 @@ from sklearn.linear_model import Ridge
 
 from builders.training_data import WORDS
 from feedmill.features.text.ngrams import TextBatch
-from feedmill.training.arrays import Values
+from feedmill.training.arrays import Mask, Values
 from feedmill.training.fitting.linear_text import (
     RidgePenalties,
     TextRows,
-    cross_fitted,
     fit_dense_ridge,
     fit_with_scores,
     score_rows,
     text_rows,
 )
-from feedmill.training.fitting.ngram_models import folds_of
+from feedmill.training.fitting.ngram_models import folds_of, out_of_fold
 
 RANDOM = np.random.default_rng(5)
 
@@ -49,17 +48,17 @@ def test_a_fit_finds_the_word_and_scores_texts_as_it_scores_rows() -> None:
     assert scores[has_word > 0].min() > scores[has_word == 0].max()
 
 
-def test_cross_fitted_scores_know_nothing_of_their_own_fold() -> None:
+def test_scores_out_of_fold_know_nothing_of_their_own_fold() -> None:
     rows, _, has_word = rows_of()
     noise = TextRows(rows.matrix, rows.shape, RANDOM.normal(size=200), rows.weights, rows.groups)
     folds = folds_of(rows.groups.tolist())
 
     def correlation(of: TextRows, truth: Values) -> float:
-        fitted = cross_fitted(
-            lambda train, test: score_rows(fit_with_scores(train, RidgePenalties(1.0))[0], test),
-            of,
-            folds,
-        )
+        def score(kept: Mask, held_out: Mask) -> Values:
+            model = fit_with_scores(of.where(kept), RidgePenalties(1.0))[0]
+            return score_rows(model, of.where(held_out))
+
+        fitted = out_of_fold(folds, score)
         return float(spearmanr(fitted, truth).statistic)
 
     assert correlation(rows, has_word) > 0.8
