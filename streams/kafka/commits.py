@@ -18,7 +18,7 @@ from feedmill.streams.environment import MemoryShares
 from feedmill.streams.kafka.assignment import SHARDS, AssignmentChange
 from feedmill.streams.kafka.batches import Outgoing, TopicPartition
 from feedmill.streams.kafka.dead_letters import Rejections, outgoing_bytes
-from feedmill.streams.kafka.offsets import CommitMark, encode_mark
+from feedmill.streams.kafka.offsets import MAX_MARK_BYTES, CommitMark, encode_mark
 from feedmill.streams.kafka.transactional_producer import Outcome, TransactionalProducer
 from feedmill.streams.kafka.validation import RejectedRecord
 
@@ -30,8 +30,6 @@ FULL_RECORDS = 200_000
 INTERVAL_S = 0.5
 _REVOKED_WITHIN_S = 5.0
 _SERVE_EVERY_S = 1.0
-# The broker takes 4,096 bytes beside an offset; the mark needs the rest.
-MAX_BYTES = 3_900
 Notes = Mapping[TopicPartition, Mapping[str, str]]
 
 
@@ -115,7 +113,12 @@ class TransactionalWriter:
         owner: TopicPartition,
         partition: int | None = None,
     ) -> None:
-        """Gather a record; see `Writer.add`."""
+        """Gather a record for a topic (named without the prefix).
+
+        `owner` is the partition of `posts`, or the shard, on whose behalf the record is written:
+        once the worker loses `owner`, the record is dropped.  `partition` is that of `owner` unless
+        given, which is right for every topic that is partitioned like `posts`.
+        """
         place = owner.partition if partition is None else partition
         self._gathered.append(Outgoing(topic, place, key, value, owner))
 
@@ -128,14 +131,21 @@ class TransactionalWriter:
         owner: TopicPartition,
         is_whole: bool = True,
     ) -> bool:
-        """Gather a record's dead letter; see `Writer.reject`."""
+        """Gather the dead letter of a record that `stage` rejected at `at_ms`.
+
+        Return True if the record gets a letter of its own.  Beyond a rate, or without key and value
+        (`is_whole` False), the bad records of a partition share a letter.  `owner` as of `add`.
+        """
         letter = self._rejections.reject(rejection, stage, at_ms, owner, is_whole=is_whole)
         if letter is not None:
             self._gathered.append(letter)
         return letter is not None
 
     def note(self, at: TopicPartition, name: str, text: str) -> None:
-        """Gather a text beside the offset of a partition; see `Writer.note`.
+        """Commit a short text beside an owned partition's offset; see `AssignmentChange.notes`.
+
+        The note is in the transaction of what this cycle adds, and stays until another text
+        replaces it; an empty text removes it.
 
         Raises `ValueError`: the notes of the partition would take more than the broker allows.
         """
@@ -419,7 +429,7 @@ class CommitNotes:
         """
         gathered = {**self._gathered.get(at, {}), name: text}
         size = len(encode_mark(CommitMark(notes=self._with(at, gathered))).encode())
-        if size > MAX_BYTES:
+        if size > MAX_MARK_BYTES:
             raise ValueError(f"the notes of {at.topic}[{at.partition}] take {size} bytes: too many")
         self._gathered[at] = gathered
 

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _json = JSONDecoder()
+# The broker takes 4,096 bytes beside an offset.
+MAX_MARK_BYTES = 3_900
 
 _TIMEOUT_S = 5.0
 # librdkafka can abort the process where an answer comes after this (its issue 4605), so it is long.

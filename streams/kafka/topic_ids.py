@@ -17,7 +17,13 @@ from confluent_kafka import KafkaException
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batches import TopicPartition
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.offsets import CommitMark, Committed, decode_mark, encode_mark
+from feedmill.streams.kafka.offsets import (
+    MAX_MARK_BYTES,
+    CommitMark,
+    Committed,
+    decode_mark,
+    encode_mark,
+)
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +32,6 @@ ANCHORS = (TopicPartition("config", 0), TopicPartition("overrides", 0))
 # The topics whose ids are compared, beside `signals.*`.
 FOLLOWED = ("posts", "engagements", "counters", "overrides", "config")
 INPUTS = ("posts", "engagements")
-# The broker takes 4,096 bytes beside an offset: the ids of some 50 topics.
-_MAX_TEXT_BYTES = 3_900
 _LOOK_EVERY_S = 5.0
 
 
@@ -134,9 +138,9 @@ def command_of(environment: Environment, words: str) -> str:
 
 
 def _text(ids: Mapping[str, str]) -> str:
-    """Return the text to commit: the ids of as many topics as have room, the first ones first."""
+    """Return the text to commit: the ids of the first topics, some 50 of which have room."""
     kept = dict(ids)
-    while len(text := encode_mark(CommitMark(topics=kept))) > _MAX_TEXT_BYTES:
+    while len(text := encode_mark(CommitMark(topics=kept))) > MAX_MARK_BYTES:
         kept.popitem()
     return text
 

@@ -105,12 +105,8 @@ class FeedFreshness:
         return lists, feeds
 
 
-def stages_behind(change: FeedChange) -> list[str]:
-    """Return the stages without which a feed grows stale."""
-    return _stages(change.gates, change.weights)
-
-
 def _stages(gates: Mapping[str, GatePolicy], weights: Weights) -> list[str]:
+    """Return the stages without which a feed grows stale."""
     required = [name for name, gate in gates.items() if gate.required]
     return [*required, *map(stage_of, weights.signals)]
 

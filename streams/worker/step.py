@@ -16,62 +16,20 @@ from feedmill.events.signal import Signal
 from feedmill.features.post_batch import PostBatch
 from feedmill.streams.kafka.assignment import POSTS, AssignmentChange
 from feedmill.streams.kafka.batches import Record, RecordBatch, TopicPartition
+from feedmill.streams.kafka.commits import TransactionalWriter
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.validation import RejectedRecord
 from feedmill.streams.observe.legs import Arrivals
 from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.settings.clock import LogClock
 
+# Takes what steps write; a record reaches Kafka with the cycle's offsets or not at all.
+Writer = TransactionalWriter
 # By partition and offset, why a post must not be judged.
 Poisoned = Mapping[int, Mapping[int, str]]
 NO_POISON: Poisoned = {}
 # Says of a partition and a post id whether nothing was ever written about that post.
 NeverWas = Callable[[int, str], bool]
-
-
-class Writer(Protocol):
-    """Takes what steps write; a record reaches Kafka with the cycle's offsets or not at all."""
-
-    def add(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        *,
-        owner: TopicPartition,
-        partition: int | None = None,
-    ) -> None:
-        """Gather a record for a topic (named without the prefix).
-
-        `owner` is the partition of `posts`, or the shard, on whose behalf the record is written:
-        once the worker loses `owner`, the record is dropped.  `partition` is that of `owner` unless
-        given, which is right for every topic that is partitioned like `posts`.
-        """
-        ...
-
-    def reject(
-        self,
-        rejection: RejectedRecord,
-        stage: str,
-        at_ms: int,
-        *,
-        owner: TopicPartition,
-        is_whole: bool = True,
-    ) -> bool:
-        """Gather the dead letter of a record that `stage` rejected at `at_ms`.
-
-        Return True if the record gets a letter of its own.  Beyond a rate, or without key and value
-        (`is_whole` False), the bad records of a partition share a letter.  `owner` as of `add`.
-        """
-        ...
-
-    def note(self, at: TopicPartition, name: str, text: str) -> None:
-        """Commit a short text beside an owned partition's offset; see `AssignmentChange.notes`.
-
-        The note is in the transaction of what this cycle adds, and stays until another text
-        replaces it; an empty text removes it.  All notes of a partition share 3,900 bytes.
-        """
-        ...
 
 
 class PostPartition(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from builders.records import StoredRecord
 from feedmill.streams.kafka.batches import RecordBatch, TopicPartition
+from feedmill.streams.kafka.commits import TransactionalWriter
 from feedmill.streams.kafka.log_consumer import BEGINNING, LogConsumer
 from feedmill.streams.kafka.validation import RejectedRecord
 
@@ -117,8 +118,8 @@ class FakeLog:
         self.stopped = {}
 
 
-class KeptWriter:
-    """A `Writer` that keeps what is added, and the notes."""
+class KeptWriter(TransactionalWriter):
+    """Keeps what is added, and the notes; commits nothing."""
 
     def __init__(self) -> None:
         self.added: list[tuple[str, bytes | None, bytes | None, TopicPartition]] = []
@@ -134,14 +135,14 @@ class KeptWriter:
 
     def reject(
         self,
-        one: RejectedRecord,
+        rejection: RejectedRecord,
         stage: str,
         at_ms: int,
         *,
         owner: TopicPartition,
         is_whole: bool = True,
     ) -> bool:
-        self.rejected.append((one, is_whole))
+        self.rejected.append((rejection, is_whole))
         return is_whole
 
     def note(self, at: TopicPartition, name: str, text: str) -> None:
