@@ -45,9 +45,8 @@ from feedmill.rankers.score import scores_of
 from feedmill.readers import best_posts
 from feedmill.readers.page import page_of
 from feedmill.readers.pool import Pool
-from feedmill.readers.queue import RequestQueue
 from feedmill.readers.request import decode_request
-from feedmill.readers.web import ReaderWeb
+from feedmill.readers.web import ReaderWeb, RequestQueue
 from feedmill.streams.observe.metrics import Metrics
 
 NAMES = SignalNames()

@@ -24,7 +24,7 @@ from prometheus_client.samples import Sample
 
 from feedmill.deploy.local import default_folder, up
 from feedmill.deploy.local.process import HOST, Server, free_port
-from feedmill.deploy.local.redis_server import redis_serves, start_redis
+from feedmill.deploy.local.stack import redis_serves, start_redis
 from feedmill.streams.environment import (
     Environment,
     environment_variables,

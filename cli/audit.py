@@ -9,7 +9,7 @@ from feedmill.cli.duration import Duration
 from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer, Columns, short_json, show, warn
 from feedmill.events.audit import TOPIC
-from feedmill.operations.audit import audit_row, matching
+from feedmill.operations.changes import audit_row, matching
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import read_all
 from feedmill.streams.settings.clock import now_ms

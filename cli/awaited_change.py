@@ -14,8 +14,7 @@ from feedmill.cli.options import Command, by_option, made_by, with_environment
 from feedmill.cli.output import Answer, json_option, print_answer, say, warn
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.events.gates import GatePolicy
-from feedmill.operations.awaited_change import AwaitedChange
-from feedmill.operations.changes import Change, MadeBy, user_name
+from feedmill.operations.changes import AwaitedChange, Change, MadeBy, user_name
 from feedmill.operations.setting_changes import (
     gate_warnings,
     setting_record,

@@ -9,7 +9,7 @@ from rich.filesize import decimal
 
 from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer
-from feedmill.operations.backup import make_backup
+from feedmill.operations.copies import make_backup
 from feedmill.streams.environment import Environment
 from feedmill.streams.settings.clock import now_ms
 

@@ -17,8 +17,7 @@ from feedmill.cli.awaited_change import (
 )
 from feedmill.cli.options import asks_installation, by_option
 from feedmill.cli.output import Answer, Columns, Table, short_json, show
-from feedmill.operations.setting_changes import read_settings_log
-from feedmill.operations.setting_words import parse_setting_value
+from feedmill.operations.setting_changes import parse_setting_value, read_settings_log
 from feedmill.operations.times import time_text
 from feedmill.streams.environment import Environment
 from feedmill.streams.settings.config_log import ConfigLog, RawValue, effective_value

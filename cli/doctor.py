@@ -13,7 +13,7 @@ from feedmill.cli.acls import role_rights, signal_option
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json
 from feedmill.events.errors import FeedmillError
-from feedmill.operations.status.doctor import CHECKS
+from feedmill.operations.status.health import DOCTOR_CHECKS
 from feedmill.operations.status.installation import Installation, examine
 from feedmill.operations.status.rights import rights_checks
 from feedmill.streams.environment import Environment
@@ -51,7 +51,7 @@ def doctor(environment: Environment, as_json: bool, role: str | None, signal: st
     try:
         with closing(Installation(environment, os.environ, now_ms, flags)) as inst:
             of_role = rights_checks(role, role_rights(environment, role, signal)) if role else ()
-            findings, checks, skipped = examine(inst, of_role or CHECKS)
+            findings, checks, skipped = examine(inst, of_role or DOCTOR_CHECKS)
     finally:
         logging.disable(logging.NOTSET)
     findings.sort(key=lambda one: one.severity != "wrong")

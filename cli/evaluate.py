@@ -21,8 +21,7 @@ from feedmill.cli.train_options import (
 from feedmill.events.errors import UsageError
 from feedmill.filters.model import FilterSpec
 from feedmill.filters.registry import FILTERS
-from feedmill.models.artifact import read_card
-from feedmill.models.store import store_with
+from feedmill.models.artifact import read_card, store_with
 from feedmill.models.store_files import Store
 from feedmill.rankers.quality import RANKER as QUALITY_RANKER
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS

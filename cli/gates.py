@@ -13,8 +13,7 @@ from feedmill.cli.output import Answer, Columns, Table, table_of
 from feedmill.cli.posts_on_kafka import read_for_command, timeout_option
 from feedmill.events.errors import UsageError
 from feedmill.operations.preview.gate_preview import SourcedView, SourceRow, compare_gates
-from feedmill.operations.setting_changes import read_settings_log
-from feedmill.operations.setting_words import SettingWords, changed_settings
+from feedmill.operations.setting_changes import SettingWords, changed_settings, read_settings_log
 from feedmill.rankers.combiner.gate_decisions import DecisionName
 from feedmill.streams.environment import Environment
 from feedmill.streams.settings.clock import now_ms

@@ -10,7 +10,7 @@ import click
 from feedmill.cli.awaited_change import note_option
 from feedmill.cli.options import by_option, made_by, with_environment
 from feedmill.cli.output import Answer, answers
-from feedmill.operations.backup import Restored, restore_backup
+from feedmill.operations.copies import Restored, restore_backup
 from feedmill.streams.environment import Environment
 
 

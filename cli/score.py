@@ -20,7 +20,7 @@ from feedmill.features.counters import Counters, update, weight_of
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.model import ValueExplanation, explain_post
 from feedmill.filters.registry import FILTERS
-from feedmill.models.store import find_card
+from feedmill.models.artifact import find_card
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import Scores
 from feedmill.rankers.registry import ENGAGEMENT_RANKER, RANKERS, TEXT_RANKERS

@@ -27,8 +27,7 @@ from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.events.label import Label
 from feedmill.events.release import CANDIDATE, TriedVersion
 from feedmill.filters.registry import FILTERS
-from feedmill.models.artifact import ModelCard, read_artifact
-from feedmill.models.store import find_card
+from feedmill.models.artifact import ModelCard, find_card, read_artifact
 from feedmill.models.store_files import Store, parse_store
 from feedmill.models.text_model import FEATURES
 from feedmill.operations.releases import (

@@ -21,8 +21,12 @@ from feedmill.events.settings import Settings
 from feedmill.events.weights import OBJECTIVE_ALIASES
 from feedmill.operations.preview.feed_preview import FeedPreview, PreviewedPost, preview_feed
 from feedmill.operations.preview.scale_suggestion import SuggestedScale, Suggestion, suggest_scales
-from feedmill.operations.setting_changes import read_settings_log
-from feedmill.operations.setting_words import SettingWords, changed_settings, words_by_setting
+from feedmill.operations.setting_changes import (
+    SettingWords,
+    changed_settings,
+    read_settings_log,
+    words_by_setting,
+)
 from feedmill.operations.times import age_text
 from feedmill.rankers.combiner.view import PostView
 from feedmill.streams.environment import Environment

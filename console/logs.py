@@ -14,7 +14,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from feedmill.console.routes import Console
 from feedmill.events.instance import Instance
 from feedmill.events.override import OverrideKey
-from feedmill.operations.audit import AuditRow, audit_row
+from feedmill.operations.changes import AuditRow, audit_row
 from feedmill.operations.overrides import LastOverride, last_overrides
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.client import ClientHealth, WatchedConsumer, new_log_consumer

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
 
 from feedmill.events.limits import MAX_SAFE_INTEGER, EventId, EventTimeMs, ShortText
 
 EngagementKind = Literal["impression", "click", "like", "reply", "share", "dwell", "hide", "report"]
-ENGAGEMENT_KINDS: tuple[EngagementKind, ...] = (
-    "impression",
-    "click",
-    "like",
-    "reply",
-    "share",
-    "dwell",
-    "hide",
-    "report",
-)
+ENGAGEMENT_KINDS: tuple[EngagementKind, ...] = get_args(EngagementKind)
 
 Count = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)]
 
@@ -26,18 +17,7 @@ Count = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)]
 class Engagement(Struct, frozen=True, gc=False):
     """Somebody saw a post, or did something with it.  An `event_id` counts once in ten minutes.
 
-    Attributes
-    ----------
-    post_id, user_id
-        Who did it, and with which post.
-    kind, at_ms
-        What was done, and when, Unix milliseconds.
-    event_id
-        The same id of the same post counts once within ten minutes.
-    feed, feed_version, position
-        Where the post was shown: the feed, its version, and the place in it from 0.
-    dwell_ms
-        For how many milliseconds the post was looked at.
+    `feed`, `feed_version` and `position`, from 0, say where the post was shown.
     """
 
     post_id: EventId

@@ -488,22 +488,7 @@ def _short(value: object) -> str:
 class Exposure(Struct, frozen=True, gc=False):
     """A user requested a page of a feed with an experiment; sent before the page is rendered.
 
-    Attributes
-    ----------
-    user_id
-        Who requested it.
-    experiment, arm
-        The experiment, and the arm that the user got.
-    feed, version
-        The feed, and the version of the list that was read.
-    first, count
-        The first position of the page, from 0, and how many posts were asked for.
-    at_ms
-        When, Unix milliseconds.
-    served
-        The arm whose list was read, where it is not the arm's own: the control.
-    client
-        Which program asked for the page, as `ios-4.2`: a report tells the clients apart.
+    The fields are those of docs/contracts.md, "Events".
     """
 
     user_id: EventId

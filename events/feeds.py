@@ -35,21 +35,7 @@ class FeedMatch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
 
 
 class FeedSpec(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """The setting `feeds/<name>`.
-
-    Attributes
-    ----------
-    match
-        Which posts belong to the feed.
-    size
-        How many posts it holds at most.
-    window_hours
-        How old its posts are at most.
-    include_replies
-        Whether replies belong to it.
-    max_feeds
-        For a pattern, how many feeds it makes; see `places`.
-    """
+    """The setting `feeds/<name>`; `max_feeds` is of patterns alone."""
 
     match: FeedMatch = msgspec.field(default_factory=FeedMatch)
     size: Size = 500

@@ -62,18 +62,9 @@ class ModelDrift(Struct, frozen=True, gc=False):
 
 
 class PartitionLag(Struct, frozen=True, gc=False):
-    """How far a worker is with a partition that its group gave it.
+    """How far a worker is with a partition that its group gave it: see `Instance`.
 
-    Attributes
-    ----------
-    topic, partition
-        `posts` or `engagements`, without the prefix.
-    lag
-        How many offsets lie ahead.
-    late_ms
-        For how many ms something has been there that is not read, once it is more than 5 s.
-    why
-        What holds it back, where that is known.
+    `lag` counts offsets; `late_ms` is 0 until something is unread for more than 5 s.
     """
 
     topic: str
@@ -86,14 +77,7 @@ class PartitionLag(Struct, frozen=True, gc=False):
 class ComparedPosts(Struct, frozen=True, gc=False):
     """What the gate does to posts that two versions judged, an author and a text once an hour.
 
-    Attributes
-    ----------
-    posts
-        How many both judged.
-    hidden_more, hidden_less
-        How many of them the candidate alone hides, and the version in force alone.
-    stopped_more, stopped_less
-        How many the candidate alone demotes or hides, and the version in force alone.
+    The fields are those of `compared` in docs/contracts.md, "Models".
     """
 
     posts: Count = 0
@@ -138,56 +122,7 @@ class LegTimes(Struct, frozen=True, gc=False):
 class Instance(Struct, frozen=True, omit_defaults=False):
     """A heartbeat of an instance; an empty value says that it has stopped.
 
-    Attributes
-    ----------
-    stage, instance
-        The stage, and the id of its instance.
-    host, pid, build
-        Where it runs, and which build.
-    config_offset
-        The last record of `config` that it applied or refused; -1 before the first.
-    refused
-        The last settings that it refused, at most `MOST_REFUSALS`.
-    models
-        By signal, the version of its model.
-    models_offset
-        The last record of `models` that it runs or refused; -1 before the first.
-    refused_releases
-        The releases that it refused.
-    waiting_releases
-        The releases whose artifacts the store does not give at present; it asks again.
-    drift
-        What `feedmill models watch` says of models; empty of everyone else.
-    candidates
-        By signal, the version that is tried, and how it differs from the version in force.
-    group
-        The consumer group of a worker, "" of another program: two groups with one stage are wrong.
-    partitions
-        The partitions of `posts` and `engagements` that a worker reads, and how far it is.
-    ready
-        Whether it has caught up and works.
-    lag
-        How many records it is behind.
-    at_ms
-        When it said so, Unix milliseconds.
-    reason
-        Why it is not ready, "" when it is; at most `REASON_CHARACTERS`.
-    memory_mib
-        The resident memory of its process; None where the system does not say.
-    legs
-        By topic and leg how long records took; those without a record in the last minute are left
-        out.  See docs/metrics.md.
-    capped_sources, capped_count
-        Sources of which a filter hides too much, so that it demotes there, or of engagement those
-        that are brigaded: the names of at most `MOST_SOURCES`, and how many there are.
-    refused_writes
-        How many writes of feeds and posts Redis refused since the start: a newer owner has them.
-    shards
-        Of a combiner the shards of `feed-shards` that it ranks and writes.
-    logs_lag
-        Of a combiner how many records of the topics that it follows it has not read.
-    leaving
-        The partitions of a worker that is about to stop: others read ahead what they may get.
+    The fields are those of docs/contracts.md, "Instances".
     """
 
     stage: str

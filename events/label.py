@@ -20,22 +20,10 @@ LabelTarget = Annotated[
 class Label(Struct, frozen=True, gc=False, omit_defaults=True):
     """What somebody says that a signal of a post should be.
 
-    Attributes
-    ----------
-    post_id
-        The post, in the version that was current when the label was given.
-    target, value
-        The signal, and its right value in [0, 1].
-    source
-        Who or what gave the label.
-    at_ms
-        When, Unix milliseconds.
-    sampling_probability
-        The probability with which the post was drawn at random to be labelled, from all posts, also
-        those that no feed shows.  Such a label belongs to the audit: trainers that follow the topic
-        judge challengers by it and never learn from it.  Without it somebody chose the post.
-    note
-        For people.
+    The post is in the version that was current when the label was given.  A label with a
+    `sampling_probability` is of a post that was drawn at random from all posts, also those that no
+    feed shows.  It belongs to the audit: trainers that follow the topic judge challengers by it and
+    never learn from it.
     """
 
     post_id: Id

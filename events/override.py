@@ -15,18 +15,8 @@ OverrideVerdict = Literal["allow", "demote", "hide"]
 class Override(Struct, frozen=True, gc=False, omit_defaults=True):
     """The value of a record of `overrides`, whose key is ``<subject>|<gate>``.
 
-    Attributes
-    ----------
-    verdict
-        What happens to the post, or to all posts of the author.
-    by, reason
-        For people.
-    at_ms
-        When it was decided, Unix milliseconds.
-    expires_at_ms
-        Until when it holds; None for ever.
-    post_offset
-        The one version of a post that it is about; None for all versions.
+    `expires_at_ms` None is for ever; `post_offset` is the one version of a post that it is about,
+    None for all versions.
     """
 
     verdict: OverrideVerdict
@@ -38,15 +28,7 @@ class Override(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Withdrawal(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The value of a record of `overrides` that withdraws the override; so does an empty value.
-
-    Attributes
-    ----------
-    value
-        Null.
-    by, note
-        For people.
-    """
+    """The value of a record of `overrides` that withdraws the override; so does an empty value."""
 
     value: None
     by: ShortText | None = None

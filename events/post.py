@@ -24,24 +24,7 @@ class Media(Struct, frozen=True, gc=False):
 class Post(Struct, frozen=True, gc=False):
     """A version of a post: the record with the highest offset is the post.
 
-    Attributes
-    ----------
-    post_id, author_id
-        Ids of the product.
-    created_at_ms
-        When the post was published, Unix milliseconds.
-    text, lang, links, media
-        What it says; `lang` is a language code, `links` are addresses.
-    communities
-        Where it was published.
-    in_reply_to
-        The post that it answers.
-    self_labels
-        What its author says that it contains, such as ``nsfw``.
-    tenant
-        Reserved.
-    deleted
-        Whether the record deletes the post.
+    `self_labels` are what its author says that it contains, such as ``nsfw``; `tenant` is reserved.
     """
 
     post_id: EventId

@@ -27,17 +27,10 @@ CoreShare = Annotated[float, Meta(gt=0, le=1)]
 
 
 class TriedVersion(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A version of a model, and what it said where it was tried.
+    """A version of a model by the sha256 of its artifact, and what it said where it was tried.
 
-    Attributes
-    ----------
-    sha256
-        Of the artifact in the store of each worker; a record has no path and no address.
-    answers
-        What the model said of feedmill's sample posts where it was released.  A worker refuses an
-        artifact that says something else on its machine.
-    by, note
-        For people.
+    `answers` are about feedmill's sample posts: a worker refuses an artifact that says something
+    else on its machine.
     """
 
     sha256: Sha256
@@ -54,13 +47,8 @@ class TriedVersion(Struct, frozen=True, gc=False, omit_defaults=True):
 class ModelRelease(TriedVersion, frozen=True, gc=False, omit_defaults=True):
     """The value of a record of `models` whose key is the model's name: every worker runs it.
 
-    Attributes
-    ----------
-    frozen
-        No command releases another version until one unfreezes the model.
-    candidate
-        The offset of the candidate that this release promotes.  It counts only while that
-        candidate is under way: a worker that comes too late changes nothing.
+    `frozen` has commands refuse other releases.  `candidate` is the offset of the candidate that
+    this release promotes: it counts only while that candidate is under way.
     """
 
     frozen: bool = False
@@ -70,26 +58,7 @@ class ModelRelease(TriedVersion, frozen=True, gc=False, omit_defaults=True):
 class Candidate(TriedVersion, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """The value of a record of `models` whose key is `candidate/<model>`: it begins or ends one.
 
-    Attributes
-    ----------
-    partitions
-        The version judges the posts of so many partitions, those with the lowest numbers; 0: it
-        scores all posts in shadow and decides nothing.
-    promotes
-        Whether the workers release it once it is sure to stay within its limits.
-    may_hide, may_demote
-        It goes back once it is sure to hide, or to demote or hide, a larger part of all posts than
-        the version in force and this.
-    until_ms
-        When it goes back, Unix milliseconds, if nothing was sure by then; 0: never.  A model
-        without a gate is released then.
-    core_share
-        How much of one core it may take of each worker in shadow.
-    ends
-        The offset of the record that began the candidate which this record ends; None: this one
-        begins a candidate.
-    reason
-        Why it was sent back.
+    The fields are those of docs/contracts.md, "Models".
     """
 
     partitions: Partitions = 0
@@ -103,15 +72,7 @@ class Candidate(TriedVersion, frozen=True, gc=False, omit_defaults=True, kw_only
 
 
 class ListRelease(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The value of a record of `models` whose key is `list/<filter>/<name>`: the list is in force.
-
-    Attributes
-    ----------
-    sha256
-        Of the artifact in the store of each worker; a record has no path and no address.
-    by, note
-        For people.
-    """
+    """The value of a record of `models` whose key is `list/<filter>/<name>`: a list in force."""
 
     sha256: Sha256
     by: ShortText = ""

@@ -63,31 +63,9 @@ class ModelVerdict(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Signal(Struct, frozen=True, gc=False, omit_defaults=True):
-    """What a model says about one version of a post.
+    """What a model or a rule says about one version of a post.
 
-    Attributes
-    ----------
-    post_id, post_offset
-        The post, and the offset in `posts` of the version.
-    value
-        A float32 written in full: for a gate the probability in [0, 1] that the post violates, for
-        an objective how good the post is, for a cost the probability in [0, 1] of a harm.  None
-        means that the model failed, see `error`.
-    model, version
-        Which model; `RULE_MODEL` and the name of the rule, or `list/<name>@<version>`, where a rule
-        of an operator or a list decided.
-    at_ms
-        When the signal was made, Unix milliseconds.
-    error
-        Why the model failed.
-    reason
-        In a few words, what decided instead of the model.
-    overruled
-        What holds without the rule that decided.
-    revision
-        Orders signals of the same `post_offset`: of two, the one with the lower revision is
-        ignored, so that a late signal of a paused owner loses.  Of a filter it is the offset of its
-        rules in `config`, of engagement the last offset that it counted; 0 for any other.
+    The fields are those of docs/contracts.md, "Events".  Without a `value` the model failed.
     """
 
     post_id: EventId

@@ -39,8 +39,13 @@ from feedmill.filters.phrases import (
     phrase_words,
 )
 from feedmill.filters.rules import VERDICT_RANK
-from feedmill.models.artifact import Arrays, pack_artifact, unpack_artifact
-from feedmill.models.store import card_files, check_digits
+from feedmill.models.artifact import (
+    Arrays,
+    card_files,
+    check_digits,
+    pack_artifact,
+    unpack_artifact,
+)
 from feedmill.models.store_files import Store, file_sizes, read_hashed, write_file
 
 # 60 MB of digests, or of digests and keys: an artifact has at most 64 MiB once unpacked.

@@ -21,8 +21,7 @@ from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
 from feedmill.features.registry import FEATURE_GROUPS
 from feedmill.filters.raised_values import raise_by_domains, raise_self_labelled
-from feedmill.models.artifact import Arrays, Artifact, read_artifact
-from feedmill.models.store import store_with
+from feedmill.models.artifact import Arrays, Artifact, read_artifact, store_with
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import (
     NgramModel,
@@ -30,8 +29,8 @@ from feedmill.models.text_model import (
     model_arrays,
     read_array,
     read_ngram_model,
+    word_parts,
 )
-from feedmill.models.word_parts import word_parts
 
 STORE = Path(__file__).parent / "artifacts"
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import getpass
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -19,9 +20,10 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
-from feedmill.events.audit import TOPIC, AuditRecord
+from feedmill.events.audit import TOPIC, AuditRecord, decode_audit
 from feedmill.events.decode import encode
-from feedmill.events.errors import UsageError
+from feedmill.events.errors import BadEvent, UsageError
+from feedmill.events.instance import Instance
 from feedmill.events.partition import partition_of
 from feedmill.events.reasons import DECODE_ERRORS
 from feedmill.streams.environment import Environment
@@ -31,8 +33,19 @@ from feedmill.streams.kafka.client import (
     new_log_consumer,
     new_producer,
 )
-from feedmill.streams.kafka.topic_reader import SentRecord, read_all
+from feedmill.streams.kafka.topic_reader import (
+    SentRecord,
+    TopicReader,
+    TopicRecord,
+    open_topic,
+    read_all,
+)
 from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.settings.instances import (
+    SettingAnswer,
+    read_recent_instances,
+    setting_answers,
+)
 
 # Where Kafka keeps the offsets of groups.
 OFFSETS = "__consumer_offsets"
@@ -317,3 +330,126 @@ def last_value(environment: Environment, topic: str, key: str) -> bytes | None:
         if record.key == key.encode():
             last = record.value
     return last
+
+
+# What each instance does with the record at an offset, as `setting_answers` yields it.
+AnswersOf = Callable[[TopicReader, Mapping[str, Instance], int, float], Iterator[SettingAnswer]]
+
+
+class Written(NamedTuple):
+    """Where records stand that were written, and what the instances did with the last one."""
+
+    places: Sequence[SentRecord]
+    answers: Sequence[SettingAnswer]
+
+    @property
+    def offset(self) -> int:
+        """Where the last record stands."""
+        return self.places[-1].offset
+
+
+@dataclass(frozen=True)
+class AwaitedChange:
+    """Who changes what runs and why, and who hears of it step by step.
+
+    Attributes
+    ----------
+    timeout_s
+        How long to wait for the answers of the instances; 0: not at all.
+    on_written
+        Called once the records are written, with their places and how many instances will answer;
+        None: nobody is waited for.
+    on_answer
+        Called with each answer.
+    """
+
+    environment: Environment
+    made_by: MadeBy
+    timeout_s: float
+    on_written: Callable[[Sequence[SentRecord], int | None], None] = lambda _, __: None
+    on_answer: Callable[[SettingAnswer], None] = lambda _: None
+
+    def write(self, records: Sequence[Change], answers_of: AnswersOf = setting_answers) -> Written:
+        """Write records, all or none, and wait for what the instances do with the last one.
+
+        Raises what `open_changes` and `open_topic` raise.
+        """
+        # Opened before the records are sent, since that may fail.
+        waits = open_topic(self.environment, "instances") if self.timeout_s else nullcontext(None)
+        with waits as reader:
+            places = write_changes(self.environment, self.made_by, records)
+            if reader is None:
+                self.on_written(places, None)
+                return Written(places, [])
+            offset, at_ms = places[-1]
+            instances = read_recent_instances(reader, at_ms)
+            self.on_written(places, len(instances))
+            answers = []
+            for answer in answers_of(reader, instances, offset, self.timeout_s):
+                self.on_answer(answer)
+                answers.append(answer)
+        return Written(places, answers)
+
+
+# Of records: what other columns have, and what only machines read.
+_NOT_SHOWN = ("by", "note", "reason", "at_ms", "if_offset", "answers", "source", "post_id")
+
+
+class AuditRow(NamedTuple):
+    """A change, and where and when Kafka stored what the audit says of it."""
+
+    audit_offset: int
+    stored_ms: int
+    said: AuditRecord
+
+    @property
+    def before(self) -> Any:
+        """What is shown of the value that was in force; None for none."""
+        return _changed(self.said.before, self.said.after)
+
+    @property
+    def after(self) -> Any:
+        """What is shown of the value that was written; None where it was removed."""
+        return _changed(self.said.after, self.said.before)
+
+
+def audit_row(record: TopicRecord) -> AuditRow | None:
+    """Return the change that a record of `audit` is about; None if it breaks the contract."""
+    try:
+        return AuditRow(record.offset, record.at_ms, decode_audit(record.value))
+    except BadEvent:
+        return None
+
+
+def matching(
+    rows: Iterable[AuditRow],
+    *,
+    topic: str | None = None,
+    key: str | None = None,
+    by: str | None = None,
+) -> list[AuditRow]:
+    """Return the changes of a topic, of a key, by somebody; None: of all."""
+    return [
+        row
+        for row in rows
+        if topic in (None, row.said.topic)
+        and key in (None, row.said.key)
+        and by in (None, row.said.by)
+    ]
+
+
+def _changed(value: Any, other: Any) -> Any:
+    """Return what is shown of a value: of a long setting only what the other has not."""
+    value, other = _shown(value), _shown(other)
+    if isinstance(value, dict) and isinstance(other, dict) and value != other:
+        return {k: v for k, v in value.items() if k not in other or other[k] != v}
+    return value
+
+
+def _shown(value: Any) -> Any:
+    """Return what a record says, without who wrote it and why; of a label also its target."""
+    if isinstance(value, dict) and "value" in value and "target" not in value:
+        value = value["value"]
+    if not isinstance(value, dict):
+        return value
+    return {name: field for name, field in value.items() if name not in _NOT_SHOWN}

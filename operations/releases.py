@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,10 +21,8 @@ from feedmill.events.release import (
     TriedVersion,
 )
 from feedmill.filters.registry import FILTERS
-from feedmill.models.artifact import ModelCard, read_card
-from feedmill.models.store import cards_of, find_card, local_copy
-from feedmill.operations.awaited_change import AwaitedChange, Written
-from feedmill.operations.changes import Change, MadeBy, last_value
+from feedmill.models.artifact import ModelCard, cards_of, find_card, local_copy, read_card
+from feedmill.operations.changes import AwaitedChange, Change, MadeBy, Written, last_value
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.topic_reader import TopicReader, open_topic, read_all
 from feedmill.streams.releases.candidate_verdict import verdict
@@ -340,3 +339,20 @@ def candidate_rows(
     else:
         state = "loading"
     yield RunningRow(CANDIDATE + model, name, candidate.record.version, state, reason)
+
+
+def differing_versions(instances: Iterable[Instance]) -> dict[str, str]:
+    """Return by model which versions of it run and where, in words; a model with one is left out.
+
+    Compared are instances that have dealt with the same records of `models`: the others load still.
+    A candidate's version is no difference: instances name it apart.
+    """
+    where: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+    for one in instances:
+        for model, version in one.models.items():
+            where[model, one.models_offset][version] = f"{one.instance} on {one.host}"
+    return {
+        model: "; ".join(f"{version} in {who}" for version, who in sorted(found.items()))
+        for (model, _), found in sorted(where.items())
+        if len(found) > 1
+    }

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from feedmill.models.artifact import Artifact, read_artifact
-from feedmill.models.store import store_with
+from feedmill.models.artifact import Artifact, read_artifact, store_with
 from feedmill.models.store_files import Store
 
 STORE = Path(__file__).parent / "artifacts"

@@ -22,10 +22,8 @@ from feedmill.events.instance import REASON_CHARACTERS, Instance
 from feedmill.rankers.combiner.combiner import lacking
 from feedmill.readers.page import page_of
 from feedmill.readers.pool import Pool
-from feedmill.readers.queue import RequestQueue
 from feedmill.readers.request import decode_request
-from feedmill.readers.tokens import Tokens
-from feedmill.readers.web import NotServed, ReaderWeb
+from feedmill.readers.web import NotServed, ReaderWeb, RequestQueue, Tokens
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.connection import Connection
 from feedmill.streams.kafka.validation import RejectedRecord

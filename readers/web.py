@@ -1,20 +1,199 @@
-"""The HTTP of a reader: pages for frontends, and what operators ask of every process."""
+"""The HTTP of a reader: who may ask, what waits, pages, and what operators ask of a process."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from aiohttp import http_exceptions, web
 
 from feedmill.events.errors import UsageError
-from feedmill.readers.queue import RequestQueue
 from feedmill.readers.request import BadRequest
-from feedmill.readers.tokens import Tokens
 from feedmill.streams.observe.metrics import Metrics
+
+_MEANING = "lines of `<name> <sha256 of the token in 64 hexadecimal digits> <requests a second>`"
+
+
+class Holder:
+    """Whoever has a token; `may_ask` takes one request from what the rate gives."""
+
+    def __init__(self, name: str, per_second: float) -> None:
+        self.name, self.per_second = name, per_second
+        self._left, self._at_s = max(1.0, per_second), 0.0
+
+    def may_ask(self, now_s: float) -> bool:
+        """Whether another request is within the rate; a second's worth may come at once."""
+        most = max(1.0, self.per_second)
+        self._left = min(most, self._left + (now_s - self._at_s) * self.per_second)
+        self._at_s = now_s
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+class Tokens:
+    """The tokens of a file, read again when the file changes.
+
+    Raises `UsageError` at the start if the file is wrong; later the tokens before stay, and
+    `trouble` says why.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.trouble = ""
+        self._path = path
+        self._stamp = self._stamp_of(path)
+        self._holders = read_tokens(path)
+
+    def look(self) -> None:
+        """Read the file again if it changed."""
+        try:
+            stamp = self._stamp_of(self._path)
+            if stamp == self._stamp:
+                return
+            holders, self._stamp = read_tokens(self._path), stamp
+        except UsageError as error:
+            self.trouble = str(error)
+            return
+        same = {h: one for h, one in self._holders.items() if h in holders}
+        rates = {h: (one.name, one.per_second) for h, one in holders.items()}
+        self._holders = {
+            h: same[h] if h in same and (same[h].name, same[h].per_second) == rates[h] else holder
+            for h, holder in holders.items()
+        }
+        self.trouble = ""
+
+    def holder(self, authorization: str) -> Holder | None:
+        """Who sent this header `Authorization`; None if it has no token of the file."""
+        kind, _, token = authorization.partition(" ")
+        if kind.lower() != "bearer":
+            return None
+        return self._holders.get(sha256(token.strip().encode("utf-8", "replace")).hexdigest())
+
+    def _stamp_of(self, path: Path) -> tuple[int, int]:
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}; expected {_MEANING}") from None
+        return found.st_mtime_ns, found.st_size
+
+
+def read_tokens(path: Path) -> dict[str, Holder]:
+    """Return the holders of a file by the hashes of their tokens.
+
+    Raises `UsageError`: the file cannot be read, or a line is wrong; no line is quoted.
+    """
+    holders: dict[str, Holder] = {}
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(f"{path} cannot be read; expected {_MEANING}") from None
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words or line.startswith("#"):
+            continue
+        try:
+            name, digest, rate = words
+            is_right = len(bytes.fromhex(digest)) == 32 and 0 < float(rate) <= 1e6
+        except ValueError:
+            is_right = False
+        if not is_right or digest.lower() in holders:
+            raise UsageError(f"{path}, line {number}: expected {_MEANING}, each token once")
+        holders[digest.lower()] = Holder(name, float(rate))
+    if not holders:
+        raise UsageError(f"{path} has no token; expected {_MEANING}")
+    return holders
+
+
+MOST_WAIT_S = 0.050
+# The mean time of an answer follows the last answers by this part.
+_NEW_PART = 0.05
+
+
+class Waiting(NamedTuple):
+    """A request in the queue: since when, how it is answered, and who waits for that."""
+
+    since_s: float
+    answer: Callable[[], bytes]
+    answered: asyncio.Future[bytes | None]
+
+
+class RequestQueue:
+    """Hands requests out in their order; a request that waited for 50 ms is not answered any more.
+
+    A request that would wait so long is refused when it comes, so that the requests before it are
+    answered instead of it being read.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[Waiting] = deque()
+        self._mean_s = 0.001
+        self._has_some = asyncio.Event()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a request that comes now would wait too long."""
+        return len(self._waiting) * self._mean_s > MOST_WAIT_S
+
+    async def answer(self, answer: Callable[[], bytes]) -> bytes | None:
+        """Have `answer` called when it is the request's turn; None if that took too long.
+
+        Raises what `answer` raises.
+        """
+        answered: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(Waiting(time.monotonic(), answer, answered))
+        self._has_some.set()
+        return await answered
+
+    async def serve_until(self, end_s: float, waited: Callable[[float], None]) -> None:
+        """Answer requests until a time of the monotonic clock, telling how long each waited."""
+        while (left_s := end_s - time.monotonic()) > 0:
+            waited_s = self._serve_next()
+            if waited_s is None:
+                await self._wait(left_s)
+            else:
+                waited(waited_s)
+                # The next request may be among what came meanwhile.
+                await asyncio.sleep(0)
+
+    async def _wait(self, most_s: float) -> None:
+        """Wait until there is a request, or for so long."""
+        self._has_some.clear()
+        if not self._waiting:
+            try:
+                await asyncio.wait_for(self._has_some.wait(), most_s)
+            except TimeoutError:
+                return
+
+    def _serve_next(self) -> float | None:
+        """Answer the next request, and shed those before it that waited too long.
+
+        Returns how long the request waited, None if there was none.
+        """
+        while self._waiting:
+            one = self._waiting.popleft()
+            start, spent_s = time.monotonic(), time.thread_time()
+            if one.answered.done():  # the client is gone
+                continue
+            if start - one.since_s > MOST_WAIT_S:
+                one.answered.set_result(None)
+                continue
+            try:
+                one.answered.set_result(one.answer())
+            except Exception as error:  # noqa: BLE001 - the request's handler raises it
+                one.answered.set_exception(error)
+            # By the clock a busy machine would seem to take no requests that come together.
+            self._mean_s += _NEW_PART * (time.thread_time() - spent_s - self._mean_s)
+            return start - one.since_s
+        return None
+
 
 # aiohttp's own: a stranger's bytes that are no HTTP are answered with 400, and no error of ours.
 _http_log = logging.getLogger(f"{__name__}.http")

@@ -22,9 +22,9 @@ from feedmill.models.artifact import (
     Purge,
     Snapshot,
     card_file,
+    card_files,
     sha256_of,
 )
-from feedmill.models.store import card_files
 from feedmill.models.store_files import (
     Store,
     file_sizes,

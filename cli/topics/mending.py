@@ -10,10 +10,10 @@ from feedmill.cli.awaited_change import note_option
 from feedmill.cli.options import by_option, made_by, with_environment
 from feedmill.cli.output import say
 from feedmill.operations.changes import Audited, open_changes
+from feedmill.operations.copies import copy_topics
 from feedmill.operations.hanging_transactions import OpenTransaction, abort, find_hanging
 from feedmill.operations.times import duration_text
-from feedmill.operations.topic_copy import copy_topics
-from feedmill.operations.topic_reset import ResetPlan, plan_reset, reset
+from feedmill.operations.worker_groups import ResetPlan, plan_reset, reset
 from feedmill.streams.environment import Environment
 from feedmill.streams.settings.clock import now_ms
 

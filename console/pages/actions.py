@@ -34,8 +34,7 @@ from feedmill.console.routes import Conflict, Route, Visit
 from feedmill.console.tokens import MODERATOR, OPERATOR
 from feedmill.events.errors import UsageError
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict
-from feedmill.operations.awaited_change import AwaitedChange
-from feedmill.operations.changes import Change, MadeBy, write_changes
+from feedmill.operations.changes import AwaitedChange, Change, MadeBy, write_changes
 from feedmill.operations.overrides import (
     LastOverride,
     override_key,
@@ -43,8 +42,12 @@ from feedmill.operations.overrides import (
     visible_after_ms,
     withdrawal_record,
 )
-from feedmill.operations.setting_changes import setting_record, setting_warnings
-from feedmill.operations.setting_words import parse_setting_value, words_by_setting
+from feedmill.operations.setting_changes import (
+    parse_setting_value,
+    setting_record,
+    setting_warnings,
+    words_by_setting,
+)
 from feedmill.operations.times import parse_duration, time_text
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.config_log import ConfigLog

@@ -10,7 +10,7 @@ from feedmill.console.logs import Logs
 from feedmill.console.routes import Route, Visit
 from feedmill.console.tokens import MODERATOR, OPERATOR, VIEWER
 from feedmill.events.errors import UsageError
-from feedmill.operations.audit import AuditRow
+from feedmill.operations.changes import AuditRow
 from feedmill.operations.overrides import override_rows
 from feedmill.operations.times import parse_duration
 from feedmill.streams.settings.clock import now_ms

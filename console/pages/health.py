@@ -16,7 +16,7 @@ from feedmill.console.routes import Route, Visit
 from feedmill.console.servers import Servers
 from feedmill.console.tokens import VIEWER
 from feedmill.events.errors import UsageError
-from feedmill.operations.audit import AuditRow
+from feedmill.operations.changes import AuditRow
 from feedmill.operations.status.health import RunningWorker
 from feedmill.streams.flow import COMBINER, ENGAGEMENT, stages_of
 from feedmill.streams.settings.clock import now_ms

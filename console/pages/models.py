@@ -13,8 +13,7 @@ from feedmill.console.tokens import TRAINER, VIEWER
 from feedmill.console.view import Superseded, View
 from feedmill.console.view_messages import GatesAsk, GateSpread
 from feedmill.events.errors import FeedmillError, UsageError
-from feedmill.operations.awaited_change import AwaitedChange
-from feedmill.operations.changes import MadeBy
+from feedmill.operations.changes import AwaitedChange, MadeBy
 from feedmill.operations.releases import (
     Canary,
     WantedRelease,

@@ -20,7 +20,7 @@ from feedmill.console.view import Seen, Superseded, View
 from feedmill.console.view_messages import AuthorAsk
 from feedmill.events.errors import UsageError
 from feedmill.events.weights import Weights
-from feedmill.operations.audit import AuditRow
+from feedmill.operations.changes import AuditRow
 from feedmill.rankers.score import HOUR_MS, LEAST_SUM
 from feedmill.streams.redis.explanation import Explanation, explain
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot

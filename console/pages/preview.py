@@ -27,7 +27,7 @@ from feedmill.console.view import Seen, Superseded, View, ViewRefused
 from feedmill.console.view_messages import Change, GatesAsk, PreviewAsk, PreviewResult, Side
 from feedmill.console.words import parts_of_score, shares_of
 from feedmill.events.errors import BadSetting, UsageError
-from feedmill.operations.setting_words import parse_setting_value, words_by_setting
+from feedmill.operations.setting_changes import parse_setting_value, words_by_setting
 from feedmill.streams.settings.config_log import ConfigLog, encode_record
 
 TOP = 20

@@ -1,4 +1,4 @@
-"""What is asked at three in the morning: what is wrong, what runs, how long records take."""
+"""What `feedmill doctor` and `feedmill health` look at, and what health shows."""
 
 from __future__ import annotations
 
@@ -7,15 +7,42 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from feedmill.events.instance import Instance, LegTimes
-from feedmill.operations.status import cluster, redis_server, workers
+from feedmill.operations.status import (
+    cluster,
+    process,
+    producers,
+    redis_server,
+    settings,
+    workers,
+)
 from feedmill.operations.status.finding import Finding
 from feedmill.operations.status.heartbeats import Beat, Running
 from feedmill.operations.status.installation import Check, Installation, examine
 from feedmill.streams.flow import COMBINER, role_of
 from feedmill.streams.observe.legs import LEGS, TOPICS
 
+# Before an installation runs, or while it does.
+DOCTOR_CHECKS: tuple[Check, ...] = (
+    *(process.variables, process.home, process.port, process.libraries),
+    *(cluster.addresses, cluster.replicas, cluster.broker_settings),
+    *(cluster.broker_version, cluster.missing_topics, cluster.partitions, cluster.topic_settings),
+    *(cluster.windows, cluster.undeclared_signals, cluster.recreated_topics),
+    *(producers.partitioners, producers.contracts, producers.event_times),
+    *(producers.authors, workers.host_clock, workers.instance_clocks),
+    *(redis_server.redis_clock, redis_server.redis_kind, redis_server.redis_memory),
+    *(redis_server.redis_encodings, redis_server.redis_writes, redis_server.redis_scripts),
+    *(redis_server.redis_keys, settings.store, settings.models, settings.lists),
+    *(settings.refused_records, settings.lost_feeds, settings.thresholds, settings.rules),
+    *(settings.overrides, workers.engine, workers.feeds, workers.builds, workers.instance_names),
+    *(workers.model_versions, workers.refused_settings),
+    *(workers.refused_writes, workers.refused_releases, workers.capped_sources, workers.drift),
+    *(workers.dead_letters, workers.members, workers.strangers, workers.positions),
+    *(workers.hanging_transactions, workers.open_transactions),
+)
+
+
 # Those whose answers take little time.
-CHECKS: tuple[Check, ...] = (
+HEALTH_CHECKS: tuple[Check, ...] = (
     *(cluster.missing_topics, workers.no_worker, workers.engine, workers.instance_clocks),
     *(workers.feeds, workers.dead_letters, workers.builds, redis_server.redis_memory),
     *(workers.refused_settings, workers.refused_writes, workers.model_versions),
@@ -69,7 +96,7 @@ class Health:
 def health_of(inst: Installation) -> Health:
     """Look at an installation; waits some seconds at most whatever state it is in."""
     inst.ask_kafka(("running", "letters", "groups", "bounds"), _WITHIN_S)
-    findings = sorted(examine(inst, CHECKS).findings, key=lambda one: not one.is_stale)
+    findings = sorted(examine(inst, HEALTH_CHECKS).findings, key=lambda one: not one.is_stale)
     running = inst.if_known(lambda one: one.running)
     found = running_workers(running) if running is not None else ()
     states = Counter(feed.state for feed in inst.if_known(lambda one: one.feeds) or ())

@@ -12,7 +12,7 @@ from feedmill.events.decode import decode_override
 from feedmill.events.errors import BadEvent, FeedmillError
 from feedmill.events.settings import KINDS
 from feedmill.filters.list_store import read_list
-from feedmill.models.store import local_copy
+from feedmill.models.artifact import local_copy
 from feedmill.models.store_files import Store, file_sizes
 from feedmill.operations.status.finding import Finding, Severity
 from feedmill.operations.status.installation import Installation

@@ -13,7 +13,7 @@ from feedmill.events.instance import Instance, PartitionLag
 from feedmill.events.partition import ALL_SHARDS
 from feedmill.events.signal import stage_of
 from feedmill.operations.hanging_transactions import OpenTransaction, find_open
-from feedmill.operations.model_versions import differing_versions
+from feedmill.operations.releases import differing_versions
 from feedmill.operations.status.finding import Finding, ranges, seconds, some_of
 from feedmill.operations.status.heartbeats import Beat, Running
 from feedmill.operations.status.installation import CLOCK_TOLERANCE_MS, FeedState, Installation

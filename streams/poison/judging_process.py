@@ -30,7 +30,7 @@ from feedmill.events.errors import BadEvent, FeedmillError
 from feedmill.events.post import Post
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters.hide_rate_guard import sources_of_all
-from feedmill.models.store import local_copy
+from feedmill.models.artifact import local_copy
 from feedmill.models.store_files import parse_store
 from feedmill.streams.kafka.batch_headers import PassedBatch
 from feedmill.streams.kafka.batches import Record

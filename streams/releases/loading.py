@@ -17,8 +17,7 @@ from feedmill.events.release import ModelRelease, TriedVersion
 from feedmill.features.post_batch import PostBatch
 from feedmill.filters import registry as filters
 from feedmill.filters.model import STORE as FILTER_STORE
-from feedmill.models.artifact import read_card
-from feedmill.models.store import local_copy, store_with
+from feedmill.models.artifact import local_copy, read_card, store_with
 from feedmill.models.store_files import Store
 from feedmill.rankers import registry as rankers
 from feedmill.rankers.spec import STORE as RANKER_STORE

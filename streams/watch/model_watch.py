@@ -37,6 +37,7 @@ from feedmill.events.settings import Settings
 from feedmill.events.signal import RULE_MODEL, ModelVerdict, Signal, SignalNames
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.filters.registry import FILTERS
+from feedmill.models.artifact import find_card
 from feedmill.models.daily_profile import (
     BINS,
     HOURS,
@@ -46,7 +47,6 @@ from feedmill.models.daily_profile import (
     mid_ranks,
     stability_index,
 )
-from feedmill.models.store import find_card
 from feedmill.models.store_files import write_whole
 from feedmill.models.text_model import NgramModel
 from feedmill.streams.environment import Environment

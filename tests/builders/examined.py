@@ -22,8 +22,8 @@ from builders.own_redis import OwnRedis
 from builders.waiting import now_ms, until
 from feedmill.cli.main import main
 from feedmill.deploy.local import StackAddress
-from feedmill.deploy.local.java import kafka_tool
-from feedmill.deploy.local.redis_server import redis_cli
+from feedmill.deploy.local.kafka_server import kafka_tool
+from feedmill.deploy.local.stack import redis_cli
 from feedmill.events.decode import encode
 from feedmill.operations.status.finding import Finding
 from feedmill.operations.status.installation import Check, Installation, examine

@@ -48,7 +48,7 @@ from feedmill.models.artifact import (
 from feedmill.models.text_model import read_ngram_model, read_trees, tree_arrays
 from feedmill.models.trees import Trees
 from feedmill.rankers.engagement import HEADS, ExpectedClicks
-from feedmill.readers.cursor import shown_in
+from feedmill.readers.page import shown_in
 from feedmill.readers.request import BadRequest, decode_request
 from feedmill.streams.engagement.partition_state import PartitionState
 from feedmill.streams.environment import read_environment

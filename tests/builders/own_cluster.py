@@ -9,7 +9,7 @@ from redis.crc import key_slot
 
 from builders.waiting import until
 from feedmill.deploy.local.process import HOST, Server, free_port
-from feedmill.deploy.local.redis_server import redis_cli, redis_serves
+from feedmill.deploy.local.stack import redis_cli, redis_serves
 
 SLOTS = 16_384
 

@@ -9,7 +9,7 @@ import redis
 
 from builders.waiting import until
 from feedmill.deploy.local.process import HOST, Server, free_port
-from feedmill.deploy.local.redis_server import redis_serves, start_redis
+from feedmill.deploy.local.stack import redis_serves, start_redis
 
 # redis-py gives its answers types that fit every option, too wide to compare with.
 RedisClient = Any

@@ -37,7 +37,7 @@ from builders.patient_broker import PATIENT_BROKER
 from builders.waiting import until
 from feedmill.deploy.local.kafka_server import Broker, broker_serves, start_broker
 from feedmill.deploy.local.process import HOST, Server, free_port
-from feedmill.deploy.local.redis_server import redis_serves
+from feedmill.deploy.local.stack import redis_serves
 from feedmill.streams.environment import declared_signals
 from feedmill.streams.rights import ROLES, KafkaRight, Rights, redis_rules, rights_of
 

@@ -16,8 +16,7 @@ from feedmill.cli.main import main
 from feedmill.cli.train_from_topics import CountedTopics
 from feedmill.events.errors import UsageError
 from feedmill.events.release import ModelRelease
-from feedmill.models.artifact import ModelCard, read_card
-from feedmill.models.store import find_card
+from feedmill.models.artifact import ModelCard, find_card, read_card
 from feedmill.operations.changes import MadeBy
 from feedmill.training.continual.challenger import ChallengeResult
 from feedmill.training.datasets.snapshots import save_impressions

@@ -6,8 +6,13 @@ import pytest
 from builders.golden import Golden
 from feedmill.cli.output import Answer, print_answer
 from feedmill.cli.weights import suggestion_lines
-from feedmill.operations.preview.scale_suggestion import SEEN, UNSEEN, SuggestedScale, Suggestion
-from feedmill.operations.preview.scales import Disagreements
+from feedmill.operations.preview.scale_suggestion import (
+    SEEN,
+    UNSEEN,
+    Disagreements,
+    SuggestedScale,
+    Suggestion,
+)
 
 
 def pairs(of: float) -> Disagreements:

@@ -6,13 +6,13 @@ import pytest
 
 from feedmill.models.artifact import (
     ModelCard,
+    cards_of,
     pack_artifact,
     read_artifact,
     read_card,
     save_artifact,
     sha256_of,
 )
-from feedmill.models.store import cards_of
 
 FEATURES = ("one", "two")
 

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from feedmill.readers import web
-from feedmill.readers.queue import RequestQueue
-from feedmill.readers.web import ReaderWeb
+from feedmill.readers.web import ReaderWeb, RequestQueue
 from feedmill.streams.observe.metrics import Metrics
 
 HEAD = b"POST /v1/feeds/global HTTP/1.1\r\nHost: x\r\n"

@@ -11,8 +11,7 @@ import msgspec
 from feedmill.events.gates import DEMOTE_AT, HIDE_AT
 from feedmill.filters.model import STORE, FilterSpec
 from feedmill.filters.registry import FILTERS
-from feedmill.models.artifact import ModelCard, read_card
-from feedmill.models.store import store_with
+from feedmill.models.artifact import ModelCard, read_card, store_with
 from feedmill.models.store_files import Store
 from feedmill.models.text_model import TextModel
 from feedmill.training.evaluation.cross_validation import (

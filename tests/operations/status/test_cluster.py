@@ -15,10 +15,10 @@ from builders.own_redis import OwnRedis
 from builders.waiting import now_ms, until
 from feedmill.deploy.local import down, status, up
 from feedmill.deploy.local.process import Server, free_port
-from feedmill.deploy.local.redis_server import redis_cli, redis_serves
+from feedmill.deploy.local.stack import redis_cli, redis_serves
 from feedmill.operations.status import cluster, redis_server
-from feedmill.operations.status.doctor import CHECKS
 from feedmill.operations.status.finding import Finding
+from feedmill.operations.status.health import DOCTOR_CHECKS
 from feedmill.operations.status.installation import Check, Installation, Topic, examine
 from feedmill.streams.environment import Environment, read_environment
 
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     down(tmp_path / "stack")
 
 
-def findings(place: Examined, checks: tuple[Check, ...] = CHECKS) -> list[Finding]:
+def findings(place: Examined, checks: tuple[Check, ...] = DOCTOR_CHECKS) -> list[Finding]:
     inst = Installation(read_environment(place.variables), place.variables, now_ms)
     try:
         return examine(inst, checks).findings

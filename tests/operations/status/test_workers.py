@@ -18,7 +18,7 @@ from feedmill.events.instance import (
 )
 from feedmill.events.signal import SignalNames
 from feedmill.operations.status.finding import Finding
-from feedmill.operations.status.health import CHECKS, health_of
+from feedmill.operations.status.health import HEALTH_CHECKS, health_of
 from feedmill.operations.status.heartbeats import Beat, Running, next_beat
 from feedmill.operations.status.installation import FeedState, Installation, examine
 from feedmill.operations.worker_groups import Group
@@ -224,7 +224,7 @@ CASES: dict[str, Installation] = {
 
 
 def findings(state: Installation) -> list[Finding]:
-    return examine(state, CHECKS).findings
+    return examine(state, HEALTH_CHECKS).findings
 
 
 def test_what_is_wrong_is_named_with_place_and_way_out(golden: Golden) -> None:

@@ -12,8 +12,7 @@ from feedmill.events.errors import BadArtifact
 from feedmill.events.reasons import MAX_REASON_CHARACTERS
 from feedmill.events.release import ModelRelease
 from feedmill.filters.model import STORE
-from feedmill.models.artifact import read_card, save_artifact
-from feedmill.models.store import find_card
+from feedmill.models.artifact import find_card, read_card, save_artifact
 from feedmill.models.store_files import RemoteStore, write_file
 from feedmill.streams.releases.known_answers import answers_of
 from feedmill.streams.releases.loading import failure_reason, load_model, load_released

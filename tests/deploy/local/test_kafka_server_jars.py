@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from feedmill.deploy.local import LocalStackError, java
-from feedmill.deploy.local.java import Jar, class_path, read_lock
+from feedmill.deploy.local import LocalStackError, kafka_server
+from feedmill.deploy.local.kafka_server import Jar, class_path, read_lock
 
 CONTENT = b"a jar"
 LOCK = tuple(
@@ -19,8 +19,8 @@ LOCK = tuple(
 @pytest.fixture
 def small_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock of five small jars, and nothing to fetch them from."""
-    monkeypatch.setattr(java, "read_lock", lambda: java.Lock("0.0", LOCK))
-    monkeypatch.setattr(java, "download_from_maven", refuse)
+    monkeypatch.setattr(kafka_server, "read_lock", lambda: kafka_server.Lock("0.0", LOCK))
+    monkeypatch.setattr(kafka_server, "download_from_maven", refuse)
 
 
 def refuse(jar: Jar, scratch: Path) -> Path:
@@ -48,7 +48,7 @@ def test_jars_are_fetched_once_by_all(tmp_path: Path, monkeypatch: pytest.Monkey
         fetched.append(jar.name)
         return serve(jar, scratch)
 
-    monkeypatch.setattr(java, "download_from_maven", counting)
+    monkeypatch.setattr(kafka_server, "download_from_maven", counting)
     with ThreadPoolExecutor(3) as pool:
         found = set(pool.map(class_path, [tmp_path] * 3))
     assert found == {os.pathsep.join(str(tmp_path / jar.name) for jar in LOCK)}
@@ -58,7 +58,7 @@ def test_jars_are_fetched_once_by_all(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("small_lock")
 def test_an_altered_jar_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(java, "download_from_maven", serve)
+    monkeypatch.setattr(kafka_server, "download_from_maven", serve)
     class_path(tmp_path)
     altered = tmp_path / LOCK[3].name
     altered.write_bytes(CONTENT + b" with a stowaway")
@@ -79,7 +79,7 @@ def test_an_altered_download_is_refused_and_not_kept(
             path.write_bytes(b"something else")
         return path
 
-    monkeypatch.setattr(java, "download_from_maven", altering)
+    monkeypatch.setattr(kafka_server, "download_from_maven", altering)
     with pytest.raises(LocalStackError, match=r"part0-1\.0\.jar is not the jar"):
         class_path(tmp_path)
     assert not (tmp_path / LOCK[0].name).exists()

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from feedmill.readers.queue import MOST_WAIT_S, RequestQueue
+from feedmill.readers.web import MOST_WAIT_S, RequestQueue
 
 
 def test_requests_are_answered_in_their_order_and_errors_are_theirs() -> None:

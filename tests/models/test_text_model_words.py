@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedmill.features.text.ngrams import BUCKETS, TextBatch
-from feedmill.models.text_model import NgramModel
-from feedmill.models.word_parts import word_parts
+from feedmill.models.text_model import NgramModel, word_parts
 
 RANDOM = np.random.default_rng(4)
 MODEL = NgramModel(RANDOM.integers(-4095, 4096, BUCKETS).astype(np.int32), 1e-3, 0.25, 3)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from feedmill.deploy.local.java import broker_tuning, java_command
+from feedmill.deploy.local.kafka_server import broker_tuning, java_command
 
 
 def test_a_broker_has_the_options_that_kafkas_own_scripts_read(

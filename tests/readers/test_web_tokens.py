@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from feedmill.events.errors import UsageError
-from feedmill.readers.tokens import Holder, Tokens
+from feedmill.readers.web import Holder, Tokens
 
 WEB = sha256(b"web-secret").hexdigest()
 APP = sha256(b"app-secret").hexdigest()

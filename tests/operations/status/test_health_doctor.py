@@ -14,7 +14,7 @@ from builders.misconfigurations import Misconfiguration
 from builders.waiting import now_ms
 from feedmill.deploy.local import StackAddress
 from feedmill.operations.status import process, redis_server, workers
-from feedmill.operations.status.doctor import CHECKS
+from feedmill.operations.status.health import DOCTOR_CHECKS
 from feedmill.streams.releases.release_log import ReleaseFold
 
 TABLE = (*misconfigurations.TABLE, *misconfigured_redis.TABLE, *misconfigured_instances.TABLE)
@@ -128,7 +128,7 @@ def test_a_check_that_fails_is_a_finding_and_the_others_are_made(
     monkeypatch.setattr(ReleaseFold, "lists_in_force", lambda *_: 1 / 0)
     report = json.loads(place.run("doctor --json").stdout)
     (finding,) = report["findings"]
-    assert (finding["check"], report["checks"]) == ("lists", len(CHECKS))
+    assert (finding["check"], report["checks"]) == ("lists", len(DOCTOR_CHECKS))
     assert "division by zero" in finding["what"]
 
 
@@ -153,7 +153,7 @@ def test_a_server_that_is_away_is_one_finding_and_what_needs_the_other_is_examin
     assert result.exit_code == 1
     report = json.loads(result.stdout)
     assert [one["check"] for one in report["findings"]] == [server, "variables"]
-    assert report["checks"] + report["skipped"] == len(CHECKS)
+    assert report["checks"] + report["skipped"] == len(DOCTOR_CHECKS)
     assert report["checks"] > 10
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from feedmill.operations.preview.scales import (
+from feedmill.operations.preview.scale_suggestion import (
     LEAST_SHARE,
     Disagreements,
     disagreements,

@@ -7,8 +7,15 @@ import pytest
 from builders.model_store import add_version, shipped_store
 from feedmill.events.errors import BadArtifact, UsageError
 from feedmill.filters.model import STORE as FILTER_STORE
-from feedmill.models.artifact import read_card, read_content, save_artifact
-from feedmill.models.store import cards_of, find_card, local_copy, store_with
+from feedmill.models.artifact import (
+    cards_of,
+    find_card,
+    local_copy,
+    read_card,
+    read_content,
+    save_artifact,
+    store_with,
+)
 from feedmill.models.store_files import RemoteStore, write_file
 from feedmill.streams.releases.loading import MODELS, load_model
 

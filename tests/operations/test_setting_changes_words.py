@@ -8,7 +8,7 @@ import pytest
 from builders.golden import Golden
 from feedmill.events.errors import UsageError
 from feedmill.events.signal import SignalNames
-from feedmill.operations.setting_words import parse_setting_value
+from feedmill.operations.setting_changes import parse_setting_value
 from feedmill.streams.kafka.topic_reader import TopicRecord
 from feedmill.streams.settings.config_log import ConfigLog, fold_log
 
