@@ -26,7 +26,7 @@ from feedmill.features.text.normalise import (
     normalise_characters,
     remembered,
 )
-from feedmill.filters.phrases import readings, words_and_symbols
+from feedmill.filters.phrases import line_with_symbols, readings
 
 KINDS = [*hostile_texts(1)]
 
@@ -50,7 +50,7 @@ def calls_of(run: Callable[[], object]) -> int:
 def _read(text: str) -> None:
     assert TextBatch([text]).chunks
     for reading in readings(text):
-        words_and_symbols(reading)
+        line_with_symbols(reading)
     assert hosts_of(post(text=text)) is not None
 
 
