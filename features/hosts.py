@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import stringprep
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache, lru_cache
 from itertools import chain, groupby
 from typing import NamedTuple
@@ -340,12 +340,6 @@ def _domains(hosts: Iterable[str]) -> dict[str, None]:
     return domains
 
 
-def _with_parents(host: str) -> Iterator[str]:
-    while host:
-        yield host
-        host = host.partition(".")[2]
-
-
 def hosts_in(text: str) -> Sequence[str]:
     """Return the hosts of the addresses in a text, with a scheme or bare (`example.org/x`).
 
@@ -394,7 +388,7 @@ def _canonical_hosts(hosts: Sequence[str]) -> Sequence[tuple[str, str]]:
 
 def domains_of_host(host: str) -> list[str]:
     """Return a host in canonical form and the domains above it, to the one that was registered."""
-    every = list(_with_parents(host))
+    every = [*_domains([host])]
     return every[: every.index(registered_domain(host)) + 1]
 
 

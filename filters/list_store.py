@@ -95,7 +95,7 @@ def read_entries(
     path: Path,
     kind: ListKind,
     skipped: WrongLines | None = None,
-    tell: Callable[[int, int], None] | None = None,
+    tell: _Tell = None,
 ) -> ListEntries:
     """Return a file's entries, each once.
 
@@ -112,7 +112,7 @@ def read_entries(
         digests = bytearray()
         for entry in _entries(path, _ENTRY_OF[kind], wrong, tell):
             digests += digest_of(entry)
-        found = ListEntries(_in_order(digests), None)
+        found = ListEntries(np.unique(np.frombuffer(digests, dtype=DIGESTS)), None)
     if wrong.count and not len(found.digests):
         raise UsageError(
             f"{path}, {wrong.text()}; no line is an entry: is it the right file, and --kind {kind}?"
@@ -122,7 +122,14 @@ def read_entries(
         raise UsageError(
             f"{path}, {wrong.text()}; correct {lines}, or leave what is wrong out with --skip-bad"
         )
-    _check_size(path, found.digests, MAX_PHRASES if kind == "phrases" else MAX_ENTRIES)
+    if not len(found.digests):
+        raise UsageError(f"{path} has no entry; write one a line")
+    most = MAX_PHRASES if kind == "phrases" else MAX_ENTRIES
+    if len(found.digests) > most:
+        raise UsageError(
+            f"{path}: expected at most {most:,} entries, got {len(found.digests):,}; make several"
+            " lists of them"
+        )
     return found
 
 
@@ -136,24 +143,9 @@ def _read_phrases(path: Path, wrong: WrongLines, tell: _Tell) -> ListEntries:
             digests += digest_of_bytes(phrase.words)
             counts[phrase.has_symbols].add(phrase.word_count)
         keys.append(keys_of([phrase.words for phrase in some]))
-    found = _in_order(digests)
+    found = np.unique(np.frombuffer(digests, dtype=DIGESTS))
     plain, with_symbols = (np.array(sorted(sizes), dtype=np.uint8) for sizes in counts)
     return ListEntries(found, PhraseKeys(np.unique(np.concatenate(keys)), plain, with_symbols))
-
-
-def _in_order(digests: bytearray) -> Digests:
-    found: Digests = np.unique(np.frombuffer(digests, dtype=DIGESTS))
-    return found
-
-
-def _check_size(path: Path, digests: Digests, most: int) -> None:
-    if not len(digests):
-        raise UsageError(f"{path} has no entry; write one a line")
-    if len(digests) > most:
-        raise UsageError(
-            f"{path}: expected at most {most:,} entries, got {len(digests):,}; make several lists"
-            " of them"
-        )
 
 
 _Entry = TypeVar("_Entry")

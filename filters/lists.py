@@ -128,10 +128,7 @@ class ListSet:
         """Lower `best`, (n,), to the first of these lists that holds something of a post."""
         entries_of = _ENTRIES[kind]
         entries = [entries_of(post) for post in posts]
-        digests = [
-            blake2b(entry.encode("utf-8", "replace"), digest_size=DIGEST_BYTES).digest()
-            for entry in chain.from_iterable(entries)
-        ]
+        digests = [*map(digest_of, chain.from_iterable(entries))]
         if not digests:
             return
         rows = np.arange(len(posts)).repeat([*map(len, entries)])

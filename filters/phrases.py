@@ -93,11 +93,6 @@ def has_symbols(text: str) -> bool:
     return _SYMBOL.search(text) is not None
 
 
-def words_and_symbols(text: str) -> list[str]:
-    """Return the words and symbols of a visible text."""
-    return line_with_symbols(text).split()
-
-
 @remembered
 def _words_beyond_ascii(text: str) -> str:
     return _separated(text.casefold(), _UNSPACED_BIT)
@@ -147,7 +142,7 @@ _KINDS = CharacterTable(_kind, np.uint8)
 def phrase_words(phrase: str) -> tuple[Sequence[str], bool]:
     """Return the words of a phrase, and whether there are symbols among them."""
     seen = visible(phrase)
-    plain, everything = words(seen), words_and_symbols(seen)
+    plain, everything = words(seen), line_with_symbols(seen).split()
     return everything, plain != everything
 
 
@@ -276,16 +271,12 @@ class RunFinder:
         """Yield the runs of words of texts, in chunks: a text may have runs in several of them."""
         read = [(owner, reading) for owner, text in enumerate(texts) for reading in readings(text)]
         if self._plain:
-            for owners, rows in _chunks(
-                (owner, encode(line_of_words(seen))) for owner, seen in read
-            ):
+            plain = ((owner, encode(line_of_words(seen))) for owner, seen in read)
+            for owners, rows in _chunks(plain):
                 yield _runs(owners, rows, self._plain)
         if self._with_symbols:
-            with_symbols = (
-                (owner, encode(line_with_symbols(seen)))
-                for owner, seen in read
-                if has_symbols(seen)
-            )
+            some = ((owner, seen) for owner, seen in read if has_symbols(seen))
+            with_symbols = ((owner, encode(line_with_symbols(seen))) for owner, seen in some)
             for owners, rows in _chunks(with_symbols):
                 yield _runs(owners, rows, self._with_symbols)
 

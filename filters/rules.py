@@ -19,11 +19,12 @@ from feedmill.events.post import Post
 from feedmill.events.rules import Rule, RuleAction, compile_pattern
 from feedmill.features.hosts import canonical_host, domains_of_post
 from feedmill.filters.phrases import (
+    encode,
     has_symbols,
+    line_with_symbols,
     phrase_words,
     readings,
     words,
-    words_and_symbols,
 )
 
 VERDICT_RANK: Mapping[RuleAction, int] = {"allow": 0, "hide": 1, "demote": 2}
@@ -200,7 +201,7 @@ class _Phrases:
         if self._plain.rules_of:
             yield from self._plain.matching(words(text))
         if self._with_symbols.rules_of and has_symbols(text):
-            yield from self._with_symbols.matching(words_and_symbols(text))
+            yield from self._with_symbols.matching(line_with_symbols(text).split())
 
 
 class _Patterns:
@@ -223,7 +224,7 @@ class _Patterns:
         """The rules that have a pattern which matches somewhere in the text."""
         if self._any is None:
             return
-        encoded = text.encode("utf-8", "replace")
+        encoded = encode(text)
         if self._any.search(encoded) is None:
             return
         for pattern, rules in self._each:

@@ -30,6 +30,7 @@ from feedmill.models.artifact import Arrays, Artifact
 from feedmill.models.text_model import (
     FEATURES,
     LinearText,
+    Scores,
     read_array,
     read_linear_text,
     read_trees,
@@ -41,8 +42,6 @@ from feedmill.rankers.spec import RankerSpec
 _HOURS, _KEYS, _AUTHORS = "effects_hours", "effects_author_keys", "effects_authors"
 _LARGEST_EFFECT = 1e6
 _MOST_AUTHORS = 1_000_000
-
-Scores = npt.NDArray[np.float64]
 
 # The kinds of reaction; each has a model in the artifact.
 HEADS = ("click", "like", "reply", "share")
@@ -147,19 +146,6 @@ def posterior(priors: Scores, clicks: Scores, impressions: Scores, prior_weight:
     return np.where(impressions > 0, means, unseen)
 
 
-def posterior_variance(
-    priors: Scores, clicks: Scores, impressions: Scores, prior_weight: float
-) -> Scores:
-    """Return the variance of the click rate given counts: (rows,), of the same Beta distribution.
-
-    NaN where clicks came without any impression: such a post has no rate.
-    """
-    means = posterior(priors, clicks, impressions, prior_weight)
-    shown = np.maximum(impressions, clicks)
-    variances = means * (1.0 - means) / (shown + prior_weight + 1.0)
-    return np.where((impressions > 0) | (clicks == 0), variances, np.nan)
-
-
 def log_odds(rates: Scores) -> Scores:
     """Return the log-odds of (rows,) rates, which are clipped to [1e-6, 1 - 1e-6] before."""
     clipped = np.minimum(np.maximum(rates, _LEAST), _MOST)
@@ -244,10 +230,15 @@ class ExpectedClicks:
     def variance_many(self, priors: Scores, counters: Sequence[Counters]) -> Scores:
         """Return the variance of the click rate around `score_many`: (len(counters),).
 
-        Nothing is stored for it: it follows from prior and counters, which `counters` has.
+        It is that of the same Beta distribution; NaN where clicks came without any impression: such
+        a post has no rate.  Nothing is stored for it: it follows from prior and counters.
         """
         clicks, impressions = clicks_and_impressions(counters)
-        return posterior_variance(priors, clicks, impressions, self.prior_weight)
+        means = self.value(priors, clicks, impressions)
+        variances = (
+            means * (1.0 - means) / (np.maximum(impressions, clicks) + self.prior_weight + 1)
+        )
+        return np.where((impressions > 0) | (clicks == 0), variances, np.nan)
 
     @classmethod
     def of(cls, artifact: Artifact) -> ExpectedClicks:

@@ -48,23 +48,3 @@ class CharacterTable:
             known = self._known.take(codes)
         known -= 1
         return known
-
-
-def ascii_flags(codes: CodePoints, table: Flags) -> Flags:
-    """Look characters up in a table of 256 flags; one beyond it has the last one's."""
-    if codes.dtype == np.uint8:
-        return table.take(codes)
-    return table.take(np.minimum(codes, 255))
-
-
-def flags_of(codes: CodePoints, table: Flags, otherwise: Callable[[str], bool]) -> Flags:
-    """Say of each character what a table says if it is in ASCII, else what a function does."""
-    flags = ascii_flags(codes, table)
-    beyond = (codes > 127).nonzero()[0]
-    if len(beyond):
-        known: dict[int, bool] = {}
-        of_these = codes[beyond].tolist()
-        for code in set(of_these):
-            known[code] = otherwise(chr(code))
-        flags[beyond] = [known[code] for code in of_these]
-    return flags

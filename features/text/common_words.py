@@ -43,9 +43,6 @@ def unknown_cost(letters: int) -> int:
     return round((_UNKNOWN_WORD_COST + _UNKNOWN_LETTER_COST * letters) * UNIT)
 
 
-UNKNOWN_COSTS: Costs = np.array([*map(unknown_cost, range(LONGEST_WORD + 1))], dtype=np.int32)
-
-
 class _WordTable(NamedTuple):
     """The words by checksum, ascending, with their costs; and which lower bits occur at all."""
 
@@ -80,63 +77,15 @@ def _crc_table() -> Checksums:
 
 def is_word(word: str) -> bool:
     """Say whether it is a common English word."""
-    return zlib.crc32(word.lower().encode()) in _table().cost_of
+    return word_cost(word.lower()) is not None
 
 
-def word_costs(letters: Bytes, starts: Indices) -> Costs:
-    """Return the cost of each word of 1 to `LONGEST_WORD` letters that begins at a place.
+def word_cost(word: str) -> int | None:
+    """Return the cost of a common English word, given in small letters; None if it is none.
 
-    That of a common word is below `unknown_cost`, which others cost.
-
-    Parameters
-    ----------
-    letters
-        (letters,) small letters in ASCII.
-    starts
-        (starts,) places in `letters`.
-
-    Returns
-    -------
-    (`LONGEST_WORD`, starts) int32.  Beyond the end of the letters stand zero bytes.
+    It is below `unknown_cost`.
     """
-    words, bytes_of = _table(), _crc_table()
-    padded = np.zeros(len(letters) + LONGEST_WORD, dtype=np.uint8)
-    padded[: len(letters)] = letters
-    costs = np.empty((LONGEST_WORD, len(starts)), dtype=np.int32)
-    crcs: Checksums = np.full(len(starts), _BEGIN)
-    # Row by row: what one of them needs stays in the processor's cache.
-    for length, row in enumerate(costs, 1):
-        last: Bytes = padded.take(starts + (length - 1))
-        crcs = np.bitwise_xor(crcs >> 8, bytes_of.take(crcs.astype(np.uint8) ^ last))
-        row[:] = unknown_cost(length)
-        maybe = words.has_lower_bits.take(~crcs & _FILTER).nonzero()[0]
-        checksums = ~crcs.take(maybe)
-        at = words.checksums.searchsorted(checksums)
-        is_one = words.checksums.take(at, mode="clip") == checksums
-        row[maybe[is_one]] = words.costs.take(at[is_one])
-    return costs
-
-
-def are_words(letters: Bytes, starts: Indices, ends: Indices) -> npt.NDArray[np.bool_]:
-    """Say which runs of small letters in ASCII are common words: (runs,) for (runs,)."""
-    sizes = ends - starts
-    checksums = np.empty(len(sizes), dtype=np.uint32)
-    for run in (sizes > LONGEST_WORD).nonzero()[0].tolist():
-        checksums[run] = zlib.crc32(letters[starts[run] : ends[run]].tobytes())
-    # The longest first, so that those that are not over yet stand together.
-    order = np.argsort(-sizes, kind="stable")
-    order = order[np.count_nonzero(sizes > LONGEST_WORD) :]
-    starts, sizes = starts[order], sizes[order]
-    crcs, bytes_of = np.full(len(order), _BEGIN), _crc_table()
-    for length in range(int(sizes[0]) if len(sizes) else 0):
-        active = slice(0, int(np.searchsorted(-sizes, -length, side="left")))
-        last = crcs[active].astype(np.uint8) ^ letters.take(starts[active] + length)
-        crcs[active] = crcs[active] >> 8 ^ bytes_of.take(last)
-    checksums[order] = ~crcs
-    words = _table().checksums
-    at = words.searchsorted(checksums)
-    found: npt.NDArray[np.bool_] = words.take(at, mode="clip") == checksums
-    return found
+    return _table().cost_of.get(zlib.crc32(word.encode()))
 
 
 def split_runs(letters: Bytes, firsts: Indices) -> npt.NDArray[np.bool_]:
@@ -197,10 +146,22 @@ def _costs_by_end(letters: Bytes) -> Costs:
 
     The longest first, shifted by `_LENGTH_BITS`, with `LONGEST_WORD` less the length below.
     """
-    size = len(letters)
+    words, bytes_of, size = _table(), _crc_table(), len(letters)
+    padded = np.zeros(size + LONGEST_WORD, dtype=np.uint8)
+    padded[:size] = letters
     by_end = np.zeros((LONGEST_WORD, size + LONGEST_WORD), dtype=np.int32)
-    for index, costs in enumerate(word_costs(letters, np.arange(size))):
-        by_end[LONGEST_WORD - 1 - index, index : index + size] = costs
+    crcs: Checksums = np.full(size, _BEGIN)
+    for length in range(1, LONGEST_WORD + 1):
+        # The words of so many letters; what one length needs stays in the processor's cache.
+        last: Bytes = padded[length - 1 : length - 1 + size]
+        crcs = np.bitwise_xor(crcs >> 8, bytes_of.take(crcs.astype(np.uint8) ^ last))
+        costs = by_end[-length, length - 1 : length - 1 + size]
+        costs[:] = unknown_cost(length)
+        maybe = words.has_lower_bits.take(~crcs & _FILTER).nonzero()[0]
+        checksums = ~crcs.take(maybe)
+        at = words.checksums.searchsorted(checksums)
+        is_common = words.checksums.take(at, mode="clip") == checksums
+        costs[maybe[is_common]] = words.costs.take(at[is_common])
     by_end <<= _LENGTH_BITS
     by_end |= np.arange(LONGEST_WORD, dtype=np.int32)[:, None]
     return np.ascontiguousarray(by_end[:, :size].T)

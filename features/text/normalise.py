@@ -146,7 +146,8 @@ def compatible(text: str) -> str:
     """
     kinds = _kinds_in(text)
     if kinds & _SIGN_BIT:
-        spelled = _PHRASE_SIGN.sub(_spelled, text, len(text) // _CHARACTERS_A_SIGN + _MORE_SIGNS)
+        most = len(text) // _CHARACTERS_A_SIGN + _MORE_SIGNS
+        spelled = _PHRASE_SIGN.sub(lambda sign: _spelled(sign[0]), text, most)
         text = _PHRASE_SIGN.sub(" ", spelled)
     if kinds & (_MARK_BIT | _SIGN_BIT) and MANY_MARKS.search(text):
         return _normalised(MANY_MARKS.sub("\\g<0>\u034f", text)).replace("\u034f", "")
@@ -161,12 +162,8 @@ def _kinds_in(text: str) -> int:
     return int(np.bitwise_or.reduce(_KINDS.take(code_points(text))))
 
 
-def _spelled(sign: re.Match[str]) -> str:
-    return _normalised_sign(sign.group())
-
-
 @cache
-def _normalised_sign(sign: str) -> str:
+def _spelled(sign: str) -> str:
     return unicodedata.normalize("NFKC", sign)
 
 

@@ -271,9 +271,8 @@ class LiveFeeds:
         given = yield from places.give(self.current.matcher.shards)
         self._drop_displaced()
         places.end_counts(self.current.feeds)
-        self._got_place = set(
-            filter(self.current.matcher.may_have, given - self.current.feeds.keys())
-        )
+        new = given - self.current.feeds.keys()
+        self._got_place = set(filter(self.current.matcher.may_have, new))
 
     def _drop_displaced(self) -> None:
         for name in self.current.on_demand():
@@ -336,15 +335,11 @@ class LiveFeeds:
 
     def _scores_in_use(self) -> list[FeedScores]:
         # Lists, not generators, which would take longer for thousands of feeds.
-        in_use = [feed.scores for feed in self.current.feeds.values()]
-        in_use += [
-            s for feed in self.current.feeds.values() if feed.experiment for s in feed.all_scores
-        ]
-        settings, own = (
-            self.current.settings,
-            own_policies(self.current.settings, self.current.matcher),
-        )
-        return in_use + [self._policies.scores(settings, name) for name in own]
+        live = self.current
+        in_use = [feed.scores for feed in live.feeds.values()]
+        in_use += [s for feed in live.feeds.values() if feed.experiment for s in feed.all_scores]
+        own = own_policies(live.settings, live.matcher)
+        return in_use + [self._policies.scores(live.settings, name) for name in own]
 
     def _default_decisions(self) -> GateDecisions:
         return self._policies.decisions(self.current.settings.gates_of(""))

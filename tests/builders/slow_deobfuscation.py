@@ -7,8 +7,6 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import groupby
 
-import numpy as np
-
 from feedmill.features.text.common_words import (
     LETTERS_BEFORE,
     LONGEST_WORD,
@@ -16,7 +14,7 @@ from feedmill.features.text.common_words import (
     WINDOW_LETTERS,
     is_word,
     unknown_cost,
-    word_costs,
+    word_cost,
 )
 from feedmill.features.text.normalise import without_tags
 
@@ -36,10 +34,11 @@ _SHORT_WORDS = frozenset(
 )
 
 
-def word_cost(word: str) -> int:
+def cost_of(word: str) -> int:
     """The cost of a common English word."""
-    letters = np.frombuffer(word.lower().encode(), dtype=np.uint8)
-    return int(word_costs(letters, np.zeros(1, dtype=np.int64))[len(word) - 1, 0])
+    cost = word_cost(word.lower())
+    assert cost is not None
+    return cost
 
 
 def slowly_deobfuscated(text: str) -> str:
@@ -100,7 +99,8 @@ def _split_letters(letters: str) -> list[str]:
     def words_to(end: int) -> Iterable[tuple[int, int]]:
         for start in range(max(0, end - LONGEST_WORD), end):
             piece = letters[start:end]
-            yield start, word_cost(piece) if is_word(piece) else unknown_cost(end - start)
+            cost = word_cost(piece.lower())
+            yield start, unknown_cost(end - start) if cost is None else cost
 
     before = [0] * (len(letters) + 1)
     for owned in range(0, len(letters), WINDOW_LETTERS):
@@ -147,7 +147,7 @@ def _token_cost(token: str) -> int:
     core = token.strip(_PUNCTUATION)
     if not core.isalpha() or not core.isascii():
         return 0
-    return word_cost(core) if _stands_alone(core) else unknown_cost(len(core))
+    return cost_of(core) if _stands_alone(core) else unknown_cost(len(core))
 
 
 def _stands_alone(core: str) -> bool:
@@ -161,7 +161,7 @@ def _joined_cost(tokens: list[str]) -> int | None:
         return None
     if not _stands_alone(whole):
         return None
-    return word_cost(whole) + 6 * UNIT * all(map(_stands_alone, pieces))
+    return cost_of(whole) + 6 * UNIT * all(map(_stands_alone, pieces))
 
 
 def _undo_leet(token: re.Match[str]) -> str:

@@ -11,9 +11,12 @@ from feedmill.features.hosts import (
     host_of,
     hosts_in,
     hosts_of,
+    linked_hosts,
+    path_words,
     registered_domain,
     to_ascii,
 )
+from feedmill.features.post_batch import PostBatch
 
 
 @pytest.mark.parametrize(
@@ -149,3 +152,34 @@ def test_international_hosts_are_written_as_pythons_codec_does(hosts: list[str])
 
 def test_a_line_break_is_in_no_host() -> None:
     assert canonical_host("\u0434\n\u0434.\u0440\u0444") is None
+
+
+@pytest.mark.parametrize(
+    ("links", "words"),
+    [
+        ((), ""),
+        (
+            ("https://news.example.org/2026/11/star-marries_again.html?id=7#top",),
+            "2026 11 star marries again html",
+        ),
+        (("news.example.org/a-b", "http://other.example/c"), "a b c"),
+        (("https://www.youtube.com/watch/a-b",), ""),
+        (("https://m.facebook.com/some-page",), ""),
+        (("https://notfacebook.com/some-page",), "some page"),
+        (("https://www.a.org/x-y", "a.org/x-y"), "x y x y"),
+        (("https://example.org",), ""),
+        (("not a link",), ""),
+    ],
+)
+def test_the_words_of_paths(links: tuple[str, ...], words: str) -> None:
+    assert path_words(post(links=(*links,))) == words
+
+
+def test_texts_of_many_posts() -> None:
+    assert PostBatch([post(), post(links=("a.org/x",))]).paths.texts == ["", "x"]
+
+
+def test_hosts_of_links_are_read_and_platforms_are_not() -> None:
+    links = ("https://www.a-b.org/x", "https://youtu.be/1", "no link", "c.example")
+    assert linked_hosts(post()) == ()
+    assert linked_hosts(post(links=links)) == ("a-b.org", "c.example")

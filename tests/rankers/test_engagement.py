@@ -197,22 +197,6 @@ def test_one_more_positive_never_lowers(
     assert 0 <= low <= high + 1e-12 <= 1 + 1e-12
 
 
-@settings(max_examples=50)
-@given(
-    impressions=st.floats(0, 1e6),
-    clicks=st.lists(st.floats(0, 1e6), min_size=2, max_size=20),
-    prior=st.floats(0.001, 0.2),
-)
-def test_the_value_rises_with_clicks_at_the_same_impressions(
-    engagement: ExpectedClicks, impressions: float, clicks: list[float], prior: float
-) -> None:
-    rising = np.sort(np.array([0.0, *clicks]))
-    values = engagement.value(
-        np.full(len(rising), prior), rising, np.full(len(rising), impressions)
-    )
-    assert (np.diff(values) >= -1e-12).all()
-
-
 def test_the_value_does_not_depend_on_when_it_is_asked_or_how_rows_are_batched(
     engagement: ExpectedClicks,
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from feedmill.events.partition import ALL_SHARDS, SHARDS, shard_of
 from feedmill.rankers.combiner import pending_writes
-from feedmill.rankers.combiner.pending_writes import HELD_TICKS, PendingWrites
+from feedmill.rankers.combiner.pending_writes import PendingWrites
 from feedmill.tables.id_table import IdTable
 
 NONE = 1000
@@ -82,21 +82,6 @@ def test_rows_that_wait_are_held_back_until_they_do_not(pending: PendingWrites) 
     assert pending.take_rows(NONE) == [(8, 1, False), (7, 1, False)]
     marked(pending, 6)
     assert pending.take_rows(NONE) == [(6, 3, True)]
-
-
-def test_rows_are_held_back_for_some_ticks(pending: PendingWrites) -> None:
-    def tick() -> list[int]:
-        for _ in range(HELD_TICKS):
-            assert not pending.has_posts
-            pending.tick(0)
-        return [row for row, _, _ in pending.take_rows(NONE)]
-
-    pending.hold_back(True)
-    marked(pending, 7, whole=True, waits=True)
-    assert tick() == []
-    marked(pending, 8, whole=True, waits=True)
-    assert tick() == [7]
-    assert tick() == [8]
 
 
 def test_many_rows_come_after_what_just_changed_and_wait_for_feeds(pending: PendingWrites) -> None:

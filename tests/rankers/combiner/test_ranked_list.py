@@ -4,10 +4,11 @@ from collections import Counter
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedmill.rankers.combiner.ranked_list import PostMove, RankedList
+from feedmill.rankers.combiner.ranked_list import PostMove, RankedList, RowLookup
 
 Rows = npt.NDArray[np.int32]
 Best = list[tuple[int, float]]
@@ -237,7 +238,7 @@ def test_of_an_author_with_most_of_very_many_posts_few_ids_are_read() -> None:
     for start in range(0, 20_000, 1000):
         rows = np.arange(start, start + 1000, dtype=np.int32)
         ranked.update(rows, scores[rows], authors[rows])
-    names = [f"p{row}" for row in range(20_000)]
+    names = [f"p{row:06}" for row in range(20_000)]
     assert as_pairs(*ranked.best()) == sorted_best(scores, names, authors, 10, 3)
     assert ids.read < 200
 
@@ -250,4 +251,43 @@ class CountedIds:
 
     def __getitem__(self, row: int) -> str:
         self.read += 1
-        return f"p{row}"
+        return f"p{row:06}"
+
+
+row_lists = st.lists(st.integers(-1, 50), max_size=20, unique=True)
+
+
+@given(st.lists(st.tuples(row_lists, row_lists), max_size=10), st.integers(1, 9000))
+def test_every_row_is_found_where_it_stands(
+    pairs: list[tuple[list[int], list[int]]], by: int
+) -> None:
+    lookup = RowLookup()
+    for drawn in pairs:
+        rows, among = ([row * by if row >= 0 else -1 for row in each] for each in drawn)
+        found = lookup.find(np.array(rows, np.int32), np.array(among, np.int32))
+        expected = [among.index(row) if row >= 0 and row in among else -1 for row in rows]
+        assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("count", [500, 10_000])
+def test_posts_among_ties_are_placed_by_few_ids_and_one_of_them_is_one_move(count: int) -> None:
+    ids = CountedIds()
+    ranked = RankedList(count, None, ids)
+    even = np.arange(0, 2 * count, 2, dtype=np.int32)
+    ranked.update(even, np.ones(count), even)
+    ranked.take_move()
+    ids.read = 0
+    row = 2 * (count // 3) + 1
+    assert ranked.update_one(row, 1.0, row)
+    at = count - count // 3 - 1
+    assert ranked.take_move() == PostMove(-1, at)
+    ranked.update_one(row, 2.0, row)
+    ranked.update_one(row, 1.0, row)
+    assert ids.read < 60
+    assert ranked.rows[at - 1 : at + 2].tolist() == [row + 1, row, row - 1]
+    ids.read = 0
+    rows = np.array([7, 901, 3, 555], np.int32)
+    ranked.update(rows, np.ones(4), rows)
+    assert ids.read < 100
+    in_list = ranked.rows.tolist()
+    assert in_list == sorted(in_list, reverse=True)
