@@ -73,14 +73,6 @@ def test_each_value_is_what_the_counts_say_and_few_engagements_change_one(begin:
     assert made.written - before < len(FURTHER_SIGNALS)
 
 
-def test_who_begins_to_weigh_one_has_it_of_all_posts(begin: Any) -> None:
-    made, expected = begin(weighing("reply")), begin(weighing("reply", "report"))
-    made.step.settings_changed(weighing("reply", "report"))
-    made.idle()
-    assert values(made) == values(expected)
-    assert made.notes == {"scored.engagement": f"{MODEL.version} reply report"}
-
-
 def with_rates(settings: Settings, **rates: tuple[float, float]) -> Settings:
     value = {name: {"base": base, "strength": strength} for name, (base, strength) in rates.items()}
     return settings.fold(b"rates", json.dumps({"value": value}).encode(), settings.offset + 1)

@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 
 from builders.engagement_partition import COUNTERS, begun
-from builders.engagement_step import NOW_MS
 from feedmill.events.engagement import EngagementKind
-from feedmill.events.post import Post
 from feedmill.rankers.registry import ENGAGEMENT_RANKER
 from feedmill.streams.engagement import engagement_restore
 
@@ -69,16 +67,6 @@ def test_what_happens_to_posts_within_the_pass_is_not_undone(begin: Any, cycles:
         one.idle()
     assert made.values() == expected.values()
     assert made.states == expected.states
-
-
-def test_new_posts_follow_a_release_and_a_rollback_at_once(begin: Any) -> None:
-    made = begin(OLD)
-    for model in (NEW, OLD):
-        made.step.swap(model)
-        made.cycle([("q", f"a text for {model.version}")])
-        assert made.signals["q"].version == model.version
-        text = Post("q", "author", NOW_MS, f"a text for {model.version}")
-        assert made.states["q"].prior == model.prior_many([text])[0]
 
 
 def test_what_is_left_of_the_old_version_is_told(begin: Any) -> None:

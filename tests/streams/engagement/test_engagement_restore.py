@@ -152,9 +152,10 @@ def test_a_restore_takes_many_records_in_calls_that_end_soon(
 
 
 def test_a_record_of_counters_that_cannot_be_read_is_counted_and_passed_over(run: Start) -> None:
-    counters = [record_of("bad", b"{"), record_of("p", encode_state(PostState("p", 1)))]
-    running = run(counters)
-    assert running.count("feedmill_rejected_total") == 1
+    bad = b"{", b'{"post_id": 1}', encode_state(PostState("bad", 1, through=2**70))
+    counters = [record_of("bad", value) for value in bad]
+    running = run([*counters, record_of("p", encode_state(PostState("p", 1)))])
+    assert running.count("feedmill_rejected_total") == 3
     assert state_of(running.apply(engagements=[event("p", "like", 0)]), "p").post_offset == 1
 
 
