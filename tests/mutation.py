@@ -28,8 +28,6 @@ _CANDIDATES = "tests/streams/releases/test_candidates.py"
 _ENGAGEMENT = [
     "tests/streams/engagement/test_engagement.py",
     "tests/streams/engagement/test_engagement_releases.py",
-    "tests/streams/engagement/test_engagement_restore.py",
-    "tests/streams/engagement/test_engagement_further_signals.py",
 ]
 # Each module, and the tests that are to notice when it is wrong.
 MODULES = {

@@ -20,7 +20,7 @@ _LIKE = {
     "operator": ("viewer", "trainer"),
     "console": ("viewer", "operator", "moderator"),
 }
-# Written while some feed weighs reactions: test_engagement_further_signals.py shows it.
+# Written while some feed weighs reactions: test_engagement_releases.py shows it.
 _RARE = {("topic", f"signals.{name}", "Write") for name in BUILT_IN_OBJECTIVES[2:]}
 _BUILT_IN = {f"signals.{name}" for name in (*BUILT_IN_GATES, *BUILT_IN_OBJECTIVES, *BUILT_IN_COSTS)}
 

@@ -8,7 +8,6 @@ from feedmill.events.rates import RATES, rate_value
 from feedmill.features.counters import KIND_INDEX, Counters
 from feedmill.rankers.reaction_rates import rate_steps
 from feedmill.streams.engagement.partition_state import PartitionState, PostSource
-from feedmill.streams.kafka.topic_table import DAY_MS
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 # Of a doubling, that is what lowers a value by a tenth and by a twentieth, at a cost of 20.
@@ -55,14 +54,6 @@ class Community:
         return state.counters
 
 
-def test_a_thousand_reports_without_an_impression_count_nothing() -> None:
-    community = Community()
-    before = community.report("p3")
-    community.do("report", "p3", [f"x{n}" for n in range(1_000)], HOUR_MS)
-    assert community.report("p3") == before
-    assert community.counters("p3").counts[KIND_INDEX["report"]] == 0
-
-
 @pytest.mark.parametrize("within_ms", [MINUTE_MS, HOUR_MS])
 @pytest.mark.parametrize("readers", [0, 5, 300, 1_000])
 def test_accounts_that_never_read_the_community_sink_no_post(within_ms: int, readers: int) -> None:
@@ -95,15 +86,82 @@ def test_two_reports_in_the_first_hundred_impressions_take_a_tenth_at_most() -> 
     assert before < community.report("new") < before + TENTH
 
 
-def test_an_account_counts_once_a_post_kind_and_day_and_whole_once_a_community() -> None:
-    community = Community()
-    for post_id in ("p1", "p1", "p2"):
-        community.do("report", post_id, ["r1"], 0)
-    kinds = KIND_INDEX["report"], KIND_INDEX["stranger report"]
-    assert [community.counters("p1").counts[kind] for kind in kinds] == [1, 0]
-    assert [community.counters("p2").counts[kind] for kind in kinds] == [0, 1]
-    community.at_ms += 2 * DAY_MS
-    community.do("impression", "p2", ["r1"], 0)
-    community.do("impression", "p3", ["r1"], 0)
-    community.do("report", "p2", ["r1"], 0)
-    assert [community.counters("p2").counts[kind] for kind in kinds] == [1, 1]
+PYTHON, CATS, FRESH = 1, 2, 3
+
+
+class Partition:
+    """Posts of communities, and what one reader does with them, a second apart."""
+
+    def __init__(self, **posts: tuple[int, ...]) -> None:
+        self.state, self.offset = PartitionState(), 0
+        for post_id, communities in posts.items():
+            self.post(post_id, *communities)
+
+    def post(self, post_id: str, first: int, *further: int) -> None:
+        source = PostSource(first, 7, further=further)
+        self.state.put_post(post_id, 100 + self.offset, 0.0, START_MS, source)
+        self.state.pack()
+
+    def do(self, kind: EngagementKind, *post_ids: str) -> None:
+        for post_id in post_ids:
+            at_ms = START_MS + self.offset * 1_000
+            event = Engagement(post_id, "reader", kind, at_ms)
+            self.state.count([(Record(self.offset, at_ms, post_id.encode()), event)])
+            self.state.pack()
+            self.offset += 1
+
+    def reports(self, post_id: str) -> tuple[int, int]:
+        """How many of regulars, and of strangers."""
+        state = self.state.find(post_id)
+        assert state is not None
+        counts = state.counters.counts
+        return counts[KIND_INDEX["report"]], counts[KIND_INDEX["stranger report"]]
+
+
+@pytest.mark.parametrize(
+    ("communities", "is_regular"),
+    [((PYTHON,), True), ((FRESH, PYTHON), True), ((FRESH, CATS, PYTHON), True), ((FRESH,), False)],
+)
+def test_any_community_of_the_post_makes_its_readers_regulars(
+    communities: tuple[int, ...], is_regular: bool
+) -> None:
+    partition = Partition(read=(PYTHON,), other=communities)
+    partition.do("impression", "read", "other")
+    partition.do("report", "other")
+    assert partition.reports("other") == ((1, 0) if is_regular else (0, 1))
+
+
+def test_an_impression_is_one_of_the_first_community_alone() -> None:
+    """Else one post would make its readers regulars of sixteen communities."""
+    partition = Partition(read=(FRESH, PYTHON), other=(PYTHON,), same=(FRESH,))
+    partition.do("impression", "read", "other", "same")
+    partition.do("report", "other", "same")
+    assert (partition.reports("other"), partition.reports("same")) == ((0, 1), (1, 0))
+
+
+def test_an_account_counts_whole_once_a_community_whichever_stand_beside_it() -> None:
+    partition = Partition(
+        a=(PYTHON,), b=(CATS,), one=(FRESH, PYTHON), two=(PYTHON, CATS), three=(4, CATS, PYTHON)
+    )
+    partition.do("impression", "a", "b", "one", "two", "three")
+    partition.do("report", "one", "two", "three")
+    found = [partition.reports(post_id) for post_id in ("one", "two", "three")]
+    # Of python it complained at the first; at the second it is a regular of cats.
+    assert found == [(1, 0), (1, 0), (0, 1)]
+
+
+def test_a_post_that_comes_after_an_engagement_has_its_communities_all_the_same() -> None:
+    partition = Partition(read=(PYTHON,))
+    partition.do("impression", "read", "late")
+    partition.post("late", FRESH, PYTHON)
+    partition.do("report", "late")
+    assert partition.reports("late") == (1, 0)
+    # What stands in `counters` says so after a restart, too.
+    state = partition.state.find("late")
+    assert state is not None
+    assert (state.communities, state.author) == ((FRESH, PYTHON), 7)
+    # An edit changes nothing.
+    partition.post("late", CATS)
+    edited = partition.state.find("late")
+    assert edited is not None
+    assert edited.communities == (FRESH, PYTHON)

@@ -189,15 +189,6 @@ def test_of_two_records_of_a_post_the_one_that_counted_further_holds() -> None:
     assert one is not None and one.post_offset == 5
 
 
-def test_a_record_that_cannot_be_read_is_passed_over() -> None:
-    state = PartitionState()
-    too_large = stored("q", 2**70)
-    bad = [StoredRecord(key=b"p", value=b"{"), StoredRecord(key=b"q", value=b'{"post_id": 1}')]
-    assert state.restore([*bad, too_large, stored("r", 3)]) == 3
-    assert (len(state), state.find("q")) == (1, None)
-    assert through_of(state, "r") == 3
-
-
 def like(state: PartitionState, post_id: str, offset: int, at_ms: int = START_MS) -> None:
     event = Engagement(post_id, f"u{offset}", "like", at_ms)
     assert state.count([(Record(offset, at_ms, b""), event)]) == [""]
@@ -241,30 +232,6 @@ def test_posts_that_nobody_touches_are_forgotten_some_rows_at_a_time() -> None:
     assert len(state) == 40
     assert through_of(state, "p59") is None
     assert through_of(state, "p60") == 60
-
-
-def test_a_later_version_of_a_post_holds_and_keeps_its_counts() -> None:
-    state = PartitionState(Environment(user_window=USER_WINDOW))
-    for counted, (post_offset, prior) in enumerate(((7, 0.25), (9, 0.5), (8, 0.75))):
-        state.put_post("p", post_offset, prior, START_MS + post_offset)
-        like(state, "p", counted)
-        state.pack()
-    one = state.find("p")
-    assert one is not None
-    assert (one.post_offset, one.prior, sum(one.counters.counts)) == (9, 0.5, 3)
-
-
-def test_a_removed_post_starts_anew() -> None:
-    state = PartitionState()
-    like(state, "p", 3)
-    state.pack()
-    state.remove("p")
-    assert (state.find("p"), len(state)) == (None, 0)
-    like(state, "p", 1)
-    state.pack()
-    assert through_of(state, "p") == 1
-    one = state.find("p")
-    assert one is not None and sum(one.counters.counts) == 1
 
 
 def test_an_event_costs_the_same_work_whatever_the_number_of_posts() -> None:

@@ -1,4 +1,4 @@
-"""Which rejected records have a dead letter of their own, and which share one; without Kafka."""
+"""Which rejected records have a dead letter of their own, and which share one."""
 
 import random
 
@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders.bombs import bomb, send_batch
+from builders.kafka_log import KafkaLog
 from builders.records import StoredRecord
+from builders.written_letters import write_letter
+from feedmill.deploy.local import StackAddress
 from feedmill.streams.kafka import dead_letters
 from feedmill.streams.kafka.batches import Outgoing, TopicPartition
 from feedmill.streams.kafka.dead_letters import (
@@ -16,6 +20,7 @@ from feedmill.streams.kafka.dead_letters import (
     RangeLetter,
     Rejections,
     decode_range_letter,
+    open_dead_letters,
 )
 from feedmill.streams.kafka.validation import RejectedRecord
 
@@ -192,3 +197,21 @@ def test_many_ranges_stop_the_reading_until_they_are_committed(
 def test_what_is_no_range_letter_is_refused(value: bytes | None) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode_range_letter(value)
+
+
+# What no client inflates: 40 records.
+LARGE = bomb("zstd", 20_000_000)
+
+
+def test_records_that_are_no_letters_and_aborted_ones_are_skipped(
+    stack: StackAddress, prefix: str
+) -> None:
+    log = KafkaLog.created(stack.kafka, prefix)
+    log.produce("dead-letters", [(b"k", b"v")])
+    write_letter(log, b"p1", b"{")
+    send_batch(log.environment.kafka, log.environment.topic("dead-letters"), 0, LARGE)
+    write_letter(log, b"p2", b"{")
+    with log.transaction("upstream", abort=True) as produce:
+        produce("dead-letters", b"k", b"aborted")
+    with open_dead_letters(log.environment) as letters:
+        assert [letter.id for letter in letters.scan(lambda _: True).letters] == [1, 42]

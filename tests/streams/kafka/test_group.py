@@ -1,27 +1,41 @@
-"""Rebalances and transactions on a real Kafka: each input once in what others read."""
+"""Groups of workers: each input once in what others read, by the roles of the members."""
 
 import time
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from operator import attrgetter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from builders.group_member import Member, claimed
 from builders.kafka_log import KafkaLog, until
 from builders.lost_brokers import forget_brokers
+from builders.waiting import until as until_true
 from feedmill.deploy.local import StackAddress
 from feedmill.deploy.local.process import HOST, free_port
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka import backlog, group
-from feedmill.streams.kafka.batches import TopicPartition
+from feedmill.streams.kafka.assignment import (
+    POSTS,
+    SHARDS,
+    AssignmentChange,
+    Membership,
+    assignment_change,
+)
+from feedmill.streams.kafka.batches import FetchedRecords, TopicPartition
 from feedmill.streams.kafka.client import WatchedConsumer, new_group_consumer, rebalance_s
 from feedmill.streams.kafka.connection import Connection
-from feedmill.streams.kafka.group import GroupConsumer
+from feedmill.streams.kafka.group import MOST_WAIT_S, GroupConsumer, PostsFirst
+from feedmill.streams.kafka.messages import Fetched
+from feedmill.streams.kafka.offsets import CommitMark, PartitionOffsets
 
 FIRST = TopicPartition("posts", 0)
 
@@ -300,3 +314,242 @@ def test_engagements_of_new_posts_wait_for_the_posts_before_them(kafka: KafkaLog
     assert Counter(found) == Counter(key for key, _ in [*posts(50), *posts(50, "never")])
     assert len(known) == 50
     consumer.close()
+
+
+ROLES = {"judge": (POSTS,), "ranker": (SHARDS,), "worker": (POSTS, SHARDS)}
+FIRST_SHARD = TopicPartition(SHARDS, 0)
+PARTITIONS, COUNT = 4, 64
+
+
+@pytest.fixture
+def ranked_kafka(stack: StackAddress, prefix: str) -> KafkaLog:
+    return KafkaLog.created(stack.kafka, prefix, PARTITIONS, ranks=True)
+
+
+def turn_all(members: Sequence[Member]) -> None:
+    for member in members:
+        member.turn()
+
+
+def ranker(ranked_kafka: KafkaLog, name: str) -> Member:
+    return Member(ranked_kafka.named(name), shares=ROLES["ranker"])
+
+
+def shares(members: Sequence[Member], topic: str) -> list[tuple[int, ...]]:
+    """What each member has of a topic."""
+    changes = [one.changes[-1] for one in members if one.changes]
+    return [change.owned if topic == POSTS else change.shards for change in changes]
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [
+        ("judge", "ranker"),
+        ("ranker", "judge", "worker"),
+        ("judge", "ranker", "judge", "ranker"),
+        ("worker", "worker"),
+    ],
+)
+def test_each_role_gets_its_topics_alone(ranked_kafka: KafkaLog, roles: Sequence[str]) -> None:
+    # By the names the order differs from that of joining.
+    members = [
+        Member(ranked_kafka.named(f"{9 - n}-{role}"), shares=ROLES[role])
+        for n, role in enumerate(roles)
+    ]
+
+    def is_shared_out() -> bool:
+        found = {topic: shares(members, topic) for topic in (POSTS, SHARDS)}
+        return len(found[POSTS]) == len(members) and all(
+            sorted(n for part in parts for n in part) == [*range(count)]
+            and [bool(part) for part in parts] == [topic in one.shares for one in members]
+            for (topic, parts), count in zip(found.items(), (PARTITIONS, COUNT), strict=True)
+        )
+
+    until(
+        lambda: is_shared_out() and all(one.is_done for one in members), partial(turn_all, members)
+    )
+    posts = [(b"p%d" % n, b"x") for n in range(100)]
+    ranked_kafka.produce(POSTS, posts)
+    until(lambda: sum(one.seen for one in members) == len(posts), partial(turn_all, members))
+    assert all((one.seen > 0) == (POSTS in one.shares) for one in members)
+    for one in members:
+        one.close()
+
+
+def test_a_ranker_without_posts_commits_and_is_fenced_by_its_shards(ranked_kafka: KafkaLog) -> None:
+    former = claimed(ranker(ranked_kafka, "former"))
+    former.writer.add(SHARDS, b"first claim", b"{}", owner=FIRST_SHARD)
+    former.turn()
+    until(former.writer.is_committed, former.turn)
+    # It left the group and does not know it: what it still sends must not take effect.
+    former.group._on_revoked = lambda: False
+    former.group.close()
+    former.writer.add(SHARDS, b"late claim", b"{}", owner=FIRST_SHARD)
+    former.writer.seal({})
+    until_true(lambda: former.writer.trouble or former.writer.is_committed())
+    former.writer.close()
+    assert [one.key() for one in ranked_kafka.read(SHARDS)] == [b"first claim"]
+
+
+def test_shards_that_nobody_else_had_are_kept_and_notes_go_with_them(
+    ranked_kafka: KafkaLog,
+) -> None:
+    first = claimed(ranker(ranked_kafka, "first"))
+    assert (first.changes[0].shards_gained, first.changes[0].owned) == ((*range(COUNT),), ())
+    first.writer.note(FIRST_SHARD, "letters", "7")
+    second = ranker(ranked_kafka, "second")
+    both = [first, second]
+    until(lambda: second.changes and len(first.changes) == 2, partial(turn_all, both))
+    stayed, moved = first.changes[1], second.changes[0]
+    half = (*range(COUNT // 2),)
+    assert (stayed.shards_kept, stayed.shards_lost) == (half, (*range(COUNT // 2, COUNT),))
+    assert (stayed.notes[FIRST_SHARD], moved.shards_gained) == (
+        {"letters": "7"},
+        stayed.shards_lost,
+    )
+    until(lambda: all(one.is_done for one in both), partial(turn_all, both))
+    second.close()
+    until(lambda: len(first.changes) == 3 and first.is_done, first.turn)
+    assert first.changes[2].shards_kept == half
+    assert first.changes[2].shards_gained == moved.shards_gained
+    first.close()
+    heir = claimed(ranker(ranked_kafka, "heir"))
+    assert heir.changes[0].notes[FIRST_SHARD] == {"letters": "7"}
+    heir.close()
+
+
+def test_what_another_one_had_in_between_is_lost_and_gained() -> None:
+    # As in a generation of the group that this member missed.
+    before = AssignmentChange(1, gained=(0, 1), shards_gained=(0, 1))
+    now = Membership("settled", partitions=frozenset((0, 1)), shards=frozenset((0, 1, 2)))
+    places = [TopicPartition(topic, n) for topic in (POSTS, SHARDS) for n in range(3)]
+    offsets = {at: PartitionOffsets(0, 0, 0, CommitMark()) for at in places}
+    mine = {TopicPartition(POSTS, 1), FIRST_SHARD}
+    change = assignment_change(before, now, mine.issuperset, offsets, (POSTS,))
+    assert (change.kept, change.lost, change.gained) == ((1,), (0,), (0,))
+    assert (change.shards_kept, change.shards_lost, change.shards_gained) == ((0,), (1,), (1, 2))
+    assert {at.topic for at in change.starts} == {POSTS}
+
+
+FIRST, ENGAGEMENTS = (TopicPartition(topic, 0) for topic in ("posts", "engagements"))
+
+
+class Reader:
+    """Engagements of partition 0, whose posts are read to `read`; `known` are posts that are."""
+
+    def __init__(self, *known: str) -> None:
+        self.known, self.read = {*known}, 0
+        self.questions: list[Future[dict[TopicPartition, int]]] = []
+        offsets: Any = self
+        self.order = PostsFirst(offsets)
+        self.order.is_new = lambda _, post_id: post_id not in self.known
+
+    def readable_ends(self, sources: list[TopicPartition]) -> Future[dict[TopicPartition, int]]:
+        assert sources == [FIRST]
+        self.questions.append(Future())
+        return self.questions[-1]
+
+    def answer(self, end: int) -> None:
+        self.questions[-1].set_result({FIRST: end})
+
+    def fetch(self, post_ids: str = "", first: int = 0, *, create_time: bool = False) -> Fetched:
+        """What comes of an engagement of each post: of one letter each, at offsets from `first`."""
+        records = FetchedRecords()
+        records.keys = [one.encode() for one in post_ids]
+        records.offsets = [*range(first, first + len(post_ids))]
+        records.timestamps, records.values = [5] * len(post_ids), [b"x"] * len(post_ids)
+        fetched = Fetched({ENGAGEMENTS: records} if post_ids else {})
+        fetched.ends = {ENGAGEMENTS: first + len(post_ids)} if post_ids else {}
+        fetched.create_times = {ENGAGEMENTS} if create_time else set()
+        return self.order.let_through(fetched, {FIRST: self.read})
+
+    def take(self, post_ids: str = "", first: int = 0) -> str:
+        records = self.fetch(post_ids, first).records.get(ENGAGEMENTS)
+        return "" if records is None else b"".join(k or b"" for k in records.keys).decode()
+
+
+def test_engagements_of_posts_that_are_there_wait_for_nothing() -> None:
+    reader = Reader("a", "b")
+    fetched = reader.fetch("abba", create_time=True)
+    assert fetched.records[ENGAGEMENTS].offsets == [0, 1, 2, 3]
+    assert fetched.ends == {ENGAGEMENTS: 4}
+    assert fetched.create_times == {ENGAGEMENTS}
+    assert not reader.questions
+
+
+def test_that_of_a_new_post_waits_until_posts_are_read_and_all_behind_it_do() -> None:
+    reader = Reader("a")
+    first = reader.fetch("aba")
+    assert first.records[ENGAGEMENTS].offsets == [0]
+    assert first.ends == {}  # the position stays before what waits
+    assert reader.take("aa", 3) == ""
+    reader.answer(7)
+    reader.read = 6
+    assert reader.take() == ""
+    reader.read, reader.known = 7, {"a", "b"}
+    last = reader.fetch()
+    assert last.records[ENGAGEMENTS].offsets == [1, 2, 3, 4]
+    assert last.ends == {ENGAGEMENTS: 5}
+    assert len(reader.questions) == 1
+
+
+def test_that_of_a_post_that_is_not_in_the_log_goes_on_then() -> None:
+    reader = Reader("a")
+    assert reader.take("xa") == ""
+    reader.answer(0)
+    # Of what came after the question the answer says nothing.
+    assert reader.take("xaxa", 2) == "xa"
+    reader.answer(9)
+    assert reader.take() == ""
+    reader.read = 9
+    assert reader.take() == "xaxa"
+
+
+def test_it_waits_no_longer_for_posts_that_do_not_get_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(group, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    reader = Reader()
+    assert reader.take("xy") == ""
+    reader.answer(7)
+    for reader.read in (0, 5):
+        assert reader.take() == ""
+        now[0] += MOST_WAIT_S - 1
+    assert reader.take() == ""
+    now[0] += 1
+    assert reader.take() == "xy"
+    # It stands there still: what comes next waits for Kafka's answer alone.
+    assert reader.take("z", 2) == ""
+    reader.answer(8)
+    assert reader.take() == "z"
+    # It came to its end, and is waited for again.
+    for offset, reader.read in ((3, 8), (4, 8)):
+        assert reader.take("z", offset) == ""
+        reader.answer(offset + 5)
+        assert reader.take() == ("z" if offset == 3 else "")
+
+
+def test_it_does_not_wait_for_a_partition_that_is_stopped() -> None:
+    reader = Reader()
+    assert reader.take("xy") == ""
+    reader.answer(7)
+    assert reader.take() == ""
+    assert reader.order.let_through(Fetched(), {}).records[ENGAGEMENTS].offsets == [0, 1]
+
+
+def test_it_is_asked_again_where_the_broker_was_away() -> None:
+    reader = Reader()
+    assert reader.take("x") == ""
+    reader.questions[0].set_exception(KafkaException(KafkaError(KafkaError._TRANSPORT)))
+    assert reader.take() == ""
+    reader.answer(0)
+    assert reader.take() == "x"
+
+
+def test_what_waits_has_a_size_until_it_is_read_again() -> None:
+    reader = Reader("a")
+    assert (reader.take("axa"), reader.order.size > 400) == ("a", True)
+    before = reader.order.size
+    assert (reader.take("a", 3), reader.order.size) == ("", before * 3 // 2)
+    reader.order.clear()
+    assert reader.order.size == 0
+    assert reader.take("a", 1) == "a"

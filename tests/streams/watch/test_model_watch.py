@@ -1,5 +1,4 @@
-"""What is watched of models, from records; the shipped spam model reads another language."""
-# ruff: noqa: RUF001 - Russian is one of them
+"""What is watched of models and of parts of posts, from records."""
 
 import random
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from feedmill.events.signal import ModelVerdict, Signal, SignalNames
 from feedmill.features.text.ngrams import TextBatch
 from feedmill.filters.registry import load
 from feedmill.models.text_model import NgramModel
-from feedmill.streams.kafka.topic_table import HOUR_MS
+from feedmill.streams.kafka.topic_table import DAY_MS, HOUR_MS
 from feedmill.streams.watch.model_watch import (
     ModelWatch,
     Quantity,
@@ -24,6 +23,10 @@ from feedmill.streams.watch.model_watch import (
     unknown_shares,
     without_weight,
 )
+from feedmill.streams.watch.post_parts import LEAST_POSTS, BusyParts, PostParts, PostVerdict
+
+# ruff: noqa: RUF001 - Russian is one of them
+
 
 SPAM = load("spam")
 BATCH = 50
@@ -268,3 +271,46 @@ def test_names_of_communities_take_bounded_memory_and_a_busy_one_stays() -> None
     watch.watches[Quantity("spam", "v1", "share at 0.6", "community:gone")] = ValueWatch("tail")
     assert drifting(watch) == set()
     assert {q.part for q in watch.watches if q.part} == {"community:busy"}
+
+
+VERDICT = PostVerdict("spam", "v1", 0.7)
+POST = Post("p", "a", NOW_MS, "t", lang="fi", communities=("x", "y", "x"))
+PARTS = ["", "lang:fi", "community:x", "community:y"]
+
+
+def test_a_verdict_and_its_post_meet_in_either_order_and_once() -> None:
+    parts = PostParts()
+    assert parts.take_verdict("p", VERDICT) == []
+    assert list(parts.take_post(POST, 0)) == [(VERDICT, PARTS)]
+    assert list(parts.take_post(POST, 0)) == []
+    assert parts.take_verdict("p", VERDICT._replace(value=0.2)) == []
+    assert parts.take_verdict("p", VERDICT._replace(name="nsfw")) == PARTS
+
+
+def test_the_oldest_posts_are_forgotten() -> None:
+    parts = PostParts(most_posts=2)
+    for post_id in ("p", "q", "r"):
+        parts.take_verdict(post_id, VERDICT)
+    assert list(parts.take_post(POST, 0)) == []
+
+
+def test_a_part_with_enough_posts_stays_among_any_number_of_others() -> None:
+    busy, draw = BusyParts(most=9), random.Random(1)
+    for i in range(20_000):
+        busy.take("busy" if draw.random() < 0.15 else f"flood {i}", 0)
+    assert busy.is_watched("busy")
+    assert sum(f"flood {i}" in busy for i in range(20_000)) <= 8
+
+
+def test_a_part_is_watched_from_some_posts_on_and_goes_when_it_is_quiet() -> None:
+    busy = BusyParts()
+    for _ in range(LEAST_POSTS - 1):
+        busy.take("x", 0)
+    assert not busy.is_watched("x")
+    busy.take("x", 0)
+    assert busy.is_watched("x")
+    for day in range(1, 9):
+        busy.take("y", day * DAY_MS)
+    assert "x" not in busy
+    busy.keep("z")
+    assert busy.is_watched("z")
