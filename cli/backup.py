@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.filesize import decimal
 
+from feedmill.cli import FOLDER
 from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer
 from feedmill.operations.copies import make_backup
@@ -15,7 +16,7 @@ from feedmill.streams.settings.clock import now_ms
 
 
 @click.command("backup")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=FOLDER)
 @asks_installation
 def backup(environment: Environment, folder: Path) -> Answer:
     """Write settings, overrides, releases, lists, labels, the audit and the model store to FOLDER.

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from feedmill.cli.awaited_change import note_option
-from feedmill.cli.options import by_option, made_by, with_environment
+from feedmill.cli import FOLDER
+from feedmill.cli.options import by_option, made_by, note_option, with_environment
 from feedmill.cli.output import Answer, answers
 from feedmill.operations.copies import Restored, restore_backup
 from feedmill.streams.environment import Environment
 
 
 @click.command("restore")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", type=FOLDER)
 @by_option
 @note_option
 @with_environment

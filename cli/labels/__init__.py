@@ -9,8 +9,7 @@ import click
 import msgspec
 import numpy as np
 
-from feedmill.cli import LazyGroup
-from feedmill.cli.options import count_option
+from feedmill.cli import COUNT, SHARE, LazyGroup, option
 from feedmill.cli.output import say
 from feedmill.cli.post_lines import BadLines, read_posts
 from feedmill.cli.score import ScoredLine, load_scorer, score_lines, store_option
@@ -33,23 +32,11 @@ def labels() -> None:
 @click.command("sample")
 @click.argument("model", metavar="<filter>", type=click.Choice([*FILTERS]))
 @click.argument("file", default="-", metavar="[FILE]", type=click.Path(allow_dash=True))
-@count_option("--count", 200, "Draw at most so many.")
-@click.option(
-    "--random",
-    "random_fraction",
-    type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    metavar="FRACTION",
-    help="How much of them is drawn at random.",
+@option("--count N", "Draw at most so many.", COUNT, 200)
+@option(
+    "--random FRACTION", "How much of them is drawn at random.", SHARE, 0.5, name="random_fraction"
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=1,
-    show_default=True,
-    help="The same seed and file draw the same posts.",
-)
+@option("--seed", "The same seed and file draw the same posts.", click.IntRange(min=0), 1)
 @store_option
 def sample_command(
     *, model: str, file: str, count: int, random_fraction: float, seed: int, store: Store | None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from feedmill.cli.duration import Duration
+from feedmill.cli import Duration, option
 from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer, Columns, Table, table_of
 from feedmill.events.errors import UsageError
@@ -22,9 +22,7 @@ _MOST_RATERS = 20
 
 @click.command("report")
 @click.argument("model", metavar="<filter>", type=click.Choice([*FILTERS]))
-@click.option(
-    "--since", "since_ms", type=Duration(), default=_WEEK_MS, help="The labels of so long.  [7d]"
-)
+@option("--since", "The labels of so long.  [7d]", Duration(), _WEEK_MS, name="since_ms")
 @asks_installation
 def report_command(environment: Environment, model: str, since_ms: int) -> Answer:
     """Show what labels say of raters, of their delay, and of the versions that scored the posts.

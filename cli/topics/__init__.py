@@ -8,9 +8,8 @@ from functools import partial
 
 import click
 
-from feedmill.cli import LazyGroup
-from feedmill.cli.awaited_change import note_option
-from feedmill.cli.options import by_option, count_option, made_by, with_environment
+from feedmill.cli import COUNT, LazyGroup, flag, option
+from feedmill.cli.options import by_option, made_by, note_option, with_environment
 from feedmill.cli.output import Answer, Columns, answers, table_of
 from feedmill.events.errors import UsageError
 from feedmill.operations.changes import TOPIC_EXISTS, Audited, open_changes
@@ -34,26 +33,18 @@ def topics() -> None:
 
 @click.command("create")
 @with_environment
-@count_option(
-    "--partitions",
-    DEFAULT_PARTITIONS,
+@option(
+    "--partitions N",
     "Partitions of posts, engagements, signals, counters and others; can never be changed"
     " under one prefix.",
-    most=MAX_PARTITIONS,
+    click.IntRange(1, MAX_PARTITIONS),
+    DEFAULT_PARTITIONS,
 )
-@click.option(
-    "--replicas",
-    type=click.IntRange(min=1),
-    default=None,
-    metavar="N",
-    show_default="the broker's",
-    help="Replication factor.",
-)
-@click.option(
+@option("--replicas N", "Replication factor.", COUNT, show_default="the broker's")
+@flag(
     "--apply",
+    "Also change existing topics to the settings that they should have.",
     "apply_settings",
-    is_flag=True,
-    help="Also change existing topics to the settings that they should have.",
 )
 @by_option
 @note_option

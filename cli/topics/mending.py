@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import click
 
-from feedmill.cli.awaited_change import note_option
-from feedmill.cli.options import by_option, made_by, with_environment
+from feedmill.cli import flag, option
+from feedmill.cli.options import by_option, made_by, note_option, with_environment
 from feedmill.cli.output import say
 from feedmill.operations.changes import Audited, open_changes
 from feedmill.operations.copies import copy_topics
@@ -19,7 +19,7 @@ from feedmill.streams.settings.clock import now_ms
 
 
 @click.command("reset")
-@click.option("--dry-run", is_flag=True, help="Say what it would do, and do nothing.")
+@flag("--dry-run", "Say what it would do, and do nothing.")
 @by_option
 @note_option
 @with_environment
@@ -40,7 +40,7 @@ def reset_command(environment: Environment, dry_run: bool, by: str | None, note:
 
 
 @click.command("copy")
-@click.option("--from-prefix", required=True, metavar="PREFIX", help="Where to copy from.")
+@option("--from-prefix PREFIX", "Where to copy from.", required=True)
 @by_option
 @note_option
 @with_environment
@@ -56,7 +56,7 @@ def copy_command(environment: Environment, from_prefix: str, by: str | None, not
 
 
 @click.command("abort-hanging")
-@click.option("--dry-run", is_flag=True, help="Show them, and do nothing.")
+@flag("--dry-run", "Show them, and do nothing.")
 @by_option
 @note_option
 @with_environment
