@@ -51,6 +51,7 @@ from feedmill.streams.environment import Environment
     click.Path(path_type=Path),
     Path("../shared/data"),
     envvar="FEEDMILL_DATA",
+    show_default=True,
 )
 @option(
     "--for SECONDS",

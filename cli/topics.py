@@ -1,24 +1,130 @@
-"""`feedmill topics reset|copy|abort-hanging`: topics that were lost, or must be others."""
+"""`feedmill topics`: topics as an installation should have them, and those that were lost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 
 import click
 
-from feedmill.cli import flag, option
+from feedmill.cli import COUNT, flag, option
 from feedmill.cli.options import by_option, made_by, note_option, with_environment
-from feedmill.cli.output import say
-from feedmill.operations.changes import Audited, open_changes
+from feedmill.cli.output import Answer, Columns, answers, say, table_of
+from feedmill.events.errors import UsageError
+from feedmill.operations.changes import TOPIC_EXISTS, Audited, open_changes
 from feedmill.operations.copies import copy_topics
 from feedmill.operations.hanging_transactions import OpenTransaction, abort, find_hanging
 from feedmill.operations.times import duration_text
 from feedmill.operations.worker_groups import ResetPlan, plan_reset, reset
 from feedmill.streams.environment import Environment
+from feedmill.streams.kafka.topic_table import DEFAULT_PARTITIONS, MAX_PARTITIONS
+from feedmill.streams.kafka.topics import CreateReport, SettingDifference, create, describe
 from feedmill.streams.settings.clock import now_ms
 
 
-@click.command("reset")
+@click.group()
+def topics() -> None:
+    """Create the topics of an installation, and compare them with what they should be."""
+
+
+@topics.command("create")
+@with_environment
+@option(
+    "--partitions N",
+    "Partitions of posts, engagements, signals, counters and others; can never be changed"
+    " under one prefix.",
+    click.IntRange(1, MAX_PARTITIONS),
+    DEFAULT_PARTITIONS,
+)
+@option("--replicas N", "Replication factor.", COUNT, show_default="the broker's")
+@flag(
+    "--apply",
+    "Also change existing topics to the settings that they should have.",
+    "apply_settings",
+)
+@by_option
+@note_option
+@answers
+def create_command(
+    environment: Environment,
+    partitions: int,
+    replicas: int | None,
+    apply_settings: bool,
+    by: str | None,
+    note: str,
+) -> Answer:
+    """Create the missing topics; existing ones stay as they are unless --apply is given."""
+    make = partial(
+        create,
+        environment.kafka,
+        environment.topic_prefix,
+        partitions,
+        environment.signals.all,
+        replicas=replicas or -1,
+        client=environment.security,
+    )
+    report = make()
+    done = [*_audited(environment, report, applied=apply_settings)]
+    if done:
+        with open_changes(environment, made_by(by, note)) as changes:
+            changes.announce(*done)
+    if apply_settings:
+        make(apply_settings=True)
+        report = replace(report, applied=True)
+    verb = "changed" if report.applied else "differs (--apply changes it)"
+    lines = [
+        *(f"created {name}" for name in report.created),
+        f"{len(report.created)} created, {len(report.existing)} existed already",
+        *(f"{verb}: {one.topic} {_difference_text(one)}" for one in report.differences),
+    ]
+    return Answer(report, lines)
+
+
+@topics.command("describe")
+@with_environment
+@answers
+def describe_command(environment: Environment) -> Answer:
+    """Show each topic and which of its settings differ from what they should be.
+
+    Exits with 1 if a topic is missing.
+    """
+    states = describe(
+        environment.kafka,
+        environment.topic_prefix,
+        environment.signals.all,
+        client=environment.security,
+    )
+    missing = sum(state.partitions is None for state in states)
+    failure = UsageError(
+        f"{missing} of {len(states)} topics are missing; `feedmill topics create` creates them"
+    )
+    return Answer(states, [table_of(states, _COLUMNS)], failure if missing else None)
+
+
+_COLUMNS: Columns = {
+    "topic": "name",
+    "partitions>": lambda state: "missing" if state.partitions is None else str(state.partitions),
+    "replicas>": lambda state: str(state.replicas or ""),
+    "cleanup": lambda state: state.settings["cleanup.policy"],
+    "differs": lambda state: "; ".join(map(_difference_text, state.differences)),
+}
+
+
+def _audited(environment: Environment, report: CreateReport, *, applied: bool) -> Iterator[Audited]:
+    """Say which topics were created, and which settings are to be changed."""
+    for name in report.created:
+        yield Audited(environment.named(name), after=TOPIC_EXISTS)
+    for one in report.differences if applied else ():
+        before, after = {one.setting: one.found}, {one.setting: one.expected}
+        yield Audited(environment.named(one.topic), before=before, after=after)
+
+
+def _difference_text(difference: SettingDifference) -> str:
+    return f"{difference.setting} {difference.found or 'unset'} -> {difference.expected}"
+
+
+@topics.command("reset")
 @flag("--dry-run", "Say what it would do, and do nothing.")
 @by_option
 @note_option
@@ -39,7 +145,7 @@ def reset_command(environment: Environment, dry_run: bool, by: str | None, note:
         say("done; start the workers")
 
 
-@click.command("copy")
+@topics.command("copy")
 @option("--from-prefix PREFIX", "Where to copy from.", required=True)
 @by_option
 @note_option
@@ -55,7 +161,7 @@ def copy_command(environment: Environment, from_prefix: str, by: str | None, not
         say(f"{topic}: {count:,} records")
 
 
-@click.command("abort-hanging")
+@topics.command("abort-hanging")
 @flag("--dry-run", "Show them, and do nothing.")
 @by_option
 @note_option
