@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from feedmill.cli import option
 from feedmill.cli.options import with_given_environment
 from feedmill.cli.output import print_json
 from feedmill.events.errors import UsageError
@@ -34,7 +35,7 @@ def role_rights(environment: Environment, role: str, signal: str) -> Rights:
     return rights_of(role, environment.signals, signal)
 
 
-signal_option = click.option("--signal", default="", help="The signal of the role own-signal.")
+signal_option = option("--signal", "The signal of the role own-signal.", default="")
 
 
 @click.group()
@@ -43,15 +44,14 @@ def acls() -> None:
 
 
 @acls.command("print")
-@click.option("--role", type=click.Choice([*ROLES]), required=True, help="For whom.")
-@click.option("--principal", required=True, metavar="User:NAME", help="Kafka's name of the user.")
-@click.option(
+@option("--role", "For whom.", click.Choice([*ROLES]), required=True)
+@option("--principal User:NAME", "Kafka's name of the user.", required=True)
+@option(
     "--format",
-    "form",
-    type=click.Choice(FORMATS),
-    default=FORMATS[0],
-    show_default=True,
-    help="Whose form the rights are printed in.",
+    "Whose form the rights are printed in.",
+    click.Choice(FORMATS),
+    FORMATS[0],
+    name="form",
 )
 @signal_option
 @with_given_environment

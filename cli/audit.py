@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from feedmill.cli.duration import Duration
+from feedmill.cli import Duration, option
 from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer, Columns, short_json, show, warn
 from feedmill.events.audit import TOPIC
@@ -16,10 +16,10 @@ from feedmill.streams.settings.clock import now_ms
 
 
 @click.command("audit")
-@click.option("--since", type=Duration(), help="Only changes of the last 90s, 30m, 2h or 7d.")
-@click.option("--topic", help="Only those of one topic, such as config.")
-@click.option("--key", help="Only those of one key, such as weights.")
-@click.option("--by", help="Only those that this one made.")
+@option("--since", "Only changes of the last 90s, 30m, 2h or 7d.", Duration())
+@option("--topic", "Only those of one topic, such as config.")
+@option("--key", "Only those of one key, such as weights.")
+@option("--by", "Only those that this one made.")
 @asks_installation
 def audit(
     environment: Environment,

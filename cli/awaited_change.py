@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from feedmill.cli.options import Command, by_option, made_by, with_environment
+from feedmill.cli import SECONDS, Command, Option, option
+from feedmill.cli.options import by_option, made_by, note_option, with_environment
 from feedmill.cli.output import Answer, json_option, print_answer, say, warn
 from feedmill.events.errors import FeedmillError, UsageError
 from feedmill.events.gates import GatePolicy
@@ -25,23 +26,18 @@ from feedmill.streams.kafka.topic_reader import SentRecord
 from feedmill.streams.settings.config_log import ConfigLog, RawValue
 from feedmill.streams.settings.instances import RECENT_MS, SettingAnswer
 
-Option = Callable[[Command], Command]
-
 
 def timeout_option(seconds: float, what: str = "for the instances' answers") -> Option:
     """Return `--timeout`, of so many seconds unless somebody says otherwise."""
-    return click.option(
-        "--timeout",
-        "timeout_s",
-        type=click.FloatRange(min=0),
-        default=seconds,
-        show_default=True,
-        metavar="SECONDS",
-        help=f"How long to wait {what}; 0: do not wait.",
+    return option(
+        "--timeout SECONDS",
+        f"How long to wait {what}; 0: do not wait.",
+        SECONDS,
+        seconds,
+        name="timeout_s",
     )
 
 
-note_option = click.option("--note", default="", metavar="TEXT", help="Why.")
 # Workers try a version before they run it.
 _release_timeout = timeout_option(90.0)
 
@@ -143,8 +139,8 @@ def with_change(
 
         decorated = with_environment(wrapped)
         every: Sequence[Option] = (json_option, timeout, *reversed(options))
-        for option in every:
-            decorated = option(decorated)
+        for add in every:
+            decorated = add(decorated)
         return decorated
 
     return decorate

@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
+from feedmill.cli import flag, option
 from feedmill.cli.awaited_change import (
     ChangeOptions,
     change_setting,
-    note_option,
     with_setting_change,
     words_checked,
 )
-from feedmill.cli.options import asks_installation, by_option
+from feedmill.cli.options import asks_installation, by_option, note_option
 from feedmill.cli.output import Answer, Columns, Table, short_json, show
 from feedmill.operations.setting_changes import parse_setting_value, read_settings_log
 from feedmill.operations.times import time_text
@@ -112,13 +112,12 @@ _HISTORY_COLUMNS: Columns = {
 @config.command("set")
 @click.argument("key")
 @click.argument("value", nargs=-1, required=True)
-@click.option(
-    "--if-offset",
-    type=int,
-    metavar="OFFSET",
-    help="Refuse the change unless the setting's last applied record has this offset; -1: none.",
+@option(
+    "--if-offset OFFSET",
+    "Refuse the change unless the setting's last applied record has this offset; -1: none.",
+    int,
 )
-@click.option("--force", is_flag=True, help="Send even what this version would refuse.")
+@flag("--force", "Send even what this version would refuse.")
 @with_setting_change(by_option, note_option)
 def set_command(
     environment: Environment,
@@ -143,9 +142,7 @@ def set_command(
 
 @config.command("rollback")
 @click.argument("key")
-@click.option(
-    "--to", type=int, metavar="OFFSET", help="Go back to the record at this offset instead."
-)
+@option("--to OFFSET", "Go back to the record at this offset instead.", int)
 @with_setting_change(by_option)
 def rollback_command(
     environment: Environment, change: ChangeOptions, key: str, to: int | None

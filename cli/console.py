@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from feedmill.cli import FILE, PORT, flag, option
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import Answer, answers, say, show
 from feedmill.console.access import Access, Proxy
@@ -22,12 +23,11 @@ from feedmill.streams.environment import Environment
 
 _PORT = 8790
 
-tokens_option = click.option(
-    "--tokens",
-    "tokens_path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="The file of the tokens' hashes.  [.feedmill/console-tokens.json]",
+tokens_option = option(
+    "--tokens FILE",
+    "The file of the tokens' hashes.  [.feedmill/console-tokens.json]",
+    FILE,
+    name="tokens_path",
 )
 
 
@@ -36,40 +36,36 @@ def _token_file(path: Path | None) -> TokenFile:
 
 
 @click.group(invoke_without_command=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65_535),
-    default=_PORT,
-    show_default=True,
-    metavar="N",
-    help="0: any free one.",
-)
-@click.option(
-    "--url",
+@option("--host", "Where to listen.", default="127.0.0.1")
+@option("--port N", "0: any free one.", PORT, _PORT)
+@option(
+    "--url URL",
+    "How browsers reach it through a proxy, with a path if it has one: https://host/feedmill.",
     default="",
-    metavar="URL",
-    help="How browsers reach it through a proxy, with a path if it has one: https://host/feedmill.",
 )
-@click.option("--read-only", is_flag=True, help="Change nothing, whoever signs in.")
-@click.option("--link", is_flag=True, help="Print a link that signs in, tokens or not.")
-@click.option(
-    "--proxy",
-    "peers",
+@flag("--read-only", "Change nothing, whoever signs in.")
+@flag("--link", "Print a link that signs in, tokens or not.")
+@option(
+    "--proxy ADDRESS",
+    "A proxy that signs people in, as 10.0.0.5 or 10.0.0.0/24: its headers count; repeatable.",
+    name="peers",
     multiple=True,
-    metavar="ADDRESS",
-    help="A proxy that signs people in, as 10.0.0.5 or 10.0.0.0/24: its headers count; repeatable.",
 )
-@click.option("--name-header", default="X-Forwarded-User", show_default=True, metavar="HEADER",
-              help="Which header of the proxy has a person's name.")  # fmt: skip
-@click.option("--groups-header", default="X-Forwarded-Groups", show_default=True, metavar="HEADER",
-              help="Which header of the proxy has their groups, with commas.")  # fmt: skip
-@click.option(
-    "--group",
-    "groups",
+@option(
+    "--name-header HEADER",
+    "Which header of the proxy has a person's name.",
+    default="X-Forwarded-User",
+)
+@option(
+    "--groups-header HEADER",
+    "Which header of the proxy has their groups, with commas.",
+    default="X-Forwarded-Groups",
+)
+@option(
+    "--group GROUP=ROLE",
+    f"The role of a group of the proxy: {', '.join(ROLES)}; repeatable.",
+    name="groups",
     multiple=True,
-    metavar="GROUP=ROLE",
-    help=f"The role of a group of the proxy: {', '.join(ROLES)}; repeatable.",
 )
 @tokens_option
 @with_environment
@@ -163,7 +159,7 @@ def token() -> None:
 
 @token.command("add")
 @click.argument("name")
-@click.option("--role", type=click.Choice(ROLES), required=True, help="What they may do.")
+@option("--role", "What they may do.", click.Choice(ROLES), required=True)
 @tokens_option
 def add_command(name: str, role: str, tokens_path: Path | None) -> None:
     """Print a new token of a person, once: only its hash is kept.

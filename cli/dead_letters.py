@@ -13,14 +13,12 @@ from typing import Any
 import click
 import msgspec
 
-from feedmill.cli.awaited_change import note_option
-from feedmill.cli.duration import Duration
+from feedmill.cli import COUNT, Duration, flag, option, together
 from feedmill.cli.options import (
     asks_installation,
     by_option,
-    count_option,
     made_by,
-    together,
+    note_option,
     with_environment,
 )
 from feedmill.cli.output import Answer, Columns, json_option, print_answer, say, show
@@ -39,12 +37,10 @@ _NUMBER = re.compile(r"\d+")
 
 
 _filter_options = together(
-    click.option("--topic", help="Only those of one topic, such as posts."),
-    click.option(
-        "--reason", default="", metavar="TEXT", help="Only those whose reason has this text."
-    ),
-    click.option("--since", type=Duration(), help="Only those of the last 90s, 30m, 2h or 7d."),
-    click.option("--until", type=Duration(), help="Only those that are at least so old."),
+    option("--topic", "Only those of one topic, such as posts."),
+    option("--reason TEXT", "Only those whose reason has this text.", default=""),
+    option("--since", "Only those of the last 90s, 30m, 2h or 7d.", Duration()),
+    option("--until", "Only those that are at least so old.", Duration()),
 )
 
 
@@ -80,8 +76,8 @@ def dead_letters() -> None:
 
 @dead_letters.command("list")
 @_filter_options
-@count_option("--limit", 50, "Show the newest N.")
-@click.option("--counts", is_flag=True, help="Count them by topic and reason instead.")
+@option("--limit N", "Show the newest N.", COUNT, 50)
+@flag("--counts", "Count them by topic and reason instead.")
 @asks_installation
 def list_command(environment: Environment, limit: int, counts: bool, **options: Any) -> Answer:
     """List dead letters, oldest first.  The first column is what `show` and `replay` take."""
@@ -97,7 +93,7 @@ def list_command(environment: Environment, limit: int, counts: bool, **options: 
 
 @dead_letters.command("show")
 @click.argument("number", metavar="ID", type=click.IntRange(min=0))
-@click.option("--value", "only_value", is_flag=True, help="Print the record's value alone, as is.")
+@flag("--value", "Print the record's value alone, as is.", "only_value")
 @asks_installation
 def show_command(environment: Environment, number: int, only_value: bool) -> Answer | None:
     """Show one dead letter whole: why, where the record stands, its key and its value."""
@@ -115,17 +111,16 @@ def show_command(environment: Environment, number: int, only_value: bool) -> Ans
 
 @dead_letters.command("replay")
 @click.argument("numbers", metavar="[ID]...", type=click.IntRange(min=0), nargs=-1)
-@click.option("--all", "take_all", is_flag=True, help="All that the options choose, without ids.")
+@flag("--all", "All that the options choose, without ids.", "take_all")
 @_filter_options
-@click.option(
-    "--value",
-    "value_file",
-    type=click.Path(dir_okay=False, allow_dash=True),
-    metavar="FILE",
-    help="Send this value instead, of one letter; - is standard input.",
+@option(
+    "--value FILE",
+    "Send this value instead, of one letter; - is standard input.",
+    click.Path(dir_okay=False, allow_dash=True),
+    name="value_file",
 )
-@click.option("--force", is_flag=True, help="Send also what was sent again before.")
-@click.option("--dry-run", is_flag=True, help="Check everything and send nothing.")
+@flag("--force", "Send also what was sent again before.")
+@flag("--dry-run", "Check everything and send nothing.")
 @by_option
 @note_option
 @json_option

@@ -9,6 +9,7 @@ from contextlib import closing
 
 import click
 
+from feedmill.cli import option
 from feedmill.cli.acls import role_rights, signal_option
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, print_json
@@ -27,7 +28,7 @@ _FIELDS = ("check", "severity", "what", "where", "way_out")
 
 @click.command()
 @json_option
-@click.option("--role", type=click.Choice([*ROLES]), help="Whose rights this user is to have.")
+@option("--role", "Whose rights this user is to have.", click.Choice([*ROLES]))
 @signal_option
 @with_environment
 def doctor(environment: Environment, as_json: bool, role: str | None, signal: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from feedmill.cli import flag, option
 from feedmill.cli.options import StoreType, with_environment
 from feedmill.cli.output import Answer, answers_as, warn
 from feedmill.cli.progress import long_work
@@ -36,39 +37,35 @@ from feedmill.streams.kafka.topic_table import DAY_MS
     metavar="<model>",
     type=click.Choice([*FILTERS, *RANKERS]),
 )
-@click.option("--data", multiple=True, metavar="PATH[,…]", help="Labelled posts, as for `train`.")
-@click.option("--ordinary", multiple=True, metavar="PATH[,…]", help="Ordinary posts, no labels.")
-@click.option(
-    "--model",
-    "store",
-    type=StoreType(),
-    metavar="STORE",
-    help="Evaluate the model in this store.  [FEEDMILL_MODELS, else the shipped one]",
+@option("--data PATH[,…]", "Labelled posts, as for `train`.", multiple=True)
+@option("--ordinary PATH[,…]", "Ordinary posts, no labels.", multiple=True)
+@option(
+    "--model STORE",
+    "Evaluate the model in this store.  [FEEDMILL_MODELS, else the shipped one]",
+    StoreType(),
+    name="store",
 )
-@click.option(
-    "--against",
-    type=StoreType(),
-    metavar="STORE",
-    help="Compare with the model in this store, by paired differences.",
+@option(
+    "--against STORE", "Compare with the model in this store, by paired differences.", StoreType()
 )
-@click.option("--folds", type=click.IntRange(min=2), help="Evaluate by grouped cross-validation.")
-@click.option("--alone", is_flag=True, help="Train folds on their own data set only.")
-@click.option("--leave-one-out", is_flag=True, help="Evaluate each set by a model without it.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write report and curves here.")
+@option("--folds", "Evaluate by grouped cross-validation.", click.IntRange(min=2))
+@flag("--alone", "Train folds on their own data set only.")
+@flag("--leave-one-out", "Evaluate each set by a model without it.")
+@option("--out", "Write report and curves here.", click.Path(path_type=Path))
 @topic_options
 @look_options
-@click.option(
+@option(
     "--ordinary-rows",
-    type=click.IntRange(min=200),
-    help="The most rows of each ordinary source that a model trained here learns from.",
+    "The most rows of each ordinary source that a model trained here learns from.",
+    click.IntRange(min=200),
 )
-@click.option(
+@option(
     "--rows",
-    "labelled_rows",
-    type=click.IntRange(min=100),
-    help="The most rows of each labelled set that a model trained here learns from.",
+    "The most rows of each labelled set that a model trained here learns from.",
+    click.IntRange(min=100),
+    name="labelled_rows",
 )
-@click.option("--jobs", type=click.IntRange(1, 64), default=2, help="Models trained at a time.")
+@option("--jobs", "Models trained at a time.", click.IntRange(1, 64), 2)
 @answers_as("The report as JSON.")
 @with_environment
 def evaluate(*, environment: Environment, name: str, **options: Any) -> Answer:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 import numpy as np
 
+from feedmill.cli import option
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import Answer, Table, answers_as
 from feedmill.cli.post_lines import read_engagements
@@ -23,12 +24,11 @@ _LEAST = 0.01
 
 @click.command()
 @click.argument("file", required=False, type=click.Path())
-@click.option(
+@option(
     "--positions",
-    type=click.IntRange(2, MOST_POSITIONS),
-    default=50,
-    show_default=True,
-    help="How many positions from the top of a feed.",
+    "How many positions from the top of a feed.",
+    click.IntRange(2, MOST_POSITIONS),
+    50,
 )
 @answers_as("The curve as JSON.")
 @with_environment

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import click
 
+from feedmill.cli import option
 from feedmill.cli.options import arm_option, with_environment
 from feedmill.cli.output import Answer, Columns, Table, answers_as, on_one_line, table_of
 from feedmill.cli.posts_on_kafka import feed_spec, post_record, signal_reasons, why_unknown
@@ -27,7 +28,7 @@ READINGS = 5
 
 @click.command("explain")
 @click.argument("post_id")
-@click.option("--feed", default="global", show_default=True, help="by whose weights and gates")
+@option("--feed", "by whose weights and gates", default="global")
 @arm_option
 @answers_as("print JSON")
 @with_environment

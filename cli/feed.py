@@ -22,7 +22,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from feedmill.cli.options import arm_option, count_option, with_environment
+from feedmill.cli import SECONDS, flag, option
+from feedmill.cli.options import arm_option, with_environment
 from feedmill.cli.output import (
     Answer,
     Columns,
@@ -59,17 +60,11 @@ _STATE_STYLES = {"fresh": "green", "starting": "yellow", "stale": "bold red"}
 
 @click.command("feed")
 @click.argument("feed_name", metavar="FEED")
-@count_option("--top", 20, "How many posts.", most=10_000)
+@option("--top N", "How many posts.", click.IntRange(1, 10_000), 20)
 @arm_option
-@click.option("--follow", "following", is_flag=True, help="Show it again whenever it changes.")
-@click.option(
-    "--for",
-    "duration_s",
-    type=click.FloatRange(min=0),
-    metavar="SECONDS",
-    help="How long to follow.  [until Ctrl-C]",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --follow a line each time.")
+@flag("--follow", "Show it again whenever it changes.", "following")
+@option("--for SECONDS", "How long to follow.  [until Ctrl-C]", SECONDS, name="duration_s")
+@flag("--json", "Print JSON; with --follow a line each time.", "as_json")
 @with_environment
 def feed(
     environment: Environment,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import click
 
+from feedmill.cli import Duration, option
 from feedmill.cli.awaited_change import warn_of_gates, words_checked
-from feedmill.cli.duration import Duration
-from feedmill.cli.options import asks_installation, count_option
+from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer, Columns, Table, table_of
 from feedmill.cli.posts_on_kafka import read_for_command, timeout_option
 from feedmill.events.errors import UsageError
@@ -29,11 +29,9 @@ def gates() -> None:
 
 @gates.command("preview")
 @click.argument("value", nargs=-1, required=True)
-@click.option("--feed", default="", metavar="FEED", help="As if set under gates/FEED.  [gates]")
-@click.option(
-    "--since", "since_ms", type=Duration(), default=_HOUR_MS, help="The posts of so long.  [1h]"
-)
-@count_option("--examples", 3, "So many ids of each source and change.", least=0)
+@option("--feed FEED", "As if set under gates/FEED.  [gates]", default="")
+@option("--since", "The posts of so long.  [1h]", Duration(), _HOUR_MS, name="since_ms")
+@option("--examples N", "So many ids of each source and change.", click.IntRange(min=0), 3)
 @timeout_option
 @asks_installation
 def preview_command(

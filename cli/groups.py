@@ -8,8 +8,8 @@ from typing import Any
 import click
 from kafka.admin import KafkaAdminClient
 
-from feedmill.cli.awaited_change import note_option
-from feedmill.cli.options import by_option, made_by, with_environment
+from feedmill.cli import flag, option
+from feedmill.cli.options import by_option, made_by, note_option, with_environment
 from feedmill.cli.output import json_option, print_json, print_table
 from feedmill.events.errors import UsageError
 from feedmill.operations.status.finding import ranges
@@ -96,13 +96,12 @@ def describe_command(environment: Environment, group: str, as_json: bool) -> Non
 @groups.command("reset-offsets")
 @click.argument("group")
 @click.argument("partitions", nargs=-1, required=True, metavar="TOPIC[:N]…")
-@click.option(
-    "--to",
-    metavar="earliest|latest|OFFSET",
+@option(
+    "--to earliest|latest|OFFSET",
+    "The first record that is there, after the last, or an offset.",
     required=True,
-    help="The first record that is there, after the last, or an offset.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what it would do, and do nothing.")
+@flag("--dry-run", "Say what it would do, and do nothing.")
 @by_option
 @note_option
 @with_environment

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from feedmill.cli import flag
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import json_option, on_terminal, plain_table, print_json
 from feedmill.events.instance import LegTimes
@@ -51,7 +52,7 @@ _SHORT = {
 
 @click.command("health")
 @json_option
-@click.option("--watch", "watching", is_flag=True, help="Show it every 2 s, until Ctrl-C.")
+@flag("--watch", "Show it every 2 s, until Ctrl-C.", "watching")
 @with_environment
 def health(environment: Environment, watching: bool, as_json: bool) -> None:
     """Show whether the engine is well: what is wrong first, each with its way out.

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from feedmill.cli import SECONDS, flag, option
 from feedmill.cli.output import on_terminal, plain_table, print_json
 from feedmill.events.errors import UsageError
 from feedmill.streams.environment import Environment, read_environment
@@ -34,24 +35,16 @@ _ORDER: tuple[RowKey, ...] = (
 
 @click.command()
 @click.argument("addresses", metavar="[ADDRESS]…", nargs=-1)
-@click.option("--once", is_flag=True, help="Measure once, print the table and end.")
-@click.option(
-    "--every",
-    "every_s",
-    type=click.FloatRange(min=0.1),
-    default=2.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to measure for one table.",
+@flag("--once", "Measure once, print the table and end.")
+@option(
+    "--every SECONDS",
+    "How long to measure for one table.",
+    click.FloatRange(min=0.1),
+    2.0,
+    name="every_s",
 )
-@click.option(
-    "--for",
-    "duration_s",
-    type=click.FloatRange(min=0),
-    metavar="SECONDS",
-    help="End after so long.  [at Ctrl-C]",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, a line for each table.")
+@option("--for SECONDS", "End after so long.  [at Ctrl-C]", SECONDS, name="duration_s")
+@flag("--json", "Print JSON, a line for each table.", "as_json")
 def latency(
     addresses: Sequence[str],
     once: bool,

@@ -13,6 +13,7 @@ from typing import Any, get_args
 import click
 import msgspec
 
+from feedmill.cli import flag, option
 from feedmill.cli.awaited_change import ChangeOptions, with_named_change, with_noted_change
 from feedmill.cli.models.releases import send_record
 from feedmill.cli.options import StoreType, asks_installation
@@ -63,18 +64,28 @@ def lists() -> None:
 
 @lists.command("build")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--filter", "filter_name", type=click.Choice(list(FILTERS)), required=True,
-              help="Whose list it is.")  # fmt: skip
-@click.option("--name", type=_NameType(), required=True, help="What it is called there.")
-@click.option("--kind", type=click.Choice(KINDS), required=True, help="What its lines are.")
-@click.option("--verdict", type=click.Choice(get_args(RuleAction)), required=True,
-              help="What happens to a post that has an entry.")  # fmt: skip
-@click.option("--source", required=True, metavar="TEXT", help="Where the entries are from.")
-@click.option("--licence", required=True, metavar="TEXT", help="What may be done with them.")
-@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), required=True, metavar="DATE",
-              help="The day that they are of.")  # fmt: skip
-@click.option("--out", type=StoreType(), metavar="STORE", help="The store.  [FEEDMILL_MODELS]")
-@click.option("--skip-bad", is_flag=True, help="Leave wrong lines out, and name them.")
+@option(
+    "--filter", "Whose list it is.", click.Choice(list(FILTERS)), name="filter_name", required=True
+)
+@option("--name", "What it is called there.", _NameType(), required=True)
+@option("--kind", "What its lines are.", click.Choice(KINDS), required=True)
+@option(
+    "--verdict",
+    "What happens to a post that has an entry.",
+    click.Choice(get_args(RuleAction)),
+    required=True,
+)
+@option("--source TEXT", "Where the entries are from.", required=True)
+@option("--licence TEXT", "What may be done with them.", required=True)
+@option(
+    "--date DATE",
+    "The day that they are of.",
+    click.DateTime(["%Y-%m-%d"]),
+    name="day",
+    required=True,
+)
+@option("--out STORE", "The store.  [FEEDMILL_MODELS]", StoreType())
+@flag("--skip-bad", "Leave wrong lines out, and name them.")
 @asks_installation
 def build(
     *,

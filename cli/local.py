@@ -8,22 +8,23 @@ from typing import Any
 
 import click
 
+from feedmill.cli import FOLDER, PORT, option
 from feedmill.cli.output import Answer, answers, print_local_stack_log
 from feedmill.deploy.local import LocalStackError, StackStatus, default_folder, down, status, up
 
-_folder_option = click.option(
+_folder_option = option(
     "--folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=default_folder,
+    "The folder of the stack's data, logs and process ids.",
+    FOLDER,
+    default_folder,
     show_default="$FEEDMILL_HOME/local, else .feedmill/local",
-    help="The folder of the stack's data, logs and process ids.",
 )
 
 
 def _port_option(name: str, server: str) -> Callable[..., Any]:
     return click.option(
         name,
-        type=click.IntRange(0, 65_535),
+        type=PORT,
         default=0,
         show_default="the last one, else any free one",
         help=f"The port of {server}.",
@@ -40,12 +41,11 @@ def local() -> None:
 @_folder_option
 @_port_option("--kafka-port", "Kafka, of its first broker")
 @_port_option("--redis-port", "Redis")
-@click.option(
+@option(
     "--brokers",
-    type=click.Choice([1, 3]),
-    default=None,
+    "How many brokers Kafka has; with 3 one may be killed.",
+    click.Choice([1, 3]),
     show_default="those that the stack has, else 1",
-    help="How many brokers Kafka has; with 3 one may be killed.",
 )
 @answers
 def up_command(folder: Path, kafka_port: int, redis_port: int, brokers: int | None) -> Answer:

@@ -86,6 +86,7 @@ class CommandGroup(LazyGroup):
     def __init__(self, *args: Any, **options: Any) -> None:
         names = [name.replace("-", "_") for name in COMMANDS]
         places = {word: f"{name}:{name}" for word, name in zip(COMMANDS, names, strict=True)}
+        places["restore"] = "backup:restore"
         super().__init__(*args, places=places, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

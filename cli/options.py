@@ -16,6 +16,7 @@ import click
 import kafka.errors
 import redis
 
+from feedmill.cli import Command, option, together
 from feedmill.cli.output import answers
 from feedmill.deploy.local import default_folder, status
 from feedmill.events.errors import UsageError
@@ -36,8 +37,6 @@ _FLAGS = (
 )  # fmt: skip
 
 _NO_CONNECTION = (kafka.errors.KafkaConnectionError, kafka.errors.KafkaTimeoutError)
-
-Command = Callable[..., Any]
 
 
 class StoreType(click.ParamType):
@@ -69,28 +68,13 @@ def made_by(by: str | None, note: str | None = None) -> MadeBy:
     return changes.made_by(by, " ".join(names), note)
 
 
-arm_option = click.option(
-    "--arm",
+arm_option = option(
+    "--arm NAME",
+    "What readers of this arm get, of the experiment that runs in the feed.",
     default="",
-    metavar="NAME",
-    help="What readers of this arm get, of the experiment that runs in the feed.",
 )
-by_option = click.option("--by", show_default="your user name", help="Who makes the change.")
-
-
-def count_option(
-    flag: str, default: int, text: str, *, least: int = 1, most: int | None = None, name: str = ""
-) -> Callable[[Command], Command]:
-    """Return an option for a whole number; the command gets it by the flag's name, or by `name`."""
-    return click.option(
-        flag,
-        name or flag.removeprefix("--"),
-        type=click.IntRange(least, most),
-        default=default,
-        show_default=True,
-        metavar="N",
-        help=text,
-    )
+by_option = option("--by", "Who makes the change.", show_default="your user name")
+note_option = option("--note TEXT", "Why.", default="")
 
 
 def asks_installation(command: Command) -> Command:
@@ -139,15 +123,10 @@ def _with_flags(command: Command, read: Callable[[Mapping[str, str]], Environmen
 
     return together(
         *(
-            click.option(flag, name, metavar=metavar, help=f"{text}  [{variable}]")
+            option(f"{flag} {metavar}", f"{text}  [{variable}]", name=name)
             for flag, name, variable, metavar, text in _FLAGS
         )
     )(wrapped)
-
-
-def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Return a decorator that gives a command these options, in this order."""
-    return lambda command: functools.reduce(lambda one, add: add(one), reversed(options), command)
 
 
 def _read_named(

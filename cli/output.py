@@ -19,9 +19,8 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from feedmill.cli import Command, Option
 from feedmill.operations.times import duration_text, time_text
-
-Command = Callable[..., Any]
 
 # By title what a cell shows of a row: a function of the row, or a field of a record or a dict, as
 # `field` or `field:format`; besides Python's formats there are `time` and `span` of milliseconds.
@@ -54,7 +53,7 @@ class Answer:
     failure: Exception | None = None
 
 
-def answers_as(json_help: str) -> Callable[[Command], Command]:
+def answers_as(json_help: str) -> Option:
     """Give a command `--json` with this help, and print the `Answer` that it returns, if any."""
 
     def decorate(command: Command) -> Command:

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from feedmill.cli import Duration, flag, option, together
 from feedmill.cli.awaited_change import timeout_option
-from feedmill.cli.duration import Duration
-from feedmill.cli.options import asks_installation, by_option, made_by, together, with_environment
+from feedmill.cli.options import asks_installation, by_option, made_by, with_environment
 from feedmill.cli.output import Answer, Columns, json_option, print_answer, show, warn
 from feedmill.cli.posts_on_kafka import MOST_RECORDS, is_author
 from feedmill.events.errors import BadEvent, FeedmillError, UsageError
@@ -37,9 +37,7 @@ _CLOCK_OFF_MS = 60_000
 # The argument and the options that all four commands have.
 _subject_options = together(
     click.argument("subject"),
-    click.option(
-        "--gate", default="*", show_default=True, help="The gate that it overrules; *: all gates."
-    ),
+    option("--gate", "The gate that it overrules; *: all gates.", default="*"),
     timeout_option(5.0, "until the post in Redis shows it"),
     json_option,
     with_environment,
@@ -47,13 +45,13 @@ _subject_options = together(
 # Those, and what hide, demote and allow have beside them.
 _verdict_options = together(
     _subject_options,
-    click.option("--reason", default="", metavar="TEXT", help="Why; `feedmill explain` shows it."),
+    option("--reason TEXT", "Why; `feedmill explain` shows it.", default=""),
     by_option,
-    click.option(
+    option(
         "--expires",
-        "duration_ms",
-        type=Duration(),
-        help="How long it is in force: 90s, 30m, 2h or 7d.  [without an end]",
+        "How long it is in force: 90s, 30m, 2h or 7d.  [without an end]",
+        Duration(),
+        name="duration_ms",
     ),
 )
 
@@ -78,7 +76,7 @@ def demote_command(environment: Environment, subject: str, gate: str, **options:
 
 
 @override.command("allow")
-@click.option("--any-version", is_flag=True, help="Allow later edits of the post too.")
+@flag("--any-version", "Allow later edits of the post too.")
 @_verdict_options
 def allow_command(
     environment: Environment, subject: str, gate: str, any_version: bool, **options: Any
@@ -101,9 +99,9 @@ def allow_command(
 
 
 @override.command("clear")
-@click.option("--all", "every_gate", is_flag=True, help="Withdraw those of all its gates.")
+@flag("--all", "Withdraw those of all its gates.", "every_gate")
 @by_option
-@click.option("--reason", default="", metavar="TEXT", help="Why; `feedmill audit` shows it.")
+@option("--reason TEXT", "Why; `feedmill audit` shows it.", default="")
 @_subject_options
 def clear_command(
     environment: Environment,
@@ -154,8 +152,8 @@ def clear_command(
 
 @override.command("list")
 @click.argument("subject", required=False)
-@click.option("--by", metavar="NAME", help="Only those of this moderator.")
-@click.option("--expired", is_flag=True, help="Also those that are over.")
+@option("--by NAME", "Only those of this moderator.")
+@flag("--expired", "Also those that are over.")
 @asks_installation
 def list_command(
     environment: Environment, subject: str | None, by: str | None, expired: bool

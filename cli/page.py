@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from feedmill.cli.options import asks_installation, count_option
+from feedmill.cli import option
+from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer, Table
 from feedmill.events.errors import UsageError
 from feedmill.events.weights import OBJECTIVE_ALIASES
@@ -24,14 +25,14 @@ _TOKEN = "FEEDMILL_READER_TOKEN"  # noqa: S105 - the name of a variable
 
 @click.command()
 @click.argument("feed")
-@click.option("--reader", "url", metavar="URL", help="The reader.  [on this machine]")
-@click.option("--user", metavar="ID", help="Who reads, for the arm of an experiment.")
-@click.option("--author", "authors", multiple=True, metavar="ID", help="Posts of these authors.")
-@click.option("--community", "communities", multiple=True, metavar="NAME", help="Or of these.")
-@click.option("--weights", multiple=True, metavar="NAME=X", help="Own weights: alpha=.2")
-@click.option("--costs", multiple=True, metavar="NAME=X", help="Own costs: hide=8")
-@click.option("--half-life", type=float, metavar="HOURS", help="An own half-life.")
-@count_option("--top", 20, "How many posts.", most=100)
+@option("--reader URL", "The reader.  [on this machine]", name="url")
+@option("--user ID", "Who reads, for the arm of an experiment.")
+@option("--author ID", "Posts of these authors.", name="authors", multiple=True)
+@option("--community NAME", "Or of these.", name="communities", multiple=True)
+@option("--weights NAME=X", "Own weights: alpha=.2", multiple=True)
+@option("--costs NAME=X", "Own costs: hide=8", multiple=True)
+@option("--half-life HOURS", "An own half-life.", float)
+@option("--top N", "How many posts.", click.IntRange(1, 100), 20)
 @asks_installation
 def page(
     environment: Environment,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from feedmill.cli.duration import Duration
+from feedmill.cli import COUNT, Duration, flag, option
 from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer, Columns, on_one_line, plain_table, table_of
 from feedmill.cli.posts_on_kafka import read_for_command, timeout_option
@@ -31,15 +31,15 @@ _COLUMNS: Columns = {
 
 
 @click.command()
-@click.option("--hidden", is_flag=True, help="Posts that are hidden.")
-@click.option("--demoted", is_flag=True, help="Posts that are demoted.")
-@click.option("--held", is_flag=True, help="Posts that wait for a verdict.")
-@click.option("--reported", is_flag=True, help="Posts that users reported, the most often first.")
-@click.option("--near-threshold", is_flag=True, help="Posts within 0.05 of a gate's threshold.")
-@click.option("--since", type=Duration(), default=3_600_000, help="Posts of so long.  [1h]")
-@click.option("--feed", default="", metavar="FEED", help="Posts of FEED, decided by its gates.")
-@click.option("--author", metavar="ID", help="Posts of this author.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, help="Show so many.  [50]")
+@flag("--hidden", "Posts that are hidden.")
+@flag("--demoted", "Posts that are demoted.")
+@flag("--held", "Posts that wait for a verdict.")
+@flag("--reported", "Posts that users reported, the most often first.")
+@flag("--near-threshold", "Posts within 0.05 of a gate's threshold.")
+@option("--since", "Posts of so long.  [1h]", Duration(), 3_600_000)
+@option("--feed FEED", "Posts of FEED, decided by its gates.", default="")
+@option("--author ID", "Posts of this author.")
+@option("--limit", "Show so many.  [50]", COUNT, 50)
 @timeout_option
 @asks_installation
 def posts(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-import click
 import kafka.errors
 
-from feedmill.cli.duration import Duration
+from feedmill.cli import Duration, option
 from feedmill.cli.output import warn
 from feedmill.cli.progress import long_work
 from feedmill.events.decode import decode_post, decode_signal
@@ -36,12 +35,12 @@ _HOUR_MS = 3_600_000
 _NO_ANSWER = (kafka.errors.KafkaError, UsageError)
 
 
-timeout_option = click.option(
+timeout_option = option(
     "--timeout",
-    "patience_ms",
-    type=Duration(),
-    default=60_000,
-    help="Give up once Kafka has sent nothing for so long.  [60s]",
+    "Give up once Kafka has sent nothing for so long.  [60s]",
+    Duration(),
+    60_000,
+    name="patience_ms",
 )
 
 

@@ -7,13 +7,9 @@ from functools import partial
 
 import click
 
-from feedmill.cli.awaited_change import (
-    ChangeOptions,
-    change_setting,
-    note_option,
-    with_setting_change,
-)
-from feedmill.cli.options import by_option
+from feedmill.cli import flag
+from feedmill.cli.awaited_change import ChangeOptions, change_setting, with_setting_change
+from feedmill.cli.options import by_option, note_option
 from feedmill.cli.output import Answer, Columns, Table, print_answer, table_of, warn
 from feedmill.cli.progress import long_work
 from feedmill.events.errors import UsageError
@@ -28,7 +24,7 @@ def rates() -> None:
 
 
 @rates.command("learn")
-@click.option("--set", "is_set", is_flag=True, help="Write the setting `rates`.")
+@flag("--set", "Write the setting `rates`.", "is_set")
 @with_setting_change(by_option, note_option)
 def learn_command(environment: Environment, change: ChangeOptions, is_set: bool) -> None:
     """Fit base and strength of each kind of reaction to the counts of recent posts.

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import click
 
+from feedmill.cli import PORT, option
 from feedmill.cli.options import with_environment
 from feedmill.events.errors import FeedmillError
 from feedmill.readers.reader_process import run_reader
@@ -13,19 +14,13 @@ from feedmill.streams.environment import Environment
 
 
 @click.command()
-@click.option("--host", metavar="HOST", help="Where to listen.  [FEEDMILL_HOST]")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65_535),
-    metavar="PORT",
-    help="The port; 0 takes any free one.  [FEEDMILL_READER_PORT]",
-)
-@click.option(
-    "--tokens",
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE",
-    help="Who may ask: lines of a name, the sha256 of a token, and requests a second."
+@option("--host HOST", "Where to listen.  [FEEDMILL_HOST]")
+@option("--port PORT", "The port; 0 takes any free one.  [FEEDMILL_READER_PORT]", PORT)
+@option(
+    "--tokens FILE",
+    "Who may ask: lines of a name, the sha256 of a token, and requests a second."
     "  [FEEDMILL_READER_TOKENS]",
+    click.Path(exists=True, dir_okay=False),
 )
 @with_environment
 def reader(

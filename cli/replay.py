@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from feedmill.cli import flag, option
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import Answer, answers_as, warn
 from feedmill.cli.progress import shown
@@ -18,81 +19,53 @@ from feedmill.streams.environment import Environment
 
 @click.command()
 @click.argument("source", metavar="<file|preset>")
-@click.option(
-    "--posts", type=click.IntRange(min=0), metavar="N", help="End after so many posts; 0: all."
+@option("--posts N", "End after so many posts; 0: all.", click.IntRange(min=0))
+@option(
+    "--rate N", "Posts per second of a preset, records per second of a file; 0: no limit.", float
 )
-@click.option(
-    "--rate",
-    type=float,
-    metavar="N",
-    help="Posts per second of a preset, records per second of a file; 0: no limit.",
+@option(
+    "--speed FACTOR",
+    "Send so many times as fast; a file then keeps the intervals of its events.",
+    float,
 )
-@click.option(
-    "--speed",
-    type=float,
-    metavar="FACTOR",
-    help="Send so many times as fast; a file then keeps the intervals of its events.",
+@option(
+    "--reactions N",
+    "reddit, bluesky: mean number of likes, replies and shares per post.",
+    float,
+    5.0,
 )
-@click.option(
-    "--reactions",
-    type=float,
-    default=5.0,
-    show_default=True,
-    metavar="N",
-    help="reddit, bluesky: mean number of likes, replies and shares per post.",
+@option(
+    "--impressions N",
+    "reddit, bluesky: mean number of simulated impressions per post without a reaction.",
+    float,
+    5.0,
 )
-@click.option(
-    "--impressions",
-    type=float,
-    default=5.0,
-    show_default=True,
-    metavar="N",
-    help="reddit, bluesky: mean number of simulated impressions per post without a reaction.",
+@option("--audience N", "demo: simulated engagements per second.", float, 100.0)
+@option(
+    "--read FEED", "demo: the audience reads this feed, each user their arm.  [a slate of its own]"
 )
-@click.option(
-    "--audience",
-    type=float,
-    default=100.0,
-    show_default=True,
-    metavar="N",
-    help="demo: simulated engagements per second.",
-)
-@click.option(
-    "--read",
-    metavar="FEED",
-    help="demo: the audience reads this feed, each user their arm.  [a slate of its own]",
-)
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed of everything that is random."
-)
-@click.option(
+@option("--seed", "Seed of everything that is random.", int, 0)
+@option(
     "--data",
-    type=click.Path(path_type=Path),
+    "reddit, bluesky: the folder of the data sets.  [FEEDMILL_DATA]",
+    click.Path(path_type=Path),
+    Path("../shared/data"),
     envvar="FEEDMILL_DATA",
-    default=Path("../shared/data"),
     show_default=True,
-    help="reddit, bluesky: the folder of the data sets.  [FEEDMILL_DATA]",
 )
-@click.option(
-    "--for",
-    "duration_s",
-    type=float,
-    default=0.0,
-    metavar="SECONDS",
-    help="End after so long.  [at the end of the source; the demo has none]",
+@option(
+    "--for SECONDS",
+    "End after so long.  [at the end of the source; the demo has none]",
+    float,
+    0.0,
+    name="duration_s",
 )
-@click.option(
-    "--loop", is_flag=True, help="reddit, bluesky: start again at the end, with new post ids."
+@flag("--loop", "reddit, bluesky: start again at the end, with new post ids.")
+@option(
+    "--run TAG", "Part of the ids of a preset's posts, which makes them unique.  [from the time]"
 )
-@click.option(
-    "--run",
-    metavar="TAG",
-    help="Part of the ids of a preset's posts, which makes them unique.  [from the time]",
-)
-@click.option(
-    "--keep-times", is_flag=True, help="File: keep the times of the events instead of now."
-)
-@click.option("--strict", is_flag=True, help="File: send nothing if one line is bad.")
+@flag("--keep-times", "File: keep the times of the events instead of now.")
+@flag("--strict", "File: send nothing if one line is bad.")
 @answers_as("Print the summary as JSON.")
 @with_environment
 def replay(*, environment: Environment, **options: Any) -> Answer:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from feedmill.cli import flag, option
 from feedmill.cli.options import installation_flags, own_command, with_given_environment
 from feedmill.cli.output import print_local_stack_log, say, warn
 from feedmill.cli.worker import isolate_option, without_option
@@ -45,56 +46,39 @@ _FEEDMILL = (sys.executable, "-m", "feedmill.cli.main")
 
 
 @click.command()
-@click.option("--demo", is_flag=True, help="Also replay the simulated demo.")
-@click.option(
-    "--experiment",
-    is_flag=True,
-    help="With --demo: run an experiment on `global`, whose lists the audience reads.",
-)
-@click.option(
-    "--for",
-    "duration_s",
-    type=float,
-    default=0,
-    metavar="SECONDS",
-    help="End after so long.  [at Ctrl-C]",
-)
-@click.option("--feed", default="global", show_default=True, help="The feed to show.")
-@click.option("--top", default=15, show_default=True, metavar="N", help="How many posts of it.")
-@click.option(
-    "--partitions",
+@flag("--demo", "Also replay the simulated demo.")
+@flag("--experiment", "With --demo: run an experiment on `global`, whose lists the audience reads.")
+@option("--for SECONDS", "End after so long.  [at Ctrl-C]", float, 0, name="duration_s")
+@option("--feed", "The feed to show.", default="global")
+@option("--top N", "How many posts of it.", default=15)
+@option(
+    "--partitions N",
+    "Number of partitions of the topics, if they do not exist yet.",
     default=DEFAULT_PARTITIONS,
-    show_default=True,
-    metavar="N",
-    help="Number of partitions of the topics, if they do not exist yet.",
 )
 @without_option
 @isolate_option
-@click.option(
-    "--scale",
+@option(
+    "--scale NAME=N",
+    "Run N workers instead of one: worker=2, or with --isolate spam=2; repeatable.",
     multiple=True,
-    metavar="NAME=N",
-    help="Run N workers instead of one: worker=2, or with --isolate spam=2; repeatable.",
 )
-@click.option(
-    "--judges",
-    type=click.IntRange(1, _MOST_INSTANCES),
-    metavar="N",
-    help="Run N workers that judge posts and do not rank; with --rankers.",
+@option(
+    "--judges N",
+    "Run N workers that judge posts and do not rank; with --rankers.",
+    click.IntRange(1, _MOST_INSTANCES),
 )
-@click.option(
-    "--rankers",
-    type=click.IntRange(1, _MOST_INSTANCES),
-    metavar="M",
-    help="Run M workers that rank feeds alone; with --judges.",
+@option(
+    "--rankers M",
+    "Run M workers that rank feeds alone; with --judges.",
+    click.IntRange(1, _MOST_INSTANCES),
 )
-@click.option(
-    "--readers",
-    "reader_count",
-    type=click.IntRange(1, _MOST_INSTANCES),
-    metavar="N",
-    help="Also run N readers, which serve pages for single users over HTTP, on"
+@option(
+    "--readers N",
+    "Also run N readers, which serve pages for single users over HTTP, on"
     " FEEDMILL_READER_PORT and the ports after it.",
+    click.IntRange(1, _MOST_INSTANCES),
+    name="reader_count",
 )
 @with_given_environment
 def run(

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
+from feedmill.cli import FOLDER, option
 from feedmill.cli.output import say
 from feedmill.models.store_files import write_whole
 from feedmill.simulation.sample_files import sample_files
 
 
 @click.command()
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=Path("sample"))
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed: other posts.")
+@click.argument("folder", type=FOLDER, default=Path("sample"))
+@option("--seed", "Another seed: other posts.", int, 0)
 def sample(folder: Path, seed: int) -> None:
     """Write simulated files into FOLDER (`sample`), to try training, scoring and lists with.
 

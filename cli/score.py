@@ -11,6 +11,7 @@ import click
 import msgspec
 import numpy as np
 
+from feedmill.cli import flag, option
 from feedmill.cli.options import StoreType
 from feedmill.cli.output import say, warn
 from feedmill.cli.post_lines import BadLines, read_engagements, read_posts
@@ -30,12 +31,11 @@ from feedmill.streams.releases.loading import shipped_store
 
 BATCH = 256
 
-store_option = click.option(
-    "--model",
-    "store",
-    type=StoreType(),
-    metavar="STORE",
-    help="Take the model from this store.  [FEEDMILL_MODELS, else the shipped one]",
+store_option = option(
+    "--model STORE",
+    "Take the model from this store.  [FEEDMILL_MODELS, else the shipped one]",
+    StoreType(),
+    name="store",
 )
 
 
@@ -67,18 +67,16 @@ class ScoredLine(NamedTuple):
 @click.command()
 @click.argument("model", type=click.Choice([*FILTERS, *RANKERS]))
 @click.argument("file", default="-", metavar="[FILE]", type=click.Path(allow_dash=True))
-@click.option(
-    "--engagements",
-    metavar="FILE",
-    type=click.Path(),
-    help="Count the engagements of this file in; for the model engagement.",
+@option(
+    "--engagements FILE",
+    "Count the engagements of this file in; for the model engagement.",
+    click.Path(),
 )
-@click.option("--explain", is_flag=True, help="Also say which words and evidence made the value.")
+@flag("--explain", "Also say which words and evidence made the value.")
 @store_option
-@click.option(
-    "--version",
-    metavar="VERSION",
-    help="Take this version of the store, by its first six digits or more.  [the one trained last]",
+@option(
+    "--version VERSION",
+    "Take this version of the store, by its first six digits or more.  [the one trained last]",
 )
 def score(
     *,

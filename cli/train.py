@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from feedmill.cli import flag, option
 from feedmill.cli.options import StoreType, with_environment
 from feedmill.cli.output import Answer, print_answer, warn
 from feedmill.cli.progress import long_work
@@ -57,32 +58,23 @@ _TOGETHER = {
 
 @click.command()
 @click.argument("model", type=click.Choice([*FILTERS, *RANKERS]))
-@click.option("--data", multiple=True, metavar="PATH[,…]", help="Labelled posts; see above.")
-@click.option("--ordinary", multiple=True, metavar="PATH[,…]", help="Ordinary posts, no labels.")
-@click.option(
-    "--base", metavar="STORE", help="Fit the filter of this store, or `shipped`, to labels."
-)
-@click.option("--from-labels", is_flag=True, help="Also learn from the topics labels and posts.")
-@click.option(
-    "--since", metavar="TIME", help="Take only labels, or posts, from this time on.  [all]"
-)
-@click.option(
-    "--out",
-    type=StoreType(),
-    metavar="STORE",
-    help="The store, made if need be.  [FEEDMILL_MODELS, else ./models]",
-)
+@option("--data PATH[,…]", "Labelled posts; see above.", multiple=True)
+@option("--ordinary PATH[,…]", "Ordinary posts, no labels.", multiple=True)
+@option("--base STORE", "Fit the filter of this store, or `shipped`, to labels.")
+@flag("--from-labels", "Also learn from the topics labels and posts.")
+@option("--since TIME", "Take only labels, or posts, from this time on.  [all]")
+@option("--out STORE", "The store, made if need be.  [FEEDMILL_MODELS, else ./models]", StoreType())
 @topic_options
-@click.option(
+@option(
     "--snapshot/--no-snapshot",
-    "keeps_rows",
+    "Keep the rows in the store, named on the card.  [--snapshot]",
     default=True,
-    help="Keep the rows in the store, named on the card.  [--snapshot]",
+    name="keeps_rows",
 )
 @follow_options
 @look_options
-@click.option("--day", metavar="DATE", help="The day that its card states.  [today]")
-@click.option("--json", "as_json", is_flag=True, help="The card as JSON.")
+@option("--day DATE", "The day that its card states.  [today]")
+@flag("--json", "The card as JSON.", "as_json")
 @with_environment
 def train(
     *,

@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import click
-
-from feedmill.cli.duration import Duration
-from feedmill.cli.options import together
+from feedmill.cli import FILE, Duration, flag, option, together
 from feedmill.cli.output import warn
 from feedmill.events.errors import UsageError
 from feedmill.models.artifact import ModelCard
@@ -74,11 +71,11 @@ class TrainOptions:
         words = ["feedmill", "train", self.model]
         if self.base is not None:
             words += ["--base", SHIPPED if self.base == SHIPPED else Path(self.base).name]
-        for option, paths in (("--data", self.data), ("--ordinary", self.ordinary)):
+        for given, paths in (("--data", self.data), ("--ordinary", self.ordinary)):
             for path in paths:
                 file, comma, columns = path.partition(",")
                 name = "DATA" if Path(path).is_dir() else Path(file).name
-                words += [option, name + comma + columns]
+                words += [given, name + comma + columns]
         if self.from_labels:
             words.append("--from-labels")
         if self.from_topics:
@@ -100,43 +97,24 @@ def check_of_filter(*, from_topics: bool, wait_ms: int | None) -> None:
 
 
 topic_options = together(
-    click.option(
-        "--from-topics",
-        is_flag=True,
-        help="Learn from posts and engagements, or from labels of quality.",
-    ),
-    click.option(
-        "--wait",
-        "wait_ms",
-        type=Duration(),
-        help="A click comes so long after an impression. [24h]",
+    flag("--from-topics", "Learn from posts and engagements, or from labels of quality."),
+    option(
+        "--wait", "A click comes so long after an impression. [24h]", Duration(), name="wait_ms"
     ),
 )
 follow_options = together(
-    click.option(
-        "--follow",
-        "is_following",
-        is_flag=True,
-        help="Train as labels or impressions come; see above.",
-    ),
-    click.option(
-        "--every", "every_ms", type=Duration(), help="Look so often.  [5m; engagement: 1h]"
-    ),
-    click.option(
+    flag("--follow", "Train as labels or impressions come; see above.", "is_following"),
+    option("--every", "Look so often.  [5m; engagement: 1h]", Duration(), name="every_ms"),
+    option(
         "--window",
-        "window_ms",
-        type=Duration(),
-        help="On what is so old, counted from midnight UTC.  [7d]",
+        "On what is so old, counted from midnight UTC.  [7d]",
+        Duration(),
+        name="window_ms",
     ),
 )
 look_options = together(
-    click.option("--look", metavar="WHY", help="Measure on the test rows, and log why.  [not]"),
-    click.option(
-        "--looks",
-        type=click.Path(path_type=Path, dir_okay=False),
-        metavar="FILE",
-        help="The log of looks.  [looks.jsonl]",
-    ),
+    option("--look WHY", "Measure on the test rows, and log why.  [not]"),
+    option("--looks FILE", "The log of looks.  [looks.jsonl]", FILE),
 )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from feedmill.cli.experiments.planning import FILE, bytes_of, read_experiment
+from feedmill.cli import FILE, option
+from feedmill.cli.experiments.planning import bytes_of, read_experiment
 from feedmill.cli.output import Answer, Table, answers
 from feedmill.cli.tune_everybody import after, half
 from feedmill.cli.tune_preview import preview
@@ -29,10 +30,10 @@ def tune() -> None:
 
 @tune.command()
 @click.argument("users", type=FILE)
-@click.option("--experiment", type=FILE, required=True, help="What was run.")
-@click.option("--record", type=FILE, required=True, help="What `join` wrote of it.")
-@click.option("--html", type=FILE, help="Write a page with pictures to this file.")
-@click.option("--out", type=FILE, help="Write the next experiment to this file.")
+@option("--experiment", "What was run.", FILE, required=True)
+@option("--record", "What `join` wrote of it.", FILE, required=True)
+@option("--html", "Write a page with pictures to this file.", FILE)
+@option("--out", "Write the next experiment to this file.", FILE)
 @answers
 def front(
     *,

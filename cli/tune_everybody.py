@@ -14,8 +14,9 @@ from pathlib import Path
 
 import click
 
+from feedmill.cli import FILE, FOLDER, flag
 from feedmill.cli.awaited_change import ChangeOptions, with_setting_change, write_settings
-from feedmill.cli.experiments.planning import FILE, WrittenExperiment, read_experiment
+from feedmill.cli.experiments.planning import WrittenExperiment, read_experiment
 from feedmill.cli.options import by_option
 from feedmill.cli.output import Answer, answers
 from feedmill.events.errors import UsageError
@@ -39,7 +40,7 @@ _HOUR_MS = 3_600_000
 @click.argument("pattern")
 @click.argument("experiment", type=FILE)
 @click.argument("arm")
-@click.option("--undo", is_flag=True, help="Take the weights back from all that have them.")
+@flag("--undo", "Take the weights back from all that have them.")
 @with_setting_change(by_option)
 def half(
     environment: Environment,
@@ -123,7 +124,7 @@ def _drawn(
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", metavar="DIR", type=FOLDER)
 @click.argument("feed", nargs=-1, required=True)
 @answers
 def after(*, folder: Path, feed: tuple[str, ...]) -> Answer:

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from feedmill.cli.experiments.planning import FILE, baselines_by, size_options
+from feedmill.cli import FILE, option
+from feedmill.cli.experiments.planning import baselines_by, size_options
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import Answer, Table, answers
 from feedmill.cli.posts_on_kafka import read_for_command, timeout_option
@@ -36,8 +37,8 @@ _LEAST_USERS = 1_000
 @click.command()
 @click.argument("feed")
 @click.argument("dial", nargs=-1)
-@click.option("--out", type=FILE, help="Write an experiment with arms to try.")
-@click.option("--svg", type=FILE, help="Write a picture of the overlaps.")
+@option("--out", "Write an experiment with arms to try.", FILE)
+@option("--svg", "Write a picture of the overlaps.", FILE)
 @size_options
 @timeout_option
 @answers

@@ -10,9 +10,10 @@ import click
 import msgspec
 import numpy as np
 
+from feedmill.cli import COUNT, option
 from feedmill.cli.awaited_change import warn_of_gates, words_checked
 from feedmill.cli.feed import signal_columns
-from feedmill.cli.options import asks_installation, count_option
+from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer, Columns, Table, number_text, short_json, table_of, warn
 from feedmill.cli.posts_on_kafka import read_for_command, timeout_option
 from feedmill.events.errors import UsageError
@@ -44,7 +45,7 @@ def weights() -> None:
 @weights.command("preview")
 @click.argument("feed")
 @click.argument("change", nargs=-1, required=True)
-@count_option("--top", 20, "Compare the best N posts, and show them.")
+@option("--top N", "Compare the best N posts, and show them.", COUNT, 20)
 @timeout_option
 @asks_installation
 def preview_command(

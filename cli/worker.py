@@ -7,6 +7,7 @@ import logging
 
 import click
 
+from feedmill.cli import flag, option
 from feedmill.cli.options import with_environment
 from feedmill.deploy.supervisor import Supervisor, WorkerSpec, isolated, stop_on_signals
 from feedmill.events.errors import FeedmillError
@@ -14,16 +15,13 @@ from feedmill.streams.environment import Environment
 from feedmill.streams.flow import STAGES, chosen_stages
 from feedmill.streams.worker_process import run_worker
 
-without_option = click.option(
-    "--without",
+without_option = option(
+    "--without STAGE",
+    "Run all stages but this one; repeatable.",
+    click.Choice(STAGES),
     multiple=True,
-    type=click.Choice(STAGES),
-    metavar="STAGE",
-    help="Run all stages but this one; repeatable.",
 )
-isolate_option = click.option(
-    "--isolate", is_flag=True, help="Run each stage in a process and a consumer group of its own."
-)
+isolate_option = flag("--isolate", "Run each stage in a process and a consumer group of its own.")
 
 
 @click.command()

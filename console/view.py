@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import msgspec
 
@@ -25,7 +25,6 @@ from feedmill.console.view_messages import (
     GatesAsk,
     GatesResult,
     PileAsk,
-    PostAsk,
     PostsResult,
     PreviewAsk,
     PreviewResult,
@@ -44,10 +43,7 @@ _RESULTS: dict[type[Any], type[Any]] = {
     GatesAsk: GatesResult,
     AuthorAsk: PostsResult,
     PileAsk: PostsResult,
-    PostAsk: PostsResult,
 }
-
-R = TypeVar("R", PreviewResult, GatesResult, PostsResult)
 
 
 class Superseded(Exception):

@@ -15,7 +15,6 @@ from feedmill.console.view_messages import (
     GateSpread,
     GatesResult,
     PileAsk,
-    PostAsk,
     PostsResult,
     PreviewAsk,
     PreviewResult,
@@ -142,12 +141,6 @@ class _Pages:
         order = np.argsort(-self.view.post.created_ms[mine], kind="stable")
         return self._posts(mine[order], ask.most)
 
-    def post(self, ask: PostAsk) -> PostsResult:
-        row = self.view.ids.find(ask.post_id)
-        rows = np.array([] if row is None else [row], np.int32)
-        rows = rows[self.view.post.offset[rows] >= 0]
-        return self._posts(rows, 1)
-
     def pile(self, ask: PileAsk) -> PostsResult:
         rows = self.view.live_rows()
         found = {"reported": self._reported, "near": self._near, "held": self._held}
@@ -258,8 +251,6 @@ def answer_ask(
         return pages.gates(ask)
     if isinstance(ask, AuthorAsk):
         return pages.author(ask)
-    if isinstance(ask, PostAsk):
-        return pages.post(ask)
     return pages.pile(ask)
 
 

@@ -47,13 +47,7 @@ class PileAsk(Struct, frozen=True, tag="pile"):
     most: int = 500
 
 
-class PostAsk(Struct, frozen=True, tag="post"):
-    """One post, whatever Redis knows of it."""
-
-    post_id: str
-
-
-Ask = PreviewAsk | GatesAsk | AuthorAsk | PileAsk | PostAsk
+Ask = PreviewAsk | GatesAsk | AuthorAsk | PileAsk
 
 
 class Question(Struct, frozen=True):

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from feedmill.cli.duration import Duration
-from feedmill.cli.experiments.planning import FILE
+from feedmill.cli import FILE, FOLDER, Duration, flag, option
 from feedmill.cli.options import with_environment
 from feedmill.cli.output import Answer, answers, json_option, print_answer, warn
 from feedmill.events.errors import UsageError
@@ -33,25 +32,21 @@ if TYPE_CHECKING:
     from feedmill.experiments.join import JoinedUsers
     from feedmill.experiments.report import Report
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
 # An exporter that runs writes a part each minute.
 _BEHIND_MS = 15 * 60_000
 
 
 @click.command()
-@click.option("--out", type=FOLDER, required=True, help="The folder of the export.")
-@click.option("--follow", is_flag=True, help="Go on until Ctrl-C.")
-@click.option("--key", type=FILE, help="A file with the key of the hashes; else one is made.")
-@click.option(
+@option("--out", "The folder of the export.", FOLDER, required=True)
+@flag("--follow", "Go on until Ctrl-C.")
+@option("--key", "A file with the key of the hashes; else one is made.", FILE)
+@option(
     "--keep-days",
-    type=click.IntRange(8, 400),
-    default=100,
-    show_default=True,
-    help="How long engagements are kept; then their sums, to 400 days.",
+    "How long engagements are kept; then their sums, to 400 days.",
+    click.IntRange(8, 400),
+    100,
 )
-@click.option(
-    "--every", type=Duration(), default="60s", show_default=True, help="How often to write."
-)
+@option("--every", "How often to write.", Duration(), "60s")
 @json_option
 @with_environment
 def export(
@@ -98,9 +93,9 @@ def export(
 @click.command()
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.argument("name")
-@click.option("--out", type=FILE, required=True, help="The table to write, Parquet.")
-@click.option("--record", type=FILE, help="Write gaps, overlap and changes to this file.")
-@click.option("--experiment", type=FILE, help="Write the experiment's setting to this file.")
+@option("--out", "The table to write, Parquet.", FILE, required=True)
+@option("--record", "Write gaps, overlap and changes to this file.", FILE)
+@option("--experiment", "Write the experiment's setting to this file.", FILE)
 @answers
 def join(
     *,
@@ -166,7 +161,7 @@ def result_of(folder: Path, name: str, table: Path) -> Report:
 @click.command()
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @click.argument("user")
-@click.option("--key", type=FILE, help="The key of the export, if it was given.")
+@option("--key", "The key of the export, if it was given.", FILE)
 @answers
 def forget(*, folder: Path, user: str, key: Path | None) -> Answer:
     """Remove the rows of a user from an export.

@@ -10,13 +10,9 @@ from typing import Any, NamedTuple
 import click
 import orjson
 
-from feedmill.cli.awaited_change import (
-    ChangeOptions,
-    change_setting,
-    note_option,
-    with_setting_change,
-)
-from feedmill.cli.options import by_option, together
+from feedmill.cli import FILE, SHARE, option, together
+from feedmill.cli.awaited_change import ChangeOptions, change_setting, with_setting_change
+from feedmill.cli.options import by_option, note_option
 from feedmill.cli.output import Answer, Columns, answers, table_of, warn
 from feedmill.events.errors import BadSetting, FeedmillError, UsageError
 from feedmill.events.experiment import WHOLE, Experiment, decode_experiment
@@ -32,36 +28,28 @@ from feedmill.operations.times import time_text
 from feedmill.streams.environment import Environment, read_environment
 from feedmill.streams.kafka.topic_reader import count_partitions
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 # More users than there are.
 _MOST_USERS = 1e10
 
 
 size_options = together(
-    click.option(
-        "--before",
-        type=FILE,
-        help="A table of users in one window before: CSV or Parquet.",
-    ),
-    click.option(
-        "--assume",
+    option("--before", "A table of users in one window before: CSV or Parquet.", FILE),
+    option(
+        "--assume METRIC=VALUE[:SD]",
+        "A metric's value and the deviation of a user, instead of a table.",
         multiple=True,
-        metavar="METRIC=VALUE[:SD]",
-        help="A metric's value and the deviation of a user, instead of a table.",
     ),
-    click.option(
+    option(
         "--effect",
-        type=click.FloatRange(0, 10, min_open=True),
-        default=0.05,
-        show_default=True,
-        help="The relative change of the primary metric that is to be found.",
+        "The relative change of the primary metric that is to be found.",
+        click.FloatRange(0, 10, min_open=True),
+        0.05,
     ),
-    click.option(
+    option(
         "--list-noise",
-        type=click.FloatRange(0, 1),
-        default=LIST_NOISE,
-        show_default=True,
-        help="By which part the lists of a day are better or worse by chance.",
+        "By which part the lists of a day are better or worse by chance.",
+        SHARE,
+        LIST_NOISE,
     ),
 )
 
@@ -179,10 +167,10 @@ def read_experiment(path: Path, names: SignalNames, name: str | None = None) -> 
 @click.command()
 @click.argument("experiment", type=FILE)
 @size_options
-@click.option(
+@option(
     "--users-a-day",
-    type=click.FloatRange(0, min_open=True),
-    help="How many new users a day come into the experiment.",
+    "How many new users a day come into the experiment.",
+    click.FloatRange(0, min_open=True),
 )
 @answers
 def plan(*, experiment: Path, **sizing: Any) -> Answer:
@@ -236,12 +224,11 @@ def _plan_columns(found: Plan) -> Columns:
 
 @click.command()
 @click.argument("experiment", type=FILE)
-@click.option("--name", help="Its name.  [that of the file, without its ending]")
-@click.option(
-    "--traffic",
-    type=click.IntRange(1, WHOLE),
-    metavar="N",
-    help="How many of 10,000 readers are in it, instead of what EXPERIMENT says.",
+@option("--name", "Its name.  [that of the file, without its ending]")
+@option(
+    "--traffic N",
+    "How many of 10,000 readers are in it, instead of what EXPERIMENT says.",
+    click.IntRange(1, WHOLE),
 )
 @size_options
 @with_setting_change(by_option, note_option)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from feedmill.cli.experiments.exports import FOLDER, result_of
-from feedmill.cli.experiments.planning import FILE, bytes_of, read_experiment
+from feedmill.cli import FILE, FOLDER, option
+from feedmill.cli.experiments.exports import result_of
+from feedmill.cli.experiments.planning import bytes_of, read_experiment
 from feedmill.cli.output import Answer, Table, answers, say
 from feedmill.experiments.checks import ExperimentRecord, decode_record
 from feedmill.experiments.page import page_of
@@ -28,9 +29,9 @@ from feedmill.streams.settings.clock import now_ms
 
 @click.command()
 @click.argument("table", type=FILE)
-@click.option("--experiment", type=FILE, required=True, help="What was run, as above.")
-@click.option("--record", type=FILE, help="JSON of its gaps, overlap of top tens and changes.")
-@click.option("--html", type=FILE, help="Write a page with pictures to this file.")
+@option("--experiment", "What was run, as above.", FILE, required=True)
+@option("--record", "JSON of its gaps, overlap of top tens and changes.", FILE)
+@option("--html", "Write a page with pictures to this file.", FILE)
 @answers
 def analyse(*, table: Path, experiment: Path, record: Path | None, html: Path | None) -> Answer:
     """Analyse TABLE, CSV or Parquet with one row a user.

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from feedmill.cli.experiments.exports import FOLDER, exported_lines, exported_part, result_of
+from feedmill.cli import FOLDER, option
+from feedmill.cli.experiments.exports import exported_lines, exported_part, result_of
 from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer, Columns, Table, short_json, show, table_of
 from feedmill.events.errors import UsageError
@@ -32,7 +33,7 @@ _SHOWN_COLUMNS = ("feed", "arm", "posts>", "version>", "written>", "state")
 
 
 @click.command("list")
-@click.option("--data", type=FOLDER, metavar="DIR", help="Say what came of each, by this export.")
+@option("--data DIR", "Say what came of each, by this export.", FOLDER)
 @asks_installation
 def list_command(environment: Environment, data: Path | None) -> Answer:
     """List all experiments that were started, the oldest first, with --data also their results."""
@@ -69,7 +70,7 @@ def _result(data: Path, name: str) -> str:
 
 @click.command()
 @click.argument("name")
-@click.option("--data", type=FOLDER, metavar="DIR", help="Show also what this export has of it.")
+@option("--data DIR", "Show also what this export has of it.", FOLDER)
 @asks_installation
 def status(environment: Environment, name: str, data: Path | None) -> Answer:
     """Show the experiment NAME: its arms, the lists that Redis has, and what changed meanwhile.

@@ -8,9 +8,9 @@ from typing import Any
 import click
 import numpy as np
 
-from feedmill.cli.duration import Duration
+from feedmill.cli import COUNT, Duration, option
 from feedmill.cli.models.versions import model_argument
-from feedmill.cli.options import asks_installation, count_option
+from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer, Columns, Table, number_text, table_of
 from feedmill.cli.train_summary import metrics_table
 from feedmill.events.decode import encode
@@ -50,14 +50,17 @@ _WHO = ("champion", "challenger")
 
 @click.command("compare")
 @click.argument("model", type=click.Choice(BY_TEXT))
-@click.option("--version", metavar="VERSION", help="The challenger.  [the last one named]")
-@click.option(
-    "--since", "since_ms", type=Duration(), default=_HOUR_MS, help="The posts of so long.  [1h]"
+@option("--version VERSION", "The challenger.  [the last one named]")
+@option("--since", "The posts of so long.  [1h]", Duration(), _HOUR_MS, name="since_ms")
+@option("--feed FEED", "Its weights and gates.  [the general]", default="")
+@option("--top N", "Compare the best N posts of both.", COUNT, 50, name="size")
+@option(
+    "--examples N",
+    "Draw so many of the posts that both treat differently.",
+    click.IntRange(min=0),
+    10,
 )
-@click.option("--feed", default="", metavar="FEED", help="Its weights and gates.  [the general]")
-@count_option("--top", 50, "Compare the best N posts of both.", name="size")
-@count_option("--examples", 10, "Draw so many of the posts that both treat differently.", least=0)
-@click.option("--seed", default=0, show_default=True, metavar="N", help="Draws them.")
+@option("--seed N", "Draws them.", default=0)
 @asks_installation
 def compare(
     environment: Environment,

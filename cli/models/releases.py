@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import click
 
+from feedmill.cli import COUNT, SHARE, Duration, flag, option
 from feedmill.cli.awaited_change import ChangeOptions, with_noted_change
-from feedmill.cli.duration import Duration
 from feedmill.cli.models.versions import model_argument
 from feedmill.events.errors import UsageError
 from feedmill.events.release import (
@@ -43,35 +43,24 @@ from feedmill.streams.settings.instances import SettingAnswer
 @click.command("release")
 @model_argument
 @click.argument("version", required=False)
-@click.option(
-    "--canary",
-    "partitions",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Let it judge the new posts of the first N partitions before the rest.",
+@option(
+    "--canary N",
+    "Let it judge the new posts of the first N partitions before the rest.",
+    COUNT,
+    name="partitions",
 )
-@click.option(
-    "--after",
-    "after_ms",
-    type=Duration(),
-    metavar="TIME",
-    help="When a canary goes back without a decision; one of quality is released.  [3d; 10m]",
+@option(
+    "--after TIME",
+    "When a canary goes back without a decision; one of quality is released.  [3d; 10m]",
+    Duration(),
+    name="after_ms",
 )
-@click.option(
-    "--may-hide",
-    type=click.FloatRange(0, 1),
-    default=MAY_HIDE,
-    show_default=True,
-    metavar="SHARE",
-    help="So many more of all posts a canary may hide.",
-)
-@click.option(
-    "--may-demote",
-    type=click.FloatRange(0, 1),
-    default=MAY_DEMOTE,
-    show_default=True,
-    metavar="SHARE",
-    help="So many more of all posts a canary may demote or hide.",
+@option("--may-hide SHARE", "So many more of all posts a canary may hide.", SHARE, MAY_HIDE)
+@option(
+    "--may-demote SHARE",
+    "So many more of all posts a canary may demote or hide.",
+    SHARE,
+    MAY_DEMOTE,
 )
 @with_noted_change
 def release(
@@ -101,9 +90,7 @@ def release(
 
 @click.command("rollback")
 @model_argument
-@click.option(
-    "--to", type=int, metavar="OFFSET", help="Go back to the release at this offset instead."
-)
+@option("--to OFFSET", "Go back to the release at this offset instead.", int)
 @with_noted_change
 def rollback(environment: Environment, change: ChangeOptions, model: str, to: int | None) -> None:
     """End the candidate, or else have workers run the version again that they ran before.
@@ -132,14 +119,12 @@ def unfreeze(environment: Environment, change: ChangeOptions, model: str) -> Non
 @click.command("shadow")
 @click.argument("model", type=click.Choice(BY_TEXT))
 @click.argument("version", required=False)
-@click.option("--stop", is_flag=True, help="End it: no version scores in shadow.")
-@click.option(
-    "--core-share",
-    type=click.FloatRange(min=0, min_open=True, max=1),
-    default=CORE_SHARE,
-    show_default=True,
-    metavar="SHARE",
-    help="How much of one core it may take of each worker.",
+@flag("--stop", "End it: no version scores in shadow.")
+@option(
+    "--core-share SHARE",
+    "How much of one core it may take of each worker.",
+    click.FloatRange(min=0, min_open=True, max=1),
+    CORE_SHARE,
 )
 @with_noted_change
 def shadow(

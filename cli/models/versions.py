@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
+from feedmill.cli import flag, option
 from feedmill.cli.options import asks_installation
 from feedmill.cli.output import Answer, Columns, Table, show, table_of
 from feedmill.events.errors import UsageError
@@ -87,8 +88,8 @@ def show_command(environment: Environment, model: str, version: str | None) -> A
 
 
 @click.command("purge")
-@click.option("--post", "posts", multiple=True, metavar="ID", help="A post; may be repeated.")
-@click.option("--deleted", is_flag=True, help="Every post that the topic posts says is deleted.")
+@option("--post ID", "A post; may be repeated.", name="posts", multiple=True)
+@flag("--deleted", "Every post that the topic posts says is deleted.")
 @asks_installation
 def purge_command(environment: Environment, posts: tuple[str, ...], deleted: bool) -> Answer:
     """Take posts out of the snapshots of the store FEEDMILL_MODELS.

@@ -8,17 +8,13 @@ from pathlib import Path
 
 import click
 
+from feedmill.cli import FILE, option
 from feedmill.cli.options import with_environment
 from feedmill.streams.environment import Environment
 
 
 @click.command("watch")
-@click.option(
-    "--state",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Keeps what was learned; without it a restart learns for a day anew.",
-)
+@option("--state FILE", "Keeps what was learned; without it a restart learns for a day anew.", FILE)
 @with_environment
 def watch(environment: Environment, state: Path | None) -> None:
     """Watch scores, inputs, and what gates cut off, and raise an alarm where they drift.

@@ -305,7 +305,7 @@ def test_every_module_that_defines_its_command_is_wired() -> None:
             getattr(importlib.import_module(f"feedmill.cli.{name}"), name, None), click.Command
         )
     }
-    assert defined - {"main"} == set(COMMANDS)
+    assert (defined - {"main"}) | {"restore"} == set(COMMANDS)  # cli/backup.py has both
 
 
 def test_help_lists_the_commands_in_their_order() -> None:

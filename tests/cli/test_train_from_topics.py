@@ -3,7 +3,7 @@
 import pytest
 
 from builders.impressions import planted_impressions
-from feedmill.cli.duration import Duration
+from feedmill.cli import Duration
 from feedmill.cli.train_from_topics import CountedTopics, waited_less
 from feedmill.events.errors import UsageError
 from feedmill.operations.times import duration_text

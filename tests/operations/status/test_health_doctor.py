@@ -79,7 +79,7 @@ def test_a_transaction_that_hangs_is_named_and_ended(
     place.ahead_ms = 61_000
     (found,) = place.found(workers.hanging_transactions, "never end")
     assert f"{place.topic('config')}[0]" in found.where
-    monkeypatch.setattr("feedmill.cli.topics.mending.now_ms", lambda: now_ms() + place.ahead_ms)
+    monkeypatch.setattr("feedmill.cli.topics.now_ms", lambda: now_ms() + place.ahead_ms)
     place.follow(commands_of(found.way_out)[0])
     assert place.found(workers.hanging_transactions, "") == []
 
