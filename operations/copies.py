@@ -1,4 +1,19 @@
-"""Copies of what people decided and trained: backups, and topics under another prefix."""
+"""Copies of what people decided and trained: backups, and topics under another prefix.
+
+A backup is a folder, for another prefix or another Kafka:
+
+    manifest.json     of which installation, when, by which build, how many records
+    topics/<topic>.jsonl   a record a line: offset, stamp, key, value and headers
+    store/…           the files of the model store
+    SHA256SUMS        of all these, as `sha256sum -c` reads it; written last
+
+The product writes posts and engagements again, and workers make signals, counts and feeds of them.
+
+`feedmill topics copy` copies what people and the product wrote, not what workers made of it: that
+is about offsets of the other topics.  Partitions are merged by stamps, as near copies are told in
+the order of time.  Records and the offsets up to which they are copied are one transaction, so a
+copy that is run again goes on where the last copy ended.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +22,8 @@ import heapq
 import importlib.metadata
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +50,6 @@ from feedmill.streams.environment import Environment
 from feedmill.streams.kafka.batch_headers import PassedBatch
 from feedmill.streams.kafka.client import (
     ClientHealth,
-    WatchedProducer,
     kafka_errors,
     new_log_consumer,
     new_producer,
@@ -54,11 +68,15 @@ from feedmill.streams.kafka.topics import keep_stamps
 OFFSET_FIELDS = {"config": ("if_offset",), "models": ("candidate", "ends")}
 # The offset of no record: what names a record that was not written again stays without effect.
 _NO_RECORD = 2**53 - 1
-_ANSWER_S = 30.0
+_ANSWER_S = 60.0
 
 
 class MovedRecords:
-    """Writes records through a producer with a transaction.
+    """Writes records of one installation again in another one, in transactions.
+
+    Each keeps its key, value, headers and stamp; its partition is that of its key.  A record that
+    names the offset of an earlier one of its topic, `if_offset` of a setting for example, names the
+    new one.  A former run with this transactional id, if it lives, writes nothing from now on.
 
     Attributes
     ----------
@@ -68,10 +86,14 @@ class MovedRecords:
         What Kafka said of the records that it did not take.
     """
 
-    def __init__(self, environment: Environment, producer: WatchedProducer) -> None:
+    def __init__(self, environment: Environment, transactional_id: str, **settings: int) -> None:
         self.offsets: dict[str, dict[int, int]] = {topic: {} for topic in OFFSET_FIELDS}
         self.refused: list[str] = []
-        self._environment, self._producer = environment, producer
+        self._environment = environment
+        self.producer = new_producer(
+            environment, ClientHealth(), transactional_id=transactional_id, **settings
+        )
+        self.producer.init_transactions(_ANSWER_S)
 
     def write(self, topic: str, record: TopicRecord) -> None:
         """Hand a record to the producer; raises `KafkaException` where its transaction is over."""
@@ -85,7 +107,7 @@ class MovedRecords:
         value = self._value(topic, record.value)
         while True:
             try:
-                self._producer.produce(
+                self.producer.produce(
                     self._environment.topic(topic),
                     value,
                     record.key,
@@ -93,10 +115,22 @@ class MovedRecords:
                     timestamp=record.at_ms,
                     headers=list(record.headers),
                 )
-                self._producer.poll(0)
+                self.producer.poll(0)
                 return
             except BufferError:
-                self._producer.poll(0.1)
+                self.producer.poll(0.1)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Begin one, and abort it if the block, which commits it, fails."""
+        self.producer.begin_transaction()
+        try:
+            yield
+        except BaseException:
+            # A transaction that Kafka has ended already cannot be aborted.
+            with suppress(KafkaException):
+                self.producer.abort_transaction(_ANSWER_S)
+            raise
 
     def _value(self, topic: str, value: bytes | None) -> bytes | None:
         """Replace the offsets that a value names; below 0 they stand for no record, and stay."""
@@ -110,11 +144,25 @@ class MovedRecords:
         if not isinstance(said, dict):
             return value
         named = {name: said[name] for name in fields if type(said.get(name)) is int}
-        self._producer.flush(_ANSWER_S)  # until the records before have their offsets
+        self.producer.flush(_ANSWER_S)  # until the records before have their offsets
         new = self.offsets[topic]
         moved = {name: new.get(old, _NO_RECORD) for name, old in named.items() if old >= 0}
         return msgspec.json.encode({**said, **moved}) if moved else value
 
+
+def _by_stamps(
+    opened: ExitStack, environment: Environment, topic: str, starts: Iterable[int]
+) -> Iterator[TopicRecord]:
+    """Read a topic in the order of stamps, each partition from an offset on; -1: all of it."""
+    logs = []
+    for partition, start in enumerate(starts):
+        reader = opened.enter_context(open_topic(environment, topic, partition))
+        reader.seek_to_beginning() if start < 0 else reader.seek(partition, start)
+        logs.append(reader.read_to_end())
+    return heapq.merge(*logs, key=lambda record: record.at_ms)
+
+
+# --- backups ----------------------------------------------------------------------------------
 
 BUILD = importlib.metadata.version("feedmill")
 _SUMS, _MANIFEST, _STORE, _SNAPSHOTS = "SHA256SUMS", "manifest.json", "store/", "snapshots"
@@ -127,7 +175,6 @@ _OF_NOBODY = ("audit", "instances", "feed-shards")
 # The transactional id: a restore that runs again first aborts what an interrupted one wrote.
 _ID = "restore"
 _TRANSACTION_MS = 10 * 60_000
-_ANSWER_S = 60.0
 
 
 class KeptRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -213,12 +260,7 @@ def _keep_topic(
     name, count = f"topics/{topic}.jsonl", 0
     digest = hashlib.sha256()
     with ExitStack() as opened, (folder / name).open("wb") as file:
-        logs = []
-        for partition in range(partitions):
-            reader = opened.enter_context(open_topic(environment, topic, partition))
-            reader.seek_to_beginning()
-            logs.append(reader.read_to_end())
-        for one in heapq.merge(*logs, key=lambda record: record.at_ms):
+        for one in _by_stamps(opened, environment, topic, [-1] * partitions):
             if isinstance(one.value, PassedBatch):
                 continue  # Of a batch that inflates too far no reader has the records.
             kept = KeptRecord(one.offset, one.at_ms, one.key, one.value, tuple(one.headers))
@@ -388,11 +430,7 @@ class _Restorer:
     def __init__(self, environment: Environment) -> None:
         # By key of an override whether it holds for one version of a post.
         self._of_version: dict[bytes | None, bool] = {}
-        self._producer = new_producer(
-            environment, ClientHealth(), transactional_id=_ID, timeout_ms=_TRANSACTION_MS
-        )
-        self._moved = MovedRecords(environment, self._producer)
-        self._producer.init_transactions(_ANSWER_S)
+        self._moved = MovedRecords(environment, _ID, timeout_ms=_TRANSACTION_MS)
 
     @property
     def versions(self) -> tuple[str, ...]:
@@ -407,24 +445,19 @@ class _Restorer:
 
     def restore(self, folder: Path) -> None:
         """Write all records; raises `UsageError` or `KafkaException`, and then none counts."""
-        self._producer.begin_transaction()
-        try:
+        moved = self._moved
+        with moved.transaction():
             for topic in KEPT:
                 for record in _records_of(folder / "topics" / f"{topic}.jsonl"):
                     if topic == "overrides":
                         self._of_version[record.key] = _is_of_a_version(record)
-                    self._moved.write(topic, record)
-            if self._producer.flush(_ANSWER_S) or self._moved.refused:
+                    moved.write(topic, record)
+            if moved.producer.flush(_ANSWER_S) or moved.refused:
                 raise UsageError(
-                    f"Kafka did not take all records ({', '.join(self._moved.refused[:1])}), so"
+                    f"Kafka did not take all records ({', '.join(moved.refused[:1])}), so"
                     " none counts; run it again"
                 )
-            self._producer.commit_transaction(_ANSWER_S)
-        except BaseException:
-            # A transaction that Kafka has ended already cannot be aborted.
-            with suppress(KafkaException):
-                self._producer.abort_transaction(_ANSWER_S)
-            raise
+            moved.producer.commit_transaction(_ANSWER_S)
 
 
 def _records_of(path: Path) -> Iterator[TopicRecord]:
@@ -446,13 +479,14 @@ def _is_of_a_version(record: TopicRecord) -> bool:
     return override.post_offset is not None
 
 
+# --- copies of topics -------------------------------------------------------------------------
+
 # Settings come before what they are about.
 COPIED = ("config", "models", "overrides", "posts", "engagements", "exposures", "labels")
 # The group whose offsets say how far the other topics are copied, and the transactional id.
 GROUP = "topics-copy"
 # Kafka ends a transaction after five seconds.
 _RECORDS, _SECONDS = 5_000, 1.0
-_ANSWER_S = 30.0
 
 
 def copy_topics(environment: Environment, from_prefix: str, made_by: MadeBy) -> dict[str, int]:
@@ -481,11 +515,8 @@ class _Copier:
     def __init__(self, environment: Environment, from_prefix: str) -> None:
         self._environment = environment
         self._source = replace(environment, topic_prefix=from_prefix)
-        self._producer = new_producer(environment, ClientHealth(), transactional_id=GROUP)
-        # A former run, if it lives, writes nothing from now on.
-        self._producer.init_transactions(_ANSWER_S)
+        self._moved = MovedRecords(environment, GROUP)
         self._group = new_log_consumer(environment, ClientHealth(), group=GROUP)
-        self._moved = MovedRecords(environment, self._producer)
 
     def copy(self, topic: str) -> int:
         """Copy a topic from where the last run ended to where it ends now."""
@@ -512,19 +543,14 @@ class _Copier:
         count = count_partitions(self._source, [topic])[topic]
         name = self._source.topic(topic)
         asked = [KafkaPartition(name, partition) for partition in range(count)]
-        logs = []
-        for at in self._group.committed(asked, _ANSWER_S):
-            reader = opened.enter_context(open_topic(self._source, topic, at.partition))
-            reader.seek_to_beginning() if at.offset < 0 else reader.seek(at.partition, at.offset)
-            logs.append(reader.read_to_end())
-        return heapq.merge(*logs, key=lambda record: record.at_ms)
+        starts = (max(-1, at.offset) for at in self._group.committed(asked, _ANSWER_S))
+        return _by_stamps(opened, self._source, topic, starts)
 
     def _copy_some(self, topic: str, records: Iterator[TopicRecord]) -> int:
         """Copy some in one transaction, with how far they are; return how many."""
         ends: dict[int, int] = {}
         count, until = 0, time.monotonic() + _SECONDS
-        self._producer.begin_transaction()
-        try:
+        with self._moved.transaction():
             for record in records:
                 ends[record.partition] = record.offset + 1
                 count += 1
@@ -534,16 +560,14 @@ class _Copier:
                 if count >= _RECORDS or time.monotonic() > until:
                     break
             self._commit(self._source.topic(topic), ends)
-        except BaseException:
-            self._producer.abort_transaction(_ANSWER_S)
-            raise
         return count
 
     def _commit(self, name: str, ends: Mapping[int, int]) -> None:
+        producer = self._moved.producer
         if ends:
-            self._producer.send_offsets_to_transaction(
+            producer.send_offsets_to_transaction(
                 [KafkaPartition(name, partition, end) for partition, end in ends.items()],
                 self._group.consumer_group_metadata(),
                 _ANSWER_S,
             )
-        self._producer.commit_transaction(_ANSWER_S)
+        producer.commit_transaction(_ANSWER_S)

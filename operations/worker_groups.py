@@ -1,6 +1,9 @@
 """The consumer groups of workers as the brokers tell of them, and where a group is to go on.
 
-The offsets of a group are set while none of its workers runs.
+The offsets of a group are set while none of its workers runs.  `feedmill topics reset` has groups
+go on after a topic was deleted, made anew or cut off: offsets, signals and counts are about the
+records of one topic (`topic_ids`).  Where it is another one, what was made of `posts` and
+`engagements` is deleted, and the groups read from the beginning.
 """
 
 from __future__ import annotations
