@@ -187,7 +187,9 @@ class Worker(WorkerView):
         self.status.start()
         partitions = self.connection.offsets.partition_count(POSTS, self.stopping)
         self.takeover.partitions = partitions
-        self._shards = self.connection.offsets.partition_count(SHARDS, self.stopping)
+        # Judges only count the shards; rankers claim them by this topic.
+        needs = "Read" if any(step.ranks for step in self.steps) else "Describe"
+        self._shards = self.connection.offsets.partition_count(SHARDS, self.stopping, needs=needs)
         self._decode = partial(
             decode_work,
             partitions=partitions,

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING
+from threading import Event
+from typing import Protocol
 
 from feedmill.events.instance import (
     MOST_SOURCES,
@@ -22,18 +23,25 @@ from feedmill.events.instance import (
 )
 from feedmill.streams.flow import COMBINER, judged_by
 from feedmill.streams.kafka.assignment import POSTS, SHARDS
+from feedmill.streams.kafka.commits import TransactionalWriter
+from feedmill.streams.kafka.connection import Connection
+from feedmill.streams.kafka.group import GroupConsumer
 from feedmill.streams.kafka.offsets import Offsets
-from feedmill.streams.observe.legs import RecentLegs
+from feedmill.streams.kafka.topic_ids import TopicIds
+from feedmill.streams.observe.legs import Legs, RecentLegs
+from feedmill.streams.observe.metrics import Metrics
 from feedmill.streams.observe.status import Status, StatusServer, status_pipe, write_status
+from feedmill.streams.poison.poison_watch import PoisonWatch
+from feedmill.streams.releases.model_releases import ModelReleases
 from feedmill.streams.rights import needed_topics
 from feedmill.streams.security import certificates_left
+from feedmill.streams.settings.clock import LogTime
+from feedmill.streams.settings.config_log import SettingsLog
 from feedmill.streams.worker.heap import resident_mib
 from feedmill.streams.worker.own_rights import OwnRights
 from feedmill.streams.worker.step import Step
+from feedmill.streams.worker.takeover import Takeover
 from feedmill.streams.worker.watchdog import Watchdog
-
-if TYPE_CHECKING:
-    from feedmill.streams.worker.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +55,28 @@ _BUILD = importlib.metadata.version("feedmill")
 _ASK_EVERY_S, _ASK_AFTER_S = 5.0, 1.0
 
 
+class Running(Protocol):
+    """The parts of a worker at which its status looks."""
+
+    steps: Sequence[Step]
+    legs: Legs
+    connection: Connection
+    metrics: Metrics
+    stopping: Event
+    time: LogTime
+    settings: SettingsLog
+    releases: ModelReleases
+    writer: TransactionalWriter
+    poison: PoisonWatch
+    group: GroupConsumer
+    topics: TopicIds
+    takeover: Takeover
+
+
 class WorkerStatus:
     """Looks at the worker on its loop a few times a second; HTTP reads what the last look saw."""
 
-    def __init__(self, worker: Worker, watchdog: Watchdog) -> None:
+    def __init__(self, worker: Running, watchdog: Watchdog) -> None:
         self._worker = worker
         self.watchdog = watchdog
         self._reason = "starting"

@@ -1,7 +1,12 @@
 """Feeds are made anew beside the old ones, in slices."""
 
+import weakref
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from builders.events import HOUR_MS, NOW_MS, override
@@ -9,7 +14,11 @@ from builders.ranked_posts import HIDDEN, Posts
 from feedmill.events import partition
 from feedmill.events.override import OverrideKey
 from feedmill.events.partition import ALL_SHARDS, SHARDS, murmur2, shard_of
-from feedmill.rankers.combiner import feed_matcher, feed_set, live_feeds
+from feedmill.rankers.combiner import feed_matcher, feed_ranking, feed_set, live_feeds
+from feedmill.rankers.combiner.feed_ranking import FeedRanking
+from feedmill.rankers.combiner.feed_scores import FeedScores
+from feedmill.rankers.combiner.feed_set import FeedSet
+from feedmill.rankers.combiner.live_feeds import LiveFeeds
 
 # Scores are the logarithm of the objectives alone.
 PLAIN = {"costs": {"hide": 0, "report": 0}, "half_life_hours": None}
@@ -193,6 +202,34 @@ def test_many_settings_of_feeds_and_groups_are_looked_at_in_parts(
     assert set(posts.settle()["f1"]) == odd
 
 
+def test_settings_are_compared_with_some_feeds_at_a_time(
+    posts: Posts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_feeds, "_PLANNED_FEEDS", 3)
+    for i in range(10):
+        posts.set(f"feeds/f{i}", {"size": 5})
+    posts.settle()
+    outdated, looked_at = LiveFeeds._outdated, list[int]()
+
+    def noted(self: LiveFeeds, names: list[str], *more: Any) -> Iterator[str]:
+        looked_at.append(len(names))
+        yield from outdated(self, names, *more)
+
+    monkeypatch.setattr(LiveFeeds, "_outdated", noted)
+    posts.set("weights", {"quality": 1, "engagement": 0, **PLAIN})
+    while sum(looked_at) != len(posts.combiner.feeds):
+        before = len(looked_at)
+        assert posts.combiner.work(NOW_MS, lambda: False)
+        assert len(looked_at) == before + 1
+    assert max(looked_at) == 3
+    # One that came, and one that went, before the others are made.
+    posts.add("late", quality=1.0, communities=("c7",))
+    posts.delete("p3")
+    feeds = posts.settle()
+    assert feeds["community:c7"]["late"] == feeds["f1"]["late"] == pytest.approx(0.0)
+    assert all("p3" not in feed for feed in feeds.values())
+
+
 def test_what_was_restored_is_ranked_though_shards_go_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -219,6 +256,40 @@ def test_feeds_without_a_setting_go_some_at_a_time(posts: Posts) -> None:
     assert counts[0] - counts[-1] == 10
     assert max(before - after for before, after in pairwise(counts)) == 1
     assert not [name for name in posts.settle() if name.startswith("f")]
+
+
+@pytest.mark.parametrize("feeds", [["global"], ["global", *(f"f{i}" for i in range(10))]])
+def test_arms_are_ranked_and_forgotten_some_at_a_time(
+    posts: Posts, monkeypatch: pytest.MonkeyPatch, feeds: list[str]
+) -> None:
+    monkeypatch.setattr(feed_set, "_RANKED_ROWS", 24)
+    monkeypatch.setattr(feed_ranking, "_MANY_FROM", 1)
+    for name in feeds[1:]:
+        posts.set(f"feeds/{name}", {"size": 5})
+    posts.settle()
+    update, ranked, made = FeedRanking._update_many, [0], list[weakref.ref[FeedScores]]()
+
+    def noted(self: FeedRanking, rows: npt.NDArray[np.int32], now_ms: int) -> bool:
+        ranked[-1] += len(rows)
+        made.append(weakref.ref(self.scores))
+        return update(self, rows, now_ms)
+
+    monkeypatch.setattr(FeedRanking, "_update_many", noted)
+    arms = [{"name": f"a{i}", "share": 3000, "weights": {"quality": i / 8}} for i in range(1, 3)]
+    fixed = {"feeds": feeds, "salt": "s", "planned_n": 1000}
+    value = {"arms": [{"name": "control", "share": 4000}, *arms], **fixed}
+    posts.set("experiments/e", value)
+    posts.work_in_parts(lambda _: ranked.append(0))
+    assert sum(ranked) == 20 * 3 * len(feeds)
+    # None of the lists has a floor yet.
+    assert 0 < max(ranked) <= 24 // 4
+    posts.take()
+    posts.set("experiments/e", {**value, "stopped": True})
+    of_arms = {ref for ref in made if ref() is not posts.combiner.ranking("global").scores}
+    left = [len(of_arms)]
+    posts.work_in_parts(lambda _: left.append(sum(one() is not None for one in of_arms)))
+    assert (left[0], left[-1]) == (2, 0)
+    assert max(before - after for before, after in pairwise(left)) == 1
 
 
 # --- shards go and come -----------------------------------------------------------------------
@@ -249,3 +320,34 @@ def test_when_shards_go_their_feeds_are_found_without_a_hash_of_each(
     combiner.own(ALL_SHARDS)
     posts.settle()
     assert set(combiner.feeds) == before
+
+
+@pytest.mark.parametrize("is_making", [False, True])
+def test_feeds_of_shards_that_went_are_freed_some_at_a_time(
+    posts: Posts, monkeypatch: pytest.MonkeyPatch, is_making: bool
+) -> None:
+    monkeypatch.setattr(live_feeds, "_FREED_FEEDS", 3)
+    for i in range(10):
+        posts.set(f"feeds/f{i}", {"size": 5})
+    posts.settle()
+    combiner, made = posts.combiner, list[weakref.ref[FeedRanking]]()
+    if is_making:
+        put = FeedSet.put
+
+        def noted(self: FeedSet, feed: FeedRanking) -> None:
+            made.append(weakref.ref(feed))
+            put(self, feed)
+
+        monkeypatch.setattr(FeedSet, "put", noted)
+        posts.set("weights", {"quality": 1, "engagement": 0})
+        while len(made) < len(combiner.feeds):
+            assert combiner.work(NOW_MS, lambda: False), "they are being made"
+    lost = [*made, *(weakref.ref(combiner.ranking(name)) for name in combiner.feeds)]
+    combiner.own(frozenset())
+    assert not combiner.feeds
+    left, has_more = [sum(one() is not None for one in lost)], True
+    while has_more:
+        has_more = combiner.work(NOW_MS, lambda: False)
+        left.append(sum(one() is not None for one in lost))
+    assert (left[0], left[-1]) == (len(lost), 0)
+    assert max(before - after for before, after in pairwise(left)) == 3
