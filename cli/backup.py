@@ -17,7 +17,7 @@ from feedmill.cli.options import (
     with_environment,
 )
 from feedmill.cli.output import Answer, answers
-from feedmill.operations.copies import Restored, make_backup, restore_backup
+from feedmill.operations.backups import Restored, make_backup, restore_backup
 from feedmill.streams.environment import Environment
 from feedmill.streams.settings.clock import now_ms
 

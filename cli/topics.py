@@ -12,8 +12,8 @@ from feedmill.cli import COUNT, flag, option
 from feedmill.cli.options import by_option, made_by, note_option, with_environment
 from feedmill.cli.output import Answer, Columns, answers, say, table_of
 from feedmill.events.errors import UsageError
+from feedmill.operations.backups import copy_topics
 from feedmill.operations.changes import TOPIC_EXISTS, Audited, open_changes
-from feedmill.operations.copies import copy_topics
 from feedmill.operations.hanging_transactions import OpenTransaction, abort, find_hanging
 from feedmill.operations.times import duration_text
 from feedmill.operations.worker_groups import ResetPlan, plan_reset, reset

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from feedmill.events.built_in import BUILT_IN_GATES
 from feedmill.events.signal import SignalNames, stage_of
 from feedmill.streams.kafka.topic_table import KEPT, topic_table
 
@@ -87,7 +88,7 @@ _FRONTEND = RedisRights(
     ("feed-changes",),
 )  # fmt: skip
 _VIEWER = RedisRights(
-    ("zrange", "zscan", "zscore", "zcard", "zrevrange", "zrevrank", "hgetall", "hmget", "hget",
+    ("zrange", "zscore", "zcard", "zrevrange", "zrevrank", "hgetall", "hmget", "hget",
      "exists", "type", "multi", "exec", "echo", "info", "time", "config|get", "acl|whoami",
      "acl|dryrun", "ping"),
     {"R": ("feed:*", "feeds", "signals:*", "tombstone:*")},
@@ -103,6 +104,8 @@ _OWN_GROUP = (
     KafkaRight("transactional-id", "worker", "Write", is_prefix=True),
 )
 _CHANGES = (KafkaRight("transactional-id", "change-", "Write", is_prefix=True),)
+_OF_FILTERS = tuple(f"signals.{name}" for name in BUILT_IN_GATES)
+_SCORED_BY_MODELS = (*_OF_FILTERS, "signals.quality", "signals.engagement")
 _STATE = ("config", "models", "overrides", "poison", "posts", "instances")
 _JUDGE = _Role(
     reads=(*_STATE, "engagements", "counters"),
@@ -114,7 +117,7 @@ _JUDGE = _Role(
 _RANKER = _Role(
     reads=(*_STATE, "signals.*", "feed-shards"),
     writes=("feed-shards", "instances"),
-    at_faults=("dead-letters", "models"),
+    at_faults=("dead-letters",),
     describes=("counters", "engagements"),
     others=_OWN_GROUP,
     redis=_WRITER,
@@ -131,7 +134,7 @@ ROLES: Mapping[str, _Role] = {
         redis=_WRITER,
     ),
     "watch": _Role(
-        reads=("config", "models", "instances", "engagements", "posts", "signals.*"),
+        reads=("config", "instances", "engagements", "posts", *_SCORED_BY_MODELS),
         writes=("instances",),
     ),
     "own-signal": _Role(
@@ -146,7 +149,7 @@ ROLES: Mapping[str, _Role] = {
     ),
     "trainer": _Role(
         reads=("posts", "engagements", "labels", "features", "models", "config", "instances",
-               "signals.*"),
+               *_OF_FILTERS),
         writes=("models", "audit"),
         others=_CHANGES,
     ),

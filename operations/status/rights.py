@@ -22,7 +22,7 @@ _IMPLY_DESCRIBE = {"Read", "Write", "Delete", "Alter"}
 # Calls of Redis whose arguments are not those of `CALLS`; "{key}" and "{channel}" are ours.
 _MORE_CALLS: Mapping[str, Sequence[str]] = {
     **{"hgetall": ("{key}",), "hget": ("{key}", "f"), "type": ("{key}",)},
-    **{"zrevrange": ("{key}", "0", "1"), "zrevrank": ("{key}", "x"), "zscan": ("{key}", "0")},
+    **{"zrevrange": ("{key}", "0", "1"), "zrevrank": ("{key}", "x")},
     **{"evalsha": ("0" * 40, "1", "{key}"), "script|load": ("return 1",), "echo": ("x",)},
     **{"publish": ("{channel}", "x"), "subscribe": ("{channel}",), "rename": ("{key}", "{key}")},
     **{"config|get": ("save",), "acl|dryrun": ("default", "ping")},

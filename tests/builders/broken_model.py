@@ -35,8 +35,8 @@ def _end(self: FilterModel, batch: PostBatch) -> Scores:
         if "never returns" in post.text:
             re.match("(a+)+$", "a" * 64 + "b")
         if "all memory" in post.text:
-            # What is not written to takes none of the machine's.
-            taken = [bytearray(64 << 20) for _ in range(32)]
+            # `bytes` is not written to, and so takes none of the machine's memory and no time.
+            taken = [bytes(64 << 20) for _ in range(32)]
             os.kill(os.getpid(), signal.SIGKILL)
         if "sleeps for ever" in post.text:
             time.sleep(1e6)

@@ -14,14 +14,12 @@ from feedmill.streams.rights import ROLES
 
 Row = tuple[str, ...]
 # Roles that run the code of others, whose use of a right of both counts.
-_LIKE = {
+LIKE = {
     "judge": ("worker",),
     "worker": ("judge", "ranker"),
     "operator": ("viewer", "trainer"),
     "console": ("viewer", "operator", "moderator"),
 }
-# Written while some feed weighs reactions: test_engagement_releases.py shows it.
-_RARE = {("topic", f"signals.{name}", "Write") for name in BUILT_IN_OBJECTIVES[2:]}
 _BUILT_IN = {f"signals.{name}" for name in (*BUILT_IN_GATES, *BUILT_IN_OBJECTIVES, *BUILT_IN_COSTS)}
 
 
@@ -48,8 +46,8 @@ def told(path: Path) -> tuple[list[str], bool]:
         beside[role] |= {*map(_named, line["beside"])}
     lines, is_right = [], True
     for role, rows in table.items():
-        unused = rows.keys() - used[role].union(*(used[like] for like in _LIKE.get(role, ())))
-        wrong = {row for row in unused - _RARE if not rows[row]}
+        unused = rows.keys() - used[role].union(*(used[like] for like in LIKE.get(role, ())))
+        wrong = {row for row in unused if not rows[row]}
         is_right &= not wrong and not beside[role]
         lines.append(
             f"{role}: used {len(rows) - len(unused)} of {len(rows)}{_list(unused - wrong)}"
@@ -58,9 +56,9 @@ def told(path: Path) -> tuple[list[str], bool]:
         lines += [f"  beside the table{_list(beside[role])}"] if beside[role] else []
     commands = {name: one.redis.commands for name, one in ROLES.items() if one.redis}
     for role in commands.keys() & table.keys():
-        if unused := {(name,) for name in commands[role]} - {(name,) for name in called}:
+        if uncalled := {*commands[role]} - called:
             is_right = False
-            lines.append(f"{role}: Redis was not called for{_list(unused)}")
+            lines.append(f"{role}: Redis was not called for {', '.join(sorted(uncalled))}")
     return lines, is_right
 
 

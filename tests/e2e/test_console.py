@@ -210,8 +210,8 @@ def test_posts_glide_in_place_and_rest_under_the_pointer(watched: Watched, engin
     first = page.locator("#rows .posts li").first
     row_id, version = first.get_attribute("id"), page.locator("#rows").get_attribute("data-version")
     first.hover()
-    engine.set("weights/global", {"quality": 1.0, "engagement": 0.0})
     ids = engine.order()
+    engine.set("weights/global", {"quality": 1.0, "engagement": 0.0})
     until(lambda: engine.order() != ids, 30)
     page.wait_for_timeout(2500)
     assert page.locator("#rows").get_attribute("data-version") == version

@@ -142,7 +142,7 @@ def test_what_a_server_refuses_is_said_with_the_way_out(
     mistakes = (mistakes_in_redis if client in OF_REDIS else mistakes_in_kafka)(secured, tmp_path)
     if client == "kafka-python":  # Kafka lists such a user nothing.
         del mistakes["another user's certificate"]
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(9) as pool:
         lines = [*pool.map(partial(said_by, client, tmp_path), mistakes.items())]
     if client in OF_REDIS:
         secured.serve(*secured.expired_files)

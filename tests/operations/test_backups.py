@@ -22,9 +22,9 @@ from feedmill.events.partition import partition_of
 from feedmill.events.release import Candidate, ModelRelease
 from feedmill.events.signal import SignalNames
 from feedmill.filters.registry import FILTERS
-from feedmill.operations import copies
+from feedmill.operations import backups
+from feedmill.operations.backups import make_backup, restore_backup
 from feedmill.operations.changes import Change, MadeBy, write_change
-from feedmill.operations.copies import make_backup, restore_backup
 from feedmill.streams.kafka.topic_reader import TopicRecord, read_all
 from feedmill.streams.kafka.topic_table import KEPT
 from feedmill.streams.releases.release_log import ReleaseFold
@@ -38,7 +38,7 @@ WEIGHTS = b'{"value": {"quality": %s, "engagement": 0.5}, "if_offset": %d}'
 
 
 class Kept(NamedTuple):
-    """An installation with its store, and a backup of it, of which tests alter copies."""
+    """An installation with its store, and a backup of it, of which tests alter backups."""
 
     log: KafkaLog
     store: Path
@@ -159,18 +159,18 @@ def test_all_comes_back_with_its_stamps_under_other_offsets_and_partitions(
 def test_an_interrupted_restore_leaves_nothing_and_is_run_again(
     kept: Kept, new: KafkaLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = copies._records_of
+    original = backups._records_of
 
     def killed(path: Path) -> Iterator[TopicRecord]:
         if path.name == "labels.jsonl":
             raise KeyboardInterrupt
         yield from original(path)
 
-    monkeypatch.setattr(copies, "_records_of", killed)
+    monkeypatch.setattr(backups, "_records_of", killed)
     with pytest.raises(KeyboardInterrupt):
         restore_backup(new.environment, tmp_path / "there", kept.folder, ANN)
     assert new.read("config") == new.read("models") == []
-    monkeypatch.setattr(copies, "_records_of", original)
+    monkeypatch.setattr(backups, "_records_of", original)
     restore_backup(new.environment, tmp_path / "there", kept.folder, ANN)
     assert settings_of(new) == settings_of(kept.log)
     assert len(new.read("labels")) == 4
@@ -201,7 +201,7 @@ def signed(folder: Path, lines: dict[str, str]) -> None:
 def of_another_build(folder: Path) -> None:
     path = folder / "manifest.json"
     before = path.read_bytes()
-    after = before.replace(copies.BUILD.encode(), b"9.9.9")
+    after = before.replace(backups.BUILD.encode(), b"9.9.9")
     path.write_bytes(after)
     signed(folder, {hashlib.sha256(before).hexdigest(): hashlib.sha256(after).hexdigest()})
 
@@ -237,7 +237,7 @@ def test_a_wrong_backup_is_refused_by_name_and_nothing_is_written(
         with pytest.raises(UsageError) as refusal:
             restore_backup(empty.environment, tmp_path / "there", folder, ANN)
         text = str(refusal.value).replace(str(folder), "<folder>")
-        said.append(f"{mistake}: {text.replace(copies.BUILD, '<this version>')}\n")
+        said.append(f"{mistake}: {text.replace(backups.BUILD, '<this version>')}\n")
     golden.check("backup_refusals.txt", "".join(said))
     assert not any(empty.read(topic) for topic in KEPT)
     assert not (tmp_path / "there").exists()

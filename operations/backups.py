@@ -1,4 +1,4 @@
-"""Copies of what people decided and trained: backups, and topics under another prefix.
+"""Backups of what people decided and trained, and copies of topics under another prefix.
 
 A backup is a folder, for another prefix or another Kafka:
 

@@ -12,8 +12,8 @@ from feedmill.events.decode import encode
 from feedmill.events.errors import UsageError
 from feedmill.events.partition import partition_of
 from feedmill.events.weights import Weights
+from feedmill.operations.backups import COPIED, MovedRecords, copy_topics
 from feedmill.operations.changes import Change, MadeBy, write_change
-from feedmill.operations.copies import COPIED, MovedRecords, copy_topics
 from feedmill.streams.kafka.topic_reader import TopicRecord, read_all
 from feedmill.streams.settings.config_log import fold_log
 
@@ -86,7 +86,7 @@ def test_a_copy_that_breaks_off_goes_on_where_it_was(
     old: KafkaLog, new: KafkaLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old.produce("posts", [(key, b"text") for key in KEYS])
-    monkeypatch.setattr("feedmill.operations.copies._RECORDS", 10)
+    monkeypatch.setattr("feedmill.operations.backups._RECORDS", 10)
     writes = 0
 
     def break_off(self: MovedRecords, topic: str, record: TopicRecord) -> None:
