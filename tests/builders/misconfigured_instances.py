@@ -10,7 +10,6 @@ from kafka.admin import OffsetSpec
 from builders.examined import Examined, record_of
 from builders.misconfigurations import (
     HOUR_MS,
-    Mend,
     Misconfiguration,
     Plant,
     delete_topic,
@@ -138,10 +137,6 @@ def _refuses(place: Examined) -> None:
     offset = _json_lines(place)[-1]["offset"]
     refusal = RefusedSetting("weights", offset, "Expected another")
     place.beat("spam/old", refused=(refusal,))
-
-
-def _stop_one(*names: str) -> Mend:
-    return lambda place, _: place.leave(*names)
 
 
 INSTANCES = (

@@ -10,7 +10,7 @@ import random
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from builders.engine import Engine, made_engines
@@ -22,7 +22,7 @@ from chaos.verdict import Verdict
 from feedmill.deploy.local import StackAddress, down, up
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One fault, how often it was caused, and what came of it.
 
@@ -32,12 +32,12 @@ class Row:
     """
 
     fault: str
-    rounds: int
-    events: int
-    verdict: Verdict
-    recover_s: float
-    recover_bar_s: float
-    peak_mb: float
+    rounds: int = 1
+    events: int = 0
+    verdict: Verdict = field(default_factory=Verdict)
+    recover_s: float = 0.0
+    recover_bar_s: float = 0.0
+    peak_mb: float = 0.0
     peak_bar_mb: float = 1000.0
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Row:
     @classmethod
     def failed(cls, fault: str, reason: str) -> Row:
         """A row of a scenario that did not come to its end."""
-        return cls(fault, 0, 0, Verdict(), 0.0, 0.0, 0.0, failures=(reason,))
+        return cls(fault=fault, rounds=0, failures=(reason,))
 
 
 class Chaos:

@@ -1,5 +1,7 @@
 """The word at the end of a row."""
 
+from typing import Any
+
 import pytest
 
 from chaos.results import line_of
@@ -22,7 +24,8 @@ def test_what_is_wrong_fails_and_what_took_long_is_slow(
 ) -> None:
     verdict = Verdict()
     verdict.add("lost", lost, "post p is not in Redis")
-    one = Row("kill", 3, 1000, verdict, seconds, 11.0, peak_mb, failures=failures)
+    measured: dict[str, Any] = {"recover_s": seconds, "recover_bar_s": 11.0, "peak_mb": peak_mb}
+    one = Row(fault="kill", verdict=verdict, **measured, failures=failures)
     assert line_of(one).split()[-1] == result
     assert bool(one.problems) is (result == "FAIL")
     assert one.is_slow is (seconds > 11.0)

@@ -72,7 +72,6 @@ def run(chaos: Chaos) -> Rows:
     hidden = [post_id for post_id in ids if truths[post_id]["decision"] not in ("show", "demote")]
     yield Row(
         fault="random, nested and packed records among good ones",
-        rounds=1,
         events=sender.events + large.events,
         verdict=verdict,
         recover_s=seconds,

@@ -68,7 +68,6 @@ def _row(chaos: Chaos, name: str, fault: Callable[[Engine, Load], None]) -> Row:
         until(lambda: engine.says_ready(engine.workers[WORKER]))
     return Row(
         fault=name,
-        rounds=1,
         events=load.events,
         verdict=verdict,
         recover_s=recover_s,
@@ -115,7 +114,6 @@ def _removed_row(chaos: Chaos) -> Row:
         verdict = settled(engine, counted=counted)
     return Row(
         fault="`engagements` removed before they were read",
-        rounds=1,
         events=load.events + more.events,
         verdict=verdict,
         recover_s=recover_s,

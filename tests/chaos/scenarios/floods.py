@@ -14,7 +14,6 @@ from chaos.load import random_text
 from chaos.peak_memory import PeakMemory, peak_memory
 from chaos.scenario import Chaos, Row, Rows
 from chaos.scenarios.overload import engagement_pool, measured_capacity, send_posts
-from chaos.verdict import Verdict
 
 Pool = Sequence[tuple[bytes, bytes]]
 
@@ -64,9 +63,7 @@ def row_of(
     ratios = ", ".join(f"{kind} x{after / before:.1f}" for kind, (before, after) in medians.items())
     return Row(
         fault=f"a flood {name}",
-        rounds=1,
         events=flood.total,
-        verdict=Verdict(),
         recover_s=max(after for _, after in medians.values()),
         recover_bar_s=max(FRESH_S, RATIO_BAR * max(before for before, _ in medians.values())),
         peak_mb=memory.mb,

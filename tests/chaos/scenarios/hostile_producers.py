@@ -9,7 +9,6 @@ from chaos.attacks import NEW_COMMUNITY, Attack, attacks
 from chaos.peak_memory import peak_memory
 from chaos.recovery import Probe
 from chaos.scenario import Chaos, Row, Rows
-from chaos.verdict import Verdict
 
 FEED_BAR_S = 5.0
 # What a flood may add to the memory of a worker that has ranked ordinary posts.
@@ -50,7 +49,6 @@ def rows_of(engine: Engine, attack: Attack, chaos: Chaos) -> Rows:
             fault=attack.name,
             rounds=rounds,
             events=events,
-            verdict=Verdict(),
             recover_s=slowest_s,
             recover_bar_s=attack.bar_s,
             peak_mb=memory.mb,
@@ -67,9 +65,7 @@ def rows_of(engine: Engine, attack: Attack, chaos: Chaos) -> Rows:
         seconds = probe.seconds(_WITHIN_S)
         yield Row(
             fault=f"{attack.name}, then kill -9",
-            rounds=1,
             events=events,
-            verdict=Verdict(),
             recover_s=seconds,
             recover_bar_s=attack.killed_bar_s,
             peak_mb=memory.mb,

@@ -44,7 +44,6 @@ def run(chaos: Chaos) -> Rows:
     verdict.add("wrong_order", len(_others(before, after)), "feeds of the two prefixes")
     yield Row(
         fault=f"from {before.partitions} to {PARTITIONS} partitions by another prefix",
-        rounds=1,
         events=load.events,
         verdict=verdict,
         recover_s=seconds,

@@ -48,7 +48,6 @@ def run(chaos: Chaos) -> Rows:
     slowest = ", ".join(f"{kind} {s:.2f} s" for kind, s in worst.items())
     yield Row(
         fault="engagements at twice the capacity",
-        rounds=1,
         events=flood.total,
         verdict=verdict,
         recover_s=recover_s,

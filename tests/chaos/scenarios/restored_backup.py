@@ -38,7 +38,6 @@ def run(chaos: Chaos) -> Rows:
     verdict.add("wrong_order", len(_others(before, after)), "feeds of the two prefixes")
     yield Row(
         fault="all is lost, a backup is restored, the product writes again",
-        rounds=1,
         events=load.events,
         verdict=verdict,
         recover_s=time.monotonic() - since,

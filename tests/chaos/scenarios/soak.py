@@ -63,7 +63,6 @@ def run(chaos: Chaos) -> Rows:
     base, most = resident[PARTS // 10 - 1], max(resident[PARTS // 10 :])
     yield Row(
         fault="a day's volume at full speed, window_hours 0.1",
-        rounds=1,
         events=sent,
         verdict=judge(expected, Found({}, {}, {}, engine.last_counts())),
         recover_s=0.0,
