@@ -269,6 +269,7 @@ def changes(
             if message is not None and (change := json.loads(message["data"]))["feed"] == name:
                 quiet_since = time.monotonic()
                 yield change["version"]
+        subscription.unsubscribe()
     finally:
         subscription.close()
 
