@@ -309,7 +309,8 @@ def _fields_of_many(
     is_decided = _is_decided(view, mask, gates)
     if is_decided and not is_whole:
         columns |= dict.fromkeys(_decided(PASSED), [""] * len(rows))
-    of_posts = zip(*columns.values(), strict=True)
+    # Of signals that no post ever had there is nothing to write.
+    of_posts = zip(*columns.values(), strict=True) if columns else [()] * len(rows)
     # Most posts have all signals; to ask about each field takes twice the time.
     if not is_whole or all(map(all, columns.values())):
         fields = [dict(zip(columns, of_post, strict=True)) for of_post in of_posts]

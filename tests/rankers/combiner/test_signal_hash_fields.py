@@ -85,6 +85,14 @@ def test_many_posts_are_written_as_each_alone(
             assert fields_of(view, rows, mask, gates, NOW_MS) == [fields for (fields,) in alone]
 
 
+def test_many_posts_without_any_signal_are_written_as_each_alone() -> None:
+    view, rows = PostView(NAMES), list(range(8))
+    for row in rows:
+        view.update_post(Post(f"p{row}", "a", ARRIVED_MS, "x"), 3, ARRIVED_MS)
+    gates = dict.fromkeys(NAMES.gates, GatePolicy(enabled=False))
+    assert fields_of(view, rows, view.bits["quality"], gates, NOW_MS) == [{}] * 8
+
+
 def test_many_posts_with_all_signals_of_one_model_are_written_as_each_alone() -> None:
     view, gates = PostView(NAMES), Settings(NAMES).gates_of("")
     for i in range(100):
