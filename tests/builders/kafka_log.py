@@ -111,12 +111,16 @@ class KafkaLog:
 
     @contextmanager
     def transaction(self, name: str, *, abort: bool = False) -> Iterator[Callable[..., None]]:
-        """An upstream's transaction; gives `produce(topic, key, value)`."""
+        """An upstream's transaction; gives `produce(topic, key, value)`, which waits for Kafka."""
         producer = self.producer(**{"transactional.id": self.environment.topic(name)})
         producer.init_transactions(20)
         producer.begin_transaction()
-        yield lambda topic, key, value: producer.produce(self.environment.topic(topic), value, key)
-        producer.flush(10)
+
+        def produce(topic: str, key: bytes | None, value: bytes | None) -> None:
+            producer.produce(self.environment.topic(topic), value, key)
+            producer.flush(10)
+
+        yield produce
         producer.abort_transaction(10) if abort else producer.commit_transaction(10)
 
 
