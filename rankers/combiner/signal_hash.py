@@ -309,7 +309,7 @@ def _fields_of_many(
     is_decided = _is_decided(view, mask, gates)
     if is_decided and not is_whole:
         columns |= dict.fromkeys(_decided(PASSED), [""] * len(rows))
-    # Of signals that no post ever had there is nothing to write.
+    # Without a column no post ever had one of these signals: there is nothing to write.
     of_posts = zip(*columns.values(), strict=True) if columns else [()] * len(rows)
     # Most posts have all signals; to ask about each field takes twice the time.
     if not is_whole or all(map(all, columns.values())):

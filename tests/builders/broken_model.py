@@ -35,7 +35,7 @@ def _end(self: FilterModel, batch: PostBatch) -> Scores:
         if "never returns" in post.text:
             re.match("(a+)+$", "a" * 64 + "b")
         if "all memory" in post.text:
-            # `bytes` is not written to, and so takes none of the machine's memory and no time.
+            # Nobody writes to these bytes: they cost the machine neither memory nor time.
             taken = [bytes(64 << 20) for _ in range(32)]
             os.kill(os.getpid(), signal.SIGKILL)
         if "sleeps for ever" in post.text:

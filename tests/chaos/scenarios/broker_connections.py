@@ -91,7 +91,6 @@ def _silent_at_start(engine: Engine, proxy: TcpProxy) -> Row:
         until(lambda: engine.says_ready(worker))
     return Row(
         fault=f"broker silent for {SILENT_S:.0f} s while a worker restores its partitions",
-        events=0,
         verdict=verdict,
         recover_s=recover_s,
         recover_bar_s=RECOVERY_BAR_S,

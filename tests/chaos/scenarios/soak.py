@@ -65,7 +65,6 @@ def run(chaos: Chaos) -> Rows:
         fault="a day's volume at full speed, window_hours 0.1",
         events=sent,
         verdict=judge(expected, Found({}, {}, {}, engine.last_counts())),
-        recover_s=0.0,
         recover_bar_s=0.0,
         peak_mb=memory.mb,
         failures=(

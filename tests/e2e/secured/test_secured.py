@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -35,7 +35,7 @@ from confluent_kafka.admin import (
 from builders.engine import GATES, KINDS, READER, STAGES, WORKER, Engine, Worker
 from builders.engine_topics import post_of
 from builders.running_console import ConsoleOf, running
-from builders.secured_stack import SECURED_TESTS, SecuredStack, rows_of
+from builders.secured_stack import SECURED_TESTS, SecuredStack, Used, rows_of
 from builders.used_rights import LIKE
 from builders.waiting import in_background, now_ms, until
 from feedmill.console.access import Access
@@ -571,28 +571,32 @@ OF_THE_TEST = {
 RARE_IN_REDIS = {"rename", "zcount", "zrangebyscore", "hkeys", "hlen", "hmget", "hget", "zscore"}
 
 
-# `train spam --follow` reads it: by night, see test_continual_learning.py.
+UsedByRole = defaultdict[str, set[Used]]
+# `train spam --follow` reads `config`: test_continual_learning.py runs it by night.
 ELSEWHERE = {"trainer": {("topic", "config", "Read")}}
+
+
+@pytest.fixture(scope="module")
+def by_role(secured: SecuredStack, engine: Engine) -> tuple[UsedByRole, UsedByRole]:
+    """The rows of the table that the users of each role used, and what they did beside it."""
+    used, beside = UsedByRole(set), UsedByRole(set)
+    for name, (of_table, more) in secured.compared().items():
+        role, *_ = secured.given[name]
+        used[role] |= of_table
+        beside[role] |= more
+    return used, beside
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_uses_what_the_table_has_and_nothing_else(
-    secured: SecuredStack, engine: Engine, role: str
+    by_role: tuple[UsedByRole, UsedByRole], role: str
 ) -> None:
-    """The code of some roles is the same, and one use of a right counts for all of them."""
-    found = secured.compared()
-    used, beside = (
-        {
-            row
-            for user, (of, *_) in secured.given.items()
-            if of in roles
-            for row in found[user][place]
-        }
-        for place, roles in enumerate([(role, *LIKE.get(role, ())), (role,)])
-    )
-    assert beside == set()
+    """Some roles run the same code: one use of a right counts for all of these roles."""
+    used, beside = by_role
+    assert beside[role] == set()
+    of_all = used[role].union(*(used[like] for like in LIKE.get(role, ())))
     table = rows_of(rights(role))
-    unused = {row for row in table.keys() - used if not table[row]}
+    unused = {row for row in table.keys() - of_all if not table[row]}
     assert unused <= ELSEWHERE.get(role, set())
 
 

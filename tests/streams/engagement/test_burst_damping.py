@@ -1,4 +1,4 @@
-"""Bursts: what is damped, against the definition."""
+"""Bursts: what is damped, against the definition, and that honest posts keep their counts."""
 
 import math
 from random import Random
@@ -85,3 +85,60 @@ def test_it_goes_on_when_the_clock_of_the_broker_is_set_back() -> None:
     assert counted(bursts, "click", 30, START_MS + 60 * MINUTE_MS) == 30
     for minute in range(3):
         assert counted(bursts, "click", 30, START_MS + minute * MINUTE_MS) == 30
+
+
+@pytest.mark.parametrize("kind", ["click", "like", "reply", "share", "hide", "report"])
+def test_reactions_out_of_nothing_count_for_less_than_80_however_many(kind: EngagementKind) -> None:
+    assert 71 < counted(BurstDamping(FREE), kind, 200, START_MS) < 73
+    assert counted(BurstDamping(FREE), kind, 20_000, START_MS) < 2 * FREE
+
+
+def test_impressions_of_the_same_accounts_explain_few_of_them() -> None:
+    bursts = BurstDamping(FREE)
+    assert counted(bursts, "impression", 200, START_MS) == 200
+    assert 101 < counted(bursts, "click", 200, START_MS) < 103
+
+
+@pytest.mark.parametrize("minutes", [3, 5, 20, 120])
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.13])
+def test_a_post_of_1000_honest_impressions_keeps_all_its_clicks(minutes: int, rate: float) -> None:
+    random, bursts, damped = Random(minutes), BurstDamping(FREE), 0
+    events: list[tuple[int, EngagementKind]] = []
+    for _ in range(1_000):
+        at_ms = START_MS + random.randrange(minutes * MINUTE_MS)
+        events.append((at_ms, "impression"))
+        if random.random() < rate:
+            events.append((at_ms + random.randrange(20_000), "click"))
+    for at_ms, kind in sorted(events):
+        damped += bursts.weight("p", kind, at_ms) < 1
+    assert damped == 0
+
+
+def test_a_post_that_is_read_more_and_more_keeps_99_percent_of_its_clicks() -> None:
+    """Without any impression: 5 clicks in the first minute, a half more in each, up to 150."""
+    random, bursts = Random(1), BurstDamping(FREE)
+    total = damped = 0
+    for minute in range(60):
+        count = min(150, round(5 * 1.5**minute))
+        total += count
+        at_ms = START_MS + minute * MINUTE_MS
+        for at in sorted(random.randrange(MINUTE_MS) for _ in range(count)):
+            damped += bursts.weight("p", "click", at_ms + at) < 1
+    assert damped < 0.01 * total
+
+
+def test_viewers_out_of_nothing_sink_no_post_and_a_rush_keeps_its_rate() -> None:
+    """Beyond 400 impressions in a minute all events of it count less, so that the rate stays."""
+    bursts = BurstDamping(FREE)
+    assert counted(bursts, "impression", 100_000, START_MS) < 2 * 10 * FREE
+    random, bursts = Random(1), BurstDamping(FREE)
+    shown = clicks = 0.0
+    for minute in range(5):
+        for i in range(10_000):
+            at_ms = START_MS + minute * MINUTE_MS + i * (MINUTE_MS - 1) // 10_000
+            shown += bursts.weight("p", "impression", at_ms)
+            if random.random() < 0.05:
+                clicks += bursts.weight("p", "click", at_ms)
+    # Within four minutes what goes on is no burst any more.
+    assert shown > 20_000
+    assert clicks / shown == pytest.approx(0.05, rel=0.1)

@@ -8,6 +8,7 @@ from feedmill.events.rates import RATES, rate_value
 from feedmill.features.counters import KIND_INDEX, Counters
 from feedmill.rankers.reaction_rates import rate_steps
 from feedmill.streams.engagement.partition_state import PartitionState, PostSource
+from feedmill.streams.kafka.topic_table import DAY_MS
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 # Of a doubling, that is what lowers a value by a tenth and by a twentieth, at a cost of 20.
@@ -165,3 +166,25 @@ def test_a_post_that_comes_after_an_engagement_has_its_communities_all_the_same(
     edited = partition.state.find("late")
     assert edited is not None
     assert edited.communities == (FRESH, PYTHON)
+
+
+def test_a_thousand_reports_without_an_impression_count_nothing() -> None:
+    community = Community()
+    before = community.report("p3")
+    community.do("report", "p3", [f"x{n}" for n in range(1_000)], HOUR_MS)
+    assert community.report("p3") == before
+    assert community.counters("p3").counts[KIND_INDEX["report"]] == 0
+
+
+def test_an_account_counts_once_a_post_kind_and_day_and_whole_once_a_community() -> None:
+    community = Community()
+    for post_id in ("p1", "p1", "p2"):
+        community.do("report", post_id, ["r1"], 0)
+    kinds = KIND_INDEX["report"], KIND_INDEX["stranger report"]
+    assert [community.counters("p1").counts[kind] for kind in kinds] == [1, 0]
+    assert [community.counters("p2").counts[kind] for kind in kinds] == [0, 1]
+    community.at_ms += 2 * DAY_MS
+    community.do("impression", "p2", ["r1"], 0)
+    community.do("impression", "p3", ["r1"], 0)
+    community.do("report", "p2", ["r1"], 0)
+    assert [community.counters("p2").counts[kind] for kind in kinds] == [1, 1]

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from builders.engagement_partition import COUNTERS, ENGAGEMENTS, Partition, begun
+from builders.engagement_step import NOW_MS
 from feedmill.events.built_in import FURTHER_SIGNALS
 from feedmill.events.engagement import EngagementKind
+from feedmill.events.post import Post
 from feedmill.events.rates import BASES, RATES, Rates, bases_of, rate_value
 from feedmill.events.settings import Settings
 from feedmill.events.signal import SignalNames
@@ -265,3 +267,21 @@ def test_a_deleted_post_has_none(begin_weighing: Any) -> None:
     made.cycle([("p9", None)])
     assert ("report", "p9") not in made.further
     assert ("report", "p6") in made.further
+
+
+def test_new_posts_follow_a_release_and_a_rollback_at_once(begin: Any) -> None:
+    made = begin(OLD)
+    for model in (NEW, OLD):
+        made.step.swap(model)
+        made.cycle([("q", f"a text for {model.version}")])
+        assert made.signals["q"].version == model.version
+        text = Post("q", "author", NOW_MS, f"a text for {model.version}")
+        assert made.states["q"].prior == model.prior_many([text])[0]
+
+
+def test_who_begins_to_weigh_one_has_it_of_all_posts(begin_weighing: Any) -> None:
+    made, expected = begin_weighing(weighing("reply")), begin_weighing(weighing("reply", "report"))
+    made.step.settings_changed(weighing("reply", "report"))
+    made.idle()
+    assert values(made) == values(expected)
+    assert made.notes == {"scored.engagement": f"{MODEL.version} reply report"}
