@@ -351,8 +351,9 @@ def _content(spec: FeedSpec) -> tuple[object, ...]:
 
 
 def _on_demand_policies(settings: Settings) -> list[object]:
-    """All weights and gates that count in feeds on demand."""
-    return [
+    """All weights, gates and rates that count in feeds on demand."""
+    named = (
         {name: value for name, value in kind.items() if not name or pattern_of(name) is not None}
         for kind in (settings.weights, settings.gates)
-    ]
+    )
+    return [*named, settings.reaction_rates]

@@ -53,6 +53,18 @@ def test_until_all_new_scores_are_there_the_old_ones_stay(posts: Posts) -> None:
     assert all(one in (before, after) for one in seen)
 
 
+def test_a_feed_that_begins_while_new_rates_apply_has_the_new_scores(posts: Posts) -> None:
+    posts.set("rates", {"report": {"base": 0.5, "strength": 100}})
+
+    def between(part: int) -> None:
+        if part == 1:
+            posts.add("late", quality=1.0, communities=("new",))
+
+    assert posts.work_in_parts(between) > 1
+    feeds = posts.settle()
+    assert feeds["community:new"]["late"] == pytest.approx(feeds["global"]["late"])
+
+
 @pytest.mark.parametrize("how", ["delete", "hide", "override", "expire"])
 def test_removals_apply_at_once_while_feeds_are_made_anew(posts: Posts, how: str) -> None:
     posts.set("weights", {"quality": 1, "engagement": 0, **PLAIN})
