@@ -68,7 +68,7 @@ READER = "reader"
 
 def _command(stages: str) -> list[str]:
     if stages == READER:
-        return ["feedmill.readers.reader_process", "0"]
+        return ["feedmill.readers.reader_process"]
     named = [] if stages == WORKER else stages.split("+")
     return ["feedmill.streams.worker_process", *named]
 
@@ -219,11 +219,12 @@ class Engine(EngineTopics):
     def _launch(self, stages: str, name: str, variables: Mapping[str, str]) -> Worker:
         port = self._ports[name] = free_port(set(self._ports.values()))
         path = self.folder / f"{name}.log"
+        ports = {"FEEDMILL_PORT": str(port), "FEEDMILL_READER_PORT": str(port)}
         signs_in = self.sign_in(self, stages) if self.sign_in else {}
         with path.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", *_command(stages)],
-                env={**self.environment(), "FEEDMILL_PORT": str(port), **signs_in, **variables},
+                env={**self.environment(), **ports, **signs_in, **variables},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -234,7 +235,7 @@ class Engine(EngineTopics):
         return worker
 
     def port_of(self, worker: Worker) -> int:
-        """Where a worker serves its health and its metrics."""
+        """Where a worker serves its health and its metrics, and a reader its pages."""
         return self._ports[worker.name]
 
     def wait_ready(self, *names: str, seconds: float = 120.0) -> None:

@@ -52,15 +52,12 @@ def engine(start_shared_engine: Any) -> Engine:
     return engine
 
 
-def port_of(engine: Engine, name: str) -> int:
-    log = engine.workers[name].log.read_text()
-    return int(log.rpartition("http://127.0.0.1:")[2].partition("/")[0])
-
-
 def ask(
     engine: Engine, name: str, body: Any, feed: str = "global", **headers: str
 ) -> tuple[int, dict[str, Any]]:
-    connection = http.client.HTTPConnection("127.0.0.1", port_of(engine, name), timeout=20)
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", engine.port_of(engine.workers[name]), timeout=20
+    )
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     try:
         connection.request("POST", f"/v1/feeds/{feed}", data, headers)
@@ -167,7 +164,7 @@ def test_walks_go_on_while_a_reader_is_killed(
 ) -> None:
     client = load_example("reader_client", monkeypatch).ReaderClient
     for _ in range(2):
-        ports = [port_of(engine, name) for name in ("reader-1", "reader-2")]
+        ports = [engine.port_of(engine.workers[name]) for name in ("reader-1", "reader-2")]
         readers = client([f"http://127.0.0.1:{port}" for port in ports], within_s=20)
         walks: list[list[str]] = []
         before = {*order(page(engine, "reader-1", count=50))}
@@ -234,7 +231,7 @@ def test_compressed_bodies_and_feeds_without_a_setting_are_refused(engine: Engin
 
 
 def test_slow_senders_hold_nobody(engine: Engine) -> None:
-    port = port_of(engine, "reader-1")
+    port = engine.port_of(engine.workers["reader-1"])
     slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
     for one in slow:
         one.sendall(b"POST /v1/feeds/global HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
@@ -264,7 +261,7 @@ def test_tokens_have_rates_and_are_needed_off_loopback(engine: Engine, tmp_path:
 
 
 def test_the_command_shows_terms(engine: Engine) -> None:
-    url = f"http://127.0.0.1:{port_of(engine, 'reader-1')}"
+    url = f"http://127.0.0.1:{engine.port_of(engine.workers['reader-1'])}"
     shown = engine.feedmill(f"page global --reader {url} --author a1 --weights alpha=.2 --json")
     answer = json.loads(shown.stdout)
     assert {post["author_id"] for post in answer["posts"]} == {"a1"}

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote_plus
+from uuid import uuid4
 
 import pytest
 import redis
@@ -50,8 +51,9 @@ JUDGE, RANKER, NOVELTY = "+".join(STAGES[:-1]), STAGES[-1], "novelty"
 PROCESSES = {"judge": JUDGE, "ranker": RANKER, "reader": READER, "own-signal": NOVELTY}
 DECLARED = f"{NOVELTY}:objective"
 SIGNALS = declared_signals(DECLARED)
-NOT_READY_S, READY_S = 10.0, 15.0
 AT_NIGHT = bool(SECURED_TESTS)
+# By night the limits of the issue; by day others may hold up the machine.
+NOT_READY_S, READY_S = (10.0, 15.0) if AT_NIGHT else (60.0, 60.0)
 
 
 def rights(role: str) -> Rights:
@@ -109,19 +111,22 @@ def user(engine: Engine, role: str) -> str:
 
 
 def reason(engine: Engine, role: str) -> str:
-    """Why a process is not ready, by its own page, else by its heartbeat; "" where it is."""
-    worker = engine.workers[PROCESSES[role]]
-    if role in ("judge", "ranker"):
-        return engine.not_ready_since(worker)
+    """Why a process is not ready, by its own page; "" where it is."""
+    return engine.not_ready_since(engine.workers[PROCESSES[role]])
+
+
+def published(engine: Engine, role: str) -> str:
+    """The reason of the last heartbeat; "" where it says ready."""
     beats = {beat["pid"]: beat for beat in engine.instances().values()}
-    beat = beats.get(worker.pid, {"ready": False, "reason": "gone"})
+    beat = beats[engine.workers[PROCESSES[role]].pid]
     return "" if beat["ready"] else str(beat["reason"])
 
 
 @contextmanager
-def posts(engine: Engine, name: str) -> Iterator[None]:
+def posts(engine: Engine) -> Iterator[None]:
     """50 posts a second; each is decided in the end, and was judged once."""
     sent: dict[str, int] = {}
+    name = uuid4().hex[:8]
 
     def send(stop: Any) -> None:
         while not stop.wait(0.02):
@@ -230,18 +235,20 @@ def names(engine: Engine, role: str, wanted: str) -> str:
 def test_without_a_right_a_process_is_not_ready_and_with_it_again_nothing_is_lost(
     secured: SecuredStack, engine: Engine, taken: dict[str, Taken]
 ) -> None:
-    name = sha256(repr(taken).encode()).hexdigest()[:8]
-    with posts(engine, name):
+    with posts(engine):
         with without(secured, engine, taken) as named:
             end = time.monotonic() + NOT_READY_S
             for role, wanted in named.items():
                 found = until(partial(names, engine, role, wanted), end - time.monotonic())
                 assert "topics create" not in found
-            # Also once the client has told the refusal.
-            end = time.monotonic() + 6
-            while time.monotonic() < end:
-                assert all(reasons(engine, taken))
-                time.sleep(0.3)
+            if AT_NIGHT or taken == rounds()[0]:
+                # Also once the client has told the refusal.
+                end = time.monotonic() + 6
+                while time.monotonic() < end:
+                    assert all(reasons(engine, taken))
+                    time.sleep(0.3)
+                for role, wanted in named.items():
+                    assert wanted in published(engine, role)
         wait_ready(engine, taken, READY_S)
 
 
@@ -297,20 +304,18 @@ def test_an_idle_ranker_whose_redis_user_may_do_nothing_is_not_ready(
 
 # --- commands and programs under their roles -----------------------------------------------------
 
-COMMANDS = {
-    "moderator": ("override hide post:p1 --reason spam", "override clear post:p1", "override list"),
-    "operator": (
-        *("config set weights quality=0.9", "config rollback weights", "models list", "health"),
-        *("models freeze quality", "models unfreeze quality", "experiments start halves.json"),
-    ),
-    "trainer": (
-        *(f"labels report {gate}" for gate in GATES),
-        *("models freeze spam", "models unfreeze spam"),
-    ),
-    "installer": ("topics create --apply",),
-    "exporter": ("experiments export --out exported",),
-    "producer": ("replay events.jsonl",),
-}
+COMMANDS = (
+    ("operator", ("config set weights quality=0.9", "config rollback weights", "models list")),
+    ("operator", ("models freeze quality", "models unfreeze quality", "health")),
+    ("operator", ("experiments start halves.json",)),
+    ("trainer", tuple(f"labels report {gate}" for gate in GATES)),
+    ("trainer", ("models freeze spam", "models unfreeze spam")),
+    ("exporter", ("experiments export --out exported",)),
+    ("moderator", ("override hide post:p1 --reason spam", "override clear post:p1")),
+    ("moderator", ("override list",)),
+    ("installer", ("topics create --apply",)),
+    ("producer", ("replay events.jsonl",)),
+)
 HALVES = {
     "arms": [
         {"name": "control", "share": 5000},
@@ -346,9 +351,31 @@ def rests(secured: SecuredStack, engine: Engine) -> bool:
     return ends(secured, engine) == before
 
 
-def run(engine: Engine, variables: Mapping[str, str], line: str) -> None:
-    done = engine.feedmill(line, **variables)
-    assert done.returncode == 0, (line, done.stdout, done.stderr)
+def run(engine: Engine, variables: Mapping[str, str], *lines: str) -> None:
+    """Run commands one after another, in one process: each import takes longer than most do."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN_LINES],
+        env={**engine.environment(), **variables},
+        cwd=engine.folder,
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, (lines, done.stdout, done.stderr)
+
+
+_RUN_LINES = """
+import shlex, sys
+from feedmill.cli.main import main
+for line in sys.stdin:
+    try:
+        main(shlex.split(line))
+    except SystemExit as end:
+        if end.code:
+            sys.exit(f"{line} ended with {end.code}")
+"""
 
 
 def test_a_viewer_sees_all_and_writes_nothing(secured: SecuredStack, engine: Engine) -> None:
@@ -360,7 +387,7 @@ def test_a_viewer_sees_all_and_writes_nothing(secured: SecuredStack, engine: Eng
     until(lambda: rests(secured, engine))
     before = ends(secured, engine)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(partial(run, engine, variables), LOOKS))
+        list(pool.map(lambda half: run(engine, variables, *LOOKS[half::2]), (0, 1)))
     assert ends(secured, engine) == before
     written = {one.key.decode().partition("/")[0] for one in engine.read_all("instances")}
     assert written <= {*STAGES, READER, NOVELTY}
@@ -372,14 +399,9 @@ def test_commands_run_under_their_role(secured: SecuredStack, engine: Engine) ->
     (engine.folder / "events.jsonl").write_text("\n".join(lines))
     (engine.folder / "halves.json").write_text(json.dumps(HALVES))
     engine.send("exposures", "u", b"no JSON").get(30)
-    roles = {role: secured.user_of(engine, role) for role in COMMANDS}
-    with ThreadPoolExecutor(2) as pool:
-
-        def all_of(role: str) -> None:
-            for line in COMMANDS[role]:
-                run(engine, roles[role], line)
-
-        list(pool.map(all_of, COMMANDS))
+    users = {role: secured.user_of(engine, role) for role, _ in COMMANDS}
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda one: run(engine, users[one[0]], *one[1]), COMMANDS))
 
 
 def test_a_trainer_reads_what_the_engagement_model_learns_from(
