@@ -189,10 +189,10 @@ def _scores(scorer: PostScorer, posts: Sequence[Post]) -> list[float | str]:
 def _count(path: str) -> tuple[dict[str, Counters], int]:
     """Count a file's engagements by post, and its bad lines.
 
-    Each `event_id` of a post counts once, and each user once a kind and day.
+    Each `event_id` of a user and a post counts once, and each user once a kind and day.
     """
     counted: dict[str, Counters] = {}
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str, str]] = set()
     users: set[tuple[str, str, str, int]] = set()
     failed, examination = 0, read_environment().examination
     for number, event in read_engagements(path):
@@ -200,10 +200,11 @@ def _count(path: str) -> tuple[dict[str, Counters], int]:
             failed += 1
             warn(f"{path}, line {number}: {event}")
             continue
-        if (event.post_id, event.event_id) in seen:
-            continue
         if event.event_id is not None:
-            seen.add((event.post_id, event.event_id))
+            named = (event.post_id, event.user_id, event.event_id)
+            if named in seen:
+                continue
+            seen.add(named)
         user = (event.post_id, event.kind, event.user_id, event.at_ms // DAY_MS)
         if user in users:
             continue

@@ -72,7 +72,7 @@ class RepeatedEngagements:
                 regular[i] = self._add_account(communities[i], record, event)
         named = [i for i, (_, event) in enumerate(events) if event.event_id is not None]
         ids = self._ids.repeats(
-            [hash((events[i][1].post_id, events[i][1].event_id)) & _KEY for i in named],
+            [_id_key(events[i][1]) for i in named],
             [events[i][0].timestamp // DEDUPLICATED_MS for i in named],
         )
         for i, repeats in zip(named, ids, strict=True):
@@ -120,6 +120,11 @@ class RepeatedEngagements:
             if not users.knows_of(seen, day):
                 return "unseen"
         return "repeated user" if known else ""
+
+
+def _id_key(event: Engagement) -> int:
+    """Return the key of an event's id, which is one of a user and a post: nobody takes another's."""
+    return _key_of((event.post_id, event.user_id, event.event_id))
 
 
 def _key_of(what: tuple[Any, ...]) -> int:

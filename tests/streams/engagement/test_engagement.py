@@ -56,14 +56,21 @@ def test_a_cycle_writes_counts_and_a_signal_of_each_post_it_touched(run: Start) 
 
 def test_an_event_that_repeats_or_was_counted_before_changes_nothing(run: Start) -> None:
     running = run()
-    running.apply([post("p", 0)], [event("p", "like", 5, event_id="e")])
-    assert running.apply(engagements=[event("p", "like", 6, event_id="e")]) == {}
+    running.apply([post("p", 0)], [event("p", "like", 5, event_id="e", user="u")])
+    assert running.apply(engagements=[event("p", "click", 6, event_id="e", user="u")]) == {}
     assert running.count("feedmill_duplicates_total") == 1
     again = run([record_of("p", encode_state(PostState("p", 0, through=5)))])
     # Should the transaction that has these counts be aborted, the next one has them.
     written = state_of(again.apply(engagements=[event("p", "like", 5)]), "p")
     assert (written.through, sum(written.counters.counts)) == (5, 0)
     assert again.count("feedmill_duplicates_total") == 1
+
+
+def test_ids_that_another_user_sent_first_take_no_event_away(run: Start) -> None:
+    taken = [event("p", "impression", i, event_id=f"e{i}", user="attacker") for i in range(50)]
+    likes = [event("p", "like", 50 + i, event_id=f"e{i}", user=f"fan{i}") for i in range(50)]
+    state = state_of(run().apply([post("p", 0)], [*taken, *likes]), "p")
+    assert state.counters.counts[:3] == [1, 0, 50]
 
 
 def test_a_user_counts_once_a_post_kind_and_day_whatever_the_event_ids(run: Start) -> None:
@@ -284,10 +291,10 @@ def test_a_restart_within_a_burst_damps_as_if_there_had_been_none(run: Start, cu
 
 
 def test_a_restart_goes_on_from_the_counts_and_the_ids_of_ten_minutes(run: Start) -> None:
-    events = [event("p", "impression", 0), event("p", "like", 1, event_id="e")]
+    events = [event("p", "impression", 0), event("p", "like", 1, event_id="e", user="u")]
     _, again = restarted(run, events, 2)
     assert again.step.status().reason == ""
-    more = [event("p", "like", 2, event_id="e"), event("p", "like", 3, event_id="f")]
+    more = [event("p", "like", 2, event_id="e", user="u"), event("p", "like", 3, event_id="f")]
     state = state_of(again.apply(engagements=more), "p")
     assert state.counters.counts[:3] == [1, 0, 2]
     assert again.count("feedmill_duplicates_total") == 1
@@ -296,12 +303,12 @@ def test_a_restart_goes_on_from_the_counts_and_the_ids_of_ten_minutes(run: Start
 def test_behind_markers_of_transactions_ids_are_known_and_where_retention_removed_them_it_is_ready(
     run: Start,
 ) -> None:
-    events = [event("p", "impression", 0), event("p", "like", 1, event_id="e")]
+    events = [event("p", "impression", 0), event("p", "like", 1, event_id="e", user="u")]
     counters = [record_of("p", run().apply([post("p", 0)], events)["counters", "p"])]
     for kept, counted in ((events, 1), ((), 2)):
         again = run(counters, kept, start=9, ends_with_markers=True)
         assert again.step.ready_for(0, "engagements")
-        more = event("p", "like", 9, event_id="e"), event("p", "click", 10)
+        more = event("p", "like", 9, event_id="e", user="u"), event("p", "click", 10)
         assert likes(again, *more) == counted
         assert again.count("feedmill_duplicates_total") == 2 - counted
 

@@ -25,7 +25,7 @@ def by_definition(log: list[Event]) -> list[Repetition]:
     for i, (record, event) in enumerate(log):
         ids_ms = (record.timestamp // DEDUPLICATED_MS - 1) * DEDUPLICATED_MS
         ids = {
-            (other.post_id, other.event_id)
+            (other.post_id, other.user_id, other.event_id)
             for earlier, other in log[:i]
             if earlier.timestamp >= ids_ms and other.event_id is not None
         }
@@ -44,7 +44,7 @@ def by_definition(log: list[Event]) -> list[Repetition]:
         }
         is_complaint = event.kind in ("hide", "report")
         is_unseen = is_complaint and (event.post_id, event.user_id) not in seen
-        is_id = (event.post_id, event.event_id) in ids
+        is_id = (event.post_id, event.user_id, event.event_id) in ids
         of_user: Repetition = "unseen" if is_unseen else "repeated user" if is_user else ""
         found.append("repeated event" if is_id else of_user)
     return found
