@@ -15,6 +15,7 @@ one without recent members where it finds such a one.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -42,8 +43,10 @@ Sequence32 = npt.NDArray[np.uint32]
 # For so few buckets, a set finds out faster than a sort that no two are equal.
 _FEW_BUCKETS = 32
 WINDOW_MS = 10 * 60 * 1000
+# Who posted a text first is known for so long after that post.
+FIRST_MS = 2 * WINDOW_MS
 # A history that starts so long before a record gives the same answers from that record on.
-REBUILD_MS = 2 * WINDOW_MS
+REBUILD_MS = FIRST_MS + WINDOW_MS
 MAX_COMPARED = 48
 
 _RING_BITS = 18
@@ -238,17 +241,25 @@ class CopyCounts(NamedTuple):
         Other posts with nearly the same text, at most `MAX_COMPARED`.
     authors
         How many authors wrote those and this one, at least 1.
+    own
+        How many of the copies are by the author of this version; None unless this author posted
+        the text first.
     """
 
     copies: int = 0
     authors: int = 1
+    own: int | None = None
 
 
 class PostHistory:
-    """The memory of one stream of posts.  About 41 MB, all of it allocated at the start.
+    """The memory of one stream of posts.  About 42 MB, all of it allocated at the start.
 
-    It reaches back `WINDOW_MS`, but not beyond the last 258,048 records.  Not safe for more than
-    one thread or task at a time; does not block.
+    It reaches back `WINDOW_MS`, but not beyond the last 258,048 records.  Each post takes the first
+    author of a text from the posts before it that resemble it.  So the first author is known for
+    `FIRST_MS`, while copies go on, after the first post has left the window, or was edited or
+    deleted.  Nobody is the first author of a text that is older and was copied ever since.
+
+    Not safe for more than one thread or task at a time; does not block.
     """
 
     def __init__(self) -> None:
@@ -257,6 +268,8 @@ class PostHistory:
         self._at_ms = np.full(size, 0, dtype=np.int64)
         self._post = np.full(size, 0, dtype=np.int64)
         self._author = np.full(size, 0, dtype=np.int64)
+        # The entry with which the text of this entry began; its author is the first author.
+        self._first = np.full(size, 0, dtype=np.uint32)
         # Whether the entry is the text that readers see: not deleted, not replaced by an edit.
         self._is_current = np.full(size, False, dtype=np.bool_)
         self._cluster = np.full(size, NO_CLUSTER, dtype=np.int64)
@@ -266,6 +279,8 @@ class PostHistory:
         self._now_ms = 0
         self._newest = 0
         self._clusters = Clusters(self._is_recent)
+        # By the first entry of a text, the last entries by which its author repeated the text.
+        self._repeated: dict[int, deque[int]] = {}
 
     def fold(
         self,
@@ -310,12 +325,12 @@ class PostHistory:
         self._at_ms[slots], self._is_current[slots] = at_ms, has_text
         self._post[slots], self._cluster[slots] = posts, NO_CLUSTER
         self._author[slots] = [hash(v.author_id) for v in versions]
+        self._first[slots] = sequence
 
         replaced = self._replaced_versions(posts, sequence, at_ms)
         rows, signatures = _comparable([v.text or "" for v in versions], batch_rows, batch)
         rows, similar = self._similar_entries(rows, signatures, sequence, at_ms)
-        copies, authors = self._count_copies(sequence, at_ms, replaced, rows, similar)
-        return list(map(CopyCounts, copies.tolist(), authors.tolist()))
+        return self._count_copies(sequence, at_ms, replaced, rows, similar)
 
     def _fold_one(
         self, version: PostRecord, batch_rows: Sequence[int], batch: PostBatch | None
@@ -326,7 +341,7 @@ class PostHistory:
         slot, post, text = entry & _MASK, hash(version.post_id), version.text
         self._at_ms[slot], self._is_current[slot] = at_ms, text is not None
         self._post[slot], self._cluster[slot] = post, NO_CLUSTER
-        self._author[slot] = hash(version.author_id)
+        self._author[slot], self._first[slot] = hash(version.author_id), entry
         replaced = self._posts.insert_one(post, entry)
         if replaced is not None and self._at_ms[replaced & _MASK] <= at_ms - WINDOW_MS:
             replaced = None
@@ -338,7 +353,7 @@ class PostHistory:
         self._now_ms, self._newest = at_ms, entry
         if replaced is not None:
             self._is_current[replaced & _MASK] = False
-        return CopyCounts(*self._copies_of(entry, similar)) if similar else CopyCounts()
+        return self._copies_of(entry, similar) if similar else CopyCounts()
 
     def _replaced_versions(self, posts: Indices, sequence: Sequence32, at_ms: Indices) -> Indices:
         """Return the entry that each version replaces, `_NO_ENTRY` if none in the window: (n,)."""
@@ -395,21 +410,21 @@ class PostHistory:
         replaced: Indices,
         rows: Indices,
         similar: Sequence32,
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return copies and authors, (n,) each.
+    ) -> list[CopyCounts]:
+        """Return the counts of n versions.
 
         Goes in order over the few versions that replace another one or have similar entries.
         """
-        copies, authors = np.zeros(len(sequence), np.int64), np.ones(len(sequence), np.int64)
+        counts = [CopyCounts()] * len(sequence)
         for i, entries in _by_row(rows, similar, np.flatnonzero(replaced != _NO_ENTRY)):
             self._now_ms, self._newest = int(at_ms[i]), int(sequence[i])
             if replaced[i] != _NO_ENTRY:
                 self._is_current[replaced[i] & _MASK] = False
             if entries:
-                copies[i], authors[i] = self._copies_of(int(sequence[i]), entries)
-        return copies, authors
+                counts[i] = self._copies_of(int(sequence[i]), entries)
+        return counts
 
-    def _copies_of(self, entry: int, similar: Sequence[int]) -> tuple[int, int]:
+    def _copies_of(self, entry: int, similar: Sequence[int]) -> CopyCounts:
         """Count copies and authors of one entry, and add it to a cluster.
 
         Candidates are the similar entries that were found and the members of their clusters.  Of
@@ -425,12 +440,61 @@ class PostHistory:
         self._assign_cluster(entry, members, candidates, confirmed)
         slots = confirmed[-MAX_COMPARED:] & _MASK
         signatures = signatures[is_similar][-1 - len(slots) :]
-        to_consensus = similarity(signatures, consensus(signatures))
+        text = consensus(signatures)
+        to_consensus = similarity(signatures, text)
         if to_consensus[-1] < MIN_NEW_COPY_SIMILARITY:
-            return 0, 1
-        slots = slots[to_consensus[:-1] >= MIN_COPY_SIMILARITY]
-        slots = slots[self._is_current[slots] & (self._post[slots] != self._post[slot])]
-        return len(slots), len({*self._author[slots].tolist(), int(self._author[slot])})
+            return CopyCounts()
+        near = slots[to_consensus[:-1] >= MIN_COPY_SIMILARITY]
+        own = self._own_before(entry, near)
+        slots, author = self._others_in(near, slot), self._author.item(slot)
+        if own is None:
+            return CopyCounts(len(slots), len({*self._author[slots].tolist(), author}))
+        # The newest copies may hide own posts from sight, so that these are counted by themselves.
+        own = self._others_in(own & _MASK, slot)
+        is_near = similarity(self._signatures[own], text) >= MIN_COPY_SIMILARITY
+        count, others = int(is_near.sum()), slots[self._author[slots] != author]
+        authors = {*self._author[others].tolist(), author}
+        return CopyCounts(count + len(others), len(authors), count)
+
+    def _others_in(self, slots: Indices, slot: int) -> Indices:
+        """Return those of the slots that hold what readers see of another post than one slot."""
+        others: Indices = slots[self._is_current[slots] & (self._post[slots] != self._post[slot])]
+        return others
+
+    def _own_before(self, entry: int, near: Indices) -> Indices | None:
+        """Give an entry the first entry of its text, and find what its author posted before.
+
+        The first entry is the earliest of those with which the texts of its copies began.  `near`
+        are the slots of the copies in the window, also of those that were edited or deleted since.
+
+        Returns
+        -------
+        The entries in the window with this text by its author; None unless this author is the first
+        author.
+        """
+        slot, first = entry & _MASK, entry
+        if len(near):
+            firsts = self._first[near].astype(np.int64)
+            first = firsts.item(np.argmax((entry - firsts) % (1 << 32)))
+        self._first[slot] = first
+        if not self._is_since(first, FIRST_MS) or (
+            self._author.item(first & _MASK) != self._author.item(slot)
+        ):
+            return None
+        if first not in self._repeated:
+            while self._repeated and not self._is_since(
+                oldest := next(iter(self._repeated)), FIRST_MS
+            ):
+                del self._repeated[oldest]
+            self._repeated[first] = deque(maxlen=MAX_COMPARED)
+        own = self._recent([first, *self._repeated[first]])
+        self._repeated[first].append(entry)
+        return own
+
+    def _is_since(self, entry: int, span_ms: int) -> bool:
+        """Whether an entry is within reach, and less than a time before the present record."""
+        is_near = (self._newest - entry) % (1 << 32) < _REACH
+        return is_near and self._at_ms.item(entry & _MASK) > self._now_ms - span_ms
 
     def _assign_cluster(
         self, entry: int, members: Mapping[int, Sequence[int]], recent: Indices, similar: Indices
@@ -464,7 +528,7 @@ class PostHistory:
         return recent
 
     def _is_recent(self, entry: int) -> bool:
-        return len(self._recent([entry])) > 0
+        return self._is_since(entry, WINDOW_MS)
 
 
 def _signature_of(text: str, batch_rows: Sequence[int], batch: PostBatch | None) -> SignatureBatch:

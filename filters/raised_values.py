@@ -5,7 +5,12 @@ are a campaign, whatever the text says.  One account that repeats its text flood
 pass on a headline are neither, so that nothing happens before the seventh post; after that the
 probability rises with the number of copies.  A single author counts as one copy more, having nobody
 to pass anything on from.  The limit: a text of ten words that ten people pass on word for word
-within `WINDOW_MS` looks like a campaign too.  Moderators have `feedmill override allow` for it.
+within `WINDOW_MS` looks like a campaign too.  Moderators have `feedmill override allow` for it, and
+rules and lists that allow a phrase or a domain.
+
+*First authors.*  Who posted a text first copies nobody: of this author's posts only own repetitions
+count, so that copies do not silence whom they copy.  From the second repetition on, the copies by
+others demote such a post, but do not hide it: a spammer who posts first shows one post more.
 
 *Domains.*  The less credible a linked one is, the closer the post is to demotion.  By the default
 thresholds a domain alone never demotes: one page of news that links to its own domain would be
@@ -34,16 +39,32 @@ from feedmill.models.text_model import Scores
 _COPIES = (3.0, 5.0, 6.0, 7.0, 8.0, 31.0)
 _PROBABILITIES = (0.0, 0.4, 0.62, 0.8, 0.92, 0.99)
 _MINUTES = WINDOW_MS // 60_000
+# From so many own repetitions on, the copies by others demote a post of the first author.
+_OWN_ALONE = 2
+_DEMOTED = 5
 
 
 def campaign_probabilities(pasts: Sequence[CopyCounts]) -> npt.NDArray[np.float64]:
     """Return the probability that each post is part of a campaign: (len(pasts),) in [0, 1]."""
-    copies = np.array([past.copies + (past.authors == 1) for past in pasts], dtype=np.float64)
+    copies = np.array([*map(_counted, pasts)], dtype=np.float64)
     return np.interp(copies, _COPIES, _PROBABILITIES)
+
+
+def _counted(past: CopyCounts) -> int:
+    """Return how many copies count."""
+    if past.own is None:
+        return past.copies + (past.authors == 1)
+    with_others = min(past.copies, _DEMOTED) if past.own >= _OWN_ALONE else 0
+    return max(past.own, with_others) + 1
 
 
 def campaign_reason(past: CopyCounts) -> str:
     """Return in a few words why a post is part of a campaign, for `Signal.reason`."""
+    if past.own is not None and past.authors > 1:
+        return (
+            f"repetition {past.own} of the author's own text, copied {past.copies - past.own} times"
+            f" by others within {_MINUTES} minutes"
+        )
     who = "one author" if past.authors == 1 else f"{past.authors} authors"
     return f"copy of {past.copies} posts by {who} within {_MINUTES} minutes"
 
