@@ -435,7 +435,8 @@ class PostHistory:
         members = {c: self._clusters.members(c) for c in clusters if c in self._clusters}
         candidates = self._recent([*similar, *(m for entries in members.values() for m in entries)])
         signatures = self._signatures[np.append(candidates & _MASK, slot)]
-        is_similar = similarity(signatures, signatures[-1:]) >= MIN_SIMILARITY
+        to_entry = similarity(signatures, signatures[-1:])
+        is_similar = to_entry >= MIN_SIMILARITY
         confirmed = candidates[is_similar[:-1]]
         self._assign_cluster(entry, members, candidates, confirmed)
         slots = confirmed[-MAX_COMPARED:] & _MASK
@@ -444,9 +445,11 @@ class PostHistory:
         to_consensus = similarity(signatures, text)
         if to_consensus[-1] < MIN_NEW_COPY_SIMILARITY:
             return CopyCounts()
-        near = slots[to_consensus[:-1] >= MIN_COPY_SIMILARITY]
-        own = self._own_before(entry, near)
-        slots, author = self._others_in(near, slot), self._author.item(slot)
+        # Not by the consensus, to which of two posts each is near.
+        to_entry = to_entry[is_similar][-1 - len(slots) : -1]
+        own = self._own_before(entry, slots[to_entry >= MIN_NEW_COPY_SIMILARITY])
+        slots = self._others_in(slots[to_consensus[:-1] >= MIN_COPY_SIMILARITY], slot)
+        author = self._author.item(slot)
         if own is None:
             return CopyCounts(len(slots), len({*self._author[slots].tolist(), author}))
         # The newest copies may hide own posts from sight, so that these are counted by themselves.
@@ -464,8 +467,8 @@ class PostHistory:
     def _own_before(self, entry: int, near: Indices) -> Indices | None:
         """Give an entry the first entry of its text, and find what its author posted before.
 
-        The first entry is the earliest of those with which the texts of its copies began.  `near`
-        are the slots of the copies in the window, also of those that were edited or deleted since.
+        The first entry is the earliest of those with which the texts that are near began.  `near`
+        are the slots of these texts, in the window, also of those that were replaced or deleted.
 
         Returns
         -------
