@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help run test test-secure sbom check format bench chaos alarms mutation fuzz evaluate wheel image deploy-test vendor pictures lock clean
+.PHONY: help campaigns run test test-secure sbom check format bench chaos alarms mutation fuzz evaluate wheel image deploy-test vendor pictures lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -135,6 +135,9 @@ fuzz: $(STAMP) ## Fuzz every reader of outside bytes; TARGETS="posts config" and
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
 		$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[fuzz]'
 	$(BIN)/python tests/fuzz/run.py $(TARGETS) --seconds $(SECONDS)
+
+campaigns: $(STAMP) ## 200 random campaigns of copies: is the first author shown, are the copies hidden?
+	CAMPAIGNS=200 $(BIN)/python -m pytest tests/simulation/test_first_authors.py -s --timeout 900 $(ARGS)
 
 # The pages of docs/ have the test rows' figures: without a look others are written, elsewhere.
 EVALUATED = $(if $(LOOK),docs --look "$(LOOK)",.feedmill/evaluation)

@@ -62,8 +62,8 @@ def campaign_reason(past: CopyCounts) -> str:
     """Return in a few words why a post is part of a campaign, for `Signal.reason`."""
     if past.own is not None and past.authors > 1:
         return (
-            f"repetition {past.own} of the author's own text, copied {past.copies - past.own} times"
-            f" by others within {_MINUTES} minutes"
+            f"{past.own} repetitions of the author's own text, and {past.copies - past.own} copies"
+            f" by others, in {_MINUTES} minutes"
         )
     who = "one author" if past.authors == 1 else f"{past.authors} authors"
     return f"copy of {past.copies} posts by {who} within {_MINUTES} minutes"

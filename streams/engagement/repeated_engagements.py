@@ -123,7 +123,7 @@ class RepeatedEngagements:
 
 
 def _id_key(event: Engagement) -> int:
-    """Return the key of an event's id, which is one of a user and a post: nobody takes another's."""
+    """Return the key of an event's id, of a user and a post: nobody takes another's."""
     return _key_of((event.post_id, event.user_id, event.event_id))
 
 

@@ -13,6 +13,7 @@ from feedmill.events.post import Post
 from feedmill.features.near_copies import (
     MAX_CLUSTERS,
     REBUILD_MS,
+    WINDOW_MS,
     BucketHeads,
     Clusters,
     CopyCounts,
@@ -46,6 +47,42 @@ def test_copies_and_authors_are_counted_in_order() -> None:
         at(0, "a", "al"), at(1, "b", "bo", TEXT + "!"), at(1, "x", "cy", OTHER), at(2, "c", "al")
     )
     assert [(past.copies, past.authors) for past in counts] == [(0, 1), (1, 2), (0, 1), (2, 2)]
+
+
+def test_of_the_first_author_own_posts_count_apart() -> None:
+    others = [at(1 + i / 100, f"o{i}", f"other{i}") for i in range(60)]
+    edit, again = at(3, "a", text=TEXT + " at seven"), at(4, "b", text=TEXT + " please")
+    counts = counted(at(0, "a"), *others, edit, again, at(5, "c"), at(6, "d", "other1"))
+    # Sixty copies later the own posts are out of sight, and count all the same.
+    assert [past.own for past in counts[61:]] == [0, 1, 2, None]
+    assert all(past.copies > 20 for past in counts[61:])
+
+
+def test_who_posted_first_is_known_for_two_windows() -> None:
+    others = [at(minute, f"o{minute}", f"other{minute}") for minute in range(1, 30)]
+    for minute, own in ((19.9, 0), (20, None)):
+        before = [other for other in others if other.at_ms < at(minute, "a").at_ms]
+        late = counted(at(0, "a"), *before, at(minute, "a", text=TEXT + " at seven"))[-1]
+        assert (late.copies, late.own) == (
+            len([o for o in before if o.at_ms > late_ms(minute)]),
+            own,
+        )
+
+
+def late_ms(minute: float) -> int:
+    return at(minute, "a").at_ms - WINDOW_MS
+
+
+def test_an_edit_into_a_text_is_first_from_the_edit_on() -> None:
+    copied = [at(1, f"o{i}", f"other{i}") for i in range(9)]
+    into = counted(at(0, "a", "sly", OTHER), *copied, at(2, "a", "sly"), at(3, "b", "sly"))
+    assert [(past.copies, past.own) for past in into[-2:]] == [(9, None), (10, None)]
+
+
+def test_deleting_the_first_post_makes_no_copier_the_first() -> None:
+    copied = [at(1, f"o{i}", f"other{i}") for i in range(9)]
+    gone = counted(at(0, "a"), *copied, at(2, "a", text=None), at(3, "b"), at(4, "c", "other0"))
+    assert [past.own for past in gone[-2:]] == [0, None]
 
 
 def test_only_the_window_counts() -> None:
@@ -115,7 +152,7 @@ def test_signatures_from_a_shared_batch_make_no_difference(fraction: float) -> N
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_history_that_starts_two_windows_earlier_gives_the_same_counts(seed: int) -> None:
+def test_a_history_that_starts_three_windows_earlier_gives_the_same_counts(seed: int) -> None:
     versions = stream(seed, 600)
     whole, middle = counted(*versions), 450
     since = versions[middle].at_ms - REBUILD_MS

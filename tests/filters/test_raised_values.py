@@ -40,8 +40,22 @@ def test_more_copies_never_speak_for_a_post_and_one_author_speaks_against() -> N
     assert probability(6, 1) > probability(6, 7)
 
 
+def test_of_the_first_author_own_repetitions_hide_and_copies_by_others_demote() -> None:
+    def value(copies: int, authors: int, own: int) -> float:
+        return float(np.float32(campaign_probabilities([CopyCounts(copies, authors, own)])[0]))
+
+    demote_at, hide_at = SHIPPED.demote_at or 0, SHIPPED.hide_at or 0
+    assert value(40, 41, 0) == value(40, 40, 1) == 0
+    for own in range(2, 6):
+        assert demote_at <= value(40, 40, own) < hide_at
+        assert value(own, 1, own) == probability(own, 1)
+    assert value(40, 33, 8) >= hide_at
+
+
 def test_the_reason_says_what_and_when() -> None:
     assert campaign_reason(CopyCounts(12, 11)) == "copy of 12 posts by 11 authors within 10 minutes"
+    first = campaign_reason(CopyCounts(40, 39, 2))
+    assert first == "2 repetitions of the author's own text, and 38 copies by others, in 10 minutes"
     assert campaign_reason(CopyCounts(9, 1)) == "copy of 9 posts by one author within 10 minutes"
 
 
