@@ -137,7 +137,7 @@ fuzz: $(STAMP) ## Fuzz every reader of outside bytes; TARGETS="posts config" and
 	$(BIN)/python tests/fuzz/run.py $(TARGETS) --seconds $(SECONDS)
 
 campaigns: $(STAMP) ## 200 random campaigns of copies: is the first author shown, are the copies hidden?
-	CAMPAIGNS=200 $(BIN)/python -m pytest tests/simulation/test_first_authors.py -s --timeout 900 $(ARGS)
+	CAMPAIGNS=200 $(BIN)/python -m pytest tests/streams/filters/test_copy_history_campaigns.py -s --timeout 900 $(ARGS)
 
 # The pages of docs/ have the test rows' figures: without a look others are written, elsewhere.
 EVALUATED = $(if $(LOOK),docs --look "$(LOOK)",.feedmill/evaluation)
