@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
 
 from feedmill.events.errors import BadEvent, BadSetting, UsageError
 from feedmill.events.limits import MAX_ID_BYTES, check_id, check_names
@@ -117,11 +119,13 @@ def decode_request(body: bytes, bounds: ReaderBounds) -> PageRequest:
         # Six characters are read after an escaped surrogate: without blanks a lone one at the end
         # would be called a body that ends too early.
         request = _decode(body + b"      ")
+        _check_keys(body)
         _check_ids(request)
     except DECODE_ERRORS as error:
         raise BadRequest(with_suggestion(_with_found(reason_of(error), body), _FIELDS)) from None
     except BadEvent as error:
         raise BadRequest(str(error)) from None
+    request = _with_each_id_once(request)
     _check_within("$.weights", request.weights, bounds.weights)
     _check_within("$.costs", request.costs, bounds.costs)
     if request.half_life_hours is not UNSET:
@@ -147,6 +151,32 @@ def _with_found(reason: str, body: bytes) -> str:
     return f"{match['expected']}, got {text} - at `{match['path']}`"
 
 
+def _check_keys(body: bytes) -> None:
+    """Refuse a body with an object that has a key twice: msgspec would take the last value."""
+    # Numbers stay text, since no value is used and Python refuses to read very long ones.
+    text = body.decode("utf-8", "replace")
+    json.loads(text, object_pairs_hook=_check_pairs, parse_int=str, parse_float=str)
+
+
+def _check_pairs(pairs: list[tuple[str, Any]]) -> None:
+    before: set[str] = set()
+    for key, _ in pairs:
+        if key in before:
+            raise BadEvent(f"Expected each key of an object once, got {key[:80]!r} again: keep one")
+        before.add(key)
+
+
+def _with_each_id_once(request: PageRequest) -> PageRequest:
+    """Return the request without repeated ids in its lists, in the order of their first places."""
+
+    def once(ids: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return ids and tuple(dict.fromkeys(ids))
+
+    mute = Subjects(once(request.mute.authors) or (), once(request.mute.communities) or ())
+    authors, communities = once(request.authors), once(request.communities)
+    return replace(request, authors=authors, communities=communities, mute=mute)
+
+
 def _check_ids(request: PageRequest) -> None:
     if request.user_id is not None:
         check_id(request.user_id, "$.user_id")
@@ -166,11 +196,6 @@ def _check_ids(request: PageRequest) -> None:
             check_names(ids, path)
         else:
             _check_authors(ids, path)
-        before: set[str] = set()
-        for place, name in enumerate(ids):
-            if name in before:
-                raise BadEvent(f"Expected each id once, got {name!r} again - at `{path}[{place}]`")
-            before.add(name)
 
 
 def _check_authors(ids: Sequence[str], path: str) -> None:

@@ -369,6 +369,18 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert set(PAGES) <= reached
 
 
+def test_the_readme_lists_the_pages_of_its_readers_and_operators() -> None:
+    """Every page directly under `docs/` is linked from the table."""
+    table = ROOT / "README.md"
+    rows = [line for line in table.read_text("utf-8").splitlines() if line.startswith("| [")]
+    linked = {
+        (ROOT / target).resolve() for row in rows for target in re.findall(r"\]\(([^)#]+)", row)
+    }
+    linked = {path / "README.md" if path.is_dir() else path for path in linked}
+    pages = set((ROOT / "docs").glob("*.md"))
+    assert pages <= linked, sorted(path.name for path in pages - linked)
+
+
 def test_the_lock_names_no_host_and_no_path() -> None:
     lock = text_of("requirements.lock")
     assert not re.findall(r"(?m)://|^-|@ file|\.whl", lock)
