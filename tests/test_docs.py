@@ -381,6 +381,20 @@ def test_the_readme_lists_the_pages_of_its_readers_and_operators() -> None:
     assert pages <= linked, sorted(path.name for path in pages - linked)
 
 
+def test_contributing_names_the_folders_that_there_are() -> None:
+    layout = text_of("CONTRIBUTING.md").partition("## Layout")[2].partition("events <-")[0]
+    folder, named = ROOT, set[Path]()
+    for line in layout.splitlines():
+        if begins := re.match(r"    (\w+)/ ", line):
+            folder = ROOT / begins[1]
+            named.add(folder)
+        for name in re.findall(r"(?<![\w/])([a-z_]+)/", line):
+            named.add(ROOT / name if (ROOT / name).is_dir() else folder / name)
+    assert [path for path in sorted(named) if not path.is_dir()] == []
+    rooms = {path.parent for path in ROOT.glob("*/__init__.py")}
+    assert rooms <= named, "a folder that CONTRIBUTING does not name"
+
+
 def test_the_lock_names_no_host_and_no_path() -> None:
     lock = text_of("requirements.lock")
     assert not re.findall(r"(?m)://|^-|@ file|\.whl", lock)
