@@ -1,5 +1,5 @@
 # feedmill's whole set-up is `make run` or `make test`; both need Python 3.11 or newer and nothing else.
-.PHONY: help campaigns run test test-secure sbom check format bench chaos alarms mutation fuzz evaluate wheel image deploy-test vendor pictures lock clean
+.PHONY: help campaigns cost run test test-secure sbom check format bench chaos alarms mutation fuzz evaluate wheel image deploy-test vendor pictures lock clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -121,6 +121,9 @@ format: $(STAMP) ## Format the code; write the schemas and docs/metrics.md
 bench: $(STAMP) ## Every benchmark, one after another; each prints its table
 	@for script in benchmarks/bench_*.py; do \
 		echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+cost: $(STAMP) ## What the engine takes at 10, 100, 1,000 posts/s: docs/operating/cost.md; ARGS='--seconds 10' is short
+	$(BIN)/python benchmarks/cost.py $(ARGS)
 
 chaos: $(STAMP) ## Faults in a running engine, and what came of them; LONG=1, ONLY=kill_worker, SEED=7
 	PYTHONPATH=tests:benchmarks $(BIN)/python -m chaos $(if $(LONG),--long) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))

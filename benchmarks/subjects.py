@@ -37,7 +37,7 @@ from feedmill.streams.environment import (
 # stops the broker for 30 ms, every 3 s at 1,000 posts a second; with this it is 6 ms.
 _BROKER = "-XX:+UseSerialGC -Xmn24m"
 
-SubjectName = Literal["bare", "worker", "before"]
+SubjectName = Literal["bare", "worker", "before", "reader"]
 SUBJECTS: tuple[SubjectName, ...] = ("bare", "worker")
 PARTITIONS = 4
 LOOP_HISTOGRAM = "feedmill_loop_seconds"
@@ -57,7 +57,7 @@ def command_of(
     """
     if name == "bare":
         return [sys.executable, str(Path(__file__).parent / "bare_loop.py"), *arguments]
-    return [*_feedmill(python), "worker", *arguments]
+    return [*_feedmill(python), "reader" if name == "reader" else "worker", *arguments]
 
 
 def _feedmill(python: str) -> list[str]:
@@ -132,11 +132,11 @@ class Subject:
 
     def cpu_seconds(self) -> float:
         """Return the processor time of the process and of all below it so far."""
-        return sum(_cpu_seconds(pid) for pid in self._pids())
+        return sum(cpu_seconds_of(pid) for pid in self._pids())
 
     def resident_bytes(self) -> int:
         """Return the resident memory of the process and of all below it."""
-        return sum(_resident_bytes(pid) for pid in self._pids())
+        return sum(resident_bytes_of(pid) for pid in self._pids())
 
     def samples(self) -> Samples:
         """Return what `/metrics` shows; nothing for the bare loop."""
@@ -240,7 +240,7 @@ def start(
     env = {
         **os.environ,
         **environment_variables(environment),
-        "FEEDMILL_PORT": str(port),
+        "FEEDMILL_READER_PORT" if name == "reader" else "FEEDMILL_PORT": str(port),
         **(variables or {}),
     }
     log = tempfile.TemporaryFile()  # noqa: SIM115 - `Subject.stop` closes it
@@ -269,7 +269,7 @@ def running(
         subject.stop()
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds_of(pid: int) -> float:
     """Return user and system time of a process and of its children that have ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -278,7 +278,7 @@ def _cpu_seconds(pid: int) -> float:
     return sum(int(field) for field in fields[11:15]) / _TICKS
 
 
-def _resident_bytes(pid: int) -> int:
+def resident_bytes_of(pid: int) -> int:
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except OSError:
