@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     import jinja2
 
 # Pages ask each second; those that show the same share what was drawn in the last so many seconds.
-_DRAWN_S = 0.8
+DRAWN_S = 0.8
 # The role of what is answered to whoever asks: the sign-in and what its page is made of.
 EVERYBODY = ""
 
@@ -181,7 +181,7 @@ class Visit:
             text = self.templates.get_template(template).render(visit=self, **found)
             return found["version"], text
 
-        version, text = self.console.part(Shared).get((template, *key), _DRAWN_S, draw)
+        version, text = self.console.part(Shared).get((template, *key), DRAWN_S, draw)
         if self.query("version") == version:
             return web.Response(status=204)
         return web.Response(text=text, content_type="text/html")

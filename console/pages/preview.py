@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlencode
 
+import msgspec
 from aiohttp import web
 
 from feedmill.console.dials import (
@@ -20,7 +21,8 @@ from feedmill.console.dials import (
 )
 from feedmill.console.feeds import Feeds, texts_by_id
 from feedmill.console.logs import Logs
-from feedmill.console.routes import NotFound, Route, Visit
+from feedmill.console.routes import DRAWN_S, NotFound, Route, Visit
+from feedmill.console.shared import Shared
 from feedmill.console.texts import Place, Texts
 from feedmill.console.tokens import OPERATOR, VIEWER
 from feedmill.console.view import Seen, Superseded, View, ViewRefused
@@ -123,15 +125,17 @@ def _lists(visit: Visit, wanted: _Wanted, texts_s: float) -> dict[str, Any]:
 
 
 def _ask(visit: Visit, wanted: _Wanted, changes: Sequence[Change]) -> Seen:
-    # While somebody drags, a tab of a browser supersedes its own questions alone.
-    page = f"{visit.visitor.csrf if visit.visitor else ''} {visit.query('tab_id')}"
-    page = page if visit.query("drag") else str(id(visit))
-    ask: PreviewAsk | GatesAsk = PreviewAsk(
-        wanted.feed, tuple(changes), TOP, bool(visit.query("drag"))
-    )
+    """Ask the view; all who see the same preview share an answer, however their address says it."""
+    view, is_drag = visit.console.part(View), bool(visit.query("drag"))
+    ask: PreviewAsk | GatesAsk = PreviewAsk(wanted.feed, tuple(changes), TOP, is_drag)
     if wanted.tab == "gates":
         ask = GatesAsk(wanted.feed, tuple(changes))
-    return visit.console.part(View).ask(f"{wanted.tab} {wanted.feed} {page}", ask)
+    if is_drag:
+        # A tab of a browser supersedes its own questions alone.
+        page = f"{visit.visitor.csrf if visit.visitor else ''} {visit.query('tab_id')}"
+        return view.ask(f"{wanted.tab} {wanted.feed} {page}", ask)
+    page = f"{wanted.tab} {msgspec.json.encode(ask).decode()}"
+    return visit.console.part(Shared).get(page, DRAWN_S, lambda: view.ask(page, ask))
 
 
 def _texts(visit: Visit, result: PreviewResult, wait_s: float) -> dict[str, Any]:
