@@ -10,32 +10,21 @@ from pathlib import Path
 
 import click
 
-from feedmill.cli import FILE, PORT, flag, option
+from feedmill.cli import PORT, flag, option
 from feedmill.cli.options import with_environment
-from feedmill.cli.output import Answer, answers, say, show
+from feedmill.cli.output import say
+from feedmill.cli.token import token_file, tokens_option
 from feedmill.console.access import Access, Proxy
-from feedmill.console.tokens import ROLES, TokenFile
-from feedmill.deploy.local import default_folder
 from feedmill.deploy.supervisor import stop_on_signals
 from feedmill.events.errors import UsageError
 from feedmill.operations.changes import user_name
 from feedmill.streams.environment import Environment
+from feedmill.streams.tokens import ROLES
 
 _PORT = 8790
 
-tokens_option = option(
-    "--tokens FILE",
-    "The file of the tokens' hashes.  [.feedmill/console-tokens.json]",
-    FILE,
-    name="tokens_path",
-)
 
-
-def _token_file(path: Path | None) -> TokenFile:
-    return TokenFile(path or default_folder().parent / "console-tokens.json")
-
-
-@click.group(invoke_without_command=True)
+@click.command()
 @option("--host", "Where to listen.", default="127.0.0.1")
 @option("--port N", "0: any free one.", PORT, _PORT)
 @option(
@@ -69,9 +58,7 @@ def _token_file(path: Path | None) -> TokenFile:
 )
 @tokens_option
 @with_environment
-@click.pass_context
 def console(
-    context: click.Context,
     environment: Environment,
     host: str,
     port: int,
@@ -87,10 +74,8 @@ def console(
     """Serve web pages to see the feeds, try a change and decide.
 
     Without tokens and proxy only this machine reaches it, by a link that it prints. With tokens,
-    `feedmill console token add`, people sign in by theirs; a proxy may do that, too.
+    `feedmill token add`, people sign in by theirs; a proxy may do that, too.
     """
-    if context.invoked_subcommand is not None:
-        return
     try:
         from feedmill.console.server import (  # noqa: PLC0415 - the extra
             checked_address,
@@ -104,9 +89,9 @@ def console(
             "`console` needs jinja2, which is not installed; install it with"
             " pip install 'feedmill[console]'"
         ) from error
-    tokens = _token_file(tokens_path)
+    tokens = token_file(tokens_path)
     proxy = _proxy(peers, name_header, groups_header, groups)
-    has_sign_in = bool(tokens.read()) or proxy is not None
+    has_sign_in = bool(tokens.people()) or proxy is not None
     address = checked_address(host, port, url, has_sign_in=has_sign_in)
     with_link = address.is_loopback and (link or not has_sign_in)
     access = Access(tokens, proxy, user_name() if with_link else None)
@@ -150,38 +135,3 @@ def _proxy(
     if not roles:
         raise click.UsageError("give the role of a group of the proxy: --group admins=operator")
     return Proxy(networks, name_header, groups_header, roles)
-
-
-@console.group()
-def token() -> None:
-    """Choose who may sign in to the console."""
-
-
-@token.command("add")
-@click.argument("name")
-@option("--role", "What they may do.", click.Choice(ROLES), required=True)
-@tokens_option
-def add_command(name: str, role: str, tokens_path: Path | None) -> None:
-    """Print a new token of a person, once: only its hash is kept.
-
-    viewer reads; moderator overrides and labels; trainer releases; operator does everything.
-    """
-    say(_token_file(tokens_path).add(name, role))
-
-
-@token.command("list")
-@tokens_option
-@answers
-def list_command(tokens_path: Path | None) -> Answer:
-    """List who has a token, with which role."""
-    rows = [{"name": one.name, "role": one.role} for one in _token_file(tokens_path).read()]
-    return show(rows, {"name": "name", "role": "role"}, empty="nobody has a token")
-
-
-@token.command("remove")
-@click.argument("name")
-@tokens_option
-def remove_command(name: str, tokens_path: Path | None) -> None:
-    """Remove the token of a person, who is signed out at once."""
-    _token_file(tokens_path).remove(name)
-    say(f"{name} cannot sign in any more")

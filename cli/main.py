@@ -23,6 +23,7 @@ COMMANDS = (
     "console",
     "worker",
     "reader",
+    "token",
     "replay",
     "feed",
     "page",

@@ -18,8 +18,7 @@ from feedmill.streams.environment import Environment
 @option("--port PORT", "The port; 0 takes any free one.  [FEEDMILL_READER_PORT]", PORT)
 @option(
     "--tokens FILE",
-    "Who may ask: lines of a name, the sha256 of a token, and requests a second."
-    "  [FEEDMILL_READER_TOKENS]",
+    "Who may ask, as `feedmill token add --role reader` writes it.  [FEEDMILL_READER_TOKENS]",
     click.Path(exists=True, dir_okay=False),
 )
 @with_environment

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from feedmill.console.tokens import OPERATOR, VIEWER, TokenFile, hash_of
+from feedmill.streams.tokens import OPERATOR, VIEWER, TokenFile, hash_of, of_hash
 
 _SESSION_S = 12 * 3600
 _MOST_SESSIONS = 10_000
@@ -87,11 +87,10 @@ class Access:
 
     def sign_in(self, token: str) -> str | None:
         """Return a new session for whoever has a token of the file; None for a wrong one."""
-        wanted = hash_of(token)
-        for one in self._tokens.read():
-            if hmac.compare_digest(one.sha256, wanted):
-                return self._new_session(_Session(one.name, one.sha256, time.monotonic()))
-        return None
+        one = of_hash(self._tokens.people(), hash_of(token))
+        if one is None:
+            return None
+        return self._new_session(_Session(one.name, one.sha256, time.monotonic()))
 
     def sign_out(self, session: str) -> None:
         """End a session."""
@@ -124,8 +123,8 @@ class Access:
 
     def _role_of(self, session: _Session) -> str | None:
         """Return the role that a token has by now; None if it was removed."""
-        tokens = self._tokens.read()
-        return next((one.role for one in tokens if one.sha256 == session.token_sha256), None)
+        found = of_hash(self._tokens.people(), session.token_sha256)
+        return found.role if found else None
 
     def _csrf(self, of: str) -> str:
         return hmac.new(self._secret, of.encode(), sha256).hexdigest()

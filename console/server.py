@@ -82,7 +82,7 @@ def checked_address(host: str, port: int, url: str, *, has_sign_in: bool) -> Add
     if not address.is_loopback and not has_sign_in:
         raise UsageError(
             f"--host {host}: others could change everything, since nobody has to sign in; add a"
-            " token first, `feedmill console token add NAME --role operator`, or name a proxy that"
+            " token first, `feedmill token add NAME --role operator`, or name a proxy that"
             " signs people in with --proxy"
         )
     if not origins:

@@ -7,7 +7,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,16 +16,17 @@ from aiohttp import http_exceptions, web
 from feedmill.events.errors import UsageError
 from feedmill.readers.request import BadRequest
 from feedmill.streams.observe.metrics import Metrics
+from feedmill.streams.tokens import READER, Token, TokenFile, hash_of, of_hash
 
-_MEANING = "lines of `<name> <sha256 of the token in 64 hexadecimal digits> <requests a second>`"
+log = logging.getLogger(__name__)
 
 
 class Holder:
     """Whoever has a token; `may_ask` takes one request from what the rate gives."""
 
-    def __init__(self, name: str, per_second: float) -> None:
-        self.name, self.per_second = name, per_second
-        self._left, self._at_s = max(1.0, per_second), 0.0
+    def __init__(self, token: Token) -> None:
+        self.token, self.per_second = token, token.per_second or 0.0
+        self._left, self._at_s = max(1.0, self.per_second), 0.0
 
     def may_ask(self, now_s: float) -> bool:
         """Whether another request is within the rate; a second's worth may come at once."""
@@ -40,76 +40,50 @@ class Holder:
 
 
 class Tokens:
-    """The tokens of a file, read again when the file changes.
+    """Those tokens of a file that may ask, read again when the file changes.
 
-    Raises `UsageError` at the start if the file is wrong; later the tokens before stay, and
-    `trouble` says why.
+    Raises `UsageError` at the start if the file is wrong, or nobody may ask; later the tokens
+    before stay where the file is wrong, and `trouble` says why.
     """
 
     def __init__(self, path: Path) -> None:
         self.trouble = ""
-        self._path = path
-        self._stamp = self._stamp_of(path)
-        self._holders = read_tokens(path)
+        self._file = TokenFile(path)
+        self._stamp: tuple[int, int] | None = None
+        self._holders: dict[Token, Holder] = {}
+        self.look()
+        if self.trouble or not self._holders:
+            raise UsageError(
+                self.trouble
+                or f"{path} has no token of the role {READER};"
+                f" `feedmill token add NAME --role {READER} --rate N --tokens {path}` adds one"
+            )
 
     def look(self) -> None:
         """Read the file again if it changed."""
+        path, before = self._file.path, self.trouble
         try:
-            stamp = self._stamp_of(self._path)
+            found = path.stat()
+            stamp = found.st_mtime_ns, found.st_size
             if stamp == self._stamp:
                 return
-            holders, self._stamp = read_tokens(self._path), stamp
+            tokens, self._stamp = self._file.readers(), stamp
+            self._holders = {one: self._holders.get(one) or Holder(one) for one in tokens}
+            self.trouble = ""
+        except OSError as error:
+            self.trouble = f"{path}: {error.strerror}; put the file of tokens there"
         except UsageError as error:
             self.trouble = str(error)
-            return
-        same = {h: one for h, one in self._holders.items() if h in holders}
-        rates = {h: (one.name, one.per_second) for h, one in holders.items()}
-        self._holders = {
-            h: same[h] if h in same and (same[h].name, same[h].per_second) == rates[h] else holder
-            for h, holder in holders.items()
-        }
-        self.trouble = ""
+        if self._stamp and self.trouble not in ("", before):
+            log.warning("the tokens stay as they were: %s", self.trouble)
 
     def holder(self, authorization: str) -> Holder | None:
         """Who sent this header `Authorization`; None if it has no token of the file."""
         kind, _, token = authorization.partition(" ")
         if kind.lower() != "bearer":
             return None
-        return self._holders.get(sha256(token.strip().encode("utf-8", "replace")).hexdigest())
-
-    def _stamp_of(self, path: Path) -> tuple[int, int]:
-        try:
-            found = path.stat()
-        except OSError as error:
-            raise UsageError(f"{path}: {error.strerror}; expected {_MEANING}") from None
-        return found.st_mtime_ns, found.st_size
-
-
-def read_tokens(path: Path) -> dict[str, Holder]:
-    """Return the holders of a file by the hashes of their tokens.
-
-    Raises `UsageError`: the file cannot be read, or a line is wrong; no line is quoted.
-    """
-    holders: dict[str, Holder] = {}
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise UsageError(f"{path} cannot be read; expected {_MEANING}") from None
-    for number, line in enumerate(lines, 1):
-        words = line.split()
-        if not words or line.startswith("#"):
-            continue
-        try:
-            name, digest, rate = words
-            is_right = len(bytes.fromhex(digest)) == 32 and 0 < float(rate) <= 1e6
-        except ValueError:
-            is_right = False
-        if not is_right or digest.lower() in holders:
-            raise UsageError(f"{path}, line {number}: expected {_MEANING}, each token once")
-        holders[digest.lower()] = Holder(name, float(rate))
-    if not holders:
-        raise UsageError(f"{path} has no token; expected {_MEANING}")
-    return holders
+        found = of_hash(self._holders, hash_of(token.strip()))
+        return None if found is None else self._holders[found]
 
 
 MOST_WAIT_S = 0.050
@@ -196,7 +170,7 @@ class RequestQueue:
 
 
 # aiohttp's own: a stranger's bytes that are no HTTP are answered with 400, and no error of ours.
-_http_log = logging.getLogger(f"{__name__}.http")
+_http_log = log.getChild("http")
 _http_log.addFilter(
     lambda said: (
         not isinstance((said.exc_info or (None,) * 3)[1], http_exceptions.HttpProcessingError)

@@ -31,7 +31,6 @@ from aiohttp import web
 from feedmill.console.feeds import Feeds
 from feedmill.console.logs import Logs
 from feedmill.console.routes import Conflict, Route, Visit
-from feedmill.console.tokens import MODERATOR, OPERATOR
 from feedmill.events.errors import UsageError
 from feedmill.events.override import Override, OverrideKey, OverrideVerdict
 from feedmill.operations.changes import AwaitedChange, Change, MadeBy, write_changes
@@ -51,6 +50,7 @@ from feedmill.operations.setting_changes import (
 from feedmill.operations.times import parse_duration, time_text
 from feedmill.streams.settings.clock import now_ms
 from feedmill.streams.settings.config_log import ConfigLog
+from feedmill.streams.tokens import MODERATOR, OPERATOR
 
 _SETTING_S = 15.0
 _VISIBLE_S = 5.0

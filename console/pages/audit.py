@@ -8,12 +8,12 @@ from aiohttp import web
 
 from feedmill.console.logs import Logs
 from feedmill.console.routes import Route, Visit
-from feedmill.console.tokens import MODERATOR, OPERATOR, VIEWER
 from feedmill.events.errors import UsageError
 from feedmill.operations.changes import AuditRow
 from feedmill.operations.overrides import override_rows
 from feedmill.operations.times import parse_duration
 from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.tokens import MODERATOR, OPERATOR, VIEWER
 
 _PAGE = 100
 _SINCE = ("", "1h", "1d", "7d", "30d")

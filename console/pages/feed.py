@@ -9,11 +9,11 @@ from aiohttp import web
 
 from feedmill.console.feeds import Feeds, SeenFeed
 from feedmill.console.routes import Route, Visit
-from feedmill.console.tokens import VIEWER
 from feedmill.console.words import parts_of_score
 from feedmill.events.post import Post
 from feedmill.operations.times import age_text
 from feedmill.streams.redis.reader import PostSnapshot
+from feedmill.streams.tokens import VIEWER
 
 TOP, _SEARCHED = 50, 500
 _TEXTS_S, _MORE_TEXTS_S = 0.4, 0.8

@@ -14,12 +14,12 @@ from feedmill.console.health_watch import HealthWatch, Look, place_of
 from feedmill.console.logs import Logs
 from feedmill.console.routes import Route, Visit
 from feedmill.console.servers import Servers
-from feedmill.console.tokens import VIEWER
 from feedmill.events.errors import UsageError
 from feedmill.operations.changes import AuditRow
 from feedmill.operations.status.health import RunningWorker
 from feedmill.streams.flow import COMBINER, ENGAGEMENT, stages_of
 from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.tokens import VIEWER
 
 _HOUR_MS = 3_600_000
 _MOST_CHANGES = 20

@@ -9,7 +9,6 @@ from aiohttp import web
 
 from feedmill.console.logs import Logs
 from feedmill.console.routes import Handler, NotFound, Route, Visit
-from feedmill.console.tokens import TRAINER, VIEWER
 from feedmill.console.view import Superseded, View
 from feedmill.console.view_messages import GatesAsk, GateSpread
 from feedmill.events.errors import FeedmillError, UsageError
@@ -30,6 +29,7 @@ from feedmill.operations.times import parse_duration, time_text
 from feedmill.streams.environment import Environment
 from feedmill.streams.releases.loading import MODELS
 from feedmill.streams.releases.release_log import BY_TEXT, ReleaseFold
+from feedmill.streams.tokens import TRAINER, VIEWER
 
 _ANSWERS_S = 90.0
 _VIEW_OF = "global"

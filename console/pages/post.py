@@ -15,7 +15,6 @@ from feedmill.console.feeds import Feeds, texts_by_id
 from feedmill.console.logs import Logs
 from feedmill.console.routes import NotFound, Route, Visit
 from feedmill.console.texts import Place, Texts
-from feedmill.console.tokens import VIEWER
 from feedmill.console.view import Seen, Superseded, View
 from feedmill.console.view_messages import AuthorAsk
 from feedmill.events.errors import UsageError
@@ -26,6 +25,7 @@ from feedmill.streams.redis.explanation import Explanation, explain
 from feedmill.streams.redis.reader import FeedSnapshot, PostSnapshot
 from feedmill.streams.redis.scripts import Keys
 from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.tokens import VIEWER
 
 _OTHERS, _HISTORY = 10, 50
 _TEXTS_S = 1.0

@@ -24,13 +24,13 @@ from feedmill.console.logs import Logs
 from feedmill.console.routes import DRAWN_S, NotFound, Route, Visit
 from feedmill.console.shared import Shared
 from feedmill.console.texts import Place, Texts
-from feedmill.console.tokens import OPERATOR, VIEWER
 from feedmill.console.view import Seen, Superseded, View, ViewRefused
 from feedmill.console.view_messages import Change, GatesAsk, PreviewAsk, PreviewResult, Side
 from feedmill.console.words import parts_of_score, shares_of
 from feedmill.events.errors import BadSetting, UsageError
 from feedmill.operations.setting_changes import parse_setting_value, words_by_setting
 from feedmill.streams.settings.config_log import ConfigLog, encode_record
+from feedmill.streams.tokens import OPERATOR, VIEWER
 
 TOP = 20
 _TEXTS_S, _DRAG_TEXTS_S = 0.6, 0.03

@@ -9,13 +9,13 @@ from aiohttp import web
 from feedmill.console.pages.actions import lasts_ms, number_of, override_of, undo_of
 from feedmill.console.queue import Queue, Shown, Wanted
 from feedmill.console.routes import NotFound, Route, Visit
-from feedmill.console.tokens import MODERATOR
 from feedmill.console.view_messages import Pile
 from feedmill.events.errors import UsageError
 from feedmill.events.label import LABEL_TARGETS
 from feedmill.filters.registry import FILTERS
 from feedmill.operations.changes import write_changes
 from feedmill.streams.settings.clock import now_ms
+from feedmill.streams.tokens import MODERATOR
 
 PILES: tuple[Pile, ...] = get_args(Pile)
 # Below this value of its gate a post is not likely to be labelled for it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from feedmill.console.routes import EVERYBODY, Route, Visit
-from feedmill.console.tokens import VIEWER
+from feedmill.streams.tokens import VIEWER
 
 
 def cookie_of(request: web.Request) -> str:
@@ -21,7 +21,7 @@ def _sign_in(visit: Visit) -> web.Response:
     then = _then(visit.form.get("then", ""))
     session = visit.console.access.sign_in(visit.form.get("token", "").strip())
     if session is None:
-        error = "this is no token, or it was removed; `feedmill console token add` makes one"
+        error = "this is no token, or it was removed; `feedmill token add` makes one"
         return visit.page("sign_in.html", status=401, error=error, then=then)
     return _signed_in(visit, session, then)
 

@@ -15,10 +15,10 @@ from builders.engine import WORKER, Engine
 from builders.running_console import ConsoleOf, running
 from builders.waiting import now_ms, until
 from feedmill.console.access import Access
-from feedmill.console.tokens import OPERATOR, TokenFile
 from feedmill.deploy.local import down, up
 from feedmill.simulation.demo import DemoPosts
 from feedmill.streams.environment import read_environment
+from feedmill.streams.tokens import OPERATOR, TokenFile
 
 PREVIEW = "/feeds/global/preview"
 # By name the page, the width of the screen, and its colours.

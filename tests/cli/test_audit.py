@@ -81,6 +81,7 @@ ELSEWHERE = {"train", "topics copy", "tune half", "restore", "rates learn"}
 CHANGING_NOTHING = {
     *(
         "run",
+        "console",
         "worker",
         "reader",
         "page",
@@ -96,9 +97,9 @@ CHANGING_NOTHING = {
         "acls print",
         "doctor",
         "health",
-        "console token add",
-        "console token list",
-        "console token remove",
+        "token add",
+        "token list",
+        "token remove",
     ),
     *("config get", "config history", "gates preview", "weights preview", "weights suggest"),
     *("override list", "evaluate", "examination", "experiments plan", "experiments analyse"),

@@ -43,7 +43,7 @@ def console(folder: Path, *options: str) -> Iterator[str]:
 
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> str:
     monkeypatch.chdir(folder)
-    result = CliRunner().invoke(main, ["console", *line.split()])
+    result = CliRunner().invoke(main, line.split())
     assert result.exit_code == 0, result.output
     return result.stdout.strip()
 
@@ -70,10 +70,10 @@ def test_with_tokens_it_prints_no_link_and_people_sign_in_by_theirs(
     run(tmp_path, monkeypatch, "token add bob --role viewer")
     listed = json.loads(run(tmp_path, monkeypatch, "token list --json"))
     assert listed == [
-        {"name": "ann", "role": "moderator"},
-        {"name": "bob", "role": "viewer"},
+        {"name": "ann", "role": "moderator", "per_second": None},
+        {"name": "bob", "role": "viewer", "per_second": None},
     ]
-    assert run(tmp_path, monkeypatch, "token remove bob") == "bob cannot sign in any more"
+    assert run(tmp_path, monkeypatch, "token remove bob") == "the token of bob counts no more"
     with console(tmp_path) as address:
         assert "token" not in address
         client = client_of(address)

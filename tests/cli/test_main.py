@@ -33,9 +33,12 @@ WRONG_LINES = {
     "console": (
         *("start", "--port 70000", "--group mods=moderator", "--proxy somewhere", "token"),
         *("--proxy 10.0.0.1", "--proxy 10.0.0.1 --group mods=boss", "--url console"),
-        *("--host 0.0.0.0", "--host somewhere", "token add", "token add ann"),
-        *("token add ann --role boss", "token add '' --role viewer", "token remove nobody"),
-        "token list --tokens .",
+        *("--host 0.0.0.0", "--host somewhere"),
+    ),
+    "token": (
+        *("", "add", "add ann", "add ann --role boss", "add '' --role viewer", "remove nobody"),
+        *("list --tokens .", "add web --role reader", "add web --role reader --rate 0"),
+        *("add ann --role viewer --rate 5", "add web --role reader --rate many"),
     ),
     "worker": ("ham", "--without ham", "spam --without spam", "spam --redis localhost"),
     "reader": ("global", "--port many", "--port 65536", "--tokens nowhere", "--kafka broker"),

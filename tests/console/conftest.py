@@ -9,10 +9,10 @@ from builders.commands import CommandTopics
 from builders.console_client import ConsoleClient
 from builders.running_console import ConsoleOf, running
 from feedmill.console.access import Access
-from feedmill.console.tokens import ROLES, TokenFile
 from feedmill.deploy.local import StackAddress
 from feedmill.operations import changes
 from feedmill.streams.environment import Environment
+from feedmill.streams.tokens import ROLES, TokenFile
 
 People = dict[str, ConsoleClient]
 

@@ -15,7 +15,7 @@ from builders.running_console import NOWHERE, ConsoleOf, running
 from feedmill.console.access import Access, Proxy
 from feedmill.console.pages import TABLE
 from feedmill.console.routes import EVERYBODY, Conflict, NotFound, Route, Visit
-from feedmill.console.tokens import OPERATOR, ROLES, VIEWER, TokenFile
+from feedmill.streams.tokens import OPERATOR, ROLES, VIEWER, TokenFile
 
 REACHED = "the page was reached"
 

@@ -11,9 +11,9 @@ from builders.events import post
 from builders.waiting import until
 from builders.written_redis import WrittenRedis
 from feedmill.console.pages import TABLE
-from feedmill.console.tokens import OPERATOR
 from feedmill.streams.environment import Environment
 from feedmill.streams.kafka import topics as kafka_topics
+from feedmill.streams.tokens import OPERATOR
 
 NAMES = {"{feed}": "global", "{post_id}": "p1", "{model}": "spam"}
 

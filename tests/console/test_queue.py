@@ -16,7 +16,6 @@ from feedmill.console.logs import Logs
 from feedmill.console.queue import CLAIM_S, Queue, Shown, Wanted
 from feedmill.console.routes import Conflict
 from feedmill.console.texts import Place, Texts
-from feedmill.console.tokens import TokenFile
 from feedmill.console.view import Seen, View
 from feedmill.console.view_messages import PileAsk, PostsResult, Reading, ViewPost
 from feedmill.events.decode import encode
@@ -27,6 +26,7 @@ from feedmill.events.signal import SignalNames
 from feedmill.operations.changes import Change, MadeBy
 from feedmill.operations.overrides import LastOverride, last_overrides
 from feedmill.streams.kafka.topic_reader import SentRecord, TopicRecord
+from feedmill.streams.tokens import TokenFile
 
 LONG = "Make extra money from home, earn free cash every week, sign up now at my website today"
 

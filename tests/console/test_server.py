@@ -7,15 +7,15 @@ import pytest
 from builders.running_console import NOWHERE
 from feedmill.console.access import Access
 from feedmill.console.server import Address, checked_address, serve
-from feedmill.console.tokens import TokenFile
 from feedmill.events.errors import UsageError
+from feedmill.streams.tokens import TokenFile
 
 
 def test_without_a_sign_in_it_listens_on_loopback_alone() -> None:
     for host in ("127.0.0.1", "localhost", "::1", "127.3.2.1"):
         assert checked_address(host, 80, "", has_sign_in=False).is_loopback
     for host in ("0.0.0.0", "10.0.0.1", "::"):  # noqa: S104 - this is what is refused
-        with pytest.raises(UsageError, match="feedmill console token add"):
+        with pytest.raises(UsageError, match="feedmill token add"):
             checked_address(host, 80, "", has_sign_in=False)
     assert not checked_address("10.0.0.1", 80, "", has_sign_in=True).is_loopback
 

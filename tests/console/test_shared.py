@@ -11,7 +11,7 @@ from builders.running_console import NOWHERE
 from feedmill.console.access import Access
 from feedmill.console.routes import Console, NotFound
 from feedmill.console.shared import Shared
-from feedmill.console.tokens import TokenFile
+from feedmill.streams.tokens import TokenFile
 
 
 @pytest.fixture

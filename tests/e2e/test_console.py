@@ -21,9 +21,9 @@ from builders.running_console import ConsoleOf, running
 from builders.waiting import until
 from feedmill.cli.main import main
 from feedmill.console.access import Access
-from feedmill.console.tokens import OPERATOR, TokenFile
 from feedmill.deploy.local import down, status, up
 from feedmill.streams.environment import Environment, read_environment
+from feedmill.streams.tokens import OPERATOR, TokenFile
 
 pytestmark = pytest.mark.stack
 

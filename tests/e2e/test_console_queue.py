@@ -12,8 +12,8 @@ from builders.engine import Engine
 from builders.running_console import ConsoleOf, running
 from builders.waiting import now_ms
 from feedmill.console.access import Access
-from feedmill.console.tokens import MODERATOR, TokenFile
 from feedmill.streams.environment import read_environment
+from feedmill.streams.tokens import MODERATOR, TokenFile
 
 POSTS = 24
 QUEUE = "/queue?pile=near"

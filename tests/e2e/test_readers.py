@@ -5,7 +5,6 @@ import json
 import socket
 import threading
 import time
-from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -243,14 +242,15 @@ def test_slow_senders_hold_nobody(engine: Engine) -> None:
 
 def test_tokens_have_rates_and_are_needed_off_loopback(engine: Engine, tmp_path: Path) -> None:
     file = tmp_path / "tokens"
-    file.write_text(f"web {sha256(b'secret').hexdigest()} 5\n")
+    added = engine.feedmill(f"token add web --role reader --rate 5 --tokens {file}")
+    secret = added.stdout.strip()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(engine.variables, "FEEDMILL_READER_TOKENS", str(file))
         engine.start(READER, tag="-3")
         engine.wait_ready("reader-3")
     assert ask(engine, "reader-3", {})[0] == 401
     assert ask(engine, "reader-3", {}, Authorization="Bearer wrong")[0] == 401
-    found = [ask(engine, "reader-3", {}, Authorization="Bearer secret")[0] for _ in range(30)]
+    found = [ask(engine, "reader-3", {}, Authorization=f"Bearer {secret}")[0] for _ in range(30)]
     assert {*found} == {200, 429}
     refused = engine.feedmill("reader --host 0.0.0.0 --port 0")
     assert refused.returncode == 1

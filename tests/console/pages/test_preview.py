@@ -14,9 +14,9 @@ from feedmill.console import shared, view
 from feedmill.console.access import Access
 from feedmill.console.feeds import Feeds
 from feedmill.console.logs import Logs
-from feedmill.console.tokens import VIEWER, TokenFile
 from feedmill.streams.environment import declared_signals
 from feedmill.streams.settings.config_log import fold_log
+from feedmill.streams.tokens import VIEWER, TokenFile
 
 VIEWERS = 10
 LISTS = "/feeds/global/preview/lists"

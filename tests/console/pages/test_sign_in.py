@@ -7,7 +7,7 @@ import pytest
 from builders.console_client import ConsoleClient
 from builders.running_console import NOWHERE, ConsoleOf, running
 from feedmill.console.access import Access
-from feedmill.console.tokens import TokenFile
+from feedmill.streams.tokens import TokenFile
 
 
 @pytest.fixture
@@ -95,3 +95,19 @@ def test_the_sign_in_leads_to_pages_of_the_console_alone(tokens: TokenFile, then
         assert (answer.status, answer.headers["location"]) == (303, "/")
         answer = client.post("/sign-in", [("token", token), ("then", "/audit?by=ann")], csrf="")
         assert answer.headers["location"] == "/audit?by=ann"
+
+
+def test_a_token_of_a_reader_signs_nobody_in(tokens: TokenFile) -> None:
+    web = tokens.add("web", "reader", 500)
+    with running(ConsoleOf(NOWHERE, Access(tokens))) as client:
+        assert not client.sign_in_by_token(web)
+        assert client.get("/nowhere").status == 303
+    ann = tokens.add("ann", "viewer")
+    with running(ConsoleOf(NOWHERE, Access(tokens))) as client:
+        assert client.sign_in_by_token(ann)
+        # The file gives her token to a reader: she is signed out.
+        text = tokens.path.read_text("utf-8")
+        now = text.replace('"role": "viewer",', '"role": "reader", "per_second": 1,')
+        assert now != text
+        tokens.path.write_text(now, "utf-8")
+        assert client.get("/nowhere").status == 303

@@ -40,11 +40,11 @@ from builders.secured_stack import SECURED_TESTS, SecuredStack, Used, rows_of
 from builders.used_rights import LIKE
 from builders.waiting import in_background, now_ms, until
 from feedmill.console.access import Access
-from feedmill.console.tokens import OPERATOR, TokenFile
 from feedmill.events.built_in import BUILT_IN_COSTS, BUILT_IN_OBJECTIVES
 from feedmill.streams.environment import declared_signals, read_environment
 from feedmill.streams.kafka.client import ClientHealth, client_settings
 from feedmill.streams.rights import ROLES, KafkaRight, Rights, rights_of
+from feedmill.streams.tokens import OPERATOR, TokenFile
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 JUDGE, RANKER, NOVELTY = "+".join(STAGES[:-1]), STAGES[-1], "novelty"
