@@ -11,12 +11,8 @@ from feedmill.cli.output import Answer, answers, say, show
 from feedmill.deploy.local import default_folder
 from feedmill.streams.tokens import READER, ROLES, TokenFile
 
-tokens_option = option(
-    "--tokens FILE",
-    "The file of the tokens' hashes.  [.feedmill/console-tokens.json]",
-    FILE,
-    name="tokens_path",
-)
+_FILE_HELP = "The file of the tokens' hashes.  [.feedmill/console-tokens.json]"
+tokens_option = option("--tokens FILE", _FILE_HELP, FILE, name="tokens_path")
 
 
 def token_file(path: Path | None) -> TokenFile:
@@ -48,15 +44,9 @@ def add_command(name: str, role: str, rate: float | None, tokens_path: Path | No
 @answers
 def list_command(tokens_path: Path | None) -> Answer:
     """List who has a token, with which role."""
-    rows = [
-        {"name": one.name, "role": one.role, "per_second": one.per_second}
-        for one in token_file(tokens_path).read()
-    ]
-    columns = {
-        "name": "name",
-        "role": "role",
-        "a second>": lambda row: f"{row['per_second']:g}" if row["per_second"] else "-",
-    }
+    tokens = token_file(tokens_path).read()
+    rows = [{"name": t.name, "role": t.role, "per_second": t.per_second} for t in tokens]
+    columns = {"name": "name", "role": "role", "a second>": "per_second:g"}
     return show(rows, columns, empty="nobody has a token")
 
 

@@ -67,8 +67,9 @@ class Tokens:
             stamp = found.st_mtime_ns, found.st_size
             if stamp == self._stamp:
                 return
-            tokens, self._stamp = self._file.readers(), stamp
-            self._holders = {one: self._holders.get(one) or Holder(one) for one in tokens}
+            readers = [one for one in self._file.read() if one.role == READER]
+            self._holders = {one: self._holders.get(one) or Holder(one) for one in readers}
+            self._stamp = stamp
             self.trouble = ""
         except OSError as error:
             self.trouble = f"{path}: {error.strerror}; put the file of tokens there"

@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -28,20 +29,18 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
 
     name: str
     role: str
-    sha256: str
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     per_second: float | None = None
 
     def __post_init__(self) -> None:
         if self.role not in (*ROLES, READER):
             raise ValueError(f"role: expected one of {', '.join((*ROLES, READER))}")
-        if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
-            raise ValueError("sha256: expected 64 hexadecimal digits in lower case")
-        if (self.role == READER) != (self.per_second is not None):
+        rate = self.per_second
+        if rate is not None if self.role != READER else not 0 < (rate or 0) <= _MOST_PER_SECOND:
             raise ValueError(
-                f"rate: expected requests a second (--rate, per_second) of a {READER}, of no other"
+                f"rate: expected above 0, up to {_MOST_PER_SECOND:,.0f} requests a second of a"
+                f" {READER} (--rate, per_second), and none of anybody else"
             )
-        if self.per_second is not None and not 0 < self.per_second <= _MOST_PER_SECOND:
-            raise ValueError(f"rate: expected above 0, up to {_MOST_PER_SECOND:,.0f} a second")
 
 
 def hash_of(token: str) -> str:
@@ -64,12 +63,8 @@ class TokenFile:
         self.path = path
 
     def people(self) -> list[Token]:
-        """Return the tokens that sign people in to a console."""
+        """Return the tokens that sign people in to a console; all others ask readers."""
         return [one for one in self.read() if one.role != READER]
-
-    def readers(self) -> list[Token]:
-        """Return the tokens that may ask a reader."""
-        return [one for one in self.read() if one.role == READER]
 
     def read(self) -> list[Token]:
         """Return the tokens in the order in which they were added; none without a file."""
@@ -104,9 +99,7 @@ class TokenFile:
             raise UsageError(f"NAME: expected 1 to {_MOST_LETTERS} printable letters, got {name!r}")
         tokens = self.read()
         if any(one.name == name for one in tokens):
-            raise UsageError(
-                f"`{name}` has a token already; `feedmill token remove` removes it first"
-            )
+            raise UsageError(f"`{name}` has a token; `feedmill token remove` removes it first")
         token = secrets.token_urlsafe(32)
         try:
             added = Token(name, role, hash_of(token), per_second)

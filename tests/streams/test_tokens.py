@@ -28,7 +28,7 @@ def test_the_file_has_hashes_that_only_its_owner_reads(path: Path) -> None:
 def test_names_are_given_once_and_removed_once(path: Path) -> None:
     tokens = TokenFile(path)
     tokens.add("ann", "viewer")
-    with pytest.raises(UsageError, match="`ann` has a token already"):
+    with pytest.raises(UsageError, match="`ann` has a token; `feedmill token remove`"):
         tokens.add("ann", "operator")
     with pytest.raises(UsageError, match="`bob` has no token"):
         tokens.remove("bob")
@@ -69,13 +69,13 @@ def test_readers_have_a_rate_and_nobody_else(path: Path) -> None:
     tokens = TokenFile(path)
     tokens.add("web", READER, 0.5)
     tokens.add("ann", "operator")
-    assert [(one.name, one.per_second) for one in tokens.readers()] == [("web", 0.5)]
+    assert [(one.name, one.per_second) for one in tokens.read()] == [("web", 0.5), ("ann", None)]
     assert [one.name for one in tokens.people()] == ["ann"]
     for rate in (None, 0, -1, 2e6, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="rate: expected"):
             tokens.add("app", READER, rate)
     for role in ROLES:
-        with pytest.raises(UsageError, match="of no other"):
+        with pytest.raises(UsageError, match="none of anybody else"):
             tokens.add("bob", role, 5)
     assert [one.name for one in tokens.read()] == ["web", "ann"]
 
