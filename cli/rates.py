@@ -31,7 +31,8 @@ def learn_command(environment: Environment, change: ChangeOptions, is_set: bool)
 
     The base is what a post without counts has as its value, the strength how many impressions the
     base is worth. They come from the topic `counters`, which has the posts of some nine days; a
-    kind with fewer than 200 reactions keeps its rate. Without --set nothing is changed.
+    kind with fewer than 200 reactions keeps its rate. Without --set nothing is changed. Nothing is
+    learned of clicks: `feedmill train engagement --from-topics` learns how often readers click.
     """
     log = read_settings_log(environment)
     now = log.settings.reaction_rates
@@ -58,10 +59,12 @@ def _lines(learned: Sequence[LearnedRate], is_set: bool) -> Iterator[str | Table
     few = [one.kind for one in learned if not one.is_learned]
     if few:
         yield f"{', '.join(few)}: fewer than {LEAST_REACTIONS} reactions, the rates in force stay"
+    yield f"nothing was learned of clicks: {_CLICKS}"
     if not is_set and len(few) < len(learned):
         yield "nothing was changed; this sets what was learned:\n  feedmill rates learn --set"
 
 
+_CLICKS = "`feedmill train engagement --from-topics` learns how often readers click"
 _COLUMNS: Columns = {
     "kind": "kind",
     "posts>": lambda one: f"{one.posts:,}",

@@ -178,8 +178,16 @@ def _weights_of(experiment: Experiment, record: ExperimentRecord) -> FeedWeights
             " record; `feedmill experiments join --record` writes it anew"
         )
     first, found = next(iter(record.weights.items()))
+    needed = [experiment.control.name, *(arm.name for arm in experiment.treatments)]
     for feed, one in record.weights.items():
         at = f" - at `$.weights.{feed}` of the record;"
+        missing = [name for name in needed if name not in one.arms]
+        if missing:
+            raise UsageError(
+                f"Expected the weights of every arm, got none of {', '.join(missing)} - at"
+                f" `$.weights.{feed}.arms` of the record; `feedmill experiments join --record`"
+                " writes it anew"
+            )
         if one.changed:
             raise UsageError(
                 f"Expected the same weights from start to end, got a change{at} who came before"

@@ -34,6 +34,8 @@ def test_rates_are_learned_shown_and_set(run: Run, topics: CommandTopics) -> Non
     assert (shown.exit_code, "nothing was changed" in shown.stdout) == (0, True)
     assert "1 records of `counters` are unreadable" in shown.stderr
     assert "share, dwell, hide, report: fewer than 200 reactions" in shown.stdout
+    clicks = "nothing was learned of clicks: `feedmill train engagement --from-topics` learns how"
+    assert clicks in shown.stdout
     assert json.loads(run("config get rates --json").stdout)["offset"] == -1
     learned = {one["kind"]: one for one in json.loads(run("rates learn --json").stdout)}
     assert learned["reply"]["base"] == pytest.approx(0.06, abs=0.002)

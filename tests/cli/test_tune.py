@@ -62,6 +62,21 @@ def test_a_refusal_names_the_file(sample: Path) -> None:
     assert said.stderr.startswith("feedmill: sample/tune.json: Expected the weights of the arms in")
 
 
+def test_a_record_without_the_weights_of_an_arm_is_refused(sample: Path) -> None:
+    record = json.loads(Path("sample/tune-record.json").read_text())
+    del record["weights"]["global"]["arms"]["half_life_hours-6"]
+    Path("lacks.json").write_text(json.dumps(record))
+    said = feedmill(f"{FRONT} lacks.json --html a.html")
+    assert said.exit_code == 1
+    assert said.stderr == (
+        "feedmill: sample/tune.json: Expected the weights of every arm, got none of"
+        " half_life_hours-6 - at `$.weights.global.arms` of the record; `feedmill experiments join"
+        " --record` writes it anew\n"
+    )
+    assert not Path("a.html").exists()
+    assert not Path("sample/looks.jsonl").exists()
+
+
 # --- preview ----------------------------------------------------------------------------------
 
 
