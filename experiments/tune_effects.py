@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import combinations
 
 import numpy as np
 from scipy.stats import norm
@@ -18,7 +19,14 @@ from scipy.stats import t as student
 
 from feedmill.events.experiment import Experiment
 from feedmill.experiments.anytime_intervals import Values
-from feedmill.experiments.effects import Moments, columns_of, day_variance, moments_by_look, solve
+from feedmill.experiments.effects import (
+    Flags,
+    Moments,
+    columns_of,
+    day_variance,
+    moments_by_look,
+    solve,
+)
 from feedmill.experiments.plan import BETA, Baseline
 from feedmill.experiments.report import MIN_DAYS
 from feedmill.experiments.table import UserTable
@@ -39,12 +47,15 @@ class Changes:
         Of all changes, arm by arm: (arms x objectives, arms x objectives).
     critical
         How many errors the intervals reach, with days beyond number.
+    freedom
+        How many degrees of freedom the days leave each change, infinity without days.
     """
 
     estimates: Values
     reach: Values
     covariance: Values
     critical: float
+    freedom: Values
 
     @property
     def lower(self) -> Values:
@@ -122,7 +133,7 @@ def changes_of(
     with np.errstate(invalid="ignore"):
         reach = student.isf(norm.sf(critical), freedom) * errors.reshape(estimates.shape)
     reach = np.where(known.reshape(estimates.shape), reach, np.nan)
-    return Changes(estimates, reach, whole, critical)
+    return Changes(estimates, reach, whole, critical, np.broadcast_to(freedom, estimates.shape))
 
 
 def _draws(covariance: Values) -> Values:
@@ -152,6 +163,37 @@ def on_front(changes: Changes, signs: Values) -> Values:
             if other != arm:
                 beaten[:, arm] |= (drawn[:, other] > drawn[:, arm]).all(axis=1)
     return np.asarray(1 - beaten.mean(axis=0)) if known.any() else np.ones(arms + 1)
+
+
+def off_front(changes: Changes, signs: Values) -> Flags:
+    """Return which arms another arm is shown to beat in every objective: (arms,), control first.
+
+    What is shown is outside the intervals of the differences of all pairs of arms in all
+    objectives, which hold together in 95 % of experiments.  Objectives in which something is
+    unknown do not count.
+    """
+    known = np.isfinite(changes.reach).all(axis=0)
+    arms, objectives = changes.estimates.shape
+    off = np.zeros(arms + 1, dtype=np.bool_)
+    if not known.any():
+        return off
+
+    def with_control(values: Values, control: float) -> Values:
+        first = np.full_like(values[..., :1, :], control)
+        return np.concatenate([first, values], axis=-2)[..., known]
+
+    drawn = with_control(_draws(changes.covariance).reshape(-1, arms, objectives), 0.0)
+    gains = with_control(changes.estimates * signs, 0.0)
+    freedom = with_control(changes.freedom, np.inf)
+    pairs = np.array([*combinations(range(arms + 1), 2)])
+    away = drawn[:, pairs[:, 0]] - drawn[:, pairs[:, 1]]
+    errors = away.std(axis=0)
+    critical = float(np.quantile((np.abs(away) / errors).max(axis=(1, 2)), 1 - ALPHA))
+    reach = student.isf(norm.sf(critical), freedom[pairs].min(axis=1)) * errors
+    for (one, other), reached in zip(pairs, reach, strict=True):
+        off[other] |= (gains[one] - gains[other] > reached).all()
+        off[one] |= (gains[other] - gains[one] > reached).all()
+    return off
 
 
 def changes_in(

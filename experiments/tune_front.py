@@ -18,10 +18,10 @@ from feedmill.experiments.dials import arms_of, pairs_text, patch_at, places
 from feedmill.experiments.report import MIN_DAYS, Report
 from feedmill.experiments.table import UserTable
 from feedmill.experiments.tune_effects import (
-    ALPHA,
     Changes,
     changes_in,
     objectives_of,
+    off_front,
     on_front,
     signs_of,
 )
@@ -63,7 +63,8 @@ class FrontArm:
     changes
         Against the control, in the order of the objectives; () for the control.
     on_front, is_on_front
-        In which part of draws no other arm was as good in every objective, and whether often.
+        In which part of draws no other arm was as good in every objective; False if the intervals
+        of all pairs of arms show that another arm is.
     why_not
         Why it is not to be set; "" for one that may be.
     """
@@ -143,7 +144,8 @@ def front_arms(
     experiment: Experiment, found: Changes, days: int, stands: Mapping[str, Mapping[str, float]]
 ) -> list[FrontArm]:
     """Return the control and the arms with these changes, which got users on so many days."""
-    shares = on_front(found, signs_of(experiment))
+    signs = signs_of(experiment)
+    shares, off = on_front(found, signs), off_front(found, signs)
     control, *others = stands.values()
     moved = [d for d in control if any(abs(one[d] - control[d]) > 1e-9 for one in others)]
     arms = []
@@ -153,7 +155,7 @@ def front_arms(
             FrontArm(
                 *(arm.name, arm.weights, {dial: stands[arm.name][dial] for dial in moved}, changes),
                 float(shares[place]),
-                bool(shares[place] >= ALPHA / len(shares)),
+                not off[place],
                 _why_not(experiment, changes, days) if place else "",
             )
         )

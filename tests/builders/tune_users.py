@@ -16,8 +16,8 @@ from builders.experiment_tables import experiment_of
 from builders.experiment_users import BATCH, Population, population, readers
 from feedmill.events.experiment import Experiment
 from feedmill.experiments.anytime_intervals import Values
-from feedmill.experiments.effects import Flags, Moments
-from feedmill.experiments.tune_effects import ALPHA, Changes, changes_of, levels, on_front
+from feedmill.experiments.effects import Moments
+from feedmill.experiments.tune_effects import Changes, changes_of, levels, off_front
 from feedmill.experiments.tune_front import best_of, front_arms
 
 # Take-rate with covariates, reporters, actions a user.
@@ -83,12 +83,6 @@ def experiments(
                 )
             )
             yield Drawn(changes_of(*levels(every, widths)), truth[1:] - truth[0])
-
-
-def off_front(drawn: Drawn, signs: Values) -> Flags:
-    """Which arms are called off the front, the control first."""
-    shares = on_front(drawn.changes, signs)
-    return np.asarray(shares < ALPHA / len(shares))
 
 
 def _place(objective: int) -> slice:
@@ -167,10 +161,20 @@ def figures(seeds: int) -> Iterator[str]:
             yield f"{arms} arms of {users:,}: together they cover in {share:.1%}"
         equal = recommended([EQUAL] * arms, 16_000, seeds)
         yield f"{arms} equal arms of 16,000: one recommended in {np.mean(np.array(equal) > 0):.1%}"
+    for arms in (5, 8):
+        flat = [
+            off_front(one.changes, SIGNS[:1])
+            for one in experiments([EQUAL] * arms, 16_000, seeds, (0,))
+        ]
+        first = np.mean([one[0] for one in flat])
+        some = np.mean([one.any() for one in flat])
+        yield f"{arms} equal arms, one objective: any off {some:.1%}, control {first:.1%}"
     signs = SIGNS[[0, 2]]
     for arms in (5, 8):
         lifts = [*[EQUAL] * (arms - 1), (0.95, 1.0, 0.95)]
-        off = np.array([off_front(one, signs) for one in experiments(lifts, 80_000, seeds, (0, 2))])
+        off = np.array(
+            [off_front(one.changes, signs) for one in experiments(lifts, 80_000, seeds, (0, 2))]
+        )
         worse, others = off[:, -1].mean(), off[:, :-1].mean()
         yield f"{arms} arms: worse in two off {worse:.1%}, others {others:.1%}"
     for gain in (0.1, 0.05):

@@ -7,13 +7,14 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from builders.experiment_tables import experiment_of
-from builders.tune_users import EQUAL, SIGNS, Lift, covered, experiments, off_front
+from builders.tune_users import EQUAL, SIGNS, Lift, covered, experiments
 from feedmill.experiments.effects import arm_moments, columns_of, contrast, moments_by_look
 from feedmill.experiments.plan import Baseline
 from feedmill.experiments.table import DAY_MS, UserTable
 from feedmill.experiments.tune_effects import (
     changes_in,
     changes_of,
+    off_front,
     on_front,
     planned_users,
 )
@@ -35,14 +36,21 @@ def test_they_hold_where_arms_differ() -> None:
 def test_an_arm_that_is_worse_in_two_objectives_is_off_the_front_and_equal_ones_are_not() -> None:
     lifts = [*[EQUAL] * 4, (0.95, 1.0, 0.95)]
     signs = SIGNS[[0, 2]]
-    off = [off_front(one, signs) for one in experiments(lifts, 80_000, 50, (0, 2))]
+    off = [off_front(one.changes, signs) for one in experiments(lifts, 80_000, 50, (0, 2))]
     assert np.mean([one[-1] for one in off]) >= 0.95
     assert np.mean([one[:-1] for one in off]) <= 0.05
 
 
+def test_of_one_objective_a_worse_arm_is_off_the_front() -> None:
+    lifts = [*[EQUAL] * 4, (0.95, 1.0, 1.0)]
+    worse = [off_front(one.changes, SIGNS[:1]) for one in experiments(lifts, 80_000, 50, (0,))]
+    assert np.mean([one[-1] for one in worse]) >= 0.95
+    assert np.mean([one[:-1].any() for one in worse]) <= 0.1
+
+
 def test_arms_that_trade_one_objective_for_another_stay_on_the_front() -> None:
     signs = SIGNS[[0, 2]]
-    off = [off_front(one, signs) for one in experiments(TRADE, 80_000, 50, (0, 2))]
+    off = [off_front(one.changes, signs) for one in experiments(TRADE, 80_000, 50, (0, 2))]
     assert np.mean(off) <= 0.05
 
 

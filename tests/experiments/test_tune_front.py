@@ -8,8 +8,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from msgspec import structs
+from scipy.stats import binom
 
-from builders.tune_users import EQUAL, of_shape, recommended
+from builders.tune_users import EQUAL, experiments, of_shape, recommended
+from builders.tune_users import setting as setting_of_users
 from feedmill.events.errors import UsageError
 from feedmill.events.experiment import Experiment, decode_experiment
 from feedmill.events.signal import SignalNames
@@ -18,7 +21,7 @@ from feedmill.experiments.checks import ExperimentRecord, decode_record
 from feedmill.experiments.dials import written
 from feedmill.experiments.report import report_of
 from feedmill.experiments.table import DAY_MS, UserTable
-from feedmill.experiments.tune_front import Front, front_of
+from feedmill.experiments.tune_front import Front, front_arms, front_of
 from feedmill.experiments.tune_page import front_page
 
 NAMES = SignalNames()
@@ -151,6 +154,16 @@ def test_the_page_is_the_same_bytes_twice_and_has_its_pictures() -> None:
 
 def test_equal_arms_are_rarely_recommended() -> None:
     assert np.mean([arm > 0 for arm in recommended([EQUAL] * 5, 16_000, 100)]) <= 0.05
+
+
+def test_of_one_objective_equal_arms_are_rarely_called_off() -> None:
+    experiment = structs.replace(setting_of_users(5), guardrails={})
+    stands = {name: {"half_life_hours": float(n)} for n, name in enumerate(experiment.shares)}
+    flat = experiments([EQUAL] * 5, 16_000, 300, (0,))
+    arms = [front_arms(experiment, one.changes, 20, stands) for one in flat]
+    off = sum(not all(arm.is_on_front for arm in one) for one in arms)
+    # 5 % of 300, and what chance adds to it in 95 of 100 runs.
+    assert off <= binom.ppf(0.95, 300, 0.05)
 
 
 @pytest.mark.parametrize("shape", ["plateau", "narrow peak"])
