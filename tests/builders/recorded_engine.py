@@ -133,21 +133,22 @@ def _send_overrides(engine: Engine, sent: Sent) -> None:
 
 def _send_engagements(engine: Engine, random: Random, sent: Sent) -> None:
     """Every kind, some of them repeated: what decays hangs on the times between them alone."""
-    seen, futures = set[tuple[str, int]](), []
+    seen, futures = dict[tuple[str, int], int](), []
     for number in range(150):
         post_id, event = f"golden-{random.randrange(24, 32)}", random.randrange(40)
+        is_first = (post_id, event) not in seen
+        user = seen.setdefault((post_id, event), number)
         given = {
             "post_id": post_id,
-            "user_id": f"golden-user-{number}",
+            "user_id": f"golden-user-{user}",
             "kind": random.choice((*KINDS, "impression", "impression", "click")),
             "at_ms": sent.base_ms - random.randrange(1, 600) * MINUTE_MS,
             "event_id": f"event-{event}",
             "dwell_ms": 1500.5,
         }
         # A user who saw no impression hides and reports in vain.
-        if (post_id, event) not in seen and given["kind"] not in ("hide", "report"):
+        if is_first and given["kind"] not in ("hide", "report"):
             sent.counted[post_id] = sent.counted.get(post_id, 0) + 1
-        seen.add((post_id, event))
         futures.append(engine.send("engagements", post_id, given))
     for future in futures:
         future.get(30)
