@@ -24,7 +24,6 @@ from feedmill.cli.output import Answer, print_answer, warn
 from feedmill.cli.train_from_topics import read_impressions
 from feedmill.cli.train_options import SHIPPED, TrainOptions
 from feedmill.events.errors import FeedmillError, UsageError
-from feedmill.events.label import Label
 from feedmill.events.release import CANDIDATE, TriedVersion
 from feedmill.filters.registry import FILTERS
 from feedmill.models.artifact import ModelCard, find_card, read_artifact
@@ -62,8 +61,12 @@ from feedmill.training.continual.filter_contest import (
     majorities,
 )
 from feedmill.training.continual.impression_contest import ImpressionContest, without_floods
-from feedmill.training.continual.label_bets import LabelContest, labels_of_posts
-from feedmill.training.continual.rated_posts import audited_posts
+from feedmill.training.continual.label_bets import (
+    LabelContest,
+    challenge_by_raters,
+    labels_of_posts,
+)
+from feedmill.training.continual.rated_posts import LabelOf, audited_posts
 from feedmill.training.continual.rating_contest import RatingContest
 from feedmill.training.datasets.snapshots import read_impressions as read_snapshot
 from feedmill.training.fitting.engagement import FittedEngagement
@@ -116,7 +119,7 @@ class _Follower(NamedTuple):
     model: str
     contest: Callable[..., LabelContest[Any]]
     save: Callable[[LabelContest[Any], Any, Mapping[str, float], str], ModelCard]
-    label_of: Callable[[Sequence[Label]], float]
+    label_of: LabelOf
 
 
 def follow(environment: Environment, given: TrainOptions, *, as_json: bool) -> None:
@@ -235,15 +238,17 @@ def _label_round(
     champion = load_model(model, environment.models, sha256)
     from_ms = max(since_ms, _changed_ms(history, model))
     made = follower.contest(champion=champion, records=records, from_ms=from_ms, audit=audit)
-    found = challenge(made)
+    made, found, outvoted = challenge_by_raters(made)
     figures: Figures = {**made.counts, **found.e_values, "left_out": left_out}
     figures["champion"] = sha256[:12]
+    if outvoted:
+        figures["without_rater"] = outvoted
     if found.fitted is None or found.reason:
         return {**figures, "reason": found.reason}
     limits = made.limits(found.fitted, window.recent_posts(_COMPARED_POSTS))
     measured = {"audited": float(len(audit)), **found.e_values}
     card = follower.save(made, found.fitted, measured, sha256)
-    reason = _tried(environment, card, sha256[:12], found, limits)
+    reason = _tried(environment, card, sha256[:12], found, limits, outvoted)
     return {**figures, **limits, "challenger": card.version, "reason": reason}
 
 
@@ -427,6 +432,7 @@ def _tried(
     champion: str,
     found: ChallengeResult[Any],
     limits: Mapping[str, float] | None,
+    outvoted: str = "",
 ) -> str:
     """Have the workers try a version within its limits, or release it, unless somebody froze it.
 
@@ -434,6 +440,8 @@ def _tried(
     can still do it.
     """
     note = f"better than {champion}: e-value {found.better:.0f} of {found.bets} bets"
+    if outvoted:
+        note += f"; without the labels of {outvoted}, with which ordinary posts are harmed"
     change = ChangeOptions(_BY, note, _ANSWERS_S, as_json=False, tell=warn)
     try:
         _history_of(environment, card.name)

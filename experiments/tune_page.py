@@ -13,7 +13,8 @@ from feedmill.experiments.tune_pictures import Point, Series, picture
 
 LIMITS = (
     "Candidates are the arms that ran: nothing is said of values between them.",
-    "All intervals hold together in 95 of 100 experiments, for one look and whichever arm.",
+    "All intervals hold together in 95 of 100 experiments on the lists that were shown, for one"
+    " look and whichever arm.",
     "alpha and beta are one dial: only their ratio moves a list.",
 )
 

@@ -75,8 +75,21 @@ def _how_it_was_trained(card: ModelCard) -> list[str]:
     return ["", *lines] if lines else []
 
 
+# What rows of figures are, by a part of their names.
+_PARTS = {
+    ".validation.": "`<set>.validation` are the posts on which the thresholds were chosen.",
+    ".unseen.": (
+        "Each row of `<set>.unseen` was scored by a model of the same recipe that had not learned"
+        " the row."
+    ),
+}
+
+
 def card_page(card: ModelCard) -> str:
     """Return the page of one model card as Markdown."""
+    explained = [
+        text for part, text in _PARTS.items() if any(part in name for name in card.metrics)
+    ]
     lines = [
         f"# Model card: {card.name}",
         "",
@@ -84,9 +97,10 @@ def card_page(card: ModelCard) -> str:
         "",
         "## Metrics and quantitative analyses",
         "",
-        "`<set>.validation` are the posts on which the thresholds were chosen. Each row of",
-        "`<set>.unseen` was scored by a model of the same recipe that had not learned the row.",
-        "Intervals are of 95 %.",
+        "Figures on rows that a model did not learn: [filters](../filters.md),",
+        "[rankers](../rankers.md).",
+        *explained,
+        *(["Intervals are of 95 %."] if card.intervals else []),
         "",
         "| metric | value | interval |",
         "|---|--:|---|",

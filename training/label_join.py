@@ -93,7 +93,11 @@ class LabelJoin:
 
     def labelled(self) -> list[tuple[Post, float]]:
         """Return the labelled posts in the order of time, then id, with 1 where they violate."""
-        return [(post, majority(labels)) for post, labels in self.judged()]
+        rows = [(post, majority(labels)) for post, labels in self.judged()]
+        found = [(post, label) for post, label in rows if label is not None]
+        if len(found) < len(rows):
+            self.left_out["labelled posts on which the raters tie"] = len(rows) - len(found)
+        return found
 
     def judged(self) -> list[tuple[Post, list[Label]]]:
         """Return the labelled posts, in the same order, with the labels that count."""
@@ -124,9 +128,10 @@ class LabelJoin:
         self.left_out[what] = self.left_out.get(what, 0) + 1
 
 
-def majority(labels: Sequence[Label]) -> float:
-    """Return 1 if the mean of the labels of one post is 0.5 or more, else 0."""
-    return float(mean_label(labels) >= 0.5)
+def majority(labels: Sequence[Label]) -> float | None:
+    """Return 1 if the mean of the labels of one post is above 0.5, 0 if below, None for a tie."""
+    mean = mean_label(labels)
+    return None if mean == 0.5 else float(mean > 0.5)
 
 
 def mean_label(labels: Sequence[Label]) -> float:

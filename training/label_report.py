@@ -292,7 +292,7 @@ def _version_rows(scored: Sequence[_Scored]) -> list[VersionRow]:
 
 def _version_row(version: str, drawn: str, rows: Sequence[_Scored]) -> VersionRow:
     values = np.array([row.value for row in rows])
-    violates = np.array([majority(row.labels) for row in rows])
+    violates = np.array([_said(row.labels) for row in rows])
     stands_for = np.array([1 / (row.probability or 1.0) for row in rows])
 
     def measure(weights: Weights) -> Values:
@@ -306,11 +306,17 @@ def _version_row(version: str, drawn: str, rows: Sequence[_Scored]) -> VersionRo
     return VersionRow(version, drawn, len(rows), expected.value, said.value, gap, brier)
 
 
+def _said(labels: Sequence[Label]) -> float:
+    """Return what most raters say, 0.5 for a tie."""
+    said = majority(labels)
+    return 0.5 if said is None else said
+
+
 def _doubts(scored: Sequence[_Scored], most: int) -> list[Doubt]:
     rows = [
         Doubt(
             row.post.post_id,
-            majority(row.labels),
+            _said(row.labels),
             row.value,
             row.version,
             [label.source for label in row.labels],

@@ -109,7 +109,7 @@ _SPAM = Recipe(
     evidence=Evidence(("text",), ("cues",)),
     weaknesses=(
         "English comments and text messages of 2011-2015; no link is followed",
-        "weaker on a platform it has not seen: see the rows `left out`",
+        "weaker on a platform it has not seen: see the rows `left out` of docs/filters.md",
         "the list of cues was written by people who had seen examples of both sets, and what "
         "the filter missed in them",
         "disguises are undone for Latin letters and English words only",

@@ -37,7 +37,7 @@ from feedmill.streams.releases.release_log import BY_TEXT
 from feedmill.streams.scoring.candidate_scoring import SHADOW_TOPIC
 from feedmill.streams.settings.clock import now_ms
 from feedmill.training.arrays import Values
-from feedmill.training.continual.rated_posts import audited_posts, rated_posts
+from feedmill.training.continual.rated_posts import LabelOf, audited_posts, rated_posts
 from feedmill.training.evaluation.intervals import Figure
 from feedmill.training.evaluation.paired_brier import audited_brier, rated_brier
 from feedmill.training.evaluation.side_by_side import kept_data, measured_beside
@@ -159,7 +159,8 @@ def _calibration(pairs: ShadowPairs, labels: Sequence[TopicRecord], model: str) 
         join.add_label(record.key, record.value)
     for post, at_ms in zip(pairs.posts, pairs.arrived_ms.tolist(), strict=True):
         join.add_post(post.post_id.encode(), encode(post), at_ms)
-    judged, label_of = join.judged(), majority if model in FILTERS else mean_label
+    judged = join.judged()
+    label_of: LabelOf = majority if model in FILTERS else mean_label
     rated, audited = rated_posts(judged, label_of), audited_posts(judged, label_of)
     found = rated_brier(rated, *_values_of(pairs, [row.post.post_id for row in rated]))
     audit = audited_brier(audited, *_values_of(pairs, [row.post.post_id for row in audited]))

@@ -119,9 +119,9 @@ def test_the_audit_judges_a_challenger_and_does_not_train_it(
     def open_window(*_: Any) -> Iterator[Any]:
         yield SimpleNamespace(read=windows.pop)
 
-    def challenge(contest: FilterContest) -> ChallengeResult[Any]:
+    def challenge(contest: FilterContest) -> tuple[FilterContest, ChallengeResult[Any], str]:
         tried.append(contest)
-        return ChallengeResult("not better", 1, 1.0)
+        return contest, ChallengeResult("not better", 1, 1.0), ""
 
     def interrupted(_: float) -> None:
         raise KeyboardInterrupt
@@ -131,7 +131,7 @@ def test_the_audit_judges_a_challenger_and_does_not_train_it(
     monkeypatch.setattr(
         train_follow, "read_settings_log", lambda _: SimpleNamespace(settings=Settings())
     )
-    monkeypatch.setattr(train_follow, "challenge", challenge)
+    monkeypatch.setattr(train_follow, "challenge_by_raters", challenge)
     monkeypatch.setattr(time, "sleep", interrupted)
     shutil.copytree(STORE, tmp_path / "made")
     (line,) = follow(ordinary_file(tmp_path, 5200, "2020-01-01")).stdout.splitlines()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,17 @@ def test_a_store_holds_one_small_file_per_card(store: Path, name: str) -> None:
 
 def test_a_card_is_read_as_it_was_saved_and_its_page_names_kept_rows(tmp_path: Path) -> None:
     use = DataUse("toys.csv", 7, "CC0", "labelled", "1" * 64, "by toy", SNAPSHOT)
-    card = ModelCard("toy", "0" * 64, "2026-01-01", "A toy.", 1, [use], {}, ["breaks"], "make it")
+    metrics = {"toys.validation.hidden": 0.5}
+    about = ("A toy.", 1, [use], metrics, ["breaks"], "make it")
+    card = ModelCard("toy", "0" * 64, "2026-01-01", *about)
     save_artifact(tmp_path, card, b"any")
     assert read_card(tmp_path, "toy") == card
     kept = f"- snapshot of toys.csv (labelled): `{'3' * 64}`, 6 rows, 2 columns"
-    assert "`<set>.validation` are the posts on which the thresholds were chosen" in card_page(card)
+    explained = "`<set>.validation` are the posts on which the thresholds were chosen"
+    assert explained in card_page(card)
+    # What a card has no rows of is not explained.
+    assert explained not in card_page(replace(card, metrics={}))
+    assert "<set>.unseen" not in card_page(card)
     assert f"{kept}; rows purged on 2026-11-26: 1" in card_page(card)
     # The sections of Mitchell et al. are those of the pages that ship.
     page = card_page(read_card(RANKER_STORE, "quality"))

@@ -54,7 +54,10 @@ def test_the_last_label_of_a_source_counts_and_sources_are_averaged() -> None:
     assert joined(twice, posts)[1]["p"][1] == 0.0
     several = [label("p", 1, 50), label("p", 0, 60, "bob"), label("p", 0, 60, "cy")]
     assert joined(several, posts)[1]["p"][1] == 0.0
-    assert joined(several[:2], posts)[1]["p"][1] == 1.0
+    # A tie is no label.
+    join, by_id = joined(several[:2], posts)
+    assert by_id == {}
+    assert join.left_out == {"labelled posts on which the raters tie": 1}
 
 
 def test_a_source_that_saw_an_earlier_version_has_no_say() -> None:

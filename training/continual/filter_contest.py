@@ -109,10 +109,11 @@ class FilterContest(LabelContest[FittedFilter]):
 
     def too_few(self) -> str:
         violating, fine = _of_each_kind(self.counted)
-        if violating + fine < MIN_LABELS or min(violating, fine) < MIN_OF_CLASS:
+        if len(self.counted) < MIN_LABELS or min(violating, fine) < MIN_OF_CLASS:
             return (
-                f"there are {violating} labels that violate and {fine} that are fine, expected"
-                f" {MIN_LABELS}, {MIN_OF_CLASS} of each kind"
+                f"there are {len(self.counted)} labels: most raters say of {violating} posts that"
+                f" they violate, of {fine} that they are fine; expected {MIN_LABELS} labels, and"
+                f" {MIN_OF_CLASS} posts of each kind"
             )
         if not self.gate.required:
             return "the gate is off or in shadow, so nothing that it does can be bet on"
@@ -126,6 +127,9 @@ class FilterContest(LabelContest[FittedFilter]):
         models = (self.champion, self._model(self._fitted(earlier)))
         wrong = [np.abs(done_by(self.gate, one.score_many(posts)) - labels) for one in models]
         return np.asarray(wrong[0] - wrong[1])
+
+    def expected(self, earlier: Sequence[LabelRecord], later: Sequence[LabelRecord]) -> Values:
+        return self._model(self._fitted(earlier)).score_many([one.post for one in later])
 
     def fit(self) -> FittedFilter:
         return self._fitted(self.counted)
@@ -171,14 +175,18 @@ class FilterContest(LabelContest[FittedFilter]):
 
 
 def majorities(records: Sequence[LabelRecord]) -> list[tuple[Post, float]]:
-    """Return the posts in the order of their first labels, 1 where half of the raters say so."""
-    return [(post, float(label >= 0.5)) for post, label in labels_of_posts(records)]
+    """Return the posts in the order of their first labels, 1 where most raters say so, else 0.
+
+    A post on which the raters tie is left out.
+    """
+    rows = labels_of_posts(records)
+    return [(post, float(label > 0.5)) for post, label in rows if label != 0.5]
 
 
 def _of_each_kind(records: Sequence[LabelRecord]) -> tuple[int, int]:
-    """Return how many labels violate, and how many are fine."""
-    violating = sum(record.label > 0.5 for record in records)
-    return violating, len(records) - violating
+    """Return of how many posts most raters say that they violate, and that they are fine."""
+    labels = [label for _, label in majorities(records)]
+    return int(sum(labels)), int(len(labels) - sum(labels))
 
 
 def done_by(gate: GatePolicy, values: Values) -> Values:

@@ -12,17 +12,24 @@ are left out in turn, and the least that is owned then counts.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
 from feedmill.events.post import Post
 from feedmill.training.arrays import Values
-from feedmill.training.continual.challenger import FRACTIONS, Contest, Fitted
+from feedmill.training.continual.challenger import (
+    ALPHA,
+    FRACTIONS,
+    ChallengeResult,
+    Contest,
+    Fitted,
+    challenge,
+)
 from feedmill.training.continual.rated_posts import AuditedPost, near_copy_clusters
 from feedmill.training.label_join import LabelRecord
 
@@ -33,6 +40,10 @@ MIN_LABELS = 200
 FREE_LABELS, MOST_OF_OTHERS = 20, 0.125
 # So many labels before the first fit, and how many times as many until the next.
 FIRST_LABELS, _GROWTH = 40, 1.5
+# So many models say whose labels agree least with those of the others.
+_GROUPS = 8
+# Until there are enough, they are counted again after each such part of them.
+_ASKED_EVERY = 50
 # Into so many parts the money is divided: the n-th bets from the n-th fit on.
 _PARTS = 16
 
@@ -146,8 +157,38 @@ class LabelContest(Contest[Fitted]):
         """Return how much less wrong a challenger of `earlier` labels is: (later,) in [-1, 1]."""
 
     @abstractmethod
+    def expected(self, earlier: Sequence[LabelRecord], later: Sequence[LabelRecord]) -> Values:
+        """Return what a challenger of `earlier` labels expects `later` ones to be: (later,)."""
+
+    @abstractmethod
     def limits(self, fitted: Fitted, posts: Sequence[Post]) -> dict[str, float]:
         """Return the limits of its candidate, by what it does to posts of the window."""
+
+    def without(self, rater: str) -> Self:
+        """Return the contest as it is where a rater said nothing."""
+        return replace(self, records=[one for one in self.counted if one.rater != rater])
+
+    def least_agreeing(self) -> str:
+        """Return the rater whose labels differ most in sum from what models of the others expect.
+
+        Raters are divided into groups, each of which is scored by a model of the others.  "" where
+        the others have too few labels for a model.
+        """
+        records = self.counted
+        group_of = {r: n % _GROUPS for n, r in enumerate(dict.fromkeys(r.rater for r in records))}
+        groups: Values = np.array([group_of[record.rater] for record in records])
+        wrong = np.zeros(len(records))
+        for group in range(max(groups) + 1):
+            mine = [record for record in records if group_of[record.rater] == group]
+            others = [record for record in records if group_of[record.rater] != group]
+            if not self.has_enough(others):
+                return ""
+            labels: Values = np.array([record.label for record in mine])
+            wrong[groups == group] = np.abs(self.expected(others, mine) - labels)
+        more = defaultdict[str, float](float)
+        for record, by in zip(records, wrong - wrong.mean(), strict=True):
+            more[record.rater] += by
+        return max(more, key=lambda rater: more[rater])
 
     def better(self) -> tuple[int, float]:
         bets = self.bets()
@@ -171,9 +212,36 @@ class LabelContest(Contest[Fitted]):
         begin = next(
             (n for n, one in enumerate(records) if one.at_ms >= self.from_ms), len(records)
         )
-        while begin < len(records) and not self.has_enough(records[:begin]):
-            begin += 1
         while begin < len(records):
+            # More labels may be less: where raters tie, a post has no label.
+            if not self.has_enough(records[:begin]):
+                begin += 1 + begin // _ASKED_EVERY
+                continue
             end = min(len(records), max(begin + 1, int(np.ceil(begin * _GROWTH))))
             yield begin, end
             begin = end
+
+
+AnyContest = TypeVar("AnyContest", bound=LabelContest[Any])
+
+
+def challenge_by_raters(contest: AnyContest) -> tuple[AnyContest, ChallengeResult[Any], str]:
+    """Train a challenger, and where it is not released, one without the rater who agrees least.
+
+    No rater alone may release a challenger, and none may keep every challenger back.  A challenger
+    without a rater needs as many times the evidence as there are raters, any of whom might have
+    been chosen (Bonferroni).
+
+    Returns
+    -------
+    The contest that counts, what came of it, and which rater it leaves out; "" for nobody.
+    """
+    found = challenge(contest)
+    rater = contest.least_agreeing() if found.reason and found.bets else ""
+    if rater:
+        other = contest.without(rater)
+        result, needed = challenge(other), len({one.rater for one in contest.counted}) / ALPHA
+        worst = min(result.better, needed if result.not_worse is None else result.not_worse)
+        if result.fitted is not None and not result.reason and worst >= needed:
+            return other, result, rater
+    return contest, found, ""

@@ -33,6 +33,8 @@ from feedmill.training.datasets.labelled_posts import text_fingerprint
 from feedmill.training.label_join import majority
 
 Judged = Sequence[tuple[Post, Sequence[Label]]]
+# Makes one label of those of a post; None: the post is left out.
+LabelOf = Callable[[Sequence[Label]], float | None]
 
 
 class AuditedPost(NamedTuple):
@@ -43,16 +45,15 @@ class AuditedPost(NamedTuple):
     probability: float
 
 
-def audited_posts(
-    judged: Judged, label_of: Callable[[Sequence[Label]], float] = majority
-) -> list[AuditedPost]:
+def audited_posts(judged: Judged, label_of: LabelOf = majority) -> list[AuditedPost]:
     """Return the posts of the audit, each with what `label_of` makes of its labels in the audit."""
     rows = []
     for post, labels in judged:
         drawn = [label for label in labels if label.sampling_probability is not None]
-        if drawn:
+        one = label_of(drawn) if drawn else None
+        if one is not None:
             probability = max(label.sampling_probability or 0.0 for label in drawn)
-            rows.append(AuditedPost(post, label_of(drawn), probability))
+            rows.append(AuditedPost(post, one, probability))
     return rows
 
 
@@ -93,10 +94,7 @@ class RatedPost(NamedTuple):
     at_ms: int
 
 
-def rated_posts(
-    judged: Sequence[tuple[Post, Sequence[Label]]],
-    label_of: Callable[[Sequence[Label]], float] = majority,
-) -> list[RatedPost]:
+def rated_posts(judged: Judged, label_of: LabelOf = majority) -> list[RatedPost]:
     """Return the posts that have labels left once no rater has too many, in the order of time.
 
     Which of a flooding rater's labels stay is drawn by a hash of the post's id.  Of posts with the
@@ -113,9 +111,10 @@ def rated_posts(
     for post, labels in judged:
         counted = [label for label in labels if post.post_id in kept[label.source]]
         counted.sort(key=lambda label: (label.at_ms, label.source))
-        if counted:
+        one = label_of(counted) if counted else None
+        if one is not None:
             raters = tuple(label.source for label in counted)
-            rows.append(RatedPost(post, label_of(counted), raters, counted[-1].at_ms))
+            rows.append(RatedPost(post, one, raters, counted[-1].at_ms))
     rows.sort(key=lambda row: (row.at_ms, row.post.post_id))
     first = {text_fingerprint(row.post.text): row for row in reversed(rows)}
     return [row for row in rows if first[text_fingerprint(row.post.text)] is row]

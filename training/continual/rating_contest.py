@@ -75,6 +75,10 @@ class RatingContest(LabelContest[LinearText]):
         most = float((np.abs(old - new) * np.maximum(old + new, 2 - old - new)).max())
         return np.asarray(((old - labels) ** 2 - (new - labels) ** 2) / (most or 1.0))
 
+    def expected(self, earlier: Sequence[LabelRecord], later: Sequence[LabelRecord]) -> Values:
+        posts = [one.post for one in later]
+        return self._challenger(self._delta(_rated(earlier))).score_many(posts)
+
     def fit(self) -> LinearText:
         return self._delta(_rated(self.counted))
 

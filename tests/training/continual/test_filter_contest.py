@@ -32,8 +32,10 @@ from feedmill.training.continual.filter_contest import (
     FilterContest,
     audit_differences,
     done_by,
+    majorities,
     reference_differences,
 )
+from feedmill.training.continual.label_bets import challenge_by_raters
 from feedmill.training.continual.rated_posts import AuditedPost
 from feedmill.training.datasets.labelled_posts import LabelledPosts
 from feedmill.training.fitting.filters import FittedFilter
@@ -164,8 +166,46 @@ def test_a_liar_releases_nothing_alone() -> None:
 def test_too_few_labels_start_nothing() -> None:
     rows = [row for row in label_records("wave", 5) if not row.label][:100]
     found = challenged(rows)
-    assert found.reason.startswith("there are 0 labels that violate and 100 that are fine")
+    assert "of 0 posts that they violate, of 100 that they are fine" in found.reason
     assert (found.bets, found.fitted) == (0, None)
+
+
+def test_two_raters_who_tie_end_nothing() -> None:
+    """One labels twenty posts rightly, one calls all of them spam: ten posts have no label."""
+    records = label_records("wave", 1)
+    fine = [row for row in records if not row.label][:10]
+    first = [*(row for row in records if row.label), *fine][-20:]
+    tied = [
+        row._replace(rater=rater, label=row.label if rater == "right" else 1.0, at_ms=n)
+        for n, row in enumerate(first)
+        for rater in ("right", "spam")
+    ]
+    assert [label for _, label in majorities(tied)] == [1.0] * 10
+    for end in range(20, len(records), 20):
+        assert "expected 200 labels" in challenged([*tied, *records[:end]][:199]).reason
+    assert challenged([*tied, *records]).fitted is not None
+
+
+def test_one_rater_of_eleven_keeps_no_challenger_back() -> None:
+    """Who says the opposite of what is true is left out, and named."""
+    records, opposite = [], clean_rows("wave", 9)
+    for n, row in enumerate(label_records("flips", 5)):
+        records.append(row._replace(rater=f"rater-{n % 10}"))
+        if n % 8 == 0:
+            label = 1.0 - float(opposite.labels[n // 8])
+            records.append(LabelRecord(opposite.posts[n // 8], label, "opposite", row.at_ms))
+    assert challenged(records).reason == "it is not shown to be better"
+    made, found, rater = challenge_by_raters(contest(records))
+    assert (found.reason, rater) == ("", "opposite")
+    assert "opposite" not in {record.rater for record in made.counted}
+
+
+@pytest.mark.parametrize("seed", range(6, 12))
+def test_labels_drawn_by_lot_release_nothing_without_a_rater_either(seed: int) -> None:
+    rows = enumerate(label_records("none", seed))
+    by_lot = contest([row._replace(rater=f"rater-{n % 10}") for n, row in rows])
+    made, found, rater = challenge_by_raters(by_lot)
+    assert (made, found.reason, rater) == (by_lot, "it is not shown to be better", "")
 
 
 def test_earlier_labels_train_and_do_not_bet() -> None:
