@@ -1,7 +1,7 @@
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from feedmill.filters.model import STORE as FILTER_STORE
 from feedmill.filters.registry import FILTERS
