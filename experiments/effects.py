@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,10 @@ MIN_USERS = 1_000
 ALPHA = 0.05
 # The quantile that caps what a user adds, unless the setting has a cap.
 CAPPED = 0.999
+# Correlations of lists of one day and the next that are tried.
+_ALIKE = np.arange(10) / 10
+# Lists are looked for in days that vary as much as this part of days without them does.
+_NOT_BY_CHANCE = 0.05
 Flags = NDArray[np.bool_]
 # A difference and the bounds of its interval.
 Bounds = tuple[float, float, float]
@@ -388,14 +393,23 @@ def segments(table: UserTable) -> Sequence[tuple[str, Flags]]:
     return (("new readers", new), ("returning readers", ~new))
 
 
-def other_lists(table: UserTable, experiment: Experiment, effect: Effect) -> Bounds | None:
+class OtherLists(NamedTuple):
+    """The primary difference over users and days, and the correlation of lists day to day."""
+
+    difference: float
+    lower: float
+    upper: float
+    alike: float
+
+
+def other_lists(table: UserTable, experiment: Experiment, effect: Effect) -> OtherLists | None:
     """Return the primary difference with its bounds over users and days, as of the last look.
 
     All users of an arm see the same lists, so an interval by user is for these lists alone.  Each
     day has lists of its own: what the difference varies by day of the impression, beyond what users
     explain that have it, adds to its variance (Cameron, Gelbach and Miller, "Robust inference with
-    multiway clustering", 2011).  A copy of the control has the control's lists, and cannot show
-    this noise.
+    multiway clustering", 2011), and more so where lists stay good or bad for days.  A copy of the
+    control has the control's lists, and cannot show this noise.
 
     The bounds reach so many errors as those of the sequence, by Student's t with as many degrees of
     freedom as the days leave.  None for fewer than two days, and where the effect has no bounds.
@@ -410,30 +424,89 @@ def other_lists(table: UserTable, experiment: Experiment, effect: Effect) -> Bou
         columns[:, [column]] * days / np.maximum(days.sum(axis=1, keepdims=True), 1e-9)
         for column, days in enumerate((users.day_sums, users.day_impressions))
     )
-    errors = float(reach / effect.standard_error)
-    by_day, noise, freedom = day_variance(users, sums, below)
-    if freedom < 1:
+    by_user = float(effect.standard_error)
+    found = day_noise(users, sums, below, by_user**2)
+    if found is None:
         return None
-    whole = effect.standard_error**2 + noise
-    left = freedom * (whole / by_day) ** 2 if by_day else np.inf
-    reach = student.isf(norm.sf(errors), left) * np.sqrt(whole)
-    return float(estimate), float(estimate - reach), float(estimate + reach)
+    whole = np.sqrt(by_user**2 + found.variance)
+    reach = student.isf(norm.sf(reach / by_user), found.freedom) * whole
+    return OtherLists(
+        float(estimate), float(estimate - reach), float(estimate + reach), found.alike
+    )
 
 
-def day_variance(users: UserTable, sums: Values, below: Values) -> tuple[float, float, float]:
-    """Return the variance between days, what of it users do not explain, its degrees of freedom.
+@dataclass(frozen=True)
+class DayNoise:
+    """What lists that differ by day add to the variance of a difference.
+
+    Attributes
+    ----------
+    variance
+        To add to the variance by user.
+    freedom
+        The degrees of freedom that the days leave the sum of both.
+    alike
+        The correlation of lists of one day and the next, 0 to .9.
+    """
+
+    variance: float
+    freedom: float
+    alike: float
+
+
+def day_noise(users: UserTable, sums: Values, below: Values, by_user: float) -> DayNoise | None:
+    """Return what days add to the variance `by_user` of a difference, None for fewer than two days.
 
     `sums` and `below` are what users add to numerator and denominator: (users, days of the window).
+
+    Lists follow an autoregression of the first order.  Its correlation is the one at which what
+    neighbouring days have in common, beyond what their users explain, is to what days vary as it
+    is expected to be in so few days: their own mean hides the most of what lasts.
+    """
+    days, between, by_users, weights = days_of(users, sums, below)
+    if np.count_nonzero(weights) < 2:
+        return None
+    apart = np.abs(np.subtract.outer(days, days))
+    # The difference itself is taken away from each day by its weight.
+    centre = np.eye(len(days)) - weights[:, None]
+    explained = centre @ by_users @ centre.T
+    lists = np.outer(weights, weights) * _ALIKE[:, None, None] ** apart
+    shown = centre @ lists @ centre.T
+    beyond = np.outer(between, between) - explained
+    varies, follows = shown.trace(axis1=1, axis2=2), shown[:, apart == 1].sum(axis=1)
+    own, shared = max(float(beyond.trace()), 0.0), float(beyond[apart == 1].sum())
+    # Days that vary by no more than chance does tell nothing of what lasts.
+    is_shown = own > norm.isf(_NOT_BY_CHANCE) * np.sqrt(2 * (explained**2).sum())
+    best = int(np.argmin(np.abs(follows / varies - shared / own))) if is_shown else 0
+    scale = lists[best].sum() / varies[best]
+    variance = own * scale
+    # As many as a chi-squared has of the same relative variance (Satterthwaite).
+    drawn = explained + own / varies[best] * shown[best]
+    spread = scale**2 * float((drawn**2).sum())
+    freedom = max((by_user + variance) ** 2 / spread, 1.0) if spread else np.inf
+    return DayNoise(variance, freedom, float(_ALIKE[best]))
+
+
+def days_of(
+    users: UserTable, sums: Values, below: Values
+) -> tuple[NDArray[np.int64], Values, Values, Values]:
+    """Return days of the impression, what each adds to the difference, the part of users, shares.
+
+    The part of users is the covariance of days by the users who have both: (days, days).
     """
     away, shown = np.empty_like(sums), below.sum()
     for arm, sign in ((users.arm > 0, 1), (users.arm == 0, -1)):
         ratio = sums[arm].sum() / below[arm].sum()
         away[arm] = sign * (sums[arm] - ratio * below[arm]) / below[arm].sum()
-    day = users.entry_day[:, None] + np.arange(sums.shape[1])
-    day = np.unique(day, return_inverse=True)[1]
-    weights = np.bincount(day.ravel(), below.ravel()) / shown
-    # So many days of equal weight; the arms' own means take one degree of freedom.
-    days = 1 / float((weights**2).sum())
-    between = np.bincount(day.ravel(), away.ravel())
-    by_day = float((between**2).sum()) * days / max(days - 1, 1e-9)
-    return by_day, max(0.0, by_day - float((away**2).sum())), days - 1
+    window = sums.shape[1]
+    days, day = np.unique(users.entry_day[:, None] + np.arange(window), return_inverse=True)
+    by_users = np.zeros((len(days), len(days)))
+    order = np.argsort(users.entry_day, kind="stable")
+    entries, starts = np.unique(users.entry_day[order], return_index=True)
+    for entry, some in zip(entries, np.split(away[order], starts[1:]), strict=True):
+        first = np.searchsorted(days, entry)
+        by_users[first : first + window, first : first + window] += some.T @ some
+    between, shares = np.zeros((2, len(days)))
+    np.add.at(between, day.ravel(), away.ravel())
+    np.add.at(shares, day.ravel(), below.ravel() / shown)
+    return days, between, by_users, shares

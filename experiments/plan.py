@@ -22,7 +22,7 @@ from feedmill.experiments.table import UserTable
 BETA = 0.2
 # Lists of usual arms differ by .2 to .5 % a day by chance, those of bold ones by 2 %.
 LIST_NOISE = 0.003
-# Once a day for two weeks and more; more looks change the power by less than a hundredth.
+# Once a day for four weeks and more; more looks change the power by less than a hundredth.
 _LOOKS = 28
 _STEP = 0.01
 _MOST_USERS = 1e10

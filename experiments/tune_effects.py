@@ -20,10 +20,11 @@ from scipy.stats import t as student
 from feedmill.events.experiment import Experiment
 from feedmill.experiments.anytime_intervals import Values
 from feedmill.experiments.effects import (
+    DayNoise,
     Flags,
     Moments,
     columns_of,
-    day_variance,
+    day_noise,
     moments_by_look,
     solve,
 )
@@ -33,6 +34,7 @@ from feedmill.experiments.table import UserTable
 
 ALPHA = 0.05
 _DRAWS, _SEED = 20_000, 55
+_NO_DAYS = DayNoise(0.0, math.inf, 0.0)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Changes:
         How many errors the intervals reach, with days beyond number.
     freedom
         How many degrees of freedom the days leave each change, infinity without days.
+    alike
+        The correlation of lists of one day and the next, in the first objective, the arms' mean.
     """
 
     estimates: Values
@@ -56,6 +60,7 @@ class Changes:
     covariance: Values
     critical: float
     freedom: Values
+    alike: float = 0.0
 
     @property
     def lower(self) -> Values:
@@ -217,23 +222,27 @@ def changes_in(
     values, covariances = levels(moments, widths)
     first = np.cumsum([0, *widths[:-1]])
     plain = moments.means[:, first] / moments.means[:, first + 1]
-    noise, freedom = np.zeros((2, len(arms) - 1, len(names)))
+    noise, freedom, alike = np.zeros((3, len(arms) - 1, len(names)))
     for place, name in enumerate(names):
         for arm in range(1, len(arms)):
-            noise[arm - 1, place], freedom[arm - 1, place] = _of_days(
+            found = _of_days(
                 *(users, name, columns[name], plain[:, place], arm),
                 float(covariances[arm, place, place] + covariances[0, place, place]),
             )
-    return changes_of(values, covariances, noise, freedom), int(moments.users.min())
+            noise[arm - 1, place], freedom[arm - 1, place] = found.variance, found.freedom
+            alike[arm - 1, place] = found.alike
+    changes = changes_of(values, covariances, noise, freedom)
+    alike_by_day = float(alike[:, 0].mean())
+    return replace(changes, alike=alike_by_day), int(moments.users.min())
 
 
 def _of_days(
     users: UserTable, name: str, columns: Values, values: Values, arm: int, by_user: float
-) -> tuple[float, float]:
-    """Return what days add to the variance of an arm's change, and the degrees of freedom."""
+) -> DayNoise:
+    """Return what days add to the variance of an arm's change."""
     sums, shown = users.sums_by_day.get(name), users.day_impressions
     if sums is None or shown is None or not (values[[0, arm]] > 0).all():
-        return 0.0, math.inf
+        return _NO_DAYS
     pair = np.isin(users.arm, (0, arm))
     ratio = values[users.arm[pair], None]
     by_day = [
@@ -242,10 +251,7 @@ def _of_days(
         / np.maximum(days[pair].sum(axis=1, keepdims=True), 1e-9)
         for one, days in enumerate((sums, shown))
     ]
-    found, noise, freedom = day_variance(users.of(pair), by_day[0] / ratio, by_day[1])
-    if freedom < 1:
-        return 0.0, math.inf
-    return noise, freedom * ((by_user + noise) / found) ** 2 if found else math.inf
+    return day_noise(users.of(pair), by_day[0] / ratio, by_day[1], by_user) or _NO_DAYS
 
 
 def planned_users(

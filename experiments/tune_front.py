@@ -15,7 +15,7 @@ from feedmill.events.errors import UsageError
 from feedmill.events.experiment import Experiment
 from feedmill.experiments.checks import Check, ExperimentRecord, FeedWeights
 from feedmill.experiments.dials import arms_of, pairs_text, patch_at, places
-from feedmill.experiments.report import MIN_DAYS, Report
+from feedmill.experiments.report import MIN_DAYS, TOO_FEW_DAYS, Report
 from feedmill.experiments.table import UserTable
 from feedmill.experiments.tune_effects import (
     Changes,
@@ -28,6 +28,8 @@ from feedmill.experiments.tune_effects import (
 
 # Arms nearer than so many doublings are not worth an experiment of their own.
 _NEAREST = 0.1
+# Where lists of one day and the next correlate by more, intervals lack the long run too often.
+_MOST_ALIKE = 0.3
 _ANALYSE = "`feedmill experiments analyse` compares such arms"
 
 
@@ -156,7 +158,7 @@ def front_arms(
                 *(arm.name, arm.weights, {dial: stands[arm.name][dial] for dial in moved}, changes),
                 float(shares[place]),
                 not off[place],
-                _why_not(experiment, changes, days) if place else "",
+                _why_not(experiment, changes, days, found.alike) if place else "",
             )
         )
     return arms
@@ -237,7 +239,7 @@ def _gains(experiment: Experiment, one: ArmChange) -> tuple[float, float, float]
     return -one.upper, -one.change, -one.lower
 
 
-def _why_not(experiment: Experiment, changes: Sequence[ArmChange], days: int) -> str:
+def _why_not(experiment: Experiment, changes: Sequence[ArmChange], days: int, alike: float) -> str:
     """Return what keeps an arm from being set, "" for nothing."""
     # A bound that is not known is no bound.
     if not _gains(experiment, changes[0])[0] > 0:
@@ -246,7 +248,13 @@ def _why_not(experiment: Experiment, changes: Sequence[ArmChange], days: int) ->
         margin = experiment.guardrails.get(one.metric)
         if margin is not None and not _gains(experiment, one)[0] >= -margin:
             return f"{one.metric} is not shown to stay within its margin of {margin:.0%}"
-    return "" if days >= MIN_DAYS else f"{days} days of entries are not two whole weeks"
+    if days < MIN_DAYS:
+        return TOO_FEW_DAYS.format(days=days)
+    if alike < _MOST_ALIKE:
+        return ""
+    return (
+        f"from day to day lists correlate by {alike:.1f}, so these days may not tell the long run"
+    )
 
 
 def best_of(arms: Sequence[FrontArm], experiment: Experiment) -> FrontArm:

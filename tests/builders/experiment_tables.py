@@ -50,7 +50,7 @@ def user_columns(
     *,
     uplift: float = 0.0,
     reporters: tuple[float, float] = (0.01, 0.01),
-    days: float = 20.0,
+    days: float = 32.0,
     arms: tuple[str, ...] = ("control", "fresher"),
 ) -> dict[str, Any]:
     """Users of the second arm have the uplift.  Windows of three days are over after `days` more.

@@ -138,7 +138,7 @@ def recommended(lifts: Sequence[Lift], users: int, seeds: int) -> list[int]:
     stands = {name: {"half_life_hours": float(n)} for n, name in enumerate(experiment.shares)}
     found = []
     for one in experiments(lifts, users, seeds, (0, 1, 2)):
-        best = best_of(front_arms(experiment, one.changes, 20, stands), experiment)
+        best = best_of(front_arms(experiment, one.changes, 28, stands), experiment)
         found.append([*experiment.shares].index(best.name))
     return found
 

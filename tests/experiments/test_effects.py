@@ -1,6 +1,7 @@
 """Differences and their errors against statsmodels', over the same users."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from feedmill.experiments.effects import (
     Contrast,
     arm_moments,
     contrast,
-    day_variance,
+    days_of,
     effect_of,
     moments_by_look,
     other_lists,
@@ -83,21 +84,31 @@ def test_a_covariate_that_says_nothing_changes_nothing(users: tuple[Values, Arms
     assert adjusted.standard_error == pytest.approx(plain.standard_error)
 
 
-DAYS, WINDOW = 21, 4
+DAYS, WINDOW = 28, 4
 EXPERIMENT = experiment_of(guardrails={}, planned_n=10_000)
 
 
 def table_of(
-    seed: int, users: int, *, noise: float, uplift: float = 0.0, late: float | None = None
+    seed: int,
+    users: int,
+    *,
+    noise: float,
+    uplift: float = 0.0,
+    late: float | None = None,
+    alike: float = 0.0,
 ) -> UserTable:
-    """Users of three weeks with windows of three days, in vectors of their own.
+    """Users of four weeks with windows of three days, in vectors of their own.
 
-    Those who come after the tenth day have the uplift `late`.
+    Those who come after the tenth day have the uplift `late`.  Lists of a day and the next
+    correlate by `alike`.
     """
     rng = np.random.default_rng(seed)
     arm, day = rng.integers(2, size=users), rng.integers(DAYS, size=users)
     shown = rng.poisson(5 * rng.lognormal(-0.5, 1, users)[:, None], (users, WINDOW))
-    luck = 1 + noise * rng.standard_normal((2, DAYS + WINDOW))
+    drawn = rng.standard_normal((2, DAYS + WINDOW))
+    for day_before, one in pairwise(drawn.T):
+        one[:] = alike * day_before + np.sqrt(1 - alike**2) * one
+    luck = 1 + noise * drawn
     own = rng.beta(20, 80, users)
     rate = own[:, None] * luck[arm[:, None], day[:, None] + np.arange(WINDOW)]
     lift = np.where(day < 10, uplift, uplift if late is None else late) * arm
@@ -131,8 +142,8 @@ def test_the_noise_is_that_of_a_regression_clustered_by_user_and_day() -> None:
     table = table_of(1, 2_000, noise=0.3)
     shown, taken = table.day_impressions, table.day_sums
     assert shown is not None and taken is not None
-    by_day, noise, freedom = day_variance(table, taken, shown)
-    assert 10 < freedom < DAYS + WINDOW
+    _, between, by_users, shares = days_of(table, taken, shown)
+    assert 10 < 1 / (shares**2).sum() < DAYS + WINDOW
     count = shown.astype(int).ravel()
     outcome = np.concatenate(
         [np.arange(n) < t for n, t in zip(count, taken.ravel(), strict=True)]
@@ -155,9 +166,9 @@ def test_the_noise_is_that_of_a_regression_clustered_by_user_and_day() -> None:
         )
         for groups in (user, np.stack([user, day - day.min()], axis=1))
     ]
-    plain = by_day * freedom / (freedom + 1) - (by_day - noise)
-    assert noise > 0
-    assert plain == pytest.approx(variances[1] - variances[0], rel=1e-6)
+    beyond = between @ between - np.trace(by_users)
+    assert beyond > 0
+    assert beyond == pytest.approx(variances[1] - variances[0], rel=1e-6)
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.05])
@@ -169,11 +180,22 @@ def test_lists_that_differ_by_chance_give_no_verdict(noise: float) -> None:
     assert by_user >= (6 if noise == 0.05 else 1)
 
 
+def test_lists_that_stay_good_for_days_give_few_verdicts_and_are_named() -> None:
+    found = [arm_of(table_of(seed, 24_000, noise=0.1, alike=0.8)) for seed in range(40)]
+    assert sum(arm.verdict in {"ship", "stop"} for arm in found) <= 5
+    # By user alone nearly all of them would have been called different.
+    assert sum(arm.effects[0].better or arm.effects[0].worse for arm in found) >= 20
+    alike = [arm.other_lists.alike for arm in found if arm.other_lists is not None]
+    assert np.mean(alike) > 0.5
+    apart = [arm_of(table_of(seed, 24_000, noise=0.1)).other_lists for seed in range(20)]
+    assert np.mean([one.alike for one in apart if one is not None]) < 0.25
+
+
 def test_an_effect_beyond_the_noise_of_lists_is_shipped_and_named() -> None:
     arm = arm_of(table_of(3, 24_000, noise=0.02, uplift=0.2))
     assert arm.verdict == "ship"
     assert arm.other_lists is not None
-    difference, lower, upper = arm.other_lists
+    difference, lower, upper, _ = arm.other_lists
     assert 0 < lower < arm.effects[0].lower[-1] < difference < upper
 
 
@@ -197,7 +219,7 @@ def test_without_days_or_with_one_nothing_is_shipped() -> None:
 
 def test_early_readers_that_differ_from_late_ones_leave_an_interval_of_all() -> None:
     """+30 % for who comes early, -5 % later: the last interval has the mean of all."""
-    truth = 0.2 * (0.3 * 10 - 0.05 * 11) / DAYS
+    truth = 0.2 * (0.3 * 10 - 0.05 * 18) / DAYS
     covered = 0
     for seed in range(8):
         arm = arm_of(table_of(seed, 24_000, noise=0.0, uplift=0.3, late=-0.05))

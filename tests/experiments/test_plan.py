@@ -50,9 +50,9 @@ def test_what_the_planned_users_do_not_show_is_named_with_what_they_show() -> No
 
 
 @pytest.mark.parametrize(
-    ("users_a_day", "days"), [(1e9, 21), (6_300, 28), (6_000, 28), (4_500, 35)]
+    ("users_a_day", "days"), [(1e9, 35), (4_500, 35), (4_000, 35), (3_500, 42)]
 )
-def test_it_runs_for_whole_weeks_and_two_at_least(users_a_day: float, days: int) -> None:
+def test_it_runs_for_whole_weeks_and_four_at_least(users_a_day: float, days: int) -> None:
     assert plan_of(experiment_of(), BASELINES, effect=0.05, users_a_day=users_a_day).days == days
 
 
@@ -61,8 +61,8 @@ def test_smaller_arms_take_more_users() -> None:
         {"name": "control", "share": 9000},
         {"name": "b", "share": 1000, "weights": {"quality": 2}},
     ]
-    equal = plan_of(experiment_of(), BASELINES, effect=0.05, users_a_day=1e4)
-    unequal = plan_of(experiment_of(arms=arms), BASELINES, effect=0.05, users_a_day=1e4)
+    equal = plan_of(experiment_of(), BASELINES, effect=0.05, users_a_day=4e3)
+    unequal = plan_of(experiment_of(arms=arms), BASELINES, effect=0.05, users_a_day=4e3)
     for one, other in zip(equal.sizes, unequal.sizes, strict=True):
         # Of the smallest arm fewer, because the control is larger; in all many more.
         assert one.users / 2 < other.users < one.users

@@ -27,8 +27,8 @@ def analysed(folder: Any, columns: dict[str, Any], **changes: Any) -> Report:
     ("world", "verdict", "reason"),
     [
         ({"uplift": 0.1}, "ship", "no guardrail is worse by its margin"),
-        ({"uplift": 0.1, "days": 10.0}, "go on", "are not two whole weeks yet"),
-        ({"uplift": 0.1, "days": 12.9}, "go on", "but 11 days are not two whole weeks yet"),
+        ({"uplift": 0.1, "days": 15.0}, "go on", "are not four whole weeks yet"),
+        ({"uplift": 0.1, "days": 27.9}, "go on", "but 26 days are not four whole weeks yet"),
         ({"uplift": 0.1, "reporters": (0.01, 0.0105)}, "not shown", "not worse in reporters"),
         ({"uplift": 0.1, "reporters": (0.01, 0.015)}, "stop", "in reporters"),
         ({"uplift": 0.0}, "not shown", "no difference is shown"),
@@ -75,7 +75,7 @@ def test_new_and_returning_readers_are_all_readers(tmp_path: Any) -> None:
 def test_other_lists_have_an_interval_over_days(tmp_path: Any) -> None:
     (arm,) = analysed(tmp_path, user_columns(26, 30_000, uplift=0.3)).arms
     assert arm.other_lists is not None
-    difference, lower, upper = arm.other_lists
+    difference, lower, upper, _ = arm.other_lists
     assert 0 < lower < difference < upper
     assert any("other lists" in row[0] for row in effect_table(arm)[1])
 

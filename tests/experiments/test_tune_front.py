@@ -21,6 +21,7 @@ from feedmill.experiments.checks import ExperimentRecord, decode_record
 from feedmill.experiments.dials import written
 from feedmill.experiments.report import report_of
 from feedmill.experiments.table import DAY_MS, UserTable
+from feedmill.experiments.tune_effects import changes_in
 from feedmill.experiments.tune_front import Front, front_arms, front_of
 from feedmill.experiments.tune_page import front_page
 
@@ -61,7 +62,7 @@ def table_of(
     lifts: tuple[tuple[float, float], ...] = PLANTED,
     seed: int = 1,
     users: int = 20_000,
-    days: int = 16,
+    days: int = 29,
 ) -> UserTable:
     rng = np.random.default_rng(seed)
     arm = rng.integers(len(experiment.arms), size=users)
@@ -139,9 +140,21 @@ def test_an_arm_that_breaks_a_guardrail_is_not_set() -> None:
     assert arm.why_not == "actions is not shown to stay within its margin of 10%"
 
 
-def test_days_too_few_for_two_weeks_set_nothing() -> None:
-    table = table_of(decode_experiment(setting(), NAMES), days=9)
+def test_days_too_few_for_four_weeks_set_nothing() -> None:
+    table = table_of(decode_experiment(setting(), NAMES), days=27)
     assert front(setting(), table).recommended == "h24"
+
+
+def test_lists_that_correlate_from_day_to_day_set_nothing() -> None:
+    experiment = decode_experiment(setting(), NAMES)
+    arms = list(experiment.shares)
+    changes, _ = changes_in(table_of(experiment), experiment, arms)
+    stands = {name: {"half_life_hours": float(place)} for place, name in enumerate(arms)}
+    for alike, why in ((0.29, ""), (0.3, "from day to day lists correlate by 0.3")):
+        found = front_arms(experiment, replace(changes, alike=alike), 28, stands)
+        best = max(found[1:], key=lambda arm: arm.changes[0].change)
+        assert best.why_not.startswith(why)
+        assert bool(best.why_not) == bool(why)
 
 
 def test_the_page_is_the_same_bytes_twice_and_has_its_pictures() -> None:
@@ -160,7 +173,7 @@ def test_of_one_objective_equal_arms_are_rarely_called_off() -> None:
     experiment = structs.replace(setting_of_users(5), guardrails={})
     stands = {name: {"half_life_hours": float(n)} for n, name in enumerate(experiment.shares)}
     flat = experiments([EQUAL] * 5, 16_000, 300, (0,))
-    arms = [front_arms(experiment, one.changes, 20, stands) for one in flat]
+    arms = [front_arms(experiment, one.changes, 28, stands) for one in flat]
     off = sum(not all(arm.is_on_front for arm in one) for one in arms)
     # 5 % of 300, and what chance adds to it in 95 of 100 runs.
     assert off <= binom.ppf(0.95, 300, 0.05)
