@@ -23,8 +23,8 @@ ALPHA = 0.05
 CAPPED = 0.999
 # Correlations of lists of one day and the next that are tried.
 _ALIKE = np.arange(10) / 10
-# Lists are looked for in days that vary as much as this part of days without them does.
-_NOT_BY_CHANCE = 0.05
+# Correlation is looked for in days that vary more than users explain by so many standard errors.
+_BEYOND_CHANCE = 1.0
 Flags = NDArray[np.bool_]
 # A difference and the bounds of its interval.
 Bounds = tuple[float, float, float]
@@ -475,8 +475,8 @@ def day_noise(users: UserTable, sums: Values, below: Values, by_user: float) -> 
     beyond = np.outer(between, between) - explained
     varies, follows = shown.trace(axis1=1, axis2=2), shown[:, apart == 1].sum(axis=1)
     own, shared = max(float(beyond.trace()), 0.0), float(beyond[apart == 1].sum())
-    # Days that vary by no more than chance does tell nothing of what lasts.
-    is_shown = own > norm.isf(_NOT_BY_CHANCE) * np.sqrt(2 * (explained**2).sum())
+    # Days that vary no more than by chance tell nothing of what lasts.
+    is_shown = own > _BEYOND_CHANCE * np.sqrt(2 * (explained**2).sum())
     best = int(np.argmin(np.abs(follows / varies - shared / own))) if is_shown else 0
     scale = lists[best].sum() / varies[best]
     variance = own * scale
