@@ -97,10 +97,10 @@ def test_half_of_the_communities_get_the_list_of_their_preview_and_undo_takes_it
     assert engine.complaints() == []
 
 
-def read_for_two_weeks(
+def read_for_four_weeks(
     engine: Engine, name: str, value: dict[str, Any], created_ms: dict[str, int], *, tired: bool
 ) -> None:
-    """Have readers of every arm's list send what they see and like, dated over 16 days."""
+    """Have readers of every arm's list send what they see and like, dated over 29 days."""
     rng, now = np.random.default_rng(7), now_ms()
     shares = [(arm["name"], arm["share"]) for arm in value["arms"]]
     shown = {
@@ -115,7 +115,7 @@ def read_for_two_weeks(
     for number in range(USERS * len(shares)):
         user = f"{name}-{number}"
         arm = str(arm_of(value["salt"], name, user, 10_000, shares))
-        at_ms = now - int(rng.uniform(0.2, 16) * DAY_MS)
+        at_ms = now - int(rng.uniform(0.2, 29.9) * DAY_MS)
         page = {"experiment": name, "arm": arm, "feed": "global", "version": 1, "first": 0}
         send("exposures", "user_id", user_id=user, **page, count=TOP, at_ms=at_ms)
         for post in shown[arm]:
@@ -158,9 +158,9 @@ def test_the_best_half_life_is_found_where_readers_tire_and_none_where_they_do_n
     Path("mix.json").write_text(json.dumps(value))
     feedmill("experiments start mix.json")
     until(lambda: "experiment" in engine.feed("global")[1], 30)
-    read_for_two_weeks(engine, "mix", value, created_ms, tired=tired)
+    read_for_four_weeks(engine, "mix", value, created_ms, tired=tired)
     feedmill("experiments export --out record")
-    start_at(Path("record"), now_ms() - 17 * DAY_MS)
+    start_at(Path("record"), now_ms() - 31 * DAY_MS)
     files = "--record record.json --experiment ran.json"
     feedmill(f"experiments join record mix --out users.parquet {files}")
     found = feedmill(f"tune front users.parquet {files} --html front.html")
