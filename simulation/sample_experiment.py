@@ -15,7 +15,7 @@ from feedmill.events.weights import weights_decoder
 
 # By half-life, the control's first, what its readers take and reply beside the control's.
 _ARMS: Final = ((24, 1.0, 1.0), (3, 1.02, 0.8), (6, 1.1, 0.85), (12, 1.06, 1.0), (96, 0.92, 1.0))
-_USERS, _DAYS, _DAY_MS = 12_500, 28, 86_400_000
+_USERS, _DAYS, _DAY_MS = 12_500, 32, 86_400_000
 _FIRST_MS: Final = 1_767_225_600_000  # 2026-01-01
 
 
