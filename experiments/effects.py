@@ -23,7 +23,7 @@ ALPHA = 0.05
 CAPPED = 0.999
 # Correlations of lists of one day and the next that are tried.
 _ALIKE = np.arange(10) / 10
-# Correlation is looked for in days that vary more than users explain by so many standard errors.
+# A correlation widens intervals where days vary so many standard errors more than users explain.
 _BEYOND_CHANCE = 1.0
 Flags = NDArray[np.bool_]
 # A difference and the bounds of its interval.
@@ -394,7 +394,10 @@ def segments(table: UserTable) -> Sequence[tuple[str, Flags]]:
 
 
 class OtherLists(NamedTuple):
-    """The primary difference over users and days, and the correlation of lists day to day."""
+    """The primary difference with its bounds over users and days.
+
+    `alike` is the correlation of lists of one day and the next, 0 to .9.
+    """
 
     difference: float
     lower: float
@@ -459,9 +462,10 @@ def day_noise(users: UserTable, sums: Values, below: Values, by_user: float) -> 
 
     `sums` and `below` are what users add to numerator and denominator: (users, days of the window).
 
-    Lists follow an autoregression of the first order.  Its correlation is the one at which what
-    neighbouring days have in common, beyond what their users explain, is to what days vary as it
-    is expected to be in so few days: their own mean hides the most of what lasts.
+    Lists follow an autoregression of the first order.  The correlation is the one at which the
+    products of neighbouring days are as large beside the squares of days as so few days show, both
+    beyond what users explain.  A few days show less than there is, since their mean is taken away.
+    The variance has the correlation where days vary by more than chance.
     """
     days, between, by_users, weights = days_of(users, sums, below)
     if np.count_nonzero(weights) < 2:
@@ -475,16 +479,16 @@ def day_noise(users: UserTable, sums: Values, below: Values, by_user: float) -> 
     beyond = np.outer(between, between) - explained
     varies, follows = shown.trace(axis1=1, axis2=2), shown[:, apart == 1].sum(axis=1)
     own, shared = max(float(beyond.trace()), 0.0), float(beyond[apart == 1].sum())
-    # Days that vary no more than by chance tell nothing of what lasts.
-    is_shown = own > _BEYOND_CHANCE * np.sqrt(2 * (explained**2).sum())
-    best = int(np.argmin(np.abs(follows / varies - shared / own))) if is_shown else 0
+    alike = int(np.argmin(np.abs(follows / varies - shared / own))) if own else 0
+    # Days that vary no more than by chance tell little of what lasts.
+    best = alike if own > _BEYOND_CHANCE * np.sqrt(2 * (explained**2).sum()) else 0
     scale = lists[best].sum() / varies[best]
     variance = own * scale
     # As many as a chi-squared has of the same relative variance (Satterthwaite).
     drawn = explained + own / varies[best] * shown[best]
     spread = scale**2 * float((drawn**2).sum())
     freedom = max((by_user + variance) ** 2 / spread, 1.0) if spread else np.inf
-    return DayNoise(variance, freedom, float(_ALIKE[best]))
+    return DayNoise(variance, freedom, float(_ALIKE[alike]))
 
 
 def days_of(

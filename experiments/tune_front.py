@@ -28,7 +28,7 @@ from feedmill.experiments.tune_effects import (
 
 # Arms nearer than so many doublings are not worth an experiment of their own.
 _NEAREST = 0.1
-# Where lists of one day and the next correlate by more, intervals lack the long run too often.
+# Where lists of one day and the next correlate so much, intervals lack the long run too often.
 _MOST_ALIKE = 0.3
 _ANALYSE = "`feedmill experiments analyse` compares such arms"
 
