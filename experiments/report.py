@@ -45,7 +45,7 @@ LIMITS = (
     " for that over days, which a `ship` needs. A copy of the control cannot show what lists do.",
     "Lists that stay good for days look like an effect. The interval over days is wider by how"
     " lists of one day correlate with those of the next (r), where days vary by more than chance."
-    " Of 100 experiments with equal arms whose lists correlate by .8, up to 7 still end in a verdict.",
+    " Of 100 experiments with equal arms whose lists correlate by .8, up to 7 end in a verdict.",
 )
 # The columns of tables, as the terminal and the page show them; `>` aligns a column right.
 _CHECK_COLUMNS = ("check", "state", "found")
